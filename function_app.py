@@ -1,0 +1,11 @@
+"""The front door: the three functions of this app."""
+
+import azure.functions as func
+
+from notify_http.function import blueprint as notify_http
+from process_queue.function import blueprint as process_queue
+from renew_timer.function import blueprint as renew_timer
+
+app = func.FunctionApp()
+for function in (notify_http, process_queue, renew_timer):
+    app.register_functions(function)

@@ -1,0 +1,46 @@
+"""The HTTP trigger: `POST /api/notifications`, anonymous, for change and lifecycle notifications alike."""
+
+import logging
+import time
+
+import azure.functions as func
+
+from notify_http.receive import Answer, Ours, receive
+from shared import clients, telemetry
+from shared.settings import SettingsError
+
+blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
+_log = logging.getLogger("graph_relay.notify")
+
+
+@blueprint.function_name("notify_http")
+@blueprint.route(route="notifications", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+def notify_http(req: func.HttpRequest) -> func.HttpResponse:
+    """Answer a handshake, or store notifications and answer 202."""
+    token = req.params.get("validationToken")
+    if token is not None:
+        return handshake(token)
+    began = time.perf_counter()
+    answer = _receive(req.get_body())
+    telemetry.ACKNOWLEDGE_SECONDS.record(time.perf_counter() - began, {"status": answer.status})
+    headers = {} if answer.retry_after is None else {"Retry-After": str(answer.retry_after)}
+    return func.HttpResponse(answer.text, status_code=answer.status, headers=headers, mimetype="text/plain")
+
+
+def handshake(token: str) -> func.HttpResponse:
+    """Echo the decoded token, byte for byte; `nosniff` does what escaping it would (Graph contract §1)."""
+    return func.HttpResponse(
+        token.encode("utf-8", "surrogateescape"),
+        mimetype="text/plain",
+        headers={"X-Content-Type-Options": "nosniff"},
+    )
+
+
+def _receive(body: bytes) -> Answer:
+    try:
+        settings = clients.settings()
+        ours = Ours(settings.tenant_id, settings.client_state_secrets)
+        return receive(body, ours, clients.prompt_storage(), clients.now())
+    except SettingsError as error:
+        _log.error("Settings are wrong; notifications are answered 503 until they are mended:\n%s", error)
+        return Answer(503, "The receiver is not configured yet. Please send this again.", retry_after=60)

@@ -1,0 +1,1 @@
+"""Verifies, decrypts and delivers what was queued, and acts on lifecycle notifications."""

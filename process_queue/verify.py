@@ -1,0 +1,90 @@
+"""From a queued item to an event: proven, opened, read. Nothing unproven gets past here."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from shared import telemetry
+from shared.decryption import open_content
+from shared.envelope import Envelope
+from shared.errors import NotNow, Reason, Refused, RelayError
+from shared.event import Event, event_of_content, event_without_content
+from shared.key_ring import EncryptionKey
+from shared.notification import Notification, read_encrypted_content, read_notification
+from shared.validation_token import SigningKey, check, tenant_claimed
+
+
+@dataclass(frozen=True)
+class Proofs:
+    """What is needed to prove and to open items.
+
+    signing_key: (kid, received) → the authority's key. encryption_key: (id, thumbprint) → ours.
+    """
+
+    tenant_id: str
+    client_id: str
+    signing_key: Callable[[str, datetime], SigningKey]
+    encryption_key: Callable[[str, str], EncryptionKey]
+
+
+class Verifier:
+    """Judges the items of one envelope; each tenant's tokens are checked once, when an item needs them."""
+
+    def __init__(self, envelope: Envelope, proofs: Proofs) -> None:
+        self._envelope = envelope
+        self._proofs = proofs
+        self._doubts: dict[str, RelayError | None] = {}
+
+    def event(self, item: msgspec.Raw) -> Event:
+        """Return the event of an item.
+
+        Raises:
+            Refused: it is not proven.
+            Unreadable: it is proven, and can't be opened.
+            NotNow: what proves or opens it is away.
+        """
+        notification = read_notification(item)
+        tenant = notification.tenant(self._proofs.tenant_id)
+        received = self._envelope.received
+        if not notification.is_encrypted:
+            return event_without_content(notification, tenant, received)
+        doubt = self._doubt(tenant)
+        if doubt is not None:
+            raise doubt
+        return event_of_content(self._open(notification), notification, tenant, received)
+
+    def _open(self, notification: Notification) -> bytes:
+        content = read_encrypted_content(notification)
+        key = self._proofs.encryption_key(content.encryption_certificate_id, content.encryption_certificate_thumbprint)
+        return open_content(content, key.private_key)
+
+    def _doubt(self, tenant: str) -> RelayError | None:
+        """Return why no validation token proves items of `tenant`; None if one does."""
+        if tenant not in self._doubts:
+            tokens = self._envelope.tokens
+            claiming = [token for token in tokens or () if tenant_claimed(token) == tenant]
+            missing = Refused(Reason.TOKENS_NULL if tokens is None else Reason.TOKEN_MISSING)
+            self._doubts[tenant] = self._check(claiming) if claiming else missing
+        return self._doubts[tenant]
+
+    def _check(self, tokens: Iterable[str]) -> RelayError | None:
+        """One good token proves its tenant; those that fail beside it are counted, as a sign of something odd."""
+        doubts: list[RelayError] = []
+        proven = False
+        for token in tokens:
+            try:
+                check(token, self._find_key, self._proofs.client_id, self._envelope.received)
+                proven = True
+            except (Refused, NotNow) as doubt:
+                doubts.append(doubt)
+        if not proven:
+            # If one token could not be judged, it may be the one: keep the items.
+            return next((doubt for doubt in doubts if isinstance(doubt, NotNow)), doubts[0])
+        for failed in doubts:
+            telemetry.SUSPICIOUS_TOKENS.add(1, {"reason": failed.reason})
+        return None
+
+    def _find_key(self, kid: str) -> SigningKey:
+        return self._proofs.signing_key(kid, self._envelope.received)

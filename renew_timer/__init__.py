@@ -1,0 +1,1 @@
+"""Keeps subscriptions what they are declared to be."""

@@ -1,0 +1,36 @@
+"""The timer trigger: keeps subscriptions alive. A singleton over all instances, by the host's lease."""
+
+import logging
+import os
+
+import azure.functions as func
+
+from renew_timer.reconcile import reconcile
+from shared import clients
+from shared.endpoint import probe
+from shared.errors import RelayError
+from shared.settings import SettingsError, trigger_settings
+
+blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
+_log = logging.getLogger("graph_relay.renew")
+
+
+@blueprint.function_name("renew_timer")
+@blueprint.timer_trigger(arg_name="timer", schedule=trigger_settings(os.environ).renew_schedule, use_monitor=True)
+def renew_timer(timer: func.TimerRequest) -> None:
+    """Make sure that every declared subscription exists, is ours, lives on and carries the current certificate."""
+    try:
+        settings = clients.settings()
+        clients.patient_storage().ready()
+        reconcile(
+            settings.declarations,
+            settings.tenant_id,
+            clients.ours(),
+            clients.subscriptions(),
+            lambda: probe(settings.notification_url, clients.session()),
+            clients.now,
+        )
+    except SettingsError as error:
+        _log.error("Settings are wrong; subscriptions are not looked after until they are mended:\n%s", error)
+    except RelayError as error:
+        _log.error("This run did nothing, the next one tries again: %s", error)

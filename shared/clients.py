@@ -1,0 +1,102 @@
+"""The clients of this process: each made once, on first use, from the settings. The one place that does so."""
+
+import os
+import random
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import requests
+
+from shared import http
+from shared.destination import Destination, authorization
+from shared.graph import Graph
+from shared.identity import Identity
+from shared.key_directory import KeyDirectory
+from shared.key_ring import KeyRing, KeyStore
+from shared.settings import Settings, storage_settings
+from shared.signing_keys import SigningKeys
+from shared.storage import PATIENT, PROMPT, Storage
+from shared.subscriptions import Ours, Subscriptions
+
+
+def now() -> datetime:
+    """Return the time, UTC."""
+    return datetime.now(UTC)
+
+
+@cache
+def settings() -> Settings:
+    """Return the settings. Raises SettingsError, each time anew until they are mended."""
+    return Settings.from_environment(os.environ)
+
+
+@cache
+def prompt_storage() -> Storage:
+    """Return the storage client for the path of the 202. Raises SettingsError."""
+    return Storage(storage_settings(os.environ), PROMPT)
+
+
+@cache
+def patient_storage() -> Storage:
+    """Return the storage client for everything behind the queue. Raises SettingsError."""
+    return Storage(storage_settings(os.environ), PATIENT)
+
+
+@cache
+def session() -> requests.Session:
+    """Return the HTTP session that all clients share."""
+    return http.session()
+
+
+@cache
+def identity() -> Identity:
+    """Return who we are to Entra ID."""
+    return Identity(settings().login_url, settings().client_id, settings().client_secret)
+
+
+@cache
+def graph() -> Graph:
+    """Return the client of Microsoft Graph."""
+    return Graph(settings().graph_url, identity(), session(), now)
+
+
+@cache
+def signing_keys() -> SigningKeys:
+    """Return the authority's keys."""
+    return SigningKeys(settings().login_url, session(), now)
+
+
+@cache
+def key_ring() -> KeyRing:
+    """Return our encryption keys."""
+    return KeyRing(_key_store(settings().key_store), now)
+
+
+@cache
+def destination() -> Destination:
+    """Return where events go."""
+    chosen = settings()
+    scope = chosen.destination_scope
+    token = authorization(identity(), chosen.tenant_id, scope) if scope else None
+    return Destination(chosen.destination_url, chosen.destination_secrets, session(), now, token)
+
+
+@cache
+def subscriptions() -> Subscriptions:
+    """Return our subscriptions at Graph."""
+    return Subscriptions(graph(), now, random.SystemRandom().randbytes)
+
+
+def _key_store(address: str) -> KeyStore:
+    if address.startswith("file:"):
+        return KeyDirectory(Path(address.removeprefix("file:")))
+    from shared.key_vault import KeyVault  # noqa: PLC0415 - imports that a directory of keys does without
+
+    return KeyVault(address)
+
+
+def ours() -> Ours:
+    """Return what every subscription of ours carries at present. Raises NotNow if the key store is away."""
+    chosen = settings()
+    return Ours(chosen.notification_url, chosen.client_state_secrets[0], key_ring().current())

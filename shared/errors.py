@@ -1,0 +1,69 @@
+"""The few exceptions of ours, by what the caller should do, and every reason we count."""
+
+from datetime import timedelta
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why something was refused, kept for later, or given up. Counted and logged; never holds a value."""
+
+    # Refused: not proven to come from Graph.
+    MALFORMED = "malformed"
+    CLIENT_STATE = "client_state"
+    TOKEN_MISSING = "token_missing"  # noqa: S105 - a reason, not a secret
+    TOKENS_NULL = "tokens_null"
+    TOKEN_MALFORMED = "token_malformed"  # noqa: S105
+    TOKEN_ALGORITHM = "token_algorithm"  # noqa: S105
+    TOKEN_KEY = "token_key"  # noqa: S105
+    TOKEN_SIGNATURE = "token_signature"  # noqa: S105
+    TOKEN_ISSUER = "token_issuer"  # noqa: S105
+    TOKEN_AUDIENCE = "token_audience"  # noqa: S105
+    TOKEN_PUBLISHER = "token_publisher"  # noqa: S105
+    TOKEN_LIFETIME = "token_lifetime"  # noqa: S105
+    TOKEN_TENANT = "token_tenant"  # noqa: S105
+
+    # Given up: proven, but cannot be delivered. Dead-lettered, and can be replayed.
+    CONTENT_UNREADABLE = "content_unreadable"
+    CONTENT_NOT_JSON = "content_not_json"
+    KEY_UNKNOWN = "key_unknown"
+    DESTINATION_REJECTED = "destination_rejected"
+    CLAIM_GONE = "claim_gone"
+
+    # Kept: something we need is away.
+    STORAGE = "storage"
+    SETTINGS = "settings"
+    SIGNING_KEYS = "signing_keys"
+    KEY_STORE = "key_store"
+    GRAPH = "graph"
+    GRAPH_THROTTLED = "graph_throttled"
+    GRAPH_REFUSED = "graph_refused"
+    LOGIN = "login"
+    DESTINATION = "destination"
+    DESTINATION_GONE = "destination_gone"
+
+
+class RelayError(Exception):
+    """Base of everything this app raises on purpose.
+
+    `detail` says what to do, in words that never hold a secret or a message.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+
+
+class Refused(RelayError):
+    """The item is not proven to come from Graph. Count it, drop it, carry on."""
+
+
+class Unreadable(RelayError):
+    """The item is proven but can't be opened or delivered, now or later. Dead-letter it."""
+
+
+class NotNow(RelayError):
+    """Something we need is away. Keep the item and try again, not before `retry_after` where it is given."""
+
+    def __init__(self, reason: Reason, detail: str = "", *, retry_after: timedelta | None = None) -> None:
+        super().__init__(reason, detail)
+        self.retry_after = retry_after

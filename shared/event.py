@@ -1,0 +1,179 @@
+"""From a resource to a CloudEvent, with an id that is the same however a version reaches us.
+
+The resource itself travels as the very bytes Graph sent.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from shared.errors import Reason, Unreadable
+from shared.notification import Notification, read_resource_data
+from shared.resource_path import MessagePath, encoded, message_path, segments
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A CloudEvent 1.0 in JSON format.
+
+    `version`: versions of one `subject` compare as strings, the greatest is the newest. `partial`: there was no
+    content; `data` is only what the notification itself said.
+    """
+
+    id: str
+    source: str
+    subject: str
+    type: str
+    time: datetime
+    version: str
+    data: msgspec.Raw
+    specversion: str = msgspec.field(default_factory=lambda: "1.0")  # a default that is written all the same
+    datacontenttype: str = msgspec.field(default_factory=lambda: "application/json")
+    partial: bool = False
+
+
+@dataclass(frozen=True)
+class _Identity:
+    """What a resource is called: `collection` percent-encoded, `subject` raw, `kind` as in `ChatMessage`."""
+
+    collection: str
+    subject: str
+    kind: str
+
+
+class _ChannelIdentity(msgspec.Struct, rename="camel"):
+    team_id: str | None = None
+    channel_id: str | None = None
+
+
+class _Resource(msgspec.Struct, rename="camel"):
+    """The few members of a resource that make its identity and version; of most resources, some are absent."""
+
+    id: str = ""
+    etag: str | None = None
+    odata_etag: str | None = msgspec.field(name="@odata.etag", default=None)
+    reply_to_id: str | None = None
+    chat_id: str | None = None
+    channel_identity: _ChannelIdentity | None = None
+    created_date_time: str | None = None
+    last_modified_date_time: str | None = None
+    deleted_date_time: str | None = None
+
+
+_resource = msgspec.json.Decoder(_Resource)
+
+
+def event_of_content(content: bytes, notification: Notification, tenant: str, received: datetime) -> Event:
+    """Return the event of a resource as Graph gave it, UTF-8 JSON, in a notification.
+
+    Raises Unreadable if `content` is not a JSON object.
+    """
+    resource = _read(content)
+    named = notification.resource or ""
+    path = _path_of_message(resource, message_path(named))
+    identity = _of_message(path) if path else _of_resource(notification)
+    changed = _moment(resource.last_modified_date_time) or _moment(resource.created_date_time) or received
+    deleted = bool(resource.deleted_date_time) or notification.change_type == "deleted"
+    return _event(
+        tenant,
+        identity,
+        change="deleted" if deleted else notification.change_type or "updated",
+        changed=changed,
+        version=_version(changed, resource.etag or resource.odata_etag),
+        content=content,
+    )
+
+
+def event_without_content(notification: Notification, tenant: str, received: datetime) -> Event:
+    """Return the event of an item that carries no content: a basic notification, or a deletion.
+
+    Nothing in it tells one version from the next, so the time of receipt does: a re-send may be delivered twice,
+    two changes are never taken for one.
+    """
+    path = message_path(notification.resource or "")
+    identity = _of_message(path) if path else _of_resource(notification)
+    data = bytes(notification.resource_data)
+    return _event(
+        tenant,
+        identity,
+        change=notification.change_type or "updated",
+        changed=received,
+        version=_version(received, read_resource_data(notification).odata_etag),
+        content=data if data != b"null" else b"{}",
+        partial=True,
+    )
+
+
+def _event(
+    tenant: str,
+    identity: _Identity,
+    *,
+    change: str,
+    changed: datetime,
+    version: str,
+    content: bytes,
+    partial: bool = False,
+) -> Event:
+    return Event(
+        id=f"{tenant}/{identity.subject}@{version}",
+        source=f"/tenants/{tenant}/{identity.collection}",
+        subject=identity.subject,
+        type=f"Microsoft.Graph.{identity.kind}{change[:1].upper()}{change[1:]}",
+        time=changed,
+        version=version,
+        data=msgspec.Raw(content),
+        partial=partial,
+    )
+
+
+def _read(content: bytes) -> _Resource:
+    try:
+        content.decode("utf-8")
+        return _resource.decode(content)
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
+        raise Unreadable(Reason.CONTENT_NOT_JSON, "the decrypted content is not a JSON resource") from None
+
+
+def _path_of_message(resource: _Resource, named: MessagePath | None) -> MessagePath | None:
+    """The message's own word for where it is, completed by the path that the notification names.
+
+    Only what the notification calls a message is one: other resources have `id` and `chatId` too.
+    """
+    if named is None or not resource.id:
+        return named
+    channel = resource.channel_identity
+    if resource.chat_id:
+        return MessagePath(("chats", resource.chat_id, "messages"), resource.id)
+    if channel and channel.team_id and channel.channel_id:
+        root = ("teams", channel.team_id.lower(), "channels", channel.channel_id, "messages")
+        replies = (*root, resource.reply_to_id, "replies") if resource.reply_to_id else root
+        return MessagePath(replies, resource.id)
+    return MessagePath(named.collection, resource.id)
+
+
+def _of_message(path: MessagePath) -> _Identity:
+    return _Identity(path.source, path.subject, "ChatMessage")
+
+
+def _of_resource(notification: Notification) -> _Identity:
+    """Directory objects, mail, files and so on: the path is the identity, `@odata.type` the kind."""
+    parts = segments(notification.resource or "")
+    kind = read_resource_data(notification).odata_type.rpartition(".")[2] or "Resource"
+    return _Identity(encoded(parts[:-1]), "/".join(parts), kind[:1].upper() + kind[1:])
+
+
+def _moment(text: str | None) -> datetime | None:
+    """Read a date-time of Graph's: any offset, up to seven digits of a fraction (contract §2)."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _version(changed: datetime, etag: str | None) -> str:
+    """Order by the time of the change, then by etag (contract §9): fixed widths, so that strings compare."""
+    return f"{(changed - _EPOCH) // timedelta(microseconds=1):018d}.{(etag or '').rjust(15, '0')}"

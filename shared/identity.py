@@ -1,0 +1,80 @@
+"""Who we are to Entra ID: tokens through MSAL, with the app's secret or with a managed identity in its place."""
+
+import re
+import threading
+from typing import Any
+
+import msal
+import requests
+
+from shared.errors import NotNow, Reason
+
+_TIME_LIMIT = 10
+_ADVICE = {
+    "7000215": "GRAPH_CLIENT_SECRET is not a secret of this app registration; make a new one",
+    "7000222": "GRAPH_CLIENT_SECRET has expired; make a new one",
+    "700016": "the app registration of GRAPH_CLIENT_ID is not known in this tenant; grant consent there",
+    "90002": "there is no such tenant; check GRAPH_TENANT_ID and the tenantId of the declarations",
+    "700213": "the federated credential does not match the managed identity; see docs/setup.md",
+    "7000218": "no credential was sent; set GRAPH_CLIENT_SECRET or assign a managed identity",
+}
+_FEDERATION_AUDIENCE = "api://AzureADTokenExchange"
+
+
+class Identity:
+    """Gets access tokens for our app, one application object a tenant; one object serves all threads."""
+
+    def __init__(self, login_url: str, client_id: str, client_secret: str | None) -> None:
+        self._login_url = login_url
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._lock = threading.Lock()
+        self._applications: dict[str, Any] = {}
+
+    def token(self, tenant_id: str, scope: str) -> str:
+        """Return an access token for `scope` in a tenant. MSAL caches it until shortly before it expires.
+
+        Raises NotNow, saying what Entra ID holds against us.
+        """
+        try:
+            answer = self._application(tenant_id).acquire_token_for_client([scope])
+        except (requests.RequestException, ValueError) as error:
+            # MSAL raises ValueError if the authority's metadata can't be had
+            raise NotNow(Reason.LOGIN, f"the login authority does not answer ({type(error).__name__})") from None
+        if "access_token" not in answer:
+            raise NotNow(Reason.LOGIN, _advice(answer))
+        return str(answer["access_token"])
+
+    def forget(self, tenant_id: str) -> None:
+        """Drop the cached tokens of a tenant: one of them was refused."""
+        self._application(tenant_id).remove_tokens_for_client()
+
+    def _application(self, tenant_id: str) -> Any:
+        with self._lock:
+            if tenant_id not in self._applications:
+                self._applications[tenant_id] = msal.ConfidentialClientApplication(
+                    self._client_id,
+                    authority=f"{self._login_url}/{tenant_id}",
+                    client_credential=self._client_secret or {"client_assertion": _federated_assertion},
+                    # The authority is ours to choose; asking Microsoft's to vouch for it would be one call more.
+                    instance_discovery=False,
+                    timeout=_TIME_LIMIT,
+                )
+            return self._applications[tenant_id]
+
+
+def _federated_assertion() -> str:
+    """Return the managed identity's token, which a federated credential lets the app registration use."""
+    client = msal.ManagedIdentityClient(msal.SystemAssignedManagedIdentity(), http_client=requests.Session())
+    answer = client.acquire_token_for_client(resource=_FEDERATION_AUDIENCE)
+    if "access_token" not in answer:
+        raise NotNow(Reason.LOGIN, "no managed identity here; set GRAPH_CLIENT_SECRET or assign one")
+    return str(answer["access_token"])
+
+
+def _advice(answer: dict[str, Any]) -> str:
+    """Entra ID's codes are safe to repeat, its sentences are not: they quote what was sent."""
+    codes = re.findall(r"AADSTS(\d+)", str(answer.get("error_description", "")))
+    known = [_ADVICE[code] for code in codes if code in _ADVICE]
+    named = " ".join(f"AADSTS{code}" for code in codes[:1]) or re.sub(r"[^a-z_]", "", str(answer.get("error", "")))[:40]
+    return f"Entra ID gives no token ({named}): {known[0] if known else 'see this code in its documentation'}"

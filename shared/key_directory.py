@@ -1,0 +1,69 @@
+"""Keys in a directory, one `ID.pem` each, for local use: a user brings a key by dropping its file there."""
+
+import os
+import secrets
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from shared.errors import NotNow, Reason
+from shared.key_ring import EncryptionKey, is_key_id, new_key, read_pem, write_pem
+
+LIFETIME = timedelta(days=730)
+"""Rotation replaces a key long before."""
+
+
+class KeyDirectory:
+    """A key store. Several processes may use one directory: a file is there whole or not at all."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def ids(self) -> list[str]:
+        """The ids of all keys. Raises NotNow if the directory can't be read."""
+        try:
+            return sorted(path.stem for path in self._directory.glob("*.pem") if is_key_id(path.stem))
+        except OSError as error:
+            raise _away(error) from None
+
+    def get(self, key_id: str) -> EncryptionKey | None:
+        """The key of that id, or None. Raises NotNow if its file can't be read, or is readable by others."""
+        try:
+            with self._path(key_id).open("rb") as file:
+                if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
+                    raise NotNow(Reason.KEY_STORE, f"key {key_id}: its file is open to others; chmod 600 it")
+                return read_pem(key_id, file.read())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _away(error) from None
+
+    def create(self, now: datetime) -> EncryptionKey:
+        """Make and keep a new key. Raises NotNow if the directory can't be written."""
+        key = new_key(f"enc-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}", now, LIFETIME)
+        path = self._path(key.key_id)
+        draft = path.with_suffix(".new")
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(write_pem(key))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError as error:
+            raise _away(error) from None
+        return key
+
+    def retire(self, key_id: str) -> None:
+        """Remove a key. Raises NotNow if the directory can't be written."""
+        try:
+            self._path(key_id).unlink(missing_ok=True)
+        except OSError as error:
+            raise _away(error) from None
+
+    def _path(self, key_id: str) -> Path:
+        return self._directory / f"{key_id}.pem"
+
+
+def _away(error: OSError) -> NotNow:
+    return NotNow(Reason.KEY_STORE, f"the directory of KEY_STORE can't be used ({type(error).__name__})")

@@ -1,0 +1,117 @@
+"""Graph's wire format: the collection, its items, and the encrypted content (Graph contract §2 and §4).
+
+Reading is lenient where Graph may vary (unknown fields, missing optionals, letter case) and never raises anything
+but `Refused`.
+"""
+
+from typing import TypeVar
+
+import msgspec
+
+from shared.errors import Reason, Refused
+
+T = TypeVar("T")
+
+LIFECYCLE_EVENTS = ("reauthorizationRequired", "subscriptionRemoved", "missed")
+
+
+class Collection(msgspec.Struct, frozen=True, rename="camel"):
+    """A changeNotificationCollection: `value`, items as they came, each still unread."""
+
+    value: list[msgspec.Raw]
+    validation_tokens: msgspec.Raw = msgspec.Raw(b"[]")
+
+    def tokens(self) -> list[str] | None:
+        """The validation tokens; None if Graph says it couldn't get one (`null`, contract §4 "Prerequisite").
+
+        What is not a list of strings counts as none.
+        """
+        try:
+            tokens = msgspec.json.decode(self.validation_tokens, type=list[object] | None)
+        except msgspec.DecodeError:
+            return []
+        return None if tokens is None else [token for token in tokens if isinstance(token, str)]
+
+
+class Notification(msgspec.Struct, frozen=True, rename="camel"):
+    """One changeNotification: a change item, or a lifecycle item if `lifecycle_event` is set."""
+
+    subscription_id: str
+    client_state: str | None = None
+    change_type: str | None = None
+    lifecycle_event: str | None = None
+    resource: str | None = None
+    tenant_id: str | None = None
+    organization_id: str | None = None
+    resource_data: msgspec.Raw = msgspec.Raw(b"null")
+    encrypted_content: msgspec.Raw = msgspec.Raw(b"null")
+
+    def tenant(self, home: str) -> str:
+        """The tenant, lower case, in which the change happened; `home` if the item names none."""
+        return (self.tenant_id or self.organization_id or home).lower()
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the item carries content, of whatever kind."""
+        return bytes(self.encrypted_content) != b"null"
+
+
+class EncryptedContent(msgspec.Struct, frozen=True, rename="camel"):
+    """What an item of a rich subscription encloses (contract §4); the three first fields are Base64."""
+
+    data: str
+    data_key: str
+    data_signature: str
+    encryption_certificate_id: str = ""
+    encryption_certificate_thumbprint: str = ""
+
+
+class ResourceData(msgspec.Struct, frozen=True):
+    """The few members of `resourceData` that every kind of resource has."""
+
+    odata_type: str = msgspec.field(name="@odata.type", default="")
+    odata_etag: str = msgspec.field(name="@odata.etag", default="")
+    id: str = ""
+
+
+def read_collection(body: bytes) -> Collection:
+    """Read the body of a POST, UTF-8 JSON. Raises Refused if it isn't a collection at all."""
+    try:
+        body.decode("utf-8")  # a decoder that skips what it doesn't need doesn't check it either
+    except UnicodeDecodeError:
+        raise Refused(Reason.MALFORMED, "the body is not UTF-8") from None
+    return _decode(body, _collection, "the body is not a changeNotificationCollection")
+
+
+def read_notification(item: msgspec.Raw) -> Notification:
+    """Read one item of a collection. Raises Refused if what every item must have is missing or of another type."""
+    notification = _decode(item, _notification, "the item is not a changeNotification")
+    if notification.lifecycle_event is None and not (notification.resource and notification.change_type):
+        raise Refused(Reason.MALFORMED, "a change item needs resource and changeType")
+    return notification
+
+
+def read_encrypted_content(notification: Notification) -> EncryptedContent:
+    """Read the encrypted content of an item. Raises Refused if a field is missing or of another type."""
+    return _decode(notification.encrypted_content, _encrypted_content, "encryptedContent lacks what opens it")
+
+
+def read_resource_data(notification: Notification) -> ResourceData:
+    """Read what the item says in the clear of its resource; whatever is odd about it reads as absent."""
+    try:
+        return _resource_data.decode(notification.resource_data) or ResourceData()
+    except (msgspec.DecodeError, RecursionError):
+        return ResourceData()
+
+
+_collection = msgspec.json.Decoder(Collection)
+_notification = msgspec.json.Decoder(Notification)
+_encrypted_content = msgspec.json.Decoder(EncryptedContent)
+_resource_data = msgspec.json.Decoder(ResourceData | None)
+
+
+def _decode(text: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T], complaint: str) -> T:
+    try:
+        return decoder.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise Refused(Reason.MALFORMED, complaint) from None

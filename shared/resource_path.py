@@ -1,0 +1,60 @@
+"""The path of a resource, in whichever of Graph's spellings it comes (Graph contract §9, "`resource` strings")."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+_SEGMENT = re.compile(r"([^/(]+)\('((?:[^']|'')*)'\)|([^/]+)")
+
+
+@dataclass(frozen=True)
+class MessagePath:
+    """A Teams message: `collection` ends in `messages` or `replies`; ids are raw, not percent-encoded."""
+
+    collection: tuple[str, ...]
+    message_id: str
+
+    @property
+    def subject(self) -> str:
+        """The path of the message relative to the Graph root, ids raw."""
+        return "/".join((*self.collection, self.message_id))
+
+    @property
+    def source(self) -> str:
+        """The path of the collection relative to the Graph root, ids percent-encoded."""
+        return encoded(self.collection)
+
+
+def segments(resource: str) -> tuple[str, ...]:
+    """Split a path, `messages('1')` or `messages/1`, with or without a leading slash or a query, into raw parts."""
+    parts: list[str] = []
+    for name, key, plain in _SEGMENT.findall(resource.partition("?")[0]):
+        parts += [name, unquote(key.replace("''", "'"))] if name else [unquote(plain)]
+    return tuple(parts)
+
+
+def encoded(parts: tuple[str, ...]) -> str:
+    """Join raw parts to a path that can stand in a URL."""
+    return "/".join(quote(part, safe="") for part in parts)
+
+
+def message_path(resource: str) -> MessagePath | None:
+    """Return the Teams message that `resource` names, or None if it names something else."""
+    parts = segments(resource)
+    if len(parts) > 2 and parts[0].lower() == "users":
+        parts = parts[2:]  # some user-scoped subscriptions name the user first
+    names = tuple(part.lower() for part in parts[0::2])
+    keys = parts[1::2]
+    if len(keys) == len(names) and names in _MESSAGE_SHAPES:
+        if names[0] == "teams":
+            keys = (keys[0].lower(), *keys[1:])  # a GUID, whose case may differ from one notification to the next
+        collection = [part for pair in zip(names, keys, strict=True) for part in pair][:-1]
+        return MessagePath(tuple(collection), keys[-1])
+    return None
+
+
+_MESSAGE_SHAPES = {
+    ("chats", "messages"),
+    ("teams", "channels", "messages"),
+    ("teams", "channels", "messages", "replies"),
+}

@@ -1,0 +1,26 @@
+"""The vocabulary of what is measured. Exporting is set up by whoever runs the app, not here.
+
+Every name is an OpenTelemetry instrument; until a provider is set they cost next to nothing and go nowhere.
+"""
+
+from opentelemetry import metrics
+
+_meter = metrics.get_meter("graph_relay")
+
+RECEIVED = _meter.create_counter("graph_relay.received", "item", "Notifications that Graph sent us")
+REFUSED = _meter.create_counter("graph_relay.refused", "item", "Notifications not proven, by reason")
+QUEUED = _meter.create_counter("graph_relay.queued", "item", "Notifications made durable before the 202")
+DELIVERED = _meter.create_counter("graph_relay.delivered", "item", "Events the destination has accepted")
+RETRIED = _meter.create_counter("graph_relay.retried", "item", "Notifications queued again, by reason")
+DEAD_LETTERED = _meter.create_counter("graph_relay.dead_lettered", "item", "Notifications given up, by reason")
+DUPLICATES = _meter.create_counter("graph_relay.duplicates", "item", "Notifications of events already delivered")
+LIFECYCLE = _meter.create_counter("graph_relay.lifecycle", "item", "Lifecycle notifications, by event")
+SUSPICIOUS_TOKENS = _meter.create_counter(
+    "graph_relay.suspicious_tokens", "token", "Validation tokens that failed beside a valid one, by reason"
+)
+RECONCILED = _meter.create_counter("graph_relay.reconciled", "action", "Subscription changes, by action, outcome")
+ACKNOWLEDGE_SECONDS = _meter.create_histogram("graph_relay.acknowledge_seconds", "s", "From request to answer")
+LAG_SECONDS = _meter.create_histogram("graph_relay.lag_seconds", "s", "From receipt to delivery")
+SUBSCRIPTION_SECONDS_LEFT = _meter.create_gauge(
+    "graph_relay.subscription_seconds_left", "s", "Time to the expiry of each declared subscription"
+)
