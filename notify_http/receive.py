@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from shared import client_state, telemetry
-from shared.envelope import Kind, Sealed, pack, sealed, write
+from shared.envelope import Changes, Lifecycle, Sealed, pack, sealed, write
 from shared.errors import NotNow, Reason, Refused
 from shared.notification import Collection, read_collection, read_notification
 from shared.storage import Storage
@@ -45,9 +45,10 @@ class Ours:
 
 @dataclass(frozen=True)
 class Sorted:
-    """The items of a collection: ours, by kind, ready to be packed, and why the others were refused."""
+    """The items of a collection: ours, ready to be packed, and why the others were refused."""
 
-    ours: dict[Kind, list[Sealed]]
+    changes: list[Sealed]
+    lifecycle: list[Sealed]
     refused: Counter[Reason]
 
 
@@ -74,34 +75,34 @@ def receive(body: bytes, ours: Ours, storage: Storage, received: datetime) -> An
 
 def sort(collection: Collection, ours: Ours) -> Sorted:
     """Tell our items from others: by clientState, each on its own."""
-    found = Sorted({"change": [], "lifecycle": []}, Counter())
+    found = Sorted([], [], Counter())
     for item in collection.value:
         try:
-            kind, one = _sealed_if_ours(item, ours)
+            is_change, one = _sealed_if_ours(item, ours)
         except Refused as refused:
             found.refused[refused.reason] += 1
         else:
-            found.ours[kind].append(one)
+            (found.changes if is_change else found.lifecycle).append(one)
     return found
 
 
-def _sealed_if_ours(item: msgspec.Raw, ours: Ours) -> tuple[Kind, Sealed]:
+def _sealed_if_ours(item: msgspec.Raw, ours: Ours) -> tuple[bool, Sealed]:
     notification = read_notification(item)
     tenant = notification.tenant(ours.tenant_id)
     if client_state.check(notification.client_state, tenant, ours.client_state_secrets) is None:
         raise Refused(Reason.CLIENT_STATE)
-    return "change" if notification.lifecycle_event is None else "lifecycle", sealed(item, tenant)
+    return notification.lifecycle_event is None, sealed(item, tenant)
 
 
 def store(found: Sorted, collection: Collection, storage: Storage, received: datetime) -> int:
     """Queue what is ours, durably, and return how many items that was. Raises NotNow."""
-    changes, lifecycle = found.ours["change"], found.ours["lifecycle"]
-    envelopes = pack("lifecycle", received, lifecycle, ())
-    if changes:  # only now are the tokens worth looking at: a stranger's cost nothing
-        envelopes += pack("change", received, changes, _tokens(collection, {one.tenant for one in changes}))
-    if envelopes:
-        storage.put_all([write(envelope) for envelope in envelopes], within=TIME_LIMIT)
-    return len(changes) + len(lifecycle)
+    texts = [write(envelope) for envelope in pack(Lifecycle, received, found.lifecycle, ())]
+    if found.changes:  # only now are the tokens worth looking at: a stranger's cost nothing
+        tokens = _tokens(collection, {one.tenant for one in found.changes})
+        texts += [write(envelope) for envelope in pack(Changes, received, found.changes, tokens)]
+    if texts:
+        storage.put_all(texts, within=TIME_LIMIT)
+    return len(found.changes) + len(found.lifecycle)
 
 
 def _tokens(collection: Collection, tenants: set[str]) -> list[tuple[str, str]] | None:

@@ -7,19 +7,22 @@ from datetime import timedelta
 
 import azure.functions as func
 
-from process_queue.changes import Relay, relay_changes
-from process_queue.lifecycle import Keeper, act
+from process_queue.changes import Delivering, relay_changes
+from process_queue.hydration import Hydration
+from process_queue.lifecycle import Keeper, Recently, act
+from process_queue.readback import relay_readback
+from process_queue.settle import Settlement
 from process_queue.verify import Proofs
 from shared import clients, envelope, telemetry
-from shared.envelope import Envelope
+from shared.envelope import Changes, Envelope, Lifecycle, Readback
 from shared.errors import NotNow, Reason, Unreadable
-from shared.retry import GiveUp, after_failure
 from shared.settings import SettingsError, trigger_settings
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.process")
 
 _UNTIL_SETTINGS_ARE_MENDED = timedelta(minutes=1)
+_recently = Recently()
 
 
 @blueprint.function_name("process_queue")
@@ -34,7 +37,7 @@ def process_queue(message: func.QueueMessage) -> None:
     storage = clients.patient_storage()
     try:
         claimed = storage.fetch(text)
-        _process(envelope.read(claimed.text))
+        process(envelope.read(claimed.text))
         storage.discard(claimed)
     except SettingsError as error:
         _log.error("Settings are wrong; messages stay queued until they are mended:\n%s", error)
@@ -45,27 +48,47 @@ def process_queue(message: func.QueueMessage) -> None:
         telemetry.DUPLICATES.add(1)  # the same message, offered twice: it was dealt with the first time
 
 
-def _process(content: Envelope) -> None:
+def process(content: Envelope) -> None:
+    """Deal with an envelope; what can't be dealt with now is queued again. Raises NotNow if storage is away."""
     settings = clients.settings()
     storage = clients.patient_storage()
-    if content.kind == "change":
-        proofs = Proofs(settings.tenant_id, settings.client_id, clients.signing_keys().find, clients.key_ring().find)
-        horizon = settings.delivery_horizon
-        relay_changes(content, Relay(proofs, clients.destination(), storage, horizon, clients.now, random.random))
-        return
+    settlement = Settlement(storage, settings.delivery_horizon, clients.now, random.random)
     try:
-        act(content, Keeper(settings.tenant_id, settings.declarations, clients.subscriptions(), clients.ours))
+        match content:
+            case Changes():
+                relay_changes(content, _proofs(), _delivering(), settlement)
+            case Lifecycle():
+                act(content, _keeper())
+            case Readback():
+                relay_readback(content, clients.graph(), _delivering(), settlement, storage)
     except NotNow as not_now:
-        decision = after_failure(
-            content.attempt,
-            content.received,
-            clients.now(),
-            settings.delivery_horizon,
-            not_now.retry_after,
-            random.random,
-        )
-        if isinstance(decision, GiveUp):
-            _log.error("Lifecycle notifications given up; renew_timer keeps trying: %s", not_now)
-            return
-        storage.put(envelope.write(envelope.again(content, content.items)), delay=decision.delay)
-        telemetry.RETRIED.add(len(content.items), {"reason": not_now.reason})
+        settlement.postpone(content, not_now)
+
+
+def _proofs() -> Proofs:
+    settings = clients.settings()
+    hydration = Hydration(settings.declarations, clients.graph())
+    return Proofs(
+        settings.tenant_id,
+        settings.client_id,
+        clients.signing_keys().find,
+        clients.key_ring().find,
+        hydration.event,
+    )
+
+
+def _delivering() -> Delivering:
+    return Delivering(clients.destination(), clients.ledger(), clients.silence(), clients.now)
+
+
+def _keeper() -> Keeper:
+    settings = clients.settings()
+    return Keeper(
+        settings.tenant_id,
+        settings.declarations,
+        clients.subscriptions(),
+        clients.sweep(),
+        clients.ours,
+        clients.now,
+        _recently,
+    )

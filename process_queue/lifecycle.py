@@ -1,18 +1,45 @@
-"""Lifecycle items, acted upon at once (Graph contract §6). Every action may be repeated without harm."""
+"""Lifecycle items, acted upon at once (Graph contract §6). Every action may be repeated without harm.
+
+They come in storms and several times over. What was done after an item arrived need not be done for it again.
+"""
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from shared import client_state, telemetry
-from shared.envelope import Envelope
+from shared import progress, telemetry
+from shared.client_state import declaration_id
+from shared.envelope import Lifecycle
 from shared.errors import NotNow, Refused, RelayError
 from shared.graph import GraphRefusal
 from shared.notification import LIFECYCLE_EVENTS, Notification, read_notification
+from shared.reconcile import reconcile
 from shared.settings import Declaration
-from shared.subscriptions import Ours, Subscriptions
+from shared.subscriptions import Ours, Subscriptions, declared
+from shared.sweep import Sweep
 
 _log = logging.getLogger("graph_relay.lifecycle")
+
+
+@dataclass
+class Recently:
+    """When each action was last begun, in this process."""
+
+    _begun: dict[str, datetime] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def since(self, action: str, received: datetime) -> bool:
+        """Whether `action` was begun, and done, after `received`."""
+        with self._lock:
+            begun = self._begun.get(action)
+        return begun is not None and begun > received
+
+    def done(self, action: str, begun: datetime) -> None:
+        """Note an action that was begun at that time, and is done."""
+        with self._lock:
+            self._begun[action] = begun
 
 
 @dataclass(frozen=True)
@@ -22,70 +49,82 @@ class Keeper:
     tenant_id: str
     declarations: Sequence[Declaration]
     subscriptions: Subscriptions
+    sweep: Sweep
     ours: Callable[[], Ours]
+    clock: Callable[[], datetime]
+    recently: Recently
 
 
-def act(envelope: Envelope, keeper: Keeper) -> None:
-    """Act on each lifecycle item once. Raises NotNow if something has to be tried again.
+def act(envelope: Lifecycle, keeper: Keeper) -> None:
+    """Act on each lifecycle item. Raises NotNow if something has to be tried again.
 
     What Graph refuses is logged and left: `renew_timer` tries again at its next run.
     """
-    seen: set[tuple[str, str | None]] = set()
     postponed: NotNow | None = None
     for item in envelope.items:
-        notification = _read(item)
-        if notification is None or (notification.subscription_id, notification.lifecycle_event) in seen:
-            continue
-        seen.add((notification.subscription_id, notification.lifecycle_event))
         try:
-            _act_on(notification, keeper)
+            _act_on(read_notification(item), envelope.received, keeper)
         except NotNow as not_now:
             postponed = not_now
+        except Refused as refused:
+            telemetry.REFUSED.add(1, {"reason": refused.reason})
         except RelayError as error:
-            _log.error("Subscription %s: %s: %s", notification.subscription_id, notification.lifecycle_event, error)
+            _log.error("A lifecycle notification could not be acted upon: %s", error)
     if postponed is not None:
         raise postponed
 
 
-def _act_on(notification: Notification, keeper: Keeper) -> None:
+def _act_on(notification: Notification, received: datetime, keeper: Keeper) -> None:
     event = notification.lifecycle_event
-    known = event in LIFECYCLE_EVENTS
-    telemetry.LIFECYCLE.add(1, {"event": event if known and event else "unknown"})
-    if not known:
-        return
+    telemetry.LIFECYCLE.add(1, {"event": event if event in LIFECYCLE_EVENTS else "unknown"})
     tenant_id = notification.tenant(keeper.tenant_id)
-    declaration = _declaration(notification, tenant_id, keeper)
-    if declaration is None:
-        return  # it is declared no more; renew_timer removes the subscription
-    if event == "reauthorizationRequired" and _extend(notification, tenant_id, declaration, keeper):
+    declaration = declared(notification, tenant_id, keeper.declarations)
+    if declaration is None or event not in LIFECYCLE_EVENTS:
+        return  # declared no more: renew_timer removes the subscription
+    if event == "reauthorizationRequired":
+        _reauthorize(notification.subscription_id, declaration, received, keeper)
+    else:
+        _mend(declaration, received, keeper)
+
+
+def _reauthorize(subscription_id: str, declaration: Declaration, received: datetime, keeper: Keeper) -> None:
+    """A renewal re-authorizes too, and one of both is all that Graph wants within ten minutes."""
+    if keeper.recently.since(subscription_id, received):
         return
-    declarations = [one for one in keeper.declarations if one.tenant_id == tenant_id]
-    for outcome in keeper.subscriptions.reconcile(declarations, keeper.ours(), tenant_id):
-        if outcome.error is not None:
-            raise outcome.error
-
-
-def _extend(notification: Notification, tenant_id: str, declaration: Declaration, keeper: Keeper) -> bool:
-    """Renew the subscription; False if it is gone."""
+    begun = keeper.clock()
     try:
-        keeper.subscriptions.extend(tenant_id, notification.subscription_id, declaration, keeper.ours())
+        keeper.subscriptions.extend(declaration.tenant_id, subscription_id, declaration, keeper.ours())
     except GraphRefusal as refusal:
-        if refusal.status == 404:
-            return False
-        raise
-    return True
+        if refusal.status != 404:
+            raise
+        _mend(declaration, received, keeper)
+    keeper.recently.done(subscription_id, begun)
 
 
-def _declaration(notification: Notification, tenant_id: str, keeper: Keeper) -> Declaration | None:
-    named = client_state.declaration_named(notification.client_state or "")
-    for one in keeper.declarations:
-        if one.tenant_id == tenant_id and client_state.declaration_id(tenant_id, one.resource) == named:
-            return one
-    return None
+def _mend(declaration: Declaration, received: datetime, keeper: Keeper) -> None:
+    """Make the subscription anew if it is gone, and read back what was missed."""
+    tenant_id = declaration.tenant_id
+    name = declaration_id(tenant_id, declaration.resource)
+    if keeper.recently.since(name, received):
+        return
+    begun = keeper.clock()
+    _suspect_gap(declaration, keeper)
+    declarations = [one for one in keeper.declarations if one.tenant_id == tenant_id]
+    reconciled = reconcile(
+        tenant_id,
+        declarations,
+        keeper.ours(),
+        keeper.subscriptions,
+        lambda one: _suspect_gap(one, keeper),
+        keeper.clock,
+    )
+    keeper.sweep.start(declarations, reconciled.failing, keeper.clock())
+    for outcome in reconciled.outcomes:
+        if isinstance(outcome.error, NotNow):
+            raise outcome.error
+    keeper.recently.done(name, begun)
 
 
-def _read(item: object) -> Notification | None:
-    try:
-        return read_notification(item)  # type: ignore[arg-type]
-    except Refused:
-        return None
+def _suspect_gap(declaration: Declaration, keeper: Keeper) -> None:
+    name = declaration_id(declaration.tenant_id, declaration.resource)
+    progress.suspect_gap(keeper.sweep.tables, name, keeper.clock())

@@ -7,10 +7,11 @@ from datetime import datetime
 import msgspec
 
 from shared import telemetry
+from shared.client_state import declaration_named
 from shared.decryption import open_content
-from shared.envelope import Envelope
+from shared.envelope import Changes
 from shared.errors import NotNow, Reason, Refused, RelayError
-from shared.event import Event, event_of_content, event_without_content
+from shared.event import Event, event_of_content
 from shared.key_ring import EncryptionKey
 from shared.notification import Notification, read_encrypted_content, read_notification
 from shared.validation_token import SigningKey, check, tenant_claimed
@@ -20,22 +21,28 @@ from shared.validation_token import SigningKey, check, tenant_claimed
 class Proofs:
     """What is needed to prove and to open items.
 
-    signing_key: (kid, received) → the authority's key. encryption_key: (id, thumbprint) → ours.
+    signing_key: (kid, received) → the authority's key. encryption_key: (id, thumbprint, received) → ours.
+    bare_event: (item, tenant, received) → the event of an item without content.
     """
 
     tenant_id: str
     client_id: str
     signing_key: Callable[[str, datetime], SigningKey]
-    encryption_key: Callable[[str, str], EncryptionKey]
+    encryption_key: Callable[[str, str, datetime], EncryptionKey]
+    bare_event: Callable[[Notification, str, datetime], Event]
 
 
 class Verifier:
-    """Judges the items of one envelope; each tenant's tokens are checked once, when an item needs them."""
+    """Judges the items of one envelope; each tenant's tokens are checked once, when an item needs them.
 
-    def __init__(self, envelope: Envelope, proofs: Proofs) -> None:
+    `heard` are the ids of the declarations that proven items came for.
+    """
+
+    def __init__(self, envelope: Changes, proofs: Proofs) -> None:
         self._envelope = envelope
         self._proofs = proofs
         self._doubts: dict[str, RelayError | None] = {}
+        self.heard: set[str] = set()
 
     def event(self, item: msgspec.Raw) -> Event:
         """Return the event of an item.
@@ -49,15 +56,22 @@ class Verifier:
         tenant = notification.tenant(self._proofs.tenant_id)
         received = self._envelope.received
         if not notification.is_encrypted:
-            return event_without_content(notification, tenant, received)
+            self._hear(notification)
+            return self._proofs.bare_event(notification, tenant, received)
         doubt = self._doubt(tenant)
         if doubt is not None:
             raise doubt
+        self._hear(notification)
         return event_of_content(self._open(notification), notification, tenant, received)
+
+    def _hear(self, notification: Notification) -> None:
+        self.heard.add(declaration_named(notification.client_state or ""))
 
     def _open(self, notification: Notification) -> bytes:
         content = read_encrypted_content(notification)
-        key = self._proofs.encryption_key(content.encryption_certificate_id, content.encryption_certificate_thumbprint)
+        key = self._proofs.encryption_key(
+            content.encryption_certificate_id, content.encryption_certificate_thumbprint, self._envelope.received
+        )
         return open_content(content, key.private_key)
 
     def _doubt(self, tenant: str) -> RelayError | None:

@@ -5,7 +5,7 @@ import os
 
 import azure.functions as func
 
-from renew_timer.reconcile import reconcile
+from renew_timer.run import Run, run
 from shared import clients
 from shared.endpoint import probe
 from shared.errors import RelayError
@@ -20,17 +20,25 @@ _log = logging.getLogger("graph_relay.renew")
 def renew_timer(timer: func.TimerRequest) -> None:
     """Make sure that every declared subscription exists, is ours, lives on and carries the current certificate."""
     try:
-        settings = clients.settings()
-        clients.patient_storage().ready()
-        reconcile(
-            settings.declarations,
-            settings.tenant_id,
-            clients.ours(),
-            clients.subscriptions(),
-            lambda: probe(settings.notification_url, clients.session()),
-            clients.now,
-        )
+        run(_need())
     except SettingsError as error:
         _log.error("Settings are wrong; subscriptions are not looked after until they are mended:\n%s", error)
     except RelayError as error:
         _log.error("This run did nothing, the next one tries again: %s", error)
+
+
+def _need() -> Run:
+    settings = clients.settings()
+    return Run(
+        tenant_id=settings.tenant_id,
+        declarations=settings.declarations,
+        ours=clients.ours,
+        subscriptions=clients.subscriptions(),
+        rotation=clients.rotation(),
+        sweep=clients.sweep(),
+        silence=clients.silence(),
+        ledger=clients.ledger(),
+        storage=clients.patient_storage(),
+        probe=lambda: probe(settings.notification_url, clients.session()),
+        clock=clients.now,
+    )

@@ -14,10 +14,16 @@ from shared.graph import Graph
 from shared.identity import Identity
 from shared.key_directory import KeyDirectory
 from shared.key_ring import KeyRing, KeyStore
+from shared.ledger import Ledger
+from shared.retry import LONGEST as LONGEST_DELAY
+from shared.rotation import Rotation
 from shared.settings import Settings, storage_settings
 from shared.signing_keys import SigningKeys
+from shared.silence import Silence
 from shared.storage import PATIENT, PROMPT, Storage
 from shared.subscriptions import Ours, Subscriptions
+from shared.sweep import Sweep
+from shared.tables import Tables
 
 
 def now() -> datetime:
@@ -94,6 +100,39 @@ def _key_store(address: str) -> KeyStore:
     from shared.key_vault import KeyVault  # noqa: PLC0415 - imports that a directory of keys does without
 
     return KeyVault(address)
+
+
+@cache
+def tables() -> Tables:
+    """Return what is remembered between runs."""
+    return Tables(storage_settings(os.environ))
+
+
+@cache
+def ledger() -> Ledger:
+    """Return the delivered events."""
+    return Ledger(tables())
+
+
+@cache
+def silence() -> Silence:
+    """Return what notes when subscriptions were heard of."""
+    return Silence(tables())
+
+
+@cache
+def sweep() -> Sweep:
+    """Return what starts comparisons with Graph."""
+    return Sweep(tables(), patient_storage(), settings().sweep_interval)
+
+
+@cache
+def rotation() -> Rotation:
+    """Return when keys come and go."""
+    chosen = settings()
+    return Rotation(
+        key_ring(), tables(), chosen.key_rotation, chosen.key_overlap, chosen.delivery_horizon + LONGEST_DELAY
+    )
 
 
 def ours() -> Ours:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -17,33 +17,61 @@ from shared.errors import Reason, Unreadable
 MESSAGE_LIMIT = 65_536
 """Bytes of text that one queue message holds."""
 
-Kind = Literal["change", "lifecycle"]
-
 T = TypeVar("T")
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Items(msgspec.Struct, frozen=True, tag_field="kind"):
     """Items of one kind that arrived together.
 
     received: when Graph's POST came in (UTC); validation tokens are judged as of then.
-    attempt: how often these items have been tried before.
-    tokens: the validation tokens that may stand for these items; None if Graph sent `null` for them.
     items: changeNotifications, each as it came.
+    tokens: the validation tokens that may stand for these items; None if Graph sent `null` for them.
+    attempt: how often these items have been tried before.
     """
 
-    kind: Kind
     received: datetime
     items: tuple[msgspec.Raw, ...]
     tokens: tuple[str, ...] | None = ()
     attempt: int = 0
 
 
+class Changes(Items, frozen=True, tag="change"):
+    """Change items."""
+
+
+class Lifecycle(Items, frozen=True, tag="lifecycle"):
+    """Lifecycle items; they come without tokens."""
+
+
+class Readback(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"):
+    """A page of a resource to be read back from Graph; it names what to read and holds nothing that was read.
+
+    received: when it was asked for (UTC). resource: a path that `shared.backfill` knows. since, until: the range
+    of last changes, exclusive. link: the page, as Graph named it; "" for the first one.
+    """
+
+    received: datetime
+    tenant_id: str
+    resource: str
+    since: datetime
+    until: datetime
+    link: str = ""
+    attempt: int = 0
+
+
+Envelope = Changes | Lifecycle | Readback
+"""What a queue message holds."""
+
+
 class DeadLetter(msgspec.Struct, frozen=True):
-    """An item given up, still sealed, with why and when; `envelope` holds that one item."""
+    """Something given up, still sealed, with why and when; `envelope` holds one item, or what was to be read."""
 
     reason: Reason
     given_up: datetime
     envelope: Envelope
+
+
+K = TypeVar("K", bound=Items)
 
 
 @dataclass(frozen=True)
@@ -60,12 +88,12 @@ def sealed(item: msgspec.Raw, tenant: str) -> Sealed:
 
 
 def pack(
-    kind: Kind,
+    kind: type[K],
     received: datetime,
     items: Iterable[Sealed],
     tokens: Sequence[tuple[str, str]] | None,
     limit: int = MESSAGE_LIMIT,
-) -> list[Envelope]:
+) -> list[K]:
     """Pack `items`, in order, into as few envelopes as fit `limit` bytes each once written.
 
     `tokens` are (tenant, token) pairs; each envelope gets those of its items' tenants, or None for None. Only an
@@ -75,10 +103,9 @@ def pack(
     for tenant, token in tokens or ():
         tokens_of.setdefault(tenant, []).append(token)
     token_bytes = {tenant: sum(len(token) + 3 for token in held) for tenant, held in tokens_of.items()}
-    frame = len(write(Envelope(kind, received, (), None if tokens is None else ())))
+    frame = len(write(kind(received, (), None if tokens is None else ())))
     return [
-        Envelope(
-            kind,
+        kind(
             received,
             tuple(msgspec.Raw(one.item) for one in group),
             None if tokens is None else tuple(t for tenant in _tenants(group) for t in tokens_of.get(tenant, ())),
@@ -109,18 +136,7 @@ def _groups(items: Iterable[Sealed], token_bytes: Mapping[str, int], room: int) 
         yield group
 
 
-def again(envelope: Envelope, items: Sequence[msgspec.Raw]) -> Envelope:
-    """Return an envelope with those `items` of `envelope` that are to be tried once more."""
-    return msgspec.structs.replace(envelope, items=tuple(items), attempt=envelope.attempt + 1)
-
-
-def singly(envelope: Envelope) -> Iterator[Envelope]:
-    """Yield an envelope for each item."""
-    for item in envelope.items:
-        yield msgspec.structs.replace(envelope, items=(item,))
-
-
-def write(content: Envelope | DeadLetter) -> str:
+def write(content: Items | Readback | DeadLetter) -> str:
     """Return the text of a queue message."""
     return msgspec.json.encode(content).decode("ascii")
 
@@ -135,7 +151,7 @@ def read_dead_letter(text: str) -> DeadLetter:
     return _decode(text, _dead_letter)
 
 
-_envelope = msgspec.json.Decoder(Envelope)
+_envelope: msgspec.json.Decoder[Envelope] = msgspec.json.Decoder(Envelope)
 _dead_letter = msgspec.json.Decoder(DeadLetter)
 
 

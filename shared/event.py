@@ -69,19 +69,23 @@ def event_of_content(content: bytes, notification: Notification, tenant: str, re
     Raises Unreadable if `content` is not a JSON object.
     """
     resource = _read(content)
-    named = notification.resource or ""
-    path = _path_of_message(resource, message_path(named))
+    path = _path_of_message(resource, message_path(notification.resource or ""))
     identity = _of_message(path) if path else _of_resource(notification)
-    changed = _moment(resource.last_modified_date_time) or _moment(resource.created_date_time) or received
-    deleted = bool(resource.deleted_date_time) or notification.change_type == "deleted"
-    return _event(
-        tenant,
-        identity,
-        change="deleted" if deleted else notification.change_type or "updated",
-        changed=changed,
-        version=_version(changed, resource.etag or resource.odata_etag),
-        content=content,
-    )
+    change = notification.change_type or _change(resource)
+    return _event_of(content, resource, identity, change, tenant, received)
+
+
+def event_of_message(content: bytes, tenant: str, received: datetime) -> Event:
+    """Return the event of a Teams message that was read back, UTF-8 JSON: the same, but for what is said of the
+    kind of change, as if it had been pushed.
+
+    Raises Unreadable if `content` is not a message that says where it is.
+    """
+    resource = _read(content)
+    path = _own_path(resource)
+    if path is None:
+        raise Unreadable(Reason.CONTENT_NOT_JSON, "what was read back is not a message")
+    return _event_of(content, resource, _of_message(path), _change(resource), tenant, received)
 
 
 def event_without_content(notification: Notification, tenant: str, received: datetime) -> Event:
@@ -101,6 +105,20 @@ def event_without_content(notification: Notification, tenant: str, received: dat
         version=_version(received, read_resource_data(notification).odata_etag),
         content=data if data != b"null" else b"{}",
         partial=True,
+    )
+
+
+def _event_of(
+    content: bytes, resource: _Resource, identity: _Identity, change: str, tenant: str, received: datetime
+) -> Event:
+    changed = _moment(resource.last_modified_date_time) or _moment(resource.created_date_time) or received
+    return _event(
+        tenant,
+        identity,
+        change="deleted" if resource.deleted_date_time else change,
+        changed=changed,
+        version=_version(changed, resource.etag or resource.odata_etag),
+        content=content,
     )
 
 
@@ -135,20 +153,32 @@ def _read(content: bytes) -> _Resource:
 
 
 def _path_of_message(resource: _Resource, named: MessagePath | None) -> MessagePath | None:
-    """The message's own word for where it is, completed by the path that the notification names.
+    """The message's own word for where it is, else the path that the notification names.
 
     Only what the notification calls a message is one: other resources have `id` and `chatId` too.
     """
     if named is None or not resource.id:
         return named
+    return _own_path(resource) or MessagePath(named.collection, resource.id)
+
+
+def _own_path(resource: _Resource) -> MessagePath | None:
     channel = resource.channel_identity
+    if not resource.id:
+        return None
     if resource.chat_id:
         return MessagePath(("chats", resource.chat_id, "messages"), resource.id)
     if channel and channel.team_id and channel.channel_id:
         root = ("teams", channel.team_id.lower(), "channels", channel.channel_id, "messages")
         replies = (*root, resource.reply_to_id, "replies") if resource.reply_to_id else root
         return MessagePath(replies, resource.id)
-    return MessagePath(named.collection, resource.id)
+    return None
+
+
+def _change(resource: _Resource) -> str:
+    """What must have happened to a resource that nobody told us of."""
+    untouched = resource.created_date_time and resource.created_date_time == resource.last_modified_date_time
+    return "created" if untouched else "updated"
 
 
 def _of_message(path: MessagePath) -> _Identity:
@@ -166,9 +196,9 @@ def _moment(text: str | None) -> datetime | None:
     """Read a date-time of Graph's: any offset, up to seven digits of a fraction (contract §2)."""
     try:
         moment = datetime.fromisoformat(text or "")
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -22,6 +22,14 @@ _REPEATABLE = (408, 412, 423, 429)
 Json = dict[str, Any]
 
 
+class Page(msgspec.Struct, frozen=True):
+    """A page of a list, its entries as they came; it may be empty and still have a link to the next one."""
+
+    value: list[msgspec.Raw] = []
+    next_link: str | None = msgspec.field(name="@odata.nextLink", default=None)
+    delta_link: str | None = msgspec.field(name="@odata.deltaLink", default=None)
+
+
 class GraphRefusal(RelayError):
     """Graph has answered, and asking the same again won't help. `status` tells what to do: see the contract.
 
@@ -53,15 +61,26 @@ class Graph:
             GraphRefusal: an answer that no repetition mends.
             NotNow: Graph or the login authority is away, or asks us to wait.
         """
+        return _json(self._call(tenant_id, "GET", path))
+
+    def read(self, tenant_id: str, path: str) -> bytes:
+        """Read a resource as `get` does, and return the very JSON that came."""
         return self._call(tenant_id, "GET", path)
+
+    def page(self, tenant_id: str, path: str) -> Page:
+        """Read one page of a list; `path` may be the link of a page before. Raises as `get`."""
+        try:
+            return msgspec.json.decode(self._call(tenant_id, "GET", path), type=Page)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            raise NotNow(Reason.GRAPH, "Graph's answer is not a page of a list") from None
 
     def post(self, tenant_id: str, path: str, body: Json) -> Json:
         """Create something. Raises as `get`."""
-        return self._call(tenant_id, "POST", path, body)
+        return _json(self._call(tenant_id, "POST", path, body))
 
     def patch(self, tenant_id: str, path: str, body: Json) -> Json:
         """Change something. Raises as `get`."""
-        return self._call(tenant_id, "PATCH", path, body)
+        return _json(self._call(tenant_id, "PATCH", path, body))
 
     def delete(self, tenant_id: str, path: str) -> None:
         """Delete something; what is gone already is fine. Raises as `get`."""
@@ -71,15 +90,15 @@ class Graph:
             if refusal.status != 404:
                 raise
 
-    def pages(self, tenant_id: str, path: str) -> Iterator[list[Json]]:
-        """Yield the pages of a list; a page may be empty. Raises as `get`."""
+    def pages(self, tenant_id: str, path: str) -> Iterator[list[msgspec.Raw]]:
+        """Yield the entries of a list, page by page. Raises as `get`."""
         link: str | None = path
         while link is not None:
-            page = self.get(tenant_id, link)
-            yield page.get("value", [])
-            link = page.get("@odata.nextLink")
+            page = self.page(tenant_id, link)
+            yield page.value
+            link = page.next_link
 
-    def _call(self, tenant_id: str, method: str, path: str, body: Json | None = None) -> Json:
+    def _call(self, tenant_id: str, method: str, path: str, body: Json | None = None) -> bytes:
         self._wait_is_over(tenant_id)
         url = self._address(path)
         status, text, wait = self._send(tenant_id, method, url, body)
@@ -90,12 +109,11 @@ class Graph:
             raise self._throttled(tenant_id, wait or _UNTOLD_WAIT)
         if status >= 500 or status in _REPEATABLE:
             raise NotNow(Reason.GRAPH, f"Graph answers {status}", retry_after=wait)
-        answer = _json(text)
         if status >= 300:
-            error = answer.get("error")
+            error = _json(text).get("error")
             error = error if isinstance(error, dict) else {}
             raise GraphRefusal(status, str(error.get("code", ""))[:100], str(error.get("message", ""))[:500])
-        return answer
+        return text
 
     def _send(self, tenant_id: str, method: str, url: str, body: Json | None) -> tuple[int, bytes, timedelta | None]:
         headers = {

@@ -55,9 +55,11 @@ class KeyDirectory:
         return key
 
     def retire(self, key_id: str) -> None:
-        """Remove a key. Raises NotNow if the directory can't be written."""
+        """Rename a key's file to `ID.retired`, so that a person can bring it back. Raises NotNow."""
         try:
-            self._path(key_id).unlink(missing_ok=True)
+            self._path(key_id).replace(self._directory / f"{key_id}.retired")
+        except FileNotFoundError:
+            return
         except OSError as error:
             raise _away(error) from None
 

@@ -86,36 +86,51 @@ class KeyRing:
         self._looked: datetime | None = None
         self._unread: NotNow | None = None
 
-    def find(self, key_id: str, thumbprint: str = "") -> EncryptionKey:
-        """Return the key that an item names: by id, else by the thumbprint of its certificate.
+    def find(self, key_id: str, thumbprint: str, received: datetime) -> EncryptionKey:
+        """Return the key that an item, received at that time, names: by id, else by its certificate's thumbprint.
 
         Raises:
-            Unreadable: the store has no such key.
+            Unreadable: the store was looked into after the item came, and has no such key.
             NotNow: the store is away, or has a key that can't be read and may be the one.
         """
         key = self._known(key_id, thumbprint)
         if key is None:
             self._look()
             key = self._known(key_id, thumbprint)
-        if key is None and self._unread is not None:
+        if key is not None:
+            return key
+        if self._unread is not None:
             raise self._unread
-        if key is None:
-            raise Unreadable(Reason.KEY_UNKNOWN, "no key has the id or thumbprint that the item names")
-        return key
+        if self._looked is None or self._looked <= received:
+            raise NotNow(Reason.KEY_STORE, "the key may be newer than the last look", retry_after=LOOK_AGAIN)
+        raise Unreadable(Reason.KEY_UNKNOWN, "no key has the id or thumbprint that the item names")
 
     def current(self) -> EncryptionKey:
         """Return the key for new subscriptions, the newest that is valid; make one if there is none.
 
         Raises NotNow.
         """
-        self._look(at_once=True)
         now = self._clock()
-        valid = [key for key in self._keys.values() if key.made <= now < key.expires]
-        if not valid:
-            key = self._store.create(now)
+        valid = [key for key in self.every() if key.made <= now < key.expires]
+        return max(valid, key=lambda key: (key.made, key.key_id)) if valid else self.create()
+
+    def every(self) -> list[EncryptionKey]:
+        """Return all keys that are in the store now. Raises NotNow."""
+        self._look(at_once=True)
+        return list(self._keys.values())
+
+    def create(self) -> EncryptionKey:
+        """Make a new key; it is the current one from now on. Raises NotNow."""
+        key = self._store.create(self._clock())
+        with self._lock:
             self._keys = {**self._keys, key.key_id: key}
-            return key
-        return max(valid, key=lambda key: (key.made, key.key_id))
+        return key
+
+    def retire(self, key_id: str) -> None:
+        """Take a key out of use; what it encrypted can't be opened from now on. Raises NotNow."""
+        self._store.retire(key_id)
+        with self._lock:
+            self._keys = {known: key for known, key in self._keys.items() if known != key_id}
 
     def _known(self, key_id: str, thumbprint: str) -> EncryptionKey | None:
         keys = self._keys

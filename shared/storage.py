@@ -121,6 +121,11 @@ class Storage:
             except ResourceNotFoundError:
                 return
 
+    def is_empty(self) -> bool:
+        """Whether no message is in the queue, not even a hidden one; in doubt, no. Raises NotNow."""
+        with _translated():
+            return self._queue.get_queue_properties().approximate_message_count == 0
+
     def ready(self) -> None:
         """Make sure that the queues and the container exist. Raises NotNow."""
         with _translated():
@@ -163,7 +168,7 @@ class Storage:
         options = self._patience.options()
         if self._settings.connection_string:
             return QueueClient.from_connection_string(self._settings.connection_string, name, **options)
-        return QueueClient(self._settings.urls[0], name, credential=self._credential, **options)
+        return QueueClient(self._settings.urls[0], name, credential=identity_credential(self._settings), **options)
 
     @cached_property
     def _claims(self) -> ContainerClient:
@@ -171,13 +176,14 @@ class Storage:
         options = self._patience.options()
         if self._settings.connection_string:
             return ContainerClient.from_connection_string(self._settings.connection_string, name, **options)
-        return ContainerClient(self._settings.urls[1], name, credential=self._credential, **options)
+        return ContainerClient(self._settings.urls[1], name, credential=identity_credential(self._settings), **options)
 
-    @cached_property
-    def _credential(self) -> TokenCredential:
-        from azure.identity import ManagedIdentityCredential  # noqa: PLC0415 - 0.2 s that a connection string saves
 
-        return ManagedIdentityCredential(client_id=self._settings.identity_client_id)
+def identity_credential(settings: StorageSettings) -> TokenCredential:
+    """Return the managed identity that storage is reached with where there is no connection string."""
+    from azure.identity import ManagedIdentityCredential  # noqa: PLC0415 - 0.2 s that a connection string saves
+
+    return ManagedIdentityCredential(client_id=settings.identity_client_id)
 
 
 def _create(create: Any) -> None:

@@ -6,7 +6,7 @@ the URL of a subscription tells which of our clientState secrets minted it, its 
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -19,6 +19,7 @@ from shared.errors import NotNow, Reason, RelayError
 from shared.graph import Graph, GraphRefusal, Json
 from shared.key_ring import EncryptionKey
 from shared.lifetimes import longest_lifetime
+from shared.notification import Notification
 from shared.settings import Declaration
 
 _log = logging.getLogger("graph_relay.subscriptions")
@@ -171,6 +172,15 @@ def _change_types(subscription: Subscription) -> set[str]:
     return {part.strip().lower() for part in subscription.change_type.split(",")}
 
 
+def declared(notification: Notification, tenant_id: str, declarations: Iterable[Declaration]) -> Declaration | None:
+    """Return the declaration whose subscription sent a notification of ours; None if it is declared no more."""
+    named = client_state.declaration_named(notification.client_state or "")
+    for one in declarations:
+        if one.tenant_id == tenant_id and client_state.declaration_id(tenant_id, one.resource) == named:
+            return one
+    return None
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a step: `subscription` is Graph's answer, `error` what went wrong."""
@@ -190,16 +200,14 @@ class Subscriptions:
 
     def list(self, tenant_id: str) -> list[Subscription]:
         """Return all of ours in a tenant. Raises NotNow, GraphRefusal. List calls are throttled: once per run."""
-        found = [one for page in self._graph.pages(tenant_id, "subscriptions") for one in page]
-        return [msgspec.convert(one, Subscription) for one in found]
-
-    def reconcile(self, declarations: Iterable[Declaration], ours: Ours, tenant_id: str) -> Iterator[Outcome]:
-        """Make the subscriptions of a tenant match `declarations`, those of that tenant; yield each step's outcome.
-
-        Raises NotNow, GraphRefusal if they can't be listed.
-        """
-        for step in plan(declarations, self.list(tenant_id), ours, tenant_id, self._clock()):
-            yield self.carry_out(step, ours)
+        listed = [one for page in self._graph.pages(tenant_id, "subscriptions") for one in page]
+        found = []
+        for one in listed:
+            try:
+                found.append(msgspec.json.decode(one, type=Subscription))
+            except msgspec.ValidationError as error:
+                _log.warning("Graph lists a subscription that can't be read, and is left alone: %s", error)
+        return found
 
     def carry_out(self, step: Step, ours: Ours) -> Outcome:
         """Do one step. Never raises RelayError: one failing subscription must not stop the others."""

@@ -18,9 +18,14 @@ LIFECYCLE = _meter.create_counter("graph_relay.lifecycle", "item", "Lifecycle no
 SUSPICIOUS_TOKENS = _meter.create_counter(
     "graph_relay.suspicious_tokens", "token", "Validation tokens that failed beside a valid one, by reason"
 )
+RECOVERED = _meter.create_counter("graph_relay.recovered", "item", "Events that were read back, not pushed")
 RECONCILED = _meter.create_counter("graph_relay.reconciled", "action", "Subscription changes, by action, outcome")
 ACKNOWLEDGE_SECONDS = _meter.create_histogram("graph_relay.acknowledge_seconds", "s", "From request to answer")
 LAG_SECONDS = _meter.create_histogram("graph_relay.lag_seconds", "s", "From receipt to delivery")
+KEY_AGE_SECONDS = _meter.create_gauge("graph_relay.key_age_seconds", "s", "Age of the current encryption key")
+SILENCE_SECONDS = _meter.create_gauge(
+    "graph_relay.silence_seconds", "s", "Since the last notification of each declared subscription"
+)
 SUBSCRIPTION_SECONDS_LEFT = _meter.create_gauge(
     "graph_relay.subscription_seconds_left", "s", "Time to the expiry of each declared subscription"
 )

@@ -1,0 +1,42 @@
+"""Items that carry no content: events of what they say, or read back from Graph where their declaration asks for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from shared.errors import NotNow, Reason
+from shared.event import Event, event_of_content, event_without_content
+from shared.graph import Graph, GraphRefusal
+from shared.notification import Notification
+from shared.resource_path import encoded, segments
+from shared.settings import Declaration
+from shared.subscriptions import declared
+
+
+@dataclass(frozen=True)
+class Hydration:
+    """Reads resources for those declarations that say `hydrate`."""
+
+    declarations: Sequence[Declaration]
+    graph: Graph
+
+    def event(self, notification: Notification, tenant_id: str, received: datetime) -> Event:
+        """Return the event of an item without content; what Graph no longer has makes a deletion.
+
+        Raises:
+            Unreadable: Graph's answer is not a resource.
+            NotNow: it can't be read at present.
+        """
+        declaration = declared(notification, tenant_id, self.declarations)
+        if declaration is None or not declaration.hydrate or notification.change_type == "deleted":
+            return event_without_content(notification, tenant_id, received)
+        try:
+            content = self.graph.read(tenant_id, encoded(segments(notification.resource or "")))
+        except GraphRefusal as refusal:
+            if refusal.status != 404:
+                raise NotNow(Reason.GRAPH_REFUSED, str(refusal)) from None
+            gone = msgspec.structs.replace(notification, change_type="deleted")
+            return event_without_content(gone, tenant_id, received)
+        return event_of_content(content, notification, tenant_id, received)

@@ -1,0 +1,56 @@
+"""What becomes of what can't be finished now: queued again with a delay of our own, or put away. Still sealed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+
+from shared import telemetry
+from shared.envelope import DeadLetter, Envelope, Readback, write
+from shared.errors import NotNow, Reason
+from shared.retry import GiveUp, after_failure
+from shared.storage import Storage
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """Puts envelopes back on the queue, or among the dead letters.
+
+    `chance` returns a number in [0, 1). All methods raise NotNow if storage is away: nothing is settled then, and
+    the host offers the message again.
+    """
+
+    storage: Storage
+    horizon: timedelta
+    clock: Callable[[], datetime]
+    chance: Callable[[], float]
+
+    def postpone(self, envelope: Envelope, why: NotNow) -> None:
+        """Try an envelope once more, later; past the horizon, give it up."""
+        now = self.clock()
+        decision = after_failure(envelope.attempt, envelope.received, now, self.horizon, why.retry_after, self.chance)
+        if isinstance(decision, GiveUp):
+            self.give_up(envelope, why.reason)
+            return
+        again = msgspec.structs.replace(envelope, attempt=envelope.attempt + 1)
+        self.storage.put(write(again), delay=decision.delay)
+        telemetry.RETRIED.add(_size(envelope), {"reason": why.reason})
+
+    def give_up(self, envelope: Envelope, reason: Reason) -> None:
+        """Keep an envelope among the dead letters, each item of its own."""
+        for alone in _singly(envelope):
+            self.storage.put_dead_letter(write(DeadLetter(reason, self.clock(), alone)))
+            telemetry.DEAD_LETTERED.add(1, {"reason": reason})
+
+
+def _size(envelope: Envelope) -> int:
+    return 1 if isinstance(envelope, Readback) else len(envelope.items)
+
+
+def _singly(envelope: Envelope) -> Iterator[Envelope]:
+    if isinstance(envelope, Readback):
+        yield envelope
+        return
+    for item in envelope.items:
+        yield msgspec.structs.replace(envelope, items=(item,))

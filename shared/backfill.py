@@ -1,0 +1,155 @@
+"""Reading back a time range of a resource, page by page (Graph contract §7).
+
+A page is a message on the queue, so that reading is resumable, spreads over instances, and holds no plaintext. There
+is no tenant-wide read: a tenant-wide resource fans out into its teams or users, each again a message.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+import msgspec
+
+from shared.envelope import Readback
+from shared.errors import NotNow, Reason
+from shared.graph import Graph, GraphRefusal
+from shared.resource_path import encoded, message_path, segments
+
+PAGE = 50
+"""Messages a page: the most that Graph gives of a chat."""
+
+_TEAMS = "groups?$filter=resourceProvisioningOptions/Any(x:x eq 'Team')&$select=id&$top=100"
+_USERS = "users?$select=id&$top=100"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one page yields: messages, as Graph gave them, and what is to be read next."""
+
+    messages: list[msgspec.Raw] = field(default_factory=list)
+    further: list[Readback] = field(default_factory=list)
+
+
+class _Entry(msgspec.Struct):
+    """A team, a user, or a message: what is needed of any."""
+
+    id: str = ""
+
+
+class _Channel(msgspec.Struct, rename="camel"):
+    channel_id: str | None = None
+
+
+class _ChannelMessage(msgspec.Struct, rename="camel"):
+    channel_identity: _Channel | None = None
+
+
+def can_read(resource: str) -> bool:
+    """Whether what was missed of a declared resource can be read back."""
+    return _reader(resource) is not None
+
+
+def read(readback: Readback, graph: Graph) -> Reading:
+    """Read one page.
+
+    Raises:
+        NotNow: Graph is away, asks us to wait, or refuses: consent may return.
+    """
+    reader = _reader(readback.resource)
+    if reader is None:
+        return Reading()
+    try:
+        return reader(readback, graph)
+    except GraphRefusal as refusal:
+        if refusal.status == 404:
+            return Reading()  # a chat, team or user that is gone has nothing to read
+        raise NotNow(Reason.GRAPH_REFUSED, str(refusal)) from None
+
+
+Reader = Callable[[Readback, Graph], Reading]
+
+
+def _reader(resource: str) -> Reader | None:
+    if message_path(resource):
+        return _one_message
+    path = "/".join(part.lower() for part in segments(resource))
+    return next((reader for pattern, reader in _READERS if re.fullmatch(pattern, path)), None)
+
+
+def _one_message(readback: Readback, graph: Graph) -> Reading:
+    return Reading([msgspec.Raw(graph.read(readback.tenant_id, encoded(segments(readback.resource))))])
+
+
+def _each_team(readback: Readback, graph: Graph) -> Reading:
+    return _fan_out(readback, graph, _TEAMS, "teams/{id}/channels/getAllMessages")
+
+
+def _each_user(readback: Readback, graph: Graph) -> Reading:
+    return _fan_out(readback, graph, _USERS, "users/{id}/chats/getAllMessages")
+
+
+def _fan_out(readback: Readback, graph: Graph, path: str, resource: str) -> Reading:
+    page = graph.page(readback.tenant_id, readback.link or path)
+    ids = [msgspec.json.decode(entry, type=_Entry).id for entry in page.value]
+    each = [
+        msgspec.structs.replace(readback, resource=resource.replace("{id}", one), link="", attempt=0)
+        for one in ids
+        if one
+    ]
+    return Reading(further=each + _next(readback, page.next_link))
+
+
+def _all_messages(readback: Readback, graph: Graph) -> Reading:
+    return _messages(readback, graph, f"{encoded(segments(readback.resource))}?$top={PAGE}&{_range(readback)}")
+
+
+def _chat(readback: Readback, graph: Graph) -> Reading:
+    # Without the order, Graph silently ignores the filter.
+    order = "$orderby=lastModifiedDateTime%20desc"
+    path = encoded(segments(readback.resource))
+    return _messages(readback, graph, f"{path}?$top={PAGE}&{order}&{_range(readback)}")
+
+
+def _channel(readback: Readback, graph: Graph) -> Reading:
+    """By way of the whole team: that read holds replies, and may be done 200 times as often."""
+    _, team, _, channel, _ = segments(readback.resource)
+    path = encoded(("teams", team, "channels", "getAllMessages"))
+    reading = _messages(readback, graph, f"{path}?$top={PAGE}&{_range(readback)}")
+    return Reading([one for one in reading.messages if _channel_of(one) == channel], reading.further)
+
+
+def _messages(readback: Readback, graph: Graph, path: str) -> Reading:
+    page = graph.page(readback.tenant_id, readback.link or path)
+    return Reading(page.value, _next(readback, page.next_link))
+
+
+def _next(readback: Readback, link: str | None) -> list[Readback]:
+    return [msgspec.structs.replace(readback, link=link, attempt=0)] if link else []
+
+
+def _channel_of(message: msgspec.Raw) -> str | None:
+    identity = msgspec.json.decode(message, type=_ChannelMessage).channel_identity
+    return identity.channel_id if identity else None
+
+
+def _range(readback: Readback) -> str:
+    """Bounds are exclusive, at a resolution of milliseconds."""
+    since, until = (_odata(moment) for moment in (readback.since, readback.until))
+    condition = f"lastModifiedDateTime gt {since} and lastModifiedDateTime lt {until}"
+    return f"$filter={quote(condition)}"
+
+
+def _odata(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_READERS: tuple[tuple[str, Reader], ...] = (
+    (r"teams/getallmessages", _each_team),
+    (r"chats/getallmessages", _each_user),
+    (r"teams/[^/]+/channels/getallmessages", _all_messages),
+    (r"users/[^/]+/chats/getallmessages", _all_messages),
+    (r"teams/[^/]+/channels/[^/]+/messages", _channel),
+    (r"chats/[^/]+/messages", _chat),
+)

@@ -1,0 +1,94 @@
+"""One tenant's subscriptions, made what they are declared to be; and words for what goes wrong."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared import telemetry
+from shared.client_state import declaration_id
+from shared.errors import NotNow, Reason
+from shared.graph import GraphRefusal
+from shared.permissions import permission
+from shared.settings import Declaration
+from shared.subscriptions import Action, Ours, Outcome, Step, Subscription, Subscriptions, plan
+
+_log = logging.getLogger("graph_relay.subscriptions")
+
+_OPENS_A_GAP = (Action.CREATE, Action.REPLACE)
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """What was there before, and what became of each step."""
+
+    found: list[Subscription]
+    outcomes: list[Outcome]
+
+    @property
+    def failing(self) -> set[str]:
+        """The ids of the declarations that have no subscription as they should."""
+        return {
+            declaration_id(one.step.tenant_id, one.step.declaration.resource)
+            for one in self.outcomes
+            if one.error is not None and one.step.declaration is not None
+        }
+
+
+def reconcile(
+    tenant_id: str,
+    declarations: Sequence[Declaration],
+    ours: Ours,
+    subscriptions: Subscriptions,
+    before_gap: Callable[[Declaration], None],
+    clock: Callable[[], datetime],
+) -> Reconciled:
+    """Reconcile the subscriptions of a tenant with `declarations`, those of that tenant.
+
+    `before_gap` is told of a declaration whose subscription is missing, or about to be replaced, before anything is
+    done about it. One failing subscription doesn't stop the others.
+
+    Raises NotNow, GraphRefusal if they can't be listed; what `before_gap` raises.
+    """
+    found = subscriptions.list(tenant_id)
+    outcomes = []
+    for step in plan(declarations, found, ours, tenant_id, clock()):
+        if step.action in _OPENS_A_GAP and step.declaration is not None:
+            before_gap(step.declaration)
+        outcome = subscriptions.carry_out(step, ours)
+        _report(outcome)
+        outcomes.append(outcome)
+    return Reconciled(found, outcomes)
+
+
+def _report(outcome: Outcome) -> None:
+    step, error = outcome.step, outcome.error
+    telemetry.RECONCILED.add(1, {"action": step.action, "outcome": "done" if error is None else error.reason})
+    named = f"{step.action} {_resource(step)} in tenant {step.tenant_id}"
+    if error is None:
+        _log.info("%s: done, since %s", named, step.why)
+    else:
+        _log.error("%s failed: %s. %s", named, error, advice(outcome))
+
+
+def _resource(step: Step) -> str:
+    if step.declaration is not None:
+        return step.declaration.resource
+    return step.subscription.resource if step.subscription is not None else ""
+
+
+def advice(outcome: Outcome) -> str:
+    """Return what a person should do about a step that failed."""
+    match outcome.error:
+        case NotNow(reason=Reason.GRAPH_THROTTLED):
+            return "Graph limits our calls; a later run tries again."
+        case NotNow():
+            return "The next run tries again."
+        case GraphRefusal(status=403):
+            needed = permission(_resource(outcome.step))
+            return f"Grant the application permission {needed} and admin consent, or look at Graph's quotas."
+        case GraphRefusal(status=409):
+            return "Another subscription of this app has the resource and change types; the next run lists it."
+        case GraphRefusal(status=404):
+            return "The resource does not exist, or is not visible to this app."
+    return "Mend the declaration, or what the message names; the same request is refused again."
