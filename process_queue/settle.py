@@ -28,6 +28,14 @@ class Settlement:
 
     def postpone(self, envelope: Envelope, why: NotNow) -> None:
         """Try an envelope once more, later; past the horizon, give it up."""
+        if envelope.attempt and why.reason is Reason.DESTINATION_ERROR:
+            # One event may be what the destination stumbles over: part it from its neighbours, step by step.
+            for half in _halves(envelope):
+                self._postpone(half, why)
+        else:
+            self._postpone(envelope, why)
+
+    def _postpone(self, envelope: Envelope, why: NotNow) -> None:
         now = self.clock()
         decision = after_failure(envelope.attempt, envelope.received, now, self.horizon, why.retry_after, self.chance)
         if isinstance(decision, GiveUp):
@@ -46,6 +54,15 @@ class Settlement:
 
 def _size(envelope: Envelope) -> int:
     return 1 if isinstance(envelope, Readback) else len(envelope.items)
+
+
+def _halves(envelope: Envelope) -> Iterator[Envelope]:
+    if isinstance(envelope, Readback) or len(envelope.items) < 2:
+        yield envelope
+        return
+    middle = len(envelope.items) // 2
+    for half in (envelope.items[:middle], envelope.items[middle:]):
+        yield msgspec.structs.replace(envelope, items=half)
 
 
 def _singly(envelope: Envelope) -> Iterator[Envelope]:

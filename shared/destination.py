@@ -10,6 +10,7 @@ import msgspec
 import requests
 from standardwebhooks import Webhook
 
+from shared.breaker import Breaker
 from shared.errors import NotNow, Reason
 from shared.event import Event
 from shared.http import read_bounded, retry_after
@@ -50,6 +51,7 @@ class Destination:
         self._session = session
         self._clock = clock
         self._authorization = authorization
+        self._breaker = Breaker(Reason.DESTINATION, clock)
 
     def deliver(self, events: Sequence[Event]) -> "Delivery":
         """Deliver `events` in as few requests as the destination's answers allow.
@@ -60,7 +62,8 @@ class Destination:
         if not events:
             return Delivery()
         try:
-            status = self._post(events)
+            with self._breaker.attempt():
+                status = self._post(events)
         except NotNow as not_now:
             return Delivery(kept=tuple(events), why=not_now)
         if status < 300:
@@ -95,6 +98,8 @@ class Destination:
         if status == 410:
             detail = "the destination answers 410 Gone: delivery is stopped, what is queued is kept"
             raise NotNow(Reason.DESTINATION_GONE, detail, retry_after=wait or _GONE_WAIT)
+        if status == 500:
+            raise NotNow(Reason.DESTINATION_ERROR, "the destination answers 500", retry_after=wait)
         if status in _OF_THE_ENDPOINT or not 400 <= status < 500:
             raise NotNow(Reason.DESTINATION, f"the destination answers {status}", retry_after=wait)
         return status

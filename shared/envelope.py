@@ -138,7 +138,7 @@ def _groups(items: Iterable[Sealed], token_bytes: Mapping[str, int], room: int) 
 
 def write(content: Items | Readback | DeadLetter) -> str:
     """Return the text of a queue message."""
-    return msgspec.json.encode(content).decode("ascii")
+    return _ascii(msgspec.json.encode(content)).decode("ascii")
 
 
 def read(text: str) -> Envelope:
@@ -165,7 +165,7 @@ def _decode(text: str, decoder: msgspec.json.Decoder[T]) -> T:
 def _ascii(item: bytes) -> bytes:
     """Return valid JSON with every character beyond ASCII as a \\u escape; only strings can hold one.
 
-    DEL goes the same way; the whitespace that XML would change (a carriage return) stands only between tokens.
+    What whitespace XML would change, a carriage return, stands only between tokens.
     """
     if item.isascii():
         return item

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     GRAPH_REFUSED = "graph_refused"
     LOGIN = "login"
     DESTINATION = "destination"
+    DESTINATION_ERROR = "destination_error"
     DESTINATION_GONE = "destination_gone"
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from shared.errors import Reason, Unreadable
+from shared.json_text import mended
 from shared.notification import Notification, read_resource_data
 from shared.resource_path import MessagePath, encoded, message_path, segments
 
@@ -147,8 +148,11 @@ def _event(
 def _read(content: bytes) -> _Resource:
     try:
         content.decode("utf-8")
-        return _resource.decode(content)
-    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
+        try:
+            return _resource.decode(content)
+        except msgspec.DecodeError:
+            return _resource.decode(mended(content))
+    except (ValueError, RecursionError):  # what is raised for bad UTF-8, and by msgspec, are ValueErrors
         raise Unreadable(Reason.CONTENT_NOT_JSON, "the decrypted content is not a JSON resource") from None
 
 

@@ -13,6 +13,7 @@ import requests
 from shared.errors import NotNow, Reason, RelayError
 from shared.http import read_bounded, retry_after
 from shared.identity import Identity
+from shared.json_text import mended
 
 _TIME_LIMIT = (5, 30)  # a create holds the call open for two handshakes of up to 10 s each
 _LONGEST_ANSWER = 32 << 20
@@ -69,9 +70,13 @@ class Graph:
 
     def page(self, tenant_id: str, path: str) -> Page:
         """Read one page of a list; `path` may be the link of a page before. Raises as `get`."""
+        text = self._call(tenant_id, "GET", path)
         try:
-            return msgspec.json.decode(self._call(tenant_id, "GET", path), type=Page)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            try:
+                return msgspec.json.decode(text, type=Page)
+            except msgspec.DecodeError:
+                return msgspec.json.decode(mended(text), type=Page)
+        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
             raise NotNow(Reason.GRAPH, "Graph's answer is not a page of a list") from None
 
     def post(self, tenant_id: str, path: str, body: Json) -> Json:

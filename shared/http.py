@@ -40,7 +40,7 @@ def retry_after(answer: requests.Response, now: datetime) -> timedelta | None:
         return timedelta(seconds=min(int(value[:9]), 31_536_000))
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(moment.replace(tzinfo=moment.tzinfo or UTC) - now, timedelta(0))
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from shared.errors import Reason, Refused
+from shared.json_text import mended
 
 T = TypeVar("T")
 
@@ -80,7 +81,11 @@ def read_collection(body: bytes) -> Collection:
         body.decode("utf-8")  # a decoder that skips what it doesn't need doesn't check it either
     except UnicodeDecodeError:
         raise Refused(Reason.MALFORMED, "the body is not UTF-8") from None
-    return _decode(body, _collection, "the body is not a changeNotificationCollection")
+    complaint = "the body is not a changeNotificationCollection"
+    try:
+        return _decode(body, _collection, complaint)
+    except Refused:
+        return _decode(_mended(body, complaint), _collection, complaint)
 
 
 def read_notification(item: msgspec.Raw) -> Notification:
@@ -108,6 +113,13 @@ _collection = msgspec.json.Decoder(Collection)
 _notification = msgspec.json.Decoder(Notification)
 _encrypted_content = msgspec.json.Decoder(EncryptedContent)
 _resource_data = msgspec.json.Decoder(ResourceData | None)
+
+
+def _mended(body: bytes, complaint: str) -> bytes:
+    try:
+        return mended(body)
+    except (ValueError, RecursionError):
+        raise Refused(Reason.MALFORMED, complaint) from None
 
 
 def _decode(text: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T], complaint: str) -> T:

@@ -1,0 +1,70 @@
+"""A circuit breaker: keeps a destination that is away from costing an attempt for every message.
+
+Kept in memory, a process each: what it holds back lies on the queue, with a delay.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from shared.errors import NotNow, Reason
+
+TRIPS_AFTER = 3
+"""Failures in a row."""
+
+FIRST_PAUSE = timedelta(seconds=2)
+LONGEST_PAUSE = timedelta(minutes=1)
+
+
+class Breaker:
+    """Lets attempts through while the other side answers; after failures in a row, one attempt a pause.
+
+    The pauses double from two seconds to a minute. One object serves all threads.
+    """
+
+    def __init__(self, reason: Reason, clock: Callable[[], datetime]) -> None:
+        self._reason = reason
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._closed_until: datetime | None = None
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Wrap an attempt that raises NotNow if the other side is away.
+
+        Raises NotNow at once, with the time to wait, while no attempt is let through.
+        """
+        self._enter()
+        try:
+            yield
+        except NotNow as not_now:
+            self._failed(not_now.retry_after)
+            raise
+        self._succeeded()
+
+    def _enter(self) -> None:
+        with self._lock:
+            now = self._clock()
+            if self._closed_until is None:
+                return
+            if now < self._closed_until:
+                wait = self._closed_until - now
+                raise NotNow(self._reason, "it was away a moment ago", retry_after=wait)
+            self._closed_until = now + self._pause()  # for the others: this attempt is the one to find out
+
+    def _failed(self, retry_after: timedelta | None) -> None:
+        with self._lock:
+            self._failures += 1
+            if retry_after is not None or self._failures >= TRIPS_AFTER:
+                self._closed_until = self._clock() + max(retry_after or timedelta(0), self._pause())
+
+    def _succeeded(self) -> None:
+        with self._lock:
+            self._failures = 0
+            self._closed_until = None
+
+    def _pause(self) -> timedelta:
+        doublings = min(max(self._failures - TRIPS_AFTER, 0), 10)
+        return min(FIRST_PAUSE * (1 << doublings), LONGEST_PAUSE)
