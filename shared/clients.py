@@ -11,7 +11,7 @@ import requests
 from shared import http
 from shared.destination import Destination, authorization
 from shared.graph import Graph
-from shared.identity import Identity
+from shared.identity import Identity, Proof
 from shared.key_directory import KeyDirectory
 from shared.key_ring import KeyRing, KeyStore
 from shared.ledger import Ledger
@@ -58,7 +58,9 @@ def session() -> requests.Session:
 @cache
 def identity() -> Identity:
     """Return who we are to Entra ID."""
-    return Identity(settings().login_url, settings().client_id, settings().client_secret)
+    chosen = settings()
+    proof = Proof(chosen.client_certificate, chosen.client_secret, chosen.managed_identity)
+    return Identity(chosen.login_url, chosen.client_id, proof)
 
 
 @cache
@@ -97,9 +99,9 @@ def subscriptions() -> Subscriptions:
 def _key_store(address: str) -> KeyStore:
     if address.startswith("file:"):
         return KeyDirectory(Path(address.removeprefix("file:")))
-    from shared.key_vault import KeyVault  # noqa: PLC0415 - imports that a directory of keys does without
+    from shared import key_vault  # noqa: PLC0415 - imports that a directory of keys does without
 
-    return KeyVault(address)
+    return key_vault.KeyVault(address, key_vault.identity(settings().managed_identity))
 
 
 @cache

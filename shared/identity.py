@@ -1,11 +1,14 @@
-"""Who we are to Entra ID: tokens through MSAL, with the app's secret or with a managed identity in its place."""
+"""Who we are to Entra ID: tokens through MSAL, by certificate, secret, or a managed identity in their place."""
 
 import re
 import threading
+from dataclasses import dataclass, field
 from typing import Any
 
 import msal
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from shared.errors import NotNow, Reason
 
@@ -15,19 +18,34 @@ _ADVICE = {
     "7000222": "GRAPH_CLIENT_SECRET has expired; make a new one",
     "700016": "the app registration of GRAPH_CLIENT_ID is not known in this tenant; grant consent there",
     "90002": "there is no such tenant; check GRAPH_TENANT_ID and the tenantId of the declarations",
+    "700027": "the certificate of GRAPH_CLIENT_CERTIFICATE is not one of this app registration; upload it there",
+    "700024": "our clock differs from Entra ID's, or a proof was delayed",
     "700213": "the federated credential does not match the managed identity; see docs/setup.md",
     "7000218": "no credential was sent; set GRAPH_CLIENT_SECRET or assign a managed identity",
 }
 _FEDERATION_AUDIENCE = "api://AzureADTokenExchange"
 
 
+@dataclass(frozen=True)
+class Proof:
+    """What proves that we are the app: the first of these that is there, and a managed identity without them.
+
+    certificate: PEM of a private key and its certificate. managed_identity: the client id of one that a user
+    assigned; None for the system's own.
+    """
+
+    certificate: str | None = field(default=None, repr=False)
+    secret: str | None = field(default=None, repr=False)
+    managed_identity: str | None = None
+
+
 class Identity:
     """Gets access tokens for our app, one application object a tenant; one object serves all threads."""
 
-    def __init__(self, login_url: str, client_id: str, client_secret: str | None) -> None:
+    def __init__(self, login_url: str, client_id: str, proof: Proof) -> None:
         self._login_url = login_url
         self._client_id = client_id
-        self._client_secret = client_secret
+        self._proof = proof
         self._lock = threading.Lock()
         self._applications: dict[str, Any] = {}
 
@@ -55,7 +73,7 @@ class Identity:
                 self._applications[tenant_id] = msal.ConfidentialClientApplication(
                     self._client_id,
                     authority=f"{self._login_url}/{tenant_id}",
-                    client_credential=self._client_secret or {"client_assertion": _federated_assertion},
+                    client_credential=_credential(self._proof),
                     # The authority is ours to choose; asking Microsoft's to vouch for it would be one call more.
                     instance_discovery=False,
                     timeout=_TIME_LIMIT,
@@ -63,13 +81,40 @@ class Identity:
             return self._applications[tenant_id]
 
 
-def _federated_assertion() -> str:
+def _credential(proof: Proof) -> str | dict[str, Any]:
+    """Return the proof in MSAL's form. Raises NotNow if the certificate is of no use."""
+    if proof.certificate is not None:
+        _check_certificate(proof.certificate.encode())
+        return {"private_key": proof.certificate, "public_certificate": proof.certificate}
+    return proof.secret or {"client_assertion": lambda: _federated_assertion(proof.managed_identity)}
+
+
+def _check_certificate(pem: bytes) -> None:
+    try:
+        belongs = load_pem_private_key(pem, None).public_key() == x509.load_pem_x509_certificate(pem).public_key()
+    except (ValueError, TypeError):
+        belongs = False
+    if not belongs:
+        raise NotNow(Reason.LOGIN, "GRAPH_CLIENT_CERTIFICATE: expected a private key and the certificate of that key")
+
+
+def _federated_assertion(client_id: str | None) -> str:
     """Return the managed identity's token, which a federated credential lets the app registration use."""
-    client = msal.ManagedIdentityClient(msal.SystemAssignedManagedIdentity(), http_client=requests.Session())
+    identity = (
+        msal.UserAssignedManagedIdentity(client_id=client_id) if client_id else msal.SystemAssignedManagedIdentity()
+    )
+    client = msal.ManagedIdentityClient(identity, http_client=_Hurried())
     answer = client.acquire_token_for_client(resource=_FEDERATION_AUDIENCE)
     if "access_token" not in answer:
         raise NotNow(Reason.LOGIN, "no managed identity here; set GRAPH_CLIENT_SECRET or assign one")
     return str(answer["access_token"])
+
+
+class _Hurried(requests.Session):
+    """MSAL sets no time limit of its own where it asks for a managed identity."""
+
+    def request(self, *arguments: Any, **options: Any) -> requests.Response:
+        return super().request(*arguments, **{"timeout": _TIME_LIMIT, **options})
 
 
 def _advice(answer: dict[str, Any]) -> str:

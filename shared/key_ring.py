@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -190,7 +191,7 @@ def read_pem(key_id: str, pem: bytes) -> EncryptionKey:
     try:
         private_key = serialization.load_pem_private_key(pem, password=None)
         certificate = x509.load_pem_x509_certificate(pem)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise NotNow(Reason.KEY_STORE, f"key {key_id}: expected a private key (PKCS#8) and a certificate") from None
     if not isinstance(private_key, RSAPrivateKey) or private_key.public_key() != certificate.public_key():
         raise NotNow(Reason.KEY_STORE, f"key {key_id}: expected an RSA key and the certificate that belongs to it")

@@ -3,13 +3,14 @@
 The private key leaves the vault over TLS as the certificate's secret, and stays in memory.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.identity import DefaultAzureCredential
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 from azure.keyvault.certificates import (
     CertificateClient,
     CertificateContentType,
@@ -27,20 +28,29 @@ NAME = "graph-relay-encryption"
 
 _MONTHS = 24
 
+# The SDK's own patience is seven minutes, in which nothing behind the queue would move.
+_PATIENCE = {"connection_timeout": 5, "read_timeout": 20, "retry_total": 3, "retry_backoff_factor": 0.5}
+
 
 class KeyVault:
-    """A key store. The id of a key is the version of the certificate; retired means disabled."""
+    """A key store. The id of a key is the version of the certificate; retired means disabled.
 
-    def __init__(self, url: str, credential: TokenCredential | None = None) -> None:
-        credential = credential or DefaultAzureCredential()
-        self._certificates = CertificateClient(url, credential)
-        self._secrets = SecretClient(url, credential)
+    `verify_resource`: a vault may only ask for tokens to its own domain, or a wrong URL could have itself sent
+    one that is good elsewhere.
+    """
+
+    def __init__(self, url: str, credential: TokenCredential, *, verify_resource: bool = True) -> None:
+        self._certificates = CertificateClient(url, credential, verify_challenge_resource=verify_resource, **_PATIENCE)
+        self._secrets = SecretClient(url, credential, verify_challenge_resource=verify_resource, **_PATIENCE)
 
     def ids(self) -> list[str]:
         """The versions that are enabled. Raises NotNow."""
         with _translated():
-            versions = self._certificates.list_properties_of_certificate_versions(NAME)
-            return sorted(one.version for one in versions if one.enabled and one.version)
+            try:
+                versions = list(self._certificates.list_properties_of_certificate_versions(NAME))
+            except ResourceNotFoundError:
+                return []  # the first key has yet to be made
+        return sorted(one.version for one in versions if one.enabled and one.version)
 
     def get(self, key_id: str) -> EncryptionKey | None:
         """The key of that version, or None. Raises NotNow."""
@@ -49,6 +59,10 @@ class KeyVault:
                 pem = self._secrets.get_secret(NAME, key_id).value or ""
             except ResourceNotFoundError:
                 return None
+            except HttpResponseError as error:
+                if _is_disabled(error):
+                    return None
+                raise
         return read_pem(key_id, pem.encode())
 
     def create(self, now: datetime) -> EncryptionKey:
@@ -80,10 +94,26 @@ class KeyVault:
                 return
 
 
+def identity(client_id: str | None) -> TokenCredential:
+    """Return who we are to the vault: in Azure the managed identity, whose endpoint the platform names in the
+    environment (`client_id` if one was assigned by the user); on a desk whoever is signed in to Azure's tools.
+    """
+    if "IDENTITY_ENDPOINT" in os.environ:
+        return ManagedIdentityCredential(client_id=client_id)
+    return DefaultAzureCredential(managed_identity_client_id=client_id)
+
+
+def _is_disabled(error: HttpResponseError) -> bool:
+    """A disabled secret is refused like a missing role, but for the code within."""
+    within = error.error.innererror if error.error else None
+    return error.status_code == 403 and bool(within) and within.get("code") == "SecretDisabled"
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
-    except AzureError as error:
+    except (AzureError, ValueError) as error:
+        # The SDK raises ValueError for a vault that asks for tokens to another domain.
         detail = f"Key Vault does not answer as it should ({type(error).__name__}); see docs/setup.md for its roles"
         raise NotNow(Reason.KEY_STORE, detail) from None

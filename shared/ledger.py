@@ -1,8 +1,8 @@
 """Which versions have been delivered: one row an event, found by the event's own id and time.
 
-A row lies where the time of its change says: in the table of that week, in the partition of that minute, spread over
-a few. So a batch of pushed events is looked up and recorded in a request or two, a whole week is forgotten by
-dropping a table, and no row has to be searched for.
+A row lies where the time of its change says: in the table of that week, in the partition of that second. So a batch
+of pushed events is looked up and recorded in a request or two, no partition grows large, a whole week is forgotten
+by dropping a table, and no row has to be searched for.
 
 An outage of the ledger delays or duplicates, and never loses: what can't be looked up counts as not delivered.
 """
@@ -22,9 +22,6 @@ _log = logging.getLogger("graph_relay.ledger")
 
 KEPT = timedelta(days=60)
 """How long after a change its row is kept; what is read back from before that is delivered again."""
-
-SPREAD = 4
-"""Partitions a minute: each takes about 2,000 writes a second."""
 
 _COMPARISONS = 12
 """Rows asked for at a time: Storage takes 15 comparisons in a filter."""
@@ -81,10 +78,14 @@ def _places(events: Iterable[Event]) -> dict[tuple[str, str], list[str]]:
     places: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for event in events:
         monday = event.time - timedelta(days=event.time.weekday())
-        spread = int(hashlib.sha256(event.source.encode()).hexdigest()[:8], 16) % SPREAD
-        partition = f"{event.time:%Y%m%dT%H%M}-{spread}"
-        places[f"ledger{monday:%Y%m%d}", partition][_key(event.id)] = None
+        places[f"ledger{monday:%Y%m%d}", _partition(event.time)][_key(event.id)] = None
     return {place: list(keys) for place, keys in places.items()}
+
+
+def _partition(time: datetime) -> str:
+    """A second, behind two digits that spread neighbouring seconds over Storage's servers."""
+    second = f"{time:%Y%m%dT%H%M%S}"
+    return f"{hashlib.sha256(second.encode()).hexdigest()[:2]}-{second}"
 
 
 def _key(event_id: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 T = TypeVar("T")
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+CONNECTION_STRING = "expected the connection string of a storage account"
 _APP_ROOT = Path(__file__).parent.parent
 
 
@@ -81,6 +82,8 @@ class Settings:
     tenant_id: str
     client_id: str
     client_secret: str | None = field(repr=False)
+    client_certificate: str | None = field(repr=False)
+    managed_identity: str | None
     graph_url: str
     login_url: str
     notification_url: str
@@ -107,19 +110,21 @@ class Settings:
                 tenant_id=tenant_id,
                 client_id=read.required("GRAPH_CLIENT_ID", _guid),
                 client_secret=read.optional("GRAPH_CLIENT_SECRET", str, None),
+                client_certificate=read.optional("GRAPH_CLIENT_CERTIFICATE", _certificate_and_key, None),
+                managed_identity=read.optional("AZURE_CLIENT_ID", _guid, None),
                 graph_url=read.optional("GRAPH_BASE_URL", _https, cloud.graph),
                 login_url=read.optional("LOGIN_BASE_URL", _https, cloud.login),
                 notification_url=read.required("NOTIFICATION_URL", _https),
                 client_state_secrets=read.required("CLIENT_STATE_SECRET", _client_state_secrets),
                 declarations=read.declarations(tenant_id),
                 key_store=read.required("KEY_STORE", _key_store),
-                key_rotation=timedelta(days=read.optional("KEY_ROTATION_DAYS", _positive, 90.0)),
-                key_overlap=timedelta(hours=read.optional("KEY_OVERLAP_HOURS", _positive, 72.0)),
+                key_rotation=read.optional("KEY_ROTATION_DAYS", _days, timedelta(days=90)),
+                key_overlap=read.optional("KEY_OVERLAP_HOURS", _hours, timedelta(hours=72)),
                 destination_url=read.required("DESTINATION_URL", _destination_url),
                 destination_secrets=read.required("DESTINATION_SECRET", _destination_secrets),
                 destination_scope=read.optional("DESTINATION_SCOPE", str, None),
-                delivery_horizon=timedelta(hours=read.optional("DELIVERY_HORIZON_HOURS", _positive, 72.0)),
-                sweep_interval=timedelta(hours=read.optional("SWEEP_INTERVAL_HOURS", _not_negative, 24.0)),
+                delivery_horizon=read.optional("DELIVERY_HORIZON_HOURS", _hours, timedelta(hours=72)),
+                sweep_interval=read.optional("SWEEP_INTERVAL_HOURS", _hours_or_never, timedelta(hours=24)),
             )
         )
 
@@ -155,11 +160,12 @@ class _Reader:
         self._complaints: list[str] = []
 
     def required(self, name: str, parse: Callable[[str], T]) -> T:
-        return self._parse(name, self._environ.get(name, "").strip(), parse)
+        # The stand-in has no use but to let the reading go on to further complaints.
+        return self._parse(name, self._environ.get(name, "").strip(), parse, cast("T", None))
 
     def optional(self, name: str, parse: Callable[[str], T], default: T) -> T:
         text = self._environ.get(name, "").strip()
-        return self._parse(name, text, parse) if text else default
+        return self._parse(name, text, parse, default) if text else default
 
     def complete(self, build: Callable[[], T]) -> T:
         built = build()
@@ -167,14 +173,14 @@ class _Reader:
             raise SettingsError(self._complaints)
         return built
 
-    def _parse(self, name: str, text: str, parse: Callable[[str], T]) -> T:
+    def _parse(self, name: str, text: str, parse: Callable[[str], T], stand_in: T) -> T:
         try:
             if not text:
                 raise _Expected(f"missing; {_expected_by(parse)}")
             return parse(text)
         except _Expected as expected:
             self._complaints.append(f"{name}: {expected}")
-            return None  # type: ignore[return-value]  # see the class
+            return stand_in
 
     def storage(self) -> StorageSettings:
         queue = self.optional("NOTIFICATION_QUEUE", _queue_name, "notifications")
@@ -291,7 +297,7 @@ def _queue_name(text: str) -> str:
 def _connection_string(text: str) -> str:
     parts = {part.partition("=")[0].strip().lower() for part in text.split(";")}
     if not parts & {"accountname", "usedevelopmentstorage", "queueendpoint"}:
-        raise _Expected("expected the connection string of a storage account")
+        raise _Expected(CONNECTION_STRING)
     return text
 
 
@@ -304,10 +310,33 @@ def _key_store(text: str) -> str:
         raise _Expected("expected https://NAME.vault.azure.net or file:DIRECTORY") from None
 
 
+def _certificate_and_key(path: str) -> str:
+    expected = "expected the path of a readable PEM file that holds a private key, unencrypted, and its certificate"
+    try:
+        pem = (_APP_ROOT / path).read_text(encoding="ascii")
+    except (OSError, ValueError):
+        raise _Expected(expected) from None
+    if not re.search("-----BEGIN (RSA )?PRIVATE KEY-----", pem) or "-----BEGIN CERTIFICATE-----" not in pem:
+        raise _Expected(expected)
+    return pem
+
+
 def _number(text: str, expected: str) -> float:
     if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text):
         raise _Expected(expected)
     return float(text)
+
+
+def _days(text: str) -> timedelta:
+    return timedelta(days=_positive(text))
+
+
+def _hours(text: str) -> timedelta:
+    return timedelta(hours=_positive(text))
+
+
+def _hours_or_never(text: str) -> timedelta:
+    return timedelta(hours=_number(text, "expected a number, 0 or greater"))
 
 
 def _positive(text: str) -> float:
@@ -315,10 +344,6 @@ def _positive(text: str) -> float:
     if (number := _number(text, expected)) <= 0:
         raise _Expected(expected)
     return number
-
-
-def _not_negative(text: str) -> float:
-    return _number(text, "expected a number, 0 or greater")
 
 
 def _declarations(text: str) -> list[Declaration]:

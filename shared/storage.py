@@ -8,30 +8,33 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import ContainerClient
-from azure.storage.queue import QueueClient
+from azure.storage.queue import QueueClient, QueueMessage
 
 from shared.envelope import MESSAGE_LIMIT
 from shared.errors import NotNow, Reason, Unreadable
-from shared.settings import StorageSettings
+from shared.settings import CONNECTION_STRING, SettingsError, StorageSettings
 
 _CLAIM = "claim:"
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a client tries: seconds to connect and to wait for an answer, and attempts after the first."""
+    """How long a client tries: seconds to connect and to wait for an answer, attempts after the first, and the
+    number of seconds whose powers lie between them.
+    """
 
     connect: float
     read: float
     retries: int
-    backoff: float
+    backoff: int
 
     def options(self) -> dict[str, Any]:
         """The options of an Azure client."""
@@ -42,8 +45,8 @@ class Patience:
             "retry_connect": self.retries,
             "retry_read": self.retries,
             "retry_status": self.retries,
-            "initial_backoff": self.backoff,
-            "increment_base": 2,
+            "initial_backoff": 0,
+            "increment_base": self.backoff,
             "random_jitter_range": 0,
         }
 
@@ -51,8 +54,30 @@ class Patience:
 PROMPT = Patience(connect=1.0, read=1.5, retries=1, backoff=0)
 """For the path of the 202. One retry, at once: a pooled connection may have been closed meanwhile."""
 
-PATIENT = Patience(connect=5, read=20, retries=3, backoff=1)
+PATIENT = Patience(connect=5, read=20, retries=3, backoff=2)
 """For everything behind the queue."""
+
+AT_ONCE = 32
+"""Queue messages that one request can peek at or take."""
+
+
+class Shelf(StrEnum):
+    """The queues there are: what is put behind the name of the first. The host names the last one so."""
+
+    QUEUED = ""
+    DEAD_LETTERS = "-dead-letters"
+    POISON = "-poison"
+
+
+@dataclass(frozen=True)
+class Lying:
+    """A queue message as it lies on a shelf; `put` is when it was laid there, `receipt` "" unless it was taken."""
+
+    shelf: Shelf
+    id: str
+    text: str
+    put: datetime
+    receipt: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,6 +151,50 @@ class Storage:
         with _translated():
             return self._queue.get_queue_properties().approximate_message_count == 0
 
+    def length(self, shelf: Shelf) -> int:
+        """Return how many messages lie on a shelf, hidden ones too: never fewer than there are. Raises NotNow."""
+        with _translated():
+            try:
+                return self._shelf(shelf).get_queue_properties().approximate_message_count or 0
+            except ResourceNotFoundError:
+                return 0
+
+    def peek(self, shelf: Shelf, number: int = AT_ONCE) -> list[Lying]:
+        """Return the first `number` messages, 32 at most, that are not hidden, and leave them. Raises NotNow."""
+        with _translated():
+            try:
+                return [_lying(shelf, one) for one in self._shelf(shelf).peek_messages(number)]
+            except ResourceNotFoundError:
+                return []
+
+    def take(self, shelf: Shelf, hidden: timedelta) -> list[Lying]:
+        """Return some messages, 32 at most, and hide them from everybody else for a time. Raises NotNow."""
+        seconds = round(hidden.total_seconds())
+        with _translated():
+            try:
+                pages = self._shelf(shelf).receive_messages(
+                    messages_per_page=AT_ONCE, max_messages=AT_ONCE, visibility_timeout=seconds
+                )
+                return [_lying(shelf, one) for one in pages]
+            except ResourceNotFoundError:
+                return []
+
+    def give_back(self, taken: Lying) -> None:
+        """Show a message that was taken to everybody again; one that others hold by now is theirs. Raises NotNow."""
+        with _translated():
+            try:
+                self._shelf(taken.shelf).update_message(taken.id, taken.receipt, visibility_timeout=0)
+            except ResourceNotFoundError:
+                return
+
+    def remove(self, taken: Lying) -> None:
+        """Remove a message that was taken; one that others hold by now is theirs. Raises NotNow."""
+        with _translated():
+            try:
+                self._shelf(taken.shelf).delete_message(taken.id, taken.receipt)
+            except ResourceNotFoundError:
+                return
+
     def ready(self) -> None:
         """Make sure that the queues and the container exist. Raises NotNow."""
         with _translated():
@@ -162,12 +231,26 @@ class Storage:
 
     @cached_property
     def _dead_letters(self) -> QueueClient:
-        return self._queue_client(f"{self._settings.queue}-dead-letters")
+        return self._queue_client(f"{self._settings.queue}{Shelf.DEAD_LETTERS}")
+
+    @cached_property
+    def _poison(self) -> QueueClient:
+        return self._queue_client(f"{self._settings.queue}{Shelf.POISON}")
+
+    def _shelf(self, shelf: Shelf) -> QueueClient:
+        match shelf:
+            case Shelf.QUEUED:
+                return self._queue
+            case Shelf.DEAD_LETTERS:
+                return self._dead_letters
+            case Shelf.POISON:
+                return self._poison
 
     def _queue_client(self, name: str) -> QueueClient:
         options = self._patience.options()
         if self._settings.connection_string:
-            return QueueClient.from_connection_string(self._settings.connection_string, name, **options)
+            with _settings_checked():
+                return QueueClient.from_connection_string(self._settings.connection_string, name, **options)
         return QueueClient(self._settings.urls[0], name, credential=identity_credential(self._settings), **options)
 
     @cached_property
@@ -175,15 +258,22 @@ class Storage:
         name = f"{self._settings.queue}-claims"
         options = self._patience.options()
         if self._settings.connection_string:
-            return ContainerClient.from_connection_string(self._settings.connection_string, name, **options)
+            with _settings_checked():
+                return ContainerClient.from_connection_string(self._settings.connection_string, name, **options)
         return ContainerClient(self._settings.urls[1], name, credential=identity_credential(self._settings), **options)
 
 
 def identity_credential(settings: StorageSettings) -> TokenCredential:
-    """Return the managed identity that storage is reached with where there is no connection string."""
-    from azure.identity import ManagedIdentityCredential  # noqa: PLC0415 - 0.2 s that a connection string saves
+    """Return who reaches storage where there is no connection string: the managed identity in Azure, and on a desk
+    the person who has signed in with `az login`.
+    """
+    from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - 0.2 s that a connection string saves
 
-    return ManagedIdentityCredential(client_id=settings.identity_client_id)
+    return DefaultAzureCredential(managed_identity_client_id=settings.identity_client_id)
+
+
+def _lying(shelf: Shelf, message: QueueMessage) -> Lying:
+    return Lying(shelf, message.id, message.content, message.inserted_on, message.pop_receipt or "")  # type: ignore[arg-type]
 
 
 def _create(create: Any) -> None:
@@ -191,6 +281,15 @@ def _create(create: Any) -> None:
         create()
     except ResourceExistsError:
         return
+
+
+@contextmanager
+def _settings_checked() -> Iterator[None]:
+    """The SDK alone knows all forms of a connection string; its complaint may quote it."""
+    try:
+        yield
+    except ValueError:
+        raise SettingsError([f"AzureWebJobsStorage: {CONNECTION_STRING}"]) from None
 
 
 @contextmanager
