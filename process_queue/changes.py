@@ -33,6 +33,7 @@ class Fate:
     """What becomes of the items of an envelope: each is in exactly one of these, or has been counted and is done.
 
     events: by id, with the item that each came from. heard: the ids of the declarations that they came for.
+    proven: the tenants that a token was found to speak for.
     """
 
     events: dict[str, tuple[msgspec.Raw, Event]] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class Fate:
     kept: dict[Reason, list[msgspec.Raw]] = field(default_factory=lambda: defaultdict(list))
     why: dict[Reason, NotNow] = field(default_factory=dict)
     heard: set[str] = field(default_factory=set)
+    proven: tuple[str, ...] = ()
 
     def keep(self, item: msgspec.Raw, why: NotNow) -> None:
         """Try the item again later."""
@@ -56,9 +58,9 @@ def relay_changes(envelope: Changes, proofs: Proofs, delivering: Delivering, set
     delivering.silence.heard(fate.heard, envelope.received)
     deliver(fate, envelope, delivering)
     for reason, items in fate.kept.items():
-        settlement.postpone(_with(envelope, items), fate.why[reason])
+        settlement.postpone(_with(envelope, items, fate.proven), fate.why[reason])
     for reason, items in fate.given_up.items():
-        settlement.give_up(_with(envelope, items), reason)
+        settlement.give_up(_with(envelope, items, fate.proven), reason)
 
 
 def judge(envelope: Changes, proofs: Proofs) -> Fate:
@@ -79,6 +81,7 @@ def judge(envelope: Changes, proofs: Proofs) -> Fate:
                 telemetry.DUPLICATES.add(1)
             fate.events.setdefault(event.id, (item, event))
     fate.heard = verifier.heard
+    fate.proven = verifier.proven()
     return fate
 
 
@@ -100,5 +103,5 @@ def deliver(fate: Fate, envelope: Changes, delivering: Delivering) -> None:
             fate.keep(fate.events[event.id][0], delivery.why)
 
 
-def _with(envelope: Changes, items: list[msgspec.Raw]) -> Changes:
-    return msgspec.structs.replace(envelope, items=tuple(items))
+def _with(envelope: Changes, items: list[msgspec.Raw], proven: tuple[str, ...]) -> Changes:
+    return msgspec.structs.replace(envelope, items=tuple(items), proven=proven)

@@ -37,7 +37,8 @@ class Settlement:
 
     def _postpone(self, envelope: Envelope, why: NotNow) -> None:
         now = self.clock()
-        decision = after_failure(envelope.attempt, envelope.received, now, self.horizon, why.retry_after, self.chance)
+        begun = envelope.replayed or envelope.received
+        decision = after_failure(envelope.attempt, begun, now, self.horizon, why.retry_after, self.chance)
         if isinstance(decision, GiveUp):
             self.give_up(envelope, why.reason)
             return

@@ -10,7 +10,7 @@ from shared import telemetry
 from shared.client_state import declaration_named
 from shared.decryption import open_content
 from shared.envelope import Changes
-from shared.errors import NotNow, Reason, Refused, RelayError
+from shared.errors import NotNow, Reason, Refused, RelayError, Unreadable
 from shared.event import Event, event_of_content
 from shared.key_ring import EncryptionKey
 from shared.notification import Notification, read_encrypted_content, read_notification
@@ -41,7 +41,7 @@ class Verifier:
     def __init__(self, envelope: Changes, proofs: Proofs) -> None:
         self._envelope = envelope
         self._proofs = proofs
-        self._doubts: dict[str, RelayError | None] = {}
+        self._doubts: dict[str, RelayError | None] = dict.fromkeys(envelope.proven)
         self.heard: set[str] = set()
 
     def event(self, item: msgspec.Raw) -> Event:
@@ -63,6 +63,10 @@ class Verifier:
             raise doubt
         self._hear(notification)
         return event_of_content(self._open(notification), notification, tenant, received)
+
+    def proven(self) -> tuple[str, ...]:
+        """Return the tenants for which a good token was found, now or at an earlier attempt."""
+        return tuple(tenant for tenant, doubt in self._doubts.items() if doubt is None)
 
     def _hear(self, notification: Notification) -> None:
         self.heard.add(declaration_named(notification.client_state or ""))
@@ -91,11 +95,11 @@ class Verifier:
             try:
                 check(token, self._find_key, self._proofs.client_id, self._envelope.received)
                 proven = True
-            except (Refused, NotNow) as doubt:
+            except RelayError as doubt:
                 doubts.append(doubt)
         if not proven:
-            # If one token could not be judged, it may be the one: keep the items.
-            return next((doubt for doubt in doubts if isinstance(doubt, NotNow)), doubts[0])
+            # A token that could not be judged may be the one: keep the items.
+            return min(doubts, key=lambda doubt: (NotNow, Unreadable, Refused).index(type(doubt)))
         for failed in doubts:
             telemetry.SUSPICIOUS_TOKENS.add(1, {"reason": failed.reason})
         return None

@@ -27,16 +27,24 @@ class Items(msgspec.Struct, frozen=True, tag_field="kind"):
     items: changeNotifications, each as it came.
     tokens: the validation tokens that may stand for these items; None if Graph sent `null` for them.
     attempt: how often these items have been tried before.
+    replayed: when they were taken from the dead letters; the horizon counts from then.
     """
 
     received: datetime
     items: tuple[msgspec.Raw, ...]
     tokens: tuple[str, ...] | None = ()
     attempt: int = 0
+    replayed: datetime | None = None
 
 
 class Changes(Items, frozen=True, tag="change"):
-    """Change items."""
+    """Change items.
+
+    proven: the tenants for which an earlier attempt found a good token. They are not judged anew: the authority's
+    keys rotate, and an outage of the destination can outlast them.
+    """
+
+    proven: tuple[str, ...] = ()
 
 
 class Lifecycle(Items, frozen=True, tag="lifecycle"):
@@ -57,6 +65,7 @@ class Readback(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"):
     until: datetime
     link: str = ""
     attempt: int = 0
+    replayed: datetime | None = None
 
 
 Envelope = Changes | Lifecycle | Readback

@@ -106,7 +106,7 @@ def identity(client_id: str | None) -> TokenCredential:
 def _is_disabled(error: HttpResponseError) -> bool:
     """A disabled secret is refused like a missing role, but for the code within."""
     within = error.error.innererror if error.error else None
-    return error.status_code == 403 and bool(within) and within.get("code") == "SecretDisabled"
+    return error.status_code == 403 and (within or {}).get("code") == "SecretDisabled"
 
 
 @contextmanager

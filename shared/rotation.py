@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from shared import telemetry
 from shared.key_ring import EncryptionKey, KeyRing
-from shared.tables import Tables
+from shared.tables import Row, Tables
 
 _log = logging.getLogger("graph_relay.rotation")
 
@@ -67,13 +67,22 @@ class Rotation:
             self._forget(key.key_id)
             _log.info("Encryption key %s is retired", key.key_id)
 
+    def unnamed(self) -> dict[str, datetime]:
+        """Return since when keys have been named by no subscription, by their ids. Raises NotNow."""
+        rows = self.tables.find(_TABLE, "PartitionKey eq @partition", {"partition": _PARTITION})
+        return {str(row["RowKey"]): _since(row) for row in rows}
+
     def _unnamed_since(self, key_id: str, now: datetime) -> datetime:
         row = self.tables.get(_TABLE, _PARTITION, key_id)
         if row is not None:
-            return datetime.fromisoformat(str(row["since"])).astimezone(UTC)
+            return _since(row)
         self.tables.put(_TABLE, _PARTITION, key_id, {"since": now.isoformat()})
         return now
 
     def _forget(self, key_id: str) -> None:
         if self.tables.get(_TABLE, _PARTITION, key_id) is not None:
             self.tables.remove(_TABLE, _PARTITION, key_id)
+
+
+def _since(row: Row) -> datetime:
+    return datetime.fromisoformat(str(row["since"])).astimezone(UTC)

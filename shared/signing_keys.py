@@ -11,7 +11,7 @@ import msgspec
 import requests
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from shared.errors import NotNow, Reason, Refused
+from shared.errors import NotNow, Reason, Refused, Unreadable
 from shared.http import read_bounded
 from shared.validation_token import SigningKey
 
@@ -65,6 +65,7 @@ class SigningKeys:
 
         Raises:
             Refused: the authority was asked after the token arrived, and knows no such key.
+            Unreadable: the same, but the token is so old that its key may have been withdrawn since.
             NotNow: the authority can't be asked, or must not be asked again so soon.
         """
         known = self._known(kid)
@@ -74,12 +75,13 @@ class SigningKeys:
             known = self._known(kid)  # another thread may have fetched meanwhile
             if known:
                 return known
-            if self._fetched and self._fetched.at > received and not self._outdated(self._fetched):
-                raise Refused(Reason.TOKEN_KEY)
-            self._refetch()
+            if not self._fetched or self._fetched.at <= received or self._outdated(self._fetched):
+                self._refetch()
         known = self._known(kid)
         if known:
             return known
+        if self._clock() - received > LONGEST_TRUST:
+            raise Unreadable(Reason.TOKEN_KEY, "the authority no longer has the key of a token this old")
         raise Refused(Reason.TOKEN_KEY)
 
     def _known(self, kid: str) -> SigningKey | None:

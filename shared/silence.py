@@ -6,7 +6,7 @@ last weeks; it fades, so that a holiday doesn't blunt it for ever.
 
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 
 from shared import telemetry
@@ -53,7 +53,7 @@ class Silence:
 
     def report(self, names: dict[str, str], now: datetime) -> None:
         """Gauge the silence of each declaration, and warn of odd ones. `names`: resources by id. Raises NotNow."""
-        for row in self._tables.find(_TABLE, "PartitionKey eq @partition", {"partition": _PARTITION}):
+        for row in self._rows():
             resource = names.get(str(row["RowKey"]))
             if resource is None:
                 continue
@@ -67,6 +67,13 @@ class Silence:
                     resource,
                     hours,
                 )
+
+    def last_heard(self) -> dict[str, datetime]:
+        """Return when each declaration was last heard of, by its id. Raises NotNow."""
+        return {str(row["RowKey"]): _last(row) for row in self._rows()}
+
+    def _rows(self) -> Iterator[Row]:
+        return self._tables.find(_TABLE, "PartitionKey eq @partition", {"partition": _PARTITION})
 
     def _note(self, name: str, received: datetime) -> None:
         row = self._tables.get(_TABLE, _PARTITION, name)
