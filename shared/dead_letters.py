@@ -4,7 +4,7 @@ A queue can't be listed, only taken from: letters are hidden while they are look
 end; should this process die, they show up again by themselves. Nothing here opens what Graph has sealed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -49,8 +49,9 @@ class Letter:
 class DeadLetters:
     """The letters of one storage account. Every method raises NotNow if it is away."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, clock: Callable[[], datetime]) -> None:
         self._storage = storage
+        self._clock = clock
         self._held: dict[str, Lying] = {}
 
     def count(self) -> int:
@@ -61,7 +62,7 @@ class DeadLetters:
         """Return the first few of each queue, and leave them untouched."""
         return [self._read(lying) for shelf in SHELVES for lying in self._storage.peek(shelf)]
 
-    def each(self) -> Iterator[Letter]:
+    def each(self) -> Generator[Letter]:
         """Take one letter after the other; those that are neither replayed nor dropped are given back at the end.
 
         Close it if you stop before. What is given up meanwhile is left for the next time, so that a letter that is
@@ -79,15 +80,16 @@ class DeadLetters:
         """
         if letter.envelope is None:
             raise Unreadable(Reason.MALFORMED, "there is nothing in the letter to be replayed")
-        self._storage.put(write(_afresh(letter.envelope)))
+        self._storage.put(write(self._afresh(letter.envelope)))
         self.drop(letter)
 
     def drop(self, letter: Letter) -> None:
         """Remove a letter for good."""
-        self._storage.remove(self._held.pop(letter.id, letter.lying))
+        self._storage.remove(self._held.get(letter.id, letter.lying))
+        self._held.pop(letter.id, None)
         self._storage.discard(Claimed("", letter.claim))
 
-    def _each_of(self, shelf: Shelf) -> Iterator[Letter]:
+    def _each_of(self, shelf: Shelf) -> Generator[Letter]:
         seen: set[str] = set()
         there = self._storage.length(shelf)
         while len(seen) < there:
@@ -121,7 +123,6 @@ class DeadLetters:
         with ThreadPoolExecutor(_HANDS, thread_name_prefix="dead-letters") as hands:
             list(hands.map(self._storage.give_back, held.values()))
 
-
-def _afresh(envelope: Envelope) -> Envelope:
-    """`received` stays: validation tokens are judged as of then."""
-    return msgspec.structs.replace(envelope, attempt=0)
+    def _afresh(self, envelope: Envelope) -> Envelope:
+        """`received` stays: validation tokens are judged as of then."""
+        return msgspec.structs.replace(envelope, attempt=0, replayed=self._clock())

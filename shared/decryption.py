@@ -1,6 +1,5 @@
 """RSA-OAEP, HMAC-SHA256, AES-CBC: how Graph encloses a resource (Graph contract §4, "Opening"). Pure functions."""
 
-import base64
 import binascii
 import hmac
 import os
@@ -62,7 +61,7 @@ def _decrypt(ciphertext: bytes, symmetric_key: bytes) -> bytes:
 
 def _base64(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        return binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError):
         raise _unreadable() from None
 

@@ -21,9 +21,13 @@ class KeyDirectory:
     def ids(self) -> list[str]:
         """The ids of all keys. Raises NotNow if the directory can't be read."""
         try:
-            return sorted(path.stem for path in self._directory.glob("*.pem") if is_key_id(path.stem))
+            # not glob: it takes a directory that can't be read for an empty one, and every key would be unknown
+            names = [Path(name) for name in os.listdir(self._directory)]
+        except FileNotFoundError:
+            return []  # the first key has yet to be made
         except OSError as error:
             raise _away(error) from None
+        return sorted(name.stem for name in names if name.suffix == ".pem" and is_key_id(name.stem))
 
     def get(self, key_id: str) -> EncryptionKey | None:
         """The key of that id, or None. Raises NotNow if its file can't be read, or is readable by others."""

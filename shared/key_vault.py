@@ -29,7 +29,7 @@ NAME = "graph-relay-encryption"
 _MONTHS = 24
 
 # The SDK's own patience is seven minutes, in which nothing behind the queue would move.
-_PATIENCE = {"connection_timeout": 5, "read_timeout": 20, "retry_total": 3, "retry_backoff_factor": 0.5}
+_PATIENCE = {"connection_timeout": 5, "read_timeout": 20, "retry_total": 2, "retry_backoff_factor": 0.5}
 
 
 class KeyVault:

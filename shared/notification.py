@@ -85,7 +85,7 @@ def read_collection(body: bytes) -> Collection:
     try:
         return _decode(body, _collection, complaint)
     except Refused:
-        return _decode(_mended(body, complaint), _collection, complaint)
+        return _decode(mended(body), _collection, complaint)
 
 
 def read_notification(item: msgspec.Raw) -> Notification:
@@ -113,13 +113,6 @@ _collection = msgspec.json.Decoder(Collection)
 _notification = msgspec.json.Decoder(Notification)
 _encrypted_content = msgspec.json.Decoder(EncryptedContent)
 _resource_data = msgspec.json.Decoder(ResourceData | None)
-
-
-def _mended(body: bytes, complaint: str) -> bytes:
-    try:
-        return mended(body)
-    except (ValueError, RecursionError):
-        raise Refused(Reason.MALFORMED, complaint) from None
 
 
 def _decode(text: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T], complaint: str) -> T:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 _SEGMENT = re.compile(r"([^/(]+)\('((?:[^']|'')*)'\)|([^/]+)")
@@ -33,6 +34,7 @@ def segments(resource: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
+@lru_cache(maxsize=4096)
 def encoded(parts: tuple[str, ...]) -> str:
     """Join raw parts to a path that can stand in a URL."""
     return "/".join(quote(part, safe="") for part in parts)

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient, QueueMessage
 
@@ -184,16 +184,16 @@ class Storage:
         with _translated():
             try:
                 self._shelf(taken.shelf).update_message(taken.id, taken.receipt, visibility_timeout=0)
-            except ResourceNotFoundError:
-                return
+            except HttpResponseError as error:
+                _unless_it_is_theirs(error)
 
     def remove(self, taken: Lying) -> None:
         """Remove a message that was taken; one that others hold by now is theirs. Raises NotNow."""
         with _translated():
             try:
                 self._shelf(taken.shelf).delete_message(taken.id, taken.receipt)
-            except ResourceNotFoundError:
-                return
+            except HttpResponseError as error:
+                _unless_it_is_theirs(error)
 
     def ready(self) -> None:
         """Make sure that the queues and the container exist. Raises NotNow."""
@@ -274,6 +274,12 @@ def identity_credential(settings: StorageSettings) -> TokenCredential:
 
 def _lying(shelf: Shelf, message: QueueMessage) -> Lying:
     return Lying(shelf, message.id, message.content, message.inserted_on, message.pop_receipt or "")  # type: ignore[arg-type]
+
+
+def _unless_it_is_theirs(error: HttpResponseError) -> None:
+    """Raise `error` again unless it says that the message is gone, or that its time ran out and another took it."""
+    if getattr(error, "error_code", None) not in ("MessageNotFound", "PopReceiptMismatch", "QueueNotFound"):
+        raise error
 
 
 def _create(create: Any) -> None:

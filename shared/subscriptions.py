@@ -105,11 +105,15 @@ def plan(
 
 
 def _best(declaration: Declaration, actual: Sequence[Subscription], ours: Ours) -> Subscription | None:
-    """The subscription that serves the declaration best: without fault, and with the longest life left."""
+    """The subscription that serves best: without fault; else one that is in the way; and with the longest life left."""
     candidates = [one for one in actual if _same_resource(one, declaration) and _concerns(one, declaration, ours)]
     return max(
         candidates,
-        key=lambda one: (_fault(one, declaration, ours) is None, one.expiration_date_time),
+        key=lambda one: (
+            _fault(one, declaration, ours) is None,
+            _change_types(one) == set(declaration.change_types),
+            one.expiration_date_time,
+        ),
         default=None,
     )
 

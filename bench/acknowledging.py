@@ -1,0 +1,105 @@
+"""Acknowledging: POSTs through `notify_http` against bare `send_message` calls, and the time to the 202."""
+
+import http.client
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+
+import azure.functions as func
+from azure.storage.queue import QueueClient
+
+from bench.bystander import Bystander, bodies, function
+from bench.figure import Figure, percentile
+from local.host.process import HostProcess
+from shared import clients
+
+LEAST = 0.6
+AT_ONCE = 16
+ROUNDS = 5
+CALLS = 400
+SENT_TIMES = 600
+
+
+def acknowledging(around: Bystander) -> list[Figure]:
+    """The ratio is measured in one process, both in turn; the time to the 202 over HTTP, the queue being worked off."""
+    return [_ratio(around), *_times(around)]
+
+
+def _ratio(around: Bystander) -> Figure:
+    some = bodies(around, 50, 1, 4096)
+    clients.prompt_storage().ready()
+    bare = QueueClient.from_connection_string(around.settings["AzureWebJobsStorage"], "bench-bare")
+    bare.create_queue()
+    handler = function("notify_http")
+    requests = cycle([func.HttpRequest("POST", "https://x/api/notifications", body=body) for body in some])
+    texts = cycle([body.decode() for body in some])
+
+    def answered() -> None:
+        answer = handler(next(requests))
+        if answer.status_code != 202:
+            raise AssertionError(answer.status_code)
+
+    ratios, rates = [], []
+    for _ in range(ROUNDS):
+        sent = _rate(lambda: bare.send_message(next(texts), time_to_live=-1))
+        ours = _rate(answered)
+        # What piles up in a queue slows Azurite down, for whoever comes after.
+        bare.clear_messages()
+        QueueClient.from_connection_string(around.settings["AzureWebJobsStorage"], "notifications").clear_messages()
+        ratios.append(ours / sent)
+        rates.append(ours)
+    ratio, rate = sorted(ratios)[ROUNDS // 2], sorted(rates)[ROUNDS // 2]
+    return Figure(
+        "Acknowledging, against bare send_message calls",
+        f"{ratio:.0%} ({rate:,.0f} requests/s, {AT_ONCE} at once)",
+        f"≥ {LEAST:.0%}",
+        ratio >= LEAST,
+    )
+
+
+def _rate(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for done in [pool.submit(call) for _ in range(CALLS)]:
+            done.result()
+    return CALLS / (time.perf_counter() - began)
+
+
+def _times(around: Bystander) -> list[Figure]:
+    with TemporaryDirectory() as name, HostProcess(around.settings, log=Path(name) / "host.log") as host:
+        address = urlsplit(host.url).netloc
+        figures = []
+        for items, size, times in ((1, 4096, SENT_TIMES), (40, 5120, SENT_TIMES // 4)):
+            some = bodies(around, 20, items, size)
+            took, refused = _post_all(address, some, times)
+            median, worst = percentile(took, 0.5) * 1000, percentile(took, 0.99) * 1000
+            what = f"202 for {items} at a time ({len(some[0]) // 1024} KB), {AT_ONCE} connections"
+            others = f", {refused} of {times} answered otherwise" if refused else ""
+            figures.append(Figure(what, f"p50 {median:.0f} ms, p99 {worst:.0f} ms{others}"))
+        return figures
+
+
+def _post_all(address: str, some: Sequence[bytes], times: int) -> tuple[list[float], int]:
+    """Return the seconds that each 202 took, and how many answers were others."""
+
+    def connection(share: range) -> list[float | None]:
+        client = http.client.HTTPConnection(address)
+        took: list[float | None] = []
+        for number in share:
+            began = time.perf_counter()
+            client.request("POST", "/api/notifications", some[number % len(some)])
+            answer = client.getresponse()
+            answer.read()
+            took.append(time.perf_counter() - began if answer.status == 202 else None)
+        client.close()
+        return took
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        shares = [range(first, times, AT_ONCE) for first in range(AT_ONCE)]
+        took = [one for share in pool.map(connection, shares) for one in share]
+    accepted = [one for one in took if one is not None]
+    return accepted, len(took) - len(accepted)

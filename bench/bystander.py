@@ -1,0 +1,150 @@
+"""What the benchmarks run against: Azurite, the simulator's Entra ID, and a destination that takes everything."""
+
+import base64
+import os
+import secrets
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+import uvicorn
+from azure.functions.queue import QueueMessage
+
+from function_app import app
+from local.authority import Authority
+from local.azurite import Azurite
+from local.graph.encryption import Recipient, enclose
+from local.graph.server import GraphServer, Registration, listening, running
+from shared import client_state
+from shared.key_directory import KeyDirectory
+
+CHAT = "19:9e1c2d3e4f5a46b7@thread.v2"
+RESOURCE = "/chats/getAllMessages"
+
+
+@dataclass(frozen=True)
+class Bystander:
+    """Settings for the app, and what writes notifications that it accepts."""
+
+    settings: dict[str, str]
+    graph: GraphServer
+    recipient: Recipient
+    client_state: str
+
+    def collection(self, count: int, size: int) -> bytes:
+        """Return a changeNotificationCollection of encrypted messages, each item of about `size` bytes in JSON."""
+        tenant = self.graph.registration.tenant
+        token = self.graph.simulator.keys.validation_token(self.graph.registration.client_id, tenant, 2)
+        return msgspec.json.encode(
+            {"value": [self._item(tenant, size) for _ in range(count)], "validationTokens": [token]}
+        )
+
+    def _item(self, tenant: str, size: int) -> dict[str, object]:
+        now = datetime.now(UTC)
+        identity = f"{int(now.timestamp() * 1000)}{secrets.randbelow(1000):03d}"
+        path = f"chats('{CHAT}')/messages('{identity}')"
+        moment = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        message = {
+            "@odata.context": "https://graph.microsoft.com/$metadata#chats('x')/messages/$entity",
+            "id": identity,
+            "etag": identity[:13],
+            "messageType": "message",
+            "createdDateTime": moment,
+            "lastModifiedDateTime": moment,
+            "chatId": CHAT,
+            "from": {"user": {"id": str(uuid.uuid4()), "displayName": "Ada"}},
+            # Base64 adds a third, and what else is in an item has about 1,900 bytes.
+            "body": {"contentType": "text", "content": secrets.token_hex(max((size - 1900) * 3 // 8, 8))},
+        }
+        return {
+            "subscriptionId": str(uuid.uuid4()),
+            "subscriptionExpirationDateTime": "2031-02-03T04:05:06Z",
+            "clientState": self.client_state,
+            "changeType": "created",
+            "tenantId": tenant,
+            "resource": path,
+            "resourceData": {"id": identity, "@odata.type": "#Microsoft.Graph.ChatMessage", "@odata.id": path},
+            "encryptedContent": enclose(msgspec.json.encode(message), self.recipient),
+        }
+
+
+@contextmanager
+def bystander() -> Iterator[Bystander]:
+    """Run everything around the app; the settings stand in this process's environment as well."""
+    registration = Registration(str(uuid.uuid4()), str(uuid.uuid4()), secrets.token_urlsafe(30))
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        authority = Authority.create(directory / "authority")
+        key = KeyDirectory(directory / "keys").create(datetime.now(UTC))
+        secret = secrets.token_bytes(32)
+        with Azurite(directory / "storage") as azurite, running(authority, registration) as graph, sink() as url:
+            settings = {
+                "AzureWebJobsStorage": azurite.connection_string,
+                "PYTHON_THREADPOOL_THREAD_COUNT": "32",
+                "GRAPH_TENANT_ID": registration.tenant,
+                "GRAPH_CLIENT_ID": registration.client_id,
+                "GRAPH_CLIENT_SECRET": registration.client_secret,
+                "GRAPH_BASE_URL": graph.url,
+                "LOGIN_BASE_URL": graph.url,
+                "REQUESTS_CA_BUNDLE": str(authority.ca),
+                "NOTIFICATION_URL": "https://127.0.0.1/api/notifications",
+                "CLIENT_STATE_SECRET": base64.b64encode(secret).decode(),
+                "SUBSCRIPTIONS": "[]",
+                "KEY_STORE": f"file:{directory / 'keys'}",
+                "DESTINATION_URL": url,
+                "DESTINATION_SECRET": f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
+            }
+            os.environ.update(settings)
+            minted = client_state.mint(secret, registration.tenant, RESOURCE, secrets.token_bytes)
+            yield Bystander(settings, graph, Recipient.of(key.certificate, key.key_id), minted)
+
+
+@contextmanager
+def sink() -> Iterator[str]:
+    """Run a destination that answers 204, and yield its URL."""
+    listener = listening(0)
+    server = uvicorn.Server(uvicorn.Config(_take, log_level="error", access_log=False))
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/events"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+async def _take(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+    if scope["type"] != "http":
+        return
+    while (await receive()).get("more_body"):
+        continue
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+def bodies(around: Bystander, count: int, items: int, size: int) -> Sequence[bytes]:
+    """Return `count` collections, made beforehand so that making them isn't measured."""
+    return [around.collection(items, size) for _ in range(count)]
+
+
+def queue_message(identity: str, body: str) -> QueueMessage:
+    """Return a queue message as the worker hands it to a function."""
+    return QueueMessage(id=identity, body=body)  # type: ignore[no-untyped-call]
+
+
+def function(name: str) -> Callable[..., Any]:
+    """Return one of the app's functions, as the host calls it."""
+    return _functions()[name]
+
+
+@cache
+def _functions() -> dict[str, Callable[..., Any]]:
+    return {str(one.get_function_name()): one.get_user_function() for one in app.get_functions()}

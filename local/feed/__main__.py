@@ -1,0 +1,26 @@
+"""`python -m local.feed`: run the feed on a port of this machine."""
+
+import argparse
+import os
+import sqlite3
+from pathlib import Path
+
+from local.feed.server import serve
+
+
+def main() -> None:
+    """Read the command line and the environment, and serve until interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m local.feed", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--database", type=Path, required=True, help="SQLite file; made if it does not exist")
+    parser.add_argument("--relay", help="address of the functions host's metrics, shown on the page")
+    arguments = parser.parse_args()
+    trust = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
+    try:
+        serve(os.environ.get("DESTINATION_SECRET", ""), arguments.database, arguments.port, arguments.relay, trust)
+    except (ValueError, OSError, sqlite3.OperationalError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

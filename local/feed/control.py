@@ -1,0 +1,15 @@
+"""How the feed is told to misbehave, so that tests can see what the relay does about it."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+
+class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The feed's conduct. Each `POST /control` replaces it whole; what is left out returns to these defaults."""
+
+    mode: Literal["ok", "status"] = "ok"
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 500  # the answer to every batch in mode "status"
+    retry_after: Annotated[int, msgspec.Meta(ge=0)] | None = None  # seconds, sent along with that answer
+    refuse_ids: list[str] = []  # a batch that holds one of these events is answered 400
+    hang_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0  # waited before anything else is done with a batch

@@ -1,0 +1,79 @@
+"""One event of a delivered batch, as CloudEvents 1.0 shapes it."""
+
+import json
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+_CONVERSATION = re.compile(r"(/tenants/[^/]+/(?:chats/[^/]+|teams/[^/]+/channels/[^/]+))/messages")
+
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class NotEvents(Exception):
+    """The body is not a batch of events. Its message says what was expected, never what was found."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A CloudEvent whose `data` keeps the very JSON that came: numbers, order and repetition of keys."""
+
+    specversion: Literal["1.0"]
+    id: Name
+    source: Name
+    subject: Name
+    type: Name
+    time: Annotated[datetime, msgspec.Meta(tz=True)]
+    version: Name
+    data: msgspec.Raw
+    partial: bool = False
+
+    @property
+    def conversation(self) -> str:
+        """The chat or channel that `source` lies in; for resources of other kinds, `source` itself."""
+        inside = _CONVERSATION.match(self.source)
+        return inside[1] if inside else self.source
+
+
+def read_batch(body: bytes) -> list[Event]:
+    """Return the events of an `application/cloudevents-batch+json` body; each `data` is an object on one line.
+
+    Raises:
+        NotEvents: not JSON, not an array of events, or nested too deep to be read.
+    """
+    try:
+        events = _decode(body)
+        return [msgspec.structs.replace(event, data=_on_one_line(event.data)) for event in events]
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise NotEvents("expected a JSON array of CloudEvents 1.0, each with a version and data") from error
+
+
+def _decode(body: bytes) -> list[Event]:
+    try:
+        return msgspec.json.decode(body, type=list[Event])
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        # An unpaired surrogate ("\ud83d" alone) is legal JSON that msgspec declines; people's texts hold some.
+        return _from_plain(json.loads(body.decode()))
+
+
+def _from_plain(batch: object) -> list[Event]:
+    if not isinstance(batch, list) or not all(isinstance(item, dict) for item in batch):
+        raise NotEvents("expected an array of objects")
+    return [_event_from_plain(item) for item in batch]
+
+
+def _event_from_plain(item: dict[str, Any]) -> Event:
+    data = json.dumps(item.pop("data", None), allow_nan=False).encode()
+    json.dumps(item, ensure_ascii=False).encode()  # attributes, unlike data, must be whole Unicode text
+    return msgspec.convert(item | {"data": msgspec.Raw(data)}, Event)
+
+
+def _on_one_line(data: msgspec.Raw) -> msgspec.Raw:
+    text = bytes(data).strip()
+    if not text.startswith(b"{"):
+        raise NotEvents("expected data to be an object")
+    # Within JSON strings a line break is always escaped, so each one found here is mere layout.
+    return msgspec.Raw(text.replace(b"\r", b" ").replace(b"\n", b" "))

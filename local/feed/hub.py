@@ -1,0 +1,95 @@
+"""Who is watching the page: each gets what changed since it last looked, in as few pieces as it can take."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from sse_starlette import ServerSentEvent
+
+from local.feed.message import Message
+
+_MOST_PENDING = 1_000  # messages; a watcher further behind reads the history again instead
+_BREATH = 0.05  # seconds between two pieces: twenty a second look live and leave a slow browser time to draw
+
+
+class Watcher:
+    """One open stream. States (pace, relay) are worth sending in their latest form only; messages, all."""
+
+    def __init__(self) -> None:
+        self._messages: list[Message] = []
+        self._states: dict[str, Any] = {}
+        self._something = asyncio.Event()
+        self._closed = False
+
+    def close(self) -> None:
+        """End the stream once what is pending has been sent."""
+        self._closed = True
+        self._something.set()
+
+    def tell(self, state: str, value: Any) -> None:
+        """Replace what is pending of this state."""
+        self._states[state] = value
+        self._something.set()
+
+    def show(self, messages: list[Message]) -> None:
+        """Add messages; too many pending become one `behind`, which has the page read the history again."""
+        self._messages += messages
+        if len(self._messages) > _MOST_PENDING:
+            self._messages.clear()
+            self._states["behind"] = None
+        self._something.set()
+
+    async def events(self) -> AsyncIterator[ServerSentEvent]:
+        """Yield what is pending, again and again; end with what is pending when closed."""
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            for event in self._take():
+                yield event
+            if self._closed:
+                return
+            await asyncio.sleep(_BREATH)
+
+    def _take(self) -> list[ServerSentEvent]:
+        pending, self._states = self._states, {}
+        if self._messages:
+            pending["messages"], self._messages = self._messages, []
+        return [ServerSentEvent(msgspec.json.encode(value).decode(), event=name) for name, value in pending.items()]
+
+
+class Hub:
+    """All watchers. Lives on the event loop."""
+
+    def __init__(self) -> None:
+        self._watchers: set[Watcher] = set()
+        self._closed = False
+
+    @contextmanager
+    def watch(self) -> Iterator[Watcher]:
+        """Enrol a watcher for as long as the block lasts."""
+        watcher = Watcher()
+        if self._closed:
+            watcher.close()
+        self._watchers.add(watcher)
+        try:
+            yield watcher
+        finally:
+            self._watchers.discard(watcher)
+
+    def tell(self, state: str, value: Any) -> None:
+        """Give every watcher a new state."""
+        for watcher in self._watchers:
+            watcher.tell(state, value)
+
+    def show(self, messages: list[Message]) -> None:
+        """Give every watcher messages that are new or changed."""
+        for watcher in self._watchers:
+            watcher.show(messages)
+
+    def close(self) -> None:
+        """End every stream, also those that are yet to come."""
+        self._closed = True
+        for watcher in self._watchers:
+            watcher.close()

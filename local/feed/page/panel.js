@@ -1,0 +1,99 @@
+// The panel on the right: what the relay says of itself, and what was refused, by whom and why.
+
+import { h } from "./dom.js";
+import { count, sentence } from "./format.js";
+
+/** The reasons of shared/errors.py in words; one that is not here is shown by its name. */
+const RELAYS = {
+  malformed: "Not shaped like a notification",
+  client_state: "The clientState is not ours",
+  token_missing: "No validation token came along",
+  tokens_null: "Graph could get no token for the app",
+  token_malformed: "The token is not a token",
+  token_algorithm: "The token's algorithm is not allowed",
+  token_key: "The token's key is not Microsoft's",
+  token_signature: "The token's signature does not hold",
+  token_issuer: "The token's issuer is another",
+  token_audience: "The token is for another app",
+  token_publisher: "The token is not Graph's own",
+  token_lifetime: "The token was not valid then",
+  token_tenant: "The token is of another tenant",
+  content_unreadable: "The content cannot be opened",
+  content_not_json: "The content is not JSON",
+  key_unknown: "The key is not in the ring",
+  destination_rejected: "The destination rejects the event",
+  claim_gone: "The stored content is gone",
+  storage: "Storage was away",
+  settings: "The settings were not complete",
+  signing_keys: "Microsoft's signing keys were away",
+  key_store: "The key store was away",
+  graph: "Graph was away",
+  graph_throttled: "Graph asked to slow down",
+  graph_refused: "Graph refused a call",
+  login: "The login was away",
+  destination: "The destination was away",
+  destination_error: "The destination answered with an error",
+  destination_gone: "The destination says it is gone for good",
+};
+const OURS = {
+  unsigned: "No signature headers",
+  signature: "The signature does not hold",
+  not_events: "Not a batch of events",
+  media_type: "Not labelled as a batch of CloudEvents",
+  too_large: "Larger than 64 MiB",
+  rehearsed: "Rehearsed, because a test asked for it",
+};
+
+export class Panel {
+  #root = document.getElementById("panel");
+  #relay = null;
+  #summary = null;
+  #drawn = "";
+
+  showRelay(relay) { this.#relay = relay; this.#draw(); }
+
+  showSummary(summary) { this.#summary = summary; this.#draw(); }
+
+  #draw() {
+    if (!this.#summary) return;
+    const { refused, events, duplicates, messages, deleted } = this.#summary;
+    const state = JSON.stringify([this.#relay, refused, events, duplicates, messages, deleted]);
+    if (state === this.#drawn) return;
+    this.#drawn = state;
+    this.#root.replaceChildren(
+      h("section", {}, h("h2", {}, "On the way"), ...onTheWay(this.#relay),
+        tally([["Events here", events], ["Messages kept", messages], ["Deleted", deleted], ["Known already", duplicates]])),
+      h("section", {}, h("h2", {}, "Refused, and why"),
+        ...(this.#relay ? [reasons("By the relay", this.#relay.refused, "alarm", RELAYS),
+          reasons("Dead-lettered by the relay", this.#relay.dead_lettered, "alarm", RELAYS),
+          reasons("Tried again", this.#relay.retried, "calm", RELAYS)] : []),
+        reasons("By this feed", refused, "alarm", OURS)));
+  }
+}
+
+function onTheWay(relay) {
+  if (!relay) return [h("p", { class: "note" }, "No relay was named, so its counters are not shown.")];
+  const steps = [["received", relay.received], ["queued", relay.queued], ["delivered", relay.delivered]];
+  return [
+    h("ol", { class: "flow" }, ...steps.map(([name, n]) => h("li", {}, h("b", {}, count(n)), h("span", {}, name)))),
+    relay.reachable ? null : h("p", { class: "note away" }, "The relay does not answer at the moment; these are its last figures."),
+    tally([["Duplicates the relay held back", relay.duplicates]]),
+  ].filter(Boolean);
+}
+
+const tally = (rows) =>
+  h("dl", { class: "tally" }, ...rows.map(([name, n]) => h("div", {}, h("dt", {}, name), h("dd", {}, count(n)))));
+
+function reasons(title, byReason, mood, words) {
+  const rows = Object.entries(byReason).filter(([, n]) => n).sort(([, one], [, other]) => other - one);
+  const total = rows.reduce((sum, [, n]) => sum + n, 0);
+  return h("div", { class: "reasons", "data-mood": total ? mood : "none" },
+    h("h3", {}, title, h("span", {}, total ? count(total) : "nothing")),
+    total ? h("ul", {}, ...rows.map(([reason, n]) => reasonRow(Object.hasOwn(words, reason) ? words[reason] : sentence(reason), n, n / rows[0][1]))) : null);
+}
+
+function reasonRow(reason, n, share) {
+  const bar = h("span", { class: "bar", "aria-hidden": "true" });
+  bar.style.setProperty("--share", share);
+  return h("li", {}, h("span", { class: "reason" }, reason), h("b", {}, count(n)), bar);
+}

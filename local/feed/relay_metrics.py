@@ -1,0 +1,62 @@
+"""What the relay says of itself: its counters, read from the functions host."""
+
+from collections import Counter
+from typing import Any
+
+import httpx
+import msgspec
+
+_PREFIX = "graph_relay."
+
+
+class _Measurement(msgspec.Struct, frozen=True):
+    name: str
+    attributes: dict[str, Any] = {}
+    value: float | None = None  # histograms have none
+
+
+class RelayCounters(msgspec.Struct, frozen=True):
+    """The relay's counters since it started; `refused`, `dead_lettered` and `retried` by reason."""
+
+    reachable: bool = False
+    received: int = 0
+    queued: int = 0
+    delivered: int = 0
+    duplicates: int = 0
+    refused: dict[str, int] = {}
+    dead_lettered: dict[str, int] = {}
+    retried: dict[str, int] = {}
+
+
+class RelayAway(Exception):
+    """The functions host did not answer, or not with metrics."""
+
+
+def tally(body: bytes) -> RelayCounters:
+    """Return the counters in a list of measurements, adding up whatever attributes they are split by."""
+    totals: Counter[str] = Counter()
+    reasons: dict[str, Counter[str]] = {"refused": Counter(), "dead_lettered": Counter(), "retried": Counter()}
+    for measurement in msgspec.json.decode(body, type=list[_Measurement]):
+        name = measurement.name.removeprefix(_PREFIX)
+        n = int(measurement.value or 0)
+        totals[name] += n
+        if name in reasons:
+            reasons[name][str(measurement.attributes.get("reason", "unspecified"))] += n
+    return RelayCounters(
+        reachable=True,
+        received=totals["received"],
+        queued=totals["queued"],
+        delivered=totals["delivered"],
+        duplicates=totals["duplicates"],
+        **{name: dict(by_reason) for name, by_reason in reasons.items()},
+    )
+
+
+async def read_counters(client: httpx.AsyncClient, url: str) -> RelayCounters:
+    """Ask the functions host at `url`. Raises RelayAway."""
+    try:
+        response = await client.get(url)
+        response.raise_for_status()
+        return tally(response.content)
+    except (httpx.HTTPError, msgspec.MsgspecError) as error:
+        raise RelayAway from error

@@ -1,0 +1,168 @@
+import json
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from local.feed.server import RunningFeed, running
+from tests.local.feed.relay import relay_that_says
+from tests.local.feed.sender import Sender, channel_message, chat_message, event
+
+DEADLINE = 20  # seconds
+
+
+def test_a_signed_batch_is_answered_204_and_kept(feed: RunningFeed, sender: Sender) -> None:
+    resource = chat_message("naïve ☕ \u2028 text", nested={"numbers": [1.5, -0, 10**20], "none": None})
+    sent = event(resource)
+    answer = sender.send(sent)
+    assert (answer.status_code, answer.content) == (204, b"")
+    kept = {"deleted": False} | {name: sent[name] for name in ("source", "subject", "version", "type", "data")}
+    assert feed.contents() == [kept]
+
+
+def test_an_empty_batch_is_fine(feed: RunningFeed, sender: Sender) -> None:
+    assert sender.send().status_code == 204
+    assert feed.contents() == []
+
+
+def test_what_is_refused_is_not_kept_and_counted_by_reason(feed: RunningFeed, sender: Sender) -> None:
+    batch = json.dumps([event(chat_message())]).encode()
+    stranger = httpx.post(feed.events_url, content=batch, headers={"content-type": "application/json"})
+    answers = [
+        stranger,
+        sender.send_body(batch, webhook_signature="v1,AAAA"),
+        sender.send_body(batch, webhook_signature="nonsense"),
+        sender.send_body(b"not json"),
+        sender.send_body(b"\xff\xfe"),
+        sender.send_body(b'[{"id": "incomplete"}]'),
+        sender.send_body(batch, content_type="application/json"),
+    ]
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 400, 401, 400, 415]
+    assert feed.contents() == []
+    assert feed.summary()["refused"] == {"unsigned": 1, "signature": 3, "not_events": 2, "media_type": 1}
+
+
+def test_the_summary_counts_what_came_and_measures_its_lag(feed: RunningFeed, sender: Sender) -> None:
+    message = chat_message()
+    first = event(message, age=timedelta(seconds=5))
+    sender.send(first, event(channel_message(), age=timedelta(seconds=60)))
+    sender.send(first)
+    sender.send(event(message | {"deletedDateTime": "2026-11-23T10:00:00Z"}, "Deleted", revision=1))
+    summary = feed.summary()
+    assert {name: summary[name] for name in ("events", "duplicates", "messages", "deleted", "refused")} == {
+        "events": 4, "duplicates": 1, "messages": 2, "deleted": 1, "refused": {},
+    }  # fmt: skip
+    assert 5_000 <= summary["lag_ms"]["p50"] < 60_000 <= summary["lag_ms"]["p99"]
+
+
+def test_a_rehearsed_outage_answers_as_told_and_stores_nothing(feed: RunningFeed, sender: Sender) -> None:
+    assert feed.control(mode="status", status=503, retry_after=7)["status"] == 503
+    answer = sender.send(event(chat_message()))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
+    assert feed.contents() == []
+    feed.control()
+    assert sender.send(event(chat_message())).status_code == 204
+
+
+def test_a_batch_that_holds_a_refused_event_is_refused_whole(feed: RunningFeed, sender: Sender) -> None:
+    good, bad = event(chat_message()), event(chat_message())
+    feed.control(refuse_ids=[bad["id"]])
+    assert sender.send(good, bad).status_code == 400
+    assert feed.contents() == []
+    assert sender.send(good).status_code == 204
+    assert feed.summary()["refused"] == {"rehearsed": 1}
+
+
+def test_a_feed_told_to_hang_answers_late_and_keeps_what_came(feed: RunningFeed, sender: Sender) -> None:
+    feed.control(hang_seconds=0.7)
+    started = time.monotonic()
+    assert sender.send(event(chat_message())).status_code == 204
+    assert time.monotonic() - started >= 0.7
+    assert len(feed.contents()) == 1
+
+
+@pytest.mark.parametrize("conduct", [{"mode": "off"}, {"status": 99}, {"hang_seconds": -1}, {"refuse": []}])
+def test_conduct_that_is_not_understood_is_said_and_changes_nothing(feed: RunningFeed, conduct: dict[str, Any]) -> None:
+    assert httpx.post(f"{feed.url}/control", json=conduct).status_code == 400
+    assert httpx.get(f"{feed.url}/control").json()["mode"] == "ok"
+
+
+def test_messages_come_in_pages_newest_first(feed: RunningFeed, sender: Sender) -> None:
+    for n in range(5):
+        sender.send(event(chat_message(f"number {n}")))
+    newest = httpx.get(f"{feed.url}/api/messages?limit=2").json()
+    older = httpx.get(f"{feed.url}/api/messages?limit=2&before={newest[-1]['position']}").json()
+    assert [message["data"]["body"]["content"][-1] for message in newest + older] == list("4321")
+    assert httpx.get(f"{feed.url}/api/messages?limit=many").status_code == 400
+
+
+def test_only_local_names_are_answered(feed: RunningFeed) -> None:
+    assert httpx.get(f"{feed.url}/api/contents", headers={"host": "rebound.example"}).status_code == 400
+
+
+def test_every_answer_forbids_the_page_anything_foreign(feed: RunningFeed) -> None:
+    for path in ("/", "/page/feed.js", "/api/summary", "/nowhere"):
+        headers = httpx.get(f"{feed.url}{path}").headers
+        assert "default-src 'none'; script-src 'self'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_stream_tells_of_messages_as_they_come_and_of_the_pace(feed: RunningFeed, sender: Sender) -> None:
+    with httpx.stream("GET", f"{feed.url}/api/stream", timeout=DEADLINE) as stream:
+        events = server_sent(stream)
+        assert [next(events)[0] for _ in range(3)] == ["history", "pace", "relay"]
+        sender.send(event(chat_message("news")))
+        told = next(value for name, value in events if name == "messages")
+        assert [message["data"]["body"]["content"] for message in told] == ["news"]
+        [second] = next(value["seconds"] for name, value in events if name == "pace" and value["seconds"])
+        assert (second["events"], second["lag_ms"]["p50"]) == (1, told[0]["lag_ms"])
+
+
+def test_messages_and_the_pace_outlive_a_restart(secret: str, tmp_path: Path) -> None:
+    with running(secret, tmp_path / "feed.db") as first:
+        Sender(first.url, secret).send(event(chat_message(), age=timedelta(seconds=3)))
+        before = first.summary()
+    with running(secret, tmp_path / "feed.db") as again:
+        assert len(again.contents()) == 1
+        assert again.summary()["lag_ms"] == before["lag_ms"]
+
+
+def test_the_relays_counters_are_passed_on_and_kept_when_it_goes_away(secret: str, tmp_path: Path) -> None:
+    metrics = [{"name": "graph_relay.refused", "attributes": {"reason": "client_state"}, "value": 3}]
+    with (
+        relay_that_says(metrics) as (url, stop),
+        running(secret, tmp_path / "feed.db", relay=url) as feed,
+        httpx.stream("GET", f"{feed.url}/api/stream", timeout=DEADLINE) as stream,
+    ):
+        states = (value for name, value in server_sent(stream) if name == "relay")
+        answering = next(state for state in states if state["reachable"])
+        stop()
+        away = next(state for state in states if not state["reachable"])
+    assert answering["refused"] == away["refused"] == {"client_state": 3}
+
+
+def test_without_a_relay_there_are_no_counters_of_it(feed: RunningFeed) -> None:
+    with httpx.stream("GET", f"{feed.url}/api/stream", timeout=DEADLINE) as stream:
+        assert next(value for name, value in server_sent(stream) if name == "relay") is None
+
+
+def test_the_feed_stops_at_once_although_somebody_watches(secret: str, tmp_path: Path) -> None:
+    with running(secret, tmp_path / "feed.db") as feed:
+        client = httpx.Client(timeout=DEADLINE)
+        stream = client.send(client.build_request("GET", f"{feed.url}/api/stream"), stream=True)
+    assert b"history" in b"".join(stream.iter_raw())  # the stream ended, in good order
+    client.close()
+
+
+def server_sent(stream: httpx.Response) -> Iterator[tuple[str, Any]]:
+    name, deadline = "", time.monotonic() + DEADLINE
+    for line in stream.iter_lines():
+        assert time.monotonic() < deadline, "what was awaited did not come"  # the stream itself never falls silent
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield name, json.loads(line.removeprefix("data: "))
