@@ -26,7 +26,7 @@ Json = dict[str, Any]
 class Page(msgspec.Struct, frozen=True):
     """A page of a list, its entries as they came; it may be empty and still have a link to the next one."""
 
-    value: list[msgspec.Raw] = []
+    value: list[msgspec.Raw]
     next_link: str | None = msgspec.field(name="@odata.nextLink", default=None)
     delta_link: str | None = msgspec.field(name="@odata.deltaLink", default=None)
 
@@ -145,7 +145,10 @@ class Graph:
         """A link is followed exactly as given, but only to where the token belongs (contract §7)."""
         if not path.startswith("https://"):
             return f"{self._url}/v1.0/{path.lstrip('/')}"
-        ours, theirs = urlsplit(self._url), urlsplit(path)
+        try:
+            ours, theirs = urlsplit(self._url), urlsplit(path)
+        except ValueError:
+            raise NotNow(Reason.GRAPH, "Graph gave a link that is none") from None
         if (ours.scheme, ours.netloc.lower()) != (theirs.scheme, theirs.netloc.lower()):
             raise NotNow(Reason.GRAPH, "Graph gave a link to another host")
         return path

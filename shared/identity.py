@@ -9,6 +9,7 @@ import msal
 import requests
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from msal.exceptions import MsalError
 
 from shared.errors import NotNow, Reason
 
@@ -56,8 +57,8 @@ class Identity:
         """
         try:
             answer = self._application(tenant_id).acquire_token_for_client([scope])
-        except (requests.RequestException, ValueError) as error:
-            # MSAL raises ValueError if the authority's metadata can't be had
+        except (requests.RequestException, MsalError, ValueError, LookupError, AttributeError, TypeError) as error:
+            # MSAL takes the authority's metadata for what it should be, and stumbles if it isn't
             raise NotNow(Reason.LOGIN, f"the login authority does not answer ({type(error).__name__})") from None
         if "access_token" not in answer:
             raise NotNow(Reason.LOGIN, _advice(answer))

@@ -252,11 +252,16 @@ class Subscriptions:
         raise AssertionError(step)
 
     def _replace(self, tenant_id: str, old: Subscription, declaration: Declaration, ours: Ours) -> Subscription:
-        """Without a gap where Graph lets two stand side by side: that is, with other change types."""
+        """Without a gap where Graph lets two stand side by side: with other change types, and quota left."""
         if _change_types(old) != set(declaration.change_types):
-            made = self._create(tenant_id, declaration, ours)
-            self._graph.delete(tenant_id, f"subscriptions/{old.id}")
-            return made
+            try:
+                made = self._create(tenant_id, declaration, ours)
+            except GraphRefusal as refusal:
+                if refusal.status not in (403, 409):
+                    raise
+            else:
+                self._graph.delete(tenant_id, f"subscriptions/{old.id}")
+                return made
         self._graph.delete(tenant_id, f"subscriptions/{old.id}")
         return self._create(tenant_id, declaration, ours)
 
