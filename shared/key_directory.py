@@ -22,7 +22,7 @@ class KeyDirectory:
         """The ids of all keys. Raises NotNow if the directory can't be read."""
         try:
             # not glob: it takes a directory that can't be read for an empty one, and every key would be unknown
-            names = [Path(name) for name in os.listdir(self._directory)]
+            names = list(self._directory.iterdir())
         except FileNotFoundError:
             return []  # the first key has yet to be made
         except OSError as error:

@@ -15,9 +15,11 @@ from typing import Any
 
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient, QueueMessage
 
+from shared import http
 from shared.envelope import MESSAGE_LIMIT
 from shared.errors import NotNow, Reason, Unreadable
 from shared.settings import CONNECTION_STRING, SettingsError, StorageSettings
@@ -38,9 +40,12 @@ class Patience:
 
     def options(self) -> dict[str, Any]:
         """The options of an Azure client."""
+        # The SDK's own session keeps ten connections, fewer than there are threads.
+        transport = RequestsTransport(
+            session=http.session(), session_owner=False, connection_timeout=self.connect, read_timeout=self.read
+        )
         return {
-            "connection_timeout": self.connect,
-            "read_timeout": self.read,
+            "transport": transport,
             "retry_total": self.retries,
             "retry_connect": self.retries,
             "retry_read": self.retries,

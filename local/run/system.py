@@ -1,0 +1,172 @@
+"""Everything that runs beside each other: storage, Graph, the feed, and the functions between them."""
+
+import base64
+import json
+import os
+import secrets
+import ssl
+import sys
+import uuid
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from azure.storage.queue import QueueClient
+
+from local.authority import Authority
+from local.azurite import Azurite
+from local.child import Child, free_ports
+from local.host.process import ROOT, HostProcess
+from local.run.core_tools import FUNC, CoreTools
+
+QUEUE = "notifications"
+DECLARED = ("/teams/getAllMessages", "/chats/getAllMessages")
+
+
+class System:
+    """The system with fresh data, ports and secrets of its own in an empty directory; ended when the block is left.
+
+    `settings` are added to the app's own. All methods raise httpx.HTTPError if the part they ask does not answer.
+    """
+
+    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.directory = directory
+        self.authority = Authority.create(directory / "authority")
+        self.tenant, self.client_id = str(uuid.uuid4()), str(uuid.uuid4())
+        simulator, feed = free_ports(2)
+        self.simulator_url = f"https://127.0.0.1:{simulator}"
+        self.feed_url = f"http://127.0.0.1:{feed}"
+        self.azurite = Azurite(directory / "storage")
+        host = CoreTools if FUNC else HostProcess
+        self.host = host({}, log=directory / "functions.log", authority=self.authority)
+        self.host.settings.update({**self._app_settings(), **(settings or {})})
+        self.http = httpx.Client(verify=ssl.create_default_context(cafile=str(self.authority.ca)), timeout=30)
+        self.queue = QueueClient.from_connection_string(self.azurite.connection_string, QUEUE, retry_total=0)
+        self._children: list[Child] = []
+        self._stack = ExitStack()
+
+    @property
+    def children(self) -> list[Child]:
+        """All processes."""
+        return [*self._children, self.azurite.child, self.host.child]
+
+    def simulator(self, path: str) -> Any:
+        """Ask the Graph simulator's control API."""
+        return self.http.get(f"{self.simulator_url}/simulator/{path}").raise_for_status().json()
+
+    def tell_simulator(self, path: str, **command: object) -> None:
+        """Command the Graph simulator."""
+        self.http.post(f"{self.simulator_url}/simulator/{path}", json=command).raise_for_status()
+
+    def feed(self) -> Any:
+        """Ask the feed for its summary."""
+        return self.http.get(f"{self.feed_url}/api/summary").raise_for_status().json()
+
+    def lines(self, url: str) -> list[dict[str, Any]]:
+        """Read newline-delimited JSON."""
+        return [json.loads(line) for line in self.http.get(url).raise_for_status().iter_lines() if line]
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the app's counters; none where the real host runs, which exports them instead."""
+        answer = self.http.get(f"{self.host.url}/admin/metrics")
+        found: list[dict[str, Any]] = answer.json() if answer.is_success else []
+        return found
+
+    def subscribe(self) -> None:
+        """Have renew_timer make the declared subscriptions, and wait until Graph has them.
+
+        Raises:
+            ChildFailed: it does not come to that.
+        """
+        self.http.post(f"{self.host.url}/admin/functions/renew_timer", json={"input": ""}).raise_for_status()
+        self.host.child.wait_until(lambda: self.simulator("summary")["subscriptions"] >= len(DECLARED))
+
+    def __enter__(self) -> Self:
+        try:
+            simulator = self._start("graph simulator", "local.graph", self._simulator_arguments())
+            feed = self._start("feed", "local.feed", self._feed_arguments())
+            self._stack.enter_context(self.azurite)
+            self._stack.enter_context(self.host)
+            simulator.wait_until(lambda: self._answers(f"{self.simulator_url}/simulator/summary"))
+            feed.wait_until(lambda: self._answers(f"{self.feed_url}/api/summary"))
+            self._stack.callback(simulator.stop, patience=1)  # first of all, so that nothing new arrives
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        # Idle HTTPS connections would have the servers wait for a goodbye.
+        self.http.close()
+        self.queue.close()
+        self._stack.close()
+
+    def _simulator_arguments(self) -> dict[str, str]:
+        files = str(self.authority.ca.parent)
+        return {
+            "port": port_of(self.simulator_url),
+            "directory": files,
+            "tenant": self.tenant,
+            "client-id": self.client_id,
+        }
+
+    def _feed_arguments(self) -> dict[str, str]:
+        database = str(self.directory / "feed.db")
+        return {"port": port_of(self.feed_url), "database": database, "relay": f"{self.host.url}/admin/metrics"}
+
+    def _start(self, name: str, module: str, arguments: Mapping[str, str]) -> Child:
+        shared = ("GRAPH_CLIENT_SECRET", "DESTINATION_SECRET", "REQUESTS_CA_BUNDLE")
+        child = Child(
+            name,
+            [sys.executable, "-m", module, *(f"--{option}={value}" for option, value in arguments.items())],
+            log=self.directory / f"{name.replace(' ', '-')}.log",
+            environment={**os.environ, "PYTHONUNBUFFERED": "1", **{key: self.host.settings[key] for key in shared}},
+            directory=ROOT,
+        )
+        self._stack.callback(child.stop)
+        self._children.append(child)
+        return child
+
+    def _answers(self, url: str) -> bool:
+        try:
+            return self.http.get(url).is_success
+        except httpx.TransportError:
+            return False
+
+    def _app_settings(self) -> dict[str, str]:
+        declared = [
+            {"resource": resource, "changeTypes": ["created", "updated", "deleted"], "includeResourceData": True}
+            for resource in DECLARED
+        ]
+        return {
+            "AzureWebJobsStorage": self.azurite.connection_string,
+            "FUNCTIONS_WORKER_RUNTIME": "python",
+            "PYTHON_THREADPOOL_THREAD_COUNT": "32",
+            "NOTIFICATION_QUEUE": QUEUE,
+            "GRAPH_TENANT_ID": self.tenant,
+            "GRAPH_CLIENT_ID": self.client_id,
+            "GRAPH_CLIENT_SECRET": secrets.token_urlsafe(30),
+            "GRAPH_BASE_URL": self.simulator_url,
+            "LOGIN_BASE_URL": self.simulator_url,
+            "REQUESTS_CA_BUNDLE": str(self.authority.ca),
+            "NOTIFICATION_URL": f"{self.host.url}/api/notifications",
+            "CLIENT_STATE_SECRET": random_base64(),
+            "SUBSCRIPTIONS": json.dumps(declared),
+            "KEY_STORE": f"file:{self.directory / 'keys'}",
+            "DESTINATION_URL": f"{self.feed_url}/events",
+            "DESTINATION_SECRET": f"whsec_{random_base64()}",
+            "RENEW_SCHEDULE": "*/15 * * * * *",
+        }
+
+
+def random_base64() -> str:
+    """Return base64 of 32 random bytes."""
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def port_of(url: str) -> str:
+    """Return the port a URL names."""
+    return str(httpx.URL(url).port)

@@ -1,0 +1,83 @@
+"""Timer functions on the local host."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import azure.functions as func
+import httpx
+import pytest
+
+from local.host.configuration import ConfigurationError
+from local.host.server import running
+from local.host.timers import next_run
+from tests.local.host.conftest import eventually, timer_app
+
+NOON = datetime(2031, 5, 6, 12, 0, 0, tzinfo=UTC)
+NEVER = "0 0 0 1 1 *"
+
+HostJson = Callable[..., Path]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("*/15 * * * * *", NOON.replace(second=15)),
+        ("0 */5 * * * *", NOON.replace(minute=5)),
+        ("30 0 12 * * *", NOON.replace(second=30)),
+        ("0 0 12 * * *", NOON.replace(day=7)),
+        ("0 0 9 * * MON-FRI", NOON.replace(day=7, hour=9)),
+        ("00:00:20", NOON.replace(second=20)),
+        ("1.00:00:00", NOON.replace(day=7)),
+    ],
+)
+def test_a_schedule_says_when_it_runs_next(schedule: str, expected: datetime) -> None:
+    assert next_run(schedule, NOON) == expected
+
+
+@pytest.mark.parametrize("schedule", ["", "* * * * *", "99 * * * * *", "00:00:00", "soon"])
+def test_anything_else_is_no_schedule(schedule: str) -> None:
+    with pytest.raises(ConfigurationError):
+        next_run(schedule, NOON)
+
+
+def test_it_runs_again_and_again_on_the_schedule_a_setting_names(host_json: HostJson) -> None:
+    seen: list[func.TimerRequest] = []
+    settings = {"SCHEDULE": "* * * * * *"}
+    with running(timer_app(seen.append, "%SCHEDULE%"), settings, host_json=host_json()):
+        eventually(lambda: len(seen) >= 3)
+    assert not seen[0].past_due
+
+
+def test_it_runs_at_start_only_if_it_says_so(host_json: HostJson) -> None:
+    seen: list[func.TimerRequest] = []
+    with running(timer_app(seen.append, NEVER, at_start=True), {}, host_json=host_json()):
+        eventually(lambda: seen)
+
+
+def test_it_can_be_run_by_hand(host_json: HostJson) -> None:
+    seen: list[func.TimerRequest] = []
+    with running(timer_app(seen.append, NEVER), {}, host_json=host_json()) as url:
+        assert httpx.post(f"{url}/admin/functions/tick").status_code == 202
+        eventually(lambda: len(seen) == 1)
+        assert httpx.post(f"{url}/admin/functions/nobody").status_code == 404
+    assert len(seen) == 1
+
+
+def test_a_run_never_overlaps_another_and_a_failure_ends_nothing(host_json: HostJson) -> None:
+    running_now = threading.Lock()
+    outcomes: list[bool] = []
+
+    def call(_: func.TimerRequest) -> None:
+        alone = running_now.acquire(blocking=False)
+        outcomes.append(alone)
+        if alone:
+            threading.Event().wait(1.3)
+            running_now.release()
+        raise ValueError
+
+    with running(timer_app(call, "* * * * * *"), {}, host_json=host_json()) as url:
+        httpx.post(f"{url}/admin/functions/tick")
+        eventually(lambda: len(outcomes) >= 3)
+    assert all(outcomes)

