@@ -22,7 +22,8 @@ from function_app import app
 from local.authority import Authority
 from local.azurite import Azurite
 from local.graph.encryption import Recipient, enclose
-from local.graph.server import GraphServer, Registration, listening, running
+from local.graph.server import GraphServer, Registration, running
+from local.listener import listening
 from shared import client_state
 from shared.key_directory import KeyDirectory
 

@@ -10,7 +10,7 @@ import azure.functions as func
 from process_queue.changes import Delivering, relay_changes
 from process_queue.hydration import Hydration
 from process_queue.lifecycle import Keeper, Recently, act
-from process_queue.readback import relay_readback
+from process_queue.readback import Reader, relay_readback
 from process_queue.settle import Settlement
 from process_queue.verify import Proofs
 from shared import clients, envelope, telemetry
@@ -60,7 +60,7 @@ def process(content: Envelope) -> None:
             case Lifecycle():
                 act(content, _keeper())
             case Readback():
-                relay_readback(content, clients.graph(), _delivering(), settlement, storage)
+                relay_readback(content, Reader(clients.graph(), clients.tables(), storage), _delivering(), settlement)
     except NotNow as not_now:
         settlement.postpone(content, not_now)
 

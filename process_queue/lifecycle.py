@@ -127,4 +127,4 @@ def _mend(declaration: Declaration, received: datetime, keeper: Keeper) -> None:
 
 def _suspect_gap(declaration: Declaration, keeper: Keeper) -> None:
     name = declaration_id(declaration.tenant_id, declaration.resource)
-    progress.suspect_gap(keeper.sweep.tables, name, keeper.clock())
+    progress.suspect_gap(keeper.sweep.tables, name)

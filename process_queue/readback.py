@@ -1,28 +1,38 @@
 """A page read back from Graph: what of it was never delivered is delivered now, then the next page is asked for."""
 
 import logging
+from dataclasses import dataclass
 
 from process_queue.changes import Delivering
 from process_queue.settle import Settlement
-from shared import telemetry
+from shared import delta, telemetry
 from shared.backfill import Reading, read
 from shared.envelope import Readback, write
 from shared.errors import Reason, Unreadable
-from shared.event import Event, event_of_message
+from shared.event import Event, event_of_entry, event_of_message
 from shared.graph import Graph
 from shared.storage import Storage
+from shared.tables import Tables
 
 _log = logging.getLogger("graph_relay.readback")
 
 
-def relay_readback(
-    readback: Readback, graph: Graph, delivering: Delivering, settlement: Settlement, storage: Storage
-) -> None:
+@dataclass(frozen=True)
+class Reader:
+    """What reading back needs besides delivering."""
+
+    graph: Graph
+    tables: Tables
+    storage: Storage
+
+
+def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, settlement: Settlement) -> None:
     """Read one page, deliver what is missing, and queue what follows.
 
     Raises NotNow if Graph, the destination or storage is away: the page is then read again.
     """
-    reading = read(readback, graph)
+    tenant_id, resource = readback.tenant_id, readback.resource
+    reading = read(readback, reader.graph, lambda: delta.load(reader.tables, tenant_id, resource))
     missing = delivering.ledger.missing(_events(reading, readback))
     delivery = delivering.destination.deliver(missing)
     delivering.ledger.record(delivery.delivered)
@@ -33,20 +43,29 @@ def relay_readback(
     for rejected in delivery.rejected:
         settlement.give_up(_alone(rejected.event, readback), Reason.DESTINATION_REJECTED)
     for further in reading.further:
-        storage.put(write(further))
+        reader.storage.put(write(further))
+    if reading.link:
+        delta.save(reader.tables, tenant_id, resource, reading.link)
 
 
 def _events(reading: Reading, readback: Readback) -> list[Event]:
     """One event a version: a chat is read once for each of its participants."""
     events: dict[str, Event] = {}
-    for message in reading.messages:
+    for content in reading.resources:
         try:
-            event = event_of_message(bytes(message), readback.tenant_id, readback.received)
+            event = _event(bytes(content), readback)
         except Unreadable as unreadable:
             _log.warning("Read back from %s: %s", readback.resource, unreadable)
             continue
         events[event.id] = event
     return list(events.values())
+
+
+def _event(content: bytes, readback: Readback) -> Event:
+    if delta.delta_path(readback.resource) is None:
+        return event_of_message(content, readback.tenant_id, readback.received)
+    kind = delta.kind_of(readback.resource)
+    return event_of_entry(content, readback.resource, kind, readback.tenant_id, readback.received)
 
 
 def _alone(event: Event, readback: Readback) -> Readback:

@@ -39,6 +39,7 @@ def _need() -> Run:
         silence=clients.silence(),
         ledger=clients.ledger(),
         storage=clients.patient_storage(),
+        credential_expiry=clients.credential_expiry(),
         probe=lambda: probe(settings.notification_url, clients.session()),
         clock=clients.now,
     )

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from shared import progress, telemetry
 from shared.client_state import declaration_id
+from shared.credential_expiry import CredentialExpiry
 from shared.errors import RelayError
 from shared.ledger import Ledger
 from shared.reconcile import Reconciled, reconcile
@@ -33,6 +34,7 @@ class Run:
     silence: Silence
     ledger: Ledger
     storage: Storage
+    credential_expiry: CredentialExpiry
     probe: Callable[[], str | None]
     clock: Callable[[], datetime]
 
@@ -55,6 +57,7 @@ def run(need: Run) -> None:
     }.union(*(tenant.failing for tenant in reconciled.values() if tenant))
     _attempt("The sweep", lambda: need.sweep.start(need.declarations, failing, need.clock()))
     _attempt("The silence report", lambda: need.silence.report(_names(need.declarations), need.clock()))
+    _attempt("The look at the app's credentials", lambda: need.credential_expiry.report(need.clock()))
     _attempt("Tidying the ledger", lambda: need.ledger.forget(need.clock()))
 
 
@@ -71,7 +74,7 @@ def _every_tenant(need: Run, ours: Ours) -> dict[str, Reconciled | None]:
     def before_gap(declaration: Declaration) -> None:
         probe()
         name = declaration_id(declaration.tenant_id, declaration.resource)
-        progress.suspect_gap(need.sweep.tables, name, need.clock())
+        progress.suspect_gap(need.sweep.tables, name)
 
     reconciled: dict[str, Reconciled | None] = {}
     for tenant_id, declared in by_tenant.items():

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from shared.delta import delta_path
 from shared.envelope import Readback
 from shared.errors import NotNow, Reason
 from shared.graph import Graph, GraphRefusal
@@ -26,10 +27,14 @@ _USERS = "users?$select=id&$top=100"
 
 @dataclass(frozen=True)
 class Reading:
-    """What one page yields: messages, as Graph gave them, and what is to be read next."""
+    """What one page yields: resources, as Graph gave them, and what is to be read next.
 
-    messages: list[msgspec.Raw] = field(default_factory=list)
+    link: for the next delta query; to be kept once all that was read is delivered.
+    """
+
+    resources: list[msgspec.Raw] = field(default_factory=list)
     further: list[Readback] = field(default_factory=list)
+    link: str = ""
 
 
 class _Entry(msgspec.Struct):
@@ -48,19 +53,19 @@ class _ChannelMessage(msgspec.Struct, rename="camel"):
 
 def can_read(resource: str) -> bool:
     """Whether what was missed of a declared resource can be read back."""
-    return _reader(resource) is not None
+    return _reader(resource) is not None or delta_path(resource) is not None
 
 
-def read(readback: Readback, graph: Graph) -> Reading:
-    """Read one page.
+def read(readback: Readback, graph: Graph, known_link: Callable[[], str | None]) -> Reading:
+    """Read one page. `known_link` returns the link that an earlier delta query of this resource ended with.
 
     Raises:
         NotNow: Graph is away, asks us to wait, or refuses: consent may return.
     """
     reader = _reader(readback.resource)
-    if reader is None:
-        return Reading()
     try:
+        if reader is None:
+            return _delta(readback, graph, known_link)
         return reader(readback, graph)
     except GraphRefusal as refusal:
         if refusal.status == 404:
@@ -76,6 +81,22 @@ def _reader(resource: str) -> Reader | None:
         return _one_message
     path = "/".join(part.lower() for part in segments(resource))
     return next((reader for pattern, reader in _READERS if re.fullmatch(pattern, path)), None)
+
+
+def _delta(readback: Readback, graph: Graph, known_link: Callable[[], str | None]) -> Reading:
+    """What has changed since the last query. The first one of all, a range that is empty, only finds the link."""
+    first = delta_path(readback.resource)
+    if first is None:
+        return Reading()
+    link = readback.link or known_link()
+    try:
+        page = graph.page(readback.tenant_id, link or first)
+    except GraphRefusal as refusal:
+        if refusal.status != 410 or not link:
+            raise
+        page = graph.page(readback.tenant_id, first)  # the link was too old: everything from the start
+    resources = page.value if readback.since < readback.until else []
+    return Reading(resources, _next(readback, page.next_link), page.delta_link or "")
 
 
 def _one_message(readback: Readback, graph: Graph) -> Reading:
@@ -117,7 +138,7 @@ def _channel(readback: Readback, graph: Graph) -> Reading:
     _, team, _, channel, _ = segments(readback.resource)
     path = encoded(("teams", team, "channels", "getAllMessages"))
     reading = _messages(readback, graph, f"{path}?$top={PAGE}&{_range(readback)}")
-    return Reading([one for one in reading.messages if _channel_of(one) == channel], reading.further)
+    return Reading([one for one in reading.resources if _channel_of(one) == channel], reading.further)
 
 
 def _messages(readback: Readback, graph: Graph, path: str) -> Reading:

@@ -9,6 +9,7 @@ from pathlib import Path
 import requests
 
 from shared import http
+from shared.credential_expiry import CredentialExpiry
 from shared.destination import Destination, authorization
 from shared.graph import Graph
 from shared.identity import Identity, Proof
@@ -120,6 +121,12 @@ def ledger() -> Ledger:
 def silence() -> Silence:
     """Return what notes when subscriptions were heard of."""
     return Silence(tables())
+
+
+@cache
+def credential_expiry() -> CredentialExpiry:
+    """Return what warns of the end of the app's secret."""
+    return CredentialExpiry(graph(), settings().tenant_id, settings().client_id)
 
 
 @cache

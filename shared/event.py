@@ -59,6 +59,8 @@ class _Resource(msgspec.Struct, rename="camel"):
     created_date_time: str | None = None
     last_modified_date_time: str | None = None
     deleted_date_time: str | None = None
+    removed: dict[str, object] | None = msgspec.field(name="@removed", default=None)
+    deleted: dict[str, object] | None = None
 
 
 _resource = msgspec.json.Decoder(_Resource)
@@ -87,6 +89,20 @@ def event_of_message(content: bytes, tenant: str, received: datetime) -> Event:
     if path is None:
         raise Unreadable(Reason.CONTENT_NOT_JSON, "what was read back is not a message")
     return _event_of(content, resource, _of_message(path), _change(resource), tenant, received)
+
+
+def event_of_entry(content: bytes, collection: str, kind: str, tenant: str, received: datetime) -> Event:
+    """Return the event of an entry of a delta query, UTF-8 JSON, in a collection of resources of a kind.
+
+    Raises Unreadable if `content` is not a resource.
+    """
+    resource = _read(content)
+    if not resource.id:
+        raise Unreadable(Reason.CONTENT_NOT_JSON, "what was read back has no id")
+    parts = _named(segments(collection))
+    identity = _Identity(encoded(parts), "/".join((*parts, resource.id)), kind)
+    change = "deleted" if resource.removed or resource.deleted else _change(resource)
+    return _event_of(content, resource, identity, change, tenant, received)
 
 
 def event_without_content(notification: Notification, tenant: str, received: datetime) -> Event:
@@ -191,9 +207,14 @@ def _of_message(path: MessagePath) -> _Identity:
 
 def _of_resource(notification: Notification) -> _Identity:
     """Directory objects, mail, files and so on: the path is the identity, `@odata.type` the kind."""
-    parts = segments(notification.resource or "")
+    parts = _named(segments(notification.resource or ""))
     kind = read_resource_data(notification).odata_type.rpartition(".")[2] or "Resource"
     return _Identity(encoded(parts[:-1]), "/".join(parts), kind[:1].upper() + kind[1:])
+
+
+def _named(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of collections come in any case, `Users` and `users`; ids, which hold digits, are left as they are."""
+    return tuple(part.lower() if part.isascii() and part.isalpha() else part for part in parts)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -32,13 +32,15 @@ def save(tables: Tables, declaration_id: str, progress: Progress) -> None:
     tables.put(_TABLE, _PARTITION, declaration_id, row)
 
 
-def suspect_gap(tables: Tables, declaration_id: str, now: datetime) -> None:
+def suspect_gap(tables: Tables, declaration_id: str) -> None:
     """Have a declaration compared soon: its subscription is gone, or Graph says that it missed something.
 
-    Called before anything else is done about it, so that a crash in between loses no gap. Raises NotNow.
+    A declaration that is new has no gap. Called before anything else is done about it, so that a crash in between
+    loses none. Raises NotNow.
     """
     row = tables.get(_TABLE, _PARTITION, declaration_id)
-    save(tables, declaration_id, Progress(_read(row).until if row else now, due=True))
+    if row is not None:
+        save(tables, declaration_id, Progress(_read(row).until, due=True))
 
 
 def _read(row: Row) -> Progress:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from shared import progress
 from shared.backfill import can_read
 from shared.client_state import declaration_id
+from shared.delta import delta_path
 from shared.envelope import Readback, write
 from shared.progress import Progress
 from shared.settings import Declaration
@@ -46,6 +47,7 @@ class Sweep:
             name = declaration_id(one.tenant_id, one.resource)
             done = known.get(name)
             if done is None:
+                self._begin(one, now)
                 progress.save(self.tables, name, Progress(now))
             elif name not in failing and self._is_due(done, now):
                 self._compare(one, done, now)
@@ -54,6 +56,11 @@ class Sweep:
             elif not self.interval and now - done.until > 2 * PUSHED_WITHIN and not done.due:
                 progress.save(self.tables, name, Progress(now - PUSHED_WITHIN))
         return started
+
+    def _begin(self, declaration: Declaration, now: datetime) -> None:
+        """Find where the first delta query will have to go on from: an empty range delivers nothing."""
+        if delta_path(declaration.resource) is not None:
+            self.storage.put(write(Readback(now, declaration.tenant_id, declaration.resource, now, now)))
 
     def _is_due(self, done: Progress, now: datetime) -> bool:
         return done.due or (bool(self.interval) and now - done.until >= self.interval)

@@ -16,6 +16,7 @@ import uvicorn
 from local.feed.app import Feed, create_app
 from local.feed.signature import Verifier
 from local.feed.store import Store
+from local.listener import listening
 
 _GRACE = 2  # seconds for requests in flight when the server is told to stop
 _START = 15  # seconds
@@ -78,7 +79,7 @@ def serve(secrets: str, database: Path, port: int, relay: str | None, trust: str
         OSError: the port is taken.
         sqlite3.OperationalError: the database cannot be opened.
     """
-    with _listening(port) as listener, closing(Store(database)) as store:
+    with listening(port) as listener, closing(Store(database)) as store:
         feed = Feed(store, Verifier(secrets), relay, trust, _now)
         with suppress(KeyboardInterrupt):  # uvicorn has ended in good order and passes the signal on
             _server(feed, lambda: print(f"feed ready at {_url(listener)}", flush=True)).run([listener])
@@ -90,7 +91,7 @@ def running(
 ) -> Iterator[RunningFeed]:
     """Run a feed in a thread of its own for as long as the block lasts; on a free port unless told which."""
     ready = threading.Event()
-    with _listening(port) as listener, closing(Store(database)) as store:
+    with listening(port) as listener, closing(Store(database)) as store:
         server = _server(Feed(store, Verifier(secrets), relay, trust, _now), ready.set)
         thread = threading.Thread(target=server.run, args=([listener],), name="feed")
         thread.start()
@@ -108,13 +109,6 @@ def _server(feed: Feed, on_ready: Callable[[], None]) -> _Server:
         create_app(feed), log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE, lifespan="on"
     )
     return _Server(config, feed, on_ready)
-
-
-def _listening(port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    return listener
 
 
 def _url(listener: socket.socket) -> str:

@@ -11,7 +11,8 @@ from types import FrameType
 
 from local.host import metrics
 from local.host.configuration import ConfigurationError, app_settings, host_options
-from local.host.server import Host, TlsFiles, address, listening_socket, server_for
+from local.host.server import Host, TlsFiles, address, server_for
+from local.listener import listening
 
 
 def main() -> None:
@@ -36,12 +37,12 @@ def main() -> None:
     except ConfigurationError as error:
         sys.exit(str(error))
 
-    with listening_socket(arguments.port) as listening:
+    with listening(arguments.port) as listener:
         print("A local stand-in for the Azure Functions host, for development only. Functions:")
-        print(*host.describe(address(listening, tls)), sep="\n", flush=True)
+        print(*host.describe(address(listener, tls)), sep="\n", flush=True)
         signal.signal(signal.SIGTERM, leave)
         signal.signal(signal.SIGINT, leave)
-        server_for(host, tls).run([listening])
+        server_for(host, tls).run([listener])
 
 
 def leave(_: int, __: FrameType | None) -> None:

@@ -28,6 +28,7 @@ from local.host.http import route_for
 from local.host.queues import LEASE, QueueListener, storage
 from local.host.timers import Timer, next_run
 from local.host.worker import Worker, report_failure, thread_count
+from local.listener import listening
 
 log = logging.getLogger("local.host")
 
@@ -167,11 +168,6 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def listening_socket(port: int) -> socket.socket:
-    """Return a socket that listens on 127.0.0.1 already: a function may call its own host as soon as it starts."""
-    return socket.create_server(("127.0.0.1", port), backlog=2048)
-
-
 def server_for(host: Host, tls: TlsFiles | None) -> uvicorn.Server:
     """Return the HTTP server for a host."""
     return uvicorn.Server(
@@ -215,11 +211,11 @@ def running(
     os.environ.update(settings)
     try:
         server = server_for(Host(app, dict(os.environ), host_options(host_json)), tls)
-        with listening_socket(port) as listening:
-            thread = threading.Thread(target=server.run, args=([listening],), name="local-host")
+        with listening(port) as listener:
+            thread = threading.Thread(target=server.run, args=([listener],), name="local-host")
             thread.start()
             try:
-                yield address(listening, tls)
+                yield address(listener, tls)
             finally:
                 server.should_exit = True
                 thread.join()

@@ -1,0 +1,1 @@
+"""A strict stand-in for Microsoft Graph and Entra: subscriptions, notifications, tokens and reads over HTTPS."""

@@ -1,0 +1,65 @@
+"""How Graph judges an endpoint by the speed of its answers (Graph contract §2, "Throttling of slow endpoints")."""
+
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import Enum
+
+WINDOW = timedelta(minutes=10)
+ENOUGH_ANSWERS = 100
+SLOW_AFTER, SLOW_SHARE = 3.0, 0.10
+LOST_AFTER, DROP_SHARE = 10.0, 0.15
+PROBES = 5
+
+
+class Standing(Enum):
+    """What Graph does with new notifications for an endpoint."""
+
+    PROMPT = "prompt"
+    SLOW = "slow"
+    """They go out ten minutes late."""
+    DROP = "drop"
+    """They are dropped, silently."""
+
+
+class Endpoint:
+    """The answers of one host in the last ten minutes; seconds are real, the window is virtual."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._answers: deque[tuple[datetime, float]] = deque()
+        self._judged = Standing.PROMPT
+        self._until = clock()
+        self._probes = 0
+
+    def answered(self, seconds: float) -> None:
+        """Note how long an answer took; a time-out counts as the time waited."""
+        now = self._clock()
+        self._answers.append((now, seconds))
+        while self._answers[0][0] < now - WINDOW:
+            self._answers.popleft()
+        if self._judged is Standing.PROMPT and (verdict := self._verdict()) is not Standing.PROMPT:
+            self._judged, self._until, self._probes = verdict, now + WINDOW, 0
+
+    def standing(self) -> Standing:
+        """Return the present standing; after ten minutes a few notifications pass as a probe and decide anew."""
+        if self._judged is not Standing.PROMPT and self._clock() >= self._until:
+            if self._probes == 0:
+                self._answers.clear()
+            self._probes += 1
+            if self._probes <= PROBES:
+                return Standing.PROMPT
+            if len(self._answers) >= PROBES:
+                self._judged = self._verdict(enough=PROBES)
+                self._until, self._probes = self._clock() + WINDOW, 0
+        return self._judged
+
+    def _verdict(self, enough: int = ENOUGH_ANSWERS) -> Standing:
+        count = len(self._answers)
+        if count < enough:
+            return Standing.PROMPT
+        if sum(seconds >= LOST_AFTER for _, seconds in self._answers) > DROP_SHARE * count:
+            return Standing.DROP
+        if sum(seconds >= SLOW_AFTER for _, seconds in self._answers) > SLOW_SHARE * count:
+            return Standing.SLOW
+        return Standing.PROMPT

@@ -1,0 +1,59 @@
+"""What goes wrong on purpose, and how often."""
+
+import random
+from datetime import timedelta
+from typing import Annotated, Literal
+
+import msgspec
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Shares are probabilities from 0 to 1, seconds are real for `slow_seconds` and virtual elsewhere."""
+
+    throttle: Share = 0.0
+    """Share of Graph calls answered 429."""
+    retry_after: Annotated[int, msgspec.Meta(ge=0)] | None = 1
+    """The `Retry-After` of those answers; null: none, as some services do."""
+    unavailable: tuple[Literal["graph", "login", "keys"], ...] = ()
+    """What answers 503: the Graph API, the token endpoint, the signing keys and their metadata."""
+    slow_seconds: Seconds = 0.0
+    """Time that every Graph call takes."""
+    duplicate: Share = 0.0
+    """Share of notifications sent twice."""
+    reorder: Share = 0.0
+    """Share of notifications held back for a few seconds, so that later ones overtake them."""
+    drop: Share = 0.0
+    """Share of notifications that are never sent and never mentioned."""
+    forge: Share = 0.0
+    """Hostile items sent, as a share of the genuine ones."""
+    bare: Share = 0.0
+    """Share of rich notifications that come without their content."""
+    token_version: Literal[1, 2, "both"] = "both"  # noqa: S105 - a version, no secret
+    """Of the validation tokens; "both": now one, now the other."""
+    null_tokens: bool = False
+    """The app's assignment is required: `validationTokens` is null and no content comes (contract §4)."""
+    late_seconds: Seconds = 0.0
+    """How long a change stays invisible to reads of many messages."""
+
+    def late(self) -> timedelta:
+        """Return how long a change stays invisible to reads."""
+        return timedelta(seconds=self.late_seconds)
+
+
+def happens(share: float, chance: random.Random) -> bool:
+    """Draw: true with probability `share`. Draws nothing if it is 0, so that seeds stay comparable."""
+    return share > 0 and chance.random() < share
+
+
+def changed(faults: Faults, body: bytes) -> Faults:
+    """Return the faults with those that a JSON object names changed.
+
+    Raises:
+        msgspec.ValidationError: a name or a value is wrong.
+        msgspec.DecodeError: it is not JSON.
+    """
+    wanted = msgspec.json.decode(body, type=dict[str, object])
+    return msgspec.convert({**msgspec.to_builtins(faults), **wanted}, Faults)

@@ -1,0 +1,1 @@
+"""Tests of the Graph simulator, over real sockets."""

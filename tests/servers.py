@@ -1,0 +1,126 @@
+"""A real HTTP or HTTPS server in a thread, whose answers a test scripts."""
+
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import msgspec
+
+from local.authority import Authority
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as it came in; header names in lower case, `path` with its query."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is answered; with `status` 0 the connection is reset instead."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+RESET = Answer(0)
+
+Script = Callable[[Asked], Answer]
+
+
+def in_json(document: object, status: int = 200) -> Answer:
+    return Answer(status, msgspec.json.encode(document), {"Content-Type": "application/json"})
+
+
+def in_turn(*answers: Answer) -> Script:
+    """Give one answer after the other, and the last one from then on."""
+    left = list(answers)
+    return lambda _: left.pop(0) if len(left) > 1 else left[0]
+
+
+class Server:
+    """A server that runs; `script` may be exchanged at any time, `asked` is what came in so far."""
+
+    def __init__(self, script: Script, authority: Authority | None) -> None:
+        self.script = script
+        self.asked: list[Asked] = []
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._http.daemon_threads = True
+        self.url = f"http{'s' if authority else ''}://127.0.0.1:{self._http.server_port}"
+        if authority:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(authority.certificate, authority.key)
+            # The handshake is the handler's: a client that doesn't finish it must not stop the others.
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+
+    def paths(self) -> list[str]:
+        return [asked.path for asked in self.asked]
+
+    def stop(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                asked = Asked(self.command, self.path, headers, self.rfile.read(length))
+                server.asked.append(asked)
+                answer = server.script(asked)
+                if answer.status == 0:
+                    self.close_connection = True
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.connection.close()
+                    return
+                self.send_response(answer.status)
+                for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(answer.body)
+
+            do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 - the names that http.server looks for
+
+            def handle(self) -> None:
+                try:
+                    super().handle()
+                except OSError:
+                    self.close_connection = True  # the client has gone, or refuses our certificate
+
+            def finish(self) -> None:
+                try:
+                    super().finish()
+                except (OSError, ValueError):
+                    self.close_connection = True
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                """Say nothing."""
+
+        return Handler
+
+
+@contextmanager
+def serving(script: Script, authority: Authority | None = None) -> Iterator[Server]:
+    """Run a server for as long as the context lasts; HTTPS if there is an authority."""
+    server = Server(script, authority)
+    try:
+        yield server
+    finally:
+        server.stop()
