@@ -1,0 +1,273 @@
+"""What is read back from Graph: to a scripted Graph and destination, with a real Azurite between."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+import pytest
+import requests
+from azure.storage.queue import QueueClient
+
+from local.authority import Authority
+from process_queue.changes import Delivering
+from process_queue.readback import Reader, relay_readback
+from process_queue.settle import Settlement
+from shared.destination import Destination
+from shared.envelope import Readback, read, read_dead_letter
+from shared.errors import NotNow, Reason
+from shared.event import event_of_content
+from shared.graph import Graph
+from shared.ledger import Ledger
+from shared.notification import read_notification
+from shared.settings import StorageSettings
+from shared.silence import Silence
+from shared.storage import PATIENT, Storage
+from shared.tables import Tables
+from tests.builders import (
+    CHANNEL,
+    CHAT,
+    NOW,
+    TEAM,
+    TENANT,
+    Clock,
+    change,
+    channel_message,
+    chat_path,
+    destination_secret,
+    message,
+    raw,
+)
+from tests.servers import Answer, Asked, in_json, serving
+from tests.shared.test_graph import Bearer
+
+DONE = Answer(204)
+DAY_BEFORE = NOW - timedelta(days=1)
+
+
+class Away:
+    """Graph and the destination, as a test scripts them, and the queue between."""
+
+    def __init__(self, storage_settings: StorageSettings, authority: Authority, session: requests.Session) -> None:
+        self.pages: dict[str, Any] = {}
+        self.delivered: list[dict[str, Any]] = []
+        self.destination_answers = DONE
+        self.clock = Clock(NOW)
+        self._settings = storage_settings
+        self._storage = Storage(storage_settings, PATIENT)
+        self._storage.ready()
+        self._tables = Tables(storage_settings)
+        self._session = session
+        self._authority = authority
+
+    def __enter__(self) -> "Away":
+        self._graph_server = serving(self._page, self._authority)
+        self.graph = self._graph_server.__enter__()
+        self._destination_server = serving(self._take)
+        self._destination = self._destination_server.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._graph_server.__exit__(None, None, None)
+        self._destination_server.__exit__(None, None, None)
+
+    def read(self, readback: Readback) -> None:
+        reader = Reader(Graph(self.graph.url, Bearer(), self._session, self.clock), self._tables, self._storage)
+        destination = Destination(self._destination.url, [destination_secret()], self._session, self.clock)
+        delivering = Delivering(destination, Ledger(self._tables), Silence(self._tables), self.clock)
+        settlement = Settlement(self._storage, timedelta(hours=72), self.clock, lambda: 0.0)
+        relay_readback(readback, reader, delivering, settlement)
+
+    def queued(self) -> list[Readback]:
+        found = []
+        for text in self._texts(""):
+            envelope = read(text)
+            assert isinstance(envelope, Readback)
+            found.append(envelope)
+        return found
+
+    def dead_texts(self) -> list[str]:
+        return self._texts("-dead-letters")
+
+    def _texts(self, suffix: str) -> list[str]:
+        name = f"{self._settings.queue}{suffix}"
+        queue = QueueClient.from_connection_string(self._settings.connection_string, name)
+        return [one.content for one in queue.peek_messages(32)]
+
+    def _page(self, asked: Asked) -> Answer:
+        found = self.pages.get(urlsplit(asked.path).path, self.pages.get(asked.path))
+        return found if isinstance(found, Answer) else in_json(found)
+
+    def _take(self, asked: Asked) -> Answer:
+        if self.destination_answers is DONE:
+            self.delivered += json.loads(asked.body)
+        return self.destination_answers
+
+
+@pytest.fixture
+def away(storage_settings: StorageSettings, authority: Authority, session: requests.Session) -> Iterator[Away]:
+    with Away(storage_settings, authority, session) as away:
+        yield away
+
+
+def asked_for(resource: str, since: datetime = DAY_BEFORE) -> Readback:
+    return Readback(NOW, TENANT, resource, since, NOW)
+
+
+def names(away: Away) -> list[str]:
+    return [event["data"]["id"] for event in away.delivered]
+
+
+CHAT_LIST = f"/v1.0/chats/{CHAT.replace(':', '%3A').replace('@', '%40')}/messages"
+
+
+def test_what_was_delivered_before_is_not_delivered_again(away: Away) -> None:
+    away.pages[CHAT_LIST] = {"value": [message("1"), message("2")]}
+    away.read(asked_for(f"/chats/{CHAT}/messages"))
+    away.pages[CHAT_LIST] = {"value": [message("1"), message("3"), message("2")]}
+    away.read(asked_for(f"/chats/{CHAT}/messages"))
+    assert names(away) == ["1", "2", "3"]
+
+
+def test_a_chat_is_asked_for_with_the_order_without_which_graph_ignores_the_filter(away: Away) -> None:
+    away.pages[CHAT_LIST] = {"value": []}
+    away.read(asked_for(f"/chats/{CHAT}/messages"))
+    query = parse_qs(urlsplit(away.graph.asked[0].path).query)
+    assert query["$orderby"] == ["lastModifiedDateTime desc"]
+    assert query["$filter"] == [
+        "lastModifiedDateTime gt 2031-02-02T04:05:06.000Z and lastModifiedDateTime lt 2031-02-03T04:05:06.000Z"
+    ]
+
+
+def test_a_version_has_the_id_it_would_have_had_if_it_had_been_pushed(away: Away) -> None:
+    written = message("1700000000000")
+    away.pages[CHAT_LIST] = {"value": [written]}
+    away.read(asked_for(f"/chats/{CHAT}/messages"))
+    pushed = event_of_content(
+        msgspec.json.encode(written), read_notification(raw(change(chat_path("1700000000000")))), TENANT, NOW
+    )
+    (event,) = away.delivered
+    assert (event["id"], event["version"], event["source"]) == (pushed.id, pushed.version, pushed.source)
+
+
+def test_the_next_page_is_a_message_of_its_own(away: Away) -> None:
+    link = f"{away.graph.url}/v1.0/next?$skiptoken=x"
+    away.pages[CHAT_LIST] = {"value": [message("1")], "@odata.nextLink": link}
+    away.read(asked_for(f"/chats/{CHAT}/messages"))
+    assert [one.link for one in away.queued()] == [link]
+
+
+def test_nothing_follows_a_page_that_the_destination_did_not_take(away: Away) -> None:
+    away.pages[CHAT_LIST] = {"value": [message("1")], "@odata.nextLink": f"{away.graph.url}/v1.0/next"}
+    away.destination_answers = Answer(503)
+    with pytest.raises(NotNow, match=Reason.DESTINATION):
+        away.read(asked_for(f"/chats/{CHAT}/messages"))
+    assert away.queued() == []
+    away.destination_answers = DONE
+    away.read(asked_for(f"/chats/{CHAT}/messages"))
+    assert names(away) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("resource", "listing", "each"),
+    [
+        ("/teams/getAllMessages", "/v1.0/groups", "teams/{}/channels/getAllMessages"),
+        ("/chats/getAllMessages", "/v1.0/users", "users/{}/chats/getAllMessages"),
+    ],
+)
+def test_a_tenant_wide_resource_fans_out(away: Away, resource: str, listing: str, each: str) -> None:
+    link = f"{away.graph.url}/v1.0/more"
+    away.pages[listing] = {"value": [{"id": "a"}, {"id": "b"}], "@odata.nextLink": link}
+    away.read(asked_for(resource))
+    assert [(one.resource, one.link) for one in away.queued()] == [
+        (each.format("a"), ""),
+        (each.format("b"), ""),
+        (resource, link),
+    ]
+
+
+def test_a_channel_is_read_from_its_team_and_others_are_left_out(away: Away) -> None:
+    other = channel_message("2") | {"channelIdentity": {"teamId": TEAM, "channelId": "19:other@thread.tacv2"}}
+    away.pages[f"/v1.0/teams/{TEAM}/channels/getAllMessages"] = {"value": [channel_message("1"), other]}
+    away.read(asked_for(f"/teams/{TEAM}/channels/{CHANNEL}/messages"))
+    assert names(away) == ["1"]
+
+
+def test_what_the_destination_rejects_is_kept_by_name_and_without_content(away: Away) -> None:
+    away.pages[CHAT_LIST] = {"value": [message("1", body={"contentType": "text", "content": "private words"})]}
+    away.destination_answers = Answer(422)
+    away.read(asked_for(f"/chats/{CHAT}/messages"))
+    (text,) = away.dead_texts()
+    letter = read_dead_letter(text)
+    assert isinstance(letter.envelope, Readback)
+    assert letter.reason is Reason.DESTINATION_REJECTED
+    assert letter.envelope.resource == f"chats/{CHAT}/messages/1"
+    assert "private words" not in text
+
+
+def test_a_dead_letter_of_one_message_reads_that_message_again(away: Away) -> None:
+    away.pages[f"{CHAT_LIST}/1"] = message("1")
+    away.read(asked_for(f"chats/{CHAT}/messages/1"))
+    assert names(away) == ["1"]
+
+
+def test_a_chat_that_is_gone_has_nothing_to_read(away: Away) -> None:
+    away.pages[CHAT_LIST] = in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
+    away.read(asked_for(f"/chats/{CHAT}/messages"))
+    assert (away.delivered, away.queued()) == ([], [])
+
+
+def test_missing_consent_keeps_the_page_for_later(away: Away) -> None:
+    away.pages[CHAT_LIST] = in_json({"error": {"code": "Forbidden", "message": "no"}}, 403)
+    with pytest.raises(NotNow, match="403 Forbidden"):
+        away.read(asked_for(f"/chats/{CHAT}/messages"))
+
+
+class TestDelta:
+    """Resources other than messages: what has changed since Graph was asked last."""
+
+    @pytest.fixture
+    def begun(self, away: Away) -> Away:
+        """A first query, over an empty range, found the link to go on from."""
+        away.pages["/v1.0/users/delta"] = {
+            "value": [{"id": "u1", "displayName": "Ada"}],
+            "@odata.deltaLink": f"{away.graph.url}/v1.0/users/delta-1",
+        }
+        away.read(asked_for("/users", since=NOW))
+        return away
+
+    def test_the_first_query_delivers_nothing(self, begun: Away) -> None:
+        assert begun.delivered == []
+
+    def test_later_ones_deliver_what_changed_and_what_is_gone(self, begun: Away) -> None:
+        begun.pages["/v1.0/users/delta-1"] = {
+            "value": [{"id": "u2", "displayName": "Lin"}, {"id": "u3", "@removed": {"reason": "deleted"}}],
+            "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-2",
+        }
+        begun.read(asked_for("/users"))
+        assert [(event["type"], event["subject"]) for event in begun.delivered] == [
+            ("Microsoft.Graph.UserUpdated", "users/u2"),
+            ("Microsoft.Graph.UserDeleted", "users/u3"),
+        ]
+        begun.pages["/v1.0/users/delta-2"] = {"value": []}
+        begun.read(asked_for("/users"))
+        assert begun.graph.paths()[-1] == "/v1.0/users/delta-2"
+
+    def test_the_link_is_not_moved_on_before_all_is_delivered(self, begun: Away) -> None:
+        begun.pages["/v1.0/users/delta-1"] = {
+            "value": [{"id": "u2"}],
+            "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-2",
+        }
+        begun.destination_answers = Answer(503)
+        with pytest.raises(NotNow):
+            begun.read(asked_for("/users"))
+        begun.destination_answers = DONE
+        begun.read(asked_for("/users"))
+        assert [event["subject"] for event in begun.delivered] == ["users/u2"]
+
+    def test_a_link_too_old_starts_over(self, begun: Away) -> None:
+        begun.pages["/v1.0/users/delta-1"] = in_json({"error": {"code": "resyncRequired", "message": "old"}}, 410)
+        begun.read(asked_for("/users"))
+        assert [event["subject"] for event in begun.delivered] == ["users/u1"]
