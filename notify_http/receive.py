@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from shared import client_state, telemetry
-from shared.envelope import Changes, Lifecycle, Sealed, pack, sealed, write
+from shared.envelope import MESSAGE_LIMIT, Changes, Lifecycle, Sealed, pack, sealed, write
 from shared.errors import NotNow, Reason, Refused
 from shared.notification import Collection, read_collection, read_notification
 from shared.storage import Storage
@@ -24,6 +24,11 @@ LARGEST_BODY = 32 << 20
 
 TIME_LIMIT = timedelta(seconds=2.4)
 """For storing: Graph stops listening after 3 s, and an answer over 2.9 s counts as slow."""
+
+
+TOKEN_ROOM = MESSAGE_LIMIT // 2
+"""Characters of tokens that one tenant gets: some twenty of them, where Graph sends one for each app. They go with
+every envelope, so without a bound a POST could be stored many times over."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +117,11 @@ def _tokens(collection: Collection, tenants: set[str]) -> list[tuple[str, str]] 
 
 
 def _claiming(tokens: Iterable[str], tenants: set[str]) -> Iterable[tuple[str, str]]:
+    room = dict.fromkeys(tenants, TOKEN_ROOM)
     for token in tokens:
         tenant = tenant_claimed(token)
-        if tenant in tenants:
+        if tenant in room and len(token) <= room[tenant]:
+            room[tenant] -= len(token)
             yield tenant, token
-        elif tenant is None:
+        elif tenant is None or tenant in room:
             telemetry.SUSPICIOUS_TOKENS.add(1, {"reason": Reason.TOKEN_MALFORMED})

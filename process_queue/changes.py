@@ -1,7 +1,7 @@
 """Change items: to events, to the destination; and what becomes of each that doesn't get there."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from process_queue.settle import Settlement
 from process_queue.verify import Proofs, Verifier
 from shared import telemetry
 from shared.destination import Destination
-from shared.envelope import Changes
+from shared.envelope import Changes, Envelope
 from shared.errors import NotNow, Reason, Refused, Unreadable
 from shared.event import Event
 from shared.ledger import Ledger
@@ -27,13 +27,17 @@ class Delivering:
     silence: Silence
     clock: Callable[[], datetime]
 
+    def missing(self, events: Sequence[Event], envelope: Envelope) -> list[Event]:
+        """Return the events that have not been settled; a replay is delivered whatever became of it before."""
+        return list(events) if envelope.replayed is not None else self.ledger.missing(events)
+
 
 @dataclass
 class Fate:
     """What becomes of the items of an envelope: each is in exactly one of these, or has been counted and is done.
 
     events: by id, with the item that each came from. heard: the ids of the declarations that they came for.
-    proven: the tenants that a token was found to speak for.
+    proven: the tenants that a token was found to speak for. rejected: what the destination will never take.
     """
 
     events: dict[str, tuple[msgspec.Raw, Event]] = field(default_factory=dict)
@@ -42,6 +46,7 @@ class Fate:
     why: dict[Reason, NotNow] = field(default_factory=dict)
     heard: set[str] = field(default_factory=set)
     proven: tuple[str, ...] = ()
+    rejected: list[Event] = field(default_factory=list)
 
     def keep(self, item: msgspec.Raw, why: NotNow) -> None:
         """Try the item again later."""
@@ -61,6 +66,8 @@ def relay_changes(envelope: Changes, proofs: Proofs, delivering: Delivering, set
         settlement.postpone(_with(envelope, items, fate.proven), fate.why[reason])
     for reason, items in fate.given_up.items():
         settlement.give_up(_with(envelope, items, fate.proven), reason)
+    # Or each time it is read back it would be rejected, and given up, once more.
+    delivering.ledger.record(fate.rejected)
 
 
 def judge(envelope: Changes, proofs: Proofs) -> Fate:
@@ -88,7 +95,7 @@ def judge(envelope: Changes, proofs: Proofs) -> Fate:
 def deliver(fate: Fate, envelope: Changes, delivering: Delivering) -> None:
     """Deliver the events that are not known to have been; those the destination doesn't take join the others."""
     events = [event for _, event in fate.events.values()]
-    missing = delivering.ledger.missing(events)
+    missing = delivering.missing(events, envelope)
     telemetry.DUPLICATES.add(len(events) - len(missing))
     delivery = delivering.destination.deliver(missing)
     delivering.ledger.record(delivery.delivered)
@@ -98,6 +105,7 @@ def deliver(fate: Fate, envelope: Changes, delivering: Delivering) -> None:
         telemetry.LAG_SECONDS.record(lag)
     for rejected in delivery.rejected:
         fate.given_up[Reason.DESTINATION_REJECTED].append(fate.events[rejected.event.id][0])
+        fate.rejected.append(rejected.event)
     if delivery.why is not None:
         for event in delivery.kept:
             fate.keep(fate.events[event.id][0], delivery.why)

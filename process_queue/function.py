@@ -21,7 +21,9 @@ from shared.settings import SettingsError, trigger_settings
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.process")
 
-_UNTIL_SETTINGS_ARE_MENDED = timedelta(minutes=1)
+_LATER = timedelta(minutes=1)
+"""For what can't even be begun: settings are wrong, or the blobs are away and the queue is not."""
+
 _recently = Recently()
 
 
@@ -30,7 +32,7 @@ _recently = Recently()
     arg_name="message", queue_name=trigger_settings(os.environ).queue, connection="AzureWebJobsStorage"
 )
 def process_queue(message: func.QueueMessage) -> None:
-    """Deal with one queue message. Raises only if storage is away, and for what this app did not write: the host
+    """Deal with one queue message. Raises only if the queue is away, and for what this app did not write: the host
     then offers the message again, and after its limit moves it to the poison queue.
     """
     text = message.get_body().decode("utf-8")
@@ -41,7 +43,10 @@ def process_queue(message: func.QueueMessage) -> None:
         storage.discard(claimed)
     except SettingsError as error:
         _log.error("Settings are wrong; messages stay queued until they are mended:\n%s", error)
-        storage.put(text, delay=_UNTIL_SETTINGS_ARE_MENDED)
+        storage.put(text, delay=_LATER)
+    except NotNow as not_now:
+        _log.warning("A message stays queued: %s", not_now)
+        storage.put(text, delay=_LATER)
     except Unreadable as unreadable:
         if unreadable.reason is not Reason.CLAIM_GONE:
             raise
@@ -49,7 +54,7 @@ def process_queue(message: func.QueueMessage) -> None:
 
 
 def process(content: Envelope) -> None:
-    """Deal with an envelope; what can't be dealt with now is queued again. Raises NotNow if storage is away."""
+    """Deal with an envelope; what can't be dealt with now is queued again. Raises NotNow if the queue is away."""
     settings = clients.settings()
     storage = clients.patient_storage()
     settlement = Settlement(storage, settings.delivery_horizon, clients.now, random.random)
@@ -74,6 +79,7 @@ def _proofs() -> Proofs:
         clients.signing_keys().find,
         clients.key_ring().find,
         hydration.event,
+        settings.declarations,
     )
 
 

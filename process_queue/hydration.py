@@ -6,11 +6,11 @@ from datetime import datetime
 
 import msgspec
 
-from shared.errors import NotNow, Reason
+from shared.errors import NotNow, Reason, Refused
 from shared.event import Event, event_of_content, event_without_content
 from shared.graph import Graph, GraphRefusal
 from shared.notification import Notification
-from shared.resource_path import encoded, segments
+from shared.resource_path import climbs, encoded, segments
 from shared.settings import Declaration
 from shared.subscriptions import declared
 
@@ -26,14 +26,18 @@ class Hydration:
         """Return the event of an item without content; what Graph no longer has makes a deletion.
 
         Raises:
+            Refused: its path would have Graph read something else than it names.
             Unreadable: Graph's answer is not a resource.
             NotNow: it can't be read at present.
         """
         declaration = declared(notification, tenant_id, self.declarations)
         if declaration is None or not declaration.hydrate or notification.change_type == "deleted":
             return event_without_content(notification, tenant_id, received)
+        path = segments(notification.resource or "")
+        if climbs(path):
+            raise Refused(Reason.MALFORMED)
         try:
-            content = self.graph.read(tenant_id, encoded(segments(notification.resource or "")))
+            content = self.graph.read(tenant_id, encoded(path))
         except GraphRefusal as refusal:
             if refusal.status != 404:
                 raise NotNow(Reason.GRAPH_REFUSED, str(refusal)) from None

@@ -12,11 +12,11 @@ from datetime import datetime
 from shared import progress, telemetry
 from shared.client_state import declaration_id
 from shared.envelope import Lifecycle
-from shared.errors import NotNow, Refused, RelayError
+from shared.errors import NotNow, Reason, Refused, RelayError
 from shared.graph import GraphRefusal
 from shared.notification import LIFECYCLE_EVENTS, Notification, read_notification
 from shared.reconcile import reconcile
-from shared.settings import Declaration
+from shared.settings import GUID, Declaration
 from shared.subscriptions import Ours, Subscriptions, declared
 from shared.sweep import Sweep
 
@@ -89,6 +89,8 @@ def _act_on(notification: Notification, received: datetime, keeper: Keeper) -> N
 
 def _reauthorize(subscription_id: str, declaration: Declaration, received: datetime, keeper: Keeper) -> None:
     """A renewal re-authorizes too, and one of both is all that Graph wants within ten minutes."""
+    if not GUID.fullmatch(subscription_id.lower()):  # it becomes part of a URL
+        raise Refused(Reason.MALFORMED)
     if keeper.recently.since(subscription_id, received):
         return
     begun = keeper.clock()
@@ -127,4 +129,4 @@ def _mend(declaration: Declaration, received: datetime, keeper: Keeper) -> None:
 
 def _suspect_gap(declaration: Declaration, keeper: Keeper) -> None:
     name = declaration_id(declaration.tenant_id, declaration.resource)
-    progress.suspect_gap(keeper.sweep.tables, name)
+    progress.suspect_gap(keeper.sweep.tables, name, keeper.clock())

@@ -3,12 +3,14 @@
 import logging
 from dataclasses import dataclass
 
+import msgspec
+
 from process_queue.changes import Delivering
 from process_queue.settle import Settlement
 from shared import delta, telemetry
 from shared.backfill import Reading, read
 from shared.envelope import Readback, write
-from shared.errors import Reason, Unreadable
+from shared.errors import NotNow, Reason, Unreadable
 from shared.event import Event, event_of_entry, event_of_message
 from shared.graph import Graph
 from shared.storage import Storage
@@ -32,8 +34,15 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
     Raises NotNow if Graph, the destination or storage is away: the page is then read again.
     """
     tenant_id, resource = readback.tenant_id, readback.resource
-    reading = read(readback, reader.graph, lambda: delta.load(reader.tables, tenant_id, resource))
-    missing = delivering.ledger.missing(_events(reading, readback))
+    try:
+        reading = read(readback, reader.graph, lambda: delta.load(reader.tables, tenant_id, resource))
+    except NotNow as not_now:
+        if not_now.reason is not Reason.GRAPH_REFUSED or not readback.link:
+            raise
+        # Links live for about an hour. Begin anew: the ledger knows what of the range has been delivered.
+        settlement.postpone(msgspec.structs.replace(readback, link=""), not_now)
+        return
+    missing = delivering.missing(_events(reading, readback), readback)
     delivery = delivering.destination.deliver(missing)
     delivering.ledger.record(delivery.delivered)
     telemetry.DELIVERED.add(len(delivery.delivered))
@@ -42,6 +51,7 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
         raise delivery.why  # plaintext can't be queued: the page is read again, and what was delivered is known
     for rejected in delivery.rejected:
         settlement.give_up(_alone(rejected.event, readback), Reason.DESTINATION_REJECTED)
+    delivering.ledger.record(rejected.event for rejected in delivery.rejected)
     for further in reading.further:
         reader.storage.put(write(further))
     if reading.link:

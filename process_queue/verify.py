@@ -1,6 +1,6 @@
 """From a queued item to an event: proven, opened, read. Nothing unproven gets past here."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,6 +14,9 @@ from shared.errors import NotNow, Reason, Refused, RelayError, Unreadable
 from shared.event import Event, event_of_content
 from shared.key_ring import EncryptionKey
 from shared.notification import Notification, read_encrypted_content, read_notification
+from shared.resource_path import covers
+from shared.settings import Declaration
+from shared.subscriptions import declared
 from shared.validation_token import SigningKey, check, tenant_claimed
 
 
@@ -22,7 +25,7 @@ class Proofs:
     """What is needed to prove and to open items.
 
     signing_key: (kid, received) → the authority's key. encryption_key: (id, thumbprint, received) → ours.
-    bare_event: (item, tenant, received) → the event of an item without content.
+    bare_event: (item, tenant, received) → the event of an item without content. declarations: what was subscribed to.
     """
 
     tenant_id: str
@@ -30,6 +33,7 @@ class Proofs:
     signing_key: Callable[[str, datetime], SigningKey]
     encryption_key: Callable[[str, str, datetime], EncryptionKey]
     bare_event: Callable[[Notification, str, datetime], Event]
+    declarations: Sequence[Declaration] = ()
 
 
 class Verifier:
@@ -55,6 +59,8 @@ class Verifier:
         notification = read_notification(item)
         tenant = notification.tenant(self._proofs.tenant_id)
         received = self._envelope.received
+        declaration = declared(notification, tenant, self._proofs.declarations)
+        _check_place(declaration, notification.resource or "")
         if not notification.is_encrypted:
             self._hear(notification)
             return self._proofs.bare_event(notification, tenant, received)
@@ -62,7 +68,9 @@ class Verifier:
         if doubt is not None:
             raise doubt
         self._hear(notification)
-        return event_of_content(self._open(notification), notification, tenant, received)
+        event = event_of_content(self._open(notification), notification, tenant, received)
+        _check_place(declaration, event.subject)
+        return event
 
     def proven(self) -> tuple[str, ...]:
         """Return the tenants for which a good token was found, now or at an earlier attempt."""
@@ -106,3 +114,9 @@ class Verifier:
 
     def _find_key(self, kid: str) -> SigningKey:
         return self._proofs.signing_key(kid, self._envelope.received)
+
+
+def _check_place(declaration: Declaration | None, named: str) -> None:
+    """A clientState is good for the declaration that it was minted for, not for what others were minted for."""
+    if declaration is not None and not covers(declaration.resource, named):
+        raise Refused(Reason.CLIENT_STATE)

@@ -9,8 +9,9 @@ from shared import progress, telemetry
 from shared.client_state import declaration_id
 from shared.credential_expiry import CredentialExpiry
 from shared.errors import RelayError
+from shared.graph import GraphRefusal
 from shared.ledger import Ledger
-from shared.reconcile import Reconciled, reconcile
+from shared.reconcile import Reconciled, advice_on_tenant, reconcile
 from shared.rotation import Rotation
 from shared.settings import Declaration
 from shared.silence import Silence
@@ -74,7 +75,7 @@ def _every_tenant(need: Run, ours: Ours) -> dict[str, Reconciled | None]:
     def before_gap(declaration: Declaration) -> None:
         probe()
         name = declaration_id(declaration.tenant_id, declaration.resource)
-        progress.suspect_gap(need.sweep.tables, name)
+        progress.suspect_gap(need.sweep.tables, name, need.clock())
 
     reconciled: dict[str, Reconciled | None] = {}
     for tenant_id, declared in by_tenant.items():
@@ -82,8 +83,11 @@ def _every_tenant(need: Run, ours: Ours) -> dict[str, Reconciled | None]:
         try:
             reconciled[tenant_id] = reconcile(tenant_id, declared, ours, need.subscriptions, before_gap, need.clock)
         except RelayError as error:
+            if isinstance(error, GraphRefusal):
+                for one in declared:
+                    before_gap(one)  # without consent nothing is delivered, and nobody says so when it returns
             telemetry.RECONCILED.add(1, {"action": "list", "outcome": error.reason})
-            _log.error("Tenant %s is left as it is until the next run: %s", tenant_id, error)
+            _log.error("Tenant %s is left as it is: %s. %s", tenant_id, error, advice_on_tenant(error, declared))
     return reconciled
 
 

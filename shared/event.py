@@ -3,6 +3,7 @@
 The resource itself travels as the very bytes Graph sent.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -109,18 +110,22 @@ def event_without_content(notification: Notification, tenant: str, received: dat
     """Return the event of an item that carries no content: a basic notification, or a deletion.
 
     Nothing in it tells one version from the next, so the time of receipt does: a re-send may be delivered twice,
-    two changes are never taken for one.
+    two changes are never taken for one. A message's content, read back later, must win over the little that is
+    said here, so a message is ordered by its creation, which its id tells; unless it is gone.
     """
     path = message_path(notification.resource or "")
     identity = _of_message(path) if path else _of_resource(notification)
     data = bytes(notification.resource_data)
-    return _event(
-        tenant,
-        identity,
-        change=notification.change_type or "updated",
-        changed=received,
-        version=_version(received, read_resource_data(notification).odata_etag),
-        content=data if data != b"null" else b"{}",
+    received_version = _version(received, read_resource_data(notification).odata_etag)
+    created = _created(path.message_id) if path and notification.change_type != "deleted" else None
+    return Event(
+        id=f"{tenant}/{identity.subject}@{received_version}",
+        source=f"/tenants/{tenant}/{identity.collection}",
+        subject=identity.subject,
+        type=_type(identity, notification.change_type or "updated"),
+        time=received,
+        version=_version(created, None) if created else received_version,
+        data=msgspec.Raw(data if data != b"null" else b"{}"),
         partial=True,
     )
 
@@ -129,36 +134,20 @@ def _event_of(
     content: bytes, resource: _Resource, identity: _Identity, change: str, tenant: str, received: datetime
 ) -> Event:
     changed = _moment(resource.last_modified_date_time) or _moment(resource.created_date_time) or received
-    return _event(
-        tenant,
-        identity,
-        change="deleted" if resource.deleted_date_time else change,
-        changed=changed,
-        version=_version(changed, resource.etag or resource.odata_etag),
-        content=content,
-    )
-
-
-def _event(
-    tenant: str,
-    identity: _Identity,
-    *,
-    change: str,
-    changed: datetime,
-    version: str,
-    content: bytes,
-    partial: bool = False,
-) -> Event:
+    version = _version(changed, resource.etag or resource.odata_etag)
     return Event(
         id=f"{tenant}/{identity.subject}@{version}",
         source=f"/tenants/{tenant}/{identity.collection}",
         subject=identity.subject,
-        type=f"Microsoft.Graph.{identity.kind}{change[:1].upper()}{change[1:]}",
+        type=_type(identity, "deleted" if resource.deleted_date_time else change),
         time=changed,
         version=version,
         data=msgspec.Raw(content),
-        partial=partial,
     )
+
+
+def _type(identity: _Identity, change: str) -> str:
+    return f"Microsoft.Graph.{identity.kind}{change[:1].upper()}{change[1:]}"
 
 
 def _read(content: bytes) -> _Resource:
@@ -224,6 +213,13 @@ def _moment(text: str | None) -> datetime | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def _created(message_id: str) -> datetime | None:
+    """When a message was created: its id is that time, in milliseconds (contract §9)."""
+    if not re.fullmatch(r"\d{12,14}", message_id, re.ASCII):
+        return None
+    return _EPOCH + timedelta(milliseconds=int(message_id))
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

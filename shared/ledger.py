@@ -1,4 +1,4 @@
-"""Which versions have been delivered: one row an event, found by the event's own id and time.
+"""Which versions are settled, delivered or rejected: one row an event, found by the event's own id and time.
 
 A row lies where the time of its change says: in the table of that week, in the partition of that second. So a batch
 of pushed events is looked up and recorded in a request or two, no partition grows large, a whole week is forgotten

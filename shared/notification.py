@@ -1,9 +1,10 @@
 """Graph's wire format: the collection, its items, and the encrypted content (Graph contract §2 and §4).
 
 Reading is lenient where Graph may vary (unknown fields, missing optionals, letter case) and never raises anything
-but `Refused`.
+but `Refused`. A body comes from anybody: what reading it costs is bounded by its length, and small beside it.
 """
 
+import codecs
 from typing import TypeVar
 
 import msgspec
@@ -12,6 +13,12 @@ from shared.errors import Reason, Refused
 from shared.json_text import mended
 
 T = TypeVar("T")
+
+MOST_ITEMS = 10_000
+"""Of one collection. Graph sends some dozens; each one costs time even if it is nobody's."""
+
+_MOST_COMMAS = 100 * MOST_ITEMS
+_CHUNK = 65_536
 
 LIFECYCLE_EVENTS = ("reauthorizationRequired", "subscriptionRemoved", "missed")
 
@@ -77,15 +84,40 @@ class ResourceData(msgspec.Struct, frozen=True):
 
 def read_collection(body: bytes) -> Collection:
     """Read the body of a POST, UTF-8 JSON. Raises Refused if it isn't a collection at all."""
+    if not _is_utf8(body):
+        raise Refused(Reason.MALFORMED, "the body is not UTF-8")
+    # A comma stands between any two items: a list of millions is told before any of them has been made.
+    if body.count(b",") > _MOST_COMMAS:
+        raise Refused(Reason.MALFORMED, "the body holds more than Graph ever sends")
+    collection = _read_or_mend(body)
+    if len(collection.value) > MOST_ITEMS:
+        raise Refused(Reason.MALFORMED, "the body holds more items than Graph ever sends")
+    return collection
+
+
+def _is_utf8(body: bytes) -> bool:
+    """A decoder that skips what it doesn't need doesn't check it. In one piece, the text could take four times as much
+    memory.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        body.decode("utf-8")  # a decoder that skips what it doesn't need doesn't check it either
+        for first in range(0, len(body), _CHUNK):
+            decoder.decode(body[first : first + _CHUNK])
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        raise Refused(Reason.MALFORMED, "the body is not UTF-8") from None
+        return False
+    return True
+
+
+def _read_or_mend(body: bytes) -> Collection:
     complaint = "the body is not a changeNotificationCollection"
     try:
         return _decode(body, _collection, complaint)
     except Refused:
-        return _decode(mended(body), _collection, complaint)
+        again = mended(body)
+        if again == body:
+            raise
+        return _decode(again, _collection, complaint)
 
 
 def read_notification(item: msgspec.Raw) -> Notification:

@@ -3,13 +3,15 @@
 A gap needs no bounds of its own: whatever was missed, was missed after that time.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shared.tables import Row, Tables
 
 _TABLE = "state"
-_PARTITION = "progress"
+_PROGRESS = "progress"
+_GAPS = "gaps"
 
 
 @dataclass(frozen=True)
@@ -22,26 +24,35 @@ class Progress:
 
 def load_all(tables: Tables) -> dict[str, Progress]:
     """Return how far each declaration has been compared, by its id; a new one is absent. Raises NotNow."""
-    rows = tables.find(_TABLE, "PartitionKey eq @partition", {"partition": _PARTITION})
-    return {str(row["RowKey"]): _read(row) for row in rows}
+    suspected = {str(row["RowKey"]): _time(row, "suspected") for row in _rows(tables, _GAPS)}
+    compared = {str(row["RowKey"]): row for row in _rows(tables, _PROGRESS)}
+    return {
+        name: Progress(_time(row, "until"), name in suspected and suspected[name] >= _time(row, "compared"))
+        for name, row in compared.items()
+    }
 
 
-def save(tables: Tables, declaration_id: str, progress: Progress) -> None:
-    """Remember how far a declaration has been compared. Raises NotNow."""
-    row: Row = {"until": progress.until.isoformat(), "due": progress.due}
-    tables.put(_TABLE, _PARTITION, declaration_id, row)
+def save(tables: Tables, declaration_id: str, until: datetime, now: datetime) -> None:
+    """Remember how far a declaration has been compared: begun `now`, it settles all suspicions of before.
+
+    Raises NotNow.
+    """
+    row: Row = {"until": until.isoformat(), "compared": now.isoformat()}
+    tables.put(_TABLE, _PROGRESS, declaration_id, row)
 
 
-def suspect_gap(tables: Tables, declaration_id: str) -> None:
+def suspect_gap(tables: Tables, declaration_id: str, now: datetime) -> None:
     """Have a declaration compared soon: its subscription is gone, or Graph says that it missed something.
 
-    A declaration that is new has no gap. Called before anything else is done about it, so that a crash in between
-    loses none. Raises NotNow.
+    Called before anything else is done about it, so that a crash in between loses no gap. A row of its own, so that
+    a comparison that is just being noted can't wipe it out. Raises NotNow.
     """
-    row = tables.get(_TABLE, _PARTITION, declaration_id)
-    if row is not None:
-        save(tables, declaration_id, Progress(_read(row).until, due=True))
+    tables.put(_TABLE, _GAPS, declaration_id, {"suspected": now.isoformat()})
 
 
-def _read(row: Row) -> Progress:
-    return Progress(datetime.fromisoformat(str(row["until"])).astimezone(UTC), bool(row.get("due", False)))
+def _rows(tables: Tables, partition: str) -> Iterator[Row]:
+    return tables.find(_TABLE, "PartitionKey eq @partition", {"partition": partition})
+
+
+def _time(row: Row, column: str) -> datetime:
+    return datetime.fromisoformat(str(row[column])).astimezone(UTC)

@@ -1,17 +1,18 @@
 """One tenant's subscriptions, made what they are declared to be; and words for what goes wrong."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from shared import telemetry
 from shared.client_state import declaration_id
-from shared.errors import NotNow, Reason
+from shared.errors import NotNow, Reason, RelayError
 from shared.graph import GraphRefusal
 from shared.permissions import permission
 from shared.settings import Declaration
-from shared.subscriptions import Action, Ours, Outcome, Step, Subscription, Subscriptions, plan
+from shared.subscriptions import Action, Ours, Outcome, Step, Subscription, Subscriptions, follow_up, plan
 
 _log = logging.getLogger("graph_relay.subscriptions")
 
@@ -51,11 +52,17 @@ def reconcile(
     Raises NotNow, GraphRefusal if they can't be listed; what `before_gap` raises.
     """
     found = subscriptions.list(tenant_id)
-    outcomes = []
-    for step in plan(declarations, found, ours, tenant_id, clock()):
+    outcomes: list[Outcome] = []
+    steps = deque(plan(declarations, found, ours, tenant_id, clock()))
+    while steps:
+        step = steps.popleft()
         if step.action in _OPENS_A_GAP and step.declaration is not None:
             before_gap(step.declaration)
         outcome = subscriptions.carry_out(step, ours)
+        instead = follow_up(outcome, ours)
+        if instead is not None:
+            steps.appendleft(instead)
+            continue
         _report(outcome)
         outcomes.append(outcome)
     return Reconciled(found, outcomes)
@@ -92,3 +99,11 @@ def advice(outcome: Outcome) -> str:
         case GraphRefusal(status=404):
             return "The resource does not exist, or is not visible to this app."
     return "Mend the declaration, or what the message names; the same request is refused again."
+
+
+def advice_on_tenant(error: RelayError, declarations: Iterable[Declaration]) -> str:
+    """Return what a person should do about a tenant whose subscriptions can't be listed."""
+    if isinstance(error, GraphRefusal) and error.status == 403:
+        needed = ", ".join(sorted({permission(one.resource) for one in declarations}))
+        return f"Its consent is missing or was withdrawn: an administrator there has to grant {needed} to this app."
+    return "The next run tries again."

@@ -40,6 +40,36 @@ def encoded(parts: tuple[str, ...]) -> str:
     return "/".join(quote(part, safe="") for part in parts)
 
 
+def climbs(parts: tuple[str, ...]) -> bool:
+    """Whether a path of these raw parts leads elsewhere than it says: an HTTP client resolves `..` before it asks."""
+    return any(part in (".", "..") for part in parts)
+
+
+def covers(declared: str, named: str) -> bool:
+    """Return whether a subscription to `declared` can speak of `named`.
+
+    Only what is certain counts against it: that both are places of messages, and that they differ (Graph contract
+    §9, "`resource` strings").
+    """
+    place, message = _place(declared), message_path(named)
+    if not place or message is None:
+        return True
+    return tuple(part.lower() for part in message.collection[: len(place)]) == place
+
+
+def _place(declared: str) -> tuple[str, ...]:
+    """Where the messages of a declared resource lie, lower case: one chat, one channel, all chats or all channels."""
+    parts = tuple(part.lower() for part in segments(declared))
+    match parts:
+        case ("chats", _, "messages") | ("teams", _, "channels", _, "messages"):
+            return parts
+        case ("chats" | "teams", "getallmessages"):
+            return parts[:1]
+        case ("users", _, "chats", "getallmessages"):
+            return ("chats",)
+    return ()
+
+
 def message_path(resource: str) -> MessagePath | None:
     """Return the Teams message that `resource` names, or None if it names something else."""
     parts = segments(resource)

@@ -7,7 +7,7 @@ the URL of a subscription tells which of our clientState secrets minted it, its 
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -194,6 +194,24 @@ class Outcome:
     error: RelayError | None = None
 
 
+def follow_up(outcome: Outcome, ours: Ours) -> Step | None:
+    """Return what has to be done instead where a PATCH could not do it: then nothing less than a new one will."""
+    step, refusal = outcome.step, outcome.error
+    if step.action not in (Action.RENEW, Action.REKEY):
+        return None
+    if isinstance(refusal, GraphRefusal) and refusal.status == 404:
+        return replace(step, action=Action.CREATE, subscription=None, why="it is gone for good")
+    if step.action is Action.RENEW:
+        return None
+    if isinstance(refusal, GraphRefusal) and refusal.status == 400:
+        return replace(step, action=Action.REPLACE, why="Graph refuses to change its certificate")
+    answered = outcome.subscription.encryption_certificate_id if outcome.subscription else None
+    if answered is not None and answered != ours.key.key_id:
+        # One page of the documentation says that a certificate can be changed, another doesn't (contract §4).
+        return replace(step, action=Action.REPLACE, why="Graph has not changed its certificate")
+    return None
+
+
 class Subscriptions:
     """The subscriptions of our app at Graph."""
 
@@ -243,12 +261,7 @@ class Subscriptions:
             ):
                 return self._replace(step.tenant_id, old, declaration, ours)
             case Step(_, _, Declaration() as declaration, Subscription() as old):
-                try:
-                    return self._patch(step.tenant_id, old, declaration, ours)
-                except GraphRefusal as refusal:
-                    if refusal.status != 404:
-                        raise
-                    return self._create(step.tenant_id, declaration, ours)  # gone for good, contract §5
+                return self._patch(step.tenant_id, old, declaration, ours)
         raise AssertionError(step)
 
     def _replace(self, tenant_id: str, old: Subscription, declaration: Declaration, ours: Ours) -> Subscription:

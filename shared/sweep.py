@@ -48,13 +48,13 @@ class Sweep:
             done = known.get(name)
             if done is None:
                 self._begin(one, now)
-                progress.save(self.tables, name, Progress(now))
+                progress.save(self.tables, name, now, now)
             elif name not in failing and self._is_due(done, now):
                 self._compare(one, done, now)
-                progress.save(self.tables, name, Progress(now - SETTLING))
+                progress.save(self.tables, name, now - SETTLING, now)
                 started += 1
             elif not self.interval and now - done.until > 2 * PUSHED_WITHIN and not done.due:
-                progress.save(self.tables, name, Progress(now - PUSHED_WITHIN))
+                progress.save(self.tables, name, now - PUSHED_WITHIN, now)
         return started
 
     def _begin(self, declaration: Declaration, now: datetime) -> None:

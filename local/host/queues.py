@@ -59,9 +59,8 @@ def storage(connection_string: str, queue: str, threads: Executor) -> Storage:
             connection_string,
             name,
             retry_policy=ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5),
-            transport=RequestsTransport(session=session, session_owner=False),
-            connection_timeout=2,
-            read_timeout=10,
+            # The time limits belong to the transport: beside one of ours the client ignores them.
+            transport=RequestsTransport(session=session, session_owner=False, connection_timeout=2, read_timeout=10),
         )
 
     return Storage(client(queue), client(f"{queue}-poison"), threads)

@@ -1,0 +1,61 @@
+"""`backfill`: have the app read a time range of a resource back from Graph."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import click
+from rich.console import RenderableType
+
+from ops.moment import Moment
+from ops.report import Report, as_json, finish, when
+from shared import clients
+from shared.backfill import can_read
+from shared.envelope import Readback, write
+from shared.settings import GUID
+
+READABLE = (
+    "/teams/getAllMessages, /chats/getAllMessages, /teams/ID/channels/getAllMessages, /users/ID/chats/getAllMessages, "
+    "/teams/ID/channels/ID/messages, /chats/ID/messages, or the path of one message"
+)
+
+
+class Asked(Report):
+    """What has been queued."""
+
+    tenant: str
+    resource: str
+    since: datetime
+    until: datetime
+
+    def shown(self) -> Iterable[RenderableType]:
+        """Yield one sentence."""
+        yield (
+            f"Queued: {self.resource} of tenant {self.tenant}, changed after {when(self.since)} and before "
+            f"{when(self.until)}. What was not delivered before is delivered as the pages are read; `watch` shows it."
+        )
+
+
+@click.command()
+@click.option("--resource", required=True, help="The path of what to read, declared or not.")
+@click.option("--since", type=Moment(), required=True, help="From when on: a time, or a span before now such as 36h.")
+@click.option("--until", type=Moment(), help="Up to when. [default: now]")
+@click.option("--tenant", help="The tenant's GUID. [default: GRAPH_TENANT_ID]")
+@as_json
+def backfill(resource: str, since: datetime, until: datetime | None, tenant: str | None, *, as_json: bool) -> None:
+    """Read a time range of a resource back from Graph and deliver what is missing.
+
+    The app does the work, page by page, and may be restarted meanwhile. What the ledger knows to be delivered is not
+    delivered again.
+    """
+    now = clients.now()
+    until = until or now
+    tenant_id = (tenant or clients.settings().tenant_id).lower()
+    if not can_read(resource):
+        raise click.BadParameter(f"can't be read back; expected {READABLE}", param_hint="--resource")
+    if not GUID.fullmatch(tenant_id):
+        raise click.BadParameter("expected a GUID", param_hint="--tenant")
+    if since >= until:
+        raise click.BadParameter("expected a time before --until", param_hint="--since")
+    storage = clients.patient_storage()
+    storage.put(write(Readback(now, tenant_id, resource, since, until)))
+    finish(Asked(tenant_id, resource, since, until), as_json=as_json)

@@ -1,0 +1,167 @@
+"""Who the app is to Entra ID, and what it may do in each of its tenants."""
+
+from collections.abc import Iterator
+
+import jwt
+import msgspec
+
+from ops.checks.finding import Finding, Verdict, attention, fine, unreachable, unseen
+from shared import backfill, clients
+from shared.envelope import Readback
+from shared.errors import NotNow, Reason, RelayError
+from shared.graph import GraphRefusal
+from shared.permissions import permission
+from shared.settings import Declaration
+from shared.validation_token import PUBLISHER
+
+_CREDENTIALS = "check GRAPH_CLIENT_ID, its secret or certificate, and the tenant's consent"
+CONSENT = "grant it in the app registration under API permissions, with admin consent; see docs/setup.md"
+
+
+def entra() -> Iterator[Finding]:
+    """Check signing keys, identity, permissions and the prerequisite of rich notifications, in every tenant."""
+    settings = clients.settings()
+    keys = _signing_keys()
+    yield keys
+    for tenant_id in dict.fromkeys((settings.tenant_id, *(one.tenant_id for one in settings.declarations))):
+        declared = [one for one in settings.declarations if one.tenant_id == tenant_id]
+        check = f"identity in {tenant_id}"
+        try:
+            token = clients.identity().token(tenant_id, f"{settings.graph_url}/.default")
+        except NotNow as not_now:
+            answers = keys.verdict is Verdict.FINE
+            yield (attention if answers else unreachable)(check, str(not_now), _CREDENTIALS if answers else "")
+            continue
+        yield fine(check, "Entra ID gives the app a token")
+        yield from _permissions(token, tenant_id, declared)
+        yield from _reading_back(tenant_id, declared)
+        if any(one.include_resource_data for one in declared):
+            yield from _prerequisite(tenant_id)
+
+
+def _signing_keys() -> Finding:
+    """A name that no key has makes the app's own code fetch them."""
+    check = "signing keys"
+    try:
+        clients.signing_keys().find("", clients.now())
+    except NotNow as not_now:
+        return unreachable(check, str(not_now), "check LOGIN_BASE_URL and the way out to the login authority")
+    except RelayError:
+        pass  # it was asked, and knows no such key
+    return fine(check, "the login authority publishes them")
+
+
+def _permissions(token: str, tenant_id: str, declared: list[Declaration]) -> Iterator[Finding]:
+    roles = _roles(token)
+    for needed in dict.fromkeys(permission(one.resource) for one in declared):
+        check = f"permission in {tenant_id}"
+        if roles is None or " " in needed:
+            yield unseen(check, f"whether the app has {needed}: its token does not tell", "see the subscriptions below")
+        elif roles & _wider(needed):
+            yield fine(check, needed)
+        else:
+            yield attention(check, f"{needed} is missing", CONSENT)
+
+
+def _roles(token: str) -> set[str] | None:
+    """The token is Graph's to read and may be opaque to us: then there is nothing to see."""
+    try:
+        roles = jwt.decode(token, options={"verify_signature": False}).get("roles", [])
+    except jwt.InvalidTokenError:
+        return None
+    return set(map(str, roles)) if isinstance(roles, list) else None
+
+
+def _wider(needed: str) -> set[str]:
+    """What includes a permission: `Read` includes `ReadBasic`, `ReadWrite` both (contract §5 "Permissions")."""
+    reads = {needed, needed.replace(".ReadBasic.", ".Read.")}
+    return reads | {one.replace(".Read.", ".ReadWrite.") for one in reads}
+
+
+def _reading_back(tenant_id: str, declared: list[Declaration]) -> Iterator[Finding]:
+    """Read what a sweep would read first, over an empty range of time."""
+    now = clients.now()
+    for one in declared:
+        check = f"reading back {one.resource}"
+        if not backfill.can_read(one.resource):
+            yield unseen(check, "can't be read back; what Graph drops of it stays missing")
+            continue
+        try:
+            backfill.read(Readback(now, tenant_id, one.resource, now, now), clients.graph(), lambda: None)
+        except NotNow as not_now:
+            if not_now.reason is Reason.GRAPH_REFUSED:
+                yield attention(check, str(not_now), f"{_listing(one.resource)}: {CONSENT}")
+            else:
+                yield unreachable(check, str(not_now), "run this again")
+        else:
+            yield fine(check, "Graph answers")
+
+
+def _listing(resource: str) -> str:
+    """The permission that a sweep of a resource needs besides: it goes team by team, or user by user."""
+    by_team = resource.strip("/").lower().startswith("teams")
+    return f"{permission(resource)} and {permission('groups' if by_team else 'users')}"
+
+
+class _Principal(msgspec.Struct, rename="camel"):
+    id: str
+    app_role_assignment_required: bool = False
+
+
+class _Assignment(msgspec.Struct, rename="camel"):
+    principal_id: str = ""
+
+
+def _prerequisite(tenant_id: str) -> Iterator[Finding]:
+    """Without it Graph gets no token for the app: `validationTokens` is null, nothing comes encrypted (contract §4)."""
+    client_id = clients.settings().client_id
+    check = f"validation tokens in {tenant_id}"
+    try:
+        app = _principal(tenant_id, client_id)
+        publisher = _publisher(tenant_id)
+        if publisher is None:
+            yield attention(
+                check,
+                "the service principal Microsoft Graph Change Tracking is not in the tenant",
+                f"az ad sp create --id {PUBLISHER}",
+            )
+        elif not app.app_role_assignment_required:
+            yield fine(check, "appRoleAssignmentRequired is false")
+        elif publisher.id in _assigned(tenant_id, app.id):
+            yield fine(check, "Microsoft Graph Change Tracking is assigned to the app")
+        else:
+            yield attention(
+                check,
+                "appRoleAssignmentRequired is true and Microsoft Graph Change Tracking is not assigned: no tokens come",
+                f"az ad sp update --id {client_id} --set appRoleAssignmentRequired=false",
+            )
+    except NotNow as not_now:
+        yield unreachable(check, str(not_now), "run this again")
+    except GraphRefusal as refusal:
+        yield unseen(
+            check,
+            f"Graph does not show the app its service principal ({refusal.status})",
+            f"az ad sp show --id {client_id} --query appRoleAssignmentRequired should say false",
+        )
+
+
+def _principal(tenant_id: str, app_id: str) -> _Principal:
+    path = f"servicePrincipals(appId='{app_id}')?$select=id,appRoleAssignmentRequired"
+    try:
+        return msgspec.convert(clients.graph().get(tenant_id, path), _Principal)
+    except msgspec.ValidationError:
+        raise NotNow(Reason.GRAPH, "Graph's answer is not a service principal") from None
+
+
+def _publisher(tenant_id: str) -> _Principal | None:
+    try:
+        return _principal(tenant_id, PUBLISHER)
+    except GraphRefusal as refusal:
+        if refusal.status != 404:
+            raise
+        return None
+
+
+def _assigned(tenant_id: str, principal_id: str) -> set[str]:
+    pages = clients.graph().pages(tenant_id, f"servicePrincipals/{principal_id}/appRoleAssignedTo")
+    return {msgspec.json.decode(one, type=_Assignment).principal_id for page in pages for one in page}

@@ -1,0 +1,74 @@
+"""The storage account and the key store, as far as whoever runs this may see them."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from ops.checks.finding import Finding, attention, fine, unreachable
+from ops.queue_state import letters_state, oldest, queue_state, reasons
+from ops.report import span
+from shared import clients
+from shared.errors import NotNow, Unreadable
+from shared.rotation import EXPIRES_SOON
+
+_ACCESS = "check AzureWebJobsStorage and its firewall; without a key, your roles: Storage Queue, Blob and Table Data"
+
+
+def storage() -> Iterator[Finding]:
+    """Check queue, dead letters and tables. Needs none but the settings of storage."""
+    try:
+        queue, letters = queue_state(clients.now()), letters_state()
+    except NotNow as not_now:
+        yield unreachable("queue", str(not_now), _ACCESS)
+    else:
+        waiting = f"{queue.messages} messages{oldest(queue)}"
+        yield attention("queue", waiting, queue.attention) if queue.attention else fine("queue", waiting)
+        if letters.count:
+            told = f"{letters.count}: {reasons(letters.by_reason)}"
+            yield attention("dead letters", told, "mend the cause, then `dead-letters replay`")
+        else:
+            yield fine("dead letters", "none")
+    try:
+        tables = clients.tables().names()
+    except NotNow as not_now:
+        yield unreachable("tables", str(not_now), _ACCESS)
+    else:
+        yield fine("tables", f"{len(tables)} there" if tables else "none yet; the app makes them")
+
+
+def key_store() -> Iterator[Finding]:
+    """Check that every key can be read and that one is current."""
+    check, settings, now = "key store", clients.settings(), clients.now()
+    ring = clients.key_ring()
+    try:
+        valid = [key for key in ring.every() if key.made <= now < key.expires]
+    except NotNow as not_now:
+        yield unreachable(
+            check, str(not_now), "check KEY_STORE, and your role: Key Vault Certificates and Secrets User"
+        )
+        return
+    unread = _unread()
+    if unread is not None:
+        yield attention(check, str(unread), "mend the key, or what it encrypted stays closed")
+    if not valid:
+        yield attention(check, "there is no valid key", "renew_timer makes one; `rotate-keys` makes one now")
+        return
+    current = ring.current()
+    left = current.expires - now
+    if left < settings.key_overlap + EXPIRES_SOON:
+        told = f"{current.key_id} expires in {span(left.total_seconds())}"
+        yield attention(check, told, "renew_timer should have replaced it; `rotate-keys` does it now")
+    else:
+        yield fine(
+            check, f"{current.key_id} is current, one of {len(valid)}; it expires in {span(left.total_seconds())}"
+        )
+
+
+def _unread() -> NotNow | None:
+    """The ring keeps to itself that a key can't be read, until an item names one that it does not have."""
+    try:
+        clients.key_ring().find("", "", datetime.min.replace(tzinfo=UTC))
+    except NotNow as not_now:
+        return not_now
+    except Unreadable:
+        return None
+    return None

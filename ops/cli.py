@@ -1,0 +1,64 @@
+"""The list of commands, and what their common failures mean."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ops.backfill import backfill
+from ops.dead_letters import dead_letters
+from ops.doctor import doctor
+from ops.environment import take_over
+from ops.reconcile import reconcile, rotate_keys
+from ops.report import ExitCode, Failure, finish
+from ops.status import status
+from ops.watch import watch
+from shared.errors import NotNow, RelayError
+from shared.settings import SettingsError
+
+_AS_JSON = "ops.as_json"
+
+
+class Commands(click.Group):
+    """A group whose commands may raise what the app raises on purpose."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep in mind whether a machine reads: a failure may come before the command has read its options."""
+        ctx.meta[_AS_JSON] = "--json" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; say in one sentence what it could not do without."""
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            _fail(ctx, error.complaints, ExitCode.USAGE)
+        except NotNow as error:
+            _fail(ctx, [str(error)], ExitCode.UNREACHABLE)
+        except RelayError as error:
+            _fail(ctx, [str(error)], ExitCode.ATTENTION)
+
+
+def _fail(ctx: click.Context, complaints: list[str], code: ExitCode) -> None:
+    finish(Failure(complaints, code), as_json=ctx.meta[_AS_JSON])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help='A file whose "Values" go before the environment. [default: local.settings.json, which goes behind it]',
+)
+def ops(settings_file: Path | None) -> None:
+    """Operate Graph Relay: look at it, mend it, bring back what it gave up.
+
+    Exit codes: 0 fine; 1 something needs attention; 2 wrong usage or settings; 3 something needed can't be reached.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.ERROR)
+    take_over(settings_file)
+
+
+for command in (doctor, status, watch, reconcile, rotate_keys, backfill, dead_letters):
+    ops.add_command(command)

@@ -1,0 +1,216 @@
+"""`dead-letters`: what was given up, by reason, age or id; shown, replayed or dropped."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import click
+import msgspec
+from rich.console import RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from ops.letter_view import LetterView, details, view
+from ops.moment import Span
+from ops.report import ExitCode, Report, as_json, console, finish, plain, span, table
+from shared import clients
+from shared.dead_letters import DeadLetters, Letter
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which letters are meant; what is empty or None selects all. An id may be given by its first characters."""
+
+    ids: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    older_than: timedelta | None = None
+    younger_than: timedelta | None = None
+
+    def has(self, letter: Letter) -> bool:
+        """Whether a letter is meant."""
+        age = clients.now() - letter.since
+        return (
+            (not self.ids or any(letter.id.startswith(one) for one in self.ids))
+            and (not self.reasons or letter.reason in self.reasons)
+            and (self.older_than is None or age >= self.older_than)
+            and (self.younger_than is None or age < self.younger_than)
+        )
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing narrows it."""
+        return self == Selection()
+
+    def not_found(self, letters: Iterable[str]) -> list[str]:
+        """Return the ids that none of `letters`, by their ids, has."""
+        found = list(letters)
+        return [one for one in self.ids if not any(letter.startswith(one) for letter in found)]
+
+
+class Letters(Report):
+    """The letters that were asked for."""
+
+    letters: list[LetterView]
+
+    def shown(self) -> Iterable[RenderableType]:
+        """Yield a table, and how many there are of each reason."""
+        rows = ((one.id, one.reason, span(one.age_seconds), one.kind, one.resource) for one in self.letters)
+        yield table("Dead letters", ("Id", "Reason", "Age", "Kind", "Resource"), rows)
+        yield _counted(one.reason for one in self.letters)
+
+
+class Details(Report):
+    """What can be told of letters without opening them; `missing` are ids that no letter has."""
+
+    letters: list[dict[str, Any]]
+    missing: list[str]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Who asks for a letter by its id expects it."""
+        return ExitCode.ATTENTION if self.missing else ExitCode.FINE
+
+    def shown(self) -> Iterable[RenderableType]:
+        """Yield each letter as indented JSON."""
+        for letter in self.letters:
+            yield plain(msgspec.json.format(msgspec.json.encode(letter), indent=2).decode())
+        yield from (f"No dead letter has the id {plain(one)}" for one in self.missing)
+
+
+class Settled(Report):
+    """How many letters were replayed or dropped, by reason; which were left since nothing in them can be replayed."""
+
+    action: str
+    done: dict[str, int]
+    left: list[str]
+    missing: list[str]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Something was asked for that could not be done."""
+        return ExitCode.ATTENTION if self.left or self.missing else ExitCode.FINE
+
+    def shown(self) -> Iterable[RenderableType]:
+        """Yield a sentence each."""
+        yield f"{self.action}: {sum(self.done.values())}"
+        yield from (f"  {count} {reason}" for reason, count in self.done.items())
+        yield from (f"Left, since it can't be read: {one}; `drop` removes it" for one in self.left)
+        yield from (f"No dead letter has the id {plain(one)}" for one in self.missing)
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """Look through what was given up, bring it back, or drop it. The host's poison queue is part of it."""
+
+
+def selecting(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that select letters."""
+    for add in (
+        click.option("--younger-than", type=Span(), help="Given up less long ago than that, e.g. 12h."),
+        click.option("--older-than", type=Span(), help="Given up at least so long ago, e.g. 2d."),
+        click.option("--reason", "reasons", multiple=True, help="Given up for this reason; may be repeated."),
+        click.argument("ids", nargs=-1),
+    ):
+        command = add(command)
+    return command
+
+
+@dead_letters.command("list")
+@selecting
+@as_json
+def list_letters(*, as_json: bool, **selected: Any) -> None:
+    """List dead letters, oldest first."""
+    selection = Selection(**selected)
+    with looking_through() as (_, each):
+        found = [view(letter, clients.now()) for letter in each if selection.has(letter)]
+    finish(Letters(sorted(found, key=lambda one: one.age_seconds, reverse=True)), as_json=as_json)
+
+
+@dead_letters.command()
+@click.argument("ids", nargs=-1, required=True)
+@as_json
+def show(ids: tuple[str, ...], *, as_json: bool) -> None:
+    """Show what can be told of letters without opening them: never content, tokens or clientState."""
+    selection = Selection(ids)
+    with looking_through() as (_, each):
+        found = [details(letter, clients.now()) for letter in each if selection.has(letter)]
+    finish(Details(found, selection.not_found(str(one["id"]) for one in found)), as_json=as_json)
+
+
+@dead_letters.command()
+@selecting
+@click.option("--all", "everything", is_flag=True, help="Replay all of them.")
+@as_json
+def replay(*, everything: bool, as_json: bool, **selected: Any) -> None:
+    """Queue letters again, as if for the first time. Their events keep their ids."""
+    selection = _narrowed(Selection(**selected), everything)
+    finish(_settle("Replayed", selection, DeadLetters.replay, lambda one: one.can_be_replayed), as_json=as_json)
+
+
+@dead_letters.command()
+@selecting
+@click.option("--all", "everything", is_flag=True, help="Drop all of them.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@as_json
+def drop(*, everything: bool, yes: bool, as_json: bool, **selected: Any) -> None:
+    """Remove letters for good: what they hold is lost, unless a sweep or a backfill reads it back."""
+    selection = _narrowed(Selection(**selected), everything)
+    if not yes:
+        click.confirm("Drop these dead letters for good?", abort=True, err=True)
+    finish(_settle("Dropped", selection, DeadLetters.drop, lambda _: True), as_json=as_json)
+
+
+def _narrowed(selection: Selection, everything: bool) -> Selection:
+    if selection.is_everything != everything:
+        raise click.UsageError("Say which: ids, --reason, --older-than or --younger-than; or else --all.")
+    return selection
+
+
+def _settle(
+    action: str, selection: Selection, do: Callable[[DeadLetters, Letter], None], can: Callable[[Letter], bool]
+) -> Settled:
+    done: Counter[str] = Counter()
+    left: list[str] = []
+    seen: list[str] = []
+    with looking_through() as (letters, each):
+        for letter in each:
+            if not selection.has(letter):
+                continue
+            seen.append(letter.id)
+            if can(letter):
+                do(letters, letter)
+                done[letter.reason] += 1
+            else:
+                left.append(letter.id)
+    return Settled(action, dict(done.most_common()), left, selection.not_found(seen))
+
+
+@contextmanager
+def looking_through() -> Iterator[tuple[DeadLetters, Iterator[Letter]]]:
+    """Take all letters one after the other, with a progress bar where somebody looks, and give them back."""
+    letters = DeadLetters(clients.patient_storage(), clients.now)
+    out = console(errors=True)
+    bar = Progress(
+        TextColumn("Looking through the dead letters"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=out,
+        transient=True,
+        disable=not out.is_terminal,
+    )
+    with closing(letters.each()) as each, bar:
+        task = bar.add_task("", total=letters.count())
+
+        def counted() -> Iterator[Letter]:
+            for letter in each:
+                yield letter
+                bar.advance(task)
+
+        yield letters, counted()
+
+
+def _counted(reasons: Iterable[str]) -> str:
+    counts = Counter(reasons)
+    return ", ".join(f"{count} {reason}" for reason, count in counts.most_common()) or "There are none."

@@ -1,0 +1,87 @@
+"""`doctor`: everything that has to be right, looked at one after the other; and what to do where it is not."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+import click
+from rich.console import RenderableType
+
+from ops.checks.ends import clock, destination, endpoint, subscriptions
+from ops.checks.entra import entra
+from ops.checks.finding import Finding, Verdict, attention, fine
+from ops.checks.storage import key_store, storage
+from ops.report import ExitCode, Report, as_json, console, finish, table
+from ops.subscription_state import listed
+from shared import clients
+from shared.settings import SettingsError, storage_settings
+
+SETTINGS = "settings"
+
+
+class Diagnosis(Report):
+    """All findings, in the order in which to mend them."""
+
+    findings: list[Finding]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What was not seen counts for nothing."""
+        verdicts = {one.verdict for one in self.findings}
+        if any(one.check == SETTINGS and one.verdict is not Verdict.FINE for one in self.findings):
+            return ExitCode.USAGE
+        if Verdict.UNREACHABLE in verdicts:
+            return ExitCode.UNREACHABLE
+        return ExitCode.ATTENTION if Verdict.ATTENTION in verdicts else ExitCode.FINE
+
+    def shown(self) -> Iterable[RenderableType]:
+        """Yield a table, and how many findings there are of each verdict."""
+        rows = ((one.verdict, one.check, one.says, one.todo) for one in self.findings)
+        yield table("Diagnosis", ("", "Looked at", "Found", "To do"), rows)
+        counts = Counter(one.verdict for one in self.findings)
+        yield ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+
+
+@click.command()
+@as_json
+def doctor(*, as_json: bool) -> None:
+    """Look at everything that has to be right, and say what to do where it is not.
+
+    Changes nothing; the destination is sent a signed batch without events.
+    """
+    found: list[Finding] = []
+    with console(errors=True).status("Looking …") as status:
+        for finding in diagnose():
+            found.append(finding)
+            status.update(f"Looked at {finding.check}")
+    finish(Diagnosis(found), as_json=as_json)
+
+
+def diagnose() -> Iterator[Finding]:
+    """Yield findings; where settings are wrong, about what can be looked at without them."""
+    try:
+        settings = clients.settings()
+    except SettingsError as error:
+        yield from (attention(SETTINGS, complaint, "see docs/configuration.md") for complaint in error.complaints)
+        yield from _storage_alone()
+        return
+    yield fine(SETTINGS, f"complete; {len(settings.declarations)} subscriptions are declared")
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        storage,
+        key_store,
+        clock,
+        entra,
+        endpoint,
+        lambda: subscriptions(listed()),
+        destination,
+    )
+    for check in checks:
+        yield from check()
+
+
+def _storage_alone() -> Iterator[Finding]:
+    try:
+        storage_settings(os.environ)
+    except SettingsError:
+        return
+    yield from storage()

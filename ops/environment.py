@@ -1,0 +1,38 @@
+"""Settings as the app has them: from the environment, and from the `Values` of a file like local.settings.json."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from shared.settings import SettingsError
+
+DEFAULT = Path(__file__).parent.parent / "local.settings.json"
+
+
+class _File(msgspec.Struct, rename="pascal"):
+    values: dict[str, str]
+    is_encrypted: bool = False
+
+
+def take_over(path: Path | None) -> None:
+    """Take over the values of a file.
+
+    One that is named says which system is meant: it goes before the environment, which may be that of another. None
+    stands for local.settings.json, if it is there: as for `func start`, the environment goes before it.
+
+    Raises SettingsError.
+    """
+    if path is None and not DEFAULT.exists():
+        return
+    chosen = path or DEFAULT
+    try:
+        held = msgspec.json.decode(chosen.read_bytes(), type=_File)
+    except OSError as error:
+        raise SettingsError([f"{chosen.name}: can't be read ({type(error).__name__})"]) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise SettingsError([f'{chosen.name}: expected JSON with "Values", names and texts']) from None
+    if held.is_encrypted:
+        raise SettingsError([f"{chosen.name}: it is encrypted; `func settings decrypt` makes it readable"])
+    known = {} if path else os.environ
+    os.environ.update({name: value for name, value in held.values.items() if name not in known})

@@ -1,0 +1,112 @@
+"""A dead letter as a person may see it: outer fields that are named here, and nothing else that it holds.
+
+What Graph encrypted stays so. clientState, tokens and links are credentials, `resourceData` may be content.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from shared.client_state import declaration_named
+from shared.dead_letters import Letter
+from shared.envelope import Changes, Envelope, Lifecycle, Readback
+from shared.errors import Refused
+from shared.notification import Notification, read_encrypted_content, read_notification, read_resource_data
+
+
+class LetterView(msgspec.Struct):
+    """A row of the list. kind: change, lifecycle, readback, or unreadable."""
+
+    id: str
+    reason: str
+    age_seconds: float
+    kind: str
+    tenant: str | None
+    resource: str | None
+
+
+def view(letter: Letter, now: datetime) -> LetterView:
+    """Return the row of a letter."""
+    first = _first(letter.envelope)
+    return LetterView(
+        letter.id,
+        letter.reason,
+        round((now - letter.since).total_seconds()),
+        _kind(letter.envelope),
+        first.get("tenant"),
+        first.get("resource") or first.get("lifecycle_event"),
+    )
+
+
+def details(letter: Letter, now: datetime) -> dict[str, Any]:
+    """Return all that may be told of a letter."""
+    told: dict[str, Any] = {
+        "id": letter.id,
+        "queue": letter.lying.shelf.name.lower(),
+        "reason": letter.reason,
+        "given_up": letter.since,
+        "age_seconds": round((now - letter.since).total_seconds()),
+        "kind": _kind(letter.envelope),
+    }
+    envelope = letter.envelope
+    if envelope is None:
+        return told
+    told |= {"received": envelope.received, "attempts": envelope.attempt}
+    if isinstance(envelope, Readback):
+        return told | {"since": envelope.since, "until": envelope.until, **_readback(envelope)}
+    tokens = None if envelope.tokens is None else len(envelope.tokens)
+    return told | {"validation_tokens": tokens, "items": [_item(item) for item in envelope.items]}
+
+
+def _kind(envelope: Envelope | None) -> str:
+    match envelope:
+        case Changes():
+            return "change"
+        case Lifecycle():
+            return "lifecycle"
+        case Readback():
+            return "readback"
+    return "unreadable"
+
+
+def _first(envelope: Envelope | None) -> dict[str, Any]:
+    if isinstance(envelope, Readback):
+        return _readback(envelope)
+    return _item(envelope.items[0]) if envelope and envelope.items else {}
+
+
+def _readback(readback: Readback) -> dict[str, Any]:
+    return {"tenant": readback.tenant_id, "resource": readback.resource, "is_first_page": not readback.link}
+
+
+def _item(item: msgspec.Raw) -> dict[str, Any]:
+    try:
+        notification = read_notification(item)
+    except Refused:
+        return {"bytes": len(bytes(item))}
+    told = {
+        "tenant": notification.tenant(""),
+        "resource": notification.resource,
+        "subscription": notification.subscription_id,
+        "declaration": declaration_named(notification.client_state or ""),
+        "change_type": notification.change_type,
+        "lifecycle_event": notification.lifecycle_event,
+        "type": read_resource_data(notification).odata_type or None,
+        **_sealed(notification),
+        "bytes": len(bytes(item)),
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _sealed(notification: Notification) -> dict[str, Any]:
+    if not notification.is_encrypted:
+        return {}
+    try:
+        content = read_encrypted_content(notification)
+    except Refused:
+        return {"encrypted": "incomplete"}
+    return {
+        "encryption_certificate_id": content.encryption_certificate_id,
+        "encryption_certificate_thumbprint": content.encryption_certificate_thumbprint,
+    }

@@ -1,0 +1,79 @@
+"""What lies on the queue and among the dead letters, looked at without touching it."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+
+import msgspec
+
+from ops.report import span
+from shared import clients
+from shared.dead_letters import DeadLetters
+from shared.envelope import read
+from shared.errors import Unreadable
+from shared.storage import Lying, Shelf
+
+LATE = timedelta(minutes=15)
+"""For a message that could be worked on at once; those that wait for their next attempt are hidden."""
+
+
+class QueueState(msgspec.Struct):
+    """messages: all of them, those that wait for their next attempt too, roughly.
+
+    oldest_seconds: since Graph sent the oldest of those that wait for nothing; None if there is none.
+    """
+
+    messages: int
+    oldest_seconds: float | None = None
+
+    @property
+    def attention(self) -> str | None:
+        """What a person should look at."""
+        if (self.oldest_seconds or 0) < LATE.total_seconds():
+            return None
+        return "the queue is not being worked off: does process_queue run?"
+
+
+class LettersState(msgspec.Struct):
+    """count: of all, roughly; by_reason: of the first `looked_at` of them."""
+
+    count: int
+    by_reason: dict[str, int]
+    looked_at: int
+
+    @property
+    def attention(self) -> str | None:
+        """What a person should look at."""
+        return f"{self.count} dead letters: see `dead-letters list`" if self.count else None
+
+
+def queue_state(now: datetime) -> QueueState:
+    """Look at the queue. Raises NotNow."""
+    storage = clients.patient_storage()
+    ages = [(now - _received(lying)).total_seconds() for lying in storage.peek(Shelf.QUEUED)]
+    return QueueState(storage.length(Shelf.QUEUED), round(max(ages)) if ages else None)
+
+
+def letters_state() -> LettersState:
+    """Look at the first dead letters. Raises NotNow."""
+    letters = DeadLetters(clients.patient_storage(), clients.now)
+    first = letters.first()
+    counted = dict(Counter(letter.reason for letter in first).most_common())
+    return LettersState(max(letters.count(), len(first)), counted, len(first))
+
+
+def _received(lying: Lying) -> datetime:
+    """A claim is not fetched for this, and what is not ours says nothing."""
+    try:
+        return read(lying.text).received
+    except Unreadable:
+        return lying.put
+
+
+def reasons(by_reason: dict[str, int]) -> str:
+    """Show counts by reason."""
+    return ", ".join(f"{count} {reason}" for reason, count in by_reason.items()) or "none"
+
+
+def oldest(queue: QueueState) -> str:
+    """Show how long the oldest message waits, as the end of a sentence."""
+    return "" if queue.oldest_seconds is None else f"; the oldest waits for {span(queue.oldest_seconds)}"

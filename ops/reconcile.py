@@ -1,0 +1,115 @@
+"""`reconcile` and `rotate-keys`: what renew_timer does about subscriptions and keys, done now."""
+
+from collections.abc import Iterable, Sequence
+
+import click
+from rich.console import RenderableType
+
+from ops.report import ExitCode, Report, as_json, finish, table
+from shared import clients, progress
+from shared.client_state import declaration_id
+from shared.errors import NotNow, RelayError
+from shared.reconcile import advice
+from shared.reconcile import reconcile as reconcile_tenant
+from shared.settings import Declaration
+from shared.subscriptions import Ours, Outcome
+
+
+class Done(Report):
+    """What became of one step."""
+
+    tenant: str
+    action: str
+    resource: str
+    why: str
+    error: str | None = None
+    advice: str | None = None
+    later: bool = False
+
+
+class Reconciled(Report):
+    """What was done in every tenant. `new_key`: the id of the key that was made for it."""
+
+    steps: list[Done]
+    new_key: str | None = None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Refusals need a person; for the rest, trying again is enough."""
+        failed = [one for one in self.steps if one.error]
+        if not failed:
+            return ExitCode.FINE
+        return ExitCode.UNREACHABLE if all(one.later for one in failed) else ExitCode.ATTENTION
+
+    def shown(self) -> Iterable[RenderableType]:
+        """Yield a table of the steps."""
+        if self.new_key:
+            yield f"New encryption key: {self.new_key}. renew_timer retires the one before when nothing needs it."
+        if not self.steps:
+            yield "Every declared subscription is as it should be."
+            return
+        rows = ((one.tenant, one.resource, one.action, one.why, _outcome(one)) for one in self.steps)
+        yield table("Subscriptions", ("Tenant", "Resource", "Action", "Why", "Outcome"), rows)
+
+
+def _outcome(done: Done) -> str:
+    return "done" if done.error is None else "; ".join(text for text in (done.error, done.advice) if text)
+
+
+@click.command()
+@as_json
+def reconcile(*, as_json: bool) -> None:
+    """Create, renew, re-key, replace and remove subscriptions now, as renew_timer does at its next run.
+
+    A gap that this closes is read back at that run.
+    """
+    finish(Reconciled(_every_tenant(clients.ours())), as_json=as_json)
+
+
+@click.command("rotate-keys")
+@as_json
+def rotate_keys(*, as_json: bool) -> None:
+    """Make a new encryption key and give it to every subscription, now.
+
+    The key before goes on decrypting what is under way, and is retired by renew_timer after KEY_OVERLAP_HOURS.
+    """
+    settings = clients.settings()
+    key = clients.key_ring().create()
+    ours = Ours(settings.notification_url, settings.client_state_secrets[0], key)
+    finish(Reconciled(_every_tenant(ours), key.key_id), as_json=as_json)
+
+
+def _every_tenant(ours: Ours) -> list[Done]:
+    """Our own tenant is always among them, so that the last declaration's subscription can be removed."""
+    settings = clients.settings()
+    by_tenant: dict[str, list[Declaration]] = {settings.tenant_id: []}
+    for one in settings.declarations:
+        by_tenant.setdefault(one.tenant_id, []).append(one)
+    return [done for tenant_id, declared in by_tenant.items() for done in _tenant(tenant_id, declared, ours)]
+
+
+def _tenant(tenant_id: str, declarations: Sequence[Declaration], ours: Ours) -> list[Done]:
+    """One tenant that can't be read must not cost the others."""
+    try:
+        reconciled = reconcile_tenant(tenant_id, declarations, ours, clients.subscriptions(), _before_gap, clients.now)
+    except RelayError as error:
+        return [Done(tenant_id, "list", "subscriptions", "to know what there is", str(error), None, _later(error))]
+    return [_done(outcome) for outcome in reconciled.outcomes]
+
+
+def _before_gap(declaration: Declaration) -> None:
+    name = declaration_id(declaration.tenant_id, declaration.resource)
+    progress.suspect_gap(clients.tables(), name, clients.now())
+
+
+def _done(outcome: Outcome) -> Done:
+    step = outcome.step
+    about = step.declaration or step.subscription
+    done = Done(step.tenant_id, step.action, about.resource if about else "", step.why)
+    if outcome.error is not None:
+        done.error, done.advice, done.later = str(outcome.error), advice(outcome), _later(outcome.error)
+    return done
+
+
+def _later(error: RelayError) -> bool:
+    return isinstance(error, NotNow)

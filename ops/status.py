@@ -1,0 +1,215 @@
+"""`status`: how the whole stands, in one look that changes nothing."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+import click
+import msgspec
+from rich.console import RenderableType
+
+from ops.lag import mean_lag
+from ops.queue_state import LettersState, QueueState, letters_state, oldest, queue_state, reasons
+from ops.report import ExitCode, Report, as_json, finish, span, table, when
+from ops.subscription_state import Listed, SubscriptionState, listed, states
+from shared import clients, progress
+from shared.client_state import declaration_id
+from shared.errors import NotNow
+from shared.key_ring import EncryptionKey
+from shared.progress import Progress
+from shared.rotation import EXPIRES_SOON
+
+T = TypeVar("T")
+
+OVERDUE = 2
+"""Sweep intervals after which a comparison should long have been made."""
+
+
+class KeyState(msgspec.Struct):
+    """An encryption key; `subscriptions` is how many name it, None if that can't be told."""
+
+    id: str
+    current: bool
+    age_seconds: float
+    expires_in_seconds: float
+    subscriptions: int | None
+    unnamed_seconds: float | None
+
+
+class SweepState(msgspec.Struct):
+    """How far a declared resource has been compared with Graph; None: not yet. `due`: a gap is suspected."""
+
+    tenant: str
+    resource: str
+    compared_until: datetime | None
+    due: bool
+
+
+class Status(Report):
+    """The whole; what could not be looked at is None, or absent, and said in `unreachable`.
+
+    lag_seconds: mean, from receipt to delivery, since the host started; None where the host does not tell.
+    """
+
+    at: datetime
+    subscriptions: list[SubscriptionState]
+    keys: list[KeyState]
+    queue: QueueState | None
+    dead_letters: LettersState | None
+    sweeps: list[SweepState]
+    lag_seconds: float | None
+    attention: list[str]
+    unreachable: list[str]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What can't be seen weighs more than what can."""
+        if self.unreachable:
+            return ExitCode.UNREACHABLE
+        return ExitCode.ATTENTION if self.attention else ExitCode.FINE
+
+    def shown(self) -> Iterable[RenderableType]:
+        """Yield a table for each part."""
+        yield table(
+            "Subscriptions", ("Resource", "Tenant", "Expires in", "Silent", "Next"), map(_row, self.subscriptions)
+        )
+        yield table(
+            "Encryption keys", ("Key", "Age", "Expires in", "Subscriptions", "Unnamed for"), map(_key_row, self.keys)
+        )
+        yield table("Comparison with Graph", ("Resource", "Tenant", "Up to", ""), map(_sweep_row, self.sweeps))
+        yield table("Messages", ("", ""), self._messages())
+        for sentence in self.attention:
+            yield f"Attention: {sentence}"
+        for sentence in self.unreachable:
+            yield f"Can't be reached: {sentence}"
+        if self.exit_code is ExitCode.FINE:
+            yield "All is well."
+
+    def _messages(self) -> Iterable[tuple[str, str | None]]:
+        if self.queue is not None:
+            yield (
+                "queued",
+                f"{self.queue.messages} messages{oldest(self.queue)}",
+            )
+        if (letters := self.dead_letters) is not None:
+            sample = "" if letters.looked_at == letters.count else f" (of the first {letters.looked_at})"
+            yield "dead letters", f"{letters.count}: {reasons(letters.by_reason)}{sample}"
+        yield "mean lag", span(self.lag_seconds) or "not known here"
+
+
+def _row(one: SubscriptionState) -> tuple[object, ...]:
+    return one.resource, one.tenant, span(one.expires_in_seconds), span(one.silent_seconds), one.todo
+
+
+def _key_row(one: KeyState) -> tuple[object, ...]:
+    name = f"{one.id} (current)" if one.current else one.id
+    return name, span(one.age_seconds), span(one.expires_in_seconds), one.subscriptions, span(one.unnamed_seconds)
+
+
+def _sweep_row(one: SweepState) -> tuple[object, ...]:
+    return one.resource, one.tenant, when(one.compared_until) or "not yet", "a gap is suspected" if one.due else None
+
+
+@click.command()
+@as_json
+def status(*, as_json: bool) -> None:
+    """Show subscriptions, keys, queue, dead letters, lag and sweeps. Changes nothing."""
+    finish(look(listed()), as_json=as_json)
+
+
+@dataclass
+class _Looking:
+    """Looks at one part after the other; one that is away must not hide the others."""
+
+    away: list[str] = field(default_factory=list)
+
+    def at(self, look: Callable[[], T], otherwise: T) -> T:
+        try:
+            return look()
+        except NotNow as not_now:
+            if str(not_now) not in self.away:
+                self.away.append(str(not_now))
+            return otherwise
+
+
+def look(known: Listed) -> Status:
+    """Look at everything but Graph, whose part is given. Raises SettingsError."""
+    now, looking = clients.now(), _Looking(list(known.away.values()))
+    keys = looking.at(clients.key_ring().every, None)
+    current = _current(keys or [], now)
+    nothing: dict[str, datetime] = {}
+    heard = looking.at(clients.silence().last_heard, nothing)
+    unnamed = looking.at(clients.rotation().unnamed, nothing)
+    no_progress: dict[str, Progress] = {}
+    compared = looking.at(lambda: progress.load_all(clients.tables()), no_progress)
+    found = Status(
+        at=now,
+        subscriptions=states(known, current, heard, now),
+        keys=_key_states(keys or [], current, known, unnamed, now),
+        queue=looking.at(lambda: queue_state(now), None),
+        dead_letters=looking.at(letters_state, None),
+        sweeps=_sweep_states(compared),
+        lag_seconds=mean_lag(),
+        attention=[f"tenant {tenant_id}: {refusal}" for tenant_id, refusal in known.refused.items()],
+        unreachable=looking.away,
+    )
+    found.attention += _attention(found, key_seen=keys is not None)
+    return found
+
+
+def _current(keys: list[EncryptionKey], now: datetime) -> EncryptionKey | None:
+    """The ring would make a key if there is none: looking must not."""
+    return clients.key_ring().current() if any(key.made <= now < key.expires for key in keys) else None
+
+
+def _key_states(
+    keys: list[EncryptionKey],
+    current: EncryptionKey | None,
+    known: Listed,
+    unnamed: dict[str, datetime],
+    now: datetime,
+) -> list[KeyState]:
+    named = Counter(known.key_names)
+    complete = not known.away and not known.refused
+    return [
+        KeyState(
+            id=key.key_id,
+            current=current is not None and key.key_id == current.key_id,
+            age_seconds=round((now - key.made).total_seconds()),
+            expires_in_seconds=round((key.expires - now).total_seconds()),
+            subscriptions=named[key.key_id] if complete else None,
+            unnamed_seconds=round((now - unnamed[key.key_id]).total_seconds()) if key.key_id in unnamed else None,
+        )
+        for key in sorted(keys, key=lambda one: one.made, reverse=True)
+    ]
+
+
+def _sweep_states(compared: dict[str, Progress]) -> list[SweepState]:
+    states = []
+    for one in clients.settings().declarations:
+        done = compared.get(declaration_id(one.tenant_id, one.resource))
+        states.append(
+            SweepState(one.tenant_id, one.resource, done.until if done else None, done.due if done else False)
+        )
+    return states
+
+
+def _attention(found: Status, *, key_seen: bool) -> Iterable[str]:
+    for one in found.subscriptions:
+        if one.attention:
+            yield f"{one.resource}: {one.attention}"
+    overlap = clients.settings().key_overlap + EXPIRES_SOON
+    current = next((key for key in found.keys if key.current), None)
+    if key_seen and current is None:
+        yield "there is no valid encryption key: does renew_timer run?"
+    elif current and current.expires_in_seconds < overlap.total_seconds():
+        yield f"key {current.id} expires before long and was not replaced: does renew_timer run?"
+    for part in (found.queue, found.dead_letters):
+        if part is not None and part.attention:
+            yield part.attention
+    interval = clients.settings().sweep_interval
+    for sweep in found.sweeps:
+        if interval and sweep.compared_until and found.at - sweep.compared_until > OVERDUE * interval:
+            yield f"{sweep.resource}: not compared with Graph since {when(sweep.compared_until)}"

@@ -1,0 +1,144 @@
+"""The declared subscriptions as they stand: at Graph, and in what was heard of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import msgspec
+
+from shared import clients
+from shared.client_state import declaration_id
+from shared.errors import NotNow, RelayError
+from shared.key_ring import EncryptionKey
+from shared.settings import Declaration
+from shared.subscriptions import Action, Ours, Step, Subscription, plan
+
+DYING = timedelta(minutes=15)
+"""Left of a subscription's life; renew_timer has had many runs by then."""
+
+
+class SubscriptionState(msgspec.Struct):
+    """A declaration and its subscription, or a subscription that nothing declares.
+
+    todo: what the next run of renew_timer does about it. attention: what a person should look at.
+    """
+
+    tenant: str
+    resource: str
+    id: str | None = None
+    expires_in_seconds: float | None = None
+    silent_seconds: float | None = None
+    key: str | None = None
+    todo: str | None = None
+    attention: str | None = None
+
+
+@dataclass
+class Listed:
+    """The subscriptions of each tenant, and of which tenants they could not be had, and why."""
+
+    found: dict[str, list[Subscription]] = field(default_factory=dict)
+    away: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key_names(self) -> list[str]:
+        """The ids of the keys that subscriptions name."""
+        return [one.encryption_certificate_id or "" for tenant in self.found.values() for one in tenant]
+
+
+def listed() -> Listed:
+    """List what Graph holds, in every tenant. Raises SettingsError; Graph limits these calls to one a second."""
+    settings = clients.settings()
+    known = Listed()
+    for tenant_id in dict.fromkeys((settings.tenant_id, *(one.tenant_id for one in settings.declarations))):
+        try:
+            known.found[tenant_id] = clients.subscriptions().list(tenant_id)
+        except NotNow as not_now:
+            known.away[tenant_id] = str(not_now)
+        except RelayError as error:
+            known.refused[tenant_id] = str(error)
+    return known
+
+
+def states(
+    known: Listed, key: EncryptionKey | None, heard: Mapping[str, datetime], now: datetime
+) -> list[SubscriptionState]:
+    """Return every declaration, and what else is at our endpoint. `key` is the current one."""
+    settings = clients.settings()
+    found = []
+    for tenant_id, subscriptions in known.found.items():
+        declared = [one for one in settings.declarations if one.tenant_id == tenant_id]
+        steps = _steps(declared, subscriptions, key, tenant_id, now)
+        found += [_of_declaration(one, subscriptions, steps, heard, now) for one in declared]
+        found += [_undeclared(step, now) for step in steps if step.action is Action.REMOVE]
+    away = known.away | known.refused
+    return found + [
+        _silence(SubscriptionState(one.tenant_id, one.resource), one, heard, now)
+        for one in settings.declarations
+        if one.tenant_id in away
+    ]
+
+
+def _steps(
+    declared: Sequence[Declaration],
+    subscriptions: Sequence[Subscription],
+    key: EncryptionKey | None,
+    tenant_id: str,
+    now: datetime,
+) -> list[Step]:
+    if key is None:
+        return []
+    settings = clients.settings()
+    ours = Ours(settings.notification_url, settings.client_state_secrets[0], key)
+    return plan(declared, subscriptions, ours, tenant_id, now)
+
+
+def _of_declaration(
+    declaration: Declaration,
+    subscriptions: Sequence[Subscription],
+    steps: Sequence[Step],
+    heard: Mapping[str, datetime],
+    now: datetime,
+) -> SubscriptionState:
+    step = next((one for one in steps if one.declaration == declaration), None)
+    subscription = step.subscription if step else _standing(declaration, subscriptions, steps)
+    state = SubscriptionState(declaration.tenant_id, declaration.resource)
+    if step:
+        state.todo = f"{step.action}: {step.why}"
+    if subscription is None:
+        state.attention = "there is no subscription"
+        return _silence(state, declaration, heard, now)
+    left = subscription.expiration_date_time - now
+    state.id, state.expires_in_seconds = subscription.id, round(left.total_seconds())
+    state.key = subscription.encryption_certificate_id
+    if left < DYING:
+        state.attention = "it expires before long and was not renewed: does renew_timer run?"
+    return _silence(state, declaration, heard, now)
+
+
+def _standing(
+    declaration: Declaration, subscriptions: Sequence[Subscription], steps: Sequence[Step]
+) -> Subscription | None:
+    """The subscription of a declaration about which nothing is to be done: the one that isn't to be removed."""
+    removed = {step.subscription.id for step in steps if step.action is Action.REMOVE and step.subscription}
+    resource = declaration.resource.strip("/").lower()
+    same = (one for one in subscriptions if one.resource.strip("/").lower() == resource and one.id not in removed)
+    return max(same, key=lambda one: one.expiration_date_time, default=None)
+
+
+def _undeclared(step: Step, now: datetime) -> SubscriptionState:
+    state = SubscriptionState(step.tenant_id, "", todo=f"{step.action}: {step.why}")
+    if step.subscription is not None:
+        state.resource, state.id = step.subscription.resource, step.subscription.id
+        state.expires_in_seconds = round((step.subscription.expiration_date_time - now).total_seconds())
+    return state
+
+
+def _silence(
+    state: SubscriptionState, declaration: Declaration, heard: Mapping[str, datetime], now: datetime
+) -> SubscriptionState:
+    last = heard.get(declaration_id(declaration.tenant_id, declaration.resource))
+    if last is not None:
+        state.silent_seconds = round((now - last).total_seconds())
+    return state

@@ -1,0 +1,51 @@
+"""`watch`: the status, live."""
+
+import time
+from contextlib import suppress
+from datetime import timedelta
+
+import click
+from rich.console import Group
+from rich.live import Live
+
+from ops.report import as_json, console, show
+from ops.status import Status, look
+from ops.subscription_state import Listed, listed
+from shared import clients
+
+GRAPH_EVERY = timedelta(minutes=1)
+"""Graph limits how often subscriptions may be listed, and the app lists them too."""
+
+
+class Watching:
+    """Looks again and again, at Graph less often than at the rest."""
+
+    def __init__(self) -> None:
+        self._known: Listed | None = None
+        self._listed = clients.now()
+
+    def look(self) -> Status:
+        """Look now. Raises SettingsError."""
+        now = clients.now()
+        if self._known is None or now - self._listed >= GRAPH_EVERY:
+            self._known, self._listed = listed(), now
+        return look(self._known)
+
+
+@click.command()
+@click.option(
+    "--every", default=2.0, type=click.FloatRange(min=0.5), help="Seconds between two looks.", show_default=True
+)
+@as_json
+def watch(every: float, *, as_json: bool) -> None:
+    """Show the status live, until Ctrl-C. With --json: a line each time."""
+    watching, out = Watching(), console()
+    with suppress(KeyboardInterrupt):
+        if as_json or not out.is_terminal:
+            while True:
+                show(watching.look(), as_json=as_json)
+                time.sleep(every)
+        with Live(console=out, auto_refresh=False, screen=True) as live:
+            while True:
+                live.update(Group(*watching.look().shown()), refresh=True)
+                time.sleep(every)

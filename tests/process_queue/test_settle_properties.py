@@ -1,0 +1,183 @@
+"""Retry and split, over many rounds: whatever the destination answers, and whenever the process is killed, every item
+is somewhere at every moment, and in its right place at the end.
+"""
+
+import json
+import random
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+from azure.storage.queue import QueueClient, QueueMessage
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from process_queue.changes import Delivering, relay_changes
+from process_queue.settle import Settlement
+from process_queue.verify import Proofs
+from shared.destination import Destination
+from shared.envelope import Changes, read, read_dead_letter, write
+from shared.errors import NotNow, Reason
+from shared.event import event_without_content
+from shared.ledger import Ledger
+from shared.settings import StorageSettings
+from shared.silence import Silence
+from shared.storage import PATIENT, Storage
+from shared.tables import Tables
+from tests.builders import CLIENT_ID, TENANT, Clock, changes, destination_secret, message, rich
+from tests.process_queue.test_verify import TOKEN, our_key, signing_key
+from tests.servers import RESET, Answer, Asked, Server, serving
+
+HORIZON = timedelta(hours=48)
+GOOD, REJECTED, STUMBLED = "good", "rejected", "stumbled over"
+TAKEN_AND_LOST = "the answer is lost"
+AT_ONCE = 32
+
+kinds = st.lists(st.sampled_from([GOOD, GOOD, REJECTED, STUMBLED]), min_size=1, max_size=5)
+troubles = st.lists(st.sampled_from([Answer(500), Answer(503), Answer(429), RESET, TAKEN_AND_LOST]), max_size=6)
+deaths = st.lists(st.integers(0, 12), max_size=3)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class MortalStorage(Storage):
+    """The real storage; the process is killed right before the writes whose numbers `deaths` holds.
+
+    Delays are left out: what is to come again comes at once.
+    """
+
+    deaths: tuple[int, ...] = ()
+    writes = 0
+
+    def put(self, text: str, *, delay: timedelta = timedelta(0)) -> None:
+        self._live()
+        assert delay >= timedelta(0)
+        super().put(text)
+
+    def put_dead_letter(self, text: str) -> None:
+        self._live()
+        super().put_dead_letter(text)
+
+    def _live(self) -> None:
+        self.writes += 1
+        if self.writes in self.deaths:
+            raise Killed
+
+
+class Loop:
+    """A host that offers one message after the other, and a destination in trouble."""
+
+    def __init__(self, storage_settings: StorageSettings, server: Server, session: requests.Session) -> None:
+        self._storage = MortalStorage(storage_settings, PATIENT)
+        self._storage.ready()
+        self._tables = Tables(storage_settings)
+        self._clock = Clock()
+        self._server, self._session = server, session
+        self._queue, self._dead = (
+            QueueClient.from_connection_string(storage_settings.connection_string, storage_settings.queue + suffix)
+            for suffix in ("", "-dead-letters")
+        )
+        server.script = self._take
+
+    def begin(self, kinds_of: dict[str, str], troubles: list[Any], deaths: list[int]) -> None:
+        """Queue one envelope with an item of each name."""
+        self._queue.clear_messages()
+        self._dead.clear_messages()
+        self.kinds, self.taken, self.troubles = kinds_of, Counter[str](), list(troubles)
+        self._storage.writes, self._storage.deaths = 0, tuple(deaths)
+        items = [rich(message(name), resourceData={"id": name}) for name in kinds_of]
+        self._queue.send_message(write(changes(*items, tokens=[TOKEN])))
+        self._clock.now = changes().received
+        self._destination = Destination(self._server.url, [destination_secret()], self._session, self._clock)
+
+    def offer(self) -> bool:
+        """Offer the next message to the function, as the host would; tell whether there was one."""
+        self._clock.advance(hours=1 if self.troubles else 2)
+        offered = next(iter(self._queue.receive_messages(max_messages=1)), None)
+        if offered is None:
+            return False
+        try:
+            self._process(read(offered.content))
+        except Killed:
+            self._queue.update_message(offered, visibility_timeout=0)
+        else:
+            self._queue.delete_message(offered)
+        return True
+
+    def places(self) -> set[str]:
+        """The names of all items that are somewhere."""
+        queued = {name for one in self._peek(self._queue) for name in names_of(read(one.content))}
+        return queued | set(self.taken) | {name for name, _ in self.dead()}
+
+    def dead(self) -> list[tuple[str, Reason]]:
+        """The names in the dead letters, with the reasons."""
+        letters = [read_dead_letter(one.content) for one in self._peek(self._dead)]
+        return [(name, letter.reason) for letter in letters for name in names_of(letter.envelope)]
+
+    def _process(self, envelope: Any) -> None:
+        proofs = Proofs(TENANT, CLIENT_ID, signing_key, our_key, event_without_content)
+        delivering = Delivering(self._destination, Ledger(self._tables), Silence(self._tables), self._clock)
+        settlement = Settlement(self._storage, HORIZON, self._clock, random.random)
+        try:
+            relay_changes(envelope, proofs, delivering, settlement)
+        except NotNow as not_now:
+            settlement.postpone(envelope, not_now)
+
+    def _take(self, asked: Asked) -> Answer:
+        names = [event["data"]["id"] for event in json.loads(asked.body)]
+        trouble = self.troubles.pop() if self.troubles else None
+        if isinstance(trouble, Answer):
+            return trouble
+        for kind, answer in ((STUMBLED, Answer(500)), (REJECTED, Answer(400))):
+            if kind in {self.kinds[name] for name in names}:
+                return answer
+        self.taken.update(names)
+        return Answer(204) if trouble is None else RESET
+
+    def _peek(self, queue: QueueClient) -> list[QueueMessage]:
+        found = queue.peek_messages(AT_ONCE)
+        assert len(found) < AT_ONCE
+        return found
+
+
+def names_of(envelope: Any) -> list[str]:
+    assert isinstance(envelope, Changes)
+    return [json.loads(bytes(item))["resourceData"]["id"] for item in envelope.items]
+
+
+@pytest.fixture
+def loop(storage_settings: StorageSettings, session: requests.Session) -> Iterator[Loop]:
+    with serving(lambda _: Answer(204)) as server:
+        yield Loop(storage_settings, server, session)
+
+
+@given(kinds, troubles, deaths)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_item_is_ever_in_no_place(loop: Loop, kinds: list[str], troubles: list[Any], deaths: list[int]) -> None:
+    named = {f"{uuid.uuid4().hex}": kind for kind in kinds}
+    loop.begin(named, troubles, deaths)
+    while loop.offer():
+        assert loop.places() == set(named)
+    assert set(loop.taken) == {name for name, kind in named.items() if kind == GOOD}
+    expected = {name: Reason.DESTINATION_REJECTED for name, kind in named.items() if kind == REJECTED}
+    expected |= {name: Reason.DESTINATION_ERROR for name, kind in named.items() if kind == STUMBLED}
+    assert set(loop.dead()) == set(expected.items())
+
+
+@given(kinds, st.lists(st.sampled_from([Answer(500), Answer(503), Answer(429), RESET]), max_size=6))
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_without_a_crash_or_a_lost_answer_every_item_ends_in_one_place(
+    loop: Loop, kinds: list[str], troubles: list[Any]
+) -> None:
+    named = {f"{uuid.uuid4().hex}": kind for kind in kinds}
+    loop.begin(named, troubles, [])
+    while loop.offer():
+        pass
+    ends = loop.taken + Counter(name for name, _ in loop.dead())
+    assert ends == Counter(named.keys())

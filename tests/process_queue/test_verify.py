@@ -1,0 +1,207 @@
+"""Nothing unproven gets through; what is proven is opened."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from process_queue.verify import Proofs, Verifier
+from shared.errors import NotNow, Reason, Refused, RelayError, Unreadable
+from shared.event import event_without_content
+from shared.key_ring import EncryptionKey
+from shared.validation_token import SigningKey
+from tests.builders import (
+    CLIENT_ID,
+    OTHER_TENANT,
+    TENANT,
+    change,
+    changes,
+    encrypted,
+    encryption_key,
+    message,
+    raw,
+    rich,
+    rsa_key,
+)
+from tests.token_cases import ISSUERS, REFUSED, Mint, TokenCase
+
+MINT = Mint(rsa_key("authority"))
+TOKEN = MINT.token()
+OTHERS = Mint(rsa_key("authority"), tenant=OTHER_TENANT).token()
+
+
+def signing_key(kid: str, received: datetime) -> SigningKey:
+    if kid == "away":
+        raise NotNow(Reason.SIGNING_KEYS)
+    if kid != "authority-1":
+        raise Refused(Reason.TOKEN_KEY)
+    return SigningKey(rsa_key("authority").public_key(), ISSUERS)
+
+
+def our_key(key_id: str, thumbprint: str, received: datetime) -> EncryptionKey:
+    if key_id == "away":
+        raise NotNow(Reason.KEY_STORE)
+    if encryption_key().key_id == key_id or thumbprint == encryption_key().thumbprint:
+        return encryption_key()
+    raise Unreadable(Reason.KEY_UNKNOWN)
+
+
+PROOFS = Proofs(TENANT, CLIENT_ID, signing_key, our_key, event_without_content)
+
+
+def verdict(item: dict[str, Any], *tokens: str) -> type[RelayError] | Reason | None:
+    """None for an event; the reason of a refusal."""
+    return verdicts([item], *tokens)[0]
+
+
+def verdicts(items: list[dict[str, Any]], *tokens: str, null: bool = False) -> list[Reason | None]:
+    envelope = changes(*items, tokens=None if null else tokens)
+    verifier = Verifier(envelope, PROOFS)
+    found: list[Reason | None] = []
+    for item in envelope.items:
+        try:
+            verifier.event(item)
+            found.append(None)
+        except RelayError as error:
+            found.append(error.reason)
+    return found
+
+
+def test_an_item_with_a_good_token_becomes_an_event_with_its_content() -> None:
+    envelope = changes(rich(message("17")), tokens=[TOKEN])
+    event = Verifier(envelope, PROOFS).event(envelope.items[0])
+    assert event.subject.endswith("/messages/17")
+    assert "Grüße 🎈".encode() in bytes(event.data)
+    assert event.id.startswith(TENANT)
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
+def test_an_encrypted_item_is_not_opened_on_a_bad_token(case: TokenCase) -> None:
+    reason = verdict(rich(), case.token(MINT))
+    unsorted = case.reason is Reason.TOKEN_MALFORMED  # one that claims no tenant stands for nobody
+    assert reason is case.reason or (unsorted and reason is Reason.TOKEN_MISSING)
+
+
+def test_an_encrypted_item_without_a_token_is_refused() -> None:
+    assert verdict(rich()) is Reason.TOKEN_MISSING
+
+
+def test_that_graph_got_no_token_is_told_apart() -> None:
+    assert verdicts([rich()], null=True) == [Reason.TOKENS_NULL]
+
+
+def test_a_good_token_of_one_tenant_proves_nothing_for_another() -> None:
+    assert verdict(rich(), OTHERS) is Reason.TOKEN_MISSING
+    assert verdict(rich(tenantId=OTHER_TENANT), TOKEN) is Reason.TOKEN_MISSING
+
+
+def test_each_tenant_has_its_own_proof_and_an_item_without_one_is_at_home() -> None:
+    items = [rich(), rich(tenantId=OTHER_TENANT), rich(tenantId=TENANT.upper()), rich(tenantId=None)]
+    assert verdicts(items, TOKEN, OTHERS) == [None] * 4
+    assert verdicts(items, OTHERS) == [Reason.TOKEN_MISSING, None, Reason.TOKEN_MISSING, Reason.TOKEN_MISSING]
+
+
+def test_one_good_token_proves_although_a_bad_one_stands_beside_it() -> None:
+    assert verdict(rich(), MINT.token(azp="x"), TOKEN, MINT.headed(kid="away")) is None
+
+
+def test_while_a_token_cannot_be_judged_the_items_wait_whatever_the_others_say() -> None:
+    assert verdict(rich(), MINT.token(azp="x"), MINT.headed(kid="away"), MINT.token(aud="x")) is Reason.SIGNING_KEYS
+
+
+def test_a_token_proves_nothing_about_an_item_that_it_did_not_come_with() -> None:
+    envelope = changes(rich(), tokens=[])
+    with pytest.raises(Refused):
+        Verifier(envelope, PROOFS).event(raw(rich(validationTokens=[TOKEN])))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (
+            encrypted(message(), encryptionCertificateId="unknown", encryptionCertificateThumbprint=""),
+            Reason.KEY_UNKNOWN,
+        ),
+        (
+            encrypted(message(), encryptionCertificateId="../enc-1", encryptionCertificateThumbprint="x"),
+            Reason.KEY_UNKNOWN,
+        ),
+        (
+            encrypted(message(), encryptionCertificateId="https://example.org/", encryptionCertificateThumbprint=""),
+            Reason.KEY_UNKNOWN,
+        ),
+        (encrypted(message(), encryptionCertificateId="away"), Reason.KEY_STORE),
+        (encrypted(message(), encryptionCertificateId="old name"), None),
+        (encrypted(message(), encryptionCertificateThumbprint="00"), None),
+        (encrypted(message(), dataSignature=encrypted(b"x")["dataSignature"]), Reason.CONTENT_UNREADABLE),
+        (encrypted(message(), data=encrypted(b"x")["data"]), Reason.CONTENT_UNREADABLE),
+        (encrypted(message(), dataKey=encrypted(b"x")["dataKey"]), Reason.CONTENT_UNREADABLE),
+        (encrypted(message(), data=""), Reason.CONTENT_UNREADABLE),
+        (encrypted(message(), encryption_key("another"), encryptionCertificateId="enc-1"), Reason.CONTENT_UNREADABLE),
+        (encrypted(b"not JSON"), Reason.CONTENT_NOT_JSON),
+        (encrypted(b"x" * (20 << 20)), Reason.CONTENT_NOT_JSON),
+        (encrypted(b"[" * 100_000), Reason.CONTENT_NOT_JSON),
+        ({}, Reason.MALFORMED),
+        ("text", Reason.MALFORMED),
+        (encrypted(message(), data=None), Reason.MALFORMED),
+        (encrypted(message(), dataKey=7), Reason.MALFORMED),
+        (encrypted(message(), encryptionCertificateId=None), Reason.MALFORMED),
+    ],
+)
+def test_content_opens_or_ends_in_its_reason_and_neighbours_are_read(content: object, reason: Reason | None) -> None:
+    items = [rich(), rich(encryptedContent=content), rich()]
+    assert verdicts(items, TOKEN) == [None, reason, None]
+
+
+def test_an_item_without_content_needs_no_token() -> None:
+    assert verdict(change()) is None
+    assert verdict(change(encryptedContent=None)) is None
+
+
+def test_content_of_another_item_is_the_content_of_another_message() -> None:
+    """Whole contents can be swapped by nobody but Graph: its clientState and token vouch for the collection."""
+    first, second = rich(message("1")), rich(message("2"))
+    first["encryptedContent"], second["encryptedContent"] = second["encryptedContent"], first["encryptedContent"]
+    envelope = changes(first, second, tokens=[TOKEN])
+    verifier = Verifier(envelope, PROOFS)
+    assert [verifier.event(item).subject[-1] for item in envelope.items] == ["2", "1"]
+
+
+def test_tokens_are_checked_once_for_all_items_of_a_tenant() -> None:
+    asked: list[str] = []
+
+    def counted(kid: str, received: datetime) -> SigningKey:
+        asked.append(kid)
+        return signing_key(kid, received)
+
+    envelope = changes(*(rich() for _ in range(10)), tokens=[TOKEN])
+    verifier = Verifier(envelope, Proofs(TENANT, CLIENT_ID, counted, our_key, event_without_content))
+    for item in envelope.items:
+        verifier.event(item)
+    assert asked == ["authority-1"]
+
+
+def test_what_an_earlier_attempt_proved_stays_proven_when_keys_have_rotated() -> None:
+    earlier = changes(rich(), tokens=[TOKEN])
+    verifier = Verifier(earlier, PROOFS)
+    verifier.event(earlier.items[0])
+    assert verifier.proven() == (TENANT,)
+
+    def rotated(kid: str, received: datetime) -> SigningKey:
+        raise Refused(Reason.TOKEN_KEY)
+
+    later = msgspec.structs.replace(earlier, proven=verifier.proven())
+    Verifier(later, Proofs(TENANT, CLIENT_ID, rotated, our_key, event_without_content)).event(later.items[0])
+
+
+def test_no_reason_holds_what_was_sent() -> None:
+    envelope = changes(
+        rich(encryptedContent=encrypted(message(), data="s3cret")), rich(tenantId=OTHER_TENANT), tokens=[TOKEN]
+    )
+    verifier = Verifier(envelope, PROOFS)
+    for item in envelope.items:
+        with pytest.raises(RelayError) as error:
+            verifier.event(item)
+        for hidden in ("s3cret", "Ada", TOKEN[-40:], "19:"):
+            assert hidden not in str(error.value)

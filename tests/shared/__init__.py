@@ -1,0 +1,1 @@
+"""Tests of the helper modules, one file a module."""
