@@ -1,6 +1,7 @@
 """Child processes that write to a log of their own and never outlive the process that started them."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -93,12 +94,21 @@ class Child:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different TCP ports of 127.0.0.1 on which nobody listens at this moment."""
+    """Return `count` different TCP ports of 127.0.0.1 on which nobody listens at this moment.
+
+    They lie below those that the kernel hands out by itself: else an outgoing connection could take one of them
+    before its server does.
+    """
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        found: list[int] = []
+        while len(found) < count:
+            port = random.SystemRandom().randrange(15_000, 32_000)
+            try:
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found.append(port)
+        return found
 
 
 def answers(port: int) -> bool:
