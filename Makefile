@@ -8,7 +8,7 @@ SETUP = $(or $(PYTHON),python3) tools/setup.py
 COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup run test test-all lint bench lock clean
+.PHONY: help setup test-setup run test test-all lint bench chaos fuzz lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -37,10 +37,16 @@ lint: setup  ## ruff and mypy
 bench: setup  ## the limits that must hold, as ratios
 	@$(RUN) -m bench $(ARGS)
 
+chaos: setup  ## a long run with everything failing at random, and a table of what became of every item
+	@$(RUN) -m tests.chaos $(ARGS)
+
+fuzz: setup  ## coverage-guided fuzzing of what reads strangers' bytes
+	@$(RUN) -m fuzz $(ARGS)
+
 lock: setup  ## pin the requirements anew (ARGS=--upgrade for newer versions)
 	@$(COMPILE) $(ARGS) --output-file requirements.txt requirements.in
 	@$(COMPILE) $(ARGS) --output-file requirements-dev.txt requirements-dev.in
 
 clean:  ## remove all that was installed or made here
-	rm -rf .venv .venv-3.* .azurite .run .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-3.* .azurite .azure-cli dist .run .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -59,6 +59,8 @@ def run(system: System, rate: float, messages: int | None) -> int:
     """Let messages flow and show what happens; return the exit code."""
     title = f"Feed: {system.feed_url}   (Ctrl-C ends everything)"
     console.print("All parts are up; renew_timer is making the subscriptions.")
+    settings = f"{system.directory.name}/local.settings.json"
+    console.print(f"The operator's view, from another terminal: .venv/bin/python -m ops --settings {settings} status")
     system.subscribe()
     system.tell_simulator("generate", rate=rate, messages=messages)
     with shown(title) as show:

@@ -16,7 +16,7 @@ from typing import Any, Self
 import httpx
 from azure.storage.queue import QueueClient
 
-from local.authority import Authority
+from local.authority import Authority, write_private
 from local.azurite import Azurite
 from local.child import Child, free_ports
 from local.host.process import ROOT, HostProcess
@@ -43,6 +43,9 @@ class System:
         host = CoreTools if FUNC else HostProcess
         self.host = host({}, log=directory / "functions.log", authority=self.authority)
         self.host.settings.update({**self._app_settings(), **(settings or {})})
+        # For `python -m ops --settings`, beside it.
+        values = {"IsEncrypted": False, "Values": self.host.settings}
+        write_private(directory / "local.settings.json", json.dumps(values, indent=2).encode())
         self.http = httpx.Client(verify=ssl.create_default_context(cafile=str(self.authority.ca)), timeout=30)
         self.queue = QueueClient.from_connection_string(self.azurite.connection_string, QUEUE, retry_total=0)
         self._children: list[Child] = []

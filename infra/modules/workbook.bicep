@@ -1,0 +1,17 @@
+// The page that shows every promise of the app: infra/workbook.json, drawn by Azure Monitor.
+param location string
+param tags object
+param workspaceId string
+
+resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
+  name: guid(resourceGroup().id, 'graph-relay-workbook')
+  location: location
+  tags: tags
+  kind: 'shared'
+  properties: {
+    displayName: 'Graph Relay'
+    category: 'workbook'
+    sourceId: workspaceId
+    serializedData: loadTextContent('../workbook.json')
+  }
+}

@@ -1,0 +1,171 @@
+"""What a Bicep file declares and uses, read with a Bicep grammar: as much of a compiler as can be had offline."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import tree_sitter_bicep
+from tree_sitter import Language, Node, Parser
+
+INFRA = Path(__file__).resolve().parents[2] / "infra"
+_PARSER = Parser(Language(tree_sitter_bicep.language()))
+_DECLARATIONS = ("parameter_declaration", "variable_declaration", "resource_declaration", "module_declaration")
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource by its full type; `body` is its object. `existing`: it is looked up and not made."""
+
+    symbol: str
+    type: str
+    version: str
+    body: Node
+    existing: bool
+
+
+@dataclass(frozen=True)
+class Module:
+    """A use of another file."""
+
+    symbol: str
+    path: str
+    params: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Template:
+    """One Bicep file."""
+
+    path: Path
+
+    @cached_property
+    def text(self) -> str:
+        """The file's text."""
+        return self.path.read_text(encoding="utf-8")
+
+    @cached_property
+    def root(self) -> Node:
+        """The syntax tree."""
+        return _PARSER.parse(self.text.encode()).root_node
+
+    @property
+    def errors(self) -> list[str]:
+        """Where the grammar was not followed."""
+        return [f"line {one.start_point[0] + 1}" for one in walk(self.root) if one.type == "ERROR" or one.is_missing]
+
+    @property
+    def parameters(self) -> dict[str, bool]:
+        """Parameters by name, and whether each has a default."""
+        found = self._all("parameter_declaration")
+        return {_symbol(one): any(child.type == "=" for child in one.children) for one in found}
+
+    @property
+    def outputs(self) -> set[str]:
+        """The names of the outputs."""
+        return {_symbol(one) for one in self._all("output_declaration")}
+
+    @property
+    def declared(self) -> set[str]:
+        """Every name that an expression may use."""
+        names = {_symbol(one) for kind in _DECLARATIONS for one in self._all(kind)}
+        loops = {
+            text(child) for one in self._all("for_statement") for child in one.children_by_field_name("initializer")
+        }
+        return names | loops | {text(one.named_children[0]) for one in self._all("lambda_expression")}
+
+    @property
+    def used(self) -> set[str]:
+        """Every name that an expression does use, but for functions."""
+        names = (one for one in self._all("identifier") if _is_use(one))
+        return {text(one) for one in names if self.text.encode()[one.end_byte : one.end_byte + 1] != b"("}
+
+    @property
+    def resources(self) -> Iterator[Resource]:
+        """The resources, nested ones with the type of their parents in front."""
+        for one in self._all("resource_declaration"):
+            types = [_text_of_string(owner.named_children[1]) for owner in _owners(one)]
+            version = next(name.partition("@")[2] for name in types if "@" in name)
+            path = "/".join(name.partition("@")[0] for name in reversed(types))
+            existing = any(child.type == "existing" for child in one.children)
+            yield Resource(_symbol(one), path, version, _body(one), existing)
+
+    @property
+    def modules(self) -> Iterator[Module]:
+        """The uses of other files."""
+        for one in self._all("module_declaration"):
+            params = properties(_body(one)).get("params")
+            given = frozenset(properties(params)) if params else frozenset()
+            yield Module(_symbol(one), _text_of_string(one.named_children[1]), given)
+
+    @property
+    def outputs_used(self) -> set[tuple[str, str]]:
+        """The outputs of modules that are used, as (module, output)."""
+        return set(re.findall(r"(\w+)!?\.outputs\.(\w+)", self.text))
+
+    def strings(self) -> set[str]:
+        """All string literals without interpolation."""
+        return {_text_of_string(one) for one in self._all("string")}
+
+    def _all(self, kind: str) -> Iterator[Node]:
+        return (one for one in walk(self.root) if one.type == kind)
+
+
+def templates() -> list[Template]:
+    """Return every Bicep file of infra/."""
+    return [Template(path) for path in sorted(INFRA.rglob("*.bicep"))]
+
+
+def template(name: str) -> Template:
+    """Return the file of that name."""
+    return Template(INFRA / name)
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Yield a node and all below it."""
+    yield node
+    for child in node.children:
+        yield from walk(child)
+
+
+def text(node: Node) -> str:
+    """Return the source text of a node."""
+    return (node.text or b"").decode()
+
+
+def properties(node: Node) -> dict[str, Node]:
+    """Return the values of an object by key; nested resources are left out."""
+    pairs = (one.named_children for one in node.named_children if one.type == "object_property")
+    return {text(pair[0]).strip("'"): pair[1] for pair in pairs if len(pair) > 1}
+
+
+def _owners(node: Node | None) -> Iterator[Node]:
+    while node is not None:
+        if node.type == "resource_declaration":
+            yield node
+        node = node.parent
+
+
+def _body(declaration: Node) -> Node:
+    value = declaration.named_children[-1]
+    if value.type == "if_statement":
+        value = value.named_children[-1]
+    if value.type == "for_statement":
+        value = value.children_by_field_name("body")[0]
+    assert value.type == "object", text(declaration)
+    return value
+
+
+def _symbol(declaration: Node) -> str:
+    return text(next(child for child in declaration.named_children if child.type == "identifier"))
+
+
+def _text_of_string(node: Node) -> str:
+    return text(node).strip("'")
+
+
+def _is_use(identifier: Node) -> bool:
+    owner = identifier.parent
+    naming = (*_DECLARATIONS, "output_declaration", "object_property")
+    return owner is not None and (owner.type not in naming or owner.named_children[0] != identifier)

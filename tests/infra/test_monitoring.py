@@ -1,0 +1,84 @@
+"""Alerts and the workbook speak of metrics there are, and every alert has its page."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from ops.cli import ops
+from shared import silence, telemetry
+from tests.infra.bicep import INFRA
+
+RUNBOOK = INFRA.parent / "docs" / "runbook"
+ALERTS: list[dict[str, Any]] = json.loads((INFRA / "alerts.json").read_text(encoding="utf-8"))
+WORKBOOK: dict[str, Any] = json.loads((INFRA / "workbook.json").read_text(encoding="utf-8"))
+METRICS = set(re.findall(r'"(graph_relay\.\w+)"', Path(telemetry.__file__).read_text(encoding="utf-8")))
+EACH = pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: str(alert["name"]))
+
+
+def queries() -> list[str]:
+    """Return the queries of the workbook."""
+    return [item["content"]["query"] for item in WORKBOOK["items"] if item["type"] == 3]
+
+
+@EACH
+def test_alert_has_a_page_that_says_what_it_means_and_what_to_do(alert: dict[str, Any]) -> None:
+    page = (RUNBOOK / f"{alert['name']}.md").read_text(encoding="utf-8")
+    assert [line for line in page.splitlines() if line.startswith("## ")] == ["## What it means", "## Look", "## Do"]
+    assert alert["title"].casefold() == page.splitlines()[0].removeprefix("# ").casefold()
+
+
+@EACH
+def test_alert_is_one_that_azure_takes(alert: dict[str, Any]) -> None:
+    assert alert["severity"] in range(5)
+    assert alert["window"] in ("PT5M", "PT10M", "PT15M", "PT30M", "PT45M", "PT1H", "PT2H")
+    assert set(alert["profiles"]) <= {"cheap", "gateway"}
+
+
+@EACH
+def test_alert_asks_for_metrics_there_are(alert: dict[str, Any]) -> None:
+    assert set(re.findall(r"graph_relay\.\w+", alert["query"])) <= METRICS
+
+
+def test_every_page_belongs_to_an_alert() -> None:
+    assert {path.stem for path in RUNBOOK.glob("*.md")} - {"README"} == {alert["name"] for alert in ALERTS}
+
+
+def test_index_of_the_runbook_links_every_page() -> None:
+    index = (RUNBOOK / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"\]\(([\w-]+)\.md\)", index) == [alert["name"] for alert in ALERTS]
+
+
+def test_workbook_shows_every_metric() -> None:
+    assert set(re.findall(r"graph_relay\.\w+", " ".join(queries()))) == METRICS
+
+
+def test_workbook_is_of_the_form_that_azure_draws() -> None:
+    assert WORKBOOK["version"] == "Notebook/1.0"
+    names = [item["name"] for item in WORKBOOK["items"] if item["type"] != 1]
+    assert len(set(names)) == len(names)
+    assert {item["content"]["timeContextFromParameter"] for item in WORKBOOK["items"] if item["type"] == 3} == {
+        "TimeRange"
+    }
+
+
+def test_silence_is_found_by_the_words_of_its_warning() -> None:
+    (alert,) = (alert for alert in ALERTS if alert["name"] == "silence")
+    words = re.findall(r"Message has '([^']+)'", alert["query"])
+    assert words
+    assert words[0] in Path(silence.__file__).read_text(encoding="utf-8")
+
+
+def test_commands_of_the_runbook_are_ones_that_the_command_line_takes() -> None:
+    pages = " ".join(path.read_text(encoding="utf-8") for path in sorted(RUNBOOK.glob("*.md")))
+    lines = {" ".join(line.split()) for line in re.findall(r"`python -m ops ([^`]+)`", pages)}
+    assert lines
+    for line in sorted(lines):
+        command: click.Command = ops
+        words = line.split()
+        while isinstance(command, click.Group):
+            command = command.commands[words.pop(0)]
+        command.make_context(line, words, resilient_parsing=False)

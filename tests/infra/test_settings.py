@@ -1,0 +1,94 @@
+"""The deployed app is told what it reads, and nothing else."""
+
+import json
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from shared.settings import Settings, SettingsError, trigger_settings
+from tests.infra.bicep import INFRA, properties, template, text, walk
+
+NOT_DEPLOYED = {
+    "AzureWebJobsStorage",  # by identity instead of a connection string
+    "AzureWebJobsStorage__queueServiceUri",
+    "AzureWebJobsStorage__blobServiceUri",
+    "AzureWebJobsStorage__tableServiceUri",
+    "GRAPH_CLIENT_SECRET",  # the identity stands in for it,
+    "GRAPH_CLIENT_CERTIFICATE",  # and for this
+    "GRAPH_BASE_URL",  # for a simulator
+    "LOGIN_BASE_URL",
+}
+READ_BY_OTHERS = {
+    "AzureWebJobsStorage__credential",  # the Functions host
+    "APPLICATIONINSIGHTS_CONNECTION_STRING",  # the Functions host and the exporter
+    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+    "PYTHON_THREADPOOL_THREAD_COUNT",  # the Functions worker
+}
+
+
+class Asked(Mapping[str, str]):
+    """An empty environment that remembers which names it was asked for."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.names.add(name)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+@pytest.fixture(scope="module")
+def deployed() -> dict[str, str]:
+    """The settings of settings.bicep, with the source of their values."""
+    largest = max(
+        (properties(one) for one in walk(template("modules/settings.bicep").root) if one.type == "object"), key=len
+    )
+    return {name: text(value).strip("'") for name, value in largest.items()}
+
+
+def test_every_setting_the_app_reads_is_deployed_and_no_other(deployed: dict[str, str]) -> None:
+    asked = Asked()
+    with pytest.raises(SettingsError):
+        Settings.from_environment(asked)
+    trigger_settings(asked)
+    assert set(deployed) - READ_BY_OTHERS == asked.names - NOT_DEPLOYED
+
+
+def test_secrets_are_references_to_the_vault(deployed: dict[str, str]) -> None:
+    for name in ("CLIENT_STATE_SECRET", "DESTINATION_SECRET"):
+        assert deployed[name].startswith("@Microsoft.KeyVault(SecretUri=${vaultUrl}secrets/")
+        secret = deployed[name].split("/")[-2]
+        assert secret in template("modules/keys.bicep").strings()
+
+
+def test_what_is_deployed_empty_is_optional(deployed: dict[str, str]) -> None:
+    given = {
+        "AzureWebJobsStorage__accountName": "relay",
+        "NOTIFICATION_URL": "https://relay.example.org/api/notifications",
+        "GRAPH_TENANT_ID": "11111111-1111-4111-8111-111111111111",
+        "GRAPH_CLIENT_ID": "22222222-2222-4222-8222-222222222222",
+        "SUBSCRIPTIONS": json.dumps([{"resource": "/chats/getAllMessages", "changeTypes": ["created"]}]),
+        "CLIENT_STATE_SECRET": "A" * 43 + "=",
+        "DESTINATION_SECRET": "whsec_" + "A" * 43 + "=",
+        "DESTINATION_URL": "https://feed.example.org/events",
+        "KEY_STORE": "https://relay.vault.azure.net/",
+    }
+    empty = {name: "" for name, value in deployed.items() if not value}
+    assert Settings.from_environment({**given, **empty}).key_rotation.days == 90
+
+
+def test_example_overrides_only_settings_there_are(deployed: dict[str, str]) -> None:
+    example = json.loads((INFRA / "parameters.example.json").read_text(encoding="utf-8"))["parameters"]
+    assert set(example["settings"]["value"]) <= set(deployed)
+    assert set(example) <= set(template("main.bicep").parameters)
+
+
+def test_endpoint_is_the_route_of_the_function() -> None:
+    assert "'https://${publicName}/api/notifications'" in template("modules/settings.bicep").text
+    assert "/api/notifications" in template("modules/gateway.bicep").strings()

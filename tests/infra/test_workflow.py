@@ -1,0 +1,24 @@
+"""The GitHub workflow trusts nothing that can change under it, and stores no secret."""
+
+import re
+
+from tests.infra.bicep import INFRA
+from tools import setup
+
+WORKFLOW = (INFRA.parent / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+
+
+def test_actions_are_pinned_to_commits() -> None:
+    used = re.findall(r"uses: (.*)", WORKFLOW)
+    assert used
+    assert [one for one in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one)] == []
+
+
+def test_it_runs_on_every_python_there_is() -> None:
+    (matrix,) = re.findall(r"python: \[(.*)\]", WORKFLOW)
+    assert set(re.findall(r'"([\d.]+)"', matrix)) == set(setup.VERSIONS)
+
+
+def test_it_needs_no_stored_secret() -> None:
+    assert "secrets." not in WORKFLOW
+    assert "id-token: write" in WORKFLOW

@@ -1,0 +1,151 @@
+"""The command line against a storage account, a Graph and a destination that really run."""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from click.testing import CliRunner, Result
+
+from local.authority import Authority
+from local.feed.server import RunningFeed
+from local.feed.server import running as running_feed
+from local.graph.server import GraphServer, Registration
+from local.graph.server import running as running_graph
+from ops.cli import ops
+from shared import clients
+from shared.settings import StorageSettings
+from shared.storage import PATIENT, Storage
+from tests import builders
+from tests.builders import CLIENT_ID, TENANT, destination_secret, environment
+from tests.servers import Answer, Asked, Server, serving
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Someone at a desk, with the settings of a system."""
+
+    environment: dict[str, str]
+
+    def __call__(self, *arguments: str, typed: str = "") -> Result:
+        """Run a command in this process."""
+        return run(*arguments, environment=self.environment, typed=typed)
+
+    def json(self, *arguments: str, ends: int = 0) -> Any:
+        """Run a command with --json, see that it ends so, and return what it says."""
+        result = self(*arguments, "--json")
+        assert result.exit_code == ends, result.output
+        return json.loads(result.stdout)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command in a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "ops", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def run(*arguments: str, environment: Mapping[str, str], typed: str = "") -> Result:
+    """Run a command with these settings and no others, as a process of its own would."""
+    bare = {name: value for name, value in os.environ.items() if name not in builders.environment()}
+    with patch.dict(os.environ, bare | dict(environment), clear=True):
+        forget_clients()
+        result = CliRunner().invoke(ops, arguments, input=typed)
+    clients.session().close()
+    forget_clients()
+    gc.collect()  # MSAL keeps connections to itself; a server that is stopped would wait for them
+    return result
+
+
+def forget_clients() -> None:
+    """Have the next command read its settings anew."""
+    for made in vars(clients).values():
+        if hasattr(made, "cache_clear"):
+            made.cache_clear()
+
+
+def shaking_hands(asked: Asked) -> Answer:
+    """An endpoint that echoes validation tokens."""
+    token = parse_qs(urlsplit(asked.path).query).get("validationToken", [""])[0]
+    return Answer(200 if token else 404, token.encode(), {"Content-Type": "text/plain"})
+
+
+@pytest.fixture
+def storage(storage_settings: StorageSettings) -> Storage:
+    return Storage(storage_settings, PATIENT)
+
+
+@pytest.fixture
+def graph(authority: Authority) -> Iterator[GraphServer]:
+    registration = Registration(TENANT, CLIENT_ID, destination_secret())
+    with running_graph(authority, registration) as server:
+        yield server
+
+
+@pytest.fixture
+def endpoint(authority: Authority) -> Iterator[Server]:
+    with serving(shaking_hands, authority) as server:
+        yield server
+
+
+@pytest.fixture
+def secret() -> str:
+    return destination_secret()
+
+
+@pytest.fixture
+def feed(secret: str, tmp_path: Path) -> Iterator[RunningFeed]:
+    with running_feed(secret, tmp_path / "feed.db") as feed:
+        yield feed
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """The directory of the key store; there is none yet."""
+    return tmp_path / "keys"
+
+
+@pytest.fixture
+def desk(storage_settings: StorageSettings, trusted: Path) -> Iterator[Operator]:
+    """An operator whose settings reach storage, and name a Graph that nobody serves."""
+    yield Operator(
+        environment(
+            AzureWebJobsStorage=storage_settings.connection_string,
+            NOTIFICATION_QUEUE=storage_settings.queue,
+            REQUESTS_CA_BUNDLE=str(trusted),
+        )
+    )
+    forget_clients()
+
+
+@pytest.fixture
+def operator(
+    desk: Operator, graph: GraphServer, endpoint: Server, feed: RunningFeed, secret: str, keys: Path
+) -> Operator:
+    """An operator whose settings name a whole system."""
+    return Operator(
+        desk.environment
+        | {
+            "GRAPH_BASE_URL": graph.url,
+            "LOGIN_BASE_URL": graph.url,
+            "GRAPH_CLIENT_SECRET": graph.registration.client_secret,
+            "NOTIFICATION_URL": f"{endpoint.url}/api/notifications",
+            "DESTINATION_URL": feed.events_url,
+            "DESTINATION_SECRET": secret,
+            "KEY_STORE": f"file:{keys}",
+        }
+    )

@@ -1,0 +1,35 @@
+"""Dead letters as the app and the host leave them behind."""
+
+from datetime import UTC, datetime, timedelta
+
+from azure.storage.queue import QueueClient
+
+from shared.envelope import DeadLetter, Envelope, read, write
+from shared.errors import Reason
+from shared.settings import StorageSettings
+from shared.storage import Shelf, Storage
+from tests import builders
+
+
+def give_up(
+    storage: Storage, envelope: Envelope, reason: Reason = Reason.KEY_UNKNOWN, ago: timedelta = timedelta(0)
+) -> None:
+    """Do as process_queue does."""
+    storage.put_dead_letter(write(DeadLetter(reason, datetime.now(UTC) - ago, envelope)))
+
+
+def poison(settings: StorageSettings, text: str) -> None:
+    """Do as the host does with what has failed too often."""
+    queue = QueueClient.from_connection_string(settings.connection_string, f"{settings.queue}{Shelf.POISON}")
+    queue.create_queue()
+    queue.send_message(text, time_to_live=-1)
+
+
+def queued(storage: Storage) -> list[Envelope]:
+    """Return what lies on the queue."""
+    return [read(storage.fetch(lying.text).text) for lying in storage.peek(Shelf.QUEUED)]
+
+
+def large(number: int = 0) -> Envelope:
+    """An envelope that no queue message holds."""
+    return builders.changes(builders.change(builders.chat_path(str(number)), padding="x" * 70_000))

@@ -1,0 +1,300 @@
+import json
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from azure.storage.blob import ContainerClient
+
+from shared.dead_letters import DeadLetters
+from shared.envelope import Changes, DeadLetter, Readback, write
+from shared.errors import NotNow, Reason, Unreadable
+from shared.settings import StorageSettings
+from shared.storage import PATIENT, Lying, Shelf, Storage
+from tests import builders
+from tests.ops.conftest import Operator
+from tests.ops.letters import give_up, large, poison, queued
+
+TEXT = "for nobody else"
+
+
+def letters(desk: Operator, *arguments: str) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = desk.json("dead-letters", "list", *arguments)["letters"]
+    return found
+
+
+def numbered(number: int) -> Changes:
+    return builders.changes(builders.change(builders.chat_path(str(number))))
+
+
+def resources(found: list[dict[str, str]]) -> set[str]:
+    return {one["resource"] for one in found}
+
+
+def blobs(settings: StorageSettings) -> int:
+    claims = ContainerClient.from_connection_string(settings.connection_string, f"{settings.queue}-claims")
+    return len(list(claims.list_blob_names()))
+
+
+def test_where_nothing_was_ever_given_up_there_is_nothing_to_list(desk: Operator) -> None:
+    assert letters(desk) == []
+    assert "There are none." in desk("dead-letters", "list").stdout
+
+
+def test_every_letter_is_listed_once_and_left_where_it_is(desk: Operator, storage: Storage) -> None:
+    for number in range(70):
+        give_up(storage, numbered(number))
+    wanted = {builders.chat_path(str(number)) for number in range(70)}
+    for _ in range(2):
+        found = letters(desk)
+        assert len(found) == 70
+        assert resources(found) == wanted
+
+
+def test_letters_are_told_apart_by_reason_age_and_the_beginning_of_their_id(desk: Operator, storage: Storage) -> None:
+    give_up(storage, numbered(1), Reason.KEY_UNKNOWN, timedelta(days=3))
+    give_up(storage, numbered(2), Reason.DESTINATION_REJECTED)
+    old, new = letters(desk)
+    assert (old["resource"], new["resource"]) == (builders.chat_path("1"), builders.chat_path("2"))
+    for arguments in (("--reason", "key_unknown"), ("--older-than", "2d"), (old["id"][:12],)):
+        assert resources(letters(desk, *arguments)) == {old["resource"]}
+    assert resources(letters(desk, "--younger-than", "2d")) == resources([new])
+    assert letters(desk, "--older-than", "2d", "--reason", "destination_rejected") == []
+
+
+def test_the_hosts_poison_queue_is_listed_and_replayed_with_the_others(
+    desk: Operator, storage: Storage, storage_settings: StorageSettings
+) -> None:
+    poison(storage_settings, write(numbered(1)))
+    assert [one["reason"] for one in letters(desk)] == ["poison"]
+    assert desk.json("dead-letters", "replay", "--reason", "poison")["done"] == {"poison": 1}
+    assert [one.attempt for one in queued(storage)] == [0]
+    assert letters(desk) == []
+
+
+def test_a_replayed_letter_is_what_it_was_but_for_the_attempts_and_a_new_horizon(
+    desk: Operator, storage: Storage
+) -> None:
+    envelope = builders.changes(builders.rich(), tokens=["a.b.c"], attempt=17)
+    give_up(storage, envelope)
+    began = datetime.now(UTC)
+    assert desk.json("dead-letters", "replay", "--all")["done"] == {"key_unknown": 1}
+    (again,) = queued(storage)
+    assert isinstance(again, Changes)
+    assert (again.received, again.items, again.tokens) == (envelope.received, envelope.items, envelope.tokens)
+    assert again.attempt == 0
+    assert again.replayed is not None
+    assert began <= again.replayed <= datetime.now(UTC)
+    assert letters(desk) == []
+
+
+def test_only_what_was_meant_is_replayed(desk: Operator, storage: Storage) -> None:
+    give_up(storage, numbered(1), Reason.KEY_UNKNOWN)
+    give_up(storage, numbered(2), Reason.CONTENT_UNREADABLE)
+    desk.json("dead-letters", "replay", "--reason", "key_unknown")
+    assert resources(letters(desk)) == {builders.chat_path("2")}
+    assert len(queued(storage)) == 1
+
+
+def test_a_letter_too_large_for_a_message_is_replayed_with_a_blob_of_its_own(
+    desk: Operator, storage: Storage, storage_settings: StorageSettings
+) -> None:
+    envelope = large()
+    give_up(storage, envelope)
+    assert len(letters(desk)) == 1
+    desk.json("dead-letters", "replay", "--all")
+    (again,) = queued(storage)
+    assert isinstance(again, Changes)
+    assert isinstance(envelope, Changes)
+    assert again.items == envelope.items
+    assert blobs(storage_settings) == 1
+
+
+def test_dropping_a_letter_removes_its_blob(
+    desk: Operator, storage: Storage, storage_settings: StorageSettings
+) -> None:
+    give_up(storage, large())
+    assert desk.json("dead-letters", "drop", "--all", "--yes")["done"] == {"key_unknown": 1}
+    assert letters(desk) == []
+    assert blobs(storage_settings) == 0
+
+
+def test_who_dies_between_queueing_and_removing_leaves_the_letter(storage_settings: StorageSettings) -> None:
+    class Dying(Storage):
+        def remove(self, taken: Lying) -> None:
+            raise SystemExit
+
+    storage = Dying(storage_settings, PATIENT)
+    give_up(storage, large())
+    letters = DeadLetters(storage, lambda: datetime.now(UTC))
+    with closing(letters.each()) as each, pytest.raises(SystemExit):
+        letters.replay(next(each))
+    assert len(queued(storage)) == 1
+    assert storage.length(Shelf.DEAD_LETTERS) == 1
+    (left,) = storage.peek(Shelf.DEAD_LETTERS)
+    assert storage.fetch(left.text).text
+
+
+def test_who_stops_halfway_leaves_the_others_for_everybody_to_see(desk: Operator, storage: Storage) -> None:
+    for number in range(5):
+        give_up(storage, numbered(number))
+    with closing(DeadLetters(storage, lambda: datetime.now(UTC)).each()) as each:
+        next(each)
+        assert storage.peek(Shelf.DEAD_LETTERS) == []
+    assert len(letters(desk)) == 5
+
+
+def test_what_is_given_up_again_at_once_is_left_for_the_next_time(storage: Storage) -> None:
+    for number in range(3):
+        give_up(storage, numbered(number))
+    letters, replayed = DeadLetters(storage, lambda: datetime.now(UTC)), 0
+    with closing(letters.each()) as each:
+        for letter in each:
+            letters.replay(letter)
+            give_up(storage, numbered(replayed))
+            replayed += 1
+            assert replayed <= 3
+    assert letters.count() == 3
+
+
+@pytest.mark.parametrize("text", ["", "not ours", '{"kind": "change"}', '{"reason":"key_unknown"}'])
+def test_what_the_app_did_not_write_is_left_by_a_replay_and_can_be_dropped(
+    desk: Operator, storage: Storage, text: str
+) -> None:
+    storage.put_dead_letter(text)
+    (left,) = letters(desk)
+    assert (left["kind"], left["reason"]) == ("unreadable", "malformed")
+    assert desk.json("dead-letters", "replay", "--all", ends=1)["left"] == [left["id"]]
+    assert desk.json("dead-letters", "drop", left["id"], "--yes")["done"] == {"malformed": 1}
+    assert letters(desk) == []
+
+
+def test_a_letter_whose_blob_is_gone_says_so(
+    desk: Operator, storage: Storage, storage_settings: StorageSettings
+) -> None:
+    give_up(storage, large())
+    claims = ContainerClient.from_connection_string(
+        storage_settings.connection_string, f"{storage_settings.queue}-claims"
+    )
+    for name in claims.list_blob_names():
+        claims.delete_blob(name)
+    assert [one["reason"] for one in letters(desk)] == ["claim_gone"]
+    desk.json("dead-letters", "drop", "--all", "--yes")
+    assert letters(desk) == []
+
+
+def test_showing_a_letter_tells_outer_fields_and_nothing_that_is_sealed_or_secret(
+    desk: Operator, storage: Storage
+) -> None:
+    item = builders.rich(builders.message(body={"content": TEXT}), resourceData={"id": "1", "activity": TEXT})
+    give_up(storage, builders.changes(item, tokens=["header.claims.signature"]))
+    (letter,) = letters(desk)
+    shown = desk("dead-letters", "show", letter["id"][:12])
+    assert shown.exit_code == 0
+    told = json.loads(shown.stdout)
+    assert told["items"][0]["resource"] == item["resource"]
+    assert told["items"][0]["encryption_certificate_id"] == item["encryptedContent"]["encryptionCertificateId"]
+    assert told["validation_tokens"] == 1
+    sealed = item["encryptedContent"]
+    secret = [TEXT, item["clientState"], "signature", *(sealed[name] for name in ("data", "dataKey", "dataSignature"))]
+    for output in (shown.output, desk("dead-letters", "show", "--json", letter["id"]).output):
+        assert [one for one in secret if one in output] == []
+
+
+def test_showing_a_page_to_be_read_hides_its_link(desk: Operator, storage: Storage) -> None:
+    page = Readback(
+        builders.NOW, builders.TENANT, "/chats/a/messages", builders.NOW, builders.NOW, "https://x/?$skiptoken=s"
+    )
+    give_up(storage, page, Reason.GRAPH)
+    (letter,) = letters(desk)
+    told = desk.json("dead-letters", "show", letter["id"])["letters"][0]
+    assert (told["kind"], told["resource"], told["is_first_page"]) == ("readback", "/chats/a/messages", False)
+    assert "skiptoken" not in json.dumps(told)
+
+
+def test_a_letter_can_do_nothing_to_the_terminal(desk: Operator, storage: Storage) -> None:
+    give_up(storage, builders.changes(builders.change("chats/\x1b]0;owned\x07/messages/[red]1")))
+    (letter,) = letters(desk)
+    for output in (desk("dead-letters", "list").stdout, desk("dead-letters", "show", letter["id"]).stdout):
+        assert "\x1b" not in output
+        assert "\x07" not in output
+        assert "owned" in output
+        assert "[red]" in output
+
+
+def test_an_id_that_no_letter_has_needs_attention(desk: Operator, storage: Storage) -> None:
+    give_up(storage, numbered(1))
+    for command in (("show",), ("replay",), ("drop", "--yes")):
+        told = desk.json("dead-letters", *command, "no-such-id", ends=1)
+        assert told["missing"] == ["no-such-id"]
+    assert len(letters(desk)) == 1
+
+
+@pytest.mark.parametrize("command", ["replay", "drop"])
+def test_all_letters_must_be_asked_for_in_so_many_words(desk: Operator, storage: Storage, command: str) -> None:
+    give_up(storage, numbered(1))
+    assert desk("dead-letters", command).exit_code == 2
+    assert desk("dead-letters", command, "--all", "--reason", "key_unknown").exit_code == 2
+    assert len(letters(desk)) == 1
+
+
+def test_letters_are_dropped_only_after_a_yes(desk: Operator, storage: Storage) -> None:
+    give_up(storage, numbered(1))
+    assert desk("dead-letters", "drop", "--all", typed="n\n").exit_code == 1
+    assert len(letters(desk)) == 1
+    assert desk("dead-letters", "drop", "--all", typed="y\n").exit_code == 0
+    assert letters(desk) == []
+
+
+def test_dead_letters_need_no_settings_but_those_of_storage(desk: Operator, storage: Storage) -> None:
+    give_up(storage, numbered(1))
+    kept = ("AzureWebJobsStorage", "NOTIFICATION_QUEUE")
+    bare = Operator({name: value if name in kept else "" for name, value in desk.environment.items()})
+    assert len(letters(bare)) == 1
+
+
+def test_a_letter_with_nothing_in_it_is_not_replayed(storage: Storage) -> None:
+    storage.put_dead_letter("not ours")
+    letters = DeadLetters(storage, lambda: datetime.now(UTC))
+    with closing(letters.each()) as each, pytest.raises(Unreadable):
+        letters.replay(next(each))
+    assert storage.length(Shelf.DEAD_LETTERS) == 1
+
+
+def test_a_message_that_somebody_else_holds_by_now_is_theirs(storage: Storage) -> None:
+    storage.put_dead_letter(write(DeadLetter(Reason.GRAPH, builders.NOW, numbered(1))))
+    (taken,) = storage.take(Shelf.DEAD_LETTERS, timedelta(minutes=1))
+    storage.give_back(taken)
+    (again,) = storage.take(Shelf.DEAD_LETTERS, timedelta(minutes=1))
+    storage.give_back(taken)
+    storage.remove(taken)
+    assert storage.peek(Shelf.DEAD_LETTERS) == []
+    assert storage.length(Shelf.DEAD_LETTERS) == 1
+    storage.remove(again)
+    assert storage.length(Shelf.DEAD_LETTERS) == 0
+
+
+def test_without_storage_the_command_ends_with_3(desk: Operator) -> None:
+    away = Operator({**desk.environment, "AzureWebJobsStorage": _nowhere(desk.environment["AzureWebJobsStorage"])})
+    told = away.json("dead-letters", "list", ends=3)
+    assert told["complaints"]
+    assert "AccountKey" not in json.dumps(told)
+
+
+def _nowhere(connection_string: str) -> str:
+    """The same account at a port where nobody listens."""
+    parts = dict(part.split("=", 1) for part in connection_string.split(";"))
+    return ";".join(f"{name}={'http://127.0.0.1:9/relay' if 'Endpoint' in name and 'Default' not in name else value}"
+                    for name, value in parts.items())  # fmt: skip
+
+
+def test_the_first_letters_are_looked_at_without_being_taken(storage: Storage) -> None:
+    give_up(storage, numbered(1))
+    letters = DeadLetters(storage, lambda: datetime.now(UTC))
+    assert [one.reason for one in letters.first()] == [Reason.KEY_UNKNOWN]
+    assert len(storage.peek(Shelf.DEAD_LETTERS)) == 1
+
+
+def test_storage_that_is_away_is_said_to_be(storage_settings: StorageSettings) -> None:
+    gone = StorageSettings(storage_settings.queue, _nowhere(storage_settings.connection_string))
+    with pytest.raises(NotNow):
+        DeadLetters(Storage(gone, PATIENT), lambda: datetime.now(UTC)).first()

@@ -1,0 +1,237 @@
+from datetime import UTC, datetime
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from local.authority import Authority
+from local.feed.server import RunningFeed
+from local.graph.server import GraphServer
+from shared.settings import StorageSettings
+from shared.storage import Storage
+from shared.validation_token import PUBLISHER
+from tests import builders
+from tests.ops.conftest import Operator
+from tests.ops.letters import give_up
+from tests.servers import Answer, Asked, Server, in_json, serving
+
+Findings = dict[str, dict[str, Any]]
+
+
+def diagnosed(operator: Operator, ends: int) -> Findings:
+    """Run it and return the findings by what was looked at, without the tenant."""
+    found = operator.json("doctor", ends=ends)["findings"]
+    return {one["check"].removesuffix(f" in {builders.TENANT}"): one for one in found}
+
+
+def with_verdict(findings: Findings, verdict: str) -> set[str]:
+    return {check for check, one in findings.items() if one["verdict"] == verdict}
+
+
+@pytest.fixture
+def healthy(operator: Operator) -> Operator:
+    operator.json("reconcile")
+    return operator
+
+
+def test_a_healthy_system_is_fine_but_for_what_the_simulator_does_not_tell(healthy: Operator) -> None:
+    found = diagnosed(healthy, 0)
+    assert with_verdict(found, "unseen") == {"permission", "validation tokens"}
+    assert with_verdict(found, "fine") == set(found) - {"permission", "validation tokens"}
+    assert {"settings", "queue", "dead letters", "tables", "key store", "clock", "signing keys", "identity", "endpoint",
+            "destination", "subscription to /chats/getAllMessages"} <= set(found)  # fmt: skip
+
+
+def test_the_destination_takes_nothing_in(healthy: Operator, feed: RunningFeed) -> None:
+    diagnosed(healthy, 0)
+    summary = feed.summary()
+    assert (summary["events"], summary["refused"]) == (0, {})
+
+
+def test_looking_makes_no_key(operator: Operator, keys: Path) -> None:
+    assert diagnosed(operator, 1)["key store"]["verdict"] == "attention"
+    assert not keys.exists()
+
+
+def test_everything_that_is_not_fine_says_what_to_do(operator: Operator) -> None:
+    found = diagnosed(operator, 1)
+    assert [one for one in found.values() if one["verdict"] == "attention" and not one["todo"]] == []
+    table = operator("doctor").stdout
+    assert "rotate-keys" in table
+
+
+def test_wrong_settings_are_named_without_their_values_and_storage_is_looked_at_all_the_same(
+    healthy: Operator,
+) -> None:
+    wrong = Operator(healthy.environment | {"CLIENT_STATE_SECRET": "hunter2", "KEY_STORE": ""})
+    result = wrong("doctor", "--json")
+    assert result.exit_code == 2
+    assert "hunter2" not in result.output
+    assert all(name in result.stdout for name in ("CLIENT_STATE_SECRET", "KEY_STORE", '"queue"', '"tables"'))
+
+
+def test_a_secret_that_entra_refuses_needs_attention(healthy: Operator) -> None:
+    found = diagnosed(Operator(healthy.environment | {"GRAPH_CLIENT_SECRET": "another"}), 3)
+    assert found["identity"]["verdict"] == "attention"
+    assert "GRAPH_CLIENT_SECRET" in found["identity"]["says"]
+
+
+def test_an_authority_that_is_away_is_unreachable(healthy: Operator, graph: GraphServer) -> None:
+    graph.post("faults", unavailable=["keys", "login"])
+    found = diagnosed(healthy, 3)
+    assert {"signing keys", "identity"} <= with_verdict(found, "unreachable")
+
+
+def test_consent_withdrawn_shows_where_graph_is_asked(healthy: Operator, graph: GraphServer) -> None:
+    graph.post("consent", tenant=builders.TENANT, granted=False)
+    found = diagnosed(healthy, 1)
+    assert {"reading back /chats/getAllMessages", "subscriptions"} <= with_verdict(found, "attention")
+    assert "User.Read.All" in found["reading back /chats/getAllMessages"]["todo"]
+
+
+def test_an_endpoint_that_does_not_shake_hands_needs_attention_unless_it_lets_only_some_through(
+    healthy: Operator, endpoint: Server
+) -> None:
+    endpoint.script = lambda _: Answer(404)
+    assert diagnosed(healthy, 1)["endpoint"]["verdict"] == "attention"
+    endpoint.script = lambda _: Answer(403)
+    assert diagnosed(healthy, 0)["endpoint"]["verdict"] == "unseen"
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "ends"),
+    [
+        (204, "fine", 0),
+        (302, "attention", 1),
+        (400, "unseen", 0),
+        (401, "attention", 1),
+        (404, "attention", 1),
+        (429, "unreachable", 3),
+        (503, "unreachable", 3),
+    ],
+)
+def test_what_the_destination_answers_is_judged(healthy: Operator, status: int, verdict: str, ends: int) -> None:
+    with serving(lambda _: Answer(status)) as destination:
+        found = diagnosed(Operator(healthy.environment | {"DESTINATION_URL": destination.url}), ends)
+        assert found["destination"]["verdict"] == verdict
+        (asked,) = destination.asked
+    assert asked.body == b"[]"
+    assert asked.headers["webhook-signature"].startswith("v1,")
+
+
+def test_a_wrong_destination_secret_is_found_out_by_the_feed(healthy: Operator) -> None:
+    wrong = Operator(healthy.environment | {"DESTINATION_SECRET": builders.destination_secret()})
+    assert diagnosed(wrong, 1)["destination"]["verdict"] == "attention"
+
+
+def test_a_destination_that_is_away_is_unreachable(healthy: Operator) -> None:
+    away = Operator(healthy.environment | {"DESTINATION_URL": "http://127.0.0.1:9/events"})
+    assert diagnosed(away, 3)["destination"]["verdict"] == "unreachable"
+
+
+def test_dead_letters_need_attention(healthy: Operator, storage: Storage) -> None:
+    give_up(storage, builders.changes(builders.change()))
+    assert with_verdict(diagnosed(healthy, 1), "attention") == {"dead letters"}
+
+
+def test_a_key_whose_file_is_open_to_others_is_named(healthy: Operator, keys: Path) -> None:
+    (file,) = keys.glob("*.pem")
+    file.with_name("brought.pem").write_bytes(file.read_bytes())
+    file.with_name("brought.pem").chmod(0o644)
+    found = diagnosed(healthy, 1)["key store"]
+    assert "there is no valid key" not in found["says"]
+    told = healthy("doctor", "--json").stdout
+    assert "chmod 600" in told
+
+
+@pytest.mark.parametrize(("ahead", "verdict"), [(0, "fine"), (-300, "attention"), (300, "attention")])
+def test_a_clock_that_differs_from_graphs_needs_attention(
+    desk: Operator, authority: Authority, monkeypatch: pytest.MonkeyPatch, ahead: int, verdict: str
+) -> None:
+    def date(_: object) -> str:
+        return formatdate(datetime.now(UTC).timestamp() + ahead, usegmt=True)
+
+    with serving(lambda _: Answer(401), authority) as graph:
+        monkeypatch.setattr(graph._http.RequestHandlerClass, "date_time_string", date)
+        urls = {"GRAPH_BASE_URL": graph.url, "LOGIN_BASE_URL": graph.url, "NOTIFICATION_URL": graph.url}
+        away = {"DESTINATION_URL": "http://127.0.0.1:9/"}
+        assert diagnosed(Operator(desk.environment | urls | away), 3)["clock"]["verdict"] == verdict
+
+
+class Entra:
+    """A Graph and an authority whose tokens tell roles, and where the app may read service principals."""
+
+    def __init__(self, roles: list[str], *, required: bool, publisher: bool = True, assigned: bool = False) -> None:
+        self.url = ""
+        self._token = jwt.encode({"roles": roles}, builders.client_state_secret(), algorithm="HS256")
+        self._required, self._publisher, self._assigned = required, publisher, assigned
+
+    def __call__(self, asked: Asked) -> Answer:
+        path = asked.path.partition("?")[0]
+        if path.endswith("/openid-configuration"):
+            names = ("issuer", "token_endpoint", "authorization_endpoint", "jwks_uri")
+            return in_json({name: f"{self.url}/{name}" for name in names})
+        if path.endswith(f"(appId='{PUBLISHER}')") and not self._publisher:
+            return in_json({"error": {"code": "NotFound"}}, 404)
+        last = {
+            "jwks_uri": {"keys": []},
+            "token_endpoint": {"token_type": "Bearer", "expires_in": 3599, "access_token": self._token},
+            f"servicePrincipals(appId='{PUBLISHER}')": {"id": "publisher"},
+            f"servicePrincipals(appId='{builders.CLIENT_ID}')": {
+                "id": "app",
+                "appRoleAssignmentRequired": self._required,
+            },
+            "appRoleAssignedTo": {"value": [{"principalId": "publisher" if self._assigned else "somebody"}]},
+        }
+        return in_json(last.get(path.rpartition("/")[2], {"value": []}))
+
+
+def asked_of(entra: Entra, desk: Operator, authority: Authority) -> Findings:
+    with serving(entra, authority) as server:
+        entra.url = server.url
+        urls = {"GRAPH_BASE_URL": server.url, "LOGIN_BASE_URL": server.url, "NOTIFICATION_URL": server.url}
+        with serving(lambda _: Answer(204)) as destination:
+            return diagnosed(Operator(desk.environment | urls | {"DESTINATION_URL": destination.url}), 1)
+
+
+@pytest.mark.parametrize(
+    ("roles", "verdict"),
+    [
+        (["Chat.Read.All"], "fine"),
+        (["Chat.ReadWrite.All", "User.Read.All"], "fine"),
+        (["Chat.ReadBasic.All", "ChannelMessage.Read.All"], "attention"),
+        ([], "attention"),
+    ],
+)
+def test_a_permission_that_a_declaration_needs_is_looked_for_in_the_token(
+    desk: Operator, authority: Authority, roles: list[str], verdict: str
+) -> None:
+    found = asked_of(Entra(roles, required=False), desk, authority)["permission"]
+    assert found["verdict"] == verdict
+    assert "Chat.Read.All" in found["says"]
+
+
+@pytest.mark.parametrize(
+    ("entra", "verdict", "todo"),
+    [
+        (Entra([], required=False), "fine", ""),
+        (Entra([], required=True, assigned=True), "fine", ""),
+        (Entra([], required=True), "attention", "appRoleAssignmentRequired=false"),
+        (Entra([], required=False, publisher=False), "attention", PUBLISHER),
+    ],
+)
+def test_without_its_prerequisite_no_validation_tokens_come(
+    desk: Operator, authority: Authority, entra: Entra, verdict: str, todo: str
+) -> None:
+    found = asked_of(entra, desk, authority)["validation tokens"]
+    assert found["verdict"] == verdict
+    assert todo in found["todo"]
+
+
+def test_storage_that_is_away_hides_nothing_else(healthy: Operator, storage_settings: StorageSettings) -> None:
+    nowhere = storage_settings.connection_string.replace("http://127.0.0.1:", "http://127.0.0.2:")
+    found = diagnosed(Operator(healthy.environment | {"AzureWebJobsStorage": nowhere}), 3)
+    assert with_verdict(found, "unreachable") == {"queue", "tables"}
+    assert found["destination"]["verdict"] == "fine"

@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from tests.ops.conftest import Operator, run
+
+
+def listing(settings: Path, environment: dict[str, str]) -> Result:
+    return run("--settings", str(settings), "dead-letters", "list", "--json", environment=environment)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "local.settings.json"
+
+
+def test_settings_are_read_from_a_file(file: Path, desk: Operator) -> None:
+    file.write_text(json.dumps({"IsEncrypted": False, "Values": desk.environment, "Host": {"CORS": "*"}}))
+    assert listing(file, {}).exit_code == 0
+
+
+def test_the_environment_goes_before_the_file_that_is_there_by_default(
+    file: Path, desk: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(json.dumps({"Values": {**desk.environment, "NOTIFICATION_QUEUE": "Not A Name"}}))
+    monkeypatch.setattr("ops.environment.DEFAULT", file)
+    assert run("dead-letters", "list", environment={}).exit_code == 2
+    right = {"NOTIFICATION_QUEUE": desk.environment["NOTIFICATION_QUEUE"]}
+    assert run("dead-letters", "list", environment=right).exit_code == 0
+
+
+def test_a_file_that_is_named_goes_before_the_environment(file: Path, desk: Operator) -> None:
+    file.write_text(json.dumps({"Values": desk.environment}))
+    assert listing(file, {"NOTIFICATION_QUEUE": "Not A Name"}).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "[]",
+        '{"Values": {"A": 1}}',
+        "{",
+        "\x00",
+        '{"Values": {"A": "hunter2"',
+        '{"IsEncrypted": true, "Values": {}}',
+    ],
+)
+def test_a_file_that_can_not_be_read_is_a_wrong_setting(file: Path, text: str | None) -> None:
+    if text is not None:
+        file.write_text(text)
+    result = listing(file, {})
+    assert result.exit_code == 2
+    assert "local.settings.json" in result.stdout
+    assert "hunter2" not in result.output

@@ -1,0 +1,75 @@
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from local.graph.server import GraphServer
+from shared import progress
+from shared.client_state import declaration_id
+from shared.progress import Progress
+from shared.settings import StorageSettings
+from shared.tables import Tables
+from tests import builders
+from tests.ops.conftest import Operator
+from tests.servers import Answer, Server
+
+
+def test_a_missing_subscription_is_made_and_a_second_run_finds_nothing_to_do(
+    operator: Operator, graph: GraphServer
+) -> None:
+    (step,) = operator.json("reconcile")["steps"]
+    assert (step["action"], step["resource"], step["error"]) == ("create", builders.RESOURCE, None)
+    assert graph.get("summary")["subscriptions"] == 1
+    assert operator.json("reconcile")["steps"] == []
+    assert "as it should be" in operator("reconcile").stdout
+
+
+def test_the_gap_before_a_new_subscription_is_read_back_by_the_next_run_of_the_timer(
+    operator: Operator, storage_settings: StorageSettings
+) -> None:
+    tables, declared = Tables(storage_settings), declaration_id(builders.TENANT, builders.RESOURCE)
+    until = datetime.now(UTC) - timedelta(hours=1)
+    progress.save(tables, declared, until, until)
+    operator.json("reconcile")
+    assert progress.load_all(tables)[declared] == Progress(until, due=True)
+
+
+def test_a_rotation_gives_every_rich_subscription_a_new_key_and_keeps_the_old_one(
+    operator: Operator, keys: Path
+) -> None:
+    operator.json("reconcile")
+    (before,) = keys.glob("*.pem")
+    while operator.json("status")["keys"][0]["age_seconds"] < 1:
+        time.sleep(0.05)  # certificates begin at a whole second: of two of the same one, neither is the newer
+    told = operator.json("rotate-keys")
+    assert [one["action"] for one in told["steps"]] == ["rekey"]
+    status = operator.json("status")
+    assert [(one["id"], one["current"], one["subscriptions"]) for one in status["keys"]] == [
+        (told["new_key"], True, 1),
+        (before.stem, False, 0),
+    ]
+
+
+def test_what_graph_refuses_needs_attention_and_comes_with_advice(operator: Operator, endpoint: Server) -> None:
+    endpoint.script = lambda _: Answer(403)
+    (step,) = operator.json("reconcile", ends=1)["steps"]
+    assert "400" in step["error"]
+    assert step["advice"]
+
+
+def test_a_tenant_that_can_not_be_listed_does_not_cost_the_others(operator: Operator, graph: GraphServer) -> None:
+    graph.post("consent", tenant=builders.OTHER_TENANT, granted=False)
+    both = (
+        f'[{{"resource": "/chats/getAllMessages", "changeTypes": ["created"], "tenantId": "{builders.OTHER_TENANT}"}},'
+        ' {"resource": "/chats/getAllMessages", "changeTypes": ["created"]}]'
+    )
+    steps = Operator(operator.environment | {"SUBSCRIPTIONS": both}).json("reconcile", ends=1)["steps"]
+    assert {(one["tenant"], one["action"], one["error"] is None) for one in steps} == {
+        (builders.TENANT, "create", True),
+        (builders.OTHER_TENANT, "list", False),
+    }
+
+
+def test_a_graph_that_is_away_ends_with_3(operator: Operator, graph: GraphServer) -> None:
+    graph.post("faults", unavailable=["graph"])
+    (step,) = operator.json("reconcile", ends=3)["steps"]
+    assert step["later"] is True

@@ -1,0 +1,147 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from azure.storage.queue import QueueServiceClient
+
+from local.graph.server import GraphServer
+from shared import progress
+from shared.client_state import declaration_id
+from shared.envelope import write
+from shared.settings import StorageSettings
+from shared.silence import Silence
+from shared.storage import Shelf, Storage
+from shared.tables import Tables
+from tests import builders
+from tests.ops.conftest import Operator
+from tests.ops.letters import give_up, poison
+from tests.servers import Answer, Server, in_json
+
+DECLARED = declaration_id(builders.TENANT, builders.RESOURCE)
+
+
+@pytest.fixture
+def tables(storage_settings: StorageSettings) -> Tables:
+    return Tables(storage_settings)
+
+
+def test_a_system_that_was_never_run_lacks_its_subscription_and_its_key(operator: Operator) -> None:
+    told = operator.json("status", ends=1)
+    assert [one["attention"] for one in told["subscriptions"]] == ["there is no subscription"]
+    assert told["keys"] == []
+    assert len(told["attention"]) == 2
+    assert told["unreachable"] == []
+
+
+def test_looking_changes_nothing(operator: Operator, storage_settings: StorageSettings, keys: Path) -> None:
+    operator("status")
+    account = QueueServiceClient.from_connection_string(storage_settings.connection_string)
+    assert [one.name for one in account.list_queues(storage_settings.queue)] == []
+    assert Tables(storage_settings).names() == []
+    assert not keys.exists()
+
+
+def test_after_a_reconciliation_all_is_well(operator: Operator) -> None:
+    operator.json("reconcile")
+    told = operator.json("status")
+    (subscription,), (key,) = told["subscriptions"], told["keys"]
+    assert subscription["id"]
+    assert subscription["expires_in_seconds"] > 3600
+    assert subscription["todo"] is None
+    assert subscription["key"] == key["id"]
+    assert (key["current"], key["subscriptions"], key["unnamed_seconds"]) == (True, 1, None)
+    assert told["queue"] == {"messages": 0, "oldest_seconds": None}
+    assert told["dead_letters"] == {"count": 0, "by_reason": {}, "looked_at": 0}
+    assert "All is well." in operator("status").stdout
+
+
+def test_a_subscription_that_is_about_to_expire_unrenewed_needs_attention(
+    operator: Operator, graph: GraphServer
+) -> None:
+    operator.json("reconcile")
+    (subscription,) = operator.json("status")["subscriptions"]
+    graph.simulator.subscriptions.find(subscription["id"]).expires = datetime.now(UTC) + timedelta(minutes=5)
+    told = operator.json("status", ends=1)
+    assert told["subscriptions"][0]["todo"].startswith("renew")
+    assert "renew_timer" in told["subscriptions"][0]["attention"]
+
+
+def test_what_nothing_declares_any_more_is_shown_with_its_removal(operator: Operator) -> None:
+    operator.json("reconcile")
+    other = builders.environment()["SUBSCRIPTIONS"].replace("chats", "teams")
+    told = Operator(operator.environment | {"SUBSCRIPTIONS": other}).json("status", ends=1)
+    removed = [one for one in told["subscriptions"] if (one["todo"] or "").startswith("remove")]
+    assert [one["resource"].strip("/") for one in removed] == ["chats/getAllMessages"]
+
+
+def test_a_graph_that_is_away_hides_nothing_else(operator: Operator, graph: GraphServer, storage: Storage) -> None:
+    operator.json("reconcile")
+    give_up(storage, builders.changes(builders.change()))
+    graph.post("faults", unavailable=["graph"])
+    told = operator.json("status", ends=3)
+    assert len(told["unreachable"]) == 1
+    assert told["dead_letters"]["count"] == 1
+    assert [(one["id"], one["subscriptions"]) for one in told["keys"]] == [(told["keys"][0]["id"], None)]
+    assert [one["resource"] for one in told["subscriptions"]] == [builders.RESOURCE]
+
+
+def test_a_graph_that_refuses_needs_attention(operator: Operator, graph: GraphServer) -> None:
+    graph.post("consent", tenant=builders.TENANT, granted=False)
+    told = operator.json("status", ends=1)
+    assert any("403" in one for one in told["attention"])
+
+
+def test_dead_letters_are_counted_by_reason_those_of_the_host_too(
+    operator: Operator, storage: Storage, storage_settings: StorageSettings
+) -> None:
+    operator.json("reconcile")
+    for _ in range(2):
+        give_up(storage, builders.changes(builders.change()))
+    poison(storage_settings, write(builders.changes(builders.change())))
+    told = operator.json("status", ends=1)
+    assert told["dead_letters"] == {"count": 3, "by_reason": {"key_unknown": 2, "poison": 1}, "looked_at": 3}
+    assert len(storage.peek(Shelf.DEAD_LETTERS)) == 2
+    assert "2 key_unknown, 1 poison" in operator("status").stdout
+
+
+@pytest.mark.parametrize("text", [write(builders.changes(builders.change())), "not ours"])
+def test_the_queue_is_as_old_as_the_oldest_receipt_that_can_be_read(
+    operator: Operator, storage: Storage, text: str
+) -> None:
+    operator.json("reconcile")
+    recently = builders.changes(builders.change())
+    storage.put(write(type(recently)(datetime.now(UTC) - timedelta(minutes=30), recently.items)))
+    storage.put(text)
+    told = operator.json("status", ends=1)
+    assert told["queue"]["messages"] == 2
+    assert 1_800 <= told["queue"]["oldest_seconds"] < 3_600
+    assert any("process_queue" in one for one in told["attention"])
+
+
+def test_silence_and_sweeps_are_told_from_what_the_app_remembers(operator: Operator, tables: Tables) -> None:
+    operator.json("reconcile")
+    now = datetime.now(UTC)
+    Silence(tables).heard([DECLARED], now - timedelta(hours=2))
+    progress.save(tables, DECLARED, now - timedelta(hours=3), now)
+    told = operator.json("status")
+    assert 7_200 <= told["subscriptions"][0]["silent_seconds"] < 9_000
+    (sweep,) = told["sweeps"]
+    assert datetime.fromisoformat(sweep["compared_until"]) == now - timedelta(hours=3)
+    progress.save(tables, DECLARED, now - timedelta(days=3), now - timedelta(days=3))
+    progress.suspect_gap(tables, DECLARED, now)
+    told = operator.json("status", ends=1)
+    assert told["sweeps"][0]["due"] is True
+    assert any("not compared" in one for one in told["attention"])
+
+
+def test_the_lag_is_told_where_the_host_tells_it(operator: Operator, endpoint: Server) -> None:
+    operator.json("reconcile")
+    assert operator.json("status")["lag_seconds"] is None
+    points = [
+        {"name": "graph_relay.lag_seconds", "attributes": {}, "count": 4, "sum": 2.0},
+        {"name": "graph_relay.received", "attributes": {}, "value": 7},
+    ]
+    endpoint.script = lambda _: in_json(points)
+    assert operator.json("status")["lag_seconds"] == 0.5
+    endpoint.script = lambda _: Answer(200, b"<html>")
+    assert operator.json("status")["lag_seconds"] is None

@@ -1,0 +1,53 @@
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from subprocess import Popen
+
+from shared.storage import Storage
+from tests import builders
+from tests.ops.conftest import Operator
+from tests.ops.letters import give_up
+
+
+@contextmanager
+def watching(operator: Operator) -> Iterator[Popen[str]]:
+    process = operator.start("watch", "--json", "--every", "0.5")
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_status_is_told_again_and_again_until_ctrl_c(operator: Operator, storage: Storage) -> None:
+    operator.json("reconcile")
+    with watching(operator) as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        assert (first["dead_letters"]["count"], len(first["subscriptions"])) == (0, 1)
+        give_up(storage, builders.changes(builders.change()))
+        told = (json.loads(line) for line in process.stdout)
+        assert any(one["dead_letters"]["count"] == 1 for one in told)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+
+
+def test_a_process_of_its_own_ends_with_the_same_codes(operator: Operator) -> None:
+    for arguments, code in (
+        (("reconcile", "--json"), 0),
+        (("status", "--json"), 0),
+        (("dead-letters", "show", "none", "--json"), 1),
+        (("backfill",), 2),
+    ):
+        process = operator.start(*arguments)
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == code, output + errors
+
+
+def test_wrong_settings_end_with_2_and_are_named(operator: Operator) -> None:
+    process = Operator({**operator.environment, "KEY_STORE": "nowhere"}).start("status")
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (2, "")
+    assert "KEY_STORE" in errors
+    assert "Traceback" not in errors
