@@ -72,10 +72,13 @@ def _every_tenant(need: Run, ours: Ours) -> dict[str, Reconciled | None]:
         by_tenant.setdefault(declaration.tenant_id, []).append(declaration)
     probe = _once(need.probe)
 
-    def before_gap(declaration: Declaration) -> None:
-        probe()
+    def suspect_gap(declaration: Declaration) -> None:
         name = declaration_id(declaration.tenant_id, declaration.resource)
         progress.suspect_gap(need.sweep.tables, name, need.clock())
+
+    def before_gap(declaration: Declaration) -> None:
+        probe()
+        suspect_gap(declaration)
 
     reconciled: dict[str, Reconciled | None] = {}
     for tenant_id, declared in by_tenant.items():
@@ -85,7 +88,7 @@ def _every_tenant(need: Run, ours: Ours) -> dict[str, Reconciled | None]:
         except RelayError as error:
             if isinstance(error, GraphRefusal):
                 for one in declared:
-                    before_gap(one)  # without consent nothing is delivered, and nobody says so when it returns
+                    suspect_gap(one)  # without consent nothing is delivered, and nobody says so when it returns
             telemetry.RECONCILED.add(1, {"action": "list", "outcome": error.reason})
             _log.error("Tenant %s is left as it is: %s. %s", tenant_id, error, advice_on_tenant(error, declared))
     return reconciled
