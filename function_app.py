@@ -1,11 +1,15 @@
-"""The front door: the three functions of this app."""
+"""The front door: the three functions of this app, and where their telemetry goes."""
+
+import os
 
 import azure.functions as func
 
 from notify_http.function import blueprint as notify_http
 from process_queue.function import blueprint as process_queue
 from renew_timer.function import blueprint as renew_timer
+from shared import exporting
 
+exporting.start(os.environ)
 app = func.FunctionApp()
 for function in (notify_http, process_queue, renew_timer):
     app.register_functions(function)

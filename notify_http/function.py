@@ -21,7 +21,8 @@ def notify_http(req: func.HttpRequest) -> func.HttpResponse:
     if token is not None:
         return handshake(token)
     began = time.perf_counter()
-    answer = _receive(req.get_body())
+    with telemetry.span("notify_http"):
+        answer = _receive(req.get_body())
     telemetry.ACKNOWLEDGE_SECONDS.record(time.perf_counter() - began, {"status": answer.status})
     headers = {} if answer.retry_after is None else {"Retry-After": str(answer.retry_after)}
     return func.HttpResponse(answer.text, status_code=answer.status, headers=headers, mimetype="text/plain")

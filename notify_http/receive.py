@@ -66,12 +66,13 @@ def receive(body: bytes, ours: Ours, storage: Storage, received: datetime) -> An
     except Refused as refused:
         telemetry.REFUSED.add(1, {"reason": refused.reason})
         return Answer(400, "Expected a changeNotificationCollection in JSON.")
-    telemetry.RECEIVED.add(len(collection.value))
     found = sort(collection, ours)
     try:
         queued = store(found, collection, storage, received)
     except NotNow:
         return Answer(503, "Storage is away. Please send this again.", retry_after=10)
+    # Only now: what is answered 503 comes again.
+    telemetry.RECEIVED.add(len(collection.value))
     for reason, count in found.refused.items():
         telemetry.REFUSED.add(count, {"reason": reason})
     telemetry.QUEUED.add(queued)
@@ -101,10 +102,11 @@ def _sealed_if_ours(item: msgspec.Raw, ours: Ours) -> tuple[bool, Sealed]:
 
 def store(found: Sorted, collection: Collection, storage: Storage, received: datetime) -> int:
     """Queue what is ours, durably, and return how many items that was. Raises NotNow."""
-    texts = [write(envelope) for envelope in pack(Lifecycle, received, found.lifecycle, ())]
+    trace = telemetry.traceparent()
+    texts = [write(envelope) for envelope in pack(Lifecycle, received, found.lifecycle, (), trace=trace)]
     if found.changes:  # only now are the tokens worth looking at: a stranger's cost nothing
         tokens = _tokens(collection, {one.tenant for one in found.changes})
-        texts += [write(envelope) for envelope in pack(Changes, received, found.changes, tokens)]
+        texts += [write(envelope) for envelope in pack(Changes, received, found.changes, tokens, trace=trace)]
     if texts:
         storage.put_all(texts, within=TIME_LIMIT)
     return len(found.changes) + len(found.lifecycle)

@@ -97,7 +97,8 @@ def deliver(fate: Fate, envelope: Changes, delivering: Delivering) -> None:
     events = [event for _, event in fate.events.values()]
     missing = delivering.missing(events, envelope)
     telemetry.DUPLICATES.add(len(events) - len(missing))
-    delivery = delivering.destination.deliver(missing)
+    with telemetry.span("deliver"):
+        delivery = delivering.destination.deliver(missing)
     delivering.ledger.record(delivery.delivered)
     telemetry.DELIVERED.add(len(delivery.delivered))
     lag = (delivering.clock() - envelope.received).total_seconds()

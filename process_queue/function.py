@@ -39,7 +39,9 @@ def process_queue(message: func.QueueMessage) -> None:
     storage = clients.patient_storage()
     try:
         claimed = storage.fetch(text)
-        process(envelope.read(claimed.text))
+        content = envelope.read(claimed.text)
+        with telemetry.span("process_queue", content.trace):
+            process(content)
         storage.discard(claimed)
     except SettingsError as error:
         _log.error("Settings are wrong; messages stay queued until they are mended:\n%s", error)
@@ -57,6 +59,8 @@ def process(content: Envelope) -> None:
     """Deal with an envelope; what can't be dealt with now is queued again. Raises NotNow if the queue is away."""
     settings = clients.settings()
     storage = clients.patient_storage()
+    if not content.attempt:
+        telemetry.QUEUE_AGE_SECONDS.record((clients.now() - content.received).total_seconds())
     settlement = Settlement(storage, settings.delivery_horizon, clients.now, random.random)
     try:
         match content:

@@ -43,7 +43,8 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
         settlement.postpone(msgspec.structs.replace(readback, link=""), not_now)
         return
     missing = delivering.missing(_events(reading, readback), readback)
-    delivery = delivering.destination.deliver(missing)
+    with telemetry.span("deliver"):
+        delivery = delivering.destination.deliver(missing)
     delivering.ledger.record(delivery.delivered)
     telemetry.DELIVERED.add(len(delivery.delivered))
     telemetry.RECOVERED.add(len(delivery.delivered))

@@ -1,7 +1,7 @@
 """One run of the timer: keys, subscriptions, sweeps, in every tenant."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -48,6 +48,7 @@ def run(need: Run) -> None:
     need.storage.ready()
     ours = replace(need.ours(), key=need.rotation.renew(need.clock()))
     reconciled = _every_tenant(need, ours)
+    _gauge(reconciled, need.clock())
     if None not in reconciled.values():
         named = {one.encryption_certificate_id or "" for tenant in reconciled.values() for one in _alive(tenant)}
         _attempt("Retiring keys", lambda: need.rotation.retire(named, need.storage.is_empty, need.clock()))
@@ -116,6 +117,13 @@ def _alive(reconciled: Reconciled | None) -> list[Subscription]:
     gone = {one.step.subscription.id for one in reconciled.outcomes if one.step.subscription and one.error is None}
     left = [one for one in reconciled.found if one.id not in gone]
     return [*left, *now_there.values()]
+
+
+def _gauge(reconciled: Mapping[str, Reconciled | None], now: datetime) -> None:
+    for tenant in reconciled.values():
+        for one in _alive(tenant):
+            left = (one.expiration_date_time - now).total_seconds()
+            telemetry.SUBSCRIPTION_SECONDS_LEFT.set(left, {"resource": one.resource})
 
 
 def _names(declarations: Sequence[Declaration]) -> dict[str, str]:

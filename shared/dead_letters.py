@@ -92,13 +92,13 @@ class DeadLetters:
     def _each_of(self, shelf: Shelf) -> Generator[Letter]:
         seen: set[str] = set()
         there = self._storage.length(shelf)
-        while True:
+        while len(seen) < there:
             taken = self._storage.take(shelf, HIDDEN)
             self._held |= {lying.id: lying for lying in taken}  # one that came round again has a new receipt
             fresh = [lying for lying in taken if lying.id not in seen]
             if not fresh:
                 return
-            for lying in fresh:
+            for lying in fresh[: there - len(seen)]:
                 seen.add(lying.id)
                 yield self._read(lying)
 

@@ -28,6 +28,7 @@ class Items(msgspec.Struct, frozen=True, tag_field="kind"):
     tokens: the validation tokens that may stand for these items; None if Graph sent `null` for them.
     attempt: how often these items have been tried before.
     replayed: when they were taken from the dead letters; the horizon counts from then.
+    trace: the `traceparent` of the span in which they were received; "" if it wasn't traced.
     """
 
     received: datetime
@@ -35,6 +36,7 @@ class Items(msgspec.Struct, frozen=True, tag_field="kind"):
     tokens: tuple[str, ...] | None = ()
     attempt: int = 0
     replayed: datetime | None = None
+    trace: str = ""
 
 
 class Changes(Items, frozen=True, tag="change"):
@@ -66,6 +68,7 @@ class Readback(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"):
     link: str = ""
     attempt: int = 0
     replayed: datetime | None = None
+    trace: str = ""
 
 
 Envelope = Changes | Lifecycle | Readback
@@ -102,6 +105,7 @@ def pack(
     items: Iterable[Sealed],
     tokens: Sequence[tuple[str, str]] | None,
     limit: int = MESSAGE_LIMIT,
+    trace: str = "",
 ) -> list[K]:
     """Pack `items`, in order, into as few envelopes as fit `limit` bytes each once written.
 
@@ -112,12 +116,13 @@ def pack(
     for tenant, token in tokens or ():
         tokens_of.setdefault(tenant, []).append(token)
     token_bytes = {tenant: sum(len(token) + 3 for token in held) for tenant, held in tokens_of.items()}
-    frame = len(write(kind(received, (), None if tokens is None else ())))
+    frame = len(write(kind(received, (), None if tokens is None else (), trace=trace)))
     return [
         kind(
             received,
             tuple(msgspec.Raw(one.item) for one in group),
             None if tokens is None else tuple(t for tenant in _tenants(group) for t in tokens_of.get(tenant, ())),
+            trace=trace,
         )
         for group in _groups(items, token_bytes, limit - frame)
     ]

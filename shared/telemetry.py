@@ -3,7 +3,10 @@
 Every name is an OpenTelemetry instrument; until a provider is set they cost next to nothing and go nowhere.
 """
 
-from opentelemetry import metrics
+from contextlib import AbstractContextManager
+
+from opentelemetry import metrics, propagate, trace
+from opentelemetry.trace import Span
 
 _meter = metrics.get_meter("graph_relay")
 
@@ -21,6 +24,7 @@ SUSPICIOUS_TOKENS = _meter.create_counter(
 RECOVERED = _meter.create_counter("graph_relay.recovered", "item", "Events that were read back, not pushed")
 RECONCILED = _meter.create_counter("graph_relay.reconciled", "action", "Subscription changes, by action, outcome")
 ACKNOWLEDGE_SECONDS = _meter.create_histogram("graph_relay.acknowledge_seconds", "s", "From request to answer")
+QUEUE_AGE_SECONDS = _meter.create_histogram("graph_relay.queue_age_seconds", "s", "From receipt to processing")
 LAG_SECONDS = _meter.create_histogram("graph_relay.lag_seconds", "s", "From receipt to delivery")
 KEY_AGE_SECONDS = _meter.create_gauge("graph_relay.key_age_seconds", "s", "Age of the current encryption key")
 SILENCE_SECONDS = _meter.create_gauge(
@@ -29,3 +33,18 @@ SILENCE_SECONDS = _meter.create_gauge(
 SUBSCRIPTION_SECONDS_LEFT = _meter.create_gauge(
     "graph_relay.subscription_seconds_left", "s", "Time to the expiry of each declared subscription"
 )
+
+_tracer = trace.get_tracer("graph_relay")
+
+
+def span(name: str, parent: str = "") -> AbstractContextManager[Span]:
+    """Open a span; `parent` is the `traceparent` (W3C Trace Context) of the one it follows, on another machine."""
+    context = propagate.extract({"traceparent": parent}) if parent else None
+    return _tracer.start_as_current_span(name, context, record_exception=False, set_status_on_exception=False)
+
+
+def traceparent() -> str:
+    """Return the `traceparent` of the present span, for what follows it; "" if nothing is traced."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return carrier.get("traceparent", "")

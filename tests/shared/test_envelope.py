@@ -39,7 +39,7 @@ json_values = st.recursive(
 )
 items = st.dictionaries(st.text(), json_values, max_size=4)
 tenants = st.sampled_from([TENANT, OTHER_TENANT, "third"])
-posts = st.lists(st.tuples(items, tenants), max_size=30)
+posts = st.lists(st.tuples(items, tenants), max_size=15)
 token_texts = st.text("abcXYZ019-_.", min_size=1, max_size=200)
 token_pairs = st.lists(st.tuples(tenants, token_texts), max_size=6)
 limits = st.integers(200, 4000)

@@ -180,7 +180,7 @@ def test_a_link_to_another_host_is_not_followed(graph: Graph, server: Server, au
     with serving(lambda _: in_json({"value": []}), authority) as elsewhere:
         given = link.format(host=host, elsewhere=elsewhere.url)
         server.script = lambda _: in_json({"value": [], "@odata.nextLink": given})
-        with pytest.raises(NotNow, match="another host"):
+        with pytest.raises(NotNow, match=r"another host|a link that is none"):
             list(graph.pages(TENANT, "subscriptions"))
         assert elsewhere.asked == []
     assert len(server.asked) == 1
