@@ -73,7 +73,7 @@ def event_of_content(content: bytes, notification: Notification, tenant: str, re
     Raises Unreadable if `content` is not a JSON object.
     """
     resource = _read(content)
-    path = _path_of_message(resource, message_path(notification.resource or ""))
+    path = _path_of_message(resource, notification.resource or "")
     identity = _of_message(path) if path else _of_resource(notification)
     change = notification.change_type or _change(resource)
     return _event_of(content, resource, identity, change, tenant, received)
@@ -161,14 +161,16 @@ def _read(content: bytes) -> _Resource:
         raise Unreadable(Reason.CONTENT_NOT_JSON, "the decrypted content is not a JSON resource") from None
 
 
-def _path_of_message(resource: _Resource, named: MessagePath | None) -> MessagePath | None:
+def _path_of_message(resource: _Resource, named: str) -> MessagePath | None:
     """The message's own word for where it is, else the path that the notification names.
 
     Only what the notification calls a message is one: other resources have `id` and `chatId` too.
     """
-    if named is None or not resource.id:
-        return named
-    return _own_path(resource) or MessagePath(named.collection, resource.id)
+    own = _own_path(resource) if "messages" in named else None
+    if own is not None:
+        return own
+    path = message_path(named)
+    return MessagePath(path.collection, resource.id) if path and resource.id else path
 
 
 def _own_path(resource: _Resource) -> MessagePath | None:
