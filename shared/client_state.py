@@ -9,12 +9,10 @@ import hashlib
 import hmac
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from functools import lru_cache
 
 LENGTH = 22 + 1 + 16 + 1 + 43
 
 
-@lru_cache(maxsize=4096)
 @lru_cache(maxsize=16_384)  # asked for each declaration, of each notification
 def declaration_id(tenant_id: str, resource: str) -> str:
     """Return the short name, 16 characters, of a declared resource in a tenant."""
