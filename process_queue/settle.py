@@ -38,11 +38,15 @@ class Settlement:
     def _postpone(self, envelope: Envelope, why: NotNow) -> None:
         now = self.clock()
         begun = envelope.replayed or envelope.received
-        decision = after_failure(envelope.attempt, begun, now, self.horizon, why.retry_after, self.chance)
+        # Being told to wait is no failure: light throttling must not drift into delays of hours.
+        told = why.reason is Reason.GRAPH_THROTTLED
+        decision = after_failure(
+            0 if told else envelope.attempt, begun, now, self.horizon, why.retry_after, self.chance
+        )
         if isinstance(decision, GiveUp):
             self.give_up(envelope, why.reason)
             return
-        again = msgspec.structs.replace(envelope, attempt=envelope.attempt + 1)
+        again = msgspec.structs.replace(envelope, attempt=envelope.attempt + (not told))
         self.storage.put(write(again), delay=decision.delay)
         telemetry.RETRIED.add(_size(envelope), {"reason": why.reason})
 

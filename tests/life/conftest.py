@@ -1,0 +1,117 @@
+"""A simulated Graph, an endpoint, a destination, and an instance of the app between them, all on virtual time."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from local.authority import Authority
+from shared.settings import StorageSettings
+from tests.builders import destination_secret, environment
+from tests.life.relay import Inbox, Relay
+from tests.life.watched_graph import WatchedGraph, watched_graph
+from tests.servers import Answer, Server, serving
+
+CHATS, TEAMS = "/chats/getAllMessages", "/teams/getAllMessages"
+
+
+def declared(resource: str, *types: str, tenant: str = "", rich: bool = True) -> dict[str, Any]:
+    """A declaration, as `subscriptions.json` has it."""
+    change_types = types or ("created", "updated", "deleted")
+    return {
+        "resource": resource,
+        "changeTypes": change_types,
+        "includeResourceData": rich,
+        **({"tenantId": tenant} if tenant else {}),
+    }
+
+
+def in_thread(work: Callable[[], None]) -> Future[None]:
+    """Begin something beside the test."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+            done.set_result(None)
+        except BaseException as error:  # the test sees it
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done
+
+
+@pytest.fixture
+def graph(authority: Authority, trusted: Path) -> Iterator[WatchedGraph]:
+    with watched_graph(authority) as graph:
+        yield graph
+
+
+@dataclass
+class World:
+    """What stands around the app. `relay` makes an instance; the one made last answers at the endpoint."""
+
+    graph: WatchedGraph
+    endpoint: Server
+    inbox: Inbox
+    session: requests.Session
+    environ: dict[str, str]
+    instances: list[Relay] = field(default_factory=list)
+
+    def relay(self, *declarations: dict[str, Any], **settings: str) -> Relay:
+        """Return an instance that watches these, or what was declared before."""
+        if declarations:
+            self.environ["SUBSCRIPTIONS"] = json.dumps(declarations)
+        self.environ.update(settings)
+        relay = Relay(self.environ, self.session, self.graph.clock)
+        self.instances.append(relay)
+        self.endpoint.script = relay.answer
+        return relay
+
+    def delivered(self) -> Callable[[], bool]:
+        """Return what tells whether the inbox holds all messages as they are now."""
+        written = {line["path"]: line["resource"]["lastModifiedDateTime"] for line in self.graph.messages()}
+
+        def all_there() -> bool:
+            held = {
+                event["subject"]: (event.get("data") or {}).get("lastModifiedDateTime")
+                for event in self.inbox.messages().values()
+            }
+            return held == written
+
+        return all_there
+
+
+@pytest.fixture
+def world(
+    graph: WatchedGraph,
+    authority: Authority,
+    session: requests.Session,
+    storage_settings: StorageSettings,
+    tmp_path: Path,
+) -> Iterator[World]:
+    secret = destination_secret()
+    inbox = Inbox(secret)
+    with serving(lambda _: Answer(503), authority) as endpoint, serving(inbox.answer) as destination:
+        environ = environment(
+            AzureWebJobsStorage=storage_settings.connection_string,
+            NOTIFICATION_QUEUE=storage_settings.queue,
+            GRAPH_TENANT_ID=graph.registration.tenant,
+            GRAPH_CLIENT_ID=graph.registration.client_id,
+            GRAPH_CLIENT_SECRET=graph.registration.client_secret,
+            GRAPH_BASE_URL=graph.url,
+            LOGIN_BASE_URL=graph.url,
+            NOTIFICATION_URL=f"{endpoint.url}/api/notifications",
+            KEY_STORE=f"file:{tmp_path / 'keys'}",
+            DESTINATION_URL=f"{destination.url}/events",
+            DESTINATION_SECRET=secret,
+            SWEEP_INTERVAL_HOURS="0",
+            SUBSCRIPTIONS=json.dumps([declared(CHATS)]),
+        )
+        yield World(graph, endpoint, inbox, session, environ)

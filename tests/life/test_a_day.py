@@ -1,0 +1,43 @@
+"""A day in the life of subscriptions that live an hour."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.life.conftest import CHATS, TEAMS, World, declared
+
+TICK = timedelta(minutes=5)
+DAY = timedelta(hours=24)
+
+PRESENCES = [
+    declared(f"/communications/presences/00000000-0000-4000-8000-00000000000{number}", "updated") for number in range(2)
+]
+"""The resource that Graph lets live for an hour at most."""
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["asked to re-authorize", "by the timer alone"])
+def test_over_a_day_there_is_no_moment_without_a_live_subscription(world: World, asked: bool) -> None:
+    declarations = [*PRESENCES, declared(CHATS), declared(TEAMS)]
+    relay = world.relay(*declarations)
+    relay.tick()
+    first = {one.id for one in world.graph.subscriptions()}
+    assert len(first) == len(declarations)
+    for _ in range(DAY // TICK):
+        world.graph.advance(seconds=TICK.total_seconds())
+        # What has expired does not come back: whoever is here now was here all the time.
+        assert {one.id for one in world.graph.subscriptions()} == first
+        relay.tick()
+        if asked:
+            relay.work()
+    assert world.graph.calls("DELETE") == []
+    assert len(world.graph.calls("POST", "subscriptions")) == len(declarations)
+    assert world.graph.simulator.summary()["flagged"] == []
+
+    # An hour's subscription is renewed about every half hour, and so are the others, which Graph has re-authorized.
+    renewals = 24 * 2 + 4
+    assert len(world.graph.calls("PATCH")) >= 24 * len(PRESENCES)
+    assert len(world.graph.calls("PATCH")) <= renewals * len(declarations)
+    # A list a run, which may come in more pages than it needs, and the first call of each hour's token.
+    of_its_own = [call for call in world.graph.calls() if call.path != "subscriptions"]
+    assert len(world.graph.calls()) - len(of_its_own) <= 2 * (DAY // TICK)
+    assert len(of_its_own) <= 2 * renewals * len(declarations) + 2

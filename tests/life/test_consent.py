@@ -1,0 +1,85 @@
+"""A tenant that withdraws its consent, and grants it again."""
+
+import logging
+import uuid
+from datetime import timedelta
+
+import pytest
+
+from tests.life.conftest import CHATS, TEAMS, World, declared
+
+OTHER = str(uuid.uuid4())
+TICK = timedelta(minutes=5)
+
+
+@pytest.fixture
+def both(world: World) -> World:
+    """Two tenants, each watched, with messages delivered from each."""
+    relay = world.relay(declared(CHATS), declared(TEAMS), declared(CHATS, tenant=OTHER), declared(TEAMS, tenant=OTHER))
+    relay.tick()
+    world.graph.post("messages", count=2)
+    world.graph.post("messages", count=2, tenant=OTHER)
+    relay.work_until(world.delivered())
+    return world
+
+
+def live(world: World, tenant: str) -> int:
+    return sum(one.owner.tenant == tenant for one in world.graph.subscriptions())
+
+
+def run(world: World, **time: float) -> None:
+    """Let time pass, with a run of the timer every five minutes."""
+    relay = world.instances[-1]
+    for _ in range(timedelta(**time) // TICK):
+        world.graph.advance(seconds=TICK.total_seconds())
+        relay.tick()
+        relay.work()
+
+
+def test_who_withdraws_it_is_named_with_what_to_do_and_the_others_go_on(
+    both: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = both.graph.registration.tenant
+    both.graph.post("consent", tenant=OTHER, granted=False)
+    with caplog.at_level(logging.ERROR):
+        run(both, minutes=45)
+    said = [record.getMessage() for record in caplog.records if OTHER in record.getMessage()]
+    assert len(said) >= 9
+    assert all("consent is missing or was withdrawn" in line for line in said)
+    assert all("grant ChannelMessage.Read.All, Chat.Read.All" in line for line in said)
+    assert not any(home in record.getMessage() for record in caplog.records)
+    assert (live(both, home), live(both, OTHER)) == (2, 0)
+    both.graph.post("messages", count=3)
+    both.instances[-1].work_until(both.delivered())
+
+
+def test_when_it_returns_all_is_live_within_one_run_and_what_was_missed_is_read_back(both: World) -> None:
+    both.graph.post("consent", tenant=OTHER, granted=False)
+    both.graph.post("messages", count=4, tenant=OTHER)
+    run(both, minutes=45)
+    both.graph.post("messages", count=1, tenant=OTHER)
+    both.graph.post("consent", tenant=OTHER, granted=True)
+    assert live(both, OTHER) == 0
+    run(both, minutes=5)
+    assert live(both, OTHER) == 2
+    both.graph.post("messages", count=2, tenant=OTHER)
+    both.instances[-1].work_until(both.delivered())
+    assert len(both.inbox.messages()) == 11
+    assert both.instances[-1].dead_letters() == 0
+
+
+def test_if_it_returns_before_graph_has_removed_anything_what_was_lost_meanwhile_is_read_back(both: World) -> None:
+    """Nothing was removed and nothing announced; only that Graph refused us tells that something was lost."""
+    both.graph.post("consent", tenant=OTHER, granted=False)
+    both.graph.post("messages", count=4, tenant=OTHER)
+    run(both, minutes=15)
+    both.graph.post("consent", tenant=OTHER, granted=True)
+    run(both, minutes=10)
+    both.instances[-1].work_until(both.delivered())
+
+
+def test_an_unknown_permission_of_one_resource_costs_the_other_resources_nothing(world: World) -> None:
+    """The handshake, and with it the creation, fails for one: its neighbours are made all the same."""
+    relay = world.relay(declared("/no/such/resource", "updated", rich=False), declared(CHATS))
+    relay.tick()
+    assert [one.resource for one in world.graph.subscriptions()] == [CHATS]

@@ -1,0 +1,168 @@
+"""A new encryption key on virtual time: when it comes, whether Graph takes it, and when the old one goes."""
+
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from local.child import Child
+from local.host.process import ROOT
+from tests.life.conftest import CHATS, TEAMS, World, declared, in_thread
+from tests.life.relay import Relay, bring
+
+OVERLAP = timedelta(hours=8)
+
+
+def in_use(world: World) -> set[str]:
+    return {one.recipient.certificate_id for one in world.graph.subscriptions()}
+
+
+def run(world: World, **time: float) -> None:
+    """Let time pass, an hour at a time, with a run of the timer and all work done after each."""
+    relay = world.instances[-1]
+    for _ in range(timedelta(**time) // timedelta(hours=1)):
+        world.graph.advance(hours=1)
+        relay.tick()
+        relay.work()
+
+
+def keys(relay: Relay) -> Path:
+    return Path(relay.settings.key_store.removeprefix("file:"))
+
+
+def early(world: World, relay: Relay) -> str:
+    """Make a new key before its time, as an operator may, and return its id. The age of keys is told in seconds."""
+    world.graph.advance(minutes=1)
+    return relay.ring.create().key_id
+
+
+def test_a_key_is_followed_by_another_in_time_and_retired_after_the_overlap(world: World) -> None:
+    relay = world.relay(declared(CHATS), declared(TEAMS), KEY_OVERLAP_HOURS="8")
+    bring(keys(relay), "old", world.graph.clock() - timedelta(days=90) + timedelta(hours=3))
+    run(world, hours=1)
+    world.graph.post("messages", count=5)
+    assert in_use(world) == {"old"}
+    run(world, hours=3)
+    [new] = in_use(world)
+    assert new != "old"
+    assert len(world.graph.calls("DELETE")) == 0
+    world.graph.post("messages", count=5)
+    run(world, hours=OVERLAP // timedelta(hours=1) - 2)
+    assert relay.keys.ids() == sorted(["old", new])
+    relay.work_until(world.delivered())
+    run(world, hours=3)
+    assert relay.keys.ids() == [new]
+    assert in_use(world) == {new}
+    assert relay.dead_letters() == 0
+
+
+def test_a_certificate_that_expires_before_long_is_followed_by_another(world: World) -> None:
+    relay = world.relay(declared(CHATS))
+    bring(keys(relay), "short-lived", world.graph.clock() - timedelta(days=1), timedelta(days=12))
+    relay.tick()
+    assert in_use(world) == {"short-lived"}
+    world.graph.advance(days=2)
+    relay.tick()
+    assert in_use(world) != {"short-lived"}
+
+
+def test_a_second_run_makes_no_second_key(world: World) -> None:
+    relay = world.relay(declared(CHATS))
+    bring(keys(relay), "old", world.graph.clock() - timedelta(days=100))
+    for _ in range(3):
+        relay.tick()
+    assert len(relay.keys.ids()) == 2
+    assert in_use(world).isdisjoint({"old"})
+    assert len(world.graph.calls("PATCH")) == 0
+
+
+def test_an_old_key_stays_while_messages_wait_on_the_queue(world: World) -> None:
+    relay = world.relay(declared(CHATS), KEY_OVERLAP_HOURS="8")
+    relay.tick()
+    [old] = in_use(world)
+    world.graph.post("messages", count=3)
+    relay.work_until(lambda: world.graph.get("summary")["pending"] == 0)
+    with relay.queue() as queue:
+        queue.send_message("waiting", visibility_timeout=3600)
+        early(world, relay)
+        for _ in range(6):
+            world.graph.advance(hours=3)
+            relay.tick()
+        assert old in relay.keys.ids()
+        queue.clear_messages()
+    relay.tick()
+    assert old not in relay.keys.ids()
+
+
+@pytest.mark.parametrize("certificates", ["stay", "are refused"])
+def test_where_graph_does_not_change_a_certificate_the_subscription_is_replaced_and_the_seam_read_back(
+    world: World, certificates: str
+) -> None:
+    relay = world.relay(declared(CHATS), declared(TEAMS))
+    relay.tick()
+    old = {one.id for one in world.graph.subscriptions()}
+    world.graph.watch.certificates = certificates  # type: ignore[assignment]
+    new = early(world, relay)
+    hold = world.graph.hold("DELETE", 1, done_first=True)
+    run = in_thread(relay.tick)
+    assert hold.reached.wait(30)
+    world.graph.post("messages", count=4)
+    hold.gone.set()
+    run.result()
+    assert in_use(world) == {new}
+    assert old.isdisjoint(one.id for one in world.graph.subscriptions())
+    relay.work_until(world.delivered())
+    changes = len(world.graph.calls("POST")) + len(world.graph.calls("PATCH")) + len(world.graph.calls("DELETE"))
+    relay.tick()
+    assert changes == len(world.graph.calls("POST")) + len(world.graph.calls("PATCH")) + len(
+        world.graph.calls("DELETE")
+    )
+
+
+def test_other_certificates_of_ours_do_not_keep_a_subscription_from_being_renewed(world: World) -> None:
+    """A renewal goes on where Graph refuses certificates: it carries none, since the key is the same."""
+    relay = world.relay(declared(CHATS))
+    relay.tick()
+    world.graph.watch.certificates = "are refused"
+    world.graph.advance(hours=48)
+    relay.tick()
+    [subscription] = world.graph.subscriptions()
+    assert subscription.expires - world.graph.clock() > timedelta(hours=70)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_run_that_is_killed_about_to_retire_a_key_or_right_after_is_completed_by_the_next(
+    world: World, tmp_path: Path, when: str
+) -> None:
+    relay = world.relay(declared(CHATS), declared(TEAMS), KEY_OVERLAP_HOURS="8")
+    bring(keys(relay), "old", world.graph.clock() - timedelta(days=10))
+    relay.tick()
+    world.graph.post("messages", count=5)
+    new = early(world, relay)
+    run(world, hours=1)
+    assert in_use(world) == {new}
+    world.graph.advance(hours=9)
+    world.graph.post("messages", count=5)
+    relay.work_until(world.delivered())
+    ahead = (world.graph.clock() - datetime.now(UTC)).total_seconds()
+    child = Child(
+        "a run",
+        [sys.executable, "-m", "tests.life.killed_run", str(ahead), when],
+        log=tmp_path / "run.log",
+        environment={**os.environ, **world.environ},
+        directory=ROOT,
+    )
+    try:
+        child.wait_until(lambda: "halted" in child.tail())
+    finally:
+        child.kill()
+    assert ("old" in relay.keys.ids()) == (when == "before")
+    for _ in range(2):
+        relay.tick()
+        assert relay.keys.ids() == [new]
+    assert (keys(relay) / "old.retired").exists()
+    world.graph.post("messages", count=5)
+    relay.work_until(world.delivered())
+    assert relay.dead_letters() == 0

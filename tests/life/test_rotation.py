@@ -1,0 +1,161 @@
+"""The encryption key changes while messages flow through the functions as they run: none is lost, none unreadable.
+
+LIFE_MESSAGES sets how many; 5,000 take some minutes.
+"""
+
+import json
+import os
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+import requests
+
+from local.authority import Authority
+from local.feed.server import RunningFeed
+from local.feed.server import running as feed_running
+from local.host.process import HostProcess
+from local.run.comparison import differences
+from shared.settings import StorageSettings
+from tests.builders import destination_secret, environment
+from tests.life.conftest import CHATS, TEAMS, declared
+from tests.life.relay import Relay, bring
+from tests.life.watched_graph import WatchedGraph, watched_graph
+
+MESSAGES = int(os.environ.get("LIFE_MESSAGES", "150"))
+RATE = min(80.0, max(25.0, MESSAGES / 10))
+DEADLINE_SECONDS = 60 + MESSAGES / 10
+
+pytestmark = pytest.mark.timeout(240 + MESSAGES / 5)
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.1)
+
+
+@dataclass
+class Flow:
+    """Messages that flow from Graph through the functions to the feed; `relay` is a second instance, on virtual time.
+
+    The host's key is ten days old, and it has been told to change keys after five; `relay` to do so after ninety.
+    """
+
+    graph: WatchedGraph
+    feed: RunningFeed
+    host: HostProcess
+    relay: Relay
+    http: httpx.Client
+
+    def begin(self) -> None:
+        """Subscribe with the old key, and have messages written; return when some have been."""
+        self.relay.tick()
+        assert self.in_use() == {"old"}
+        self.graph.post("generate", rate=RATE, messages=MESSAGES)
+        eventually(lambda: self.graph.get("summary")["written"] > MESSAGES / 10)
+
+    def rotate(self) -> None:
+        """Have the timer of the host run."""
+        self.http.post(f"{self.host.url}/admin/functions/renew_timer", json={"input": ""}).raise_for_status()
+
+    def in_use(self) -> set[str]:
+        return {one.recipient.certificate_id for one in self.graph.subscriptions()}
+
+    def is_rotated(self) -> bool:
+        return len(self.in_use()) == 1 and "old" not in self.in_use()
+
+    def end(self) -> None:
+        """Wait until the feed holds what was written, word for word; then let the overlap pass."""
+        eventually(lambda: not self.graph.get("summary")["generating"])
+        eventually(lambda: self.graph.get("summary")["pending"] == 0)
+        eventually(lambda: not differences(self.graph.messages(), self.feed.contents()))
+        eventually(self._nothing_waits)
+        assert self.relay.dead_letters() == 0
+        assert self.feed.summary()["refused"] == {}
+        [new] = self.in_use()
+        assert sorted(self.relay.keys.ids()) == sorted(["old", new])  # no key was made twice
+        self.relay.tick()
+        self.graph.advance(hours=5)
+        # By now Graph asks for re-authorization: while that lies on the queue, the old key stays.
+        eventually(lambda: self._is_retired(new))
+
+    def _is_retired(self, new: str) -> bool:
+        self.relay.tick()
+        return self.relay.keys.ids() == [new]
+
+    def _nothing_waits(self) -> bool:
+        with self.relay.queue() as queue:
+            return queue.get_queue_properties().approximate_message_count == 0
+
+
+@pytest.fixture
+def flow(
+    authority: Authority, session: requests.Session, storage_settings: StorageSettings, tmp_path: Path
+) -> Iterator[Flow]:
+    secret = destination_secret()
+    host = HostProcess({}, log=tmp_path / "host.log", authority=authority)
+    bring(tmp_path / "keys", "old", datetime.now(UTC) - timedelta(days=10))
+    with (
+        watched_graph(authority) as graph,
+        feed_running(secret, tmp_path / "feed.db") as feed,
+        httpx.Client(verify=ssl.create_default_context(cafile=authority.ca), timeout=30) as client,
+    ):
+        environ = environment(
+            AzureWebJobsStorage=storage_settings.connection_string,
+            NOTIFICATION_QUEUE=storage_settings.queue,
+            GRAPH_TENANT_ID=graph.registration.tenant,
+            GRAPH_CLIENT_ID=graph.registration.client_id,
+            GRAPH_CLIENT_SECRET=graph.registration.client_secret,
+            GRAPH_BASE_URL=graph.url,
+            LOGIN_BASE_URL=graph.url,
+            REQUESTS_CA_BUNDLE=str(authority.ca),
+            NOTIFICATION_URL=f"{host.url}/api/notifications",
+            KEY_STORE=f"file:{tmp_path / 'keys'}",
+            KEY_OVERLAP_HOURS="1",
+            DESTINATION_URL=feed.events_url,
+            DESTINATION_SECRET=secret,
+            SUBSCRIPTIONS=json.dumps([declared(CHATS), declared(TEAMS)]),
+            RENEW_SCHEDULE="0 0 0 1 1 *",
+            PYTHON_THREADPOOL_THREAD_COUNT="16",
+            LOCAL_HOST_LEASE_SECONDS="6",
+            FUNCTIONS_WORKER_RUNTIME="python",
+        )
+        host.settings.update(environ, KEY_ROTATION_DAYS="5")
+        with host:
+            yield Flow(graph, feed, host, Relay(environ, session, graph.clock), client)
+
+
+def test_a_rotation_loses_nothing_and_the_old_key_is_retired_in_the_end(flow: Flow) -> None:
+    flow.begin()
+    flow.rotate()
+    eventually(flow.is_rotated)
+    flow.rotate()
+    flow.end()
+    assert len(flow.graph.calls("PATCH")) == 2  # the second run had nothing to do
+
+
+@pytest.mark.parametrize(
+    ("nth", "done_first"),
+    [(1, False), (1, True), (2, False), (2, True)],
+    ids=["key made", "first re-keyed", "first re-keyed and known", "all re-keyed"],
+)
+def test_a_rotation_whose_process_is_killed_is_completed_by_the_next(flow: Flow, nth: int, done_first: bool) -> None:
+    flow.begin()
+    hold = flow.graph.hold("PATCH", nth, done_first=done_first)
+    flow.rotate()
+    assert hold.reached.wait(DEADLINE_SECONDS)
+    flow.host.kill()
+    hold.lost = not done_first
+    hold.gone.set()
+    assert flow.is_rotated() == (nth == 2 and done_first)
+    flow.host.start()
+    flow.rotate()
+    eventually(flow.is_rotated)
+    flow.end()

@@ -1,0 +1,61 @@
+"""Secrets of ours that change while messages flow: none is refused and none goes unsigned."""
+
+import base64
+import secrets
+
+from local.host import metrics
+from tests.builders import destination_secret
+from tests.life.conftest import CHATS, TEAMS, World, declared
+
+
+def refused() -> int:
+    return sum(point["value"] for point in metrics.current() if point["name"] == "graph_relay.refused")
+
+
+def client_state_secret() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def flow(world: World) -> None:
+    """Write messages of which some arrive only after what comes next."""
+    world.graph.post("faults", reorder=0.5)
+    world.graph.post("messages", count=20)
+
+
+def test_the_secret_of_client_states_changes_and_nothing_is_refused(world: World) -> None:
+    before = refused()
+    old, new = world.environ["CLIENT_STATE_SECRET"], client_state_secret()
+    relay = world.relay(declared(CHATS), declared(TEAMS))
+    relay.tick()
+    first = {one.client_state for one in world.graph.subscriptions()}
+    flow(world)
+    relay = world.relay(CLIENT_STATE_SECRET=f"{new},{old}")
+    flow(world)
+    relay.tick()
+    flow(world)
+    second = {one.client_state for one in world.graph.subscriptions()}
+    assert first.isdisjoint(second)
+    relay.work_until(world.delivered())
+    relay.work_until(lambda: world.graph.get("summary")["pending"] == 0)
+
+    relay = world.relay(CLIENT_STATE_SECRET=new)
+    flow(world)
+    relay.tick()
+    flow(world)
+    assert {one.client_state for one in world.graph.subscriptions()} == second
+    relay.work_until(world.delivered())
+    assert len(world.inbox.messages()) == 100
+    assert refused() == before
+    assert relay.dead_letters() == 0
+
+
+def test_the_secret_of_the_destination_changes_on_both_sides_and_nothing_goes_unsigned(world: World) -> None:
+    old, new = world.environ["DESTINATION_SECRET"], destination_secret()
+    for signed_with, expected in ((old, old), (f"{new},{old}", old), (f"{new},{old}", new), (new, new)):
+        relay = world.relay(declared(CHATS), DESTINATION_SECRET=signed_with)
+        world.inbox.secret = expected
+        relay.tick()
+        flow(world)
+        relay.work_until(world.delivered())
+    assert len(world.inbox.messages()) == 80
+    assert world.inbox.unsigned == 0

@@ -1,0 +1,68 @@
+"""Graph answers a third of all calls with 429."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from tests.builders import CHAT
+from tests.life.conftest import CHATS, TEAMS, World, declared
+from tests.life.watched_graph import WatchedGraph
+
+DECLARED = [
+    declared(CHATS),
+    declared(TEAMS),
+    *(declared(f"/chats/19:{number}@thread.v2/messages") for number in range(4)),
+]
+UNTOLD = timedelta(seconds=1)
+"""Where a 429 names no time, contract §5 wants a second at least, and growing."""
+
+
+def too_early(graph: WatchedGraph) -> list[datetime]:
+    """Return when we called although Graph had told us to wait."""
+    found, not_before = [], None
+    for call in graph.calls():
+        if not_before is not None and call.at < not_before:
+            found.append(call.at)
+        if call.status == 429:
+            not_before = call.at + (call.retry_after or UNTOLD)
+    return found
+
+
+@pytest.mark.parametrize("retry_after", [1, 30, 400, None])
+def test_it_converges_and_never_calls_earlier_than_told(world: World, retry_after: int | None) -> None:
+    relay = world.relay(*DECLARED)
+    world.graph.post("faults", throttle=1 / 3, retry_after=retry_after)
+    ticks = 0
+    while len(world.graph.subscriptions()) < len(DECLARED):
+        relay.tick()
+        relay.work()
+        world.graph.advance(minutes=5)
+        ticks += 1
+        assert ticks < 60, "it does not converge"
+    relay.ring.create()
+    key = relay.ring.current().key_id
+    while {one.recipient.certificate_id for one in world.graph.subscriptions()} != {key}:
+        relay.tick()
+        relay.work()
+        world.graph.advance(minutes=5)
+        ticks += 1
+        assert ticks < 120, "the rotation does not converge"
+    assert len(world.graph.subscriptions()) == len(DECLARED)
+    assert any(call.status == 429 for call in world.graph.calls())
+    assert too_early(world.graph) == []
+
+
+def test_messages_are_read_back_through_it(world: World) -> None:
+    relay = world.relay(declared(f"/chats/{CHAT}/messages"))
+    relay.tick()
+    [subscription] = world.graph.subscriptions()
+    world.graph.delete(f"subscriptions/{subscription.id}")
+    world.graph.post("messages", count=25, chat=CHAT)
+    world.graph.post("faults", throttle=1 / 3, retry_after=1)
+    while not world.graph.subscriptions():
+        relay.tick()
+        world.graph.advance(minutes=5)
+    relay.tick()
+    relay.work_until(world.delivered())
+    assert too_early(world.graph) == []
+    assert relay.dead_letters() == 0

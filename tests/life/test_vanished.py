@@ -1,0 +1,120 @@
+"""Subscriptions that are gone or not as they should be: made right within one run, what was missed read back."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.life.conftest import CHATS, TEAMS, World, declared, in_thread
+
+
+def watching(world: World) -> set[str]:
+    return {one.resource for one in world.graph.subscriptions()}
+
+
+def test_a_subscription_deleted_behind_our_back_is_live_again_within_one_run_and_its_gap_is_read_back(
+    world: World,
+) -> None:
+    relay = world.relay(declared(CHATS), declared(TEAMS))
+    relay.tick()
+    world.graph.post("messages", count=2)
+    relay.work_until(world.delivered())
+    [chats, _] = world.graph.subscriptions()
+    world.graph.delete(f"subscriptions/{chats.id}")
+    world.graph.post("messages", count=3)
+    assert watching(world) == {TEAMS}
+    relay.tick()
+    assert watching(world) == {CHATS, TEAMS}
+    world.graph.post("messages", count=2)
+    relay.work_until(world.delivered())
+    assert len(world.inbox.messages()) == 7
+    assert relay.dead_letters() == 0
+
+
+def test_one_that_expired_while_nothing_ran_is_live_again_and_its_gap_is_read_back(world: World) -> None:
+    relay = world.relay(declared(CHATS))
+    relay.tick()
+    world.graph.advance(days=4)
+    world.graph.post("messages", count=3)
+    assert watching(world) == set()
+    relay.tick()
+    relay.work_until(world.delivered())
+    assert watching(world) == {CHATS}
+
+
+def test_one_that_goes_between_the_look_and_the_renewal_is_made_anew_in_the_same_run(world: World) -> None:
+    relay = world.relay(declared(CHATS))
+    relay.tick()
+    [old] = world.graph.subscriptions()
+    world.graph.advance(hours=48)
+    hold = world.graph.hold("PATCH", 1)
+    run = in_thread(relay.tick)
+    assert hold.reached.wait(30)
+    world.graph.delete(f"subscriptions/{old.id}")
+    world.graph.post("messages", count=2)
+    hold.gone.set()
+    run.result()
+    [new] = world.graph.subscriptions()
+    assert new.id != old.id
+    relay.work_until(world.delivered())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"changeTypes": ["created", "updated"]},
+        {"changeTypes": ["created"]},
+        {"includeResourceData": False},
+    ],
+)
+def test_what_differs_from_its_declaration_is_replaced(world: World, change: dict[str, Any]) -> None:
+    world.relay(declared(CHATS)).tick()
+    changed = world.relay({**declared(CHATS), **change})
+    changed.tick()
+    [subscription] = world.graph.subscriptions()
+    assert subscription.change_types == set(change.get("changeTypes", ["created", "updated", "deleted"]))
+    assert subscription.rich == change.get("includeResourceData", True)
+    changes = len(world.graph.calls("POST")) + len(world.graph.calls("DELETE"))
+    changed.tick()
+    assert len(world.graph.calls("POST")) + len(world.graph.calls("DELETE")) == changes
+
+
+def test_what_is_declared_no_more_is_removed_and_what_is_anothers_stays(world: World) -> None:
+    world.relay(declared(CHATS), declared(TEAMS)).tick()
+    elsewhere = "https://127.0.0.1:1/elsewhere"
+    with_another_url = next(one for one in world.graph.subscriptions() if one.resource == TEAMS)
+    with_another_url.notification_url = elsewhere
+    world.relay(declared(CHATS)).tick()
+    assert [(one.resource, one.notification_url == elsewhere) for one in world.graph.subscriptions()] == [
+        (CHATS, False),
+        (TEAMS, True),
+    ]
+
+
+def test_two_runs_at_once_do_no_harm(world: World) -> None:
+    """Two instances, at every stage of a subscription's life: creation, renewal, a new key, loss."""
+    one, other = world.relay(declared(CHATS), declared(TEAMS)), world.relay()
+
+    def both() -> None:
+        runs = [in_thread(one.tick), in_thread(other.tick)]
+        for run in runs:
+            run.result()
+
+    both()
+    one.tick()
+    assert watching(world) == {CHATS, TEAMS}
+    assert len(world.graph.subscriptions()) == 2
+    world.graph.advance(hours=48)
+    both()
+    assert all(one.expires - world.graph.clock() > timedelta(hours=60) for one in world.graph.subscriptions())
+    one.ring.create()
+    both()
+    [key] = {one.recipient.certificate_id for one in world.graph.subscriptions()}
+    assert key == other.ring.current().key_id
+    world.graph.delete(f"subscriptions/{world.graph.subscriptions()[0].id}")
+    world.graph.post("messages", count=3)
+    both()
+    one.tick()
+    assert len(world.graph.subscriptions()) == 2
+    one.work_until(world.delivered())
+    assert one.dead_letters() == 0

@@ -1,0 +1,178 @@
+"""The Graph simulator, with every call noted as it came and went, and any of them held up on demand."""
+
+import asyncio
+import ssl
+import threading
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import httpx
+import msgspec
+
+from local.authority import Authority
+from local.graph.server import GraphServer, Registration, server_for, simulating
+from local.listener import listening
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of Graph's API: when it came (virtual time), what it asked, and how it was answered."""
+
+    at: datetime
+    method: str
+    path: str
+    status: int
+    retry_after: timedelta | None
+
+
+@dataclass
+class Hold:
+    """The `left`-th call from now of a kind waits, before or after Graph has done it, until it is let go."""
+
+    method: str
+    left: int
+    done_first: bool
+    reached: threading.Event = field(default_factory=threading.Event)
+    gone: threading.Event = field(default_factory=threading.Event)
+    lost: bool = False
+    """Whether the call never comes to Graph, its caller having died."""
+
+    def counts(self, method: str) -> bool:
+        """Whether this is the call to be held."""
+        if method != self.method:
+            return False
+        self.left -= 1
+        return self.left == 0
+
+    async def wait(self) -> None:
+        self.reached.set()
+        while not self.gone.is_set():
+            await asyncio.sleep(0.01)
+
+
+class Watch:
+    """ASGI middleware around a simulator."""
+
+    def __init__(self, app: Any, clock: Any) -> None:
+        self._app = app
+        self._clock = clock
+        self.calls: list[Call] = []
+        self.hold: Hold | None = None
+        self.certificates: Literal["change", "stay", "are refused"] = "change"
+        """What becomes of the certificate in a PATCH: the documentation is at odds with itself (contract §4)."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith("/v1.0/"):
+            await self._app(scope, receive, send)
+            return
+        at, method = self._clock(), scope["method"]
+        hold = self.hold if self.hold is not None and self.hold.counts(method) else None
+        if hold and not hold.done_first:
+            await hold.wait()
+            if hold.lost:
+                await send({"type": "http.response.start", "status": 503, "headers": []})
+                await send({"type": "http.response.body"})
+                return
+
+        if method == "PATCH" and self.certificates != "change":
+            document = msgspec.json.decode(await _body(receive))
+            if self.certificates == "are refused" and "encryptionCertificate" in document:
+                document = {}  # and this is what Graph refuses
+            document.pop("encryptionCertificate", None)
+            document.pop("encryptionCertificateId", None)
+            receive = _replayed(msgspec.json.encode(document))
+
+        async def answer(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                if hold and hold.done_first:
+                    await hold.wait()
+                headers = {name.lower(): value for name, value in message["headers"]}
+                wait = headers.get(b"retry-after")
+                told = timedelta(seconds=int(wait)) if wait is not None else None
+                self.calls.append(Call(at, method, scope["path"].removeprefix("/v1.0/"), message["status"], told))
+            await send(message)
+
+        await self._app(scope, receive, answer)
+
+
+async def _body(receive: Any) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    return body
+
+
+def _replayed(body: bytes) -> Callable[[], Awaitable[dict[str, Any]]]:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+@dataclass(frozen=True)
+class WatchedGraph(GraphServer):
+    """A simulator that runs, and what was asked of it."""
+
+    watch: Watch
+
+    def clock(self) -> datetime:
+        """The virtual time."""
+        return self.simulator.clock()
+
+    def advance(self, **time: float) -> None:
+        """Let time pass at once."""
+        self.post("clock", advance_seconds=timedelta(**time).total_seconds())
+
+    def calls(self, method: str = "", path: str = "") -> list[Call]:
+        """Return the calls so far whose method is `method` and whose path begins with `path`."""
+        return [one for one in tuple(self.watch.calls) if method in {"", one.method} and one.path.startswith(path)]
+
+    def hold(self, method: str, nth: int, *, done_first: bool = False) -> Hold:
+        """Hold up the nth call from now with that method."""
+        self.watch.hold = Hold(method, nth, done_first)
+        return self.watch.hold
+
+    def subscriptions(self) -> list[Any]:
+        """Return the live subscriptions of all tenants, as the simulator keeps them."""
+        return sorted(self.simulator.subscriptions, key=lambda one: one.resource)
+
+
+@contextmanager
+def watched_graph(authority: Authority, seed: int = 0) -> Iterator[WatchedGraph]:
+    """Run a simulator on a free port, in a thread, for as long as the context lasts."""
+    registration = Registration(str(uuid.uuid4()), str(uuid.uuid4()), uuid.uuid4().hex)
+    ready = threading.Event()
+    parts: list[Any] = []
+    listener = listening(0)
+    url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+
+    async def serve() -> None:
+        async with simulating(registration, authority, seed) as simulator:
+            server = server_for(simulator, authority)
+            watch = Watch(server.config.app, simulator.clock)
+            server.config.app = watch
+            server.config.timeout_graceful_shutdown = 0
+            server.config.log_level = "critical"
+            parts.extend((simulator, watch, server))
+            ready.set()
+            await server.serve([listener])
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="graph", daemon=True)
+    thread.start()
+    assert ready.wait(30), "the simulator did not start"
+    simulator, watch, server = parts
+    try:
+        with httpx.Client(
+            base_url=f"{url}/simulator/", verify=ssl.create_default_context(cafile=authority.ca), timeout=60
+        ) as control:
+            yield WatchedGraph(url, simulator, registration, control, watch)
+    finally:
+        if watch.hold:
+            watch.hold.gone.set()
+        server.should_exit = True
+        thread.join()
