@@ -12,7 +12,9 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 from shared.errors import NotNow
 from shared.event import Event
@@ -26,6 +28,11 @@ KEPT = timedelta(days=60)
 _COMPARISONS = 12
 """Rows asked for at a time: Storage takes 15 comparisons in a filter."""
 
+_AT_ONCE = 16
+
+Place = tuple[tuple[str, str], list[str]]
+"""Table and partition, and the keys of events that belong there."""
+
 _TABLE = re.compile(r"ledger(\d{8})")
 
 
@@ -37,22 +44,35 @@ class Ledger:
 
     def missing(self, events: Sequence[Event]) -> list[Event]:
         """Return those of `events` that are not known to have been delivered. Never raises NotNow."""
-        delivered: set[str] = set()
-        for (table, partition), keys in _places(events).items():
-            for first in range(0, len(keys), _COMPARISONS):
-                try:
-                    delivered |= self._known(table, partition, keys[first : first + _COMPARISONS])
-                except NotNow as not_now:
-                    _log.warning("Events may be delivered twice: %s", not_now)
+        delivered = set[str]().union(*self._hands.map(self._delivered, _places(events).items()))
         return [event for event in events if _key(event.id) not in delivered]
 
     def record(self, events: Iterable[Event]) -> None:
         """Remember that `events` have been delivered. Never raises NotNow: at worst one is delivered again."""
-        for (table, partition), keys in _places(events).items():
+        for _ in self._hands.map(self._record, _places(events).items()):
+            continue
+
+    @cached_property
+    def _hands(self) -> ThreadPoolExecutor:
+        """A pushed batch lies in one or two places, but a page that is read back in as many as it has events."""
+        return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledger")
+
+    def _delivered(self, place: Place) -> set[str]:
+        (table, partition), keys = place
+        delivered: set[str] = set()
+        for first in range(0, len(keys), _COMPARISONS):
             try:
-                self._tables.put_all(table, partition, {key: {} for key in keys})
+                delivered |= self._known(table, partition, keys[first : first + _COMPARISONS])
             except NotNow as not_now:
-                _log.warning("Delivered events are not recorded, a sweep may repeat them: %s", not_now)
+                _log.warning("Events may be delivered twice: %s", not_now)
+        return delivered
+
+    def _record(self, place: Place) -> None:
+        (table, partition), keys = place
+        try:
+            self._tables.put_all(table, partition, {key: {} for key in keys})
+        except NotNow as not_now:
+            _log.warning("Delivered events are not recorded, a sweep may repeat them: %s", not_now)
 
     def forget(self, now: datetime) -> None:
         """Drop the tables of weeks that ended longer ago than rows are kept. Raises NotNow."""
