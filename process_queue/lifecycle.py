@@ -63,7 +63,10 @@ def act(envelope: Lifecycle, keeper: Keeper) -> None:
     postponed: NotNow | None = None
     for item in envelope.items:
         try:
-            _act_on(read_notification(item), envelope.received, keeper)
+            notification = read_notification(item)
+            if not envelope.attempt:  # each of them once, however often it is tried
+                telemetry.LIFECYCLE.add(1, {"event": _known(notification.lifecycle_event)})
+            _act_on(notification, envelope.received, keeper)
         except NotNow as not_now:
             postponed = not_now
         except Refused as refused:
@@ -74,9 +77,12 @@ def act(envelope: Lifecycle, keeper: Keeper) -> None:
         raise postponed
 
 
+def _known(event: str | None) -> str:
+    return event if event in LIFECYCLE_EVENTS and event else "unknown"
+
+
 def _act_on(notification: Notification, received: datetime, keeper: Keeper) -> None:
     event = notification.lifecycle_event
-    telemetry.LIFECYCLE.add(1, {"event": event if event in LIFECYCLE_EVENTS else "unknown"})
     tenant_id = notification.tenant(keeper.tenant_id)
     declaration = declared(notification, tenant_id, keeper.declarations)
     if declaration is None or event not in LIFECYCLE_EVENTS:

@@ -1,5 +1,6 @@
 """Rows in Azure Table storage: what has to be remembered from one run to the next."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,8 +24,9 @@ class Tables:
     """The tables of this app in a storage account; one object serves all threads. A missing table is made."""
 
     def __init__(self, settings: StorageSettings) -> None:
-        # Table names hold letters and digits alone, and begin with a letter.
-        self._prefix = f"relay{re.sub('[^a-z0-9]', '', settings.queue)}"
+        # Table names hold letters and digits alone, begin with a letter, and end at 63; the hash tells a-b from ab.
+        readable = re.sub("[^a-z0-9]", "", settings.queue)[:30]
+        self._prefix = f"relay{readable}{hashlib.sha256(settings.queue.encode()).hexdigest()[:8]}"
         if settings.connection_string:
             self._service = TableServiceClient.from_connection_string(settings.connection_string, **PATIENT.options())
         else:
