@@ -43,7 +43,7 @@ class KeyDirectory:
 
     def create(self, now: datetime) -> EncryptionKey:
         """Make and keep a new key. Raises NotNow if the directory can't be written."""
-        key = new_key(f"enc-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}", now, LIFETIME)
+        key = new_key(f"enc-{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(4)}", now, LIFETIME)
         path = self._path(key.key_id)
         draft = path.with_suffix(".new")
         try:
