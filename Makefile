@@ -8,7 +8,7 @@ SETUP = $(or $(PYTHON),python3) tools/setup.py
 COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup run test test-all lint bench chaos fuzz lock clean
+.PHONY: help setup test-setup run test test-all lint bench chaos fuzz audit lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -42,6 +42,11 @@ chaos: setup  ## a long run with everything failing at random, and a table of wh
 
 fuzz: setup  ## coverage-guided fuzzing of what reads strangers' bytes
 	@$(RUN) -m fuzz $(ARGS)
+
+audit: setup  ## the licences and known faults of what is deployed, and its bill of materials
+	@$(RUN) -m tools.licences
+	@$(RUN) -m tools.vulnerabilities
+	@$(RUN) -m tools.sbom dist/sbom.json
 
 lock: setup  ## pin the requirements anew (ARGS=--upgrade for newer versions)
 	@$(COMPILE) $(ARGS) --output-file requirements.txt requirements.in

@@ -56,8 +56,12 @@ class Patience:
         }
 
 
-PROMPT = Patience(connect=1.0, read=1.5, retries=1, backoff=0)
-"""For the path of the 202. One retry, at once: a pooled connection may have been closed meanwhile."""
+PROMPT = Patience(connect=1.0, read=2.2, retries=1, backoff=0)
+"""For the path of the 202. One retry, at once: a pooled connection may have been closed meanwhile.
+
+A slow answer is waited for as long as Graph leaves us time: what is given up sooner is stored all the same, once more
+by the retry, and again each time that Graph re-sends it, which keeps a slow queue slow.
+"""
 
 PATIENT = Patience(connect=5, read=20, retries=3, backoff=2)
 """For everything behind the queue."""

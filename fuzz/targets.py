@@ -1,0 +1,263 @@
+"""What is fuzzed: each target takes any bytes, and raises if the module that it tries breaks a promise.
+
+A target knows what is right without asking the module: it holds the outcome against Python's own JSON, a decryption
+of its own, or what it put in itself.
+"""
+
+import base64
+import hmac
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from notify_http.receive import Ours, sort
+from shared.decryption import open_content
+from shared.envelope import Changes, pack, read, read_dead_letter, sealed, write
+from shared.errors import Reason, Refused, Unreadable
+from shared.event import Event, event_of_content, event_of_message
+from shared.json_text import MOST_HALVES, mended
+from shared.notification import EncryptedContent, Notification, read_collection
+from shared.resource_path import covers, encoded, message_path, segments
+from shared.validation_token import PUBLISHER, SigningKey, check, tenant_claimed
+
+Target = Callable[[bytes], None]
+
+TENANT = "c7d1e2f3-0a0b-4c0d-8e0f-000000000001"
+CLIENT_ID = "8e46a1b2-0a0b-4c0d-8e0f-000000000003"
+NOW = datetime(2031, 2, 3, 4, 5, 6, tzinfo=UTC)
+ISSUERS = {"1.0": "https://sts.windows.net/{tenantid}/", "2.0": "https://login.microsoftonline.com/{tenantid}/v2.0"}
+SYMMETRIC_KEY = bytes(range(32))
+
+_COMPLAINT = "content_unreadable: the content does not open with the key it names"
+_OAEP = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
+
+
+class BrokenPromise(AssertionError):
+    """A module did what it promises never to do."""
+
+
+def promise(kept: bool, what: str) -> None:
+    """Raise BrokenPromise unless it is kept."""
+    if not kept:
+        raise BrokenPromise(what)
+
+
+def notification(body: bytes) -> None:
+    """A body is a collection or refused as malformed; nothing in it passes that we have not minted."""
+    try:
+        collection = read_collection(body)
+    except Refused as refused:
+        promise(refused.reason is Reason.MALFORMED, "another reason")
+        return
+    collection.tokens()
+    found = sort(collection, Ours(TENANT, [SYMMETRIC_KEY]))
+    promise(not found.changes and not found.lifecycle, "an unproven item passed")
+    promise(found.refused.total() == len(collection.value), "an item is missing")
+    for item in collection.value:
+        ascii_item = sealed(item, TENANT).item
+        promise(ascii_item.isascii(), "a sealed item is not ASCII")
+        promise(_same_json(ascii_item, bytes(item)), "sealing changed an item")
+
+
+def envelope(text: bytes) -> None:
+    """A queue message reads as what `write` writes again, or not at all; packing keeps each item once, in order."""
+    for reading, unreadable in ((read, Reason.MALFORMED), (read_dead_letter, Reason.MALFORMED)):
+        try:
+            content = reading(text.decode("utf-8", "replace"))
+        except Unreadable as error:
+            promise(error.reason is unreadable, "another reason")
+            continue
+        written = write(content)
+        promise(written.isascii(), "an envelope is not ASCII")
+        promise(write(reading(written)) == written, "writing changed an envelope")
+    items = [sealed(msgspec.Raw(msgspec.json.encode(part.decode("utf-8", "replace"))), TENANT) for part in text.split()]
+    limit = 200 + 10 * text[0] if text else 200
+    packed = pack(Changes, NOW, items, [(TENANT, "token")], limit)
+    promise([bytes(one) for held in packed for one in held.items] == [one.item for one in items], "packing lost one")
+    promise(all(len(write(held)) <= limit for held in packed if len(held.items) > 1), "an envelope is too long")
+
+
+def validation_token(text: bytes) -> None:
+    """A token is refused, or its claims are right by Python's own reading; a header and claims come signed."""
+    header, separator, claims = text.partition(b"\n")
+    token = _signed(header, claims) if separator else text.decode("latin-1")
+    tenant_claimed(token)
+    try:
+        proven = check(token, _find_key, CLIENT_ID, NOW)
+    except Refused:
+        return
+    said = json.loads(claims)
+    publisher, issuer = {"1.0": "appid", "2.0": "azp"}[said["ver"]], ISSUERS[said["ver"]]
+    moment = int(NOW.timestamp())
+    promise(json.loads(header)["alg"] == "RS256", "another algorithm")
+    promise(said["tid"].lower() == proven, "another tenant")
+    promise(said[publisher] == PUBLISHER, "another publisher")
+    promise(said["iss"] == issuer.replace("{tenantid}", said["tid"]), "another issuer")
+    promise(said["aud"].lower() in (CLIENT_ID, f"api://{CLIENT_ID}"), "another audience")
+    promise(said["nbf"] - 300 <= moment < said["exp"] + 300, "out of time")
+
+
+def decryption(octets: bytes) -> None:
+    """Content opens to what a decryption of our own finds, or is unreadable for the one reason."""
+    mode, rest = octets[:1], octets[1:]
+    if mode < b"@":  # any three texts
+        data, data_key, signature = ([*rest.decode("utf-8", "replace").split("|"), "", "", ""])[:3]
+        content = EncryptedContent(data, data_key, signature)
+        expected = None
+    elif mode < b"h":  # any ciphertext, properly signed
+        content = EncryptedContent(_base64(rest), _wrapped(), _base64(hmac.digest(SYMMETRIC_KEY, rest, "sha256")))
+        expected = _opened(rest)
+    else:  # any key and any signature
+        content = EncryptedContent(_base64(bytes(16)), _base64(rest[32:]), _base64(rest[:32]))
+        expected = None
+    try:
+        opened = open_content(content, _our_key())
+    except Unreadable as unreadable:
+        promise(str(unreadable) == _COMPLAINT, "another complaint")
+        promise(expected is None, "what opens did not")
+    else:
+        promise(opened == expected, "what must not open did")
+
+
+def json_text(text: bytes) -> None:
+    """JSON that Python reads is mended to what Python reads, with a replacement for each half of a pair."""
+    again = mended(text)
+    promise(len(again) == len(text), "the length changed")
+    promise(mended(again) == again, "mended twice differs")
+    try:
+        before = _read_json(text)
+    except (ValueError, RecursionError):
+        return
+    promise(_whole(before) == _read_json(again), "mending changed more than halves")
+    try:
+        msgspec.json.decode(again, type=msgspec.Raw)
+    except RecursionError:
+        return
+    except msgspec.DecodeError as error:
+        promise("surrogate" not in str(error) or text.count(b"\\u") > MOST_HALVES, "a half is left")
+
+
+def resource_path(text: bytes) -> None:
+    """A path splits into parts that join to a path of the same parts; a message's path is one however it is spelled."""
+    declared, _, named = text.decode("utf-8", "replace").partition("\n")
+    parts = segments(named)
+    if all(parts):
+        promise(segments(encoded(parts)) == parts, "encoding changed a part")
+    path = message_path(named)
+    if path is not None and all(path.collection) and path.message_id:
+        promise(message_path(encoded((*path.collection, path.message_id))) == path, "another message once encoded")
+        promise(covers(encoded(path.collection), named), "a place does not cover its own message")
+    covers(declared, named)
+
+
+def event(text: bytes) -> None:
+    """Content becomes an event that is a CloudEvent in JSON and holds the very content, or is not JSON at all."""
+    named, _, content = text.partition(b"\n")
+    item = Notification("1", change_type="created", resource=named.decode("utf-8", "replace"))
+    makers: tuple[Callable[[], Event], ...] = (
+        lambda: event_of_content(content, item, TENANT, NOW),
+        lambda: event_of_message(content, TENANT, NOW),
+    )
+    for made in makers:
+        try:
+            found = made()
+        except Unreadable as unreadable:
+            promise(unreadable.reason is Reason.CONTENT_NOT_JSON, "another reason")
+            continue
+        promise(bytes(found.data) == content, "the content changed")
+        promise(found.id.startswith(f"{TENANT}/"), "an event of another tenant")
+        promise(_is_json(content) <= _is_json(msgspec.json.encode([found])), "an event is not JSON")
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        _read_json(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _same_json(one: bytes, other: bytes) -> bool:
+    try:
+        return bool(_read_json(one) == _read_json(other))
+    except (ValueError, RecursionError):  # Python's reading has limits of its own
+        return True
+
+
+def _read_json(text: bytes) -> Any:
+    """Read JSON with every number as its text and every pair of an object in order. Raises ValueError."""
+    return json.loads(
+        text.decode("utf-8"), parse_int=str, parse_float=str, parse_constant=_no_constant, object_pairs_hook=_Pairs
+    )
+
+
+class _Pairs(list[Any]):
+    """The members of an object, doubles too."""
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _whole(document: Any) -> Any:
+    """Return the same document with a replacement for each half of a surrogate pair."""
+    if isinstance(document, str):
+        return "".join("\ufffd" if "\ud800" <= one <= "\udfff" else one for one in document)
+    if isinstance(document, list | tuple):
+        return type(document)(_whole(one) for one in document)
+    return document
+
+
+def _base64(octets: bytes) -> str:
+    return base64.b64encode(octets).decode()
+
+
+def _opened(ciphertext: bytes) -> bytes | None:
+    """Return what the ciphertext holds; None if its length or padding is wrong."""
+    if not ciphertext or len(ciphertext) % 16:
+        return None
+    decryptor = Cipher(algorithms.AES(SYMMETRIC_KEY), modes.CBC(SYMMETRIC_KEY[:16])).decryptor()
+    plain = decryptor.update(ciphertext) + decryptor.finalize()
+    pad = plain[-1]
+    return plain[:-pad] if 1 <= pad <= 16 and plain.endswith(bytes([pad]) * pad) else None
+
+
+def _signed(header: bytes, claims: bytes) -> str:
+    """Return a token with the authority's signature, whatever the header says of it."""
+    stem = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in (header, claims))
+    signature = _authority_key().sign(stem, padding.PKCS1v15(), hashes.SHA256())
+    return (stem + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
+
+
+def _find_key(kid: str) -> SigningKey:
+    if kid != "authority":
+        raise Refused(Reason.TOKEN_KEY)
+    return SigningKey(_authority_key().public_key(), ISSUERS)
+
+
+@cache
+def _authority_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 1024)  # quick: it protects nothing
+
+
+@cache
+def _our_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 1024)
+
+
+@cache
+def _wrapped() -> str:
+    return _base64(_our_key().public_key().encrypt(SYMMETRIC_KEY, _OAEP))
+
+
+TARGETS: dict[str, Target] = {
+    target.__name__: target
+    for target in (notification, envelope, validation_token, decryption, json_text, resource_path, event)
+}

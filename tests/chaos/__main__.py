@@ -1,0 +1,91 @@
+"""`python -m tests.chaos --messages N --seed S`: a fault run for each seed, and a table of what became of them."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from local.child import ChildFailed
+from local.run.__main__ import alone_in
+from tests.chaos.run import Outcome, Run, TooLong
+from tests.chaos.theatre import Staging, Theatre
+
+SHOWN = 40  # complaints
+
+console = Console(highlight=False)
+
+FIGURES = {
+    "messages written": "written",
+    "changes": "changes",
+    "  never sent by Graph": "dropped",
+    "items received": "received",
+    "= delivered": "delivered",
+    "+ duplicates": "duplicates",
+    "+ refused": "refused",
+    "+ dead-lettered": "dead_lettered",
+    "+ without content": "bare",
+    "+ lifecycle items": "lifecycle",
+    "+ lost": "lost",
+    "read back": "recovered",
+    "came to the feed twice": "twice",
+    "poisoned": "poisoned",
+}
+
+
+def main() -> int:
+    """Play the runs; return 0 if nothing went wrong in any."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--messages", type=int, default=20_000, help="messages to be written (20000)")
+    parser.add_argument("--rate", type=float, default=40, help="messages a second (40)")
+    parser.add_argument("--seed", type=int, nargs="+", default=[1], help="one or more seeds, a run each (1)")
+    parser.add_argument("--hosts", type=int, default=3, help="functions hosts (3)")
+    parser.add_argument("--directory", type=Path, help="where to keep what the parts said (a temporary one)")
+    asked = parser.parse_args()
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for seed in asked.seed:
+            directory = (asked.directory or Path(temporary)) / str(seed)
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with alone_in(directory), Theatre(directory, Staging(seed, asked.hosts)) as theatre:
+                    outcomes.append(Run(theatre, asked.messages, asked.rate, say).play())
+            except (TooLong, ChildFailed) as failure:
+                say(f"seed {seed}: {failure}")
+                continue
+            console.print(table(outcomes))
+            for line in outcomes[-1].wrong[:SHOWN]:
+                say(f"  {line}")
+    right = [outcome for outcome in outcomes if not outcome.wrong]
+    return 0 if len(right) == len(asked.seed) else 1
+
+
+def say(line: str) -> None:
+    """Tell what happens."""
+    console.print(line, markup=False, soft_wrap=True)
+
+
+def table(outcomes: Sequence[Outcome]) -> Table:
+    """Return the accounts, a column for each run."""
+    made = Table("seed", title="See tests/chaos/account.py for what each line counts", title_justify="left")
+    rows: dict[str, list[object]] = {
+        "seconds": [round(one.seconds) for one in outcomes],
+        "faults": [one.faults.total() for one in outcomes],
+        **{name: [getattr(one.at_rest, figure) for one in outcomes] for name, figure in FIGURES.items()},
+        "replayed: delivered": [one.replayed.delivered for one in outcomes],
+        "  dead-lettered": [one.replayed.dead_lettered for one in outcomes],
+        "  superseded": [one.replayed.superseded for one in outcomes],
+        "wrong": [len(one.wrong) for one in outcomes],
+    }
+    for one in outcomes:
+        made.add_column(str(one.seed), justify="right")
+    for name, cells in rows.items():
+        made.add_row(name, *map(str, cells))
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())

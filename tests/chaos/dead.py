@@ -1,0 +1,66 @@
+"""The dead letters and the poison queue, told apart by the version that each letter holds, and replayed."""
+
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from shared.dead_letters import POISONED, DeadLetters, Letter
+from shared.envelope import Changes, Readback
+from shared.errors import Reason
+from shared.settings import StorageSettings
+from shared.storage import PATIENT, Storage
+from tests.chaos.theatre import now
+from tests.chaos.witness import Witness
+
+SEALED_FOR_EVER = frozenset({Reason.CONTENT_UNREADABLE})
+"""What a replay cannot mend: the forgeries among those that carry a valid token."""
+
+
+@dataclass
+class Lying:
+    """What lies there: versions and forgeries, each once however many letters hold it; letters by their reason.
+
+    messages: those of which a version that was read back was rejected, as the part of an event id before the version.
+    """
+
+    versions: set[str] = field(default_factory=set)
+    messages: set[str] = field(default_factory=set)
+    forgeries: set[str] = field(default_factory=set)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def poisoned(self) -> int:
+        """How many messages the host gave up."""
+        return self.reasons[POISONED]
+
+
+class Graveyard:
+    """The letters of one account."""
+
+    def __init__(self, settings: StorageSettings, witness: Witness) -> None:
+        self._letters = DeadLetters(Storage(settings, PATIENT), now)
+        self._witness = witness
+
+    def look(self) -> Lying:
+        """Return what lies there, and leave it there."""
+        found = Lying()
+        with closing(self._letters.each()) as letters:
+            for letter in letters:
+                self._note(letter, found)
+        return found
+
+    def replay(self) -> None:
+        """Queue again what may go better now."""
+        with closing(self._letters.each()) as letters:
+            for letter in letters:
+                if letter.reason not in SEALED_FOR_EVER:
+                    self._letters.replay(letter)
+
+    def _note(self, letter: Letter, found: Lying) -> None:
+        found.reasons[letter.reason] += 1
+        if isinstance(letter.envelope, Readback):
+            found.messages.add(f"{letter.envelope.tenant_id}/{letter.envelope.resource}")
+        for item in letter.envelope.items if isinstance(letter.envelope, Changes) else ():
+            seen = self._witness.recognise(item)
+            found.versions |= {seen.version} if seen.version else set()
+            found.forgeries |= {seen.forgery} if seen.forgery else set()

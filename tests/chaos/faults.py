@@ -1,0 +1,191 @@
+"""What can go wrong, how to bring it about and how to end it; and a plan of it all, drawn from a seed."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from shared.key_directory import LIFETIME
+from shared.key_ring import new_key, write_pem
+from tests.chaos.road import Road
+from tests.chaos.theatre import MAILBOX, Theatre, now
+
+Action = Callable[[Theatre, random.Random], None]
+
+LASTING = {"duplicate": 0.04, "reorder": 0.05, "drop": 0.02, "forge": 0.03, "bare": 0.01, "late_seconds": 1}
+"""Of the simulator, all the time."""
+
+PEACE = {**dict.fromkeys(LASTING, 0), "throttle": 0, "slow_seconds": 0, "unavailable": []}
+
+
+LONG = 60_000
+"""Characters: encrypted, they exceed what a queue message holds."""
+
+
+def _nothing(_: Theatre, __: random.Random) -> None:
+    """What ended by itself."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault. `every`, `lasts`: seconds, the latter as a range."""
+
+    name: str
+    every: float
+    begin: Action
+    lasts: tuple[float, float] = (0, 0)
+    end: Action = _nothing
+
+
+@dataclass(frozen=True)
+class Due:
+    """Something that is to be done at a time, in seconds from the start."""
+
+    at: float
+    fault: Fault
+    action: Action
+
+
+def plan(kinds: Sequence[Fault], seconds: float, chance: random.Random) -> list[Due]:
+    """Return what happens in a run of that length: each fault as often as it should, and once at least."""
+    return sorted(_drawn(kinds, seconds, chance), key=lambda due: due.at)
+
+
+def _drawn(kinds: Sequence[Fault], seconds: float, chance: random.Random) -> Iterator[Due]:
+    for fault in kinds:
+        for _ in range(max(1, round(seconds / fault.every))):
+            begin = chance.uniform(0.05, 0.9) * seconds
+            lasts = chance.uniform(*fault.lasts)
+            yield Due(begin, fault, fault.begin)
+            yield Due(begin + lasts, fault, fault.end)
+
+
+def restore(theatre: Theatre) -> None:
+    """End every fault."""
+    theatre.road.state = Road.State.OPEN
+    _storage_comes(theatre, random.Random(0))
+    theatre.start_destination()
+    theatre.conduct.behave()
+    theatre.tell_simulator("faults", **PEACE)
+    for host in theatre.hosts:
+        if not host.child.running:
+            host.start()
+
+
+def _kill(theatre: Theatre, chance: random.Random) -> None:
+    host = chance.choice(theatre.hosts)
+    if host.child.running:
+        host.kill()
+
+
+def _raise_the_dead(theatre: Theatre, _: random.Random) -> None:
+    for host in theatre.hosts:
+        if not host.child.running:
+            host.start()
+
+
+def _storage_goes(theatre: Theatre, _: random.Random) -> None:
+    if theatre.storage_runs:
+        theatre.azurite.stop()
+        theatre.storage_runs = False
+
+
+def _storage_comes(theatre: Theatre, _: random.Random) -> None:
+    if not theatre.storage_runs:
+        theatre.azurite.start()
+        theatre.storage_runs = True
+
+
+def _destination(**manner: object) -> Action:
+    return lambda theatre, _: theatre.conduct.behave(**manner)
+
+
+def _road(state: Road.State) -> Action:
+    def set_state(theatre: Theatre, _: random.Random) -> None:
+        theatre.road.state = state
+
+    return set_state
+
+
+def _graph(**faults: object) -> Action:
+    return lambda theatre, _: theatre.tell_simulator("faults", **faults)
+
+
+def _rotate_signing_keys(theatre: Theatre, _: random.Random) -> None:
+    theatre.tell_simulator("signing-keys/rotate")
+
+
+def _bring_key(theatre: Theatre, chance: random.Random) -> None:
+    """As a person would: drop a file into the directory."""
+    key = new_key(f"brought-{chance.getrandbits(32):08x}", now(), LIFETIME)
+    draft = theatre.directory / f"{key.key_id}.new"
+    draft.touch(0o600)
+    draft.write_bytes(write_pem(key))
+    draft.replace(theatre.directory / "keys" / f"{key.key_id}.pem")
+
+
+def _write_long(theatre: Theatre, chance: random.Random) -> None:
+    theatre.tell_simulator("messages", text=chance.choice("abc") * LONG)
+
+
+def _of_teams(theatre: Theatre, chance: random.Random) -> str | None:
+    ids = [one["id"] for one in theatre.subscriptions() if one["resource"].strip("/") != MAILBOX]
+    return str(chance.choice(ids)) if ids else None
+
+
+def _remove_silently(theatre: Theatre, chance: random.Random) -> None:
+    if found := _of_teams(theatre, chance):
+        theatre.http.delete(f"{theatre.simulator_url}/simulator/subscriptions/{found}")
+
+
+def _lifecycle(theatre: Theatre, found: str | None, event: str, times: int) -> None:
+    if found:  # which may be gone by now
+        order = {"subscriptionId": found, "event": event, "times": times}
+        sent = theatre.http.post(f"{theatre.simulator_url}/simulator/lifecycle", json=order)
+        theatre.lifecycle_sent += times if sent.is_success else 0
+
+
+def _remove(theatre: Theatre, chance: random.Random) -> None:
+    _lifecycle(theatre, _of_teams(theatre, chance), "subscriptionRemoved", chance.randint(1, 3))
+
+
+def _challenge(theatre: Theatre, chance: random.Random) -> None:
+    _lifecycle(theatre, _of_teams(theatre, chance), "reauthorizationRequired", chance.randint(1, 20))
+
+
+def _miss(theatre: Theatre, chance: random.Random) -> None:
+    ids = [one["id"] for one in theatre.subscriptions() if one["resource"].strip("/") == MAILBOX]
+    _lifecycle(theatre, next(iter(ids), None), "missed", chance.randint(1, 3))
+
+
+_well, _open = _destination(), _road(Road.State.OPEN)
+
+FAULTS = (
+    Fault("host killed", 12, _kill, (0.5, 4), _raise_the_dead),
+    Fault("storage away", 60, _storage_goes, (1, 6), _storage_comes),
+    Fault("destination answers 500", 90, _destination(mode="status", status=500), (1, 6), _well),
+    Fault("destination answers 429", 90, _destination(mode="status", status=429, retry_after=2), (1, 6), _well),
+    Fault("destination answers 503", 90, _destination(mode="status", status=503), (1, 6), _well),
+    Fault("destination hangs", 90, _destination(hang_seconds=6), (2, 8), _well),
+    Fault("destination resets", 90, _road(Road.State.RESETS), (1, 6), _open),
+    Fault("destination's answers are lost", 60, _road(Road.State.LOSES_ANSWERS), (1, 4), _open),
+    Fault(
+        "destination away",
+        120,
+        lambda theatre, _: theatre.stop_destination(),
+        (5, 20),
+        lambda theatre, _: theatre.start_destination(),
+    ),
+    Fault("Graph throttles", 90, _graph(throttle=0.4), (3, 10), _graph(throttle=0)),
+    Fault("Graph away", 120, _graph(unavailable=["graph", "login"]), (2, 8), _graph(unavailable=[])),
+    Fault("signing keys away", 60, _graph(unavailable=["keys"]), (4, 15), _graph(unavailable=[])),
+    Fault("signing keys rotate", 60, _rotate_signing_keys),
+    Fault("encryption key brought", 60, _bring_key),
+    Fault("long message", 20, _write_long),
+    Fault("subscription removed silently", 200, _remove_silently),
+    Fault("subscription removed", 200, _remove),
+    Fault("Graph missed something", 200, _miss),
+    Fault("storm of challenges", 90, _challenge),
+)
+
+GENTLE_FAULTS = tuple(fault for fault in FAULTS if fault.name.startswith(("destination", "Graph throttles", "signing")))
+"""Those that neither end a process of ours, nor take storage away, nor concern subscriptions."""

@@ -1,0 +1,93 @@
+"""The one address in front of several hosts: takes each POST to the next host that is there, and has it witnessed."""
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from itertools import cycle
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from local.authority import Authority
+from tests.chaos.witness import Seen, Witness
+
+PASSED_BACK = ("content-type", "retry-after", "x-content-type-options")
+
+
+class Gateway:
+    """Passes requests on to `hosts`, URLs, in turn. `before` is told what a POST holds before a host sees it."""
+
+    def __init__(
+        self, hosts: Sequence[str], witness: Witness, before: Callable[[list[Seen]], None], trust: ssl.SSLContext
+    ) -> None:
+        self._hosts = hosts
+        self._turn = cycle(range(len(hosts)))
+        self._witness = witness
+        self._before = before
+        self._trust = trust
+
+    def application(self) -> Starlette:
+        """Return the ASGI application."""
+
+        @asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            async with httpx.AsyncClient(verify=self._trust, timeout=15) as client:
+                self._client = client
+                yield
+
+        return Starlette(routes=[Route("/{path:path}", self._answer, methods=["POST"])], lifespan=lifespan)
+
+    async def _answer(self, request: Request) -> Response:
+        body = await request.body()
+        items = self._witness.look(body)
+        await asyncio.to_thread(self._before, items)
+        answer = await self._pass_on(request, body)
+        if answer is None:
+            return Response(status_code=502)
+        if answer.is_success:
+            self._witness.acknowledged(items)
+        headers = {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers}
+        return Response(answer.content, answer.status_code, headers)
+
+    async def _pass_on(self, request: Request, body: bytes) -> httpx.Response | None:
+        """Return a host's answer; None if none is there, or one broke off in the middle."""
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        headers = {"Content-Type": request.headers.get("content-type", "")}
+        for _ in self._hosts:
+            host = self._hosts[next(self._turn)]
+            try:
+                return await self._client.post(host + path, content=body, headers=headers)
+            except httpx.ConnectError:
+                continue
+            except httpx.TransportError:
+                return None
+        return None
+
+
+@contextmanager
+def serving(gateway: Gateway, authority: Authority, port: int) -> Iterator[None]:
+    """Serve HTTPS on `port` of 127.0.0.1, in a thread, for as long as the context lasts."""
+    config = uvicorn.Config(
+        gateway.application(),
+        ssl_certfile=authority.certificate,
+        ssl_keyfile=authority.key,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", port), backlog=512) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],), name="gateway")
+        thread.start()
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -1,0 +1,15 @@
+"""The Graph simulator with its longest waits shortened, so that a run comes to its end, and in larger collections,
+so that a small storage emulator can follow.
+"""
+
+from datetime import timedelta
+
+from local.graph import __main__ as graph
+from local.graph import delivery, endpoint
+
+if __name__ == "__main__":
+    delivery.LONGEST_PAUSE = timedelta(minutes=1)
+    delivery.SLOW_DELAY = timedelta(seconds=20)
+    delivery.GATHERING_SECONDS = 0.25
+    endpoint.WINDOW = timedelta(seconds=30)
+    graph.main()

@@ -1,0 +1,168 @@
+"""One fault run: messages flow, everything fails at random, then peace; nothing may be lost, doubled or forged."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from azure.storage.queue import QueueClient
+
+from local.child import ChildFailed
+from local.run.comparison import differences
+from local.run.system import DECLARED, QUEUE
+from shared import progress
+from shared.client_state import declaration_id
+from shared.settings import StorageSettings
+from shared.tables import Tables
+from tests.chaos.account import Account, account
+from tests.chaos.dead import Graveyard
+from tests.chaos.faults import FAULTS, LASTING, Fault, plan, restore
+from tests.chaos.theatre import Theatre, now
+
+LOOK_EVERY = 0.1  # seconds
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run; `wrong` names what should not be, and is empty if all is well.
+
+    at_rest, replayed: the accounts before and after the dead letters were replayed. counted: the app's own counters
+    at rest, as far as the processes that had them still live.
+    """
+
+    seed: int
+    seconds: float
+    faults: Counter[str]
+    at_rest: Account
+    replayed: Account
+    counted: Counter[str]
+    wrong: list[str]
+
+
+class TooLong(Exception):
+    """Something did not come to its end in time; the message says what."""
+
+
+class Run:
+    """A run in a theatre that has been entered: `messages`, `rate` a second, while `kinds` of faults come.
+
+    The simulator misbehaves all the time as `lasting` says. `patience`: seconds that each part of the end may take.
+    """
+
+    def __init__(
+        self,
+        theatre: Theatre,
+        messages: int,
+        rate: float,
+        say: Say,
+        kinds: Sequence[Fault] = FAULTS,
+        lasting: Mapping[str, float] = LASTING,
+        patience: float = 900,
+    ) -> None:
+        self._theatre = theatre
+        self._kinds = kinds
+        self._lasting = lasting
+        self._messages = messages
+        self._rate = rate
+        self._say = say
+        self._patience = patience
+        self._chance = random.Random(theatre.staging.seed)
+        self._storage = StorageSettings(QUEUE, theatre.azurite.connection_string)
+        self._dead = Graveyard(self._storage, theatre.witness)
+
+    def play(self) -> Outcome:
+        """Play the whole run.
+
+        Raises:
+            TooLong: the system does not come to rest.
+            ChildFailed: a part has ended that should not.
+        """
+        theatre, began = self._theatre, time.monotonic()
+        theatre.subscribe()
+        theatre.tell_simulator("faults", **self._lasting)
+        theatre.tell_simulator("generate", rate=self._rate, messages=self._messages)
+        seen = self._suffer()
+        self._say("peace")
+        restore(theatre)
+        self._drain()
+        self._sweep()
+        self._drain()
+        rejected = self._dead.look()
+        at_rest, counted = account(theatre, rejected), self._counted()
+        self._say(f"dead letters: {dict(rejected.reasons)}")
+        theatre.conduct.relent()
+        self._dead.replay()
+        self._drain()
+        replayed = account(theatre, self._dead.look(), rejected)
+        wrong = [*self._compared(), *at_rest.complaints(), *replayed.complaints(replayed=True)]
+        return Outcome(theatre.staging.seed, time.monotonic() - began, seen, at_rest, replayed, counted, wrong)
+
+    def _suffer(self) -> Counter[str]:
+        """Have everything go wrong while messages are written; return how often each fault came."""
+        seconds = self._messages / self._rate
+        due, began, seen = plan(self._kinds, seconds, self._chance), time.monotonic(), Counter[str]()
+        while due or self._summary()["generating"]:
+            while due and due[0].at <= time.monotonic() - began:
+                one = due.pop(0)
+                if one.action is one.fault.begin:
+                    seen[one.fault.name] += 1
+                    self._say(f"{time.monotonic() - began:6.1f} {one.fault.name}")
+                one.action(self._theatre, self._chance)
+            self._look()
+        return seen
+
+    def _drain(self) -> None:
+        """Wait until Graph has nothing left to send, and the queue nothing left to hold."""
+        deadline = time.monotonic() + self._patience
+        while (pending := self._summary()["pending"]) or self._queued():
+            self._look()
+            if time.monotonic() > deadline:
+                raise TooLong(f"Graph has {pending} notifications left to send, the queue holds {self._queued()}")
+
+    def _sweep(self) -> None:
+        """Have what Graph lists compared with what was delivered, up to this moment, as if a gap were suspected."""
+        theatre = self._theatre
+        tables = Tables(self._storage)
+        asked = now()
+        names = [declaration_id(theatre.tenant, resource) for resource in DECLARED]
+        for name in names:
+            progress.suspect_gap(tables, name, asked)
+        deadline = time.monotonic() + self._patience
+        while any(found.due or found.until < asked - timedelta(minutes=1) for found in self._progress(tables, names)):
+            self._look()
+            if time.monotonic() > deadline:
+                raise TooLong("no sweep was started")
+
+    def _progress(self, tables: Tables, names: list[str]) -> list[progress.Progress]:
+        known = progress.load_all(tables)
+        return [known[name] for name in names]
+
+    def _counted(self) -> Counter[str]:
+        total = Counter[str]()
+        for point in self._theatre.counters():
+            total[point["name"].removeprefix("graph_relay.")] += point.get("value") or 0
+        return total
+
+    def _compared(self) -> list[str]:
+        written = self._theatre.lines(f"{self._theatre.simulator_url}/simulator/messages")
+        held = self._theatre.lines(f"{self._theatre.feed_url}/api/contents")
+        return sorted(differences(written, held))
+
+    def _queued(self) -> int:
+        client: QueueClient = self._theatre.queue
+        return client.get_queue_properties().approximate_message_count or 0
+
+    def _summary(self) -> dict[str, Any]:
+        summary: dict[str, Any] = self._theatre.simulator("summary")
+        return summary
+
+    def _look(self) -> None:
+        time.sleep(LOOK_EVERY)
+        for child in self._theatre.children:
+            if not child.running:
+                raise ChildFailed(f"{child.name} has ended\n{child.tail()}")

@@ -1,0 +1,212 @@
+"""The whole system with several hosts behind a gateway, and everything about it that can be made to fail."""
+
+import json
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from local.child import Child, free_ports
+from local.run.system import DECLARED, System
+from shared.key_directory import KeyDirectory
+from tests.chaos import hurried_graph
+from tests.chaos.gateway import Gateway, serving
+from tests.chaos.hurried_host import HURRY_SETTING, HurriedHost
+from tests.chaos.road import Road, road_to
+from tests.chaos.witness import Seen, Witness
+
+MAILBOX = "users/0c5e8b4e-0000-4000-8000-3d1f2a6b7c80/messages"
+"""Watched for the sake of `missed`, which Graph sends for Outlook alone."""
+
+NEVER = "0 0 0 1 1 *"
+
+
+@dataclass(frozen=True)
+class Staging:
+    """How a run is set up. Seconds; `hurry` is by how much the app's own waits are shortened."""
+
+    seed: int
+    hosts: int = 3
+    hurry: float = 10
+    lease: int = 10
+    renew_every: int = 4
+    sweep_every: float = 400
+    stubborn: int = 200
+    """One event in so many is answered 400 until the destination relents."""
+
+
+class Theatre(System):
+    """A system of which each part can be stopped; start and stop it from one thread that outlives it."""
+
+    def __init__(self, directory: Path, staging: Staging) -> None:
+        self.staging = staging
+        gateway, road = free_ports(2)
+        super().__init__(directory, self._settings(gateway, road))
+        self.hosts = [self._host(number) for number in range(staging.hosts)]
+        self.host = self.hosts[0]
+        self.keys = KeyDirectory(directory / "keys")
+        self.witness = Witness(self.keys, self.tenant)
+        self.conduct = Conduct(self.feed_url)
+        self._ports = gateway, road
+        self._trust = ssl.create_default_context(cafile=str(self.authority.ca))
+        self._around = ExitStack()
+        self.road: Road
+        self.storage_runs = True
+        self.lifecycle_sent = 0
+
+    def __enter__(self) -> Self:
+        gateway, road = self._ports
+        urls = [host.url for host in self.hosts]
+        try:
+            front = Gateway(urls, self.witness, self._choose_stubborn, self._trust)
+            self._around.enter_context(serving(front, self.authority, gateway))
+            self.road = self._around.enter_context(road_to(int(self.feed_url.rpartition(":")[2]), road))
+            super().__enter__()
+            for host in self.hosts[1:]:
+                self._stack.enter_context(host)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        super().__exit__(kind, error, at)
+        self._around.close()
+
+    @property
+    def children(self) -> list[Child]:
+        """Those that must never end by themselves; hosts, storage and destination come and go."""
+        return self._children[:1]
+
+    def subscribe(self) -> None:
+        """Have renew_timer make all subscriptions, and wait until Graph has them."""
+        self.run_timer()
+        self.host.child.wait_until(lambda: self.simulator("summary")["subscriptions"] > len(DECLARED))
+
+    def run_timer(self) -> None:
+        """Have renew_timer run once more."""
+        self.http.post(f"{self.host.url}/admin/functions/renew_timer", json={"input": ""}).raise_for_status()
+
+    def subscriptions(self) -> list[dict[str, Any]]:
+        """Ask Graph, as the app would, which subscriptions there are; none while Graph is away."""
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": self.client_id,
+            "client_secret": self.host.settings["GRAPH_CLIENT_SECRET"],
+            "scope": f"{self.simulator_url}/.default",
+        }
+        asked = self.http.post(f"{self.simulator_url}/{self.tenant}/oauth2/v2.0/token", data=form)
+        if asked.is_error:
+            return []
+        bearer = {"Authorization": f"Bearer {asked.json()['access_token']}"}
+        found = self.http.get(f"{self.simulator_url}/v1.0/subscriptions", headers=bearer)
+        listed: list[dict[str, Any]] = found.json().get("value", []) if found.is_success else []
+        return listed
+
+    def stop_destination(self) -> None:
+        """Take the feed away."""
+        self._feed.stop()
+
+    def start_destination(self) -> None:
+        """Bring the feed back, conducting itself as it was told last."""
+        if not self._feed.running:
+            self._children[1] = self._start("feed", "local.feed", self._feed_arguments())
+            self._feed.wait_until(lambda: self._answers(f"{self.feed_url}/api/summary"))
+            self.conduct.tell()
+
+    def counters(self) -> Iterator[dict[str, Any]]:
+        """Yield the counters of every host that answers."""
+        for host in self.hosts:
+            try:
+                yield from self.http.get(f"{host.url}/admin/metrics", timeout=2).json()
+            except httpx.TransportError:
+                continue
+
+    @property
+    def _feed(self) -> Child:
+        return self._children[1]
+
+    def _host(self, number: int) -> HurriedHost:
+        # A timer is a singleton over all instances in Azure.
+        schedule = {"RENEW_SCHEDULE": f"*/{self.staging.renew_every} * * * * *" if number == 0 else NEVER}
+        log = self.directory / f"functions-{number}.log"
+        return HurriedHost({**self.host.settings, **schedule}, log=log, authority=self.authority)
+
+    def _settings(self, gateway: int, road: int) -> dict[str, str]:
+        rich = {"changeTypes": ["created", "updated", "deleted"], "includeResourceData": True, "hydrate": True}
+        declared = [{"resource": resource, **rich} for resource in DECLARED]
+        mail = {"resource": MAILBOX, "changeTypes": ["created"], "includeResourceData": False}
+        return {
+            "NOTIFICATION_URL": f"https://127.0.0.1:{gateway}/api/notifications",
+            "DESTINATION_URL": f"http://127.0.0.1:{road}/events",
+            "SUBSCRIPTIONS": json.dumps([*declared, mail]),
+            "SWEEP_INTERVAL_HOURS": f"{self.staging.sweep_every / 3600:.4f}",
+            "PYTHON_THREADPOOL_THREAD_COUNT": "16",
+            "LOCAL_HOST_LEASE_SECONDS": str(self.staging.lease),
+            HURRY_SETTING: str(self.staging.hurry),
+        }
+
+    def _start(self, name: str, module: str, arguments: Mapping[str, str]) -> Child:
+        return super()._start(name, hurried_graph.__name__ if module == "local.graph" else module, arguments)
+
+    def _simulator_arguments(self) -> dict[str, str]:
+        return {**super()._simulator_arguments(), "seed": str(self.staging.seed)}
+
+    def _choose_stubborn(self, items: list[Seen]) -> None:
+        """Some events the destination will not have, from before it hears of them."""
+        chosen = {seen.version for seen in items if seen.version and self._is_stubborn(seen.version)}
+        self.conduct.refuse(chosen)
+
+    def _is_stubborn(self, version: str) -> bool:
+        moment = int(version.rpartition(".")[2])  # the etag: milliseconds of the change
+        return (moment + self.staging.seed) % self.staging.stubborn == 0
+
+
+class Conduct:
+    """What the feed is told of its conduct, remembered, since each order replaces the last and a new feed has none."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._manner: dict[str, object] = {}
+        self._refused: set[str] = set()
+        self._relented = False
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """The ids that are, or were, answered 400."""
+        return frozenset(self._refused)
+
+    def behave(self, **manner: object) -> None:
+        """Conduct itself so from now on; without arguments, well."""
+        self._manner = manner
+        self.tell()
+
+    def refuse(self, ids: set[str]) -> None:
+        """Answer 400 to these from now on."""
+        if ids - self._refused:
+            self._refused |= ids
+            self.tell()
+
+    def relent(self) -> None:
+        """Answer 400 to none any more."""
+        self._relented = True
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell the feed. One that is away is told when it comes back."""
+        order = {**self._manner, "refuse_ids": [] if self._relented else sorted(self._refused)}
+        try:
+            httpx.post(f"{self._url}/control", json=order, timeout=10).raise_for_status()
+        except httpx.TransportError:
+            return
+
+
+def now() -> datetime:
+    """Return the present time, UTC."""
+    return datetime.now(UTC)

@@ -1,0 +1,206 @@
+"""The queue trigger as the worker calls it, between a real Azurite and a scripted destination."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+import azure.functions as func
+import pytest
+from azure.storage.blob import ContainerClient
+
+from process_queue.function import process_queue
+from shared import clients
+from shared.client_state import mint
+from shared.envelope import MESSAGE_LIMIT, Items, Readback, write
+from shared.errors import NotNow, Reason, Unreadable
+from shared.settings import StorageSettings
+from shared.storage import PATIENT, Shelf, Storage
+from tests.builders import (
+    NOW,
+    RESOURCE,
+    TENANT,
+    change,
+    changes,
+    chat_path,
+    destination_secret,
+    environment,
+)
+from tests.rerouted import refuses, rerouted
+from tests.servers import Answer, Asked, Server, serving
+
+
+class Host:
+    """The host, which offers messages, and the settings that it gives to the app."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, storage_settings: StorageSettings, destination: Server) -> None:
+        self.storage_settings = storage_settings
+        self.destination = destination
+        self.delivered: list[str] = []
+        self._monkeypatch = monkeypatch
+        self.storage = Storage(storage_settings, PATIENT)
+        self.storage.ready()
+        destination.script = self._take
+        self.set()
+
+    def set(self, **changes: str | None) -> None:
+        """Give the app these settings, in a process that has just started."""
+        settings = {
+            "AzureWebJobsStorage": self.storage_settings.connection_string,
+            "NOTIFICATION_QUEUE": self.storage_settings.queue,
+            "DESTINATION_URL": self.destination.url,
+            "DESTINATION_SECRET": destination_secret(),
+        } | changes
+        for name in environment():
+            self._monkeypatch.delenv(name, raising=False)
+        for name, value in environment(**settings).items():
+            self._monkeypatch.setenv(name, value)
+        forget_clients()
+
+    def offer(self, text: str) -> None:
+        process_queue.build().get_user_function()(func.QueueMessage(id="1", body=text))
+
+    def hidden(self) -> int:
+        """How many messages wait for their time."""
+        return self.storage.length(Shelf.QUEUED) - len(self.storage.peek(Shelf.QUEUED))
+
+    def dead(self) -> int:
+        return self.storage.length(Shelf.DEAD_LETTERS)
+
+    def claim(self, envelope: Items) -> str:
+        """The text of a message whose content lies in a blob."""
+        self.storage.put(write(envelope))
+        (lying,) = self.storage.take(Shelf.QUEUED, timedelta(minutes=5))
+        self.storage.remove(lying)
+        assert lying.text.startswith("claim:")
+        return lying.text
+
+    def blobs(self) -> int:
+        name = f"{self.storage_settings.queue}-claims"
+        container = ContainerClient.from_connection_string(self.storage_settings.connection_string, name)
+        return len(list(container.list_blob_names()))
+
+    def _take(self, asked: Asked) -> Answer:
+        self.delivered += [event["subject"] for event in json.loads(asked.body)]
+        return Answer(204)
+
+
+def forget_clients() -> None:
+    for made in vars(clients).values():
+        if hasattr(made, "cache_clear"):
+            made.cache_clear()
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, storage_settings: StorageSettings) -> Iterator[Host]:
+    with serving(lambda _: Answer(204)) as destination:
+        yield Host(monkeypatch, storage_settings, destination)
+    forget_clients()
+
+
+def bare(*numbers: int, padding: str = "") -> Items:
+    """Items without content, which need no token."""
+    return changes(*[change(chat_path(str(number)), padding=padding) for number in numbers])
+
+
+LARGE = "x" * (MESSAGE_LIMIT + 1)
+
+
+def test_a_message_is_delivered_and_its_blob_is_discarded(host: Host) -> None:
+    host.offer(write(bare(1)))
+    host.offer(host.claim(bare(2, padding=LARGE)))
+    assert [subject.rpartition("/")[2] for subject in host.delivered] == ["1", "2"]
+    assert (host.storage.length(Shelf.QUEUED), host.dead(), host.blobs()) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("wrong", ["GRAPH_TENANT_ID", "DESTINATION_URL", "SUBSCRIPTIONS", "KEY_STORE"])
+def test_while_settings_are_wrong_messages_stay_queued_and_come_again_later(
+    host: Host, wrong: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.set(**{wrong: "%"})
+    claim = host.claim(bare(2, padding=LARGE))
+    host.offer(write(bare(1)))
+    host.offer(claim)
+    assert (host.hidden(), host.dead(), host.blobs(), host.delivered) == (2, 0, 1, [])
+    assert wrong in caplog.text
+    host.set()
+    host.offer(claim)
+    assert [subject.rpartition("/")[2] for subject in host.delivered] == ["2"]
+
+
+def test_while_the_settings_of_storage_are_wrong_the_host_keeps_the_message(host: Host) -> None:
+    host.set(AzureWebJobsStorage="nonsense")
+    with pytest.raises(Exception, match="AzureWebJobsStorage"):
+        host.offer(write(bare(1)))
+
+
+def test_while_blobs_are_away_and_the_queue_is_not_a_claim_is_queued_again(host: Host) -> None:
+    claim = host.claim(bare(1, padding=LARGE))
+    with serving(refuses) as server:
+        host.set(AzureWebJobsStorage=rerouted(host.storage_settings, "Blob", server.url).connection_string)
+        host.offer(claim)
+        assert (host.hidden(), host.dead(), host.blobs(), host.delivered) == (1, 0, 1, [])
+    host.set()
+    host.offer(claim)
+    assert (len(host.delivered), host.blobs()) == (1, 0)
+
+
+def test_while_the_queue_is_away_the_host_keeps_the_message(host: Host) -> None:
+    host.destination.script = lambda _: Answer(503)
+    with serving(refuses) as server:
+        host.set(AzureWebJobsStorage=rerouted(host.storage_settings, "Queue", server.url).connection_string)
+        with pytest.raises(NotNow) as away:
+            host.offer(write(bare(1)))
+    assert away.value.reason is Reason.STORAGE
+
+
+@pytest.mark.parametrize("text", ["", "hello", "{}", '{"kind": "surprise"}', "[]", '{"kind":"change"}', "\0"])
+def test_a_message_of_nobody_is_left_to_the_host(host: Host, text: str) -> None:
+    with pytest.raises(Unreadable) as strange:
+        host.offer(text)
+    assert strange.value.reason is Reason.MALFORMED
+    assert (host.storage.length(Shelf.QUEUED), host.dead(), host.delivered) == (0, 0, [])
+
+
+def test_a_claim_that_was_dealt_with_before_is_done(host: Host) -> None:
+    claim = host.claim(bare(1, padding=LARGE))
+    for _ in range(3):
+        host.offer(claim)
+    assert (len(host.delivered), host.storage.length(Shelf.QUEUED), host.dead()) == (1, 0, 0)
+
+
+def test_what_the_destination_did_not_take_has_a_claim_of_its_own(host: Host) -> None:
+    host.destination.script = lambda _: Answer(503)
+    host.set(DELIVERY_HORIZON_HOURS="87600")
+    first = host.claim(_now(bare(1, padding=LARGE)))
+    host.offer(first)
+    assert (host.hidden(), host.dead(), host.blobs()) == (1, 0, 1)
+    with pytest.raises(Unreadable):
+        host.storage.fetch(first)
+
+
+def _now(envelope: Items) -> Items:
+    return type(envelope)(clients.now(), envelope.items, envelope.tokens)
+
+
+@pytest.mark.parametrize("kind", ["change", "lifecycle", "readback"])
+def test_each_kind_finds_its_way_and_waits_while_graph_is_away(
+    host: Host, kind: str, trusted: object, authority: object
+) -> None:
+    """Nobody listens where Graph and its login should be; of changes, hydration needs them."""
+    declared = [{"resource": RESOURCE, "changeTypes": ["created"], "hydrate": True}]
+    host.set(
+        LOGIN_BASE_URL="https://127.0.0.1:9", GRAPH_BASE_URL="https://127.0.0.1:9", SUBSCRIPTIONS=json.dumps(declared)
+    )
+    secret = clients.settings().client_state_secrets[0]
+    state = mint(secret, TENANT, RESOURCE, lambda n: b"r" * n)
+    received = clients.now()
+    item = change(clientState=state)
+    if kind == "lifecycle":
+        item = {**item, "lifecycleEvent": "missed"}
+    text = (
+        write(Readback(received, TENANT, RESOURCE, NOW, NOW))
+        if kind == "readback"
+        else json.dumps({"kind": kind, "received": received.isoformat(), "items": [item], "tokens": []})
+    )
+    host.offer(text)
+    assert (host.hidden(), host.dead(), host.delivered) == (1, 0, [])

@@ -1,0 +1,117 @@
+"""Items without content: what they say themselves, or what a scripted Graph says of what they name."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+import pytest
+import requests
+
+from local.authority import Authority
+from process_queue.hydration import Hydration
+from shared.errors import NotNow, Reason, Refused, Unreadable
+from shared.event import Event, event_of_content
+from shared.graph import Graph
+from shared.notification import read_notification
+from shared.settings import Declaration
+from tests.builders import NOW, OTHER_TENANT, TENANT, Clock, change, chat_path, message, minted, raw
+from tests.servers import Answer, Server, in_json, serving
+from tests.shared.test_graph import Bearer
+
+CHATS = "/chats/getAllMessages"
+
+
+@dataclass
+class Desk:
+    server: Server
+    graph: Graph
+
+    def event(self, path: str | None = None, *, hydrate: bool = True, tenant: str = TENANT, **item: object) -> Event:
+        """Return the event of an item, where chats are declared so in TENANT."""
+        declared = Declaration(CHATS, ("created",), tenant_id=TENANT, hydrate=hydrate)
+        written = change(path or chat_path(), clientState=minted(tenant, CHATS), tenantId=tenant, **item)
+        return Hydration([declared], self.graph).event(read_notification(raw(written)), tenant, NOW)
+
+
+@pytest.fixture
+def desk(authority: Authority, session: requests.Session) -> Iterator[Desk]:
+    with serving(lambda _: in_json(message()), authority) as server:
+        yield Desk(server, Graph(server.url, Bearer(), session, Clock()))
+
+
+def test_what_is_named_is_read_and_is_the_event_it_would_have_been_with_content(desk: Desk) -> None:
+    event = desk.event()
+    pushed = event_of_content(msgspec.json.encode(message()), read_notification(raw(change(chat_path()))), TENANT, NOW)
+    assert (event.id, event.version, event.data, event.partial) == (pushed.id, pushed.version, pushed.data, False)
+    assert desk.server.paths() == ["/v1.0/chats/19%3A9e11111111111111%40thread.v2/messages/1700000000000"]
+
+
+def test_where_nobody_asked_for_it_nothing_is_read(desk: Desk) -> None:
+    assert desk.event(hydrate=False).partial
+    assert desk.event(tenant=OTHER_TENANT).partial  # declared in another tenant alone
+    assert desk.server.asked == []
+
+
+def test_a_deletion_is_not_looked_after(desk: Desk) -> None:
+    event = desk.event(changeType="deleted")
+    assert (event.type, event.partial) == ("Microsoft.Graph.ChatMessageDeleted", True)
+    assert desk.server.asked == []
+
+
+@pytest.mark.parametrize("change_type", ["created", "updated"])
+def test_what_graph_has_no_more_was_deleted(desk: Desk, change_type: str) -> None:
+    desk.server.script = lambda _: in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
+    event = desk.event(changeType=change_type)
+    assert (event.type, event.partial) == ("Microsoft.Graph.ChatMessageDeleted", True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (in_json({"error": {"code": "Forbidden", "message": "no consent"}}, 403), Reason.GRAPH_REFUSED),
+        (in_json({"error": {"code": "BadRequest", "message": "what?"}}, 400), Reason.GRAPH_REFUSED),
+        (Answer(503), Reason.GRAPH),
+        (Answer(429), Reason.GRAPH_THROTTLED),
+    ],
+)
+def test_what_can_not_be_read_now_is_kept(desk: Desk, answer: Answer, reason: Reason) -> None:
+    desk.server.script = lambda _: answer
+    with pytest.raises(NotNow) as kept:
+        desk.event()
+    assert kept.value.reason is reason
+
+
+@pytest.mark.parametrize("text", [b"", b"<html>", b"[]", b"\xff"])
+def test_an_answer_that_is_no_resource_is_given_up(desk: Desk, text: bytes) -> None:
+    desk.server.script = lambda _: Answer(200, text)
+    with pytest.raises(Unreadable) as given_up:
+        desk.event()
+    assert given_up.value.reason is Reason.CONTENT_NOT_JSON
+
+
+@pytest.mark.parametrize(
+    "path", ["users/../../beta/users", "users/%2e%2e/x", "users('..')/messages('1')", "./users/1", "users/.", ".."]
+)
+def test_a_path_that_climbs_is_refused_and_never_asked_for(desk: Desk, path: str) -> None:
+    with pytest.raises(Refused) as refused:
+        desk.event(path)
+    assert refused.value.reason is Reason.MALFORMED
+    assert desk.server.asked == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "users/a?$select=b",
+        "users/a#b",
+        "users/a%2Fb",
+        "https://elsewhere.example/users/1",
+        "//elsewhere.example/x",
+    ],
+)
+def test_whatever_is_named_is_asked_of_graph_as_a_path(desk: Desk, path: str) -> None:
+    desk.event(path)
+    (asked,) = desk.server.paths()
+    assert asked.startswith("/v1.0/")
+    assert "?" not in asked
+    assert "#" not in asked

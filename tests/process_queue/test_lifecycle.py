@@ -1,0 +1,123 @@
+"""Several lifecycle items at a scripted Graph: one that fails costs the others nothing, and is tried again.
+
+What each event leads to is shown, with the simulator, in tests/life.
+"""
+
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import requests
+
+from local.authority import Authority
+from process_queue.lifecycle import Keeper, Recently, act
+from shared.errors import NotNow
+from shared.graph import Graph
+from shared.settings import StorageSettings
+from shared.storage import PATIENT, Storage
+from shared.subscriptions import Ours, Subscriptions
+from shared.sweep import Sweep
+from shared.tables import Tables
+from tests.builders import (
+    NOTIFICATION_URL,
+    NOW,
+    TENANT,
+    Clock,
+    client_state_secret,
+    declaration,
+    encryption_key,
+    lifecycle,
+    lifecycle_items,
+)
+from tests.servers import Answer, Server, in_json, serving
+from tests.shared.test_graph import Bearer
+
+FIRST, SECOND = "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11", "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b12"
+FORBIDDEN = in_json({"error": {"code": "Forbidden", "message": "no consent"}}, 403)
+FRESH = in_json(
+    {
+        "id": FIRST,
+        "resource": "r",
+        "changeType": "created",
+        "notificationUrl": NOTIFICATION_URL,
+        "expirationDateTime": (NOW + timedelta(days=30)).isoformat(),
+    }
+)  # renewed a moment ago: there is nothing to do
+
+
+class World:
+    def __init__(self, graph: Server, settings: StorageSettings, session: requests.Session) -> None:
+        self.clock = Clock(NOW + timedelta(seconds=5))
+        self.answers: dict[str, Answer] = {}
+        self._graph = graph
+        graph.script = lambda asked: self.answers.get(asked.path.rpartition("/")[2], FRESH)
+        client = Graph(graph.url, Bearer(), session, self.clock)
+        self._keeper = Keeper(
+            TENANT,
+            [declaration()],
+            Subscriptions(client, self.clock, random.Random(1).randbytes),
+            Sweep(Tables(settings), Storage(settings, PATIENT), timedelta(0)),
+            lambda: Ours(NOTIFICATION_URL, client_state_secret(), encryption_key()),
+            self.clock,
+            Recently(),
+        )
+
+    def act(self, *subscriptions: str, **changes: str) -> None:
+        act(lifecycle_items(*[lifecycle(subscriptionId=one, **changes) for one in subscriptions]), self._keeper)
+
+    def asked(self) -> list[str]:
+        """Which subscriptions Graph was asked about since the last time."""
+        asked = [one.path.rpartition("/")[2] for one in self._graph.asked]
+        self._graph.asked.clear()
+        return asked
+
+
+@pytest.fixture
+def world(
+    authority: Authority, storage_settings: StorageSettings, session: requests.Session, tmp_path: Path
+) -> Iterator[World]:
+    with serving(lambda _: FRESH, authority) as graph:
+        yield World(graph, storage_settings, session)
+
+
+def test_an_item_that_has_to_wait_keeps_no_other_waiting_and_all_come_again(world: World) -> None:
+    world.answers[FIRST] = Answer(503)
+    with pytest.raises(NotNow):
+        world.act(FIRST, SECOND)
+    assert world.asked() == [FIRST, SECOND]
+    world.answers.clear()
+    world.act(FIRST, SECOND)
+    assert world.asked() == [FIRST]  # the other is done, and is not done again
+
+
+def test_what_graph_refuses_is_left_to_the_timer(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.answers[FIRST] = FORBIDDEN
+    world.act(FIRST, SECOND)
+    assert world.asked() == [FIRST, SECOND]
+    assert "could not be acted upon: graph_refused: 403 Forbidden" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["../users", "", "x", FIRST + "/../..", FIRST + "?a", "é", FIRST + "\n"])
+def test_an_id_that_is_none_never_gets_into_a_url(world: World, name: str) -> None:
+    world.act(name, SECOND)
+    assert world.asked() == [SECOND]
+
+
+def test_another_tenants_item_and_one_that_can_not_be_read_change_nothing(world: World) -> None:
+    world.act(FIRST, tenantId="c7d1e2f3-0a0b-4c0d-8e0f-0000000000ff")
+    act(lifecycle_items("no object", 1, {}), world._keeper)
+    assert world.asked() == []
+
+
+def test_an_event_that_came_after_the_last_action_is_acted_upon(world: World) -> None:
+    world.clock.now = NOW
+    for _ in range(2):  # begun at the very moment of receipt: it may not have seen what the item tells of
+        world.act(FIRST)
+        assert world.asked() == [FIRST]
+    world.clock.advance(seconds=1)
+    world.act(FIRST)
+    world.asked()
+    world.act(FIRST)
+    assert world.asked() == []

@@ -1,0 +1,166 @@
+"""What can't be finished now, step by step: when it comes again, in which parts, and when it is given up.
+
+Many rounds of it, with crashes, are in test_settle_properties.py.
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from process_queue.settle import Settlement
+from shared.envelope import Changes, Envelope, Readback, read, read_dead_letter
+from shared.errors import NotNow, Reason
+from shared.retry import LONGEST, SCHEDULE
+from shared.settings import StorageSettings
+from shared.storage import PATIENT, Shelf, Storage
+from tests.builders import NOW, TENANT, Clock, change, changes, lifecycle, lifecycle_items
+from tests.rerouted import refuses, rerouted
+from tests.servers import serving
+
+HORIZON = timedelta(hours=72)
+MOMENT = timedelta(seconds=1)
+PAGE = Readback(NOW, TENANT, "/chats/getAllMessages", NOW - HORIZON, NOW)
+ERROR, AWAY = NotNow(Reason.DESTINATION_ERROR), NotNow(Reason.DESTINATION)
+
+
+class Desk(Storage):
+    """The real storage, which also notes what is put where, and after which delay."""
+
+    def __init__(self, storage_settings: StorageSettings) -> None:
+        super().__init__(storage_settings, PATIENT)
+        self.queued: list[tuple[Envelope, timedelta]] = []
+        self.given_up: list[tuple[Envelope, Reason, datetime]] = []
+
+    def put(self, text: str, *, delay: timedelta = timedelta(0)) -> None:
+        super().put(text, delay=delay)
+        self.queued.append((read(text), delay))
+
+    def put_dead_letter(self, text: str) -> None:
+        super().put_dead_letter(text)
+        letter = read_dead_letter(text)
+        self.given_up.append((letter.envelope, letter.reason, letter.given_up))
+
+    def postpone(self, envelope: Envelope, why: NotNow, later: timedelta = timedelta(0)) -> None:
+        self.queued, self.given_up = [], []
+        Settlement(self, HORIZON, Clock(NOW + later), lambda: 0.5).postpone(envelope, why)
+
+    def envelopes(self) -> list[Envelope]:
+        return [envelope for envelope, _ in self.queued]
+
+
+@pytest.fixture
+def desk(storage_settings: StorageSettings) -> Desk:
+    return Desk(storage_settings)
+
+
+def numbered(number: int, attempt: int = 0) -> Changes:
+    return changes(*[change(f"chats('c')/messages('{one}')") for one in range(number)], attempt=attempt)
+
+
+def sizes(desk: Desk) -> list[int]:
+    return [len(envelope.items) for envelope in desk.envelopes() if not isinstance(envelope, Readback)]
+
+
+@pytest.mark.parametrize(
+    ("number", "attempt", "why", "parts"),
+    [
+        (4, 0, ERROR, [4]),  # it may have been a hiccup
+        (4, 1, ERROR, [2, 2]),
+        (5, 2, ERROR, [2, 3]),
+        (2, 9, ERROR, [1, 1]),
+        (1, 9, ERROR, [1]),
+        (4, 9, AWAY, [4]),
+        (4, 9, NotNow(Reason.DESTINATION_GONE), [4]),
+        (4, 9, NotNow(Reason.SIGNING_KEYS), [4]),
+    ],
+)
+def test_only_what_the_destination_stumbles_over_again_is_parted(
+    desk: Desk, number: int, attempt: int, why: NotNow, parts: list[int]
+) -> None:
+    desk.postpone(numbered(number, attempt), why)
+    assert sizes(desk) == parts
+    assert {envelope.attempt for envelope in desk.envelopes()} == {attempt + 1}
+
+
+def test_lifecycle_items_come_again_as_they_were(desk: Desk) -> None:
+    envelope = lifecycle_items(lifecycle(), lifecycle("missed"))
+    desk.postpone(envelope, NotNow(Reason.GRAPH))
+    assert desk.envelopes() == [msgspec.structs.replace(envelope, attempt=1)]
+
+
+def test_a_page_is_never_parted(desk: Desk) -> None:
+    desk.postpone(msgspec.structs.replace(PAGE, attempt=5), ERROR)
+    assert desk.envelopes() == [msgspec.structs.replace(PAGE, attempt=6)]
+
+
+reasons = st.sampled_from([Reason.DESTINATION_ERROR, Reason.DESTINATION, Reason.GRAPH_THROTTLED])
+waits = st.none() | st.timedeltas(timedelta(0), timedelta(days=30))
+
+
+@given(st.integers(1, 7), st.integers(0, 20), reasons, waits, st.timedeltas(timedelta(0), 2 * HORIZON), st.booleans())
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_before_the_horizon_every_item_is_queued_once_and_after_it_is_given_up_once(
+    desk: Desk,
+    number: int,
+    attempt: int,
+    reason: Reason,
+    wait: timedelta | None,
+    later: timedelta,
+    replayed: bool,
+) -> None:
+    begun = NOW - HORIZON if replayed else NOW
+    envelope = msgspec.structs.replace(
+        numbered(number, attempt), received=begun, replayed=NOW if replayed else None, tokens=("a",), proven=(TENANT,)
+    )
+    desk.postpone(envelope, NotNow(reason, retry_after=wait), later)
+    queued = [(one, bytes(item)) for one in desk.envelopes() if isinstance(one, Changes) for item in one.items]
+    dead = [(one, bytes(item)) for one, _, _ in desk.given_up if isinstance(one, Changes) for item in one.items]
+    every = [bytes(item) for item in envelope.items]
+    assert [item for _, item in queued] == (every if later < HORIZON else [])
+    assert [item for _, item in dead] == (every if later >= HORIZON else [])
+    for one, _ in queued + dead:
+        # all that an item will be judged by goes with it
+        assert (one.received, one.replayed, one.tokens) == (envelope.received, envelope.replayed, ("a",))
+        assert one.proven == (TENANT,)
+    for _, why, at in desk.given_up:
+        assert (why, at) == (reason, NOW + later)
+    for _, delay in desk.queued:
+        assert timedelta(0) <= delay <= LONGEST
+        assert wait is None or delay >= min(wait, LONGEST)
+
+
+def test_the_last_attempt_is_at_the_horizon(desk: Desk) -> None:
+    desk.postpone(numbered(1, 30), AWAY, HORIZON - MOMENT)
+    assert [delay for _, delay in desk.queued] == [MOMENT]
+    desk.postpone(numbered(1, 31), AWAY, HORIZON)
+    assert (desk.queued, len(desk.given_up)) == ([], 1)
+
+
+def test_what_is_replayed_has_all_its_attempts_again(desk: Desk) -> None:
+    old = msgspec.structs.replace(numbered(1), received=NOW - 10 * HORIZON, replayed=NOW)
+    desk.postpone(old, AWAY)
+    ((again, delay),) = desk.queued
+    assert delay == SCHEDULE[0]
+    assert again.received == old.received  # tokens are judged as of then
+    page = msgspec.structs.replace(PAGE, received=NOW - 10 * HORIZON, replayed=NOW)
+    desk.postpone(page, AWAY)
+    assert desk.envelopes() == [msgspec.structs.replace(page, attempt=1)]
+
+
+def test_what_is_postponed_is_hidden_until_then(desk: Desk) -> None:
+    desk.postpone(numbered(1), NotNow(Reason.GRAPH, retry_after=timedelta(hours=1)))
+    assert not desk.is_empty()
+    assert desk.peek(Shelf.QUEUED) == []
+
+
+def test_where_storage_is_away_nothing_is_settled(storage_settings: StorageSettings) -> None:
+    with serving(refuses) as server:
+        desk = Desk(rerouted(storage_settings, "Queue", server.url))
+        for later in (timedelta(0), HORIZON):
+            with pytest.raises(NotNow) as away:
+                desk.postpone(numbered(2, 3), ERROR, later)
+            assert away.value.reason is Reason.STORAGE
+            assert (desk.queued, desk.given_up) == ([], [])

@@ -1,0 +1,1 @@
+"""Nothing unproven gets in, nothing secret gets out: tried on the running functions."""

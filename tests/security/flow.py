@@ -1,0 +1,281 @@
+"""The whole flow, along every error path, with marks in all that must not be seen; and all that was written."""
+
+import base64
+import json
+import secrets
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from local.azurite import Azurite
+from local.child import free_ports
+from tests.builders import TENANT, body, change, encrypted, lifecycle, message
+from tests.security.stage import Stage, fresh_id, until
+from tests.security.talkative_host import TalkativeHost
+from tests.servers import Answer, Asked, Server
+
+
+@dataclass
+class Written:
+    """All that was written, by place; the marks, by what they stand for; and how items ended."""
+
+    places: dict[str, bytes] = field(default_factory=dict)
+    texts: dict[str, bytes] = field(default_factory=dict)
+    keys: dict[str, bytes] = field(default_factory=dict)
+    """Secrets of ours, which belong nowhere."""
+    proofs: dict[str, bytes] = field(default_factory=dict)
+    """What Graph's items carry in the clear: it lies on the queue as it came, and belongs nowhere else."""
+    ends: Counter[str] = field(default_factory=Counter)
+
+    def text(self, name: str) -> str:
+        """A new marked text."""
+        mark = f"mark-{secrets.token_hex(12)}"
+        self.texts[name] = mark.encode()
+        return f"Grüße, {mark}!"
+
+    def text_in_the_clear(self, name: str) -> str:
+        """A new marked text that is not sealed as it comes."""
+        text = self.text(name)
+        self.proofs[name] = self.texts.pop(name)
+        return text
+
+    def found(self, marks: dict[str, bytes], places: dict[str, bytes]) -> list[str]:
+        """Where a mark is, as it is or in Base64."""
+        return [
+            f"{name} in {place}"
+            for place, content in places.items()
+            for name, mark in marks.items()
+            if any(form in content for form in forms(mark))
+        ]
+
+
+def forms(mark: bytes) -> list[bytes]:
+    """A mark as it is, and what of it shows in Base64 wherever it begins."""
+    return [mark, *(base64.b64encode(bytes(shift) + mark)[4 if shift else 0 : -8] for shift in range(3))]
+
+
+class Destination:
+    """A destination that answers as it is told, and repeats what it was sent, as talkative services do."""
+
+    def __init__(self) -> None:
+        self.status = 204
+        self.taken = b""
+
+    def __call__(self, asked: Asked) -> Answer:
+        self.taken += asked.body
+        return Answer(self.status, asked.body, {"Location": "/elsewhere"} if self.status == 302 else {})
+
+
+def note_keys(found: Written, stage: Stage, azurite: Azurite) -> None:
+    settings = stage.host.settings
+    found.keys |= {
+        "GRAPH_CLIENT_SECRET": settings["GRAPH_CLIENT_SECRET"].encode(),
+        "CLIENT_STATE_SECRET": settings["CLIENT_STATE_SECRET"].encode(),
+        "DESTINATION_SECRET": settings["DESTINATION_SECRET"].removeprefix("whsec_").encode(),
+        "AzureWebJobsStorage": azurite.connection_string.partition("AccountKey=")[2].partition(";")[0].encode(),
+    }
+    (pem,) = Path(settings["KEY_STORE"].removeprefix("file:")).glob("*.pem")
+    found.keys["the encryption key"] = pem.read_bytes().splitlines()[2]
+
+
+@dataclass
+class Flow:
+    """Goes along every path, with a marked text on each."""
+
+    stage: Stage
+    destination: Destination
+    server: Server
+    azurite: Azurite
+    log: Path
+    found: Written
+
+    def success(self) -> None:
+        """Pushed with content and without, twice, by Graph itself and by us."""
+        self.timer()
+        assert until(lambda: self.stage.graph.get("summary")["subscriptions"] > 0)
+        self.stage.graph.post("messages", text=self.found.text("a message that Graph pushed"))
+        item = self.item("a message that was pushed")
+        self.post(item, item)
+        clear = self.found.text_in_the_clear("what Graph says of a resource")
+        self.post(change(resourceData={"id": "1", "topic": clear}, clientState=self.stage.item()["clientState"]))
+        self.ends("delivered", 3)
+        for name in ("a message that Graph pushed", "a message that was pushed"):
+            assert until(partial(self.arrived, name))
+
+    def readback(self) -> None:
+        """Messages that Graph dropped are read back, once it says that a subscription is gone."""
+        graph = self.stage.graph
+        graph.post("faults", drop=1.0)
+        graph.post("messages", text=self.found.text("a message that was read back"))
+        graph.post("clock", advance_seconds=600)
+        graph.post("faults", drop=0.0)
+        for one in list(graph.simulator.subscriptions):
+            graph.post("lifecycle", subscriptionId=one.id, event="subscriptionRemoved")
+        assert until(partial(self.arrived, "a message that was read back"))
+
+    def refusals(self) -> None:
+        """Whatever is not proven, with marks in all that is said in the clear."""
+        stage, mark = self.stage, self.found.text
+        self.post({**stage.item(clientState=mark("a wrong clientState")), "resource": mark("a stranger's resource")})
+        self.post(lifecycle(clientState=mark("a stranger's clientState"), lifecycleEvent=mark("an event")))
+        self.post(stage.item(subscriptionId=7, changeType=mark("a malformed item")))
+        self.post(self.item("a message without a token"), tokens=[])
+        for name in ("aud", "azp", "iss"):
+            token = stage.mint().token(**{name: self.found.text_in_the_clear(f"a token's {name}")})
+            self.found.proofs[f"a token with another {name}"] = token.encode()
+            self.post(self.item(f"a message behind another {name}"), tokens=[token])
+        self.raw(f'{{"value": {{"{mark("a body that is none")}'.encode())
+        self.raw(mark("a body that is no JSON").encode("utf-16"))
+        self.ends("refused", 8)
+        answer = stage.http.get("/api/notifications", params={"x": mark("a query")})
+        self.found.places["answer to a GET"] = answer.content
+
+    def unreadable(self) -> None:
+        """What is proven and can't be opened, and what opens to something else."""
+        broken = self.item("a message with a wrong signature")
+        broken["encryptedContent"]["dataSignature"] = encrypted(b"x")["dataSignature"]
+        words = self.stage.item()
+        words["encryptedContent"] = encrypted(self.found.text("content that is no JSON").encode(), self.stage.key)
+        lists = self.stage.item()
+        lists["encryptedContent"] = encrypted(
+            json.dumps({"id": [self.found.text("content of another type")]}).encode(), self.stage.key
+        )
+        self.post(broken, words, lists)
+        self.ends("dead_lettered", 3)
+        key_file = Path(self.stage.host.settings["KEY_STORE"].removeprefix("file:")) / "broken.pem"
+        key_file.write_text(f"-----BEGIN PRIVATE KEY-----\n{self.found.text('a key that is none')}\n")
+        key_file.chmod(0o600)
+        self.timer()
+
+    def destination_fails(self) -> None:
+        """The destination rejects, stumbles, moves, is gone, and repeats what it was sent."""
+        for status in (400, 422):
+            self.destination.status = status
+            self.post(self.item(f"a message that was answered {status}"))
+            self.ends("dead_lettered destination_rejected", 1)
+        for status in (500, 302, 401):
+            self.destination.status = status
+            before = len(self.server.asked)
+            self.post(self.item(f"a message that was answered {status}"))
+            assert until(partial(self.asked_more_than, before))
+        self.ends("retried destination", 1)
+        self.ends("retried destination_error", 1)
+        self.destination.status = 204
+
+    def graph_fails(self) -> None:
+        """Graph is away, refuses, and throttles."""
+        graph = self.stage.graph
+        graph.post("faults", unavailable=["graph"])
+        self.timer()
+        graph.post("faults", unavailable=[])
+        graph.post("consent", tenant=TENANT, granted=False)
+        self.timer()
+        graph.post("consent", tenant=TENANT, granted=True)
+        graph.post("faults", throttle=1.0, retry_after=1)
+        self.timer()
+        graph.post("faults", throttle=0.0)
+
+    def login_fails(self) -> None:
+        """Entra is away when a new access token is needed."""
+        graph = self.stage.graph
+        login = graph.simulator.login
+        self.found.keys |= {f"old access token {n}": one.encode() for n, one in enumerate(login._tokens)}
+        login._tokens.clear()
+        graph.post("faults", unavailable=["login"])
+        self.timer()
+        graph.post("faults", unavailable=[])
+
+    def storage_fails(self) -> None:
+        """Storage goes away under whatever is done."""
+        item = self.item("a message that came while storage was away")
+        self.azurite.stop()
+        answer = self.stage.http.post("/api/notifications", content=body(item, tokens=[self.stage.token()]))
+        assert answer.status_code == 503
+        self.found.places["answer without storage"] = answer.content + str(answer.headers).encode()
+        self.timer()
+        self.azurite.start()
+        self.post(item)
+        assert until(partial(self.arrived, "a message that came while storage was away"))
+
+    def arrived(self, name: str) -> bool:
+        return self.found.texts[name] in self.destination.taken
+
+    def asked_more_than(self, times: int) -> bool:
+        return len(self.server.asked) > times
+
+    def item(self, name: str) -> dict[str, Any]:
+        """A genuine item around a message that is marked in its text, its title and its author."""
+        marked = {
+            "body": {"contentType": "text", "content": self.found.text(name)},
+            "subject": self.found.text(f"subject of {name}"),
+            "from": {"user": {"id": "5d", "displayName": self.found.text(f"author of {name}")}},
+        }
+        item = self.stage.item_of(message(fresh_id(), **marked))
+        self.found.proofs[f"clientState of {name}"] = item["clientState"].encode()
+        return item
+
+    def post(self, *items: object, tokens: list[str] | None = None) -> None:
+        tokens = [self.stage.token()] if tokens is None else tokens
+        self.found.proofs |= {f"token {one[-8:]}": one.encode() for one in tokens}
+        self.raw(body(*items, tokens=tokens))
+
+    def raw(self, text: bytes) -> None:
+        answer = self.stage.post(text)
+        assert answer.status_code in (202, 400)
+        self.found.places[f"answer {len(self.found.places)}"] = answer.content + str(answer.headers).encode()
+
+    def ends(self, name: str, least: int) -> None:
+        """Wait until so many items have ended so."""
+        assert until(
+            lambda: sum(n for end, n in self.stage.ends().items() if f"{end} ".startswith(f"{name} ")) >= least
+        ), name
+
+    def timer(self) -> None:
+        """Have renew_timer run, and wait for the end of its run."""
+        before = self.log.read_bytes().count(b"renew_timer ended")
+        self.stage.http.post("/admin/functions/renew_timer", json={"input": ""}).raise_for_status()
+        assert until(lambda: self.log.read_bytes().count(b"renew_timer ended") > before)
+
+
+WRONG = {
+    "GRAPH_TENANT_ID": "{}",
+    "GRAPH_CLIENT_ID": "{}",
+    "GRAPH_CLOUD": "{}",
+    "GRAPH_BASE_URL": "https://user:{}@graph.example.org",
+    "LOGIN_BASE_URL": "ftp://{}",
+    "NOTIFICATION_URL": "http://{}",
+    "CLIENT_STATE_SECRET": "{}",
+    "KEY_STORE": "{}",
+    "KEY_ROTATION_DAYS": "{}",
+    "DESTINATION_URL": "http://user:{}@feed.example.org/",
+    "DESTINATION_SECRET": "whsec_{}",
+    "DELIVERY_HORIZON_HOURS": "{}",
+    "AzureWebJobsStorage": "AccountKey={}",
+}
+
+
+def _holds(file: Path, text: bytes) -> bool:
+    return text in file.read_bytes()
+
+
+def wrong_settings(directory: Path, stage: Stage, found: Written) -> None:
+    """Settings hold something marked that they can't be, those of storage too and not."""
+    wrong = {}
+    for name, form in WRONG.items():
+        found.text(name)
+        wrong[name] = form.format(found.texts[name].decode())
+    stage.post(body(stage.item(), tokens=[stage.token()]))
+    for number, kept in enumerate(((), ("AzureWebJobsStorage",))):
+        settings = {**stage.host.settings, **wrong, **{name: stage.host.settings[name] for name in kept}}
+        log = directory / f"wrong-{number}.log"
+        with TalkativeHost(settings, log=log, port=free_ports(1)[0]) as host:
+            answer = httpx.post(f"{host.url}/api/notifications", content=body(stage.item(), tokens=[]))
+            assert answer.status_code == 503
+            found.places[f"answer with wrong settings {number}"] = answer.content + str(answer.headers).encode()
+            httpx.post(f"{host.url}/admin/functions/renew_timer", json={"input": ""}).raise_for_status()
+            assert until(partial(_holds, log, b"renew_timer ended"))
+        found.places[f"log with wrong settings {number}"] = log.read_bytes()

@@ -1,0 +1,327 @@
+"""Every forgery, as one table: what is posted beside a genuine item, and how each of its items must end."""
+
+import base64
+import hmac
+import secrets
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.errors import Reason
+from shared.validation_token import tenant_claimed
+from tests.builders import (
+    CHAT,
+    OTHER_TENANT,
+    TENANT,
+    change,
+    channel_message,
+    channel_path,
+    client_state_secret,
+    encrypted,
+    encryption_key,
+    lifecycle,
+    message,
+    minted,
+    rsa_key,
+    seal,
+    wrap,
+)
+from tests.security.stage import IN_CHANNELS, IN_CHATS, IN_ONE_CHANNEL, IN_ONE_CHAT, Stage
+from tests.token_cases import KEY, REFUSED, Mint, TokenCase
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Forgery:
+    """`made` returns items and the tokens they bring along; `ends` says how the items end, as Stage.ends does.
+
+    Each takes care that all else about it is right.
+    """
+
+    name: str
+    ends: Counter[str]
+    made: Callable[[Stage], tuple[list[Item], list[str]]]
+    delivered: int = 0
+
+
+def refused(reason: Reason, items: int = 1) -> Counter[str]:
+    return Counter({f"refused {reason}": items})
+
+
+def given_up(reason: Reason, items: int = 1) -> Counter[str]:
+    return Counter({f"dead_lettered {reason}": items})
+
+
+def forged_token(case: TokenCase) -> Forgery:
+    def made(stage: Stage) -> tuple[list[Item], list[str]]:
+        return [stage.item()], [case.token(stage.mint())]
+
+    assert case.reason is not None
+    return Forgery(f"token: {case.name}", _end_of(case), made)
+
+
+def _end_of(case: TokenCase) -> Counter[str]:
+    """One that claims no tenant at all is dropped at the door: it stands for nobody."""
+    assert case.reason is not None
+    if case.reason is Reason.TOKEN_MALFORMED and tenant_claimed(case.token(Mint(rsa_key("authority")))) is None:
+        return refused(Reason.TOKEN_MISSING) + Counter({f"suspicious_tokens {Reason.TOKEN_MALFORMED}": 1})
+    return refused(case.reason)
+
+
+def forged_content(name: str, reason: Reason, alter: Callable[[Item, Stage], object]) -> Forgery:
+    """`alter` changes a genuine encryptedContent, or returns what is to stand in its place."""
+
+    def made(stage: Stage) -> tuple[list[Item], list[str]]:
+        item = stage.item()
+        instead = alter(item["encryptedContent"], stage)
+        if instead is not None:
+            item["encryptedContent"] = instead
+        return [item], [stage.token()]
+
+    return Forgery(f"content: {name}", refused(reason) if reason is Reason.MALFORMED else given_up(reason), made)
+
+
+def forged_state(name: str, state: Callable[[Stage], object], **changes: Any) -> Forgery:
+    def made(stage: Stage) -> tuple[list[Item], list[str]]:
+        return [stage.item(**{"clientState": state(stage), **changes}), lifecycle(clientState=state(stage))], [
+            stage.token()
+        ]
+
+    return Forgery(f"clientState: {name}", refused(Reason.CLIENT_STATE, 2), made)
+
+
+def misplaced(name: str, declared: str, written: Item, path: str | None = None) -> Forgery:
+    """A clientState that was minted for a declaration, around a message from elsewhere, with content and without."""
+
+    def made(stage: Stage) -> tuple[list[Item], list[str]]:
+        item = stage.item_of(written, declared=declared)
+        item["resource"] = path or item["resource"]
+        bare = change(item["resource"], clientState=minted(TENANT, declared, stage.secret))
+        return [item, bare], [stage.token()]
+
+    return Forgery(f"clientState: {name}", refused(Reason.CLIENT_STATE, 2), made)
+
+
+def flipped(text: str, bit: int = 0) -> str:
+    octets = bytearray(base64.b64decode(text))
+    octets[-1] ^= 1 << bit
+    return base64.b64encode(octets).decode()
+
+
+def of_other_data(content: Item, stage: Stage) -> None:
+    """The HMAC is right, under the right key, for something else."""
+    symmetric_key = secrets.token_bytes(32)
+    content["dataKey"] = base64.b64encode(wrap(symmetric_key, stage.key)).decode()
+    content["data"] = base64.b64encode(seal(b'{"id":"1"}', symmetric_key)[0]).decode()
+    content["dataSignature"] = base64.b64encode(seal(b'{"id":"2"}', symmetric_key)[1]).decode()
+
+
+def wrongly_padded(content: Item, stage: Stage) -> None:
+    """Properly signed, by somebody who has our certificate: the padding is all that is wrong."""
+    symmetric_key = secrets.token_bytes(32)
+    ciphertext = seal(b"0123456789abcdef", symmetric_key)[0][:16]
+    signed_with(content, symmetric_key, ciphertext, stage)
+
+
+def signed_with(content: Item, symmetric_key: bytes, ciphertext: bytes, stage: Stage) -> None:
+    content["dataKey"] = base64.b64encode(wrap(symmetric_key, stage.key)).decode()
+    content["data"] = base64.b64encode(ciphertext).decode()
+    content["dataSignature"] = base64.b64encode(hmac.digest(symmetric_key, ciphertext, "sha256")).decode()
+
+
+def swapped(field: str) -> Forgery:
+    """Two genuine items that have exchanged a field: neither opens."""
+
+    def made(stage: Stage) -> tuple[list[Item], list[str]]:
+        one, other = stage.item(), stage.item()
+        first, second = one["encryptedContent"], other["encryptedContent"]
+        first[field], second[field] = second[field], first[field]
+        return [one, other], [stage.token()]
+
+    return Forgery(f"content: {field} swapped between two items", given_up(Reason.CONTENT_UNREADABLE, 2), made)
+
+
+def _set(**fields: object) -> Callable[[Item, Stage], None]:
+    return lambda content, _: content.update(fields)
+
+
+def _without(field: str) -> Callable[[Item, Stage], None]:
+    return lambda content, _: content.pop(field)
+
+
+def _enclosed(plain: bytes) -> Callable[[Item, Stage], object]:
+    return lambda _, stage: encrypted(plain, stage.key)
+
+
+FIELDS = ("data", "dataKey", "dataSignature")
+CONTENT: Sequence[Forgery] = (
+    *(forged_content(f"{field} missing", Reason.MALFORMED, _without(field)) for field in FIELDS),
+    *(
+        forged_content(f"{field} {kind}", Reason.MALFORMED, _set(**{field: value}))
+        for field in (*FIELDS, "encryptionCertificateId", "encryptionCertificateThumbprint")
+        for kind, value in (("null", None), ("a number", 7), ("a list", ["AAAA"]), ("an object", {"a": 1}))
+    ),
+    *(
+        forged_content(f"{field} {kind}", Reason.CONTENT_UNREADABLE, _set(**{field: value}))
+        for field in FIELDS
+        for kind, value in (
+            ("empty", ""),
+            ("huge", "AAAA" * 100_000),
+            ("not Base64", "!!!!"),
+            ("Base64 cut short", "AAA"),
+            ("not ASCII", "äöü="),
+        )
+    ),
+    forged_content("a text", Reason.MALFORMED, lambda _, __: "text"),
+    forged_content("a list", Reason.MALFORMED, lambda _, __: []),
+    forged_content("an empty object", Reason.MALFORMED, lambda _, __: {}),
+    forged_content(
+        "sealed to another key",
+        Reason.CONTENT_UNREADABLE,
+        lambda content, stage: encrypted(
+            message(), encryption_key("foreign"), encryptionCertificateId=stage.key.key_id
+        ),
+    ),
+    forged_content(
+        "a symmetric key of 16 bytes",
+        Reason.CONTENT_UNREADABLE,
+        lambda content, stage: signed_with(content, bytes(16), seal(b"{}", bytes(32))[0], stage),
+    ),
+    forged_content("wrong padding, properly signed", Reason.CONTENT_UNREADABLE, wrongly_padded),
+    forged_content(
+        "truncated, properly signed",
+        Reason.CONTENT_UNREADABLE,
+        lambda content, stage: signed_with(content, bytes(32), seal(b"{}", bytes(32))[0][:9], stage),
+    ),
+    forged_content(
+        "truncated", Reason.CONTENT_UNREADABLE, lambda content, _: content.update(data=content["data"][:-24])
+    ),
+    forged_content(
+        "HMAC off by one bit",
+        Reason.CONTENT_UNREADABLE,
+        lambda content, _: content.update(dataSignature=flipped(content["dataSignature"])),
+    ),
+    forged_content(
+        "data off by one bit",
+        Reason.CONTENT_UNREADABLE,
+        lambda content, _: content.update(data=flipped(content["data"], 7)),
+    ),
+    forged_content("HMAC of other data", Reason.CONTENT_UNREADABLE, of_other_data),
+    *(swapped(field) for field in FIELDS),
+    forged_content("words in place of JSON", Reason.CONTENT_NOT_JSON, _enclosed(b"not JSON")),
+    forged_content("nothing in place of JSON", Reason.CONTENT_NOT_JSON, _enclosed(b"")),
+    forged_content("a list in place of a resource", Reason.CONTENT_NOT_JSON, _enclosed(b"[]")),
+    forged_content("deep JSON", Reason.CONTENT_NOT_JSON, _enclosed(b"[" * 100_000)),
+    forged_content("JSON that is not UTF-8", Reason.CONTENT_NOT_JSON, _enclosed(b'{"id": "\xff"}')),
+    forged_content("a megabyte of words", Reason.CONTENT_NOT_JSON, _enclosed(b"x" * 1_000_000)),
+)
+
+UNKNOWN_KEYS: Sequence[Forgery] = (
+    *tuple(
+        forged_content(
+            f"key id {kind}",
+            Reason.KEY_UNKNOWN,
+            _set(encryptionCertificateId=key_id, encryptionCertificateThumbprint=""),
+        )
+        for kind, key_id in (
+            ("unknown", "enc-nobody"),
+            ("a path", "../../../../etc/passwd"),
+            ("an absolute path", "/etc/ssl/private/key"),
+            ("a URL", "https://vault.example.org/secrets/key"),
+            ("empty", ""),
+            ("a megabyte", "x" * 1000000),
+            ("with a NUL", "enc-1\x00.pem"),
+        )
+    ),
+    forged_content(
+        "neither id nor thumbprint ours",
+        Reason.KEY_UNKNOWN,
+        _set(encryptionCertificateId="enc-nobody", encryptionCertificateThumbprint="0" * 40),
+    ),
+)
+"""A key that is not known may be newer than the last look; only a process that has not looked yet tells at once."""
+
+TOKENS: Sequence[Forgery] = (
+    *(forged_token(case) for case in REFUSED if case.reason is not Reason.TOKEN_KEY),
+    Forgery("token: none", refused(Reason.TOKEN_MISSING), lambda stage: ([stage.item()], [])),
+    Forgery(
+        "token: of another tenant",
+        refused(Reason.TOKEN_MISSING),
+        lambda stage: ([stage.item()], [stage.token(OTHER_TENANT)]),
+    ),
+    Forgery(
+        "token: genuine, replayed around somebody else's items",
+        refused(Reason.CLIENT_STATE) + refused(Reason.TOKEN_MISSING),
+        lambda stage: (
+            [stage.item(clientState=minted(secret=client_state_secret("theirs"))), stage.item(OTHER_TENANT)],
+            [stage.token()],
+        ),
+    ),
+    Forgery(
+        "token: genuine, of last week",
+        refused(Reason.TOKEN_LIFETIME),
+        lambda stage: (
+            [stage.item()],
+            [stage.mint().token(nbf=stage.mint().moment(-700_000), exp=stage.mint().moment(-613_600))],
+        ),
+    ),
+    Forgery(
+        "tokens: one genuine beside one forged",
+        Counter({f"suspicious_tokens {Reason.TOKEN_AUDIENCE}": 1}),
+        lambda stage: ([stage.item()], [stage.mint().token(aud=TENANT), stage.token()]),
+        delivered=1,
+    ),
+    Forgery(
+        "tokens: without anything encrypted",
+        Counter(),
+        lambda stage: ([change(clientState=minted(TENANT, IN_CHATS, stage.secret))], [stage.token()]),
+        delivered=1,
+    ),
+    Forgery(
+        "tokens: ten thousand that are none",
+        refused(Reason.TOKEN_MISSING) + Counter({f"suspicious_tokens {Reason.TOKEN_MALFORMED}": 10_000}),
+        lambda stage: ([stage.item()], [f"{number}.b.c" for number in range(10_000)]),
+    ),
+)
+
+
+STATES: Sequence[Forgery] = (
+    forged_state("absent", lambda _: None),
+    forged_state("empty", lambda _: ""),
+    forged_state("wrong", lambda _: "A" * 22 + "." + "B" * 16 + "." + "C" * 43),
+    forged_state("minted by another", lambda _: minted(secret=client_state_secret("theirs"))),
+    forged_state("of another tenant", lambda stage: minted(OTHER_TENANT, IN_CHATS, stage.secret)),
+    forged_state("in upper case", lambda stage: minted(TENANT, IN_CHATS, stage.secret).upper()),
+    forged_state("of ours with one character more", lambda stage: minted(TENANT, IN_CHATS, stage.secret) + "A"),
+    forged_state("not ASCII", lambda _: "ä" * 83),
+    forged_state("a character that is a letter of ours in lower case", lambda _: "\u212a" * 83),
+    forged_state("five megabytes, twice", lambda _: "A" * 5_000_000),
+    Forgery(
+        "clientState: a number", refused(Reason.MALFORMED), lambda stage: ([stage.item(clientState=7)], [stage.token()])
+    ),
+    Forgery(
+        "clientState: a list",
+        refused(Reason.MALFORMED),
+        lambda stage: ([stage.item(clientState=[minted(TENANT, IN_CHATS, stage.secret)])], [stage.token()]),
+    ),
+    misplaced("of one chat, around a message of another chat", IN_ONE_CHAT, message("1", chatId=CHAT)),
+    misplaced(
+        "of one channel, around a message of another channel", IN_ONE_CHANNEL, channel_message("1"), channel_path("1")
+    ),
+    misplaced("of one channel, around a message of a chat", IN_ONE_CHANNEL, message("1")),
+    misplaced("of all chats, around a message of a channel", IN_CHATS, channel_message("1"), channel_path("1")),
+    misplaced("of all channels, around a message of a chat", IN_CHANNELS, message("1")),
+    Forgery(
+        "clientState: of one chat, around content that says it is of another",
+        refused(Reason.CLIENT_STATE),
+        lambda stage: (
+            [{**stage.item_of(message("1"), declared=IN_ONE_CHAT), "resource": f"{IN_ONE_CHAT}/1"}],
+            [stage.token()],
+        ),
+    ),
+)
+
+FORGERIES = (*TOKENS, *CONTENT, *STATES)
+AT_ONCE_ONLY = (*(forged_token(case) for case in KEY), *UNKNOWN_KEYS)

@@ -1,0 +1,189 @@
+"""What a stranger's request costs: no storage, no signature check, no Graph call, no line in a log, little memory."""
+
+import logging
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jwt
+import pytest
+
+from local.authority import Authority
+from local.azurite import Azurite
+from local.graph.server import GraphServer
+from notify_http.receive import LARGEST_BODY, Ours, receive
+from shared.notification import MOST_ITEMS
+from shared.settings import StorageSettings
+from shared.storage import PROMPT, Storage
+from tests.builders import (
+    NOW,
+    OTHER_TENANT,
+    TENANT,
+    body,
+    change,
+    client_state_secret,
+    lifecycle,
+    minted,
+    rich,
+    rsa_key,
+)
+from tests.security.stage import staged, until
+from tests.token_cases import Mint
+
+ROOT = Path(__file__).parents[2]
+OURS = Ours(TENANT, [client_state_secret()])
+MEGABYTE = 1 << 20
+
+JUNK: dict[str, Callable[[], bytes]] = {
+    "a million numbers": lambda: listed(b"1", MEGABYTE),
+    "millions of empty objects": lambda: listed(b"{}", 8 * MEGABYTE),
+    "as many items as are read": lambda: listed(b'{"subscriptionId":"1","resource":"a","changeType":"b"}', MOST_ITEMS),
+    "a number of a million digits": lambda: b'{"value":[' + b"9" * MEGABYTE + b"]}",
+    "a number beyond all floats": lambda: b'{"value":[{"subscriptionId":1e' + b"9" * 400 + b"}]}",
+    "deep lists": lambda: b'{"value":' + b"[" * MEGABYTE,
+    "deep lists in an item": lambda: b'{"value":[{"subscriptionId":"1","new":' + b"[" * 900 + b"]" * 900 + b"}]}",
+    "deep objects": lambda: b'{"value":' + b'{"value":' * MEGABYTE,
+    "an item's names a million times over": lambda: b'{"value":[{' + b'"subscriptionId":"1",' * 900_000 + b'"a":1}]}',
+    "the collection's names over and over": lambda: b"{" + b'"value":[],' * 900_000 + b'"value":[]}',
+    "halves of surrogates": lambda: b'{"value":["' + rb"\ud83d" * 5_000_000 + b'"]}',
+    "backslashes and a half": lambda: b'{"value":["' + rb"\\" * 15_000_000 + rb'\ud83d"]}',
+    "a character that makes Python's strings long": lambda: b'{"value":["' + b"a" * (30 << 20) + "🎈".encode() + b'"]}',
+    "bytes that are not UTF-8": lambda: b'{"value":["' + b"\xff" * MEGABYTE + b'"]}',
+    "a clientState of thirty megabytes": lambda: body(change(clientState="A" * (30 << 20))),
+    "a token of thirty megabytes": lambda: body(tokens=["A" * (30 << 20)]),
+    "a million tokens": lambda: body(tokens=["a.b.c"] * 900_000),
+    "one byte too many": lambda: b" " * (LARGEST_BODY + 1),
+}
+
+
+def listed(item: bytes, count: int) -> bytes:
+    return b'{"value":[' + (item + b",") * (count - 1) + item + b"]}"
+
+
+class _Lines(logging.Handler):
+    """Everything that is logged, by any library."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(f"{record.name}: {record.getMessage()}")
+
+    def requests(self) -> list[str]:
+        return [line for line in self.lines if line.startswith("urllib3.connectionpool")]
+
+
+@pytest.fixture
+def lines() -> Iterator[_Lines]:
+    handler, root = _Lines(), logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield handler
+    root.setLevel(level)
+    root.removeHandler(handler)
+
+
+@pytest.fixture
+def storage(storage_settings: StorageSettings) -> Storage:
+    return Storage(storage_settings, PROMPT)
+
+
+def strangers(count: int) -> list[object]:
+    """What would be ours if its clientState were; tokens and content are genuine."""
+    kinds = (
+        lambda: rich(clientState="guess"),
+        lambda: change(clientState=minted(OTHER_TENANT)),
+        lambda: change(clientState=None),
+        lambda: lifecycle(clientState=minted(secret=client_state_secret("theirs"))),
+        lambda: 7,
+    )
+    return [kinds[number % len(kinds)]() for number in range(count)]
+
+
+def test_a_flood_of_strangers_costs_no_request_and_no_line(storage: Storage, lines: _Lines) -> None:
+    token = Mint(rsa_key("authority")).token()
+    for _ in range(20):
+        assert receive(body(*strangers(50), tokens=[token] * 100), OURS, storage, NOW).status == 202
+    assert lines.lines == []
+
+
+def test_one_item_of_ours_among_them_costs_what_it_costs_alone(storage: Storage, lines: _Lines) -> None:
+    storage.ready()
+    costs = []
+    for others in ([], strangers(500)):
+        lines.lines.clear()
+        assert receive(body(change(), *others), OURS, storage, NOW).status == 202
+        costs.append(len(lines.requests()))
+    assert costs[0] == costs[1] == 1
+
+
+@pytest.mark.parametrize("kind", JUNK)
+def test_junk_costs_no_request_and_no_line(kind: str, storage: Storage, lines: _Lines) -> None:
+    assert receive(JUNK[kind](), OURS, storage, NOW).status in (202, 400, 413)
+    assert lines.lines == []
+
+
+PROGRAM = """
+import pathlib, re, sys, time
+from tests.builders import NOW
+from tests.security.test_abuse import JUNK, OURS
+from notify_http.receive import receive
+def peak(): return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) * 1024
+text = JUNK[sys.argv[1]]()
+pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins here, whatever it took to make the text
+before, began = peak(), time.process_time()
+receive(text, OURS, None, NOW)
+print(len(text), peak() - before, time.process_time() - began)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is told so by Linux alone")
+@pytest.mark.parametrize("kind", JUNK)
+def test_junk_costs_little_memory_and_time_beside_its_length(kind: str) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, kind], cwd=ROOT, capture_output=True, text=True, check=True)
+    length, grown, seconds = (float(number) for number in done.stdout.split())
+    assert grown < 3 * length + 32 * MEGABYTE  # copies of the text, never an object for each of its parts
+    assert seconds < 5  # CPU, not the clock on the wall; measured: half a second at most
+
+
+def test_what_strangers_send_is_never_held_against_a_key(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: Counter[str] = Counter()
+    monkeypatch.setattr(jwt, "decode", lambda *_, **__: calls.update(["decode"]))
+    monkeypatch.setattr(jwt, "get_unverified_header", lambda *_, **__: calls.update(["header"]))
+    token = Mint(rsa_key("authority")).token()
+    assert receive(body(*strangers(200), tokens=[token] * 200), OURS, storage, NOW).status == 202
+    assert not calls
+
+
+def test_the_running_host_asks_nobody_and_says_nothing_while_it_is_flooded(
+    tmp_path: Path, azurite: Azurite, authority: Authority, simulator: GraphServer
+) -> None:
+    with staged(tmp_path, azurite, authority, simulator) as stage:
+        first = stage.item()
+        assert stage.post(body(first, tokens=[stage.token()])).status_code == 202
+        assert until(lambda: stage.ends()["delivered"] == 1)
+        asked, said = simulator.get("calls"), (tmp_path / "host.log").read_bytes()
+        for _ in range(50):
+            assert stage.post(body(*strangers(40), tokens=[stage.token()] * 40)).status_code == 202
+        assert stage.ends()["refused client_state"] == 50 * 32
+        assert stage.ends()["refused malformed"] == 50 * 8
+        assert simulator.get("calls") == asked
+        assert (tmp_path / "host.log").read_bytes() == said
+
+
+def test_tokens_are_stored_once_for_many_items_however_many_there_are(
+    storage: Storage, lines: _Lines, storage_settings: StorageSettings
+) -> None:
+    """Whoever has learnt a clientState can't have a POST stored many times over."""
+    token = Mint(rsa_key("authority")).token()
+    stem, _, signature = token.rpartition(".")
+    tokens = [f"{stem}.{number:06}{signature[6:]}" for number in range(2000)]
+    text = body(*(change(filler="x" * 1000) for _ in range(100)), tokens=tokens)
+    storage.ready()
+    lines.lines.clear()
+    assert receive(text, OURS, Storage(storage_settings, PROMPT), NOW).status == 202
+    assert len(lines.requests()) <= 10

@@ -1,0 +1,110 @@
+"""Whoever has learnt a clientState gets nothing out of it but forged items of that one declaration."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from local.authority import Authority
+from local.azurite import Azurite
+from local.graph.server import GraphServer
+from shared.resource_path import climbs, covers, segments
+from tests.builders import (
+    CHANNEL,
+    CHAT,
+    OTHER_TENANT,
+    TEAM,
+    TENANT,
+    body,
+    change,
+    channel_path,
+    chat_path,
+    lifecycle,
+    minted,
+)
+from tests.security.stage import staged, until
+
+ONE_CHAT = f"/chats/{CHAT}/messages"
+ONE_CHANNEL = f"/teams/{TEAM}/channels/{CHANNEL}/messages"
+HYDRATED = "/users"
+CLIMBING = (
+    "users/../../beta/users",
+    "users('..')/x",
+    "users/%2e%2e/groups",
+    "./users/5d",
+    "users/..?$select=id",
+)
+STRAY_IDS = ("../users/5d", "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11/../../users", "", "*", "..", "%2e%2e")
+
+
+def test_nothing_can_be_read_from_graph_but_what_is_named(
+    tmp_path: Path, azurite: Azurite, authority: Authority, simulator: GraphServer
+) -> None:
+    declared = [{"resource": HYDRATED, "changeTypes": ["updated"], "hydrate": True}]
+    with staged(tmp_path, azurite, authority, simulator, SUBSCRIPTIONS=json.dumps(declared)) as stage:
+        state = minted(TENANT, HYDRATED, stage.secret)
+        items = [change(path, clientState=state) for path in CLIMBING]
+        items += [lifecycle(clientState=state, subscriptionId=stray) for stray in STRAY_IDS]
+        before = simulator.get("calls")
+        assert stage.post(body(*items)).status_code == 202
+        expected = Counter({"refused malformed": len(items)})
+        until(lambda: stage.ends() == expected)
+        assert stage.ends() == expected
+        assert simulator.get("calls") == before
+        assert stage.post(body(change("users/5d", clientState=state))).status_code == 202
+        assert until(lambda: simulator.get("calls") != before)  # what names nothing else is asked for
+
+
+@pytest.mark.parametrize("path", CLIMBING)
+def test_a_path_that_climbs_is_told(path: str) -> None:
+    assert climbs(segments(path))
+
+
+@pytest.mark.parametrize("path", ["users/5d", chat_path(), "users/a..b/messages/...", "drives/.hidden/root"])
+def test_dots_that_do_not_climb_are_let_through(path: str) -> None:
+    assert not climbs(segments(path))
+
+
+@pytest.mark.parametrize(
+    ("declared", "named"),
+    [
+        (ONE_CHAT, chat_path()),
+        (ONE_CHAT, f"Chats('{CHAT.upper()}')/Messages('1')"),
+        (ONE_CHAT.replace(":", "%3A").replace("@", "%40"), f"users/5d/chats/{CHAT}/messages/1"),
+        (f"{ONE_CHAT}?$search=word", chat_path()),
+        (ONE_CHANNEL, channel_path("1")),
+        (ONE_CHANNEL, channel_path("2", "1")),
+        (ONE_CHANNEL.replace(TEAM, TEAM.upper()), f"/teams/{TEAM}/channels/{CHANNEL}/messages/1/replies/2"),
+        ("/chats/getAllMessages", chat_path()),
+        ("chats/GetAllMessages?model=A", chat_path()),
+        ("/teams/getAllMessages", channel_path("2", "1")),
+        ("/users/5d/chats/getAllMessages", chat_path()),
+        ("/appCatalogs/teamsApps/1/installedToChats/getAllMessages", chat_path()),
+        ("/users/müller@example.org/messages", "Users/5d/Messages/AAMk"),
+        ("/users", "Users/5d"),
+        (ONE_CHAT, "communications/somethingNew('1')"),  # nobody knows where that is: it is no certain contradiction
+        (OTHER_TENANT, chat_path()),
+        ("", chat_path()),
+    ],
+)
+def test_whatever_may_be_genuine_is_covered(declared: str, named: str) -> None:
+    assert covers(declared, named)
+
+
+@pytest.mark.parametrize(
+    ("declared", "named"),
+    [
+        (ONE_CHAT, chat_path(chat="19:another@thread.v2")),
+        (ONE_CHAT, chat_path(chat=CHAT[:-1])),
+        (ONE_CHAT, channel_path("1")),
+        (ONE_CHANNEL, chat_path()),
+        (ONE_CHANNEL, f"teams/{TEAM}/channels/19:another@thread.tacv2/messages/1"),
+        (ONE_CHANNEL, f"teams/{OTHER_TENANT}/channels/{CHANNEL}/messages/1/replies/2"),
+        ("/chats/getAllMessages", channel_path("1")),
+        ("/users/5d/chats/getAllMessages", channel_path("1")),
+        ("/teams/getAllMessages", chat_path()),
+    ],
+)
+def test_what_certainly_lies_elsewhere_is_not_covered(declared: str, named: str) -> None:
+    assert not covers(declared, named)

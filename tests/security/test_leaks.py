@@ -1,0 +1,121 @@
+"""After the whole flow, everything that was written anywhere is searched for secrets and for texts."""
+
+import base64
+import secrets
+
+import pytest
+
+from local.authority import Authority
+from local.azurite import Azurite
+from local.graph.server import Registration, running
+from tests.builders import CLIENT_ID, TENANT
+from tests.security.flow import WRONG, Destination, Flow, Written, note_keys, wrong_settings
+from tests.security.stage import staged
+from tests.security.talkative_host import TalkativeHost
+from tests.servers import serving
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Written:
+    """Everything is gone through once."""
+    directory, found = tmp_path_factory.mktemp("leaks"), Written()
+    registration = Registration(TENANT, CLIENT_ID, secrets.token_urlsafe(30))
+    destination = Destination()
+    with (
+        Azurite(directory / "storage") as azurite,
+        running(authority, registration) as graph,
+        serving(destination) as server,
+        staged(directory, azurite, authority, graph, TalkativeHost, DESTINATION_URL=server.url) as stage,
+    ):
+        note_keys(found, stage, azurite)
+        flow = Flow(stage, destination, server, azurite, directory / "host.log", found)
+        flow.success()
+        flow.graph_fails()
+        flow.readback()
+        flow.refusals()
+        flow.unreadable()
+        flow.destination_fails()
+        flow.storage_fails()
+        flow.login_fails()
+        wrong_settings(directory, stage, found)
+        found.ends = stage.ends()
+        found.places["metrics"] = stage.get("/admin/metrics").content
+        found.proofs |= {
+            f"clientState {n}": one.client_state.encode()
+            for n, one in enumerate(graph.simulator.subscriptions)
+            if one.client_state
+        }
+        found.keys |= {f"access token {n}": one.encode() for n, one in enumerate(graph.simulator.login._tokens)}
+    found.places["log"] = (directory / "host.log").read_bytes()
+    for path in (directory / "storage").rglob("*"):
+        if path.is_file():
+            found.places[f"storage: {path.name}"] = path.read_bytes()
+    return found
+
+
+def test_no_text_of_a_message_is_anywhere_but_at_the_destination(written: Written) -> None:
+    assert written.found(written.texts, written.places) == []
+
+
+def test_no_secret_of_ours_is_anywhere(written: Written) -> None:
+    assert written.found(written.keys, written.places) == []
+
+
+def test_what_proves_an_item_is_nowhere_but_in_storage(written: Written) -> None:
+    elsewhere = {place: content for place, content in written.places.items() if not place.startswith("storage")}
+    assert written.found(written.proofs, elsewhere) == []
+
+
+def test_the_search_finds_what_is_there(written: Written) -> None:
+    """Marks are found as they are and in Base64, and the storage that is searched is the one that was used."""
+    sealed = next(iter(written.proofs.values()))
+    assert written.found({"proof": sealed}, written.places)
+    for shift in range(6):
+        hidden = base64.b64encode(b"x" * shift + b"mark-0123456789abcdef" + b"y" * shift)
+        assert written.found({"mark": b"mark-0123456789abcdef"}, {"place": hidden})
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "delivered",
+        "duplicates",
+        "refused client_state",
+        "refused malformed",
+        "refused token_missing",
+        "refused token_audience",
+        "refused token_publisher",
+        "refused token_issuer",
+        "dead_lettered content_unreadable",
+        "dead_lettered content_not_json",
+        "dead_lettered destination_rejected",
+        "retried destination",
+        "retried destination_error",
+    ],
+)
+def test_the_flow_went_along_this_path(written: Written, end: str) -> None:
+    assert written.ends[end] > 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"DEBUG:urllib3.connectionpool",
+        b"INFO:azure.core.pipeline.policies.http_logging_policy",
+        b"DEBUG:msal",
+        b'"name": "process_queue"',
+        b"Graph answers 503",
+        b"login authority",
+        b"key broken",
+        b"storage account",
+        b"403 Authorization_RequestDenied",
+        b"throttled",
+    ],
+)
+def test_the_log_tells_of_it(written: Written, line: bytes) -> None:
+    assert line.lower() in written.places["log"].lower()
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_setting_is_named(written: Written, name: str) -> None:
+    assert name.encode() in written.places["log with wrong settings 0"]

@@ -1,0 +1,146 @@
+"""What is deployed is pinned, needed, free to be used, and listed."""
+
+import ast
+import json
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from local.child import free_ports
+from tests.servers import Answer, in_json, serving
+from tools import sbom
+from tools.licences import check, is_allowed
+from tools.pinned import ROOT, RUNTIME, Pinned, pinned, wanted
+from tools.vulnerabilities import Unreachable, known
+
+DEPLOYED = ("function_app.py", "notify_http", "process_queue", "renew_timer", "shared")
+PACKAGES = pinned()
+PART_OF_OTHERS = {"azure-core"}
+"""Its exceptions and credentials are part of what each of Azure's clients promises; no version of it is our choice."""
+
+
+def modules_of(name: str) -> set[str]:
+    """The dotted names of the modules that an installed package brings."""
+    found = set()
+    for file in metadata.files(name) or ():
+        if file.suffix in (".py", ".so") and ".." not in file.parts:
+            parts = [part.partition(".")[0] for part in file.parts]
+            found.add(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return found
+
+
+def imported() -> set[str]:
+    """The dotted names that the deployed packages import, at whatever depth they are written."""
+    return {name for place in DEPLOYED for file in files(ROOT / place) for name in imports(file)}
+
+
+def files(place: Path) -> Iterator[Path]:
+    yield from place.rglob("*.py") if place.is_dir() else [place]
+
+
+def imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_everything_is_pinned_to_one_version_and_has_hashes() -> None:
+    assert len(PACKAGES) == sum(line[0].isalnum() for line in RUNTIME.read_text().splitlines() if line)
+    assert [one.name for one in PACKAGES if not one.hashes] == []
+
+
+def test_everything_is_there_for_a_reason_that_is_there_too() -> None:
+    names = {one.name for one in PACKAGES}
+    assert [one.name for one in PACKAGES if not one.direct and not one.via] == []
+    assert {needing for one in PACKAGES for needing in one.via} <= names
+    assert {one.name for one in PACKAGES if one.direct} == set(wanted())
+
+
+@pytest.mark.parametrize("name", sorted(wanted()))
+def test_what_the_app_asks_for_it_imports(name: str) -> None:
+    assert modules_of(name) & imported(), f"nothing that is deployed imports {name}"
+
+
+def test_what_the_app_imports_it_asks_for() -> None:
+    ours = {Path(place).stem for place in DEPLOYED}
+    brought = {module for name in {*wanted(), *PART_OF_OTHERS} for module in modules_of(name)}
+    foreign = {name for name in imported() if name.partition(".")[0] not in ours | sys.stdlib_module_names}
+    modules = {name for name in foreign if not any(name.startswith(f"{module}.") for module in brought)}
+    namespaces = {module.rpartition(".")[0] for module in brought}
+    assert modules - brought - namespaces == set()
+
+
+def test_all_licences_are_allowed() -> None:
+    assert list(check(PACKAGES)) == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "allowed"),
+    [
+        ("MIT", True),
+        ("GPL-3.0-only OR MIT", True),
+        ("MIT AND Apache-2.0", True),
+        ("MIT AND (GPL-2.0-only OR ISC)", True),
+        ("GPL-3.0-only", False),
+        ("MIT AND AGPL-3.0-only", False),
+        ("LicenseRef-Proprietary", False),
+    ],
+)
+def test_a_licence_is_told_from_one_that_is_not_allowed(expression: str, *, allowed: bool) -> None:
+    assert is_allowed(expression) is allowed
+
+
+def test_the_bill_of_materials_lists_each_package_with_its_hashes_and_who_needs_it() -> None:
+    text = sbom.written(sbom.bill(PACKAGES))
+    bill = json.loads(text)
+    assert bill["bomFormat"] == "CycloneDX"
+    components = {one["bom-ref"]: one for one in bill["components"]}
+    assert components.keys() == {f"{one.name}@{one.version}" for one in PACKAGES}
+    for one in PACKAGES:
+        component = components[f"{one.name}@{one.version}"]
+        assert {held["content"] for held in component["hashes"]} == set(one.hashes)
+        assert component["purl"] == f"pkg:pypi/{one.name}@{one.version}"
+    needed = {one["ref"]: one.get("dependsOn", []) for one in bill["dependencies"]}
+    assert {ref.partition("@")[0] for ref in needed[sbom.NAME]} == set(wanted())
+    assert any(
+        ref.startswith("urllib3@")
+        for ref in next(needs for ref, needs in needed.items() if ref.startswith("requests@"))
+    )
+    assert sbom.written(sbom.bill(pinned())) == text
+
+
+SOME = [Pinned(name, "1.0", (), (), direct=True, applies=True) for name in ("one", "other")]
+
+
+def test_what_is_known_against_a_package_is_told() -> None:
+    found = {"results": [{}, {"vulns": [{"id": "GHSA-1"}, {"id": "PYSEC-2"}]}]}
+    with serving(lambda _: in_json(found)) as database:
+        assert known(SOME, database.url) == ["other 1.0: GHSA-1, PYSEC-2"]
+        assert json.loads(database.asked[0].body)["queries"][0]["package"] == {"ecosystem": "PyPI", "name": "one"}
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(503), Answer(200, b"<html>"), Answer(200, b"[]"), Answer(200, b"{}"), Answer(0)]
+)
+def test_a_database_that_does_not_answer_is_told_from_nothing_known(answer: Answer) -> None:
+    with serving(lambda _: answer) as database, pytest.raises(Unreachable):
+        known(SOME, database.url)
+
+
+def test_a_database_that_can_not_be_reached_is_told_too() -> None:
+    with pytest.raises(Unreachable):
+        known(SOME, f"http://127.0.0.1:{free_ports(1)[0]}")
+
+
+def test_nothing_is_known_against_what_is_deployed() -> None:
+    try:
+        found = known(PACKAGES)
+    except Unreachable as unreachable:
+        pytest.skip(f"nothing was checked: {unreachable}")
+    assert found == []

@@ -1,0 +1,75 @@
+"""Under what the packages that are deployed may be used; works offline, from what is installed.
+
+python -m tools.licences
+"""
+
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+
+from license_expression import ExpressionError, get_spdx_licensing  # type: ignore[import-untyped]
+
+from tools.pinned import Pinned, pinned
+
+ALLOWED = frozenset(
+    {"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "MPL-2.0", "PSF-2.0", "Unlicense"}
+)
+"""SPDX ids. Permissive ones, and MPL-2.0, which asks for nothing as long as its files are not changed."""
+
+_CALLED = {
+    "MIT License": "MIT",
+    "Apache Software License": "Apache-2.0",
+    "BSD License": "BSD-3-Clause",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "Python Software Foundation License": "PSF-2.0",
+    "ISC License (ISCL)": "ISC",
+}
+"""Classifiers of PyPI, whose BSD License doesn't say which; each is as permissive as the other."""
+
+_spdx = get_spdx_licensing()
+
+
+def licence(name: str) -> str | None:
+    """Return the SPDX expression for an installed package; None if it states none that can be told.
+
+    Raises:
+        PackageNotFoundError: it is not installed.
+    """
+    about = metadata.metadata(name)
+    classifiers = [one.rpartition(" :: ")[2] for one in about.get_all("Classifier", []) if one.startswith("License")]
+    stated = [*about.get_all("License-Expression", []), *about.get_all("License", []), *map(_CALLED.get, classifiers)]
+    return next((one for one in stated if one and _is_expression(one)), None)
+
+
+def is_allowed(expression: str) -> bool:
+    """Tell whether all that an expression demands is allowed; of an OR, one side is enough."""
+    if " AND " not in expression:
+        return any(one.strip("() ") in ALLOWED for one in expression.split(" OR "))
+    return all(is_allowed(one.strip("() ")) for one in expression.split(" AND "))
+
+
+def check(packages: list[Pinned]) -> Iterator[str]:
+    """Yield a complaint for each package that can't be used, or whose licence can't be told."""
+    for one in packages:
+        try:
+            expression = licence(one.name)
+        except metadata.PackageNotFoundError:
+            if one.applies:
+                yield f"{one.name}: not installed, so its licence can't be told"
+            continue
+        if expression is None or not is_allowed(expression):
+            yield f"{one.name}: {expression or 'states no licence that can be told'}"
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        return len(text) < 100 and not _spdx.unknown_license_keys(text)  # some put the whole text there
+    except ExpressionError:
+        return False
+
+
+if __name__ == "__main__":
+    deployed = pinned()
+    complaints = list(check(deployed))
+    print(*complaints or [f"{len(deployed)} packages, all under licences that are allowed"], sep="\n")
+    sys.exit(bool(complaints))
