@@ -32,8 +32,8 @@ class Report(msgspec.Struct):
         return ExitCode.FINE
 
     def shown(self) -> Iterable[RenderableType]:
-        """Yield what a person sees."""
-        raise NotImplementedError
+        """Yield what a person sees; a report that says no more than its exit code shows nothing."""
+        return ()
 
 
 class Failure(Report):

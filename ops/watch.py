@@ -1,5 +1,6 @@
 """`watch`: the status, live."""
 
+import signal
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -39,6 +40,7 @@ class Watching:
 @as_json
 def watch(every: float, *, as_json: bool) -> None:
     """Show the status live, until Ctrl-C. With --json: a line each time."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have us ignore it, in the background
     watching, out = Watching(), console()
     with suppress(KeyboardInterrupt):
         if as_json or not out.is_terminal:

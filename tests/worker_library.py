@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import sys
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -94,7 +95,9 @@ class WorkerLibrary:
             properties={"host": "127.0.0.1", "protos": self._protos},
         )
         answering: Coroutine[Any, Any, Any] = handler(request)
-        answer = asyncio.run(answering)
+        # In a thread of its own: the tests of the page leave this one with a loop that runs.
+        with ThreadPoolExecutor(1) as thread:
+            answer = thread.submit(asyncio.run, answering).result()
         if answer.result.status != self._protos.StatusResult.Success:
             raise WorkerFailed(f"{answer.result.exception.message}\n{answer.result.exception.stack_trace}")
         return answer

@@ -37,7 +37,9 @@ def main(arguments: Sequence[str], directory: Path) -> int:
     asked = parser.parse_args(arguments)
     if asked.rate <= 0 or (asked.messages is not None and asked.messages <= 0):
         parser.error("--messages and --rate: expected a number greater than 0")
-    signal.signal(signal.SIGTERM, interrupt)
+    # A shell that starts us in the background has us ignore Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
         with alone_in(directory), System(directory) as system:
             try:
