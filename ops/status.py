@@ -182,7 +182,7 @@ def _key_states(
             subscriptions=named[key.key_id] if complete else None,
             unnamed_seconds=round((now - unnamed[key.key_id]).total_seconds()) if key.key_id in unnamed else None,
         )
-        for key in sorted(keys, key=lambda one: one.made, reverse=True)
+        for key in sorted(keys, key=lambda one: (one.made, one.key_id), reverse=True)
     ]
 
 
