@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -49,9 +49,9 @@ class Fate:
     rejected: list[Event] = field(default_factory=list)
 
     def keep(self, item: msgspec.Raw, why: NotNow) -> None:
-        """Try the item again later."""
+        """Try the item again later; of several waits asked for, the longest."""
         self.kept[why.reason].append(item)
-        self.why[why.reason] = why
+        self.why[why.reason] = max(why, self.why.get(why.reason, why), key=lambda one: one.retry_after or timedelta(0))
 
 
 def relay_changes(envelope: Changes, proofs: Proofs, delivering: Delivering, settlement: Settlement) -> None:

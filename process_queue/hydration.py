@@ -25,13 +25,16 @@ class Hydration:
     def event(self, notification: Notification, tenant_id: str, received: datetime) -> Event:
         """Return the event of an item without content; what Graph no longer has makes a deletion.
 
+        A deletion is looked after like the rest: only the message itself, softly deleted, says when that was, and so
+        what it follows and what follows it.
+
         Raises:
             Refused: its path would have Graph read something else than it names.
             Unreadable: Graph's answer is not a resource.
             NotNow: it can't be read at present.
         """
         declaration = declared(notification, tenant_id, self.declarations)
-        if declaration is None or not declaration.hydrate or notification.change_type == "deleted":
+        if declaration is None or not declaration.hydrate:
             return event_without_content(notification, tenant_id, received)
         path = segments(notification.resource or "")
         if climbs(path):
@@ -43,4 +46,6 @@ class Hydration:
                 raise NotNow(Reason.GRAPH_REFUSED, str(refusal)) from None
             gone = msgspec.structs.replace(notification, change_type="deleted")
             return event_without_content(gone, tenant_id, received)
+        if notification.change_type == "deleted":  # and there it is: it says itself whether it was restored since
+            notification = msgspec.structs.replace(notification, change_type=None)
         return event_of_content(content, notification, tenant_id, received)

@@ -12,19 +12,31 @@ from azure.storage.queue import QueueClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from process_queue.changes import Delivering, relay_changes
+from process_queue.changes import Delivering, Fate, relay_changes
 from process_queue.settle import Settlement
 from process_queue.verify import Proofs
 from shared.destination import Destination
 from shared.envelope import Changes, read, read_dead_letter
-from shared.errors import Reason
+from shared.errors import NotNow, Reason
 from shared.event import event_without_content
 from shared.ledger import Ledger
 from shared.settings import StorageSettings
 from shared.silence import Silence
 from shared.storage import PATIENT, Storage
 from shared.tables import Tables
-from tests.builders import CLIENT_ID, NOW, TENANT, Clock, change, changes, destination_secret, encrypted, message, rich
+from tests.builders import (
+    CLIENT_ID,
+    NOW,
+    TENANT,
+    Clock,
+    change,
+    changes,
+    destination_secret,
+    encrypted,
+    message,
+    raw,
+    rich,
+)
 from tests.process_queue.test_verify import TOKEN, our_key, signing_key
 from tests.servers import Answer, Asked, Server, serving
 
@@ -212,3 +224,12 @@ def test_no_item_is_ever_in_no_place_or_in_two(way: Way, kinds: list[str], away:
     places = Counter([*way.delivered(), *(name for _, name in way.dead())])
     places.update(name for envelope in way.queued() for name in names_of(envelope))
     assert places == +expected
+
+
+def test_of_several_waits_asked_for_the_longest_is_kept() -> None:
+    fate = Fate()
+    for seconds in (5, 60, None, 30):
+        wait = None if seconds is None else timedelta(seconds=seconds)
+        fate.keep(raw(change()), NotNow(Reason.GRAPH_THROTTLED, retry_after=wait))
+    assert fate.why[Reason.GRAPH_THROTTLED].retry_after == timedelta(seconds=60)
+    assert len(fate.kept[Reason.GRAPH_THROTTLED]) == 4

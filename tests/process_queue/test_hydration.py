@@ -52,13 +52,21 @@ def test_where_nobody_asked_for_it_nothing_is_read(desk: Desk) -> None:
     assert desk.server.asked == []
 
 
-def test_a_deletion_is_not_looked_after(desk: Desk) -> None:
+def test_a_deletion_is_ordered_by_when_it_was_and_not_by_when_we_heard_of_it(desk: Desk) -> None:
+    deleted = message(deletedDateTime="2023-11-14T22:14:20Z", lastModifiedDateTime="2023-11-14T22:14:20Z")
+    desk.server.script = lambda _: in_json(deleted)
     event = desk.event(changeType="deleted")
-    assert (event.type, event.partial) == ("Microsoft.Graph.ChatMessageDeleted", True)
-    assert desk.server.asked == []
+    pushed = event_of_content(msgspec.json.encode(deleted), read_notification(raw(change(chat_path()))), TENANT, NOW)
+    assert (event.type, event.partial) == ("Microsoft.Graph.ChatMessageDeleted", False)
+    assert (event.id, event.version) == (pushed.id, pushed.version)
 
 
-@pytest.mark.parametrize("change_type", ["created", "updated"])
+def test_what_was_restored_since_its_deletion_is_not_said_to_be_deleted(desk: Desk) -> None:
+    event = desk.event(changeType="deleted")
+    assert (event.type, event.partial) == ("Microsoft.Graph.ChatMessageUpdated", False)
+
+
+@pytest.mark.parametrize("change_type", ["created", "updated", "deleted"])
 def test_what_graph_has_no_more_was_deleted(desk: Desk, change_type: str) -> None:
     desk.server.script = lambda _: in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
     event = desk.event(changeType=change_type)
