@@ -14,8 +14,15 @@ from bench.figure import Figure
 from bench.memory import memory
 from bench.opening import opening
 from bench.packing import packing
+from bench.telemetry import telemetry
 
-BENCHMARKS = {"opening": opening, "packing": packing, "acknowledging": acknowledging, "memory": memory}
+BENCHMARKS = {
+    "opening": opening,
+    "packing": packing,
+    "acknowledging": acknowledging,
+    "telemetry": telemetry,
+    "memory": memory,
+}
 VERDICT = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: ""}
 
 

@@ -109,10 +109,10 @@ def bystander() -> Iterator[Bystander]:
 
 
 @contextmanager
-def sink() -> Iterator[str]:
-    """Run a destination that answers 204, and yield its URL."""
+def sink(status: int = 204, body: bytes = b"") -> Iterator[str]:
+    """Run a server that takes everything and gives one answer; yield its URL."""
     listener = listening(0)
-    server = uvicorn.Server(uvicorn.Config(_take, log_level="error", access_log=False))
+    server = uvicorn.Server(uvicorn.Config(_taking(status, body), log_level="error", access_log=False))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     try:
@@ -122,13 +122,18 @@ def sink() -> Iterator[str]:
         thread.join()
 
 
-async def _take(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
-    if scope["type"] != "http":
-        return
-    while (await receive()).get("more_body"):
-        continue
-    await send({"type": "http.response.start", "status": 204, "headers": []})
-    await send({"type": "http.response.body"})
+def _taking(status: int, body: bytes) -> Any:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())] if body else []
+
+    async def take(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        while (await receive()).get("more_body"):
+            continue
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return take
 
 
 def bodies(around: Bystander, count: int, items: int, size: int) -> Sequence[bytes]:

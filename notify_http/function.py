@@ -5,8 +5,9 @@ import time
 
 import azure.functions as func
 
-from notify_http.receive import Answer, Ours, receive
+from notify_http.receive import Answer, receive
 from shared import clients, telemetry
+from shared.intake import Ours
 from shared.settings import SettingsError
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]

@@ -15,6 +15,9 @@ _log = logging.getLogger("graph_relay.telemetry")
 EXPORTED_EVERY = 60_000
 """Milliseconds between two exports of the counters."""
 
+THREAD = "telemetry"
+"""The name of the thread that sets exporting up."""
+
 
 def start(environ: Mapping[str, str]) -> None:
     """Begin to export metrics and traces to `APPLICATIONINSIGHTS_CONNECTION_STRING`, if that is set.
@@ -24,7 +27,7 @@ def start(environ: Mapping[str, str]) -> None:
     connection = environ.get("APPLICATIONINSIGHTS_CONNECTION_STRING", "").strip()
     if connection:
         authentication = environ.get("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "")
-        threading.Thread(target=_start, args=(connection, authentication), name="telemetry", daemon=True).start()
+        threading.Thread(target=_start, args=(connection, authentication), name=THREAD, daemon=True).start()
 
 
 def _start(connection: str, authentication: str) -> None:

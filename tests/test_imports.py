@@ -38,6 +38,7 @@ ORDER = (
     "storage",
     "tables",
     "dead_letters",
+    "intake",
     "key_ring",
     "key_directory",
     "key_vault",

@@ -17,7 +17,6 @@ from standardwebhooks import Webhook
 
 from local.authority import write_private
 from notify_http.function import handshake
-from notify_http.receive import Ours as Known
 from notify_http.receive import receive
 from process_queue.changes import Delivering, relay_changes
 from process_queue.hydration import Hydration
@@ -34,6 +33,7 @@ from shared.envelope import Changes, Envelope, Lifecycle, Readback
 from shared.errors import NotNow
 from shared.graph import Graph
 from shared.identity import Identity, Proof
+from shared.intake import Ours as Known
 from shared.key_directory import KeyDirectory
 from shared.key_ring import KeyRing, new_key, write_pem
 from shared.ledger import Ledger

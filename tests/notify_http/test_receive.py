@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from local.azurite import Azurite
-from notify_http.receive import LARGEST_BODY, Answer, Ours, receive
+from notify_http.receive import LARGEST_BODY, Answer, receive
 from shared.envelope import Changes, Items, Lifecycle, read
+from shared.intake import Ours
 from shared.settings import StorageSettings
 from shared.storage import PATIENT, Patience, Storage
 from tests.builders import (

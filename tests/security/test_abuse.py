@@ -13,7 +13,8 @@ import pytest
 from local.authority import Authority
 from local.azurite import Azurite
 from local.graph.server import GraphServer
-from notify_http.receive import LARGEST_BODY, Ours, receive
+from notify_http.receive import LARGEST_BODY, receive
+from shared.intake import Ours
 from shared.notification import MOST_ITEMS
 from shared.settings import StorageSettings
 from shared.storage import PROMPT, Storage
