@@ -1,9 +1,10 @@
-"""The front door: the three functions of this app, and where their telemetry goes."""
+"""The front door: the functions of this app, and where their telemetry goes."""
 
 import os
 
 import azure.functions as func
 
+from notify_event_hub.function import blueprint as notify_event_hub
 from notify_http.function import blueprint as notify_http
 from process_queue.function import blueprint as process_queue
 from renew_timer.function import blueprint as renew_timer
@@ -11,5 +12,5 @@ from shared import exporting
 
 exporting.start(os.environ)
 app = func.FunctionApp()
-for function in (notify_http, process_queue, renew_timer):
+for function in (notify_http, notify_event_hub, process_queue, renew_timer):
     app.register_functions(function)

@@ -23,6 +23,8 @@ class _Point(msgspec.Struct):
 def mean_lag() -> float | None:
     """Return the mean lag since the host started, in seconds; None where it isn't told. Raises SettingsError."""
     parts = urlsplit(clients.settings().notification_url)
+    if not parts.netloc:  # an event hub
+        return None
     with suppress(requests.RequestException, msgspec.DecodeError):
         address = f"{parts.scheme}://{parts.netloc}/admin/metrics"
         with clients.session().get(address, timeout=_TIME_LIMIT, allow_redirects=False, stream=True) as answer:

@@ -1,6 +1,7 @@
 """`reconcile` and `rotate-keys`: what renew_timer does about subscriptions and keys, done now."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import click
 from rich.console import RenderableType
@@ -57,13 +58,14 @@ def _outcome(done: Done) -> str:
 
 
 @click.command()
+@click.option("--anew", is_flag=True, help="Replace every subscription, even one without fault.")
 @as_json
-def reconcile(*, as_json: bool) -> None:
+def reconcile(*, anew: bool, as_json: bool) -> None:
     """Create, renew, re-key, replace and remove subscriptions now, as renew_timer does at its next run.
 
     A gap that this closes is read back at that run.
     """
-    finish(Reconciled(_every_tenant(clients.ours())), as_json=as_json)
+    finish(Reconciled(_every_tenant(replace(clients.ours(), anew=anew))), as_json=as_json)
 
 
 @click.command("rotate-keys")

@@ -1,1 +1,1 @@
-"""What the three functions share: one idea a module, each importing only from those below it."""
+"""What the functions share: one idea a module, each importing only from those below it."""

@@ -96,6 +96,14 @@ def with_tokens(collection: notification.Collection) -> Seal:
     return seal
 
 
+def proven_by_channel(found: Sorted, received: datetime) -> Iterable[Changes]:
+    """Pack changes that came by a way which Graph alone can send on: it sends no tokens there (contract §10)."""
+    # Each envelope gets the names of its tenants where it would have got their tokens.
+    names = [(tenant, tenant) for tenant in found.tenants()]
+    for one in pack(Changes, received, found.changes, names, trace=telemetry.traceparent()):
+        yield msgspec.structs.replace(one, tokens=(), proven=one.tokens or ())
+
+
 def _tokens(collection: notification.Collection, tenants: Iterable[str]) -> list[tuple[str, str]] | None:
     """Return the tokens, each once, that claim to speak for one of `tenants`; None if Graph could get none."""
     tokens = collection.tokens()

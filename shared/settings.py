@@ -16,6 +16,15 @@ T = TypeVar("T")
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 CONNECTION_STRING = "expected the connection string of a storage account"
+EVENT_HUB_CONNECTION = "EventHubConnection"
+"""The setting, or beginning of settings, by which the Functions host finds the namespace of an event hub."""
+
+_EVENT_HUB = re.compile(
+    r"EventHub:https://[a-z0-9-]+\.servicebus\.[a-z.]+/eventhubname/([A-Za-z0-9][A-Za-z0-9._-]{0,255})"
+    r"\?tenantId=[A-Za-z0-9.-]+"
+)
+"""The form of a notification URL that has Graph send to a hub by its role there (Graph contract §10)."""
+
 _APP_ROOT = Path(__file__).parent.parent
 
 
@@ -68,10 +77,14 @@ class StorageSettings:
 
 @dataclass(frozen=True)
 class TriggerSettings:
-    """What the trigger decorators need; with defaults for both, so that functions index whatever else is wrong."""
+    """What the trigger decorators need; with defaults, so that functions index whatever else is wrong.
+
+    `event_hub` is the name of the hub that Graph sends to, None if it posts to us.
+    """
 
     queue: str
     renew_schedule: str
+    event_hub: str | None
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,7 @@ class Settings:
                 managed_identity=read.optional("AZURE_CLIENT_ID", _guid, None),
                 graph_url=read.optional("GRAPH_BASE_URL", _https, cloud.graph),
                 login_url=read.optional("LOGIN_BASE_URL", _https, cloud.login),
-                notification_url=read.required("NOTIFICATION_URL", _https),
+                notification_url=read.notification_url(),
                 client_state_secrets=read.required("CLIENT_STATE_SECRET", _client_state_secrets),
                 declarations=read.declarations(tenant_id),
                 key_store=read.required("KEY_STORE", _key_store),
@@ -130,11 +143,18 @@ class Settings:
 
 
 def trigger_settings(environ: Mapping[str, str]) -> TriggerSettings:
-    """Return the queue and the schedule that the triggers are bound to. Never raises."""
+    """Return what the triggers are bound to. Never raises."""
     return TriggerSettings(
         queue=environ.get("NOTIFICATION_QUEUE") or "notifications",
         renew_schedule=environ.get("RENEW_SCHEDULE") or "0 */5 * * * *",
+        event_hub=event_hub(environ.get("NOTIFICATION_URL", "").strip()),
     )
+
+
+def event_hub(notification_url: str) -> str | None:
+    """Return the name of the event hub that a notification URL has Graph send to; None if it has it post."""
+    named = _EVENT_HUB.fullmatch(notification_url)
+    return named[1] if named else None
 
 
 def storage_settings(environ: Mapping[str, str]) -> StorageSettings:
@@ -201,6 +221,16 @@ class _Reader:
             )
         return StorageSettings(queue, urls=(urls[0], urls[1], urls[2]), identity_client_id=client_id)
 
+    def notification_url(self) -> str:
+        url = self.required("NOTIFICATION_URL", _notification_url)
+        connections = (EVENT_HUB_CONNECTION, f"{EVENT_HUB_CONNECTION}__fullyQualifiedNamespace")
+        if url and event_hub(url) and not any(self._environ.get(name) for name in connections):
+            self._complaints.append(
+                f"{connections[1]}: missing; expected NAMESPACE.servicebus.windows.net, the namespace of the event "
+                f"hub in NOTIFICATION_URL (or a connection string as {connections[0]})"
+            )
+        return url
+
     def declarations(self, tenant_id: str) -> tuple[Declaration, ...]:
         text = self._environ.get("SUBSCRIPTIONS", "").strip() or "subscriptions.json"
         try:
@@ -249,6 +279,13 @@ def _url(text: str, *, expected: str, plain_on_loopback: bool) -> str:
 
 def _https(text: str) -> str:
     return _url(text, expected="expected an https:// URL", plain_on_loopback=False).rstrip("/")
+
+
+def _notification_url(text: str) -> str:
+    if event_hub(text):
+        return text
+    expected = "expected an https:// URL (or, to an event hub, EventHub:https://NAMESPACE.servicebus.windows.net/"
+    return _url(text, expected=f"{expected}eventhubname/HUB?tenantId=DOMAIN)", plain_on_loopback=False).rstrip("/")
 
 
 def _destination_url(text: str) -> str:

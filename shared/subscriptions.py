@@ -20,7 +20,7 @@ from shared.graph import Graph, GraphRefusal, Json
 from shared.key_ring import EncryptionKey
 from shared.lifetimes import longest_lifetime
 from shared.notification import Notification
-from shared.settings import Declaration
+from shared.settings import Declaration, event_hub
 
 _log = logging.getLogger("graph_relay.subscriptions")
 
@@ -77,10 +77,14 @@ class Ours:
     notification_url: str
     client_state_secret: bytes
     key: EncryptionKey
+    anew: bool = False
+    """Whether even those without fault are to be replaced."""
 
     @property
     def marked_url(self) -> str:
-        """The notification URL with the mark of the current secret."""
+        """The notification URL with the mark of the current secret; that of an event hub has no room for one."""
+        if event_hub(self.notification_url):
+            return self.notification_url
         mark = urlencode({MINTED_BY: client_state.fingerprint(self.client_state_secret)})
         return f"{self.notification_url}{'&' if urlsplit(self.notification_url).query else '?'}{mark}"
 
@@ -135,6 +139,8 @@ def _step(
 
 def _fault(subscription: Subscription, declaration: Declaration, ours: Ours) -> str | None:
     """What about a subscription no PATCH can mend."""
+    if ours.anew:
+        return "all are to be made anew"
     if subscription.notification_url != ours.marked_url:
         return "its URL or the secret of its clientState is another"
     if not _same_endpoint(subscription.lifecycle_notification_url or "", ours.notification_url):

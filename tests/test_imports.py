@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {
     "shared": {"shared"},
     "notify_http": {"notify_http", "shared"},
+    "notify_event_hub": {"notify_event_hub", "shared"},
     "process_queue": {"process_queue", "shared"},
     "renew_timer": {"renew_timer", "shared"},
     "ops": {"ops", "shared"},
@@ -104,6 +105,7 @@ def test_every_room_with_code_has_its_rule() -> None:
 
 def test_the_front_door_lists_functions_and_sets_up_exporting() -> None:
     assert {name.partition(".")[0] for name in imports(ROOT / "function_app.py")} == {
+        "notify_event_hub",
         "notify_http",
         "process_queue",
         "renew_timer",

@@ -10,7 +10,7 @@ import importlib
 import importlib.metadata
 import json
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -84,6 +84,26 @@ class WorkerLibrary:
         answer = self._ask(runtime.invocation_request, invocation_request=invocation).return_value.http
         headers = {header.lower(): value for header, value in answer.headers.items()}
         return int(answer.status_code), headers, answer.body.bytes
+
+    def hand_over(self, name: str, argument: str, events: Sequence[bytes]) -> None:
+        """Invoke an Event Hubs function with several events.
+
+        Raises:
+            WorkerFailed: the function raised.
+        """
+        protos = self._protos
+        properties = json.dumps([{"SequenceNumber": number} for number in range(len(events))])
+        invocation = protos.InvocationRequest(
+            invocation_id="1",
+            function_id=self._found[name].function_id,
+            input_data=[
+                protos.ParameterBinding(
+                    name=argument, data=protos.TypedData(collection_bytes=protos.CollectionBytes(bytes=events))
+                )
+            ],
+            trigger_metadata={"SystemPropertiesArray": protos.TypedData(json=properties)},
+        )
+        self._ask(runtime.invocation_request, invocation_request=invocation)
 
     def close(self) -> None:
         """Stop the worker's threads."""

@@ -104,6 +104,7 @@ class Control:
             ("POST", "/signing-keys/rotate", self._rotate),
             ("POST", "/clock", self._advance),
             ("POST", "/consent", self._consent),
+            ("POST", "/event-hubs/fetch", self._fetch),
             ("DELETE", "/subscriptions/{subscription_id}", self._remove),
         )
         return [Route(path, _answering(handler), methods=[method]) for method, path, handler in table]
@@ -165,6 +166,9 @@ class Control:
         order = await _order(request, ConsentOrder)
         self._simulator.set_consent(order.tenant, order.granted)
         return _json({"granted": order.granted})
+
+    async def _fetch(self, _: Request) -> Response:
+        return _json({"events": self._simulator.event_hubs.fetched()})
 
     async def _remove(self, request: Request) -> Response:
         self._simulator.subscriptions.remove(request.path_params["subscription_id"])

@@ -20,6 +20,7 @@ from local.graph.clock import VirtualClock, real_time
 from local.graph.conversation import Change, Conversation
 from local.graph.delivery import Delivery
 from local.graph.encryption import enclose
+from local.graph.event_hub import EventHubs, is_event_hub
 from local.graph.faults import Faults, happens
 from local.graph.generator import Generator
 from local.graph.hostile import KINDS, MIXED_KINDS, Forger
@@ -70,6 +71,7 @@ class Simulator:
         self.registration = AppRegistration(client_id)
         self.subscriptions = Subscriptions(self.clock, self.chance)
         self.delivery = Delivery(client, self._tokens, self.clock, self.chance)
+        self.event_hubs = EventHubs()
         self.counts: Counter[str] = Counter()
         """written, changes, lost (to a pause or a fault), hostile."""
         self._client = client
@@ -114,9 +116,14 @@ class Simulator:
     async def validate(self, url: str) -> None:
         """Perform the handshake with a URL; every other token is one that only a single decoding leaves intact.
 
+        An event hub is only sent something to see that it can be.
+
         Raises:
             Refusal: 400.
         """
+        if is_event_hub(url):
+            self.event_hubs.announce()
+            return
         self._validated += 1
         token = handshake.token(self.chance, unusual=self._validated % 2 == 0)
         await handshake.validate(self._client, url, token)
@@ -157,11 +164,11 @@ class Simulator:
         """Send one hostile item or post of a kind to a rich subscription's endpoint.
 
         Raises:
-            Refusal: 400, unknown kind, or not a rich subscription.
+            Refusal: 400, unknown kind, or not a rich subscription to a webhook: nobody but Graph can send to a hub.
         """
         recipient = subscription.recipient
-        if recipient is None or kind not in KINDS:
-            raise bad_request("A kind of forgery and a rich subscription are needed.")
+        if recipient is None or kind not in KINDS or is_event_hub(subscription.notification_url):
+            raise bad_request("A kind of forgery and a rich subscription to a webhook are needed.")
         self.counts["hostile"] += 1
         url = subscription.notification_url
         if kind in MIXED_KINDS:
@@ -208,12 +215,19 @@ class Simulator:
             return
         item = self._item(subscription, change)
         late = happens(self.faults.reorder, self.chance)
-        self.delivery.put(item, timedelta(seconds=self.chance.uniform(*HELD_BACK_SECONDS) if late else 0))
+        self._send(item, timedelta(seconds=self.chance.uniform(*HELD_BACK_SECONDS) if late else 0))
         if happens(self.faults.duplicate, self.chance):
             again = replace(item, genuine=False)
-            self.delivery.put(again, timedelta(seconds=self.chance.uniform(0, LATEST_DUPLICATE_SECONDS)))
-        if subscription.rich and happens(self.faults.forge, self.chance):
+            self._send(again, timedelta(seconds=self.chance.uniform(0, LATEST_DUPLICATE_SECONDS)))
+        can_be_forged = subscription.rich and not is_event_hub(subscription.notification_url)
+        if can_be_forged and happens(self.faults.forge, self.chance):
             self.forge(self.chance.choice(KINDS), subscription)
+
+    def _send(self, item: Item, after: timedelta = timedelta()) -> None:
+        if is_event_hub(item.url):
+            self.event_hubs.send(item.body)
+        else:
+            self.delivery.put(item, after)
 
     def _item(self, subscription: Subscription, change: Change) -> Item:
         recipient = self.subscriptions.recipient(subscription)
@@ -236,7 +250,7 @@ class Simulator:
     def _put_lifecycle(self, subscription: Subscription, event: str) -> None:
         if subscription.lifecycle_url is not None:
             body = msgspec.json.encode(lifecycle_item(subscription, event, self.chance))
-            self.delivery.put(Item(subscription.lifecycle_url, msgspec.Raw(body)))
+            self._send(Item(subscription.lifecycle_url, msgspec.Raw(body)))
 
     def _challenge(self, subscription: Subscription) -> None:
         lifecycle.challenge(subscription, self.clock())

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from local.graph.clock import iso, parse_iso
 from local.graph.encryption import Recipient
+from local.graph.event_hub import is_event_hub
 from local.graph.login import Caller, is_guid
 from local.graph.refusal import bad_request, validation_error
 from local.graph.watchable import Kind, Watched, understand
@@ -112,7 +113,7 @@ def drafted(properties: dict[str, Any], owner: Caller, subscription_id: str, now
         raise bad_request(f"The property '{name}' cannot be set on a subscription for webhooks.")
     watched = understand(_text(given, "resource"))
     change_type = _text(given, "changeType")
-    lifecycle_url = https_url(given, "lifecycleNotificationUrl") if given.get("lifecycleNotificationUrl") else None
+    lifecycle_url = endpoint_url(given, "lifecycleNotificationUrl") if given.get("lifecycleNotificationUrl") else None
     recipient = _recipient(given, watched)
     _check_select(watched, recipient is not None)
     return Subscription(
@@ -122,7 +123,7 @@ def drafted(properties: dict[str, Any], owner: Caller, subscription_id: str, now
         resource=given["resource"],
         change_types=_change_types(change_type, watched.kind),
         change_type=change_type,
-        notification_url=https_url(given, "notificationUrl"),
+        notification_url=endpoint_url(given, "notificationUrl"),
         lifecycle_url=lifecycle_url,
         expires=expiry(given, watched.kind, recipient is not None, lifecycle_url is not None, now),
         client_state=_optional_text(given, "clientState"),
@@ -171,13 +172,15 @@ def recipient_of(given: dict[str, Any]) -> Recipient:
     return Recipient.of(certificate, certificate_id)
 
 
-def https_url(given: dict[str, Any], name: str) -> str:
-    """Return a URL property.
+def endpoint_url(given: dict[str, Any], name: str) -> str:
+    """Return a URL property: of a webhook, or of an event hub.
 
     Raises:
-        Refusal: 400, it is missing or not an HTTPS URL.
+        Refusal: 400, it is missing or neither.
     """
     url = _text(given, name)
+    if is_event_hub(url):
+        return url
     try:
         parts = urlsplit(url)
         usable = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0 and not parts.fragment

@@ -9,7 +9,7 @@ from typing import Any
 from local.graph.encryption import Recipient
 from local.graph.login import Caller
 from local.graph.refusal import bad_request, conflict, forbidden, not_found, validation_error
-from local.graph.subscription import PATCH_PROPERTIES, Subscription, drafted, expiry, https_url, recipient_of
+from local.graph.subscription import PATCH_PROPERTIES, Subscription, drafted, endpoint_url, expiry, recipient_of
 from local.graph.watchable import ORGANISATION_POT
 
 OLD_KEY_LINGERS = timedelta(minutes=2)
@@ -99,7 +99,7 @@ class Subscriptions:
             has_lifecycle_url = subscription.lifecycle_url is not None
             expires = expiry(given, subscription.kind, subscription.rich, has_lifecycle_url, self._clock())
         if "notificationUrl" in given:
-            url = https_url(given, "notificationUrl")
+            url = endpoint_url(given, "notificationUrl")
             await validate(url)
             self.find(subscription_id, owner)
             subscription.notification_url = url

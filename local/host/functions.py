@@ -77,4 +77,4 @@ def trigger_of(name: str, binding: dict[str, Any]) -> HttpTrigger | QueueTrigger
         case "timerTrigger":
             return TimerTrigger(binding["schedule"], bool(binding.get("runOnStartup")))
         case other:
-            raise UnsupportedFunction(f"{name}: the trigger {other} is not known here")
+            raise UnsupportedFunction(f"{name}: the trigger {other} is not known here; `func start` knows it")

@@ -15,6 +15,7 @@ from shared import clients
 from shared.destination import CONTENT_TYPE, authorization
 from shared.endpoint import probe
 from shared.errors import NotNow
+from shared.settings import event_hub
 
 TOLERATED = 30.0
 """Seconds by which clocks may differ: tokens and signatures allow five minutes, and latency counts here too."""
@@ -48,8 +49,11 @@ def clock() -> Iterator[Finding]:
 def endpoint() -> Iterator[Finding]:
     """Shake hands with the endpoint as Graph does."""
     check = "endpoint"
-    complaint = probe(clients.settings().notification_url, clients.session())
-    if complaint is None:
+    notification_url = clients.settings().notification_url
+    complaint = probe(notification_url, clients.session())
+    if event_hub(notification_url):
+        yield unseen(check, "an event hub: Graph sends to it, and nobody asks it", "see the subscriptions")
+    elif complaint is None:
         yield fine(check, "it shakes hands as Graph wants it")
     elif complaint.startswith("it answers 403"):
         told = "403: something in front lets only some callers through, rightly so if Graph is one of them"

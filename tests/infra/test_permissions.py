@@ -10,7 +10,7 @@ from shared import permissions
 from tests.infra.bicep import INFRA, properties, template, templates, text, walk
 
 PAGE = (INFRA.parent / "docs" / "permissions.md").read_text(encoding="utf-8")
-FUNCTIONS = {"notify_http", "process_queue", "renew_timer"}
+FUNCTIONS = {"notify_http", "notify_event_hub", "process_queue", "renew_timer"}
 _GUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 

@@ -137,6 +137,10 @@ class WatchedGraph(GraphServer):
         self.watch.hold = Hold(method, nth, done_first)
         return self.watch.hold
 
+    def events(self) -> list[bytes]:
+        """Return what has come to event hubs since the last time."""
+        return [msgspec.json.encode(event) for event in self.post("event-hubs/fetch")["events"]]
+
     def subscriptions(self) -> list[Any]:
         """Return the live subscriptions of all tenants, as the simulator keeps them."""
         return sorted(self.simulator.subscriptions, key=lambda one: one.resource)

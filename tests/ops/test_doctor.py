@@ -100,6 +100,19 @@ def test_an_endpoint_that_does_not_shake_hands_needs_attention_unless_it_lets_on
     assert diagnosed(healthy, 0)["endpoint"]["verdict"] == "unseen"
 
 
+def test_an_event_hub_is_not_asked_to_shake_hands_and_its_subscriptions_tell_whether_graph_can_reach_it(
+    operator: Operator, endpoint: Server
+) -> None:
+    hub = "EventHub:https://relay.servicebus.windows.net/eventhubname/graph?tenantId=contoso.example"
+    namespace = {"EventHubConnection__fullyQualifiedNamespace": "relay.servicebus.windows.net"}
+    fed_by_hub = Operator(operator.environment | {"NOTIFICATION_URL": hub} | namespace)
+    fed_by_hub.json("reconcile")
+    found = diagnosed(fed_by_hub, 0)
+    assert found["endpoint"]["verdict"] == "unseen"
+    assert found["subscription to /chats/getAllMessages"]["verdict"] == "fine"
+    assert endpoint.asked == []
+
+
 @pytest.mark.parametrize(
     ("status", "verdict", "ends"),
     [

@@ -23,6 +23,17 @@ def test_a_missing_subscription_is_made_and_a_second_run_finds_nothing_to_do(
     assert "as it should be" in operator("reconcile").stdout
 
 
+def test_all_subscriptions_can_be_made_anew_though_nothing_is_wrong_with_them(
+    operator: Operator, graph: GraphServer
+) -> None:
+    operator.json("reconcile")
+    (before,) = graph.simulator.subscriptions
+    (step,) = operator.json("reconcile", "--anew")["steps"]
+    assert (step["action"], step["error"]) == ("replace", None)
+    (after,) = graph.simulator.subscriptions
+    assert after.id != before.id
+
+
 def test_the_gap_before_a_new_subscription_is_read_back_by_the_next_run_of_the_timer(
     operator: Operator, storage_settings: StorageSettings
 ) -> None:

@@ -16,7 +16,7 @@ from tools.licences import check, is_allowed
 from tools.pinned import ROOT, RUNTIME, Pinned, pinned, wanted
 from tools.vulnerabilities import Unreachable, known
 
-DEPLOYED = ("function_app.py", "notify_http", "process_queue", "renew_timer", "shared")
+DEPLOYED = ("function_app.py", "notify_http", "notify_event_hub", "process_queue", "renew_timer", "shared")
 PACKAGES = pinned()
 PART_OF_OTHERS = {"azure-core"}
 """Its exceptions and credentials are part of what each of Azure's clients promises; no version of it is our choice."""

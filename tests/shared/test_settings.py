@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared.settings import CLOUDS, Settings, SettingsError, storage_settings, trigger_settings
+from shared.settings import CLOUDS, Settings, SettingsError, event_hub, storage_settings, trigger_settings
 from tests.builders import CLIENT_ID, NOTIFICATION_URL, TENANT, destination_secret, environment
 
 REQUIRED = (
@@ -241,3 +241,35 @@ def test_the_triggers_always_know_what_they_are_bound_to(environ: dict[str, str]
     triggers = trigger_settings(environ)
     assert triggers.queue
     assert triggers.renew_schedule
+
+
+HUB_URL = "EventHub:https://relay.servicebus.windows.net/eventhubname/graph?tenantId=contoso.example"
+NAMESPACE = "EventHubConnection__fullyQualifiedNamespace"
+
+
+@pytest.mark.parametrize("name", [NAMESPACE, "EventHubConnection"])
+def test_an_event_hub_may_take_the_place_of_the_webhook(name: str) -> None:
+    environ = environment(NOTIFICATION_URL=HUB_URL, **{name: "relay.servicebus.windows.net"})
+    assert Settings.from_environment(environ).notification_url == HUB_URL
+    assert trigger_settings(environ).event_hub == event_hub(HUB_URL) == "graph"
+
+
+def test_a_hub_whose_namespace_the_host_does_not_know_is_a_mistake() -> None:
+    (complaint,) = complaints(NOTIFICATION_URL=HUB_URL)
+    assert complaint.startswith(f"{NAMESPACE}: missing; expected ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "EventHub:https://relay.vault.azure.net/secrets/connection?tenantId=contoso.example",  # a stored key
+        "EventHub:https://relay.servicebus.windows.net/eventhubname/graph",
+        "EventHub:http://relay.servicebus.windows.net/eventhubname/graph?tenantId=contoso.example",
+        "EventHub:https://relay.servicebus.windows.net/graph?tenantId=contoso.example",
+        f"{HUB_URL}&validationToken=x",
+    ],
+)
+def test_other_forms_of_a_hub_are_not_understood(url: str) -> None:
+    (complaint,) = complaints(NOTIFICATION_URL=url)
+    assert complaint.startswith("NOTIFICATION_URL: expected ")
+    assert trigger_settings({"NOTIFICATION_URL": url}).event_hub is None

@@ -1,7 +1,7 @@
 """Desired against actual: what is decided, on a model of Graph; what is carried out, against the simulator."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
 from secrets import token_bytes
@@ -370,3 +370,18 @@ def test_without_consent_the_outcome_is_a_refusal(
     finally:
         simulator.post("consent", tenant=TENANT, granted=True)
     assert isinstance(outcome.error, GraphRefusal | NotNow)
+
+
+HUB_URL = "EventHub:https://relay.servicebus.windows.net/eventhubname/graph?tenantId=contoso.example"
+
+
+def test_the_url_of_an_event_hub_stays_as_it_is() -> None:
+    mine = ours(HUB_URL)
+    assert mine.marked_url == HUB_URL
+    assert plan([declaration()], [subscription("1", declaration(), mine)], mine, TENANT, NOW) == []
+
+
+def test_made_anew_even_what_is_without_fault_is_replaced() -> None:
+    found = subscription("1", declaration(), ours())
+    (step,) = plan([declaration()], [found], replace(ours(), anew=True), TENANT, NOW)
+    assert (step.action, step.subscription) == (Action.REPLACE, found)

@@ -1,0 +1,42 @@
+"""The Event Hubs trigger, there only if `NOTIFICATION_URL` names a hub: then Graph posts to nobody."""
+
+import logging
+import os
+from typing import List  # noqa: UP035 - see below
+
+import azure.functions as func
+
+from notify_event_hub.take import take
+from shared import clients, telemetry
+from shared.intake import Ours
+from shared.settings import EVENT_HUB_CONNECTION, SettingsError, trigger_settings
+
+blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
+_log = logging.getLogger("graph_relay.notify")
+
+
+def notify_event_hub(events: List[func.EventHubEvent]) -> None:  # noqa: UP006 - Azure's worker refuses `list` here
+    """Store the notifications of some events. Raises if that can't be done now: the host goes on only after it was.
+
+    Without its retry policy the host would pass over what failed: a hub has no place where to put it back.
+    """
+    try:
+        settings = clients.settings()
+        ours = Ours(settings.tenant_id, settings.client_state_secrets)
+        with telemetry.span("notify_event_hub"):
+            take((event.get_body() for event in events), ours, clients.patient_storage(), clients.now())
+    except SettingsError as error:
+        _log.error("Settings are wrong; notifications stay in the event hub until they are mended:\n%s", error)
+        raise
+
+
+_hub = trigger_settings(os.environ).event_hub
+if _hub is not None:
+    _triggered = blueprint.event_hub_message_trigger(
+        arg_name="events",
+        event_hub_name=_hub,
+        connection=EVENT_HUB_CONNECTION,
+        cardinality=func.Cardinality.MANY,
+        data_type=func.DataType.BINARY,
+    )(notify_event_hub)
+    blueprint.retry("exponential_backoff", "-1", minimum_interval="00:00:02", maximum_interval="00:01:00")(_triggered)

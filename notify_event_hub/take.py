@@ -1,0 +1,47 @@
+"""What is stored of the events of a hub: each is a collection, as Graph would post it (Graph contract §10).
+
+No validation tokens come this way. What proves an item is its clientState, and that nobody but Graph may send to the
+hub: that is for the hub's roles to see to.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from shared import telemetry
+from shared.errors import Refused
+from shared.intake import Ours, proven_by_channel, take_in
+from shared.notification import read_collection, read_notification
+from shared.storage import Storage
+
+TIME_LIMIT = timedelta(minutes=1)
+"""For storing what is handed over together: nobody waits for an answer."""
+
+NOT_APPLICABLE = "NA"
+"""What stands in every field of the event that Graph sends when a subscription is created."""
+
+
+def take(bodies: Iterable[bytes], ours: Ours, storage: Storage, received: datetime) -> None:
+    """Store what is ours in `bodies`; one that is no collection costs the others nothing.
+
+    Raises NotNow if storage is away: the host then hands over the same events again.
+    """
+    items = [item for body in bodies for item in _items(body)]
+    take_in(items, ours, proven_by_channel, storage, received, TIME_LIMIT)
+
+
+def _items(body: bytes) -> Sequence[msgspec.Raw]:
+    try:
+        items = read_collection(body).value
+    except Refused as refused:
+        telemetry.REFUSED.add(1, {"reason": refused.reason})
+        return ()
+    return () if _is_test(items) else items
+
+
+def _is_test(items: Sequence[msgspec.Raw]) -> bool:
+    try:
+        return len(items) == 1 and read_notification(items[0]).subscription_id == NOT_APPLICABLE
+    except Refused:
+        return False

@@ -1,0 +1,109 @@
+"""What is stored of the events of a hub, on a real Azurite, and what becomes of it behind the queue."""
+
+import json
+from collections import Counter
+
+import pytest
+from azure.storage.queue import QueueClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local.azurite import Azurite
+from notify_event_hub.take import take
+from shared.envelope import MESSAGE_LIMIT, Changes, Items, Lifecycle, read, sealed, write
+from shared.errors import NotNow
+from shared.intake import Ours, Sorted, proven_by_channel
+from shared.settings import StorageSettings
+from shared.storage import PATIENT, Patience, Storage
+from tests.builders import (
+    NOW,
+    OTHER_TENANT,
+    TENANT,
+    body,
+    change,
+    client_state_secret,
+    lifecycle,
+    message,
+    raw,
+    rich,
+)
+
+OURS = Ours(TENANT, [client_state_secret()])
+TEST_EVENT = {
+    "subscriptionId": "NA",
+    "subscriptionExpirationDateTime": "NA",
+    "clientState": "NA",
+    "changeType": "Validation: Testing client application reachability for subscription Request-Id: 6f0c2f6e",
+    "resource": "NA",
+    "tenantId": "NA",
+}
+
+
+class Hub:
+    """What comes out of a hub, and the queue behind it."""
+
+    def __init__(self, settings: StorageSettings) -> None:
+        self._settings = settings
+        self._storage = Storage(settings, PATIENT)
+
+    def hand_over(self, *bodies: bytes) -> list[Items]:
+        """Return the envelopes that have been queued."""
+        take(bodies, OURS, self._storage, NOW)
+        with QueueClient.from_connection_string(self._settings.connection_string, self._settings.queue) as queue:
+            self._storage.ready()
+            texts = [one.content for one in queue.receive_messages(max_messages=32)]
+        envelopes = [read(self._storage.fetch(text).text) for text in texts]
+        return [one for one in envelopes if isinstance(one, Items)]
+
+
+@pytest.fixture
+def hub(storage_settings: StorageSettings) -> Hub:
+    return Hub(storage_settings)
+
+
+def test_an_item_is_queued_as_proven_for_its_tenant_without_a_token(hub: Hub) -> None:
+    (envelope,) = hub.hand_over(body(rich(message("1"))))
+    assert isinstance(envelope, Changes)
+    assert (envelope.tokens, envelope.proven, envelope.received) == ((), (TENANT,), NOW)
+
+
+def test_lifecycle_items_come_this_way_too(hub: Hub) -> None:
+    (envelope,) = hub.hand_over(body(lifecycle()))
+    assert isinstance(envelope, Lifecycle)
+
+
+def test_what_is_not_ours_is_not_proven_by_the_way_it_came(hub: Hub) -> None:
+    (envelope,) = hub.hand_over(body(rich(message("1"), clientState="a guess"), rich(message("2"))))
+    assert len(envelope.items) == 1
+
+
+def test_the_event_of_a_creation_is_left_alone(hub: Hub) -> None:
+    assert hub.hand_over(body(TEST_EVENT)) == []
+
+
+@pytest.mark.parametrize("junk", [b"", b"{", b"[]", b"\xff", b'{"value": 1}', b'{"value": []}'])
+def test_an_event_that_is_no_collection_costs_its_neighbours_nothing(hub: Hub, junk: bytes) -> None:
+    (envelope,) = hub.hand_over(body(change()), junk, body(change()))
+    assert len(envelope.items) == 2
+
+
+def test_while_storage_is_away_the_host_is_told_to_hand_the_events_over_again(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    settings = StorageSettings("q-away", Azurite(tmp_path_factory.mktemp("away")).connection_string)
+    storage = Storage(settings, Patience(connect=1, read=1, retries=0, backoff=0))
+    with pytest.raises(NotNow):
+        take([body(change())], OURS, storage, NOW)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40_000), st.sampled_from([TENANT, OTHER_TENANT])), max_size=12))
+def test_what_proves_items_fits_the_message_with_them(items: list[tuple[int, str]]) -> None:
+    changes = [
+        sealed(raw({"number": number, "filler": "x" * size}), tenant) for number, (size, tenant) in enumerate(items)
+    ]
+    packed = list(proven_by_channel(Sorted(changes, [], Counter()), NOW))
+    assert [bytes(item) for one in packed for item in one.items] == [one.item for one in changes]
+    assert all(len(write(one)) <= MESSAGE_LIMIT for one in packed if len(one.items) > 1)
+    for one in packed:
+        tenants = {items[int(json.loads(bytes(item))["number"])][1] for item in one.items}
+        assert (set(one.proven), one.tokens) == (tenants, ())
