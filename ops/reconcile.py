@@ -7,11 +7,12 @@ import click
 from rich.console import RenderableType
 
 from ops.report import ExitCode, Report, as_json, finish, table
-from shared import clients, progress
+from shared import clients, progress, tenants
 from shared.client_state import declaration_id
 from shared.errors import NotNow, RelayError
 from shared.reconcile import advice
 from shared.reconcile import reconcile as reconcile_tenant
+from shared.retry import Waits
 from shared.settings import Declaration
 from shared.subscriptions import Ours, Outcome
 
@@ -65,7 +66,7 @@ def reconcile(*, anew: bool, as_json: bool) -> None:
 
     A gap that this closes is read back at that run.
     """
-    finish(Reconciled(_every_tenant(replace(clients.ours(), anew=anew))), as_json=as_json)
+    finish(Reconciled(_every_tenant(replace(clients.ours(clients.key_ring().current()), anew=anew))), as_json=as_json)
 
 
 @click.command("rotate-keys")
@@ -75,25 +76,24 @@ def rotate_keys(*, as_json: bool) -> None:
 
     The key before goes on decrypting what is under way, and is retired by renew_timer after KEY_OVERLAP_HOURS.
     """
-    settings = clients.settings()
     key = clients.key_ring().create()
-    ours = Ours(settings.notification_url, settings.client_state_secrets[0], key)
-    finish(Reconciled(_every_tenant(ours), key.key_id), as_json=as_json)
+    finish(Reconciled(_every_tenant(clients.ours(key)), key.key_id), as_json=as_json)
 
 
 def _every_tenant(ours: Ours) -> list[Done]:
-    """Our own tenant is always among them, so that the last declaration's subscription can be removed."""
+    """Tenants that are declared no more are among them, as long as they may have subscriptions of ours."""
     settings = clients.settings()
-    by_tenant: dict[str, list[Declaration]] = {settings.tenant_id: []}
-    for one in settings.declarations:
-        by_tenant.setdefault(one.tenant_id, []).append(one)
+    by_tenant = tenants.by_tenant(settings.tenant_id, settings.declarations)
+    by_tenant |= {tenant_id: [] for tenant_id in tenants.former(by_tenant, clients.tables(), clients.now())}
     return [done for tenant_id, declared in by_tenant.items() for done in _tenant(tenant_id, declared, ours)]
 
 
 def _tenant(tenant_id: str, declarations: Sequence[Declaration], ours: Ours) -> list[Done]:
     """One tenant that can't be read must not cost the others."""
     try:
-        reconciled = reconcile_tenant(tenant_id, declarations, ours, clients.subscriptions(), _before_gap, clients.now)
+        reconciled = reconcile_tenant(
+            tenant_id, declarations, ours, clients.subscriptions(), _before_gap, clients.now, Waits.none()
+        )
     except RelayError as error:
         return [Done(tenant_id, "list", "subscriptions", "to know what there is", str(error), None, _later(error))]
     return [_done(outcome) for outcome in reconciled.outcomes]

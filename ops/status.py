@@ -20,6 +20,7 @@ from shared.errors import NotNow
 from shared.key_ring import EncryptionKey
 from shared.progress import Progress
 from shared.rotation import EXPIRES_SOON
+from shared.silence import Heard
 
 T = TypeVar("T")
 
@@ -140,7 +141,7 @@ def look(known: Listed) -> Status:
     keys = looking.at(clients.key_ring().every, None)
     current = _current(keys or [], now)
     nothing: dict[str, datetime] = {}
-    heard = looking.at(clients.silence().last_heard, nothing)
+    heard = {one.declaration: one.last for one in looking.at(clients.silence().last_heard, list[Heard]())}
     unnamed = looking.at(clients.rotation().unnamed, nothing)
     no_progress: dict[str, Progress] = {}
     compared = looking.at(lambda: progress.load_all(clients.tables()), no_progress)

@@ -11,7 +11,7 @@ from shared.client_state import declaration_id
 from shared.errors import NotNow, RelayError
 from shared.key_ring import EncryptionKey
 from shared.settings import Declaration
-from shared.subscriptions import Action, Ours, Step, Subscription, plan
+from shared.subscriptions import Action, Step, Subscription, plan
 
 DYING = timedelta(minutes=15)
 """Left of a subscription's life; renew_timer has had many runs by then."""
@@ -89,9 +89,7 @@ def _steps(
 ) -> list[Step]:
     if key is None:
         return []
-    settings = clients.settings()
-    ours = Ours(settings.notification_url, settings.client_state_secrets[0], key)
-    return plan(declared, subscriptions, ours, tenant_id, now)
+    return plan(declared, subscriptions, clients.ours(key), tenant_id, now)
 
 
 def _of_declaration(

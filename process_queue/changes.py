@@ -15,7 +15,7 @@ from shared.envelope import Changes, Envelope
 from shared.errors import NotNow, Reason, Refused, Unreadable
 from shared.event import Event
 from shared.ledger import Ledger
-from shared.silence import Silence
+from shared.silence import Silence, Source
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Delivering:
 class Fate:
     """What becomes of the items of an envelope: each is in exactly one of these, or has been counted and is done.
 
-    events: by id, with the item that each came from. heard: the ids of the declarations that they came for.
+    events: by id, with the item that each came from. heard: from where they came for each declaration, by its id.
     proven: the tenants that a token was found to speak for. rejected: what the destination will never take.
     """
 
@@ -44,7 +44,7 @@ class Fate:
     given_up: dict[Reason, list[msgspec.Raw]] = field(default_factory=lambda: defaultdict(list))
     kept: dict[Reason, list[msgspec.Raw]] = field(default_factory=lambda: defaultdict(list))
     why: dict[Reason, NotNow] = field(default_factory=dict)
-    heard: set[str] = field(default_factory=set)
+    heard: dict[str, Source] = field(default_factory=dict)
     proven: tuple[str, ...] = ()
     rejected: list[Event] = field(default_factory=list)
 

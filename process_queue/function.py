@@ -98,7 +98,7 @@ def _keeper() -> Keeper:
         settings.declarations,
         clients.subscriptions(),
         clients.sweep(),
-        clients.ours,
+        lambda: clients.ours(clients.key_ring().current_if_any()),
         clients.now,
         _recently,
     )

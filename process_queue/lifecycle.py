@@ -5,8 +5,10 @@ They come in storms and several times over. What was done after an item arrived 
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 
 from shared import progress, telemetry
@@ -16,6 +18,7 @@ from shared.errors import NotNow, Reason, Refused, RelayError
 from shared.graph import GraphRefusal
 from shared.notification import LIFECYCLE_EVENTS, Notification, read_notification
 from shared.reconcile import reconcile
+from shared.retry import Waits
 from shared.settings import GUID, Declaration
 from shared.subscriptions import Ours, Subscriptions, declared
 from shared.sweep import Sweep
@@ -23,23 +26,27 @@ from shared.sweep import Sweep
 _log = logging.getLogger("graph_relay.lifecycle")
 
 
-@dataclass
 class Recently:
-    """When each action was last begun, in this process."""
+    """When each action was last begun, in this process. One object serves all threads."""
 
-    _begun: dict[str, datetime] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self) -> None:
+        self._begun: dict[str, datetime] = {}
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    @contextmanager
+    def alone(self, action: str) -> Iterator[None]:
+        """Have others who want to do the same wait until it is done: then it may not need to be done again."""
+        with self._locks[action]:
+            yield
 
     def since(self, action: str, received: datetime) -> bool:
         """Whether `action` was begun, and done, after `received`."""
-        with self._lock:
-            begun = self._begun.get(action)
+        begun = self._begun.get(action)
         return begun is not None and begun > received
 
     def done(self, action: str, begun: datetime) -> None:
         """Note an action that was begun at that time, and is done."""
-        with self._lock:
-            self._begun[action] = begun
+        self._begun[action] = begun
 
 
 @dataclass(frozen=True)
@@ -87,50 +94,67 @@ def _act_on(notification: Notification, received: datetime, keeper: Keeper) -> N
     declaration = declared(notification, tenant_id, keeper.declarations)
     if declaration is None or event not in LIFECYCLE_EVENTS:
         return  # declared no more: renew_timer removes the subscription
-    if event == "reauthorizationRequired":
-        _reauthorize(notification.subscription_id, declaration, received, keeper)
-    else:
-        _mend(declaration, received, keeper)
+    match event:
+        case "reauthorizationRequired":
+            _reauthorize(notification.subscription_id, declaration, received, keeper)
+        case "missed":
+            _read_back(declaration, received, keeper)
+        case _:
+            _replace_removed(declaration, received, keeper)
 
 
 def _reauthorize(subscription_id: str, declaration: Declaration, received: datetime, keeper: Keeper) -> None:
     """A renewal re-authorizes too, and one of both is all that Graph wants within ten minutes."""
     if not GUID.fullmatch(subscription_id.lower()):  # it becomes part of a URL
         raise Refused(Reason.MALFORMED)
-    if keeper.recently.since(subscription_id, received):
-        return
-    begun = keeper.clock()
-    try:
-        keeper.subscriptions.extend(declaration.tenant_id, subscription_id, declaration, keeper.ours())
-    except GraphRefusal as refusal:
-        if refusal.status != 404:
-            raise
-        _mend(declaration, received, keeper)
-    keeper.recently.done(subscription_id, begun)
+    with keeper.recently.alone(subscription_id):
+        if keeper.recently.since(subscription_id, received):
+            return
+        begun = keeper.clock()
+        try:
+            keeper.subscriptions.extend(declaration.tenant_id, subscription_id, declaration, keeper.ours())
+        except GraphRefusal as refusal:
+            if refusal.status != 404:
+                raise
+            _replace_removed(declaration, received, keeper)
+        keeper.recently.done(subscription_id, begun)
 
 
-def _mend(declaration: Declaration, received: datetime, keeper: Keeper) -> None:
-    """Make the subscription anew if it is gone, and read back what was missed."""
+def _read_back(declaration: Declaration, received: datetime, keeper: Keeper) -> None:
+    """The subscription lives: only what it missed is to be read back."""
+    name = declaration_id(declaration.tenant_id, declaration.resource)
+    with keeper.recently.alone(name):
+        if keeper.recently.since(name, received):
+            return
+        begun = keeper.clock()
+        _suspect_gap(declaration, keeper)
+        keeper.sweep.start([declaration], (), keeper.clock())
+        keeper.recently.done(name, begun)
+
+
+def _replace_removed(declaration: Declaration, received: datetime, keeper: Keeper) -> None:
+    """Make anew what is gone, of the whole tenant: they are often removed together, and may seldom be listed."""
     tenant_id = declaration.tenant_id
-    name = declaration_id(tenant_id, declaration.resource)
-    if keeper.recently.since(name, received):
-        return
-    begun = keeper.clock()
-    _suspect_gap(declaration, keeper)
-    declarations = [one for one in keeper.declarations if one.tenant_id == tenant_id]
-    reconciled = reconcile(
-        tenant_id,
-        declarations,
-        keeper.ours(),
-        keeper.subscriptions,
-        lambda one: _suspect_gap(one, keeper),
-        keeper.clock,
-    )
-    keeper.sweep.start(declarations, reconciled.failing, keeper.clock())
-    for outcome in reconciled.outcomes:
-        if isinstance(outcome.error, NotNow):
-            raise outcome.error
-    keeper.recently.done(name, begun)
+    with keeper.recently.alone(tenant_id):
+        if keeper.recently.since(tenant_id, received):
+            return
+        begun = keeper.clock()
+        _suspect_gap(declaration, keeper)
+        declarations = [one for one in keeper.declarations if one.tenant_id == tenant_id]
+        reconciled = reconcile(
+            tenant_id,
+            declarations,
+            keeper.ours(),
+            keeper.subscriptions,
+            lambda one: _suspect_gap(one, keeper),
+            keeper.clock,
+            Waits.none(),
+        )
+        keeper.sweep.start(declarations, reconciled.failing, keeper.clock())
+        for outcome in reconciled.outcomes:
+            if isinstance(outcome.error, NotNow):
+                raise outcome.error
+        keeper.recently.done(tenant_id, begun)
 
 
 def _suspect_gap(declaration: Declaration, keeper: Keeper) -> None:

@@ -13,9 +13,10 @@ from shared.envelope import Changes
 from shared.errors import NotNow, Reason, Refused, RelayError, Unreadable
 from shared.event import Event, event_of_content
 from shared.key_ring import EncryptionKey
-from shared.notification import Notification, read_encrypted_content, read_notification
+from shared.notification import EncryptedContent, Notification, read_encrypted_content, read_notification
 from shared.resource_path import covers
 from shared.settings import Declaration
+from shared.silence import Source
 from shared.subscriptions import declared
 from shared.validation_token import SigningKey, check, tenant_claimed
 
@@ -39,14 +40,14 @@ class Proofs:
 class Verifier:
     """Judges the items of one envelope; each tenant's tokens are checked once, when an item needs them.
 
-    `heard` are the ids of the declarations that proven items came for.
+    `heard` tells of each declaration, by its id, from where a proven item came for it.
     """
 
     def __init__(self, envelope: Changes, proofs: Proofs) -> None:
         self._envelope = envelope
         self._proofs = proofs
         self._doubts: dict[str, RelayError | None] = dict.fromkeys(envelope.proven)
-        self.heard: set[str] = set()
+        self.heard: dict[str, Source] = {}
 
     def event(self, item: msgspec.Raw) -> Event:
         """Return the event of an item.
@@ -67,8 +68,9 @@ class Verifier:
         doubt = self._doubt(tenant)
         if doubt is not None:
             raise doubt
-        self._hear(notification)
-        event = event_of_content(self._open(notification), notification, tenant, received)
+        content = read_encrypted_content(notification)
+        self._hear(notification, content.encryption_certificate_id)
+        event = event_of_content(self._open(content), notification, tenant, received)
         _check_place(declaration, event.subject)
         return event
 
@@ -76,11 +78,11 @@ class Verifier:
         """Return the tenants for which a good token was found, now or at an earlier attempt."""
         return tuple(tenant for tenant, doubt in self._doubts.items() if doubt is None)
 
-    def _hear(self, notification: Notification) -> None:
-        self.heard.add(declaration_named(notification.client_state or ""))
+    def _hear(self, notification: Notification, key_id: str = "") -> None:
+        source = Source(notification.subscription_id.lower(), key_id)
+        self.heard[declaration_named(notification.client_state or "")] = source
 
-    def _open(self, notification: Notification) -> bytes:
-        content = read_encrypted_content(notification)
+    def _open(self, content: EncryptedContent) -> bytes:
         key = self._proofs.encryption_key(
             content.encryption_certificate_id, content.encryption_certificate_thumbprint, self._envelope.received
         )

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import time
+from datetime import timedelta
 
 import azure.functions as func
 
@@ -9,10 +11,14 @@ from renew_timer.run import Run, run
 from shared import clients
 from shared.endpoint import probe
 from shared.errors import RelayError
+from shared.retry import Waits
 from shared.settings import SettingsError, trigger_settings
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.renew")
+
+_WAITED = timedelta(minutes=3)
+"""For so long a run waits where Graph asks for it, in all: less than lies between two runs."""
 
 
 @blueprint.function_name("renew_timer")
@@ -42,4 +48,5 @@ def _need() -> Run:
         credential_expiry=clients.credential_expiry(),
         probe=lambda: probe(settings.notification_url, clients.session()),
         clock=clients.now,
+        waits=Waits(_WAITED, lambda wait: time.sleep(wait.total_seconds())),
     )

@@ -4,31 +4,41 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
-from shared import progress, telemetry
+from shared import progress, telemetry, tenants
 from shared.client_state import declaration_id
 from shared.credential_expiry import CredentialExpiry
-from shared.errors import RelayError
+from shared.errors import NotNow, Reason, RelayError
 from shared.graph import GraphRefusal
+from shared.key_ring import EncryptionKey
 from shared.ledger import Ledger
 from shared.reconcile import Reconciled, advice_on_tenant, reconcile
+from shared.retry import Waits
 from shared.rotation import Rotation
 from shared.settings import Declaration
-from shared.silence import Silence
+from shared.silence import Heard, Silence
 from shared.storage import Storage
-from shared.subscriptions import Ours, Subscription, Subscriptions
+from shared.subscriptions import Ours, Subscription, Subscriptions, renewal_period, serving
 from shared.sweep import Sweep
 
 _log = logging.getLogger("graph_relay.renew")
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Run:
-    """What a run needs. `probe` shakes hands with our endpoint and returns what is wrong with it, if anything."""
+    """What a run needs.
+
+    ours: what every subscription carries, given the key. probe: shakes hands with our endpoint and returns what is
+    wrong with it, if anything. waits: what may be spent on waiting where Graph asks for it.
+    """
 
     tenant_id: str
     declarations: Sequence[Declaration]
-    ours: Callable[[], Ours]
+    ours: Callable[[EncryptionKey | None], Ours]
     subscriptions: Subscriptions
     rotation: Rotation
     sweep: Sweep
@@ -38,61 +48,106 @@ class Run:
     credential_expiry: CredentialExpiry
     probe: Callable[[], str | None]
     clock: Callable[[], datetime]
+    waits: Waits
 
 
 def run(need: Run) -> None:
     """Do one run. Whatever fails costs the rest nothing, is logged, and is tried again by the next run.
 
-    Raises NotNow if nothing can be done at all: storage or the key store is away.
+    Raises NotNow if nothing can be done at all, since storage is away.
     """
     need.storage.ready()
-    ours = replace(need.ours(), key=need.rotation.renew(need.clock()))
+    named = _named(need.declarations)
+    heard = _attempt("Looking at what was heard", need.silence.last_heard) or []
+    key = _key(need)
+    stuck = _attempt("Looking for keys that are still named", lambda: _stuck(key, heard, named, need))
+    ours = replace(need.ours(key), stuck=stuck or ())
     reconciled = _every_tenant(need, ours)
-    _gauge(reconciled, need.clock())
+    _gauge(reconciled, need, ours)
     if None not in reconciled.values():
-        named = {one.encryption_certificate_id or "" for tenant in reconciled.values() for one in _alive(tenant)}
-        _attempt("Retiring keys", lambda: need.rotation.retire(named, need.storage.is_empty, need.clock()))
+        keys = {one.encryption_certificate_id or "" for tenant in reconciled.values() for one in _alive(tenant)}
+        used = {one.source.key_id: one.last for one in sorted(heard, key=lambda one: one.last)}
+        _attempt("Retiring keys", lambda: need.rotation.retire(keys, used, need.storage.is_empty, need.clock()))
     failing = {
         declaration_id(one.tenant_id, one.resource)
         for one in need.declarations
         if reconciled.get(one.tenant_id) is None
     }.union(*(tenant.failing for tenant in reconciled.values() if tenant))
     _attempt("The sweep", lambda: need.sweep.start(need.declarations, failing, need.clock()))
-    _attempt("The silence report", lambda: need.silence.report(_names(need.declarations), need.clock()))
+    _attempt("The silence report", lambda: need.silence.report(named, need.clock()))
     _attempt("The look at the app's credentials", lambda: need.credential_expiry.report(need.clock()))
     _attempt("Tidying the ledger", lambda: need.ledger.forget(need.clock()))
 
 
-def _every_tenant(need: Run, ours: Ours) -> dict[str, Reconciled | None]:
-    """Return what became of each tenant, None where its subscriptions could not be listed.
+def _key(need: Run) -> EncryptionKey | None:
+    """The key for subscriptions; without one, those that there are live on all the same."""
+    try:
+        return need.rotation.renew(need.clock())
+    except NotNow as not_now:
+        telemetry.RECONCILED.add(1, {"action": "key", "outcome": not_now.reason})
+        _log.error("There is no encryption key. Subscriptions are renewed, those that need it wait: %s", not_now)
+        return None
 
-    Our own tenant is always among them, so that the last declaration's subscription can be removed.
+
+def _stuck(
+    key: EncryptionKey | None, heard: Sequence[Heard], named: Mapping[str, Declaration], need: Run
+) -> frozenset[str]:
+    """The subscriptions whose items named another key when they should have long named the present one: no page says
+    for certain that Graph changes a certificate (contract §4 "Rotation").
     """
-    by_tenant: dict[str, list[Declaration]] = {need.tenant_id: []}
-    for declaration in need.declarations:
-        by_tenant.setdefault(declaration.tenant_id, []).append(declaration)
-    probe = _once(need.probe)
+    if key is None:
+        return frozenset()
+    since = need.rotation.current_since(key, need.clock())
+    return frozenset(
+        one.source.subscription_id
+        for one in heard
+        if one.source.key_id not in ("", key.key_id)
+        and one.declaration in named
+        and one.last - since > renewal_period(named[one.declaration])
+    )
 
-    def suspect_gap(declaration: Declaration) -> None:
-        name = declaration_id(declaration.tenant_id, declaration.resource)
-        progress.suspect_gap(need.sweep.tables, name, need.clock())
+
+def _every_tenant(need: Run, ours: Ours) -> dict[str, Reconciled | None]:
+    """Return what became of each tenant, None where its subscriptions could not be listed."""
+    by_tenant = tenants.by_tenant(need.tenant_id, need.declarations)
+    former = _attempt(
+        "Looking for tenants declared before", lambda: tenants.former(by_tenant, need.sweep.tables, need.clock())
+    )
+    by_tenant |= {tenant_id: [] for tenant_id in former or ()}
+    reconciled: dict[str, Reconciled | None] = {}
+    probe = _once(need.probe)
 
     def before_gap(declaration: Declaration) -> None:
         probe()
-        suspect_gap(declaration)
+        _suspect_gap(declaration, need)
 
-    reconciled: dict[str, Reconciled | None] = {}
     for tenant_id, declared in by_tenant.items():
         reconciled[tenant_id] = None
         try:
-            reconciled[tenant_id] = reconcile(tenant_id, declared, ours, need.subscriptions, before_gap, need.clock)
+            found = reconcile(tenant_id, declared, ours, need.subscriptions, before_gap, need.clock, need.waits)
         except RelayError as error:
-            if isinstance(error, GraphRefusal):
-                for one in declared:
-                    suspect_gap(one)  # without consent nothing is delivered, and nobody says so when it returns
-            telemetry.RECONCILED.add(1, {"action": "list", "outcome": error.reason})
-            _log.error("Tenant %s is left as it is: %s. %s", tenant_id, error, advice_on_tenant(error, declared))
+            _tell(tenant_id, declared, error, need)
+            if not declared:
+                del reconciled[tenant_id]  # nobody there waits for anything
+            continue
+        reconciled[tenant_id] = found
+        if not declared and tenant_id != need.tenant_id and all(one.error is None for one in found.outcomes):
+            _attempt("Forgetting a tenant", partial(tenants.forget, tenant_id, need.sweep.tables))
     return reconciled
+
+
+def _tell(tenant_id: str, declared: Sequence[Declaration], error: RelayError, need: Run) -> None:
+    telemetry.RECONCILED.add(1, {"action": "list", "outcome": error.reason})
+    _log.error("Tenant %s is left as it is: %s. %s", tenant_id, error, advice_on_tenant(error, declared))
+    if isinstance(error, GraphRefusal) or error.reason is Reason.LOGIN:
+        # Without consent nothing is delivered, and nobody says so when it returns.
+        for one in declared:
+            _attempt("Noting a gap", partial(_suspect_gap, one, need))
+
+
+def _suspect_gap(declaration: Declaration, need: Run) -> None:
+    name = declaration_id(declaration.tenant_id, declaration.resource)
+    progress.suspect_gap(need.sweep.tables, name, need.clock())
 
 
 def _once(probe: Callable[[], str | None]) -> Callable[[], None]:
@@ -119,19 +174,25 @@ def _alive(reconciled: Reconciled | None) -> list[Subscription]:
     return [*left, *now_there.values()]
 
 
-def _gauge(reconciled: Mapping[str, Reconciled | None], now: datetime) -> None:
-    for tenant in reconciled.values():
-        for one in _alive(tenant):
-            left = (one.expiration_date_time - now).total_seconds()
-            telemetry.SUBSCRIPTION_SECONDS_LEFT.set(left, {"resource": one.resource})
+def _gauge(reconciled: Mapping[str, Reconciled | None], need: Run, ours: Ours) -> None:
+    """Gauge the time that each declaration's subscription has left: 0 if there is none."""
+    for one in need.declarations:
+        if reconciled.get(one.tenant_id) is None:
+            continue
+        found = serving(one, _alive(reconciled[one.tenant_id]), ours)
+        left = (found.expiration_date_time - need.clock()).total_seconds() if found else 0
+        place = {"resource": one.resource, "tenant": one.tenant_id}
+        telemetry.SUBSCRIPTION_SECONDS_LEFT.set(max(left, 0), place)
 
 
-def _names(declarations: Sequence[Declaration]) -> dict[str, str]:
-    return {declaration_id(one.tenant_id, one.resource): one.resource for one in declarations}
+def _named(declarations: Sequence[Declaration]) -> dict[str, Declaration]:
+    return {declaration_id(one.tenant_id, one.resource): one for one in declarations}
 
 
-def _attempt(name: str, do: Callable[[], object]) -> None:
+def _attempt(name: str, do: Callable[[], T]) -> T | None:
+    """Return what `do` returns, or None if it fails, which is logged."""
     try:
-        do()
+        return do()
     except RelayError as error:
         _log.error("%s did not come to an end, the next run tries again: %s", name, error)
+        return None

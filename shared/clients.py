@@ -14,7 +14,7 @@ from shared.destination import Destination, authorization
 from shared.graph import Graph
 from shared.identity import Identity, Proof
 from shared.key_directory import KeyDirectory
-from shared.key_ring import KeyRing, KeyStore
+from shared.key_ring import EncryptionKey, KeyRing, KeyStore
 from shared.ledger import Ledger
 from shared.retry import LONGEST as LONGEST_DELAY
 from shared.rotation import Rotation
@@ -144,7 +144,7 @@ def rotation() -> Rotation:
     )
 
 
-def ours() -> Ours:
-    """Return what every subscription of ours carries at present. Raises NotNow if the key store is away."""
+def ours(key: EncryptionKey | None) -> Ours:
+    """Return what every subscription of ours carries at present; `key` is None while the key store is away."""
     chosen = settings()
-    return Ours(chosen.notification_url, chosen.client_state_secrets[0], key_ring().current())
+    return Ours(chosen.notification_url, chosen.client_state_secrets[0], key)

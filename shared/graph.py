@@ -111,7 +111,11 @@ class Graph:
             self._identity.forget(tenant_id)
             status, text, wait = self._send(tenant_id, method, url, body)
         if status == 429:
-            raise self._throttled(tenant_id, wait or _UNTOLD_WAIT)
+            wait = wait or _UNTOLD_WAIT
+        if wait is not None and status >= 400:
+            self._hold_back(tenant_id, wait)
+        if status == 429:
+            raise NotNow(Reason.GRAPH_THROTTLED, "Graph asks us to wait", retry_after=wait)
         if status >= 500 or status in _REPEATABLE:
             raise NotNow(Reason.GRAPH, f"Graph answers {status}", retry_after=wait)
         if status >= 300:
@@ -159,10 +163,11 @@ class Graph:
         if wait > timedelta(0):
             raise NotNow(Reason.GRAPH_THROTTLED, "Graph asked us to wait", retry_after=wait)
 
-    def _throttled(self, tenant_id: str, wait: timedelta) -> NotNow:
+    def _hold_back(self, tenant_id: str, wait: timedelta) -> None:
+        """Of several waits told, to several threads, the one that ends last counts."""
         with self._lock:
-            self._not_before[tenant_id] = self._clock() + wait
-        return NotNow(Reason.GRAPH_THROTTLED, "Graph asks us to wait", retry_after=wait)
+            until = self._clock() + wait
+            self._not_before[tenant_id] = max(self._not_before.get(tenant_id, until), until)
 
 
 def _json(text: bytes) -> Json:

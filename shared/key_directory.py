@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from shared.errors import NotNow, Reason
-from shared.key_ring import EncryptionKey, is_key_id, new_key, read_pem, write_pem
+from shared.key_ring import BrokenKey, EncryptionKey, is_key_id, new_key, read_pem, write_pem
 
 LIFETIME = timedelta(days=730)
 """Rotation replaces a key long before."""
@@ -30,16 +30,17 @@ class KeyDirectory:
         return sorted(name.stem for name in names if name.suffix == ".pem" and is_key_id(name.stem))
 
     def get(self, key_id: str) -> EncryptionKey | None:
-        """The key of that id, or None. Raises NotNow if its file can't be read, or is readable by others."""
+        """The key of that id, or None. Raises BrokenKey if its file is readable by others, or holds no key."""
         try:
             with self._path(key_id).open("rb") as file:
                 if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
-                    raise NotNow(Reason.KEY_STORE, f"key {key_id}: its file is open to others; chmod 600 it")
+                    raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: its file is open to others; chmod 600 it")
                 return read_pem(key_id, file.read())
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _away(error) from None
+            detail = f"key {key_id}: its file can't be read ({type(error).__name__})"
+            raise BrokenKey(Reason.KEY_STORE, detail) from None
 
     def create(self, now: datetime) -> EncryptionKey:
         """Make and keep a new key. Raises NotNow if the directory can't be written."""

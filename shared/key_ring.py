@@ -60,6 +60,10 @@ class EncryptionKey:
         return self.certificate.not_valid_after_utc
 
 
+class BrokenKey(NotNow):
+    """A key that can't be read until a person has mended it; it says nothing of the others."""
+
+
 class KeyStore(Protocol):
     """Where keys are kept. Every method raises NotNow if the store is away."""
 
@@ -67,7 +71,7 @@ class KeyStore(Protocol):
         """The ids of all keys that have not been retired."""
 
     def get(self, key_id: str) -> EncryptionKey | None:
-        """The key of that id, or None if there is none."""
+        """The key of that id, or None if there is none. Raises BrokenKey if it is not what a key should be."""
 
     def create(self, now: datetime) -> EncryptionKey:
         """Make, keep and return a new key under a new id."""
@@ -86,6 +90,7 @@ class KeyRing:
         self._keys: dict[str, EncryptionKey] = {}
         self._looked: datetime | None = None
         self._unread: NotNow | None = None
+        self._away: NotNow | None = None
 
     def find(self, key_id: str, thumbprint: str, received: datetime) -> EncryptionKey:
         """Return the key that an item, received at that time, names: by id, else by its certificate's thumbprint.
@@ -109,11 +114,27 @@ class KeyRing:
     def current(self) -> EncryptionKey:
         """Return the key for new subscriptions, the newest that is valid; make one if there is none.
 
-        Raises NotNow.
+        While the store is away, the newest of those seen before. Raises NotNow if none was, or if the store has keys
+        that it doesn't give out just now: one of them may be the newest.
         """
+        away = self._looked_at()
         now = self._clock()
-        valid = [key for key in self.every() if key.made <= now < key.expires]
-        return max(valid, key=lambda key: (key.made, key.key_id)) if valid else self.create()
+        valid = [key for key in self._keys.values() if key.made <= now < key.expires]
+        if self._away is not None:
+            raise self._away
+        if valid:
+            return max(valid, key=lambda key: (key.made, key.key_id))
+        if away is not None:
+            raise away
+        return self.create()
+
+    def current_if_any(self) -> EncryptionKey | None:
+        """Return the key for new subscriptions; None, logged, while there is none to be had."""
+        try:
+            return self.current()
+        except NotNow as not_now:
+            _log.error("No encryption key can be had, what needs one waits: %s", not_now)
+            return None
 
     def every(self) -> list[EncryptionKey]:
         """Return all keys that are in the store now. Raises NotNow."""
@@ -138,6 +159,14 @@ class KeyRing:
         by_thumbprint = (key for key in keys.values() if thumbprint and key.thumbprint == thumbprint.upper())
         return keys.get(key_id) or next(by_thumbprint, None)
 
+    def _looked_at(self) -> NotNow | None:
+        """Look into the store at once; return why that was not possible, if so."""
+        try:
+            self._look(at_once=True)
+        except NotNow as away:
+            return away
+        return None
+
     def _look(self, *, at_once: bool = False) -> None:
         """Read what the store has and we have not. An id in an item is never used to look: it is anybody's text."""
         with self._lock:
@@ -146,7 +175,7 @@ class KeyRing:
                 return
             ids = self._store.ids()
             known = {key_id: key for key_id, key in self._keys.items() if key_id in ids}
-            self._unread = None
+            self._unread = self._away = None
             fresh = {key_id: self._get(key_id) for key_id in ids if key_id not in known}
             self._keys = known | {key_id: key for key_id, key in fresh.items() if key is not None}
             self._looked = now
@@ -157,6 +186,8 @@ class KeyRing:
             return self._store.get(key_id)
         except NotNow as not_now:
             self._unread = not_now
+            if not isinstance(not_now, BrokenKey):
+                self._away = not_now
             _log.warning("%s", not_now)
             return None
 
@@ -186,15 +217,15 @@ def new_key(key_id: str, now: datetime, lifetime: timedelta) -> EncryptionKey:
 def read_pem(key_id: str, pem: bytes) -> EncryptionKey:
     """Read a private key (PKCS#8) and its certificate from one PEM text.
 
-    Raises NotNow, naming the key: a person has to mend it.
+    Raises BrokenKey, naming the key.
     """
     try:
         private_key = serialization.load_pem_private_key(pem, password=None)
         certificate = x509.load_pem_x509_certificate(pem)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise NotNow(Reason.KEY_STORE, f"key {key_id}: expected a private key (PKCS#8) and a certificate") from None
+        raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: expected a private key (PKCS#8) and a certificate") from None
     if not isinstance(private_key, RSAPrivateKey) or private_key.public_key() != certificate.public_key():
-        raise NotNow(Reason.KEY_STORE, f"key {key_id}: expected an RSA key and the certificate that belongs to it")
+        raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: expected an RSA key and the certificate that belongs to it")
     return EncryptionKey(key_id, private_key, certificate)
 
 

@@ -11,6 +11,9 @@ MARGIN = timedelta(minutes=1)
 
 UNKNOWN = 60
 
+SHORTEST_LIFETIME = timedelta(minutes=UNKNOWN) - MARGIN
+"""What every resource takes."""
+
 # Patterns over the path in lower case, without a leading slash or a query; the first that fits counts.
 _MINUTES = (
     (r"communications/presences", 60),
@@ -30,6 +33,9 @@ _MINUTES = (
     (r"reports/healthmonitoring", 42_300),
     (r"(users|groups)(/|$)", 41_760),
 )
+LONGEST_LIFETIME = timedelta(minutes=max(minutes for _, minutes in _MINUTES))
+"""After which nothing that was subscribed to is left, if nobody has renewed it."""
+
 _OUTLOOK = 10_080
 _OUTLOOK_RICH = 1_440
 

@@ -11,6 +11,7 @@ from shared.client_state import declaration_id
 from shared.errors import NotNow, Reason, RelayError
 from shared.graph import GraphRefusal
 from shared.permissions import permission
+from shared.retry import Waits
 from shared.settings import Declaration
 from shared.subscriptions import Action, Ours, Outcome, Step, Subscription, Subscriptions, follow_up, plan
 
@@ -43,22 +44,24 @@ def reconcile(
     subscriptions: Subscriptions,
     before_gap: Callable[[Declaration], None],
     clock: Callable[[], datetime],
+    waits: Waits,
 ) -> Reconciled:
     """Reconcile the subscriptions of a tenant with `declarations`, those of that tenant.
 
     `before_gap` is told of a declaration whose subscription is missing, or about to be replaced, before anything is
-    done about it. One failing subscription doesn't stop the others.
+    done about it. One failing subscription doesn't stop the others. Where Graph names a time to wait, it is waited for
+    as long as `waits` allows.
 
     Raises NotNow, GraphRefusal if they can't be listed; what `before_gap` raises.
     """
-    found = subscriptions.list(tenant_id)
+    found = _listed(tenant_id, subscriptions, waits)
     outcomes: list[Outcome] = []
     steps = deque(plan(declarations, found, ours, tenant_id, clock()))
     while steps:
         step = steps.popleft()
         if step.action in _OPENS_A_GAP and step.declaration is not None:
             before_gap(step.declaration)
-        outcome = subscriptions.carry_out(step, ours)
+        outcome = _carried_out(step, ours, subscriptions, waits)
         instead = follow_up(outcome, ours)
         if instead is not None:
             steps.appendleft(instead)
@@ -66,6 +69,22 @@ def reconcile(
         _report(outcome)
         outcomes.append(outcome)
     return Reconciled(found, outcomes)
+
+
+def _listed(tenant_id: str, subscriptions: Subscriptions, waits: Waits) -> list[Subscription]:
+    while True:
+        try:
+            return subscriptions.list(tenant_id)
+        except NotNow as not_now:
+            if not waits.wait(not_now.retry_after):
+                raise
+
+
+def _carried_out(step: Step, ours: Ours, subscriptions: Subscriptions, waits: Waits) -> Outcome:
+    while True:
+        outcome = subscriptions.carry_out(step, ours)
+        if not isinstance(outcome.error, NotNow) or not waits.wait(outcome.error.retry_after):
+            return outcome
 
 
 def _report(outcome: Outcome) -> None:

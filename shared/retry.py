@@ -14,6 +14,27 @@ LONGEST = timedelta(days=6)
 """A queue message can be hidden for seven days."""
 
 
+@dataclass
+class Waits:
+    """Time that may be spent on waiting, in all; `sleep` spends it."""
+
+    left: timedelta
+    sleep: Callable[[timedelta], object]
+
+    @classmethod
+    def none(cls) -> "Waits":
+        """No time at all."""
+        return cls(timedelta(0), lambda _: None)
+
+    def wait(self, time: timedelta | None) -> bool:
+        """Wait for what was asked for, and return True; or return False at once if it is unknown or too long."""
+        if time is None or time > self.left:
+            return False
+        self.left -= time
+        self.sleep(time)
+        return True
+
+
 @dataclass(frozen=True)
 class RetryIn:
     """Try again after `delay`."""

@@ -1,4 +1,4 @@
-"""How long a subscription has been silent, and whether that is far outside its habit (Graph contract §11).
+"""What was heard last of each subscription, and whether its silence is far outside its habit (Graph contract §11).
 
 Subscriptions of Teams have been seen to fall silent with nothing announced. The habit is the longest silence of the
 last weeks; it fades, so that a holiday doesn't blunt it for ever.
@@ -6,11 +6,13 @@ last weeks; it fades, so that a holiday doesn't blunt it for ever.
 
 import logging
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from shared import telemetry
 from shared.errors import NotNow
+from shared.settings import Declaration
 from shared.tables import Row, Tables
 
 _log = logging.getLogger("graph_relay.silence")
@@ -30,60 +32,91 @@ _TABLE = "state"
 _PARTITION = "silence"
 
 
+@dataclass(frozen=True)
+class Source:
+    """From which subscription something was heard, and the key that its content names; "" if it had none."""
+
+    subscription_id: str
+    key_id: str = ""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was heard last of a declaration, by its id, and when that was (UTC)."""
+
+    declaration: str
+    source: Source
+    last: datetime
+
+
 class Silence:
     """Notes when declarations were heard of, by their ids; one object serves all threads."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._lock = threading.Lock()
-        self._noted: dict[str, datetime] = {}
+        self._noted: dict[tuple[str, Source], datetime] = {}
 
-    def heard(self, declaration_ids: Collection[str], received: datetime) -> None:
-        """Note that notifications arrived. Never raises NotNow: this is a gauge, not a promise."""
-        for name in declaration_ids:
+    def heard(self, sources: Mapping[str, Source], received: datetime) -> None:
+        """Note that notifications arrived, by the id of the declaration that each came for.
+
+        Never raises NotNow: this is a gauge, not a promise.
+        """
+        for name, source in sources.items():
             with self._lock:
-                noted = self._noted.get(name)
+                noted = self._noted.get((name, source))
                 if noted is not None and received - noted < NOTED_EVERY:
                     continue
-                self._noted[name] = received
+                self._noted[name, source] = received
             try:
-                self._note(name, received)
+                self._note(name, source, received)
             except NotNow as not_now:
                 _log.debug("Not noted: %s", not_now)
 
-    def report(self, names: dict[str, str], now: datetime) -> None:
-        """Gauge the silence of each declaration, and warn of odd ones. `names`: resources by id. Raises NotNow."""
+    def report(self, declarations: Mapping[str, Declaration], now: datetime) -> None:
+        """Gauge the silence of each declaration, given by its id, and warn of odd ones. Raises NotNow."""
         for row in self._rows():
-            resource = names.get(str(row["RowKey"]))
-            if resource is None:
+            declared = declarations.get(str(row["RowKey"]))
+            if declared is None:
                 continue
             silent = now - _last(row)
-            telemetry.SILENCE_SECONDS.set(silent.total_seconds(), {"resource": resource})
+            place = {"resource": declared.resource, "tenant": declared.tenant_id}
+            telemetry.SILENCE_SECONDS.set(silent.total_seconds(), place)
             if silent > ODD * max(_longest(row, now), LEAST):
                 hours = silent.total_seconds() / 3600
                 _log.warning(
-                    "%s has been silent for %.1f hours, far longer than before. If people are active there, delete "
-                    "its subscription: it is made anew and the gap is read back",
-                    resource,
+                    "%s in tenant %s has been silent for %.1f hours, far longer than before. If people are active "
+                    "there, delete its subscription: it is made anew and the gap is read back",
+                    declared.resource,
+                    declared.tenant_id,
                     hours,
                 )
 
-    def last_heard(self) -> dict[str, datetime]:
-        """Return when each declaration was last heard of, by its id. Raises NotNow."""
-        return {str(row["RowKey"]): _last(row) for row in self._rows()}
+    def last_heard(self) -> list[Heard]:
+        """Return what was heard last of each declaration. Raises NotNow."""
+        return [Heard(str(row["RowKey"]), _source(row), _last(row)) for row in self._rows()]
 
     def _rows(self) -> Iterator[Row]:
         return self._tables.find(_TABLE, "PartitionKey eq @partition", {"partition": _PARTITION})
 
-    def _note(self, name: str, received: datetime) -> None:
+    def _note(self, name: str, source: Source, received: datetime) -> None:
         row = self._tables.get(_TABLE, _PARTITION, name)
         longest = timedelta(0)
         if row is not None:
             if received <= _last(row):
                 return
             longest = max(_longest(row, received), received - _last(row))
-        fresh: Row = {"last": received.isoformat(), "longest": longest.total_seconds()}
+        fresh: Row = {
+            "last": received.isoformat(),
+            "longest": longest.total_seconds(),
+            "subscription": source.subscription_id,
+            "key": source.key_id,
+        }
         self._tables.put(_TABLE, _PARTITION, name, fresh)
+
+
+def _source(row: Row) -> Source:
+    return Source(str(row.get("subscription", "")), str(row.get("key", "")))
 
 
 def _last(row: Row) -> datetime:

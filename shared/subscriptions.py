@@ -6,7 +6,7 @@ the URL of a subscription tells which of our clientState secrets minted it, its 
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -18,7 +18,7 @@ from shared import client_state
 from shared.errors import NotNow, Reason, RelayError
 from shared.graph import Graph, GraphRefusal, Json
 from shared.key_ring import EncryptionKey
-from shared.lifetimes import longest_lifetime
+from shared.lifetimes import SHORTEST_LIFETIME, longest_lifetime
 from shared.notification import Notification
 from shared.settings import Declaration, event_hub
 
@@ -76,9 +76,12 @@ class Ours:
 
     notification_url: str
     client_state_secret: bytes
-    key: EncryptionKey
+    key: EncryptionKey | None
+    """None while the key store is away: what needs a certificate waits, and the rest goes on."""
     anew: bool = False
     """Whether even those without fault are to be replaced."""
+    stuck: Container[str] = ()
+    """The ids, lower case, of those whose items go on naming another key, although they show the present one."""
 
     @property
     def marked_url(self) -> str:
@@ -87,6 +90,12 @@ class Ours:
             return self.notification_url
         mark = urlencode({MINTED_BY: client_state.fingerprint(self.client_state_secret)})
         return f"{self.notification_url}{'&' if urlsplit(self.notification_url).query else '?'}{mark}"
+
+
+def serving(declaration: Declaration, actual: Sequence[Subscription], ours: Ours) -> Subscription | None:
+    """Return the subscription of ours that serves a declaration at present, if one does."""
+    best = _best(declaration, actual, ours)
+    return best if best and _same_endpoint(best.notification_url, ours.notification_url) else None
 
 
 def plan(
@@ -104,8 +113,12 @@ def plan(
         if one.id not in kept and _same_endpoint(one.notification_url, ours.notification_url)
     ]
     steps = [_step(declaration, best, ours, tenant_id, now) for declaration, best in chosen]
-    # Removals first: a doublet may stand in the way of a creation.
-    return removals + [step for step in steps if step]
+    # Removals first: a doublet may stand in the way of a creation. Then what has the least time left.
+    return removals + sorted((step for step in steps if step), key=lambda step: _ends(step, now))
+
+
+def _ends(step: Step, now: datetime) -> datetime:
+    return step.subscription.expiration_date_time if step.subscription else now
 
 
 def _best(declaration: Declaration, actual: Sequence[Subscription], ours: Ours) -> Subscription | None:
@@ -130,32 +143,46 @@ def _step(
     fault = _fault(subscription, declaration, ours)
     if fault:
         return Step(Action.REPLACE, tenant_id, declaration, subscription, fault)
-    if declaration.include_resource_data and subscription.encryption_certificate_id != ours.key.key_id:
+    if _carries_another_key(subscription, declaration, ours):
         return Step(Action.REKEY, tenant_id, declaration, subscription, "it carries another encryption certificate")
     if subscription.expiration_date_time - now <= _renewal_point(subscription, declaration):
         return Step(Action.RENEW, tenant_id, declaration, subscription, "it expires before long")
     return None
 
 
+def _carries_another_key(subscription: Subscription, declaration: Declaration, ours: Ours) -> bool:
+    if not declaration.include_resource_data or ours.key is None:
+        return False
+    return subscription.encryption_certificate_id != ours.key.key_id
+
+
 def _fault(subscription: Subscription, declaration: Declaration, ours: Ours) -> str | None:
     """What about a subscription no PATCH can mend."""
-    if ours.anew:
-        return "all are to be made anew"
-    if subscription.notification_url != ours.marked_url:
-        return "its URL or the secret of its clientState is another"
-    if not _same_endpoint(subscription.lifecycle_notification_url or "", ours.notification_url):
-        return "its lifecycle URL is another"
-    if _change_types(subscription) != set(declaration.change_types):
-        return "its change types are others"
-    if bool(subscription.include_resource_data) != declaration.include_resource_data:
-        return "it differs in whether resource data is included"
-    return None
+    differs_in_data = bool(subscription.include_resource_data) != declaration.include_resource_data
+    faults = (
+        (ours.anew, "all are to be made anew"),
+        (subscription.notification_url != ours.marked_url, "its URL or the secret of its clientState is another"),
+        (
+            not _same_endpoint(subscription.lifecycle_notification_url or "", ours.notification_url),
+            "its lifecycle URL is another",
+        ),
+        (_change_types(subscription) != set(declaration.change_types), "its change types are others"),
+        (differs_in_data, "it differs in whether resource data is included"),
+        (subscription.id.lower() in ours.stuck, "its items go on naming another key than it shows"),
+    )
+    return next((fault for is_there, fault in faults if is_there), None)
 
 
 def _concerns(subscription: Subscription, declaration: Declaration, ours: Ours) -> bool:
     """Whether it is at our endpoint, or would be in the way: Graph takes one for a resource and its change types."""
     in_the_way = _change_types(subscription) == set(declaration.change_types)
     return in_the_way or _same_endpoint(subscription.notification_url, ours.notification_url)
+
+
+def renewal_period(declaration: Declaration) -> timedelta:
+    """Return after how much of its life a subscription is renewed, at the latest."""
+    life = longest_lifetime(declaration.resource, rich=declaration.include_resource_data)
+    return life * (1 - RENEW_AT + RENEW_SPREAD / 2)
 
 
 def _renewal_point(subscription: Subscription, declaration: Declaration) -> timedelta:
@@ -212,7 +239,7 @@ def follow_up(outcome: Outcome, ours: Ours) -> Step | None:
     if isinstance(refusal, GraphRefusal) and refusal.status == 400:
         return replace(step, action=Action.REPLACE, why="Graph refuses to change its certificate")
     answered = outcome.subscription.encryption_certificate_id if outcome.subscription else None
-    if answered is not None and answered != ours.key.key_id:
+    if answered is not None and ours.key is not None and answered != ours.key.key_id:
         # One page of the documentation says that a certificate can be changed, another doesn't (contract §4).
         return replace(step, action=Action.REPLACE, why="Graph has not changed its certificate")
     return None
@@ -272,6 +299,7 @@ class Subscriptions:
 
     def _replace(self, tenant_id: str, old: Subscription, declaration: Declaration, ours: Ours) -> Subscription:
         """Without a gap where Graph lets two stand side by side: with other change types, and quota left."""
+        _certificate(declaration, ours.key)  # what can't be made anew must not be deleted
         if _change_types(old) != set(declaration.change_types):
             try:
                 made = self._create(tenant_id, declaration, ours)
@@ -290,7 +318,6 @@ class Subscriptions:
             "resource": declaration.resource,
             "notificationUrl": ours.marked_url,
             "lifecycleNotificationUrl": ours.marked_url,
-            "expirationDateTime": self._expiration(declaration),
             "clientState": client_state.mint(
                 ours.client_state_secret, tenant_id, declaration.resource, self._random_bytes
             ),
@@ -298,18 +325,27 @@ class Subscriptions:
             "latestSupportedTlsVersion": "v1_2",
             **_certificate(declaration, ours.key),
         }
-        return self._read(self._graph.post(tenant_id, "subscriptions", body))
+        return self._granted(declaration, lambda life: self._graph.post(tenant_id, "subscriptions", body | life))
 
     def _patch(self, tenant_id: str, old: Subscription, declaration: Declaration, ours: Ours) -> Subscription:
         """Renew; the certificate goes along, since it is refused without a new expiry (contract §4 "Rotation")."""
-        body: Json = {"expirationDateTime": self._expiration(declaration)}
-        if old.encryption_certificate_id != ours.key.key_id:
-            body |= _certificate(declaration, ours.key)
-        return self._read(self._graph.patch(tenant_id, f"subscriptions/{old.id}", body))
+        body = _certificate(declaration, ours.key) if _carries_another_key(old, declaration, ours) else {}
+        path = f"subscriptions/{old.id}"
+        return self._granted(declaration, lambda life: self._graph.patch(tenant_id, path, body | life))
 
-    def _expiration(self, declaration: Declaration) -> str:
-        life = longest_lifetime(declaration.resource, rich=declaration.include_resource_data)
-        return (self._clock() + life).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    def _granted(self, declaration: Declaration, ask: Callable[[Json], Json]) -> Subscription:
+        """Ask for the longest life, and if that is refused, for one that no resource refuses: our table may be old."""
+        longest = longest_lifetime(declaration.resource, rich=declaration.include_resource_data)
+        try:
+            return self._read(ask(self._until(longest)))
+        except GraphRefusal as refusal:
+            if refusal.status != 400 or longest <= SHORTEST_LIFETIME:
+                raise
+            return self._read(ask(self._until(SHORTEST_LIFETIME)))
+
+    def _until(self, life: timedelta) -> Json:
+        moment = (self._clock() + life).astimezone(UTC)
+        return {"expirationDateTime": moment.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
     def _read(self, answer: Json) -> Subscription:
         try:
@@ -318,7 +354,10 @@ class Subscriptions:
             raise NotNow(Reason.GRAPH, "Graph's answer is not a subscription") from None
 
 
-def _certificate(declaration: Declaration, key: EncryptionKey) -> Json:
+def _certificate(declaration: Declaration, key: EncryptionKey | None) -> Json:
+    """Raises NotNow if one is needed and there is none just now."""
     if not declaration.include_resource_data:
         return {}
+    if key is None:
+        raise NotNow(Reason.KEY_STORE, "there is no key just now to encrypt resource data with")
     return {"encryptionCertificate": key.public_certificate, "encryptionCertificateId": key.key_id}

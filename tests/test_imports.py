@@ -50,6 +50,7 @@ ORDER = (
     "lifetimes",
     "permissions",
     "endpoint",
+    "tenants",
     "progress",
     "silence",
     "rotation",

@@ -33,6 +33,8 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Share of rich notifications that come without their content."""
     token_version: Literal[1, 2, "both"] = "both"  # noqa: S105 - a version, no secret
     """Of the validation tokens; "both": now one, now the other."""
+    stuck_certificates: bool = False
+    """A PATCH changes the certificate that a subscription shows, and not the one that its items are encrypted to."""
     null_tokens: bool = False
     """The app's assignment is required: `validationTokens` is null and no content comes (contract §4)."""
     late_seconds: Seconds = 0.0

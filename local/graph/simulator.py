@@ -230,7 +230,7 @@ class Simulator:
             self.delivery.put(item, after)
 
     def _item(self, subscription: Subscription, change: Change) -> Item:
-        recipient = self.subscriptions.recipient(subscription)
+        recipient = self.subscriptions.recipient(subscription, stuck=self.faults.stuck_certificates)
         content = None
         if recipient is not None and not self.faults.null_tokens and not happens(self.faults.bare, self.chance):
             content = enclose(shown_types(change.message, subscription.knows_all_types), recipient)

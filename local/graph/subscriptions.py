@@ -134,8 +134,13 @@ class Subscriptions:
         del self._all[subscription.id]
         return subscription
 
-    def recipient(self, subscription: Subscription) -> Recipient | None:
-        """Return whom to encrypt an item to; for a while after a new key now and then the former one."""
+    def recipient(self, subscription: Subscription, *, stuck: bool = False) -> Recipient | None:
+        """Return whom to encrypt an item to; for a while after a new key now and then the former one.
+
+        `stuck`: for ever and always the former one.
+        """
+        if stuck and subscription.former_recipient is not None:
+            return subscription.former_recipient
         recently = subscription.rekeyed and self._clock() - subscription.rekeyed < OLD_KEY_LINGERS
         if recently and self._chance.random() < 0.5:
             return subscription.former_recipient

@@ -20,7 +20,8 @@ SEALED_FOR_EVER = frozenset({Reason.CONTENT_UNREADABLE})
 class Lying:
     """What lies there: versions and forgeries, each once however many letters hold it; letters by their reason.
 
-    messages: those of which a version that was read back was rejected, as the part of an event id before the version.
+    messages: those of which a version that was read back was rejected, as the part of an event id before the version:
+    by a sweep, or for an item that came without content.
     """
 
     versions: set[str] = field(default_factory=set)
@@ -63,4 +64,5 @@ class Graveyard:
         for item in letter.envelope.items if isinstance(letter.envelope, Changes) else ():
             seen = self._witness.recognise(item)
             found.versions |= {seen.version} if seen.version else set()
+            found.messages |= {seen.message} if seen.message else set()
             found.forgeries |= {seen.forgery} if seen.forgery else set()

@@ -18,16 +18,20 @@ from shared.event import event_of_content
 from shared.key_directory import KeyDirectory
 from shared.key_ring import EncryptionKey
 from shared.notification import Collection, read_collection, read_encrypted_content, read_notification
+from shared.resource_path import message_path
 
 
 @dataclass(frozen=True)
 class Seen:
     """What an item stands for: the event id of a `version`, a `lifecycle` event, or the fingerprint of a change that
     came without content (`bare`) or of a forgery.
+
+    `message` is the part of an event id before the version, of what a change without content has us read.
     """
 
     version: str | None = None
     bare: str | None = None
+    message: str | None = None
     lifecycle: str | None = None
     forgery: str | None = None
 
@@ -82,7 +86,9 @@ class Witness:
             if notification.lifecycle_event is not None:
                 return Seen(lifecycle=notification.lifecycle_event)
             if not notification.is_encrypted:
-                return Seen(bare=fingerprint)
+                path = message_path(notification.resource or "")
+                tenant = notification.tenant(self._tenant)
+                return Seen(bare=fingerprint, message=f"{tenant}/{path.subject}" if path else None)
             content = read_encrypted_content(notification)
             opened = open_content(content, self._key(content.encryption_certificate_id).private_key)
         except (Refused, Unreadable):

@@ -35,9 +35,9 @@ from shared.graph import Graph
 from shared.identity import Identity, Proof
 from shared.intake import Ours as Known
 from shared.key_directory import KeyDirectory
-from shared.key_ring import KeyRing, new_key, write_pem
+from shared.key_ring import EncryptionKey, KeyRing, new_key, write_pem
 from shared.ledger import Ledger
-from shared.retry import LONGEST
+from shared.retry import LONGEST, Waits
 from shared.rotation import Rotation
 from shared.settings import Settings
 from shared.signing_keys import SigningKeys
@@ -67,6 +67,8 @@ class Relay:
         clock: Callable[[], datetime],
         store: type[KeyDirectory] = KeyDirectory,
     ) -> None:
+        self.patience = timedelta(0)
+        self.sleep: Callable[[timedelta], object] = lambda _: None
         self.settings = Settings.from_environment(environ)
         self.clock = clock
         self._session = session
@@ -88,7 +90,10 @@ class Relay:
         self._expiry = CredentialExpiry(self.graph, chosen.tenant_id, chosen.client_id)
 
     def ours(self) -> Ours:
-        return Ours(self.settings.notification_url, self.settings.client_state_secrets[0], self.ring.current())
+        return self._ours(self.ring.current_if_any())
+
+    def _ours(self, key: EncryptionKey | None) -> Ours:
+        return Ours(self.settings.notification_url, self.settings.client_state_secrets[0], key)
 
     def tick(self) -> None:
         """Do what `renew_timer` does when its time has come."""
@@ -98,7 +103,7 @@ class Relay:
             Run(
                 tenant_id=chosen.tenant_id,
                 declarations=chosen.declarations,
-                ours=self.ours,
+                ours=self._ours,
                 subscriptions=self.subscriptions,
                 rotation=Rotation(self.ring, self.tables, chosen.key_rotation, chosen.key_overlap, horizon),
                 sweep=self._sweep,
@@ -108,6 +113,7 @@ class Relay:
                 credential_expiry=self._expiry,
                 probe=lambda: probe(chosen.notification_url, self._session),
                 clock=self.clock,
+                waits=Waits(self.patience, self.sleep),
             )
         )
 

@@ -7,6 +7,7 @@ import pytest
 from notify_event_hub.take import take
 from shared.intake import Ours
 from shared.reconcile import reconcile
+from shared.retry import Waits
 from tests.life.conftest import CHATS, TEAMS, World, declared
 from tests.life.relay import Relay
 from tests.life.test_secrets import client_state_secret
@@ -56,7 +57,9 @@ def test_made_anew_every_subscription_has_the_new_secret(world: World, relay: Re
     assert {one.client_state for one in world.graph.subscriptions()} == before
     world.graph.post("messages", count=3)
     settings, ours = relay.settings, replace(relay.ours(), anew=True)
-    reconcile(settings.tenant_id, settings.declarations, ours, relay.subscriptions, lambda _: None, relay.clock)
+    reconcile(
+        settings.tenant_id, settings.declarations, ours, relay.subscriptions, lambda _: None, relay.clock, Waits.none()
+    )
     assert {one.client_state for one in world.graph.subscriptions()}.isdisjoint(before)
     world.graph.post("messages", count=3)
     hand_over(world, relay)

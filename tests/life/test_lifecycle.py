@@ -150,3 +150,24 @@ def test_an_event_of_a_resource_that_is_declared_no_more_changes_nothing(world: 
     send(world, CHATS, "reauthorizationRequired", 3)
     all_acted_upon(world, relay)
     assert len(world.graph.calls()) == calls
+
+
+def test_a_storm_over_many_subscriptions_lists_them_once_and_brings_all_back(world: World) -> None:
+    many = [declared(f"/chats/19:{number}@thread.v2/messages", rich=False) for number in range(60)]
+    relay = world.relay(*many)
+    relay.tick()
+    listed = len(world.graph.calls("GET", "subscriptions"))
+    for one in world.graph.subscriptions():
+        world.graph.post("lifecycle", subscriptionId=one.id, event="subscriptionRemoved")
+    all_acted_upon(world, relay)
+    assert len(world.graph.subscriptions()) == len(many)
+    assert len(world.graph.calls("GET", "subscriptions")) - listed < 10  # pages of one list or two, not sixty lists
+    assert {call.status for call in world.graph.calls(path="subscriptions")} <= {200, 201, 204}
+
+
+def test_what_was_missed_is_read_back_without_listing_subscriptions(world: World) -> None:
+    relay = subscribed(world)
+    listed = len(world.graph.calls("GET", "subscriptions"))
+    send(world, MAIL, "missed", 5)
+    all_acted_upon(world, relay)
+    assert len(world.graph.calls("GET", "subscriptions")) == listed

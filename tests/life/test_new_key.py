@@ -123,6 +123,28 @@ def test_where_graph_does_not_change_a_certificate_the_subscription_is_replaced_
     )
 
 
+def test_where_items_go_on_naming_the_old_key_it_stays_and_the_subscription_is_replaced_in_time(world: World) -> None:
+    """Graph shows the new certificate, and goes on using the old one."""
+    relay = world.relay(declared(CHATS), KEY_OVERLAP_HOURS="8")
+    relay.tick()
+    world.graph.post("faults", stuck_certificates=True)
+    [before] = [one.id for one in world.graph.subscriptions()]
+    [old] = relay.keys.ids()
+    new = early(world, relay)
+    for _ in range(18):
+        world.graph.advance(hours=3)
+        relay.tick()
+        world.graph.post("messages", count=1)
+        relay.work_until(world.delivered())
+        [now] = [one.id for one in world.graph.subscriptions()]
+        assert old in relay.keys.ids() or now != before
+    assert in_use(world) == {new}
+    assert now != before
+    relay.tick()
+    assert [one.id for one in world.graph.subscriptions()] == [now]  # and once is enough
+    assert relay.dead_letters() == 0
+
+
 def test_other_certificates_of_ours_do_not_keep_a_subscription_from_being_renewed(world: World) -> None:
     """A renewal goes on where Graph refuses certificates: it carries none, since the key is the same."""
     relay = world.relay(declared(CHATS))

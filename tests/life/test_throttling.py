@@ -52,6 +52,17 @@ def test_it_converges_and_never_calls_earlier_than_told(world: World, retry_afte
     assert too_early(world.graph) == []
 
 
+def test_a_run_waits_where_it_is_told_so_that_one_is_enough(world: World) -> None:
+    relay = world.relay(*DECLARED)
+    relay.patience = timedelta(minutes=3)
+    relay.sleep = lambda wait: world.graph.advance(seconds=wait.total_seconds())
+    world.graph.post("faults", throttle=1 / 3, retry_after=2)
+    relay.tick()
+    assert len(world.graph.subscriptions()) == len(DECLARED)
+    assert any(call.status == 429 for call in world.graph.calls())
+    assert too_early(world.graph) == []
+
+
 def test_messages_are_read_back_through_it(world: World) -> None:
     relay = world.relay(declared(f"/chats/{CHAT}/messages"))
     relay.tick()

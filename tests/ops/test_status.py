@@ -9,7 +9,7 @@ from shared import progress
 from shared.client_state import declaration_id
 from shared.envelope import write
 from shared.settings import StorageSettings
-from shared.silence import Silence
+from shared.silence import Silence, Source
 from shared.storage import Shelf, Storage
 from shared.tables import Tables
 from tests import builders
@@ -121,7 +121,7 @@ def test_the_queue_is_as_old_as_the_oldest_receipt_that_can_be_read(
 def test_silence_and_sweeps_are_told_from_what_the_app_remembers(operator: Operator, tables: Tables) -> None:
     operator.json("reconcile")
     now = datetime.now(UTC)
-    Silence(tables).heard([DECLARED], now - timedelta(hours=2))
+    Silence(tables).heard({DECLARED: Source("s")}, now - timedelta(hours=2))
     progress.save(tables, DECLARED, now - timedelta(hours=3), now)
     told = operator.json("status")
     assert 7_200 <= told["subscriptions"][0]["silent_seconds"] < 9_000

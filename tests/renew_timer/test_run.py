@@ -21,6 +21,7 @@ from shared.graph import Graph
 from shared.key_directory import KeyDirectory
 from shared.key_ring import KeyRing
 from shared.ledger import KEPT, Ledger
+from shared.retry import Waits
 from shared.rotation import Rotation
 from shared.settings import Declaration, StorageSettings
 from shared.silence import Silence
@@ -70,7 +71,7 @@ class World:
             Run(
                 tenant_id=TENANT,
                 declarations=self.declarations,
-                ours=lambda: Ours(NOTIFICATION_URL, client_state_secret(), ring.current()),
+                ours=lambda key: Ours(NOTIFICATION_URL, client_state_secret(), key),
                 subscriptions=Subscriptions(self._graph, self.clock, random.Random(1).randbytes),
                 rotation=Rotation(ring, self.tables, timedelta(days=90), 72 * HOUR, 72 * HOUR),
                 sweep=Sweep(self.tables, self.storage, timedelta(0)),
@@ -80,6 +81,7 @@ class World:
                 credential_expiry=self.expiry,
                 probe=self._probe,
                 clock=self.clock,
+                waits=Waits.none(),
             )
         )
 
@@ -215,11 +217,36 @@ def test_no_key_is_retired_while_a_tenant_can_not_be_listed(world: World) -> Non
     assert not old.exists()
 
 
-def test_what_is_declared_no_more_is_removed_in_our_own_tenant_even_if_it_was_the_last(world: World) -> None:
+def test_what_is_declared_no_more_is_removed_in_every_tenant_even_if_it_was_the_last(world: World) -> None:
     world.run()
     world.declarations = ()
     world.run()
-    assert world.live() == {TENANT: 0, OTHER_TENANT: 1}
+    assert world.live() == {TENANT: 0, OTHER_TENANT: 0}
+    world.done.clear()
+    world.run()
+    assert world.done == ["GET ours"]  # nothing is left to look after in the other
+
+
+def test_a_tenant_declared_no_more_that_is_away_is_tried_again_and_keeps_nothing_waiting(world: World) -> None:
+    world.run()
+    world.declarations = (OURS,)
+    world.answers["GET", OTHER_TENANT] = FORBIDDEN
+    world.run()
+    assert world.live() == {TENANT: 1, OTHER_TENANT: 1}
+    assert world.suspected() == {TENANT, OTHER_TENANT}  # from the first run
+    del world.answers["GET", OTHER_TENANT]
+    world.run()
+    assert world.live() == {TENANT: 1, OTHER_TENANT: 0}
+
+
+def test_a_tenant_is_forgotten_once_its_subscriptions_must_have_expired(world: World) -> None:
+    world.run()
+    world.declarations = (OURS,)
+    world.answers["GET", OTHER_TENANT] = FORBIDDEN
+    world.clock.advance(days=32)
+    world.done.clear()
+    world.run()
+    assert "GET theirs" not in world.done
 
 
 def test_a_step_that_fails_costs_the_steps_after_it_nothing(
@@ -233,12 +260,32 @@ def test_a_step_that_fails_costs_the_steps_after_it_nothing(
     assert Ledger(world.tables).missing([old]) == [old]  # forgotten, though that comes after it
 
 
-def test_without_keys_nothing_is_done(world: World) -> None:
+def test_without_keys_subscriptions_are_renewed_and_none_is_made_or_removed(world: World) -> None:
+    world.run()
+    world.declarations = (OURS, THEIRS, declaration("/teams/getAllMessages"))
+    away = world.keys.rename(world.keys.with_name("away"))
     world.keys.touch()
-    with pytest.raises(NotNow) as away:
+    world.clock.advance(hours=60)
+    world.done.clear()
+    world.run()
+    assert [one for one in world.done if one.startswith(("P", "D"))] == ["PATCH ours", "PATCH theirs"]
+    assert {one["encryptionCertificateId"] for held in world.held.values() for one in held.values()} == {
+        path.stem for path in away.glob("*.pem")
+    }
+    world.keys.unlink()
+    away.rename(world.keys)
+    world.run()
+    assert world.live() == {TENANT: 2, OTHER_TENANT: 1}
+
+
+def test_tables_that_are_away_cost_no_subscription_its_life(world: World, storage_settings: StorageSettings) -> None:
+    world.run()
+    world.clock.advance(hours=60)
+    world.done.clear()
+    with serving(refuses) as server:
+        world.tables = Tables(rerouted(storage_settings, "Table", server.url))
         world.run()
-    assert away.value.reason is Reason.KEY_STORE
-    assert world.done == []
+    assert [one for one in world.done if one.startswith("P")] == ["PATCH ours", "PATCH theirs"]
 
 
 def test_without_queues_nothing_is_done(world: World, storage_settings: StorageSettings) -> None:

@@ -84,9 +84,10 @@ def test_storage_works_while_other_settings_are_wrong_and_waits_for_its_own(
 def test_keys_may_lie_in_a_directory(set_up: Callable[..., None], tmp_path: Path) -> None:
     set_up(KEY_STORE=f"file:{tmp_path / 'with space'}")
     assert isinstance(clients.key_ring()._store, KeyDirectory)
-    key = clients.ours().key
+    key = clients.ours(clients.key_ring().current()).key
+    assert key
     assert [path.name for path in (tmp_path / "with space").iterdir()] == [f"{key.key_id}.pem"]
-    assert clients.ours().key == key
+    assert clients.key_ring().current() == key
 
 
 def test_keys_may_lie_in_a_vault(set_up: Callable[..., None]) -> None:
@@ -97,9 +98,10 @@ def test_keys_may_lie_in_a_vault(set_up: Callable[..., None]) -> None:
 def test_subscriptions_are_minted_with_the_first_of_two_secrets(set_up: Callable[..., None], tmp_path: Path) -> None:
     first, second = (environment()["CLIENT_STATE_SECRET"] for _ in range(2))
     set_up(CLIENT_STATE_SECRET=f"{first},{second}", KEY_STORE=f"file:{tmp_path}")
-    ours = clients.ours()
+    ours = clients.ours(clients.key_ring().current())
     assert ours.client_state_secret == clients.settings().client_state_secrets[0]
     assert ours.notification_url == clients.settings().notification_url
+    assert ours.key
     assert ours.key.key_id != encryption_key().key_id
 
 

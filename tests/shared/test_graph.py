@@ -1,7 +1,9 @@
 """Calls to Graph: to a scripted server, with tokens from the simulator's Entra ID."""
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -13,7 +15,7 @@ from shared.errors import NotNow, Reason
 from shared.graph import Graph, GraphRefusal
 from shared.identity import Identity, Proof
 from tests.builders import CLIENT_ID, OTHER_TENANT, TENANT, Clock
-from tests.servers import RESET, Answer, Server, in_json, in_turn, serving
+from tests.servers import RESET, Answer, Asked, Server, in_json, in_turn, serving
 
 
 class Bearer(Identity):
@@ -126,6 +128,31 @@ def test_a_throttled_tenant_is_not_asked_before_the_time(graph: Graph, server: S
         clock.advance(seconds=10)
     assert len(server.asked) == 1
     assert graph.get(TENANT, "users/1") == {}
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_of_several_waits_the_one_that_ends_last_counts(
+    graph: Graph, server: Server, clock: Clock, status: int
+) -> None:
+    """Two threads have asked before either was answered."""
+    both_ask = threading.Barrier(2)
+    waits = iter(("400", "1"))
+    told = threading.Lock()
+
+    def script(_: Asked) -> Answer:
+        both_ask.wait(10)
+        with told:
+            return Answer(status, headers={"Retry-After": next(waits)})
+
+    server.script = script
+    with ThreadPoolExecutor(2) as threads:
+        for asked in [threads.submit(graph.get, TENANT, "users/1") for _ in range(2)]:
+            assert isinstance(asked.exception(), NotNow)
+    clock.advance(seconds=399)
+    with pytest.raises(NotNow) as not_now:
+        graph.get(TENANT, "users/1")
+    assert not_now.value.reason is Reason.GRAPH_THROTTLED
+    assert len(server.asked) == 2
 
 
 def test_another_tenant_is_not_throttled_with_it(graph: Graph, server: Server) -> None:

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from shared.errors import NotNow, Reason, Unreadable
-from shared.key_ring import LOOK_AGAIN, EncryptionKey, KeyRing, is_key_id, new_key, read_pem, write_pem
+from shared.key_ring import LOOK_AGAIN, BrokenKey, EncryptionKey, KeyRing, is_key_id, new_key, read_pem, write_pem
 from tests.builders import NOW, Clock, encryption_key, pem_of, rsa_key
 
 LONG_AGO = NOW - timedelta(days=30)
@@ -21,6 +21,7 @@ class Shelf:
     def __init__(self, *keys: EncryptionKey) -> None:
         self.keys = {key.key_id: key for key in keys}
         self.broken: set[str] = set()
+        self.withheld: set[str] = set()
         self.away = False
         self.calls: Counter[str] = Counter()
 
@@ -33,7 +34,9 @@ class Shelf:
     def get(self, key_id: str) -> EncryptionKey | None:
         self.calls["get"] += 1
         if key_id in self.broken:
-            raise NotNow(Reason.KEY_STORE, f"key {key_id}: broken")
+            raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: broken")
+        if key_id in self.withheld:
+            raise NotNow(Reason.KEY_STORE, "the shelf gives nothing out")
         return self.keys.get(key_id)
 
     def create(self, now: datetime) -> EncryptionKey:
@@ -153,6 +156,44 @@ def test_a_key_is_made_where_there_is_none_and_only_then() -> None:
     made = ring.current()
     assert ring.current() == made == ring.find(made.key_id, "", LONG_AGO)
     assert shelf.calls["create"] == 1
+
+
+def test_while_the_store_is_away_the_newest_key_seen_before_goes_on() -> None:
+    shelf = Shelf(encryption_key("one"))
+    ring = KeyRing(shelf, Clock())
+    ring.current()
+    shelf.away = True
+    assert ring.current() is encryption_key("one")
+    assert shelf.calls["create"] == 0
+
+
+def test_while_the_store_is_away_no_key_is_made_that_was_not_seen_before() -> None:
+    shelf = Shelf()
+    shelf.away = True
+    ring = KeyRing(shelf, Clock())
+    with pytest.raises(NotNow):
+        ring.current()
+    assert ring.current_if_any() is None
+    assert shelf.calls["create"] == 0
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["another is known", "none is known"])
+def test_a_key_that_is_not_given_out_just_now_may_be_the_newest_and_neither_is_made_nor_taken(seen: bool) -> None:
+    shelf = Shelf(encryption_key("one"), encryption_key("two"))
+    shelf.withheld = {"two"} if seen else {"one", "two"}
+    ring = KeyRing(shelf, Clock())
+    for _ in range(3):
+        with pytest.raises(NotNow):
+            ring.current()
+    assert shelf.calls["create"] == 0
+    shelf.withheld = set()
+    assert ring.current() in (encryption_key("one"), encryption_key("two"))
+
+
+def test_a_broken_key_keeps_no_other_from_being_the_current_one() -> None:
+    shelf = Shelf(encryption_key("one"), encryption_key("two"))
+    shelf.broken = {"two"}
+    assert KeyRing(shelf, Clock()).current() is encryption_key("one")
 
 
 def test_a_retired_key_is_found_no_more() -> None:

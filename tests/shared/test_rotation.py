@@ -3,7 +3,7 @@
 What becomes of subscriptions and messages meanwhile is in tests/life.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -31,6 +31,13 @@ def key(name: str, made: datetime, life: timedelta = timedelta(days=730)) -> Enc
     return new_key(name, made, life)
 
 
+class Full(KeyDirectory):
+    """A store that takes no further key."""
+
+    def create(self, now: datetime) -> EncryptionKey:
+        raise NotNow(Reason.KEY_STORE, "no key can be made")
+
+
 class Desk:
     """A directory of keys and a rotation over it, at a time that a test sets."""
 
@@ -39,6 +46,7 @@ class Desk:
         self.clock = Clock(START)
         self.queue_is_empty = True
         self.overlap = OVERLAP
+        self.store: type[KeyDirectory] = KeyDirectory
         directory.mkdir(mode=0o700)
 
     def bring(self, *keys: EncryptionKey) -> None:
@@ -47,17 +55,17 @@ class Desk:
 
     def rotation(self) -> Rotation:
         """As a process that was just started has it."""
-        ring = KeyRing(KeyDirectory(self.directory), self.clock)
+        ring = KeyRing(self.store(self.directory), self.clock)
         return Rotation(ring, self.tables, AGE, self.overlap, QUEUED)
 
     def renew(self, at: datetime) -> str:
         self.clock.now = at
         return self.rotation().renew(at).key_id
 
-    def retire(self, at: datetime, *named: str) -> set[str]:
+    def retire(self, at: datetime, *named: str, used: Mapping[str, datetime] | None = None) -> set[str]:
         """Retire what may go, and return the ids that are left."""
         self.clock.now = at
-        self.rotation().retire(named, lambda: self.queue_is_empty, at)
+        self.rotation().retire(named, used or {}, lambda: self.queue_is_empty, at)
         return {path.stem for path in self.directory.glob("*.pem")}
 
 
@@ -90,6 +98,20 @@ class TestRenewing:
         desk.bring(key("now", START - DAY), key("brought", START + DAY))
         assert desk.renew(START) == "now"
         assert desk.renew(START + DAY) == "brought"
+
+    def test_where_none_can_be_made_the_current_one_goes_on(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+        desk.bring(OLD)
+        desk.store = Full
+        for day in range(3):
+            assert desk.renew(START + day * DAY) == "old"
+        assert "No key could be made to follow old" in caplog.text
+        desk.store = KeyDirectory
+        assert desk.renew(START + 3 * DAY) != "old"
+
+    def test_since_when_a_key_is_current_is_remembered(self, desk: Desk) -> None:
+        desk.bring(OLD, NEW)
+        assert desk.rotation().current_since(NEW, START + DAY) == START + DAY
+        assert desk.rotation().current_since(NEW, START + 9 * DAY) == START + DAY
 
 
 @pytest.fixture
@@ -146,6 +168,12 @@ class TestRetiring:
         two.bring(key("older", START - 2 * AGE))
         assert two.retire(START + OVERLAP, "new") == {"older", "new"}
         assert two.retire(START + 2 * OVERLAP, "new") == {"new"}
+
+    def test_a_key_that_an_item_has_named_goes_once_none_has_for_the_overlap(self, two: Desk) -> None:
+        used = {"old": START + DAY}
+        assert two.retire(START + OVERLAP, "new", used=used) == {"old", "new"}
+        assert two.retire(START + DAY + OVERLAP - MOMENT, "new", used=used) == {"old", "new"}
+        assert two.retire(START + DAY + OVERLAP, "new", used=used) == {"new"}
 
     def test_names_that_no_key_has_do_no_harm(self, two: Desk) -> None:
         assert two.retire(START + DAY, "new", "", "unheard of") == {"old", "new"}

@@ -8,14 +8,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.settings import StorageSettings
-from shared.silence import HALF_LIFE, LEAST, NOTED_EVERY, ODD, Silence
+from shared.silence import HALF_LIFE, LEAST, NOTED_EVERY, ODD, Heard, Silence, Source
 from shared.tables import Row, Tables
-from tests.builders import NOW, RESOURCE
+from tests.builders import NOW, RESOURCE, TENANT, declaration
 from tests.rerouted import refuses, rerouted
 from tests.servers import serving
 
 HOUR = timedelta(hours=1)
 MOMENT = timedelta(seconds=1)
+SOURCE = Source("3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11", "key")
 
 
 class Counting(Tables):
@@ -36,7 +37,11 @@ def tables(storage_settings: StorageSettings) -> Counting:
 def heard_at(tables: Tables, *moments: datetime, name: str = "d") -> None:
     """Each by a process of its own, which remembers nothing."""
     for moment in moments:
-        Silence(tables).heard([name], moment)
+        Silence(tables).heard({name: SOURCE}, moment)
+
+
+def last(silence: Silence) -> dict[str, datetime]:
+    return {one.declaration: one.last for one in silence.last_heard()}
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ class Odd:
 
     def __call__(self, now: datetime, name: str = "d") -> bool:
         self._caplog.clear()
-        Silence(self._tables).report({name: RESOURCE}, now)
+        Silence(self._tables).report({name: declaration()}, now)
         return [record.levelname for record in self._caplog.records] == ["WARNING"]
 
 
@@ -88,8 +93,8 @@ def test_the_measure_fades(tables: Tables, is_odd: Odd) -> None:
 
 def test_a_warning_names_the_resource_and_what_to_do(tables: Tables, caplog: pytest.LogCaptureFixture) -> None:
     heard_at(tables, NOW)
-    Silence(tables).report({"d": RESOURCE, "never heard of": "/users"}, NOW + 5 * HOUR)
-    assert f"{RESOURCE} has been silent for 5.0 hours" in caplog.text
+    Silence(tables).report({"d": declaration(), "never heard of": declaration("/users")}, NOW + 5 * HOUR)
+    assert f"{RESOURCE} in tenant {TENANT} has been silent for 5.0 hours" in caplog.text
     assert "delete its subscription" in caplog.text
     assert "/users" not in caplog.text
 
@@ -103,21 +108,29 @@ def test_what_is_declared_no_more_is_not_reported(tables: Tables, caplog: pytest
 def test_a_busy_subscription_costs_one_write_a_minute(tables: Counting) -> None:
     silence = Silence(tables)
     for seconds in range(0, 125, 5):
-        silence.heard(["d"], NOW + timedelta(seconds=seconds))
+        silence.heard({"d": SOURCE}, NOW + timedelta(seconds=seconds))
     assert tables.writes == 3
-    assert silence.last_heard() == {"d": NOW + 2 * NOTED_EVERY}
+    assert last(silence) == {"d": NOW + 2 * NOTED_EVERY}
+
+
+def test_another_subscription_or_key_is_noted_at_once(tables: Counting) -> None:
+    silence = Silence(tables)
+    other = Source(SOURCE.subscription_id, "new key")
+    silence.heard({"d": SOURCE}, NOW)
+    silence.heard({"d": other}, NOW + MOMENT)
+    assert silence.last_heard() == [Heard("d", other, NOW + MOMENT)]
 
 
 def test_each_declaration_is_noted_by_itself(tables: Counting) -> None:
     silence = Silence(tables)
-    silence.heard({"d", "e"}, NOW)
-    silence.heard({"e"}, NOW + HOUR)
-    assert silence.last_heard() == {"d": NOW, "e": NOW + HOUR}
+    silence.heard({"d": SOURCE, "e": SOURCE}, NOW)
+    silence.heard({"e": SOURCE}, NOW + HOUR)
+    assert last(silence) == {"d": NOW, "e": NOW + HOUR}
 
 
 def test_while_tables_are_away_nothing_stops(storage_settings: StorageSettings) -> None:
     with serving(refuses) as server:
-        Silence(Tables(rerouted(storage_settings, "Table", server.url))).heard({"d"}, NOW)
+        Silence(Tables(rerouted(storage_settings, "Table", server.url))).heard({"d": SOURCE}, NOW)
         assert server.asked != []
 
 
@@ -130,6 +143,6 @@ def test_last_heard_is_the_latest_in_whatever_order_messages_are_dealt_with(
     name, moments = uuid.uuid4().hex, [NOW + one for one in apart]
     one = Silence(tables)
     for moment in moments:
-        (Silence(tables) if alone else one).heard([name], moment)
-    last = one.last_heard()[name]
-    assert last == max(moments) if alone else timedelta(0) <= max(moments) - last < NOTED_EVERY
+        (Silence(tables) if alone else one).heard({name: SOURCE}, moment)
+    latest = last(one)[name]
+    assert latest == max(moments) if alone else timedelta(0) <= max(moments) - latest < NOTED_EVERY

@@ -1,5 +1,6 @@
 """Desired against actual: what is decided, on a model of Graph; what is carried out, against the simulator."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -32,7 +33,8 @@ from tests.builders import (
     declaration,
     encryption_key,
 )
-from tests.servers import Answer, Asked, Server, serving
+from tests.servers import Answer, Asked, Server, in_json, serving
+from tests.shared.test_graph import Bearer
 
 FOREIGN_URL = "https://elsewhere.example.org/hook"
 RESOURCES = ("/chats/getAllMessages", "/teams/getAllMessages", "/users", "/chats/1/messages")
@@ -41,6 +43,11 @@ TYPES = ("created", "updated", "created,updated", "updated,deleted", "created,up
 
 def ours(url: str = NOTIFICATION_URL, secret: str = "current", key: EncryptionKey | None = None) -> Ours:
     return Ours(url, client_state_secret(secret), key or encryption_key())
+
+
+def key_of(mine: Ours) -> str:
+    assert mine.key
+    return mine.key.key_id
 
 
 @dataclass
@@ -61,7 +68,7 @@ class Model:
             assert wanted
             assert old
             expires = self.now + longest_lifetime(wanted.resource, rich=wanted.include_resource_data)
-            key_id = mine.key.key_id if wanted.include_resource_data else None
+            key_id = key_of(mine) if wanted.include_resource_data else None
             changed = {"expiration_date_time": expires, "encryption_certificate_id": key_id}
             self.held[old.id] = msgspec.structs.replace(old, **changed)
         else:
@@ -98,7 +105,7 @@ def subscription(name: str, wanted: Declaration, mine: Ours, **changes: object) 
         lifecycle_notification_url=mine.marked_url,
         expiration_date_time=NOW + longest_lifetime(wanted.resource, rich=wanted.include_resource_data),
         include_resource_data=wanted.include_resource_data,
-        encryption_certificate_id=mine.key.key_id if wanted.include_resource_data else None,
+        encryption_certificate_id=key_of(mine) if wanted.include_resource_data else None,
     )
     return msgspec.structs.replace(fitting, **changes)
 
@@ -282,7 +289,7 @@ def test_declared_subscriptions_are_made_and_then_left_alone(
     assert reconcile(app, wanted, mine, clock) == [Action.CREATE, Action.CREATE]
     assert reconcile(app, wanted, mine, clock) == []
     held = {one.resource: one for one in app.list(TENANT)}
-    assert held["/chats/getAllMessages"].encryption_certificate_id == mine.key.key_id
+    assert held["/chats/getAllMessages"].encryption_certificate_id == key_of(mine)
     assert held["/chats/getAllMessages"].notification_url == mine.marked_url
     assert len(endpoint.asked) == 4
 
@@ -385,3 +392,62 @@ def test_made_anew_even_what_is_without_fault_is_replaced() -> None:
     found = subscription("1", declaration(), ours())
     (step,) = plan([declaration()], [found], replace(ours(), anew=True), TENANT, NOW)
     assert (step.action, step.subscription) == (Action.REPLACE, found)
+
+
+def test_what_has_the_least_time_left_comes_first_and_what_is_missing_before_all() -> None:
+    mine = ours()
+    wanted = [declaration(f"/chats/{name}/messages") for name in "abc"]
+    left = {"a": timedelta(hours=2), "b": timedelta(hours=1)}
+    found = [
+        subscription(name, one, mine, expiration_date_time=NOW + left[name])
+        for name, one in zip("ab", wanted, strict=False)
+    ]
+    steps = plan(wanted, found, mine, TENANT, NOW)
+    assert [step.declaration.resource for step in steps if step.declaration] == [
+        "/chats/c/messages",
+        "/chats/b/messages",
+        "/chats/a/messages",
+    ]
+
+
+def test_without_a_key_what_lives_is_renewed_and_what_needs_one_waits(
+    app: Subscriptions, endpoint: Server, clock: Clock, simulator: GraphServer
+) -> None:
+    reconcile(app, [declaration()], ours(endpoint.url), clock)
+    keyless = replace(ours(endpoint.url), key=None)
+    clock.now = datetime.fromisoformat(simulator.post("clock", advance_seconds=60 * 3600)["now"])
+    (renewal,) = plan([declaration()], app.list(TENANT), keyless, TENANT, clock())
+    assert (renewal.action, app.carry_out(renewal, keyless).error) == (Action.RENEW, None)
+    other = [declaration(), declaration("/teams/getAllMessages"), declaration("/users", rich=False, types="updated")]
+    outcomes = {
+        one.declaration: app.carry_out(one, keyless) for one in plan(other, app.list(TENANT), keyless, TENANT, clock())
+    }
+    assert {declared.resource: outcome.error is None for declared, outcome in outcomes.items() if declared} == {
+        "/teams/getAllMessages": False,
+        "/users": True,
+    }
+    (anew,) = plan([declaration()], app.list(TENANT)[:1], replace(keyless, anew=True), TENANT, clock())
+    assert app.carry_out(anew, keyless).error is not None
+    assert any(one.resource == "/chats/getAllMessages" for one in app.list(TENANT))  # not deleted first
+
+
+def test_where_graph_grants_less_than_our_table_says_it_is_asked_for_an_hour(
+    session: requests.Session, authority: Authority
+) -> None:
+    def grudging(asked: Asked) -> Answer:
+        """As Graph, had it lowered its maximum to an hour."""
+        wanted = json.loads(asked.body)
+        if datetime.fromisoformat(wanted["expirationDateTime"]) > NOW + timedelta(hours=1):
+            return in_json({"error": {"code": "InvalidRequest", "message": "too long"}}, 400)
+        return in_json({"id": "1", "resource": "r", "changeType": "created", "notificationUrl": "u", **wanted})
+
+    wanted, mine = declaration(), ours()
+    dying = subscription("1", wanted, mine, expiration_date_time=NOW)
+    with serving(grudging, authority) as server:
+        app = Subscriptions(Graph(server.url, Bearer(), session, Clock()), Clock(), token_bytes)
+        for found in ([], [dying]):
+            (step,) = plan([wanted], found, mine, TENANT, NOW)
+            outcome = app.carry_out(step, mine)
+            assert outcome.error is None
+            assert outcome.subscription
+            assert timedelta(minutes=50) < outcome.subscription.expiration_date_time - NOW <= timedelta(hours=1)
