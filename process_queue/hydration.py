@@ -10,7 +10,7 @@ from shared.errors import NotNow, Reason, Refused
 from shared.event import Event, event_of_content, event_without_content
 from shared.graph import Graph, GraphRefusal
 from shared.notification import Notification
-from shared.resource_path import climbs, encoded, segments
+from shared.resource_path import belongs, climbs, encoded, segments
 from shared.settings import Declaration
 from shared.subscriptions import declared
 
@@ -24,6 +24,9 @@ class Hydration:
 
     def event(self, notification: Notification, tenant_id: str, received: datetime) -> Event:
         """Return the event of an item without content; what Graph no longer has makes a deletion.
+
+        What isn't certain to be of what was declared is not read: whoever has learnt a clientState must not choose
+        what we read.
 
         A deletion is looked after like the rest: only the message itself, softly deleted, says when that was, and so
         what it follows and what follows it.
@@ -39,6 +42,8 @@ class Hydration:
         path = segments(notification.resource or "")
         if climbs(path):
             raise Refused(Reason.MALFORMED)
+        if not belongs(declaration.resource, notification.resource or ""):
+            return event_without_content(notification, tenant_id, received)
         try:
             content = self.graph.read(tenant_id, encoded(path))
         except GraphRefusal as refusal:

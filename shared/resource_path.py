@@ -57,6 +57,37 @@ def covers(declared: str, named: str) -> bool:
     return tuple(part.lower() for part in message.collection[: len(place)]) == place
 
 
+def belongs(declared: str, named: str) -> bool:
+    """Return whether `named` is certain to be of what a subscription to `declared` tells of.
+
+    For what is asked of Graph with our own token, where `covers` is too lenient: whoever has learnt the clientState of
+    one declaration must not have us read another resource.
+    """
+    if _place(declared):
+        return message_path(named) is not None and covers(declared, named)
+    wanted, parts = ([part.lower() for part in segments(path)] for path in (declared, named))
+    if not wanted or len(parts) < 2:
+        return False
+    if len(wanted) == 1:  # a collection: of the resources in it, nothing beneath them
+        return len(parts) == 2 and parts[0] == wanted[0]
+    if parts == wanted[: len(parts)]:  # what it lies in
+        return True
+    # Beneath a resource names differ from those subscribed to, `mailFolders('inbox')/messages` from `Messages`: only
+    # the last collection is the same.
+    everywhere = wanted[1].startswith(_EVERYWHERE)
+    last = next(reversed(_collections(wanted)), "").removeprefix(_EVERYWHERE)
+    return parts[:1] == wanted[:1] and (everywhere or parts[1] == wanted[1]) and _collections(parts)[-1:] == [last]
+
+
+_EVERYWHERE = "getall"
+"""Begins the last part of a path that stands for a collection in each of many places."""
+
+
+def _collections(parts: list[str]) -> list[str]:
+    """The names of collections in a path of raw parts, lower case: they hold letters alone, where ids hold digits."""
+    return [part for part in parts if part.isascii() and part.isalpha()]
+
+
 def _place(declared: str) -> tuple[str, ...]:
     """Where the messages of a declared resource lie, lower case: one chat, one channel, all chats or all channels."""
     parts = tuple(part.lower() for part in segments(declared))

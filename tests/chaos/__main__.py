@@ -16,7 +16,7 @@ from tests.chaos.theatre import Staging, Theatre
 
 SHOWN = 40  # complaints
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 FIGURES = {
     "messages written": "written",

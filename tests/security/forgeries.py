@@ -323,5 +323,27 @@ STATES: Sequence[Forgery] = (
     ),
 )
 
-FORGERIES = (*TOKENS, *CONTENT, *STATES)
+
+def _twice(stage: Stage) -> tuple[list[Item], list[str]]:
+    item, token = stage.item(), stage.token()
+    return [item, item, dict(item)], [token, token]
+
+
+def _with_the_thumbprint_of_another_key(stage: Stage) -> tuple[list[Item], list[str]]:
+    item = stage.item()
+    item["encryptedContent"]["encryptionCertificateThumbprint"] = encryption_key("another").thumbprint
+    return [item], [stage.token()]
+
+
+ODDITIES: Sequence[Forgery] = (
+    Forgery("odd: the same item three times, with the same token twice", Counter({"duplicates": 2}), _twice, 1),
+    Forgery(
+        "odd: a key by its id and a thumbprint that is another's, which is informative alone",
+        Counter(),
+        _with_the_thumbprint_of_another_key,
+        1,
+    ),
+)
+
+FORGERIES = (*TOKENS, *CONTENT, *STATES, *ODDITIES)
 AT_ONCE_ONLY = (*(forged_token(case) for case in KEY), *UNKNOWN_KEYS)

@@ -9,7 +9,7 @@ import pytest
 from local.authority import Authority
 from local.azurite import Azurite
 from local.graph.server import GraphServer
-from shared.resource_path import climbs, covers, segments
+from shared.resource_path import belongs, climbs, covers, segments
 from tests.builders import (
     CHANNEL,
     CHAT,
@@ -35,6 +35,7 @@ CLIMBING = (
     "./users/5d",
     "users/..?$select=id",
 )
+ELSEWHERE = ("users/5d/messages/AA1", "groups/5d", "chats('19:a')/messages('1')")
 STRAY_IDS = ("../users/5d", "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11/../../users", "", "*", "..", "%2e%2e")
 
 
@@ -46,9 +47,11 @@ def test_nothing_can_be_read_from_graph_but_what_is_named(
         state = minted(TENANT, HYDRATED, stage.secret)
         items = [change(path, clientState=state) for path in CLIMBING]
         items += [lifecycle(clientState=state, subscriptionId=stray) for stray in STRAY_IDS]
+        items += [change(path, clientState=state) for path in ELSEWHERE]
         before = simulator.get("calls")
         assert stage.post(body(*items)).status_code == 202
-        expected = Counter({"refused malformed": len(items)})
+        refused = len(CLIMBING) + len(STRAY_IDS)
+        expected = Counter({"refused malformed": refused, "delivered": len(ELSEWHERE)})  # unread
         until(lambda: stage.ends() == expected)
         assert stage.ends() == expected
         assert simulator.get("calls") == before
@@ -108,3 +111,42 @@ def test_whatever_may_be_genuine_is_covered(declared: str, named: str) -> None:
 )
 def test_what_certainly_lies_elsewhere_is_not_covered(declared: str, named: str) -> None:
     assert not covers(declared, named)
+
+
+@pytest.mark.parametrize(
+    ("declared", "named"),
+    [
+        ("/users", "Users/5d"),
+        ("/users/5d/messages", "Users/5d/Messages/AA1"),
+        ("/users/5d/mailFolders('inbox')/messages", "Users/5d/Messages/AA1"),
+        ("/communications/callRecords", "communications/callRecords/1"),
+        ("/communications/presences?$filter=id in ('5d')", "communications/presences('5d')"),
+        ("/communications/onlineMeetings/getAllTranscripts", "communications/onlineMeetings('1')/transcripts('2')"),
+        ("/drives/b1/root", "drives/b1/root"),
+        ("/groups/5d/members", "Groups/5d"),
+        ("/teams/getAllChannels", "teams('1')/channels('19:2')"),
+        ("/chats/getAllMessages", "chats('19:a')/messages('1')"),
+        (ONE_CHAT, chat_path("1")),
+    ],
+)
+def test_what_was_declared_may_be_read(declared: str, named: str) -> None:
+    assert belongs(declared, named)
+
+
+@pytest.mark.parametrize(
+    ("declared", "named"),
+    [
+        ("/users", "users/5d/messages/AA1"),
+        ("/users", "users"),
+        ("/users", "groups/5d"),
+        ("/users/5d/messages", "Users/6e/Messages/AA1"),
+        ("/users/5d/messages", "Users/5d/Events/AA1"),
+        ("/teams/getAllChannels", "teams('1')/channels('19:2')/messages('3')"),
+        ("/chats/getAllMessages", "users/5d"),
+        (ONE_CHAT, "users/5d/messages/AA1"),
+        (ONE_CHAT, "chats('19:another@thread.v2')/messages('1')"),
+        ("", "users/5d"),
+    ],
+)
+def test_what_was_not_declared_may_not_be_read(declared: str, named: str) -> None:
+    assert not belongs(declared, named)
