@@ -7,10 +7,8 @@ import msgspec
 
 from ops.report import span
 from shared import clients
+from shared.backlog import backlog
 from shared.dead_letters import DeadLetters
-from shared.envelope import read
-from shared.errors import Unreadable
-from shared.storage import Lying, Shelf
 
 LATE = timedelta(minutes=15)
 """For a message that could be worked on at once; those that wait for their next attempt are hidden."""
@@ -48,9 +46,8 @@ class LettersState(msgspec.Struct):
 
 def queue_state(now: datetime) -> QueueState:
     """Look at the queue. Raises NotNow."""
-    storage = clients.patient_storage()
-    ages = [(now - _received(lying)).total_seconds() for lying in storage.peek(Shelf.QUEUED)]
-    return QueueState(storage.length(Shelf.QUEUED), round(max(ages)) if ages else None)
+    found = backlog(clients.patient_storage(), now)
+    return QueueState(found.messages, None if found.waiting_seconds is None else round(found.waiting_seconds))
 
 
 def letters_state() -> LettersState:
@@ -59,14 +56,6 @@ def letters_state() -> LettersState:
     first = letters.first()
     counted = dict(Counter(letter.reason for letter in first).most_common())
     return LettersState(max(letters.count(), len(first)), counted, len(first))
-
-
-def _received(lying: Lying) -> datetime:
-    """A claim is not fetched for this, and what is not ours says nothing."""
-    try:
-        return read(lying.text).received
-    except Unreadable:
-        return lying.put
 
 
 def reasons(by_reason: dict[str, int]) -> str:

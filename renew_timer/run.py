@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from shared import progress, telemetry, tenants
+from shared import backlog, progress, telemetry, tenants
 from shared.client_state import declaration_id
 from shared.credential_expiry import CredentialExpiry
 from shared.errors import NotNow, Reason, RelayError
@@ -76,7 +76,9 @@ def run(need: Run) -> None:
     _attempt("The sweep", lambda: need.sweep.start(need.declarations, failing, need.clock()))
     _attempt("The silence report", lambda: need.silence.report(named, need.clock()))
     _attempt("The look at the app's credentials", lambda: need.credential_expiry.report(need.clock()))
+    _attempt("The look at the queue", lambda: backlog.report(need.storage, need.clock()))
     _attempt("Tidying the ledger", lambda: need.ledger.forget(need.clock()))
+    telemetry.TIMER_RUNS.add(1)
 
 
 def _key(need: Run) -> EncryptionKey | None:

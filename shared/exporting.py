@@ -1,14 +1,20 @@
-"""Where telemetry goes: to Application Insights if it is configured. Set up by the front door.
+"""Where telemetry goes: to Application Insights, to the console, or nowhere. Set up by the front door.
 
-Without it, the counters and spans of `shared.telemetry` go nowhere and cost next to nothing; logs are the host's.
+Nowhere unless it is asked for: then the counters and spans of `shared.telemetry` cost next to nothing. Logs are the
+host's.
 """
 
 import logging
 import re
 import threading
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from azure.core.credentials import TokenCredential
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExporter
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 _log = logging.getLogger("graph_relay.telemetry")
 
@@ -18,40 +24,66 @@ EXPORTED_EVERY = 60_000
 THREAD = "telemetry"
 """The name of the thread that sets exporting up."""
 
+_INSIGHTS = "APPLICATIONINSIGHTS_CONNECTION_STRING"
+_METRICS = "OTEL_METRICS_EXPORTER"
+_TRACES = "OTEL_TRACES_EXPORTER"
+_CONSOLE = "console"
+
 
 def start(environ: Mapping[str, str]) -> None:
-    """Begin to export metrics and traces to `APPLICATIONINSIGHTS_CONNECTION_STRING`, if that is set.
+    """Begin to export metrics and traces, if the environment says where to.
 
-    Returns at once: the exporter takes a second or two to import, and a cold start has three to answer.
+    `APPLICATIONINSIGHTS_CONNECTION_STRING`: to that resource. `OTEL_METRICS_EXPORTER` and `OTEL_TRACES_EXPORTER`, the
+    names that OpenTelemetry gives them: `console` for standard output, a line each.
+
+    Returns at once: an exporter takes a second or two to import, and a cold start has three to answer.
     """
-    connection = environ.get("APPLICATIONINSIGHTS_CONNECTION_STRING", "").strip()
-    if connection:
+    told = {name: environ.get(name, "").strip() for name in (_INSIGHTS, _METRICS, _TRACES)}
+    if told[_INSIGHTS] or _CONSOLE in (told[_METRICS], told[_TRACES]):
         authentication = environ.get("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "")
-        threading.Thread(target=_start, args=(connection, authentication), name=THREAD, daemon=True).start()
+        threading.Thread(target=_start, args=(told, authentication), name=THREAD, daemon=True).start()
 
 
-def _start(connection: str, authentication: str) -> None:
-    try:
-        _export(connection, authentication)
-    except (ImportError, ValueError) as error:
-        # The app does its work without; the text of the error may quote the setting.
-        _log.error(
-            "Telemetry is not exported (%s). APPLICATIONINSIGHTS_CONNECTION_STRING: expected the connection string "
-            "of an Application Insights resource",
-            type(error).__name__,
+def _start(told: Mapping[str, str], authentication: str) -> None:
+    metrics, traces = _to_console(told)
+    if told[_INSIGHTS]:
+        try:
+            to_insights = _to_insights(told[_INSIGHTS], authentication)
+        except (ImportError, ValueError) as error:
+            # The app does its work without; the text of the error may quote the setting.
+            _log.error(
+                "Telemetry is not exported (%s). APPLICATIONINSIGHTS_CONNECTION_STRING: expected the connection string "
+                "of an Application Insights resource",
+                type(error).__name__,
+            )
+        else:
+            metrics.append(to_insights[0])
+            traces.append(to_insights[1])
+    _export(metrics, traces)
+
+
+def _to_console(told: Mapping[str, str]) -> "tuple[list[MetricExporter], list[SpanExporter]]":
+    from opentelemetry.sdk.metrics.export import ConsoleMetricExporter  # noqa: PLC0415 - see `start`
+    from opentelemetry.sdk.trace.export import ConsoleSpanExporter  # noqa: PLC0415
+
+    metrics: list[MetricExporter] = []
+    traces: list[SpanExporter] = []
+    if told[_METRICS] == _CONSOLE:
+        in_line = ConsoleMetricExporter(
+            formatter=lambda data: f"{data.to_json(indent=None)}\n", preferred_temporality=_temporality()
         )
+        metrics.append(in_line)
+    if told[_TRACES] == _CONSOLE:
+        traces.append(ConsoleSpanExporter(formatter=lambda span: f"{span.to_json(indent=None)}\n"))
+    return metrics, traces
 
 
-def _export(connection: str, authentication: str) -> None:
-    from azure.monitor.opentelemetry.exporter import (  # noqa: PLC0415 - see `start`
+def _to_insights(connection: str, authentication: str) -> "tuple[MetricExporter, SpanExporter]":
+    from azure.monitor.opentelemetry.exporter import (  # noqa: PLC0415
         AzureMonitorMetricExporter,
         AzureMonitorTraceExporter,
     )
-    from opentelemetry import metrics, trace  # noqa: PLC0415
-    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
-    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from opentelemetry.sdk.metrics.export import MetricExporter  # noqa: PLC0415
 
     # What can't be sent is dropped, not written to the disk of the instance.
     options = {
@@ -59,11 +91,36 @@ def _export(connection: str, authentication: str) -> None:
         "credential": _credential(authentication),
         "disable_offline_storage": True,
     }
-    reader = PeriodicExportingMetricReader(AzureMonitorMetricExporter(**options), EXPORTED_EVERY)
-    metrics.set_meter_provider(MeterProvider([reader]))
-    traces = TracerProvider()
-    traces.add_span_processor(BatchSpanProcessor(AzureMonitorTraceExporter(**options)))
-    trace.set_tracer_provider(traces)
+    metrics = AzureMonitorMetricExporter(**options)
+    # Its own table leaves the gauge out, and it takes no other.
+    MetricExporter.__init__(metrics, preferred_temporality=_temporality())
+    return metrics, AzureMonitorTraceExporter(**options)
+
+
+def _temporality() -> "dict[type, AggregationTemporality]":
+    """Each value is exported once: a gauge that is repeated would look alive when nobody measures any more."""
+    from opentelemetry.sdk.metrics import Counter, Histogram  # noqa: PLC0415
+    from opentelemetry.sdk.metrics._internal.instrument import Gauge  # noqa: PLC0415 - has no public name
+    from opentelemetry.sdk.metrics.export import AggregationTemporality  # noqa: PLC0415
+
+    return dict.fromkeys((Counter, Gauge, Histogram), AggregationTemporality.DELTA)
+
+
+def _export(metric_exporters: "list[MetricExporter]", span_exporters: "list[SpanExporter]") -> None:
+    from opentelemetry import metrics, trace  # noqa: PLC0415
+    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+    if metric_exporters:
+        readers = [PeriodicExportingMetricReader(one, EXPORTED_EVERY) for one in metric_exporters]
+        metrics.set_meter_provider(MeterProvider(readers))
+    if span_exporters:
+        provider = TracerProvider()
+        for one in span_exporters:
+            provider.add_span_processor(BatchSpanProcessor(one))
+        trace.set_tracer_provider(provider)
 
 
 def _credential(authentication: str) -> TokenCredential | None:

@@ -23,9 +23,15 @@ SUSPICIOUS_TOKENS = _meter.create_counter(
 )
 RECOVERED = _meter.create_counter("graph_relay.recovered", "item", "Events that were read back, not pushed")
 RECONCILED = _meter.create_counter("graph_relay.reconciled", "action", "Subscription changes, by action, outcome")
+TIMER_RUNS = _meter.create_counter("graph_relay.timer_runs", "run", "Runs of the timer that came to their end")
 ACKNOWLEDGE_SECONDS = _meter.create_histogram("graph_relay.acknowledge_seconds", "s", "From request to answer")
 QUEUE_AGE_SECONDS = _meter.create_histogram("graph_relay.queue_age_seconds", "s", "From receipt to processing")
 LAG_SECONDS = _meter.create_histogram("graph_relay.lag_seconds", "s", "From receipt to delivery")
+QUEUE_LENGTH = _meter.create_gauge("graph_relay.queue_length", "message", "Messages queued, hidden ones too")
+QUEUE_WAITING_SECONDS = _meter.create_gauge(
+    "graph_relay.queue_waiting_seconds", "s", "Since the oldest receipt among the messages that wait for nothing"
+)
+DEAD_LETTERS = _meter.create_gauge("graph_relay.dead_letters", "message", "Dead letters that wait for a person")
 KEY_AGE_SECONDS = _meter.create_gauge("graph_relay.key_age_seconds", "s", "Age of the current encryption key")
 SILENCE_SECONDS = _meter.create_gauge(
     "graph_relay.silence_seconds", "s", "Since the last notification of each declared subscription"

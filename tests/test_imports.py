@@ -39,6 +39,7 @@ ORDER = (
     "storage",
     "tables",
     "dead_letters",
+    "backlog",
     "intake",
     "key_ring",
     "key_directory",

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import pytest
 
 from ops.cli import ops
 from shared import silence, telemetry
+from shared.errors import Reason
+from shared.retry import JITTER, SCHEDULE
 from tests.infra import kusto
 from tests.infra.bicep import INFRA
 
 RUNBOOK = INFRA.parent / "docs" / "runbook"
 ALERTS: list[dict[str, Any]] = json.loads((INFRA / "alerts.json").read_text(encoding="utf-8"))
 WORKBOOK: dict[str, Any] = json.loads((INFRA / "workbook.json").read_text(encoding="utf-8"))
+GAUGES = set(re.findall(r'_gauge\(\s*"(graph_relay\.\w+)"', Path(telemetry.__file__).read_text(encoding="utf-8")))
 METRICS = set(re.findall(r'"(graph_relay\.\w+)"', Path(telemetry.__file__).read_text(encoding="utf-8")))
 EACH = pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: str(alert["name"]))
 
@@ -25,17 +29,24 @@ def queries() -> list[str]:
     return [item["content"]["query"] for item in WORKBOOK["items"] if item["type"] == 3]
 
 
+def every_query() -> list[str]:
+    """Return the queries of the alerts and of the workbook."""
+    return [alert["query"] for alert in ALERTS] + [query.replace("{TimeRange:grain}", "5m") for query in queries()]
+
+
 @EACH
 def test_alert_has_a_page_that_says_what_it_means_and_what_to_do(alert: dict[str, Any]) -> None:
     page = (RUNBOOK / f"{alert['name']}.md").read_text(encoding="utf-8")
     assert [line for line in page.splitlines() if line.startswith("## ")] == ["## What it means", "## Look", "## Do"]
     assert alert["title"].casefold() == page.splitlines()[0].removeprefix("# ").casefold()
+    told = " ".join(page.partition("## ")[0].split())
+    assert re.search(rf" Severity {alert['severity']} \(\w+\)\. {re.escape(alert['description'])}$", told)
 
 
 @EACH
 def test_alert_is_one_that_azure_takes(alert: dict[str, Any]) -> None:
     assert alert["severity"] in range(5)
-    assert alert["window"] in ("PT5M", "PT10M", "PT15M", "PT30M", "PT45M", "PT1H", "PT2H")
+    assert alert["window"] in ("PT5M", "PT10M", "PT15M", "PT30M", "PT45M", *(f"PT{hours}H" for hours in range(1, 7)))
     assert set(alert["profiles"]) <= {"cheap", "gateway"}
 
 
@@ -44,8 +55,34 @@ def test_alert_asks_for_metrics_there_are(alert: dict[str, Any]) -> None:
     assert set(re.findall(r"graph_relay\.\w+", alert["query"])) <= METRICS
 
 
+def test_a_gauge_is_asked_for_its_sum_as_it_is_sent_without_least_and_greatest() -> None:
+    asked = [query for query in every_query() if any(gauge in query for gauge in GAUGES)]
+    assert len(asked) > len(GAUGES)
+    assert [query for query in asked if re.search(r"\b(Min|Max)\b", query)] == []
+
+
+def test_a_standing_trouble_is_looked_for_longer_than_its_signs_are_apart() -> None:
+    windows = {alert["name"]: int(re.sub(r"\D", "", alert["window"])) for alert in ALERTS if "H" in alert["window"]}
+    longest_wait = SCHEDULE[-1] * (1 + JITTER) / timedelta(hours=1)
+    assert windows["destination-gone"] > longest_wait
+    assert windows["retries"] > 2 * longest_wait  # two of them, to tell that it lasts
+
+
+def test_the_app_is_missed_where_there_is_no_row_at_all() -> None:
+    (alert,) = (alert for alert in ALERTS if alert["name"] == "no-heartbeat")
+    counting = r"summarize (\w+) = countif\([^)]+\) \| where \1 == 0$"  # without `by` there is a row for nothing
+    assert re.search(counting, alert["query"])
+
+
+def test_a_few_that_carry_our_client_state_and_are_refused_are_told() -> None:
+    (alert,) = (alert for alert in ALERTS if alert["name"] == "refused")
+    strange = set(re.findall(r"reason in \('(\w+)', '(\w+)'\)", alert["query"])[0])
+    assert strange == {Reason.CLIENT_STATE, Reason.MALFORMED}
+    assert "iff(strange, 100, 5)" in alert["query"]
+
+
 def test_queries_are_ones_that_kusto_takes() -> None:
-    asked = [alert["query"] for alert in ALERTS] + [query.replace("{TimeRange:grain}", "5m") for query in queries()]
+    asked = every_query()
     found = dict(zip(asked, kusto.complaints(asked), strict=True))
     assert {query: wrong for query, wrong in found.items() if wrong} == {}
 

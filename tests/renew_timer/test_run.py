@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from local.authority import Authority
+from local.host import metrics
 from renew_timer.run import Run, run
 from shared import progress
 from shared.client_state import declaration_id
@@ -131,6 +132,12 @@ class World:
         return None
 
 
+def runs() -> int:
+    """How many runs were counted so far in this process."""
+    metrics.reader()
+    return sum(point["value"] for point in metrics.current() if point["name"] == "graph_relay.timer_runs")
+
+
 @pytest.fixture
 def world(
     authority: Authority, session: requests.Session, storage_settings: StorageSettings, tmp_path: Path
@@ -153,6 +160,12 @@ def test_each_tenant_is_looked_at_and_our_endpoint_once_before_graph_is_asked_to
         f"suspected: {[TENANT, OTHER_TENANT]}",
         "GET ours",  # the app's credentials
     ]
+
+
+def test_a_run_is_counted_once_it_has_come_to_its_end(world: World) -> None:
+    before = runs()
+    world.run()
+    assert runs() == before + 1
 
 
 def test_a_second_run_only_looks(world: World) -> None:
@@ -289,9 +302,10 @@ def test_tables_that_are_away_cost_no_subscription_its_life(world: World, storag
 
 
 def test_without_queues_nothing_is_done(world: World, storage_settings: StorageSettings) -> None:
+    before = runs()
     with serving(refuses) as server:
         world.storage = Storage(rerouted(storage_settings, "Queue", server.url), PATIENT)
         with pytest.raises(NotNow) as away:
             world.run()
     assert away.value.reason is Reason.STORAGE
-    assert (world.done, list(world.keys.parent.glob("keys/*"))) == ([], [])
+    assert (world.done, list(world.keys.parent.glob("keys/*")), runs()) == ([], [], before)

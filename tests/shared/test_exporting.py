@@ -27,11 +27,14 @@ with telemetry.span("notify_http"):
     parent = telemetry.traceparent()
 with telemetry.span("process_queue", parent):
     pass
+telemetry.KEY_AGE_SECONDS.set(9)
 from opentelemetry import metrics, trace
-for provider in (metrics.get_meter_provider(), trace.get_tracer_provider()):
-    if hasattr(provider, "force_flush"):
-        provider.force_flush()
-print(parent)
+for _ in range(2):
+    for provider in (metrics.get_meter_provider(), trace.get_tracer_provider()):
+        if hasattr(provider, "force_flush"):
+            provider.force_flush()
+print(parent, flush=True)
+os._exit(0)  # without the collection that a provider makes at its end
 """
 
 
@@ -46,7 +49,7 @@ def ingestion(authority: Authority) -> Iterator[Server]:
         yield server
 
 
-def run(authority: Authority, connection: str) -> subprocess.CompletedProcess[str]:
+def run(authority: Authority, connection: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=ROOT,
@@ -55,6 +58,7 @@ def run(authority: Authority, connection: str) -> subprocess.CompletedProcess[st
             "REQUESTS_CA_BUNDLE": str(authority.ca),
             "APPLICATIONINSIGHTS_CONNECTION_STRING": connection,
             "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
+            **environ,
         },
         capture_output=True,
         text=True,
@@ -84,6 +88,13 @@ def test_counters_and_one_trace_across_the_queue_are_exported(authority: Authori
     assert set(operations) == {trace_id}
 
 
+def test_each_value_is_exported_once_a_gauge_too(authority: Authority, ingestion: Server) -> None:
+    ended = run(authority, f"InstrumentationKey={uuid.uuid4()};IngestionEndpoint={ingestion.url}/")
+    assert ended.returncode == 0, ended.stderr
+    text = json.dumps(sent(ingestion.asked))
+    assert [text.count(name) for name in ("graph_relay.delivered", "graph_relay.key_age_seconds")] == [1, 1]
+
+
 def test_a_wrong_connection_string_is_named_and_costs_nothing_else(authority: Authority) -> None:
     ended = run(authority, "InstrumentationKey=not-a-key-at-all")
     assert ended.returncode == 0
@@ -91,6 +102,26 @@ def test_a_wrong_connection_string_is_named_and_costs_nothing_else(authority: Au
     assert "not-a-key-at-all" not in ended.stderr
 
 
-def test_without_the_setting_nothing_is_traced(authority: Authority) -> None:
-    ended = run(authority, "")
+@pytest.mark.parametrize("environ", [{}, {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "otlp"}])
+def test_without_the_setting_nothing_is_exported(authority: Authority, environ: dict[str, str]) -> None:
+    ended = run(authority, **environ)
     assert (ended.returncode, ended.stdout.strip()) == (0, "")
+
+
+def test_the_console_is_told_of_spans_only_where_it_is_asked_for(authority: Authority) -> None:
+    *spans, parent = run(authority, OTEL_TRACES_EXPORTER="console").stdout.splitlines()
+    assert [json.loads(line)["name"] for line in spans] == ["notify_http", "process_queue"]
+    assert {json.loads(line)["context"]["trace_id"] for line in spans} == {"0x" + parent.split("-")[1]}
+
+
+def test_the_console_is_told_of_metrics_only_where_it_is_asked_for(authority: Authority) -> None:
+    told = run(authority, OTEL_METRICS_EXPORTER="console").stdout
+    assert told.count("graph_relay.key_age_seconds") == 1
+    assert {key for line in told.splitlines() if line for key in json.loads(line)} == {"resource_metrics"}
+
+
+def test_the_console_is_told_beside_application_insights(authority: Authority, ingestion: Server) -> None:
+    connection = f"InstrumentationKey={uuid.uuid4()};IngestionEndpoint={ingestion.url}/"
+    ended = run(authority, connection, OTEL_TRACES_EXPORTER="console")
+    assert '"notify_http"' in ended.stdout
+    assert '"notify_http"' in json.dumps(sent(ingestion.asked))

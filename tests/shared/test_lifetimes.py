@@ -1,6 +1,8 @@
 """How long Graph lets a subscription live: the contract's table, written again from the contract."""
 
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -73,3 +75,13 @@ def test_the_margin_is_a_minute() -> None:
 @given(st.text(), st.booleans())
 def test_any_resource_has_a_lifetime_beyond_the_floor(resource: str, rich: bool) -> None:
     assert longest_lifetime(resource, rich=rich) > timedelta(minutes=45)
+
+
+def test_the_page_of_the_configuration_tells_the_same() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "configuration.md").read_text(encoding="utf-8")
+    section = page.partition("### How long subscriptions live\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]+) \| `([^`]+)` \| ([^|]+) \|$", section, re.MULTILINE)
+    assert len(rows) > 5
+    for what, path, told in rows:
+        lifetime = timedelta(**{f"{unit}s": int(number) for number, unit in re.findall(r"(\d+) (\w+?)s?\b", told)})
+        assert longest_lifetime(path, rich="with resource data" in what) == lifetime - MARGIN, path
