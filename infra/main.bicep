@@ -103,7 +103,7 @@ module keys 'modules/keys.bicep' = {
 
 module network 'modules/network.bicep' = if (behindGateway) {
   name: 'network'
-  params: { name: name, location: location, tags: tags, graphAddresses: graphAddresses }
+  params: { name: name, location: location, tags: tags }
 }
 
 module relay 'modules/function.bicep' = {

@@ -1,8 +1,7 @@
-// The gateway's network: one subnet, which takes HTTPS from Graph's addresses and nothing else.
+// The gateway's network: one subnet, which takes HTTPS and nothing else.
 param name string
 param location string
 param tags object
-param graphAddresses array
 param addressSpace string = '10.20.0.0/24'
 
 resource rules 'Microsoft.Network/networkSecurityGroups@2024-05-01' = {
@@ -12,13 +11,13 @@ resource rules 'Microsoft.Network/networkSecurityGroups@2024-05-01' = {
   properties: {
     securityRules: [
       {
-        name: 'graph'
+        name: 'graph' // from anywhere: the firewall has the list of addresses, and writes down whom it turns away
         properties: {
           priority: 100
           direction: 'Inbound'
           access: 'Allow'
           protocol: 'Tcp'
-          sourceAddressPrefixes: graphAddresses
+          sourceAddressPrefix: 'Internet'
           sourcePortRange: '*'
           destinationAddressPrefix: '*'
           destinationPortRange: '443'

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 
 from infra.graph_permissions import READ_BACK, needed
-from shared import permissions
+from shared import backfill, permissions
 from tests.infra.bicep import INFRA, properties, template, templates, text, walk
 
 PAGE = (INFRA.parent / "docs" / "permissions.md").read_text(encoding="utf-8")
@@ -29,6 +29,33 @@ def quoted(cells: Iterable[str]) -> set[str]:
 def test_graph_permissions_are_those_that_declarations_can_need() -> None:
     known = {name for _, name in permissions._PERMISSIONS} | set(READ_BACK.values())
     assert quoted(row[0] for row in rows("Graph permissions")) == known
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "users",
+        "groups",
+        "users/1/mailFolders/2/messages",
+        "users/1/contacts",
+        "drives/1/root",
+        "sites/1/lists/2",
+        "users/1/todo/lists/2/tasks",
+        "chats/getAllMessages",
+        "teams/getAllMessages",
+    ],
+)
+def test_what_is_read_back_is_read_by_process_queue(resource: str) -> None:
+    assert backfill.can_read(resource)
+    (row,) = (row for row in rows("Graph permissions") if row[0] == f"`{permissions.permission(resource)}`")
+    assert quoted([row[2]]) == {"renew_timer", "process_queue"}
+
+
+def test_the_network_lets_all_that_the_firewall_judges_come_to_it() -> None:
+    rules = [properties(one) for one in walk(template("modules/network.bicep").root) if one.type == "object"]
+    (graph,) = (rule["properties"] for rule in rules if "name" in rule and text(rule["name"]) == "'graph'")
+    assert text(properties(graph)["sourceAddressPrefix"]) == "'Internet'"
+    assert "graphAddresses" in template("modules/gateway.bicep").used
 
 
 def test_azure_roles_are_those_that_are_assigned() -> None:
