@@ -12,6 +12,7 @@ infra/deploy.sh --resource-group NAME [options]
   --subscriptions FILE      what to subscribe to (default: subscriptions.json)
   --tls-certificate FILE    PFX or PEM for the gateway, the first time and whenever it is renewed
   --what-if                 show what would change in Azure, and change nothing
+  --settings-file FILE      write the settings of the deployment, secrets and all, for python -m ops, and change nothing
   --package-only            build dist/graph-relay.zip, and touch nothing else
   --destroy                 delete the resource group and the app registration, after asking
 
@@ -22,13 +23,14 @@ TEXT
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(dirname "$here")"
-resource_group="" profile="" location=westeurope mode=deploy tls_certificate=""
+resource_group="" profile="" location=westeurope mode=deploy tls_certificate="" settings_file=""
 parameters="$here/parameters.json"
 subscriptions="$root/subscriptions.json"
 package="${DEPLOY_PACKAGE:-$root/dist/graph-relay.zip}"
 
 microsoft_graph=00000003-0000-0000-c000-000000000000
 change_tracking=0bf30f3b-4a52-48df-9a82-234910c4a086
+application_tag=graphRelayClientId
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
 fail() { printf 'deploy.sh: %s\n' "$*" >&2; exit 1; }
@@ -43,6 +45,7 @@ read_arguments() {
       --subscriptions) subscriptions="${2:?}"; shift ;;
       --tls-certificate) tls_certificate="${2:?}"; shift ;;
       --what-if) mode=what-if ;;
+      --settings-file) settings_file="${2:?}" mode=settings; shift ;;
       --package-only) mode="package-only" ;;
       --destroy) mode=destroy ;;
       --help) usage; exit ;;
@@ -64,6 +67,7 @@ check_inputs() {
   choose_profile
   if [[ $profile == gateway && -z "$(parameter hostName)" ]]; then fail "hostName: the gateway needs one"; fi
   tenant="$(az account show --query tenantId --output tsv)"
+  name_application
 }
 
 # A deployment keeps its profile until another is asked for.
@@ -92,8 +96,26 @@ build_package() {
 
 # --- Entra ID
 
+# Of the app registration and of our own role: the tenant may hold several groups of one name.
+name_application() {
+  local subscription
+  subscription="$(az account show --query id --output tsv)"
+  mark="$resource_group, ${subscription:0:8}"
+}
+
+# The registration is the one that the resource group names. A display name proves nothing: anybody may take it.
 find_application() {
-  app_id="$(az ad app list --display-name "Graph Relay ($resource_group)" --query '[0].appId' --output tsv)"
+  app_id="$(az group show --name "$resource_group" --query "tags.$application_tag || ''" --output tsv)"
+}
+
+refuse_namesake() {
+  local namesake
+  # Without the mark: as version 0.1 called it.
+  namesake="$(az ad app list --display-name "Graph Relay ($resource_group" --output tsv \
+    --query "[?displayName=='Graph Relay ($mark)' || displayName=='Graph Relay ($resource_group)'].appId | [0] || ''")"
+  [[ -z $namesake ]] || fail "there is an app registration named Graph Relay ($resource_group…), $namesake, and the \
+resource group does not say that it is its own. If you know that it is: az group update --name $resource_group \
+--set tags.$application_tag=$namesake --force-string. Otherwise have it renamed or deleted. Then run this again"
 }
 
 # One tenant, unless a declaration names another.
@@ -112,19 +134,23 @@ make_application() {
   accesses="$(resource_accesses)"
   find_application
   if [[ -z $app_id ]]; then
-    app_id="$(az ad app create --display-name "Graph Relay ($resource_group)" --sign-in-audience "$audience" \
+    refuse_namesake
+    app_id="$(az ad app create --display-name "Graph Relay ($mark)" --sign-in-audience "$audience" \
       --query appId --output tsv)"
+    az group update --name "$resource_group" --set "tags.$application_tag=$app_id" --force-string --output none
   fi
   az ad app update --id "$app_id" --sign-in-audience "$audience" --required-resource-accesses "$accesses"
   make_service_principal "$app_id"
   # Without this Graph cannot get tokens for the app, and rich notifications come without any (Graph contract 4).
   az ad sp update --id "$app_id" --set appRoleAssignmentRequired=false
-  make_service_principal "$change_tracking"
+  make_service_principal "$change_tracking" ||
+    say "Not made: the service principal of Microsoft Graph Change Tracking, without which rich notifications prove
+nothing and are refused. An Application Administrator runs: az ad sp create --id $change_tracking"
 }
 
 make_service_principal() {
   local known
-  known="$(az ad sp list --filter "appId eq '$1'" --query '[0].id' --output tsv)"
+  known="$(az ad sp list --filter "appId eq '$1'" --query '[0].id' --output tsv)" || return
   [[ -n $known ]] || az ad sp create --id "$1" --output none
 }
 
@@ -220,9 +246,15 @@ fresh_secret() {
   [[ -n $known ]] || printf '%s' "$value"
 }
 
+# How an account that exists is stored: to change that takes a migration, and no deployment does it by the way.
+present_storage_sku() {
+  az storage account list --resource-group "$resource_group" --output tsv \
+    --query "[?tags.application=='graph-relay'].sku.name | [0] || ''"
+}
+
 # Parameters that are not in the user's file. A file and not the command line, which other users can read.
 write_secure_parameters() {
-  local client_state destination budget_start
+  local client_state destination budget_start storage_sku
   client_state="$(fresh_secret client-state-secret "$(openssl rand -base64 32)")"
   destination="${DESTINATION_SECRET:-}"
   if [[ -z $destination ]]; then
@@ -230,8 +262,10 @@ write_secure_parameters() {
   fi
   budget_start="$(az consumption budget list --resource-group "$resource_group" --query '[0].timePeriod.startDate' \
     --output tsv)"
+  storage_sku="$(parameter storageSku)"
+  storage_sku="${storage_sku:-$(present_storage_sku)}"
   client_state="$client_state" destination="$destination" budget_start="$budget_start" app_id="$app_id" \
-    profile="$profile" python3 - "$subscriptions" >"$1" <<'PY'
+    profile="$profile" storage_sku="$storage_sku" python3 - "$subscriptions" >"$1" <<'PY'
 import json, os, sys
 values = {
     "profile": os.environ["profile"],
@@ -242,6 +276,8 @@ values = {
 }
 if os.environ["budget_start"]:
     values["budgetStart"] = os.environ["budget_start"][:10]
+if os.environ["storage_sku"]:
+    values["storageSku"] = os.environ["storage_sku"]
 print(json.dumps({
     "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentParameters.json#",
     "contentVersion": "1.0.0.0",
@@ -302,20 +338,52 @@ what_if() {
   deploy_resources
 }
 
+# Everything the app is told, in the form of local.settings.json, for `python -m ops` on a desk.
+write_settings() {
+  local app vault listed client_state destination
+  app="$(output appName)"
+  vault="$(az resource list --resource-group "$resource_group" --resource-type Microsoft.KeyVault/vaults \
+    --query "[?tags.purpose=='relay-keys'].name" --output tsv)"
+  listed="$(az functionapp config appsettings list --resource-group "$resource_group" --name "$app" --output json)"
+  client_state="$(vault_secret "$vault" client-state-secret)"
+  destination="$(vault_secret "$vault" destination-secret)"
+  listed="$listed" client_state="$client_state" destination="$destination" python3 - "$settings_file" <<'PY'
+import json, os, sys
+values = {one["name"]: one["value"] or "" for one in json.loads(os.environ["listed"])}
+values["CLIENT_STATE_SECRET"] = os.environ["client_state"]
+values["DESTINATION_SECRET"] = os.environ["destination"]
+values.setdefault("GRAPH_CLIENT_CERTIFICATE", "")
+with os.fdopen(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+    os.fchmod(file.fileno(), 0o600)  # it may have been there before
+    file.truncate()
+    json.dump({"IsEncrypted": False, "Values": values}, file, indent=2)
+PY
+  say "$settings_file holds the secrets of the deployment: delete it afterwards.
+GRAPH_CLIENT_CERTIFICATE in it is for the certificate that you sign in to Graph with (docs/setup.md, 6)."
+}
+
+vault_secret() {
+  az keyvault secret show --vault-name "$1" --name "$2" --query value --output tsv
+}
+
 destroy() {
   local answer role
   read -r -p "Delete $resource_group with all that is queued in it? Type its name: " answer
   [[ $answer == "$resource_group" ]] || fail "nothing was deleted"
   role="$(az role definition list --resource-group "$resource_group" --custom-role-only true --output tsv \
-    --query "[?roleName=='Graph Relay key keeper ($resource_group)'].name")"
+    --query "[?starts_with(roleName, 'Graph Relay key keeper ($resource_group')].name")"
+  find_application # before the group takes the tag with it
   az group delete --name "$resource_group" --yes
   # The group takes the role's assignments with it, and leaves its definition.
   if [[ -n $role ]]; then
     az role definition delete --name "$role" --custom-role-only true --resource-group "$resource_group" ||
       say "The role definition $role is left over"
   fi
-  find_application
-  if [[ -n $app_id ]]; then az ad app delete --id "$app_id"; fi
+  if [[ -n $app_id ]]; then
+    az ad app delete --id "$app_id" || say "The app registration is left over: az ad app delete --id $app_id"
+  else
+    say "The group named no app registration, so none was deleted."
+  fi
   say "Its key vaults can be recovered for 90 days; deploying again into $resource_group does so."
 }
 
@@ -323,6 +391,7 @@ read_arguments "$@"
 case "$mode" in
   deploy) deploy ;;
   what-if) what_if ;;
+  settings) write_settings ;;
   package-only) build_package ;;
   destroy) destroy ;;
 esac

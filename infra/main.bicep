@@ -52,6 +52,10 @@ param monthlyBudget int = profile == 'gateway' ? 500 : 50
 @description('First day of the month in which the budget begins; an existing budget keeps its own.')
 param budgetStart string = utcNow('yyyy-MM-01')
 
+@description('How often storage keeps what it is given, and where. An account that exists is not moved by a deployment.')
+@allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS', 'Standard_RAGRS', 'Standard_RAGZRS'])
+param storageSku string = profile == 'gateway' ? 'Standard_ZRS' : 'Standard_LRS'
+
 @description('Where docs/runbook/ of this repository can be read: alerts link there.')
 param runbookUrl string = 'docs/runbook'
 
@@ -82,7 +86,7 @@ module storage 'modules/storage.bicep' = {
     name: globalName
     location: location
     tags: tags
-    sku: behindGateway ? 'Standard_ZRS' : 'Standard_LRS'
+    sku: storageSku
     queue: 'notifications'
     principalId: identity.outputs.principalId
   }

@@ -42,7 +42,8 @@ resource destination 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty
 resource keyKeeper 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(resourceGroup().id, 'graph-relay-key-keeper')
   properties: {
-    roleName: 'Graph Relay key keeper (${resourceGroup().name})'
+    // A tenant has one role of a name, and may have several groups of one.
+    roleName: 'Graph Relay key keeper (${resourceGroup().name}, ${take(subscription().subscriptionId, 8)})'
     description: 'Make certificates in a key vault, read them, and disable versions'
     type: 'CustomRole'
     assignableScopes: [resourceGroup().id]

@@ -13,6 +13,9 @@ from tests.infra.bicep import INFRA
 SECRET_ID = "whsec_" + "A" * 43 + "="
 """Not a secret: what a user might give as DESTINATION_SECRET, to look for it afterwards."""
 
+CLIENT_STATE = "B" * 43 + "="
+"""Not a secret either: what the vault says of client-state-secret."""
+
 _AZ = """
 import json, os, sys
 from pathlib import Path
@@ -27,14 +30,35 @@ sys.exit("no such thing") if answer is None else print(answer)
 """
 
 _TENANT = "11111111-1111-4111-8111-111111111111"
-_APPLICATION = "22222222-2222-4222-8222-222222222222"
+APPLICATION = "22222222-2222-4222-8222-222222222222"
+_VAULTS = "--resource-group relay --resource-type Microsoft.KeyVault/vaults"
 _VAULT = "/subscriptions/s/resourceGroups/relay/providers/Microsoft.KeyVault/vaults/v"
 _ROLES = ("ChannelMessage.Read.All", "Chat.Read.All", "GroupMember.Read.All", "User.ReadBasic.All")
+
+# As `az` lists them: of what is in the vault, only where it lies.
+_SETTINGS = json.dumps(
+    [
+        {"name": name, "value": value, "slotSetting": False}
+        for name, value in {
+            "AzureWebJobsStorage__accountName": "relay",
+            "AzureWebJobsStorage__credential": "managedidentity",
+            "GRAPH_TENANT_ID": _TENANT,
+            "GRAPH_CLIENT_ID": APPLICATION,
+            "NOTIFICATION_URL": "https://relay.example.org/api/notifications",
+            "SUBSCRIPTIONS": '[{"resource": "/chats/getAllMessages", "changeTypes": ["created"]}]',
+            "CLIENT_STATE_SECRET": "@Microsoft.KeyVault(SecretUri=https://relaykeys.example/secrets/client-state-secret/)",
+            "DESTINATION_SECRET": "@Microsoft.KeyVault(SecretUri=https://relaykeys.example/secrets/destination-secret/)",
+            "DESTINATION_URL": "https://feed.example.org/events",
+            "KEY_STORE": "https://relaykeys.vault.azure.net/",
+            "SWEEP_INTERVAL_HOURS": None,
+        }.items()
+    ]
+)
 
 # What each command prints, by its beginning; None: it fails. The first that fits counts.
 _ALWAYS: list[tuple[str, str | None]] = [
     ("account show", _TENANT),
-    ("ad app create", _APPLICATION),
+    ("ad app create", APPLICATION),
     ("ad sp show --id 00000003", "\n".join(f"{name}\tid-of-{name}" for name in _ROLES)),
     ("ad signed-in-user show", "33333333-3333-4333-8333-333333333333"),
     ("deployment group create --resource-group relay --name certificate-vault", "relaytls"),
@@ -49,11 +73,16 @@ EMPTY: list[tuple[str, str | None]] = [
 DEPLOYED: list[tuple[str, str | None]] = [
     *_ALWAYS,
     ("group exists", "true"),
-    ("ad app list", _APPLICATION),
+    ("group show --name relay --query tags.graphRelayClientId", APPLICATION),
+    ("storage account list", "Standard_LRS"),
     ("ad sp list", "there"),
     ("ad app federated-credential list", "there"),
     ("keyvault list-deleted", "relayold"),
-    ("resource list --resource-group relay --resource-type Microsoft.KeyVault", _VAULT),
+    (f"resource list {_VAULTS} --query [?tags.purpose=='relay-keys'].name", "relaykeys"),
+    (f"resource list {_VAULTS}", _VAULT),
+    ("functionapp config appsettings list", _SETTINGS),
+    ("keyvault secret show --vault-name relaykeys --name client-state-secret", CLIENT_STATE),
+    ("keyvault secret show --vault-name relaykeys --name destination-secret", SECRET_ID),
     ("rest --method get", "there"),
     ("consumption budget list", "2026-03-01T00:00:00Z"),
     ("role definition list", "role-id"),

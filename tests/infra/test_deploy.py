@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from shared.settings import Settings
 from tests.infra.bicep import INFRA
-from tests.infra.deployment import DEPLOYED, EMPTY, SECRET_ID, WITH_GATEWAY, Run, deploy
+from tests.infra.deployment import APPLICATION, CLIENT_STATE, DEPLOYED, EMPTY, SECRET_ID, WITH_GATEWAY, Run, deploy
 from tools import azure_cli
 
 PARSER = Path(__file__).parent / "az_parser.py"
@@ -80,6 +81,33 @@ def test_graph_gets_tokens_for_the_app(first: Run) -> None:
     assert ["ad", "sp", "create", "--id", "0bf30f3b-4a52-48df-9a82-234910c4a086", "--output", "none"] in first.commands
 
 
+def test_a_refused_principal_of_change_tracking_stops_nothing_and_is_named(tmp_path: Path) -> None:
+    run = deploy(tmp_path, world=[("ad sp create --id 0bf30f3b", None), *EMPTY])
+    assert run.code == 0, run.said
+    assert "az ad sp create --id 0bf30f3b-4a52-48df-9a82-234910c4a086" in run.said
+    assert run.ran("functionapp")
+
+
+def test_registration_is_found_by_what_the_group_says_of_it_and_by_no_name(first: Run, again: Run) -> None:
+    assert first.ran("group", "update", "--name", "relay", "--set", f"tags.graphRelayClientId={APPLICATION}")
+    assert again.ran("ad", "app", "update", "--id", APPLICATION)
+    assert again.ran("ad", "app", "list") == []
+
+
+def test_registration_and_role_are_named_after_group_and_subscription(first: Run) -> None:
+    (made,) = first.ran("ad", "app", "create")
+    assert made[made.index("--display-name") + 1] == "Graph Relay (relay, 11111111)"
+    assert "take(subscription().subscriptionId, 8)" in (INFRA / "modules" / "keys.bicep").read_text(encoding="utf-8")
+
+
+def test_a_registration_that_only_has_the_name_is_not_touched(tmp_path: Path) -> None:
+    run = deploy(tmp_path, world=[("ad app list", "somebody-elses"), *EMPTY])
+    assert run.code != 0
+    assert "az group update --name relay --set tags.graphRelayClientId=somebody-elses" in run.said
+    assert [one for one in run.commands if one[:2] == ["ad", "app"] and one[2] != "list"] == []
+    assert run.ran("deployment") == []
+
+
 def test_refused_consent_stops_nothing_and_names_the_page_for_an_administrator(tmp_path: Path) -> None:
     run = deploy(tmp_path, world=[("ad app permission admin-consent", None), *EMPTY])
     assert run.code == 0
@@ -126,6 +154,60 @@ def test_destroy_asks_first(tmp_path: Path) -> None:
     run = deploy(tmp_path, "--destroy", world=DEPLOYED, answer="no\n")
     assert run.code != 0
     assert run.commands == []
+
+
+def test_storage_stays_as_it_is_whatever_the_profile(first: Run, tmp_path: Path) -> None:
+    arguments = ("--profile", "gateway", "--tls-certificate", "relay.pfx")
+    assert "storageSku" not in first.parameters
+    assert deploy(tmp_path / "kept", *arguments, world=DEPLOYED).parameters["storageSku"] == "Standard_LRS"
+    given = json.loads((INFRA / "parameters.example.json").read_text(encoding="utf-8"))
+    given["parameters"]["storageSku"] = {"value": "Standard_GRS"}
+    chosen = tmp_path / "parameters.json"
+    chosen.write_text(json.dumps(given))
+    run = deploy(tmp_path / "chosen", *arguments, "--parameters", str(chosen), world=DEPLOYED)
+    assert run.parameters["storageSku"] == "Standard_GRS"
+
+
+def test_storage_is_asked_nothing_of_when_azure_does_not_say_what_there_is(tmp_path: Path) -> None:
+    run = deploy(tmp_path, world=[("storage account list", None), *DEPLOYED])
+    assert run.code != 0
+    assert run.ran("deployment", "group", "create") == []
+
+
+def test_settings_are_written_whole_for_their_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "production.settings.json"
+    file.write_text("x" * 10_000)
+    file.chmod(0o644)
+    run = deploy(tmp_path / "az", "--settings-file", str(file), world=DEPLOYED)
+    assert run.code == 0, run.said
+    assert file.stat().st_mode & 0o777 == 0o600
+    values = json.loads(file.read_text())["Values"]
+    settings = Settings.from_environment(values)
+    assert settings.client_id == APPLICATION
+    assert (values["CLIENT_STATE_SECRET"], values["DESTINATION_SECRET"]) == (CLIENT_STATE, SECRET_ID)
+    assert values["SWEEP_INTERVAL_HOURS"] == ""
+    said = run.said + json.dumps(run.commands)
+    assert [secret for secret in (CLIENT_STATE, SECRET_ID) if secret in said] == []
+
+
+def test_settings_are_not_written_when_a_secret_may_not_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "production.settings.json"
+    away = [("keyvault secret show --vault-name relaykeys --name destination-secret", None), *DEPLOYED]
+    assert deploy(tmp_path / "az", "--settings-file", str(file), world=away).code != 0
+    assert not file.exists()
+
+
+def test_destroy_deletes_no_registration_that_the_group_does_not_name(tmp_path: Path) -> None:
+    unnamed = [("group show", ""), ("ad app list", "somebody-elses"), *DEPLOYED]
+    run = deploy(tmp_path, "--destroy", world=unnamed, answer="relay\n")
+    assert run.code == 0, run.said
+    assert run.ran("group", "delete")
+    assert run.ran("ad", "app", "delete") == []
+
+
+def test_destroy_asks_for_the_registration_while_the_group_can_tell(tmp_path: Path) -> None:
+    run = deploy(tmp_path, "--destroy", world=DEPLOYED, answer="relay\n")
+    assert run.commands.index(run.ran("group", "show")[0]) < run.commands.index(run.ran("group", "delete")[0])
 
 
 def test_destroy_removes_what_deploy_made(tmp_path: Path) -> None:
@@ -176,6 +258,7 @@ def test_azure_cli_takes_every_command_line(tmp_path: Path) -> None:
         deploy(tmp_path / "asked", "--profile", "gateway", world=EMPTY),
         deploy(tmp_path / "what-if", "--what-if", world=DEPLOYED),
         deploy(tmp_path / "destroy", "--destroy", world=DEPLOYED, answer="relay\n"),
+        deploy(tmp_path / "settings", "--settings-file", str(tmp_path / "settings.json"), world=DEPLOYED),
     ]
     given = [command for run in runs for command in run.commands] + workflow_commands()
     distinct = [list(one) for one in dict.fromkeys(map(tuple, given))]
