@@ -47,7 +47,7 @@ param maximumInstances int = 40
 param alertEmail string
 
 @description('In the currency of the subscription, a month.')
-param monthlyBudget int = profile == 'gateway' ? 500 : 50
+param monthlyBudget int = profile == 'gateway' ? 500 : 100
 
 @description('First day of the month in which the budget begins; an existing budget keeps its own.')
 param budgetStart string = utcNow('yyyy-MM-01')
