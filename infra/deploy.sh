@@ -334,6 +334,7 @@ what_if() {
   [[ "$(az group exists --name "$resource_group")" == true ]] ||
     fail "there is no resource group $resource_group: everything would be made anew"
   find_application
+  if [[ -z $app_id ]]; then refuse_namesake; fi
   app_id="${app_id:-00000000-0000-0000-0000-000000000000}"
   deploy_resources
 }

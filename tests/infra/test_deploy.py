@@ -100,8 +100,10 @@ def test_registration_and_role_are_named_after_group_and_subscription(first: Run
     assert "take(subscription().subscriptionId, 8)" in (INFRA / "modules" / "keys.bicep").read_text(encoding="utf-8")
 
 
-def test_a_registration_that_only_has_the_name_is_not_touched(tmp_path: Path) -> None:
-    run = deploy(tmp_path, world=[("ad app list", "somebody-elses"), *EMPTY])
+@pytest.mark.parametrize("arguments", [(), ("--what-if",)])
+def test_a_registration_that_only_has_the_name_is_not_touched(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    unnamed = [("group exists", "true"), ("ad app list", "somebody-elses"), *EMPTY]
+    run = deploy(tmp_path, *arguments, world=unnamed)
     assert run.code != 0
     assert "az group update --name relay --set tags.graphRelayClientId=somebody-elses" in run.said
     assert [one for one in run.commands if one[:2] == ["ad", "app"] and one[2] != "list"] == []
