@@ -76,7 +76,7 @@ class DeadLetters:
 
     def replay(self, letter: Letter) -> None:
         """Queue what a letter holds as if for the first time, then remove the letter: a crash in between doubles it,
-        and the ledger tells doubles. Its event has the id that it would have had.
+        and the destination tells doubles: its event has the id that it would have had.
         """
         if letter.envelope is None:
             raise Unreadable(Reason.MALFORMED, "there is nothing in the letter to be replayed")

@@ -51,6 +51,19 @@ FORBIDDEN = in_json({"error": {"code": "Forbidden", "message": "no consent"}}, 4
 HOUR = timedelta(hours=1)
 
 
+class Refusing(Bearer):
+    """Entra ID, which may know the app no more."""
+
+    def __init__(self, world: "World") -> None:
+        super().__init__()
+        self._world = world
+
+    def token(self, tenant_id: str, scope: str) -> str:
+        if self._world.refuses_login:
+            raise NotNow(Reason.LOGIN, "AADSTS700016")
+        return super().token(tenant_id, scope)
+
+
 class World:
     """Graph with the subscriptions of two tenants, and what a run needs."""
 
@@ -63,7 +76,8 @@ class World:
         self.keys = keys
         self.tables = Tables(storage_settings)
         self.storage = Storage(storage_settings, PATIENT)
-        self._graph = Graph(url, Bearer(), session, self.clock)
+        self.refuses_login = False
+        self._graph = Graph(url, Refusing(self), session, self.clock)
         self.expiry = CredentialExpiry(self._graph, TENANT, CLIENT_ID)
 
     def run(self) -> None:
@@ -309,3 +323,28 @@ def test_without_queues_nothing_is_done(world: World, storage_settings: StorageS
             world.run()
     assert away.value.reason is Reason.STORAGE
     assert (world.done, list(world.keys.parent.glob("keys/*")), runs()) == ([], [], before)
+
+
+def test_each_tenants_subscription_is_gauged_by_itself_and_one_that_is_missing_has_nothing_left(world: World) -> None:
+    world.run()
+    world.held[OTHER_TENANT].clear()
+    world.answers["POST", OTHER_TENANT] = FORBIDDEN
+    world.clock.advance(hours=1)
+    world.run()
+    left = {
+        point["attributes"]["tenant"]: point["value"]
+        for point in metrics.current()
+        if point["name"] == "graph_relay.subscription_seconds_left" and point["attributes"]["resource"] == RESOURCE
+    }
+    assert left[TENANT] > 60 * 3600
+    assert left[OTHER_TENANT] == 0
+
+
+def test_a_login_that_is_refused_leaves_a_gap_to_be_read_back(world: World) -> None:
+    for _ in range(2):
+        world.run()
+        world.clock.advance(minutes=5)
+    before = world.due()
+    world.refuses_login = True
+    world.run()
+    assert (before, world.due()) == (set(), {TENANT, OTHER_TENANT})
