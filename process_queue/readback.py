@@ -1,7 +1,9 @@
 """A page read back from Graph: what of it was never delivered is delivered now, then the next page is asked for."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 
@@ -34,6 +36,7 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
     Raises NotNow if Graph, the destination or storage is away: the page is then read again.
     """
     tenant_id, resource = readback.tenant_id, readback.resource
+    began = delivering.clock()
     try:
         reading = read(readback, reader.graph, lambda: delta.load(reader.tables, tenant_id, resource))
     except NotNow as not_now:
@@ -42,12 +45,13 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
         # Links live for about an hour. Begin anew: the ledger knows what of the range has been delivered.
         settlement.postpone(msgspec.structs.replace(readback, link=""), not_now)
         return
-    missing = delivering.missing(_events(reading, readback), readback)
+    missing = delivering.missing(_events(reading, readback, delivering.clock), readback)
     with telemetry.span("deliver"):
         delivery = delivering.destination.deliver(missing)
     delivering.ledger.record(delivery.delivered)
     telemetry.DELIVERED.add(len(delivery.delivered))
-    telemetry.RECOVERED.add(len(delivery.delivered))
+    # What does not say when it changed may have been pushed before: nobody can tell.
+    telemetry.RECOVERED.add(sum(event.time < began for event in delivery.delivered))
     if delivery.why is not None:
         raise delivery.why  # plaintext can't be queued: the page is read again, and what was delivered is known
     for rejected in delivery.rejected:
@@ -59,12 +63,12 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
         delta.save(reader.tables, tenant_id, resource, reading.link)
 
 
-def _events(reading: Reading, readback: Readback) -> list[Event]:
+def _events(reading: Reading, readback: Readback, clock: Callable[[], datetime]) -> list[Event]:
     """One event a version: a chat is read once for each of its participants."""
     events: dict[str, Event] = {}
     for content in reading.resources:
         try:
-            event = _event(bytes(content), readback)
+            event = _event(bytes(content), readback, clock())
         except Unreadable as unreadable:
             _log.warning("Read back from %s: %s", readback.resource, unreadable)
             continue
@@ -72,11 +76,11 @@ def _events(reading: Reading, readback: Readback) -> list[Event]:
     return list(events.values())
 
 
-def _event(content: bytes, readback: Readback) -> Event:
+def _event(content: bytes, readback: Readback, now: datetime) -> Event:
     if delta.delta_path(readback.resource) is None:
-        return event_of_message(content, readback.tenant_id, readback.received)
+        return event_of_message(content, readback.tenant_id, now)
     kind = delta.kind_of(readback.resource)
-    return event_of_entry(content, readback.resource, kind, readback.tenant_id, readback.received)
+    return event_of_entry(content, readback.resource, kind, readback.tenant_id, now)
 
 
 def _alone(event: Event, readback: Readback) -> Readback:

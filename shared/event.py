@@ -3,6 +3,7 @@
 The resource itself travels as the very bytes Graph sent.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -59,6 +60,7 @@ class _Resource(msgspec.Struct, rename="camel"):
     channel_identity: _ChannelIdentity | None = None
     created_date_time: str | None = None
     last_modified_date_time: str | None = None
+    last_updated_date_time: str | None = None
     deleted_date_time: str | None = None
     removed: dict[str, object] | None = msgspec.field(name="@removed", default=None)
     deleted: dict[str, object] | None = None
@@ -68,7 +70,7 @@ _resource = msgspec.json.Decoder(_Resource)
 
 
 def event_of_content(content: bytes, notification: Notification, tenant: str, received: datetime) -> Event:
-    """Return the event of a resource as Graph gave it, UTF-8 JSON, in a notification.
+    """Return the event of a resource as Graph gave it, UTF-8 JSON, in a notification that came in at `received`.
 
     Raises Unreadable if `content` is not a JSON object.
     """
@@ -92,8 +94,11 @@ def event_of_message(content: bytes, tenant: str, received: datetime) -> Event:
     return _event_of(content, resource, _of_message(path), _change(resource), tenant, received)
 
 
-def event_of_entry(content: bytes, collection: str, kind: str, tenant: str, received: datetime) -> Event:
+def event_of_entry(content: bytes, collection: str, kind: str, tenant: str, read: datetime) -> Event:
     """Return the event of an entry of a delta query, UTF-8 JSON, in a collection of resources of a kind.
+
+    read: when Graph gave it. Many entries don't say when they changed: what is read now is newer than what was
+    pushed before.
 
     Raises Unreadable if `content` is not a resource.
     """
@@ -102,8 +107,8 @@ def event_of_entry(content: bytes, collection: str, kind: str, tenant: str, rece
         raise Unreadable(Reason.CONTENT_NOT_JSON, "what was read back has no id")
     parts = _named(segments(collection))
     identity = _Identity(encoded(parts), "/".join((*parts, resource.id)), kind)
-    change = "deleted" if resource.removed or resource.deleted else _change(resource)
-    return _event_of(content, resource, identity, change, tenant, received)
+    change = "deleted" if _is_gone(resource) else _change(resource)
+    return _event_of(content, resource, identity, change, tenant, read)
 
 
 def event_without_content(notification: Notification, tenant: str, received: datetime) -> Event:
@@ -131,10 +136,9 @@ def event_without_content(notification: Notification, tenant: str, received: dat
 
 
 def _event_of(
-    content: bytes, resource: _Resource, identity: _Identity, change: str, tenant: str, received: datetime
+    content: bytes, resource: _Resource, identity: _Identity, change: str, tenant: str, came: datetime
 ) -> Event:
-    changed = _moment(resource.last_modified_date_time) or _moment(resource.created_date_time) or received
-    version = _version(changed, resource.etag or resource.odata_etag)
+    changed, version = _place_in_time(content, resource, came)
     return Event(
         id=f"{tenant}/{identity.subject}@{version}",
         source=f"/tenants/{tenant}/{identity.collection}",
@@ -144,6 +148,28 @@ def _event_of(
         version=version,
         data=msgspec.Raw(content),
     )
+
+
+def _place_in_time(content: bytes, resource: _Resource, came: datetime) -> tuple[datetime, str]:
+    """Return when a resource changed, and its version.
+
+    A creation tells versions apart only beside an etag that counts. A chat says when it was last updated, but some of
+    its changes leave that as it is (Graph contract §5, `notifyOnUserSpecificProperties`); a team, a channel, a group
+    or a user say nothing at all. There, when it came makes the version, and its content beside that: only what is
+    equal and came together is one version, and what was changed back is a third.
+    """
+    said = _Resource() if _is_gone(resource) else resource
+    etag = said.etag or said.odata_etag
+    created = said.created_date_time if etag and etag.isdecimal() else None
+    if changed := _moment(said.last_modified_date_time) or _moment(created):
+        return changed, _version(changed, etag)
+    changed = _moment(said.last_updated_date_time) or came
+    return changed, _version(changed, f"{_microseconds(came)}.{hashlib.sha256(content).hexdigest()}")
+
+
+def _is_gone(resource: _Resource) -> bool:
+    """Whether an entry of a delta query speaks of what is no more (§7): what else it says dates from before."""
+    return bool(resource.removed or resource.deleted)
 
 
 def _type(identity: _Identity, change: str) -> str:
@@ -229,4 +255,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def _version(changed: datetime, etag: str | None) -> str:
     """Order by the time of the change, then by etag (contract §9): fixed widths, so that strings compare."""
-    return f"{(changed - _EPOCH) // timedelta(microseconds=1):018d}.{(etag or '').rjust(15, '0')}"
+    return f"{_microseconds(changed)}.{(etag or '').rjust(15, '0')}"
+
+
+def _microseconds(moment: datetime) -> str:
+    return f"{(moment - _EPOCH) // timedelta(microseconds=1):018d}"

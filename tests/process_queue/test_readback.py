@@ -255,6 +255,18 @@ class TestDelta:
         begun.read(asked_for("/users"))
         assert begun.graph.paths()[-1] == "/v1.0/users/delta-2"
 
+    def test_each_state_of_what_does_not_say_when_it_was_modified_is_delivered(self, begun: Away) -> None:
+        for number, name in enumerate("ABA"):
+            begun.clock.advance(hours=1)
+            begun.pages[f"/v1.0/users/delta-{number + 1}"] = {
+                "value": [{"id": "u2", "createdDateTime": "2023-11-14T22:13:20Z", "displayName": name}],
+                "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-{number + 2}",
+            }
+            begun.read(asked_for("/users"))
+        assert [event["data"]["displayName"] for event in begun.delivered] == ["A", "B", "A"]
+        versions = [event["version"] for event in begun.delivered]
+        assert versions == sorted(set(versions))
+
     def test_the_link_is_not_moved_on_before_all_is_delivered(self, begun: Away) -> None:
         begun.pages["/v1.0/users/delta-1"] = {
             "value": [{"id": "u2"}],

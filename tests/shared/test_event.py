@@ -1,6 +1,7 @@
 """From a resource to a CloudEvent."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import Reason, Unreadable
-from shared.event import Event, event_of_content, event_of_message, event_without_content
+from shared.event import Event, event_of_content, event_of_entry, event_of_message, event_without_content
 from shared.notification import Notification, read_notification
 from tests.builders import (
     CHANNEL,
@@ -168,6 +169,83 @@ def test_other_resources_have_one_identity_in_each_spelling(spelling: str) -> No
     event = event_without_content(named(spelling), TENANT, NOW)
     assert event.subject == "users/5D/events/a1"
     assert event.source == f"/tenants/{TENANT}/users/5D/events"
+
+
+CREATED = {"createdDateTime": "2023-11-14T22:13:20Z"}
+WITHOUT_MODIFICATION = {
+    "chats('c1')": {"id": "c1", "lastUpdatedDateTime": "2023-11-14T22:14:20Z", **CREATED},
+    "teams('t1')/channels('c1')": {"id": "c1", **CREATED},
+    "teams('t1')": {"id": "t1", **CREATED},
+    "groups('g1')": {"id": "g1", **CREATED},
+    "users('u1')": {"id": "u1"},
+}
+"""What of Graph's does not say when it was modified."""
+
+
+def pushed(resource: str, received: datetime, **content: Any) -> Event:
+    return event_of({**WITHOUT_MODIFICATION[resource], **content}, resource, received, changeType="updated")
+
+
+def entry(resource: str, read: datetime, **content: Any) -> Event:
+    written = msgspec.json.encode({**WITHOUT_MODIFICATION[resource], **content})
+    return event_of_entry(written, resource.split("(", maxsplit=1)[0], "Group", TENANT, read)
+
+
+@pytest.mark.parametrize("resource", WITHOUT_MODIFICATION)
+@pytest.mark.parametrize("come", [pushed, entry])
+def test_two_versions_are_two_events_and_the_later_is_newer_whatever_the_resource_says_of_its_times(
+    resource: str, come: Callable[..., Event]
+) -> None:
+    one, other = come(resource, NOW, displayName="A"), come(resource, LATER, displayName="B")
+    assert one.id != other.id
+    assert one.version < other.version
+
+
+@pytest.mark.parametrize("resource", WITHOUT_MODIFICATION)
+@pytest.mark.parametrize("come", [pushed, entry])
+def test_what_was_changed_back_is_a_third_version(resource: str, come: Callable[..., Event]) -> None:
+    first, second, third = (
+        come(resource, NOW + timedelta(minutes=number), displayName=name) for number, name in enumerate("ABA")
+    )
+    assert first.version < second.version < third.version
+    assert len({first.id, second.id, third.id}) == 3
+
+
+@pytest.mark.parametrize("resource", WITHOUT_MODIFICATION)
+def test_of_what_came_together_only_what_is_equal_is_one_version(resource: str) -> None:
+    one, other = pushed(resource, NOW, displayName="A"), pushed(resource, NOW, displayName="B")
+    assert one.id != other.id
+    assert one.id == pushed(resource, NOW, displayName="A").id
+
+
+def test_an_old_state_of_a_chat_that_comes_late_does_not_win() -> None:
+    newer = pushed("chats('c1')", NOW, lastUpdatedDateTime="2023-11-14T22:15:00Z")
+    assert pushed("chats('c1')", LATER).version < newer.version
+
+
+def test_an_etag_that_counts_tells_versions_apart_beside_the_creation() -> None:
+    one, other = (pushed("teams('t1')", NOW, etag=etag) for etag in ("9", "10"))
+    assert one.version < other.version
+    assert one.id == pushed("teams('t1')", LATER, etag="9").id
+
+
+def test_an_etag_that_does_not_count_orders_nothing() -> None:
+    one, other = (pushed("teams('t1')", at, etag=etag) for at, etag in ((NOW, 'W/"z"'), (LATER, 'W/"a"')))
+    assert one.version < other.version
+
+
+@pytest.mark.parametrize("gone", [{"@removed": {"reason": "deleted"}}, {"deleted": {"state": "deleted"}}])
+def test_an_entry_that_is_gone_is_newer_than_the_last_change_it_tells_of(gone: dict[str, Any]) -> None:
+    modified = {"lastModifiedDateTime": "2023-11-14T22:14:20Z"}
+    before, after = entry("groups('g1')", NOW, **modified), entry("groups('g1')", NOW, **modified, **gone)
+    assert before.version < after.version
+    assert after.type.endswith("Deleted")
+
+
+def test_the_ids_of_messages_are_what_they_have_always_been() -> None:
+    version = "001700000060123000.001700000060000"
+    assert event_of(message("17")).id == f"{TENANT}/chats/{CHAT}/messages/17@{version}"
+    assert event_of(message("17")).version == version
 
 
 def test_the_resource_travels_as_the_very_bytes_that_graph_sent() -> None:
