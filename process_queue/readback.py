@@ -15,6 +15,7 @@ from shared.envelope import Readback, write
 from shared.errors import NotNow, Reason, Unreadable
 from shared.event import Event, event_of_entry, event_of_message
 from shared.graph import Graph
+from shared.resource_path import encoded, segments
 from shared.storage import Storage
 from shared.tables import Tables
 
@@ -44,6 +45,9 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
             raise
         # Links live for about an hour. Begin anew: the ledger knows what of the range has been delivered.
         settlement.postpone(msgspec.structs.replace(readback, link=""), not_now)
+        return
+    except Unreadable as unreadable:
+        settlement.give_up(readback, unreadable.reason)
         return
     missing = delivering.missing(_events(reading, readback, delivering.clock), readback)
     with telemetry.span("deliver"):
@@ -77,12 +81,17 @@ def _events(reading: Reading, readback: Readback, clock: Callable[[], datetime])
 
 
 def _event(content: bytes, readback: Readback, now: datetime) -> Event:
-    if delta.delta_path(readback.resource) is None:
+    entry = delta.entry(readback.resource)
+    collection = entry.collection if entry else readback.resource
+    kind = delta.kind_of(collection)
+    if kind is None:
         return event_of_message(content, readback.tenant_id, now)
-    kind = delta.kind_of(readback.resource)
-    return event_of_entry(content, readback.resource, kind, readback.tenant_id, now)
+    return event_of_entry(content, collection, kind, readback.tenant_id, now)
 
 
 def _alone(event: Event, readback: Readback) -> Readback:
-    """What reads that one message again."""
-    return Readback(readback.received, readback.tenant_id, event.subject, readback.since, readback.until)
+    """What reads again that one message or entry."""
+    collection = segments(event.source)[2:]  # behind the tenant
+    name = event.subject.removeprefix("/".join((*collection, "")))
+    path = encoded((*collection, name))
+    return Readback(readback.received, readback.tenant_id, path, readback.since, readback.until)

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from shared.delta import delta_path
+from shared.delta import delta_path, entry
 from shared.envelope import Readback
-from shared.errors import NotNow, Reason
+from shared.errors import NotNow, Reason, Unreadable
 from shared.graph import Graph, GraphRefusal
 from shared.resource_path import encoded, message_path, segments
 
@@ -61,12 +61,15 @@ def read(readback: Readback, graph: Graph, known_link: Callable[[], str | None])
 
     Raises:
         NotNow: Graph is away, asks us to wait, or refuses: consent may return.
+        Unreadable: nobody knows how to read that path back.
     """
     reader = _reader(readback.resource)
     try:
-        if reader is None:
+        if reader is not None:
+            return reader(readback, graph)
+        if delta_path(readback.resource) is not None:
             return _delta(readback, graph, known_link)
-        return reader(readback, graph)
+        return _one_entry(readback, graph)
     except GraphRefusal as refusal:
         if refusal.status == 404:
             return Reading()  # a chat, team or user that is gone has nothing to read
@@ -85,9 +88,7 @@ def _reader(resource: str) -> Reader | None:
 
 def _delta(readback: Readback, graph: Graph, known_link: Callable[[], str | None]) -> Reading:
     """What has changed since the last query. The first one of all, a range that is empty, only finds the link."""
-    first = delta_path(readback.resource)
-    if first is None:
-        return Reading()
+    first = delta_path(readback.resource) or ""
     link = readback.link or known_link()
     try:
         page = graph.page(readback.tenant_id, link or first)
@@ -97,6 +98,20 @@ def _delta(readback: Readback, graph: Graph, known_link: Callable[[], str | None
         page = graph.page(readback.tenant_id, first)  # the link was too old: everything from the start
     resources = page.value if readback.since < readback.until else []
     return Reading(resources, _next(readback, page.next_link), page.delta_link or "")
+
+
+def _one_entry(readback: Readback, graph: Graph) -> Reading:
+    """One entry of what has a delta query, by itself; one that is gone reads as it would there (contract §7)."""
+    one = entry(readback.resource)
+    if one is None:
+        raise Unreadable(Reason.READBACK_UNKNOWN, "nothing is known that reads this resource back")
+    try:
+        return Reading([msgspec.Raw(graph.read(readback.tenant_id, one.path))])
+    except GraphRefusal as refusal:
+        if refusal.status != 404:
+            raise
+        gone = {"id": one.id, "@removed": {"reason": "deleted"}}
+        return Reading([msgspec.Raw(msgspec.json.encode(gone))])
 
 
 def _one_message(readback: Readback, graph: Graph) -> Reading:

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     KEY_UNKNOWN = "key_unknown"
     DESTINATION_REJECTED = "destination_rejected"
     CLAIM_GONE = "claim_gone"
+    READBACK_UNKNOWN = "readback_unknown"
 
     # Kept: something we need is away.
     STORAGE = "storage"

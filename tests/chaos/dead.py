@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from shared.dead_letters import POISONED, DeadLetters, Letter
 from shared.envelope import Changes, Readback
 from shared.errors import Reason
+from shared.resource_path import segments
 from shared.settings import StorageSettings
 from shared.storage import PATIENT, Storage
 from tests.chaos.theatre import now
@@ -60,7 +61,7 @@ class Graveyard:
     def _note(self, letter: Letter, found: Lying) -> None:
         found.reasons[letter.reason] += 1
         if isinstance(letter.envelope, Readback):
-            found.messages.add(f"{letter.envelope.tenant_id}/{letter.envelope.resource}")
+            found.messages.add("/".join((letter.envelope.tenant_id, *segments(letter.envelope.resource))))
         for item in letter.envelope.items if isinstance(letter.envelope, Changes) else ():
             seen = self._witness.recognise(item)
             found.versions |= {seen.version} if seen.version else set()

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
 import pytest
@@ -15,13 +16,15 @@ from local.authority import Authority
 from process_queue.changes import Delivering
 from process_queue.readback import Reader, relay_readback
 from process_queue.settle import Settlement
+from shared.dead_letters import DeadLetters
 from shared.destination import Destination
 from shared.envelope import Readback, read, read_dead_letter
 from shared.errors import NotNow, Reason
-from shared.event import event_of_content
+from shared.event import event_of_content, event_of_entry
 from shared.graph import Graph
 from shared.ledger import Ledger
 from shared.notification import read_notification
+from shared.resource_path import segments
 from shared.settings import StorageSettings
 from shared.silence import Silence
 from shared.storage import PATIENT, Storage
@@ -88,6 +91,14 @@ class Away:
             found.append(envelope)
         return found
 
+    def replay(self) -> Readback:
+        """Replay the only dead letter, and take from the queue what that puts there."""
+        with closing(DeadLetters(self._storage, self.clock).each()) as letters:
+            for letter in letters:
+                DeadLetters(self._storage, self.clock).replay(letter)
+        (again,) = self.queued()
+        return again
+
     def dead_texts(self) -> list[str]:
         return self._texts("-dead-letters")
 
@@ -120,6 +131,7 @@ def names(away: Away) -> list[str]:
     return [event["data"]["id"] for event in away.delivered]
 
 
+ENTRY = {"id": "a/b=", "lastModifiedDateTime": "2023-11-14T22:14:20Z", "name": "x"}
 CHAT_LIST = f"/v1.0/chats/{CHAT.replace(':', '%3A').replace('@', '%40')}/messages"
 
 
@@ -203,7 +215,7 @@ def test_what_the_destination_rejects_is_kept_by_name_and_without_content(away: 
     letter = read_dead_letter(text)
     assert isinstance(letter.envelope, Readback)
     assert letter.reason is Reason.DESTINATION_REJECTED
-    assert letter.envelope.resource == f"chats/{CHAT}/messages/1"
+    assert segments(letter.envelope.resource) == ("chats", CHAT, "messages", "1")
     assert "private words" not in text
 
 
@@ -223,6 +235,53 @@ def test_missing_consent_keeps_the_page_for_later(away: Away) -> None:
     away.pages[CHAT_LIST] = in_json({"error": {"code": "Forbidden", "message": "no"}}, 403)
     with pytest.raises(NotNow, match="403 Forbidden"):
         away.read(asked_for(f"/chats/{CHAT}/messages"))
+
+
+def test_what_nobody_can_read_back_is_kept_as_a_dead_letter(away: Away) -> None:
+    away.read(asked_for("/communications/callRecords/1"))
+    (text,) = away.dead_texts()
+    assert read_dead_letter(text).reason is Reason.READBACK_UNKNOWN
+    assert away.graph.asked == []
+
+
+class TestARejectedEntry:
+    """An entry of a delta query that the destination did not take, replayed when it would."""
+
+    @pytest.fixture(params=["groups", "users", "drives/b!x/root"])
+    def resource(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    @pytest.fixture
+    def replayed(self, away: Away, resource: str) -> Readback:
+        away.pages[f"/v1.0/{quote(resource)}/delta"] = {"value": [ENTRY]}
+        away.destination_answers = Answer(422)
+        away.read(asked_for(resource))
+        away.destination_answers = DONE
+        return away.replay()
+
+    @pytest.fixture
+    def path(self, resource: str) -> str:
+        """Where Graph has that one entry."""
+        return f"/v1.0/{quote(resource).replace('/root', '/items')}/a%2Fb%3D"
+
+    def test_is_read_by_itself(self, away: Away, replayed: Readback, resource: str, path: str) -> None:
+        away.pages[path] = ENTRY
+        away.read(replayed)
+        (event,) = away.delivered
+        entry = event_of_entry(msgspec.json.encode(ENTRY), resource, "", TENANT, NOW)
+        assert (event["id"], event["subject"]) == (entry.id, f"{resource}/a/b=")
+
+    def test_is_a_deletion_if_it_is_gone_by_now(self, away: Away, replayed: Readback, resource: str, path: str) -> None:
+        away.pages[path] = in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
+        away.read(replayed)
+        (event,) = away.delivered
+        assert event["type"].endswith("Deleted")
+        assert (event["subject"], event["data"]["id"]) == (f"{resource}/a/b=", "a/b=")
+
+    def test_is_kept_while_graph_does_not_give_it(self, away: Away, replayed: Readback, path: str) -> None:
+        away.pages[path] = in_json({"error": {"code": "Forbidden", "message": "no"}}, 403)
+        with pytest.raises(NotNow, match="403 Forbidden"):
+            away.read(replayed)
 
 
 class TestDelta:

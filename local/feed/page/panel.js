@@ -23,6 +23,7 @@ const RELAYS = {
   key_unknown: "The key is not in the ring",
   destination_rejected: "The destination rejects the event",
   claim_gone: "The stored content is gone",
+  readback_unknown: "Nothing can read it back",
   storage: "Storage was away",
   settings: "The settings were not complete",
   signing_keys: "Microsoft's signing keys were away",
