@@ -1,7 +1,7 @@
 """A page read back from Graph: what of it was never delivered is delivered now, then the next page is asked for."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +11,7 @@ from process_queue.changes import Delivering
 from process_queue.settle import Settlement
 from shared import delta, telemetry
 from shared.backfill import Reading, read
+from shared.destination import Delivery, Destination
 from shared.envelope import Readback, write
 from shared.errors import NotNow, Reason, Unreadable
 from shared.event import Event, event_of_entry, event_of_message
@@ -34,6 +35,8 @@ class Reader:
 def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, settlement: Settlement) -> None:
     """Read one page, deliver what is missing, and queue what follows.
 
+    An event that the destination stumbles over goes its own way, and holds up neither its page nor the next.
+
     Raises NotNow if Graph, the destination or storage is away: the page is then read again.
     """
     tenant_id, resource = readback.tenant_id, readback.resource
@@ -51,13 +54,16 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
         return
     missing = delivering.missing(_events(reading, readback, delivering.clock), readback)
     with telemetry.span("deliver"):
-        delivery = delivering.destination.deliver(missing)
+        delivery = _deliver(missing, readback, delivering.destination)
     delivering.ledger.record(delivery.delivered)
     telemetry.DELIVERED.add(len(delivery.delivered))
     # What does not say when it changed may have been pushed before: nobody can tell.
     telemetry.RECOVERED.add(sum(event.time < began for event in delivery.delivered))
     if delivery.why is not None:
-        raise delivery.why  # plaintext can't be queued: the page is read again, and what was delivered is known
+        if not (_stumbled(delivery, readback) and _is_page(reading)):
+            raise delivery.why  # plaintext can't be queued: the page is read again, and what was delivered is known
+        for event in delivery.kept:
+            settlement.postpone(_alone(event, readback), delivery.why)
     for rejected in delivery.rejected:
         settlement.give_up(_alone(rejected.event, readback), Reason.DESTINATION_REJECTED)
     delivering.ledger.record(rejected.event for rejected in delivery.rejected)
@@ -65,6 +71,28 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
         reader.storage.put(write(further))
     if reading.link:
         delta.save(reader.tables, tenant_id, resource, reading.link)
+
+
+def _deliver(events: Sequence[Event], readback: Readback, destination: Destination) -> Delivery:
+    """Deliver events; from the second time on in ever smaller batches, in case one makes the destination stumble."""
+    delivery = destination.deliver(events)
+    if not _stumbled(delivery, readback) or len(delivery.kept) < 2:
+        return delivery
+    middle = len(delivery.kept) // 2
+    first, second = (_deliver(half, readback, destination) for half in (delivery.kept[:middle], delivery.kept[middle:]))
+    return Delivery(delivery.delivered, delivery.rejected).joined(first).joined(second)
+
+
+def _stumbled(delivery: Delivery, readback: Readback) -> bool:
+    """Whether one event may be what ails the destination: then it is parted from its neighbours, as
+    `Settlement.postpone` parts items.
+    """
+    return bool(readback.attempt) and delivery.why is not None and delivery.why.reason is Reason.DESTINATION_ERROR
+
+
+def _is_page(reading: Reading) -> bool:
+    """Whether something waits for what was read, its neighbours or what follows: a single resource holds up none."""
+    return len(reading.resources) > 1 or bool(reading.further or reading.link)
 
 
 def _events(reading: Reading, readback: Readback, clock: Callable[[], datetime]) -> list[Event]:
@@ -94,4 +122,4 @@ def _alone(event: Event, readback: Readback) -> Readback:
     collection = segments(event.source)[2:]  # behind the tenant
     name = event.subject.removeprefix("/".join((*collection, "")))
     path = encoded((*collection, name))
-    return Readback(readback.received, readback.tenant_id, path, readback.since, readback.until)
+    return msgspec.structs.replace(readback, resource=path, link="", attempt=0)

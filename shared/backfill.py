@@ -162,7 +162,7 @@ def _messages(readback: Readback, graph: Graph, path: str) -> Reading:
 
 
 def _next(readback: Readback, link: str | None) -> list[Readback]:
-    return [msgspec.structs.replace(readback, link=link)] if link else []
+    return [msgspec.structs.replace(readback, link=link, attempt=0)] if link else []
 
 
 def _channel_of(message: msgspec.Raw) -> str | None:

@@ -1,6 +1,7 @@
 """What is read back from Graph: to a scripted Graph and destination, with a real Azurite between."""
 
 import json
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -11,6 +12,8 @@ import msgspec
 import pytest
 import requests
 from azure.storage.queue import QueueClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from local.authority import Authority
 from process_queue.changes import Delivering
@@ -18,7 +21,7 @@ from process_queue.readback import Reader, relay_readback
 from process_queue.settle import Settlement
 from shared.dead_letters import DeadLetters
 from shared.destination import Destination
-from shared.envelope import Readback, read, read_dead_letter
+from shared.envelope import Readback, read, read_dead_letter, write
 from shared.errors import NotNow, Reason
 from shared.event import event_of_content, event_of_entry
 from shared.graph import Graph
@@ -27,7 +30,7 @@ from shared.notification import read_notification
 from shared.resource_path import segments
 from shared.settings import StorageSettings
 from shared.silence import Silence
-from shared.storage import PATIENT, Storage
+from shared.storage import PATIENT, Shelf, Storage
 from shared.tables import Tables
 from tests.builders import (
     CHANNEL,
@@ -50,6 +53,14 @@ DONE = Answer(204)
 DAY_BEFORE = NOW - timedelta(days=1)
 
 
+class Hurried(Storage):
+    """The real storage, but that what is to come later comes at once."""
+
+    def put(self, text: str, *, delay: timedelta = timedelta(0)) -> None:
+        assert delay >= timedelta(0)
+        super().put(text)
+
+
 class Away:
     """Graph and the destination, as a test scripts them, and the queue between."""
 
@@ -57,10 +68,13 @@ class Away:
         self.pages: dict[str, Any] = {}
         self.delivered: list[dict[str, Any]] = []
         self.destination_answers = DONE
+        self.stumbles_over: set[str] = set()
+        self.rejects: set[str] = set()
         self.clock = Clock(NOW)
         self._settings = storage_settings
-        self._storage = Storage(storage_settings, PATIENT)
+        self._storage = Hurried(storage_settings, PATIENT)
         self._storage.ready()
+        self._settlement = Settlement(self._storage, timedelta(hours=72), self.clock, lambda: 0.0)
         self._tables = Tables(storage_settings)
         self._session = session
         self._authority = authority
@@ -69,19 +83,55 @@ class Away:
         self._graph_server = serving(self._page, self._authority)
         self.graph = self._graph_server.__enter__()
         self._destination_server = serving(self._take)
-        self._destination = self._destination_server.__enter__()
+        self._url = self._destination_server.__enter__().url
+        self._destination = self._destination_untried()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._graph_server.__exit__(None, None, None)
         self._destination_server.__exit__(None, None, None)
 
+    def _destination_untried(self) -> Destination:
+        return Destination(self._url, [destination_secret()], self._session, self.clock)
+
     def read(self, readback: Readback) -> None:
         reader = Reader(Graph(self.graph.url, Bearer(), self._session, self.clock), self._tables, self._storage)
-        destination = Destination(self._destination.url, [destination_secret()], self._session, self.clock)
-        delivering = Delivering(destination, Ledger(self._tables), Silence(self._tables), self.clock)
-        settlement = Settlement(self._storage, timedelta(hours=72), self.clock, lambda: 0.0)
-        relay_readback(readback, reader, delivering, settlement)
+        delivering = Delivering(self._destination, Ledger(self._tables), Silence(self._tables), self.clock)
+        relay_readback(readback, reader, delivering, self._settlement)
+
+    def read_to_the_end(self, readback: Readback) -> None:
+        """Read, and then whatever is queued, an hour each time, until nothing is."""
+        self._storage.put(write(readback))
+        while taken := self._storage.take(Shelf.QUEUED, timedelta(minutes=5)):
+            for one in taken:
+                self.clock.advance(hours=1)
+                self._process(one.text)
+                self._storage.remove(one)
+
+    def _process(self, text: str) -> None:
+        readback = read(text)
+        assert isinstance(readback, Readback)
+        try:
+            self.read(readback)
+        except NotNow as not_now:
+            self._settlement.postpone(readback, not_now)
+
+    def begin_anew(self) -> None:
+        """Forget what an example before has left."""
+        self.delivered.clear()
+        self.pages.clear()
+        self.clock.now = NOW
+        self._destination = self._destination_untried()
+        QueueClient.from_connection_string(
+            self._settings.connection_string, f"{self._settings.queue}-dead-letters"
+        ).clear_messages()
+
+    def dead(self) -> list[tuple[str, Reason]]:
+        """Return the ids of the messages among the dead letters, with the reasons."""
+        letters = [read_dead_letter(text) for text in self.dead_texts()]
+        return [
+            (segments(one.envelope.resource)[-1], one.reason) for one in letters if isinstance(one.envelope, Readback)
+        ]
 
     def queued(self) -> list[Readback]:
         found = []
@@ -112,8 +162,14 @@ class Away:
         return found if isinstance(found, Answer) else in_json(found)
 
     def _take(self, asked: Asked) -> Answer:
+        events = json.loads(asked.body)
+        held = {event["data"]["id"] for event in events}
+        if held & self.rejects:
+            return Answer(422)
+        if held & self.stumbles_over:
+            return Answer(500)
         if self.destination_answers is DONE:
-            self.delivered += json.loads(asked.body)
+            self.delivered += events
         return self.destination_answers
 
 
@@ -180,6 +236,53 @@ def test_nothing_follows_a_page_that_the_destination_did_not_take(away: Away) ->
     away.destination_answers = DONE
     away.read(asked_for(f"/chats/{CHAT}/messages"))
     assert names(away) == ["1"]
+
+
+GOOD, REJECTED, STUMBLED = "good", "rejected", "stumbled over"
+kinds = st.lists(st.sampled_from([GOOD, GOOD, REJECTED, STUMBLED]), min_size=1, max_size=7)
+
+
+@given(kinds, kinds)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_event_that_the_destination_stumbles_over_holds_up_none_of_the_others(
+    away: Away, first: list[str], second: list[str]
+) -> None:
+    named = {str(uuid.uuid4().int): kind for kind in (*first, *second)}
+    messages = [message(name) for name in named]
+    link = f"{away.graph.url}/v1.0/next"
+    away.begin_anew()
+    away.pages[CHAT_LIST] = {"value": messages[: len(first)], "@odata.nextLink": link}
+    away.pages["/v1.0/next"] = {"value": messages[len(first) :]}
+    away.pages |= {f"{CHAT_LIST}/{one['id']}": one for one in messages}
+    away.rejects = {name for name, kind in named.items() if kind == REJECTED}
+    away.stumbles_over = {name for name, kind in named.items() if kind == STUMBLED}
+    away.read_to_the_end(asked_for(f"/chats/{CHAT}/messages"))
+    assert sorted(names(away)) == sorted(name for name, kind in named.items() if kind == GOOD)
+    expected = dict.fromkeys(away.rejects, Reason.DESTINATION_REJECTED)
+    expected |= dict.fromkeys(away.stumbles_over, Reason.DESTINATION_ERROR)
+    assert sorted(away.dead()) == sorted(expected.items())
+
+
+def test_a_page_is_not_parted_the_first_time_the_destination_stumbles(away: Away) -> None:
+    away.pages[CHAT_LIST] = {"value": [message("1"), message("2")]}
+    away.stumbles_over = {"1"}
+    with pytest.raises(NotNow, match=Reason.DESTINATION_ERROR):
+        away.read(asked_for(f"/chats/{CHAT}/messages"))
+    assert (away.delivered, away.queued()) == ([], [])
+
+
+def test_a_page_goes_on_while_what_was_stumbled_over_is_tried_again_by_itself(away: Away) -> None:
+    away.pages[CHAT_LIST] = {
+        "value": [message("1"), message("2")],
+        "@odata.nextLink": f"{away.graph.url}/v1.0/next",
+    }
+    away.stumbles_over = {"1"}
+    again = msgspec.structs.replace(asked_for(f"/chats/{CHAT}/messages"), attempt=1)
+    away.read(again)
+    assert names(away) == ["2"]
+    alone, further = away.queued()
+    assert (segments(alone.resource), alone.attempt) == (("chats", CHAT, "messages", "1"), 1)
+    assert (further.resource, further.link, further.attempt) == (again.resource, f"{away.graph.url}/v1.0/next", 0)
 
 
 @pytest.mark.parametrize(
