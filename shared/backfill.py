@@ -25,6 +25,10 @@ _TEAMS = "groups?$filter=resourceProvisioningOptions/Any(x:x eq 'Team')&$select=
 _USERS = "users?$select=id&$top=100"
 
 
+_TOO_OLD = (410, 400)
+"""What Graph answers to a link of a delta query that it no longer knows (contract §7)."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What one page yields: resources, as Graph gave them, and what is to be read next.
@@ -93,9 +97,9 @@ def _delta(readback: Readback, graph: Graph, known_link: Callable[[], str | None
     try:
         page = graph.page(readback.tenant_id, link or first)
     except GraphRefusal as refusal:
-        if refusal.status != 410 or not link:
+        if refusal.status not in _TOO_OLD or not link:
             raise
-        page = graph.page(readback.tenant_id, first)  # the link was too old: everything from the start
+        page = graph.page(readback.tenant_id, first)  # everything from the start
     resources = page.value if readback.since < readback.until else []
     return Reading(resources, _next(readback, page.next_link), page.delta_link or "")
 

@@ -441,7 +441,13 @@ class TestDelta:
         begun.read(asked_for("/users"))
         assert [event["subject"] for event in begun.delivered] == ["users/u2"]
 
-    def test_a_link_too_old_starts_over(self, begun: Away) -> None:
-        begun.pages["/v1.0/users/delta-1"] = in_json({"error": {"code": "resyncRequired", "message": "old"}}, 410)
+    @pytest.mark.parametrize(("status", "code"), [(410, "resyncRequired"), (400, "badRequest")])
+    def test_a_link_too_old_starts_over(self, begun: Away, status: int, code: str) -> None:
+        begun.pages["/v1.0/users/delta-1"] = in_json({"error": {"code": code, "message": "old"}}, status)
         begun.read(asked_for("/users"))
         assert [event["subject"] for event in begun.delivered] == ["users/u1"]
+
+    def test_a_query_that_is_refused_from_the_start_is_kept_for_later(self, away: Away) -> None:
+        away.pages["/v1.0/users/delta"] = in_json({"error": {"code": "badRequest", "message": "no"}}, 400)
+        with pytest.raises(NotNow, match="400 badRequest"):
+            away.read(asked_for("/users"))
