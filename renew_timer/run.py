@@ -77,6 +77,7 @@ def run(need: Run) -> None:
     _attempt("The silence report", lambda: need.silence.report(named, need.clock()))
     _attempt("The look at the app's credentials", lambda: need.credential_expiry.report(need.clock()))
     _attempt("The look at the queue", lambda: backlog.report(need.storage, need.clock()))
+    _attempt("Keeping what the host has given up", need.storage.keep_poison)
     _attempt("Tidying the ledger", lambda: need.ledger.forget(need.clock()))
     telemetry.TIMER_RUNS.add(1)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import MAXYEAR, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -69,6 +69,9 @@ PATIENT = Patience(connect=5, read=20, retries=3, backoff=2)
 AT_ONCE = 32
 """Queue messages that one request can peek at or take."""
 
+_HIDDEN = timedelta(minutes=5)
+_LOOKED_AT = 1000
+
 
 class Shelf(StrEnum):
     """The queues there are: what is put behind the name of the first. The host names the last one so."""
@@ -80,13 +83,22 @@ class Shelf(StrEnum):
 
 @dataclass(frozen=True)
 class Lying:
-    """A queue message as it lies on a shelf; `put` is when it was laid there, `receipt` "" unless it was taken."""
+    """A queue message as it lies on a shelf; `put` is when it was laid there, `expires` when Storage will drop it.
+
+    receipt: "" unless it was taken.
+    """
 
     shelf: Shelf
     id: str
     text: str
     put: datetime
+    expires: datetime
     receipt: str = ""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it lies there until it is removed."""
+        return self.expires.year == MAXYEAR
 
 
 @dataclass(frozen=True)
@@ -204,6 +216,24 @@ class Storage:
             except HttpResponseError as error:
                 _unless_it_is_theirs(error)
 
+    def keep_poison(self) -> None:
+        """Have what the host has given up kept for ever: the host lays it there for a week. Raises NotNow.
+
+        Interrupted, it may leave a message twice; replayed twice, its events have the same ids. A shelf that is
+        very full is looked through in several runs: what was looked at goes behind the others.
+        """
+        kept: list[Lying] = []
+        while len(kept) < _LOOKED_AT and (taken := self.take(Shelf.POISON, _HIDDEN)):
+            for one in taken:
+                if one.is_kept:
+                    kept.append(one)
+                else:
+                    with _translated():
+                        self._send(self._poison, one.text, timedelta(0))
+                    self.remove(one)
+        for one in kept:
+            self.give_back(one)
+
     def ready(self) -> None:
         """Make sure that the queues and the container exist. Raises NotNow."""
         with _translated():
@@ -282,7 +312,7 @@ def identity_credential(settings: StorageSettings) -> TokenCredential:
 
 
 def _lying(shelf: Shelf, message: QueueMessage) -> Lying:
-    return Lying(shelf, message.id, message.content, message.inserted_on, message.pop_receipt or "")  # type: ignore[arg-type]
+    return Lying(shelf, message.id, message.content, message.inserted_on, message.expires_on, message.pop_receipt or "")  # type: ignore[arg-type]
 
 
 def _unless_it_is_theirs(error: HttpResponseError) -> None:

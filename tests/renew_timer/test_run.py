@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import requests
+from azure.storage.queue import QueueClient
 
 from local.authority import Authority
 from local.host import metrics
@@ -285,6 +286,16 @@ def test_a_step_that_fails_costs_the_steps_after_it_nothing(
     world.run()
     assert "The look at the app's credentials did not come to an end" in caplog.text
     assert Ledger(world.tables).missing([old]) == [old]  # forgotten, though that comes after it
+
+
+def test_what_the_host_has_given_up_is_kept_for_ever(world: World, storage_settings: StorageSettings) -> None:
+    name = f"{storage_settings.queue}-poison"
+    with QueueClient.from_connection_string(storage_settings.connection_string, name) as poison:
+        poison.create_queue()
+        poison.send_message("given up")
+    world.run()
+    (lying,) = world.storage.peek(Shelf.POISON)
+    assert (lying.text, lying.is_kept) == ("given up", True)
 
 
 def test_without_keys_subscriptions_are_renewed_and_none_is_made_or_removed(world: World) -> None:

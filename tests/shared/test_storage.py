@@ -15,7 +15,7 @@ from shared.envelope import MESSAGE_LIMIT
 from shared.errors import NotNow, Reason, Unreadable
 from shared.settings import SettingsError, StorageSettings
 from shared.settings import storage_settings as settings_of
-from shared.storage import PATIENT, PROMPT, Claimed, Patience, Storage
+from shared.storage import PATIENT, PROMPT, Claimed, Patience, Shelf, Storage
 from tests.builders import environment
 
 LONG = "x" * (MESSAGE_LIMIT + 1)
@@ -101,6 +101,28 @@ def test_dead_letters_lie_in_a_queue_of_their_own(storage: Storage, storage_sett
     assert storage.fetch(claim).text == LONG
 
 
+def test_what_the_host_has_given_up_for_a_week_is_kept_for_ever(
+    storage: Storage, storage_settings: StorageSettings
+) -> None:
+    name = f"{storage_settings.queue}-poison"
+    with QueueClient.from_connection_string(storage_settings.connection_string, name) as poison:
+        poison.create_queue()
+        for number in range(40):
+            poison.send_message(f"kept {number}", time_to_live=-1)
+            poison.send_message(f"for a week {number}")
+        for _ in range(2):
+            storage.keep_poison()
+        lying = list(poison.receive_messages(messages_per_page=32))
+    expected = [f"{how} {number}" for how in ("kept", "for a week") for number in range(40)]
+    assert sorted(one.content for one in lying) == sorted(expected)
+    assert {one.expires_on.year for one in lying if one.expires_on} == {9999}
+
+
+def test_where_the_host_has_given_up_nothing_there_is_nothing_to_keep(storage: Storage) -> None:
+    storage.keep_poison()
+    assert storage.length(Shelf.POISON) == 0
+
+
 def test_ready_may_be_said_again_and_again(storage: Storage, storage_settings: StorageSettings) -> None:
     storage.ready()
     storage.ready()
@@ -160,6 +182,7 @@ def test_while_storage_is_away_everything_says_so_and_names_no_account(stopped: 
         lambda: storage.discard(Claimed("", "a")),
         storage.ready,
         storage.is_empty,
+        storage.keep_poison,
     ):
         with pytest.raises(NotNow) as not_now:
             call()
