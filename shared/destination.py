@@ -20,6 +20,7 @@ CONTENT_TYPE = "application/cloudevents-batch+json; charset=utf-8"
 
 _TIME_LIMIT = (5, 20)
 _LONGEST_ANSWER = 65_536
+_DRAINED_WITHIN = timedelta(seconds=2)  # a new connection costs less than to wait for the end of a slow body
 _GONE_WAIT = timedelta(hours=1)
 
 _OF_THE_ENDPOINT = frozenset({401, 403, 404, 405, 407, 408, 425, 429})
@@ -140,7 +141,7 @@ class Delivery(msgspec.Struct, frozen=True):
 def _drain(answer: requests.Response) -> None:
     """Read the body away, so that the connection can be used again; the status has been told, nothing else counts."""
     with suppress(requests.RequestException):
-        read_bounded(answer, _LONGEST_ANSWER)
+        read_bounded(answer, _LONGEST_ANSWER, _DRAINED_WITHIN)
 
 
 def authorization(identity: Identity, tenant_id: str, scope: str) -> Callable[[], str]:

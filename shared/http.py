@@ -1,13 +1,21 @@
 """Sessions and answers of HTTP as this app wants them: pooled, time-limited, read to a bounded size."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 
 POOL = 32
 """Connections kept open to one host; the worker's thread pool is no larger."""
+
+
+ANSWERED_WITHIN = timedelta(seconds=30)
+"""For so long the body of an answer is read."""
+
+_CHUNK = 65_536
 
 
 def session() -> requests.Session:
@@ -20,16 +28,23 @@ def session() -> requests.Session:
     return made
 
 
-def read_bounded(answer: requests.Response, limit: int) -> bytes:
+def read_bounded(answer: requests.Response, limit: int, within: timedelta = ANSWERED_WITHIN) -> bytes:
     """Return the body, of `limit` bytes at most, of an answer that was asked for with `stream=True`.
 
-    Raises requests.RequestException if the connection breaks or the body is longer.
+    Raises requests.RequestException if the connection breaks, or the body is longer or is not over `within` the time
+    given: a session's own time limit is that of each read, which a body that drips never exceeds.
     """
     body = bytearray()
-    for chunk in answer.iter_content(65_536):
-        body += chunk
-        if len(body) > limit:
-            raise requests.exceptions.ContentDecodingError("the body is too long")
+    end = time.monotonic() + within.total_seconds()
+    try:
+        while chunk := answer.raw.read1(_CHUNK, decode_content=True):  # what there is, and no waiting for more
+            body += chunk
+            if len(body) > limit:
+                raise requests.exceptions.ContentDecodingError("the body is too long")
+            if time.monotonic() > end:
+                raise requests.exceptions.ReadTimeout("the body takes too long")
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.exceptions.ConnectionError(f"the body breaks off ({type(error).__name__})") from None
     return bytes(body)
 
 

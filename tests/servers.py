@@ -4,6 +4,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,21 +17,23 @@ from local.authority import Authority
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it came in; header names in lower case, `path` with its query."""
+    """A request as it came in; header names in lower case, `path` with its query, `connection` its client's port."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
+    connection: int = 0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is answered; with `status` 0 the connection is reset instead."""
+    """What is answered; with `status` 0 the connection is reset instead. `drip`: seconds before each byte of a body."""
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    drip: float = 0
 
 
 RESET = Answer(0)
@@ -82,7 +85,7 @@ class Server:
             def answer(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                asked = Asked(self.command, self.path, headers, self.rfile.read(length))
+                asked = Asked(self.command, self.path, headers, self.rfile.read(length), self.client_address[1])
                 server.asked.append(asked)
                 answer = server.script(asked)
                 if answer.status == 0:
@@ -94,7 +97,9 @@ class Server:
                 for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(answer.body)
+                for part in [answer.body[i : i + 1] for i in range(len(answer.body))] if answer.drip else [answer.body]:
+                    time.sleep(answer.drip)
+                    self.wfile.write(part)
 
             do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 - the names that http.server looks for
 

@@ -18,8 +18,10 @@ from tools.vulnerabilities import Unreachable, known
 
 DEPLOYED = ("function_app.py", "notify_http", "notify_event_hub", "process_queue", "renew_timer", "shared")
 PACKAGES = pinned()
-PART_OF_OTHERS = {"azure-core"}
-"""Its exceptions and credentials are part of what each of Azure's clients promises; no version of it is our choice."""
+PART_OF_OTHERS = {"azure-core", "urllib3"}
+"""Their exceptions are part of what Azure's clients, and the raw answers of requests, promise; no version of them is
+our choice.
+"""
 
 
 def modules_of(name: str) -> set[str]:

@@ -1,5 +1,7 @@
 """HTTP as this app wants it."""
 
+import gzip
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -63,6 +65,59 @@ def test_a_body_is_read_whole_up_to_the_limit(session: requests.Session, authori
             assert read_bounded(answer, 1000) == b"x" * 1000
         with session.get(server.url, stream=True) as answer, pytest.raises(requests.RequestException):
             read_bounded(answer, 999)
+
+
+def test_a_body_that_drips_is_given_up_when_its_time_is_over(session: requests.Session, authority: Authority) -> None:
+    with (
+        serving(lambda _: Answer(body=b"x" * 100, drip=0.1), authority) as server,
+        session.get(server.url, stream=True) as answer,
+    ):
+        begun = time.monotonic()
+        with pytest.raises(requests.Timeout):
+            read_bounded(answer, 1000, timedelta(seconds=0.3))
+        assert time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        Answer(body=b"x" * 200_000),
+        Answer(body=gzip.compress(b"x" * 200_000), headers={"Content-Encoding": "gzip"}),
+        Answer(
+            body=b"186A0\r\n" + b"x" * 100_000 + b"\r\n" + b"186A0\r\n" + b"x" * 100_000 + b"\r\n0\r\n\r\n",
+            headers={"Transfer-Encoding": "chunked"},
+        ),
+    ],
+    ids=["plain", "compressed", "chunked"],
+)
+def test_a_body_is_read_however_it_is_sent_and_its_connection_used_again(
+    session: requests.Session, authority: Authority, whole: Answer
+) -> None:
+    with serving(lambda _: whole, authority) as server:
+        for _ in range(3):
+            with session.get(server.url, stream=True) as answer:
+                assert read_bounded(answer, 200_000) == b"x" * 200_000
+        assert len({asked.connection for asked in server.asked}) == 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Answer(body=b"x", headers={"Content-Length": "2", "Connection": "close"}),
+        Answer(body=b"not compressed", headers={"Content-Encoding": "gzip"}),
+        Answer(body=b"oh\r\n", headers={"Transfer-Encoding": "chunked"}),
+    ],
+    ids=["cut off", "not compressed", "not chunked"],
+)
+def test_a_body_that_breaks_is_a_request_exception(
+    session: requests.Session, authority: Authority, broken: Answer
+) -> None:
+    with (
+        serving(lambda _: broken, authority) as server,
+        session.get(server.url, stream=True) as answer,
+        pytest.raises(requests.RequestException),
+    ):
+        read_bounded(answer, 1000)
 
 
 def test_a_connection_that_breaks_is_a_request_exception(session: requests.Session, authority: Authority) -> None:
