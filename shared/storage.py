@@ -3,6 +3,7 @@
 A text that exceeds what a queue message holds is stored as a blob, and the message is a claim to it.
 """
 
+import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -23,6 +24,8 @@ from shared import http
 from shared.envelope import MESSAGE_LIMIT
 from shared.errors import NotNow, Reason, Unreadable
 from shared.settings import CONNECTION_STRING, SettingsError, StorageSettings
+
+_log = logging.getLogger("graph_relay.storage")
 
 _CLAIM = "claim:"
 
@@ -242,13 +245,31 @@ class Storage:
             _create(self._claims.create_container)
 
     def _send(self, queue: QueueClient, text: str, delay: timedelta) -> None:
-        message = text if len(text) <= MESSAGE_LIMIT else self._check_in(text)
+        if len(text) <= MESSAGE_LIMIT:
+            self._lay(queue, text, delay)
+            return
+        claim = self._check_in(text)
+        try:
+            self._lay(queue, claim, delay)
+        except AzureError:
+            # Should the message lie there all the same, it is taken for a double when its blob is found gone: whoever
+            # is told that storage is away keeps what was to be sent, and sends it again.
+            self._clear_away(claim)
+            raise
+
+    def _lay(self, queue: QueueClient, message: str, delay: timedelta) -> None:
         seconds = round(delay.total_seconds())
         try:
             queue.send_message(message, visibility_timeout=seconds, time_to_live=-1)
         except ResourceNotFoundError:
             _create(queue.create_queue)
             queue.send_message(message, visibility_timeout=seconds, time_to_live=-1)
+
+    def _clear_away(self, claim: str) -> None:
+        try:
+            self._claims.delete_blob(claim.removeprefix(_CLAIM))
+        except AzureError as error:
+            _log.debug("A blob stays behind that no message claims (%s)", type(error).__name__)
 
     def _check_in(self, text: str) -> str:
         name = str(uuid.uuid4())

@@ -1,6 +1,7 @@
 """The queue, its dead letters and its claim checks, on a real Azurite."""
 
 import base64
+import re
 import secrets
 import socket
 from datetime import timedelta
@@ -17,6 +18,8 @@ from shared.settings import SettingsError, StorageSettings
 from shared.settings import storage_settings as settings_of
 from shared.storage import PATIENT, PROMPT, Claimed, Patience, Shelf, Storage
 from tests.builders import environment
+from tests.rerouted import refuses, rerouted
+from tests.servers import RESET, Answer, Asked, serving
 
 LONG = "x" * (MESSAGE_LIMIT + 1)
 
@@ -66,6 +69,39 @@ def test_a_claim_is_discarded_once_it_has_been_dealt_with(storage: Storage, stor
     with pytest.raises(Unreadable) as gone:
         storage.fetch(message)
     assert gone.value.reason is Reason.CLAIM_GONE
+
+
+def test_what_could_not_be_queued_leaves_no_blob(storage: Storage, storage_settings: StorageSettings) -> None:
+    storage.ready()
+    with serving(refuses) as server:
+        queueless = Storage(rerouted(storage_settings, "Queue", server.url), PATIENT)
+        for put in (queueless.put, queueless.put_dead_letter):
+            with pytest.raises(NotNow):
+                put(LONG)
+    assert blobs(storage_settings) == []
+
+
+def test_a_message_whose_answer_was_lost_is_a_double_of_what_is_sent_again(
+    storage: Storage, storage_settings: StorageSettings
+) -> None:
+    queue = QueueClient.from_connection_string(storage_settings.connection_string, storage_settings.queue)
+    storage.ready()
+
+    def takes_and_breaks_off(asked: Asked) -> Answer:
+        queue.send_message(re.findall(b"claim:[0-9a-f-]+", asked.body)[0].decode())
+        return RESET
+
+    once = Patience(connect=1, read=1, retries=0, backoff=0)
+    with serving(takes_and_breaks_off) as server:
+        deaf = Storage(rerouted(storage_settings, "Queue", server.url), once)
+        with pytest.raises(NotNow):
+            deaf.put(LONG)
+    storage.put(LONG)
+    double, again = received(storage_settings)
+    with pytest.raises(Unreadable) as gone:
+        storage.fetch(double)
+    assert gone.value.reason is Reason.CLAIM_GONE
+    assert storage.fetch(again).text == LONG
 
 
 def test_a_message_that_is_no_claim_needs_no_storage_to_be_fetched_and_discarded(tmp_path: Path) -> None:
