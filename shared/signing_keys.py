@@ -26,6 +26,9 @@ RETRY_INTERVAL = timedelta(seconds=15)
 LONGEST_TRUST = timedelta(hours=24)
 """Keys rotate about daily; a key withdrawn there must not live on here."""
 
+REFUSED_WITHIN = timedelta(hours=1)
+"""Of receipt: a key that is unknown so soon never was the authority's. Later it may have been withdrawn meanwhile."""
+
 _METADATA = {
     "1.0": "/common/.well-known/openid-configuration",
     "2.0": "/common/v2.0/.well-known/openid-configuration",
@@ -80,7 +83,7 @@ class SigningKeys:
         known = self._known(kid)
         if known:
             return known
-        if self._clock() - received > LONGEST_TRUST:
+        if self._clock() - received > REFUSED_WITHIN:
             raise Unreadable(Reason.TOKEN_KEY, "the authority no longer has the key of a token this old")
         raise Refused(Reason.TOKEN_KEY)
 

@@ -10,7 +10,7 @@ import requests
 
 from local.authority import Authority
 from shared.errors import NotNow, Reason, Refused, Unreadable
-from shared.signing_keys import LEAST_INTERVAL, LONGEST_TRUST, RETRY_INTERVAL, SigningKeys
+from shared.signing_keys import LEAST_INTERVAL, LONGEST_TRUST, REFUSED_WITHIN, RETRY_INTERVAL, SigningKeys
 from shared.validation_token import check
 from tests.builders import CLIENT_ID, NOW, TENANT, Clock, rsa_key
 from tests.servers import RESET, Answer, Asked, Server, in_json, serving
@@ -133,11 +133,21 @@ def test_a_key_that_was_withdrawn_is_trusted_for_a_day_at_most(keys: SigningKeys
         keys.find("authority-1", clock())
 
 
+def test_a_key_that_nobody_knew_within_the_hour_is_not_the_authoritys(
+    keys: SigningKeys, login: Login, clock: Clock
+) -> None:
+    login.keys = {"1.0": [], "2.0": []}
+    received = clock()
+    clock.advance(seconds=REFUSED_WITHIN.total_seconds())
+    with pytest.raises(Refused):
+        keys.find("authority-1", received)
+
+
 def test_a_token_so_old_that_its_key_may_have_rotated_away_is_put_by_and_not_refused(
     keys: SigningKeys, login: Login, clock: Clock
 ) -> None:
     login.keys = {"1.0": [], "2.0": []}
-    clock.advance(seconds=LONGEST_TRUST.total_seconds() + 2)
+    clock.advance(seconds=REFUSED_WITHIN.total_seconds() + 2)
     with pytest.raises(Unreadable) as unreadable:
         keys.find("authority-1", JUST_NOW)
     assert unreadable.value.reason is Reason.TOKEN_KEY
