@@ -114,7 +114,7 @@ def tables() -> Tables:
 @cache
 def ledger() -> Ledger:
     """Return the delivered events."""
-    return Ledger(tables())
+    return Ledger(tables(), settings().ledger_kept)
 
 
 @cache

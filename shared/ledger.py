@@ -23,7 +23,7 @@ from shared.tables import Tables
 _log = logging.getLogger("graph_relay.ledger")
 
 KEPT = timedelta(days=60)
-"""How long after a change its row is kept; what is read back from before that is delivered again."""
+"""How long after a change its row is kept, unless it is set; what is read back from before that is delivered again."""
 
 _COMPARISONS = 12
 """Rows asked for at a time: Storage takes 15 comparisons in a filter."""
@@ -39,8 +39,9 @@ _TABLE = re.compile(r"ledger(\d{8})")
 class Ledger:
     """The delivered events; one object serves all threads."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, kept: timedelta = KEPT) -> None:
         self._tables = tables
+        self._kept = kept
 
     def missing(self, events: Sequence[Event]) -> list[Event]:
         """Return those of `events` that are not known to have been delivered. Never raises NotNow."""
@@ -78,7 +79,7 @@ class Ledger:
         """Drop the tables of weeks that ended longer ago than rows are kept. Raises NotNow."""
         for name in self._tables.names():
             week = _TABLE.fullmatch(name)
-            if week and datetime.strptime(week[1], "%Y%m%d").replace(tzinfo=UTC) < now - KEPT - timedelta(days=7):
+            if week and datetime.strptime(week[1], "%Y%m%d").replace(tzinfo=UTC) < now - self._kept - timedelta(days=7):
                 self._tables.drop(name)
 
     def _known(self, table: str, partition: str, keys: Sequence[str]) -> set[str]:

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from shared.schedule import is_schedule
+
 T = TypeVar("T")
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -24,6 +26,8 @@ _EVENT_HUB = re.compile(
     r"\?tenantId=[A-Za-z0-9.-]+"
 )
 """The form of a notification URL that has Graph send to a hub by its role there (Graph contract §10)."""
+
+_RENEW_SCHEDULE = "0 */5 * * * *"
 
 _APP_ROOT = Path(__file__).parent.parent
 
@@ -109,7 +113,9 @@ class Settings:
     destination_secrets: tuple[str, ...] = field(repr=False)
     destination_scope: str | None
     delivery_horizon: timedelta
+    renew_schedule: str
     sweep_interval: timedelta
+    ledger_kept: timedelta
 
     @staticmethod
     def from_environment(environ: Mapping[str, str]) -> "Settings":
@@ -137,16 +143,19 @@ class Settings:
                 destination_secrets=read.required("DESTINATION_SECRET", _destination_secrets),
                 destination_scope=read.optional("DESTINATION_SCOPE", str, None),
                 delivery_horizon=read.optional("DELIVERY_HORIZON_HOURS", _hours, timedelta(hours=72)),
+                renew_schedule=read.optional("RENEW_SCHEDULE", _schedule, _RENEW_SCHEDULE),
                 sweep_interval=read.optional("SWEEP_INTERVAL_HOURS", _hours_or_never, timedelta(hours=24)),
+                ledger_kept=read.optional("LEDGER_DAYS", _days, timedelta(days=60)),
             )
         )
 
 
 def trigger_settings(environ: Mapping[str, str]) -> TriggerSettings:
     """Return what the triggers are bound to. Never raises."""
+    schedule = environ.get("RENEW_SCHEDULE", "").strip()
     return TriggerSettings(
         queue=environ.get("NOTIFICATION_QUEUE") or "notifications",
-        renew_schedule=environ.get("RENEW_SCHEDULE") or "0 */5 * * * *",
+        renew_schedule=schedule if is_schedule(schedule) else _RENEW_SCHEDULE,
         event_hub=event_hub(environ.get("NOTIFICATION_URL", "").strip()),
     )
 
@@ -381,6 +390,12 @@ def _positive(text: str) -> float:
     if (number := _number(text, expected)) <= 0:
         raise _Expected(expected)
     return number
+
+
+def _schedule(text: str) -> str:
+    if not is_schedule(text):
+        raise _Expected(f"expected NCRONTAB of six fields such as {_RENEW_SCHEDULE}, or an interval hh:mm:ss")
+    return text
 
 
 def _declarations(text: str) -> list[Declaration]:

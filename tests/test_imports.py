@@ -23,6 +23,7 @@ ORDER = (
     "errors",
     "telemetry",
     "exporting",
+    "schedule",
     "settings",
     "json_text",
     "notification",

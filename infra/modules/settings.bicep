@@ -47,6 +47,7 @@ resource settings 'Microsoft.Web/sites/config@2024-11-01' = {
       DELIVERY_HORIZON_HOURS: ''
       RENEW_SCHEDULE: ''
       SWEEP_INTERVAL_HOURS: ''
+      LEDGER_DAYS: ''
     },
     overrides
   )

@@ -13,7 +13,7 @@ from shared.settings import SettingsError
 from tests.builders import encryption_key, environment
 
 CACHED = [name for name, made in vars(clients).items() if hasattr(made, "cache_clear")]
-FOR_STORAGE_ALONE = ("prompt_storage", "patient_storage", "tables", "ledger", "silence", "session")
+FOR_STORAGE_ALONE = ("prompt_storage", "patient_storage", "tables", "silence", "session")
 
 
 @pytest.fixture(autouse=True)

@@ -123,6 +123,14 @@ def test_what_is_young_stays_known_and_what_is_old_is_forgotten(
     assert [age for age in recorded if age > KEPT + 2 * WEEK and recorded[age] not in forgotten] == []
 
 
+def test_how_long_a_row_is_kept_can_be_set(tables: Tables) -> None:
+    ledger = Ledger(tables, timedelta(days=3))
+    old, young = event("old", NOW - timedelta(days=3) - 2 * WEEK), event("young", NOW - timedelta(days=3))
+    ledger.record([old, young])
+    ledger.forget(NOW)
+    assert ledger.missing([old, young]) == [old]
+
+
 def test_only_weeks_of_the_ledger_are_forgotten(ledger: Ledger, tables: Tables) -> None:
     old = event("old", NOW - 2 * KEPT)
     ledger.record([old, event("young")])

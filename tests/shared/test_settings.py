@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from shared.schedule import is_schedule
 from shared.settings import CLOUDS, Settings, SettingsError, event_hub, storage_settings, trigger_settings
 from tests.builders import CLIENT_ID, NOTIFICATION_URL, TENANT, destination_secret, environment
 
@@ -31,7 +32,9 @@ OPTIONAL = (
     "KEY_ROTATION_DAYS",
     "KEY_OVERLAP_HOURS",
     "DELIVERY_HORIZON_HOURS",
+    "RENEW_SCHEDULE",
     "SWEEP_INTERVAL_HOURS",
+    "LEDGER_DAYS",
 )
 WRONG = "wr0ng-%-value"
 SHORT = base64.b64encode(secrets.token_bytes(31)).decode()
@@ -54,6 +57,8 @@ def test_a_complete_environment_is_read() -> None:
     assert settings.key_rotation == timedelta(days=90)
     assert settings.key_overlap == settings.delivery_horizon == timedelta(hours=72)
     assert settings.sweep_interval == timedelta(hours=24)
+    assert settings.ledger_kept == timedelta(days=60)
+    assert settings.renew_schedule == "0 */5 * * * *"
     assert [one.tenant_id for one in settings.declarations] == [TENANT]
 
 
@@ -146,6 +151,8 @@ def test_space_around_a_value_is_no_part_of_it(name: str) -> None:
         ("KEY_OVERLAP_HOURS", "inf"),
         ("DELIVERY_HORIZON_HOURS", "-1"),
         ("SWEEP_INTERVAL_HOURS", "1e9"),
+        ("LEDGER_DAYS", "0"),
+        ("RENEW_SCHEDULE", "*/5 * * * *"),
         ("NOTIFICATION_QUEUE", "Notifications"),
         ("NOTIFICATION_QUEUE", "a--b"),
         ("NOTIFICATION_QUEUE", "q" * 51),
@@ -240,7 +247,11 @@ def test_storage_is_known_while_other_settings_are_wrong() -> None:
 def test_the_triggers_always_know_what_they_are_bound_to(environ: dict[str, str]) -> None:
     triggers = trigger_settings(environ)
     assert triggers.queue
-    assert triggers.renew_schedule
+    assert is_schedule(triggers.renew_schedule)
+
+
+def test_the_timer_is_bound_to_the_schedule_that_is_set() -> None:
+    assert trigger_settings({"RENEW_SCHEDULE": "30 */2 * * * *"}).renew_schedule == "30 */2 * * * *"
 
 
 HUB_URL = "EventHub:https://relay.servicebus.windows.net/eventhubname/graph?tenantId=contoso.example"
