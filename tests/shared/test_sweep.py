@@ -185,3 +185,21 @@ def test_ranges_leave_nothing_out(
             covered = now - SETTLING  # what is younger is left to the next one as well
         assert started or failing or not due
         due = due and not started
+
+
+@pytest.mark.parametrize(
+    "resource",
+    ["/users/5d/messages", "/users/5d/events", "/chats", "/teams", "/appCatalogs/teamsApps/a/installedToChats"],
+)
+def test_what_can_not_be_read_back_says_so_at_each_gap(
+    on_suspicion: Sweep, queue: Queue, caplog: pytest.LogCaptureFixture, resource: str
+) -> None:
+    lost = declaration(resource)
+    on_suspicion.start([lost], set(), NOW)
+    for hours in (1, 2):
+        now = NOW + timedelta(hours=hours)
+        caplog.clear()
+        progress.suspect_gap(on_suspicion.tables, declaration_id(TENANT, resource), now)
+        on_suspicion.start([lost], set(), now)
+        assert f"{resource} can't be read back" in caplog.text
+    assert queue.taken() == []
