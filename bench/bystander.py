@@ -26,9 +26,11 @@ from local.graph.server import GraphServer, Registration, running
 from local.listener import listening
 from shared import client_state
 from shared.key_directory import KeyDirectory
+from shared.settings import Declaration
 
 CHAT = "19:9e1c2d3e4f5a46b7@thread.v2"
 RESOURCE = "/chats/getAllMessages"
+DECLARED = Declaration(RESOURCE, ("created", "updated", "deleted"), include_resource_data=True)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def bystander() -> Iterator[Bystander]:
                 "REQUESTS_CA_BUNDLE": str(authority.ca),
                 "NOTIFICATION_URL": "https://127.0.0.1/api/notifications",
                 "CLIENT_STATE_SECRET": base64.b64encode(secret).decode(),
-                "SUBSCRIPTIONS": "[]",
+                "SUBSCRIPTIONS": msgspec.json.encode([DECLARED]).decode(),
                 "KEY_STORE": f"file:{directory / 'keys'}",
                 "DESTINATION_URL": url,
                 "DESTINATION_SECRET": f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",

@@ -35,6 +35,7 @@ def opening(around: Bystander) -> list[Figure]:
         clients.signing_keys().find,
         ring.find,
         event_without_content,
+        clients.settings().declarations,
     )
     verifier = Verifier(Changes(datetime.now(UTC), raw, proven=(tenant,)), proofs)
 

@@ -19,14 +19,16 @@ AT_A_TIME = 16
 
 
 class _Counted(logging.Handler):
-    """Counts the requests to queues and blobs that the HTTP library says it makes, by method."""
+    """Counts the requests that the HTTP library says it makes, by method: to queues, to blobs and to the table of
+    states, not to those of the ledger.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self.requests: Counter[str] = Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
-        request = re.search(rf'"([A-Z]+) /{ACCOUNT}/notifications', record.getMessage())
+        request = re.search(rf'"([A-Z]+) /{ACCOUNT}/(notifications|relay\w+state)', record.getMessage())
         if request:
             self.requests[request[1]] += 1
 
