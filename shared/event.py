@@ -116,19 +116,22 @@ def event_without_content(notification: Notification, tenant: str, received: dat
 
     Nothing in it tells one version from the next, so the time of receipt does: a re-send may be delivered twice,
     two changes are never taken for one. A message's content, read back later, must win over the little that is
-    said here, so a message is ordered by its creation, which its id tells; unless it is gone.
+    said here, so a message is ordered by its creation, which its id tells; unless it is gone. A deletion is the last
+    of the changes that came with it.
     """
+    gone = notification.change_type == "deleted"
+    moment = received + timedelta(microseconds=1) if gone else received
     path = message_path(notification.resource or "")
     identity = _of_message(path) if path else _of_resource(notification)
     data = bytes(notification.resource_data)
-    received_version = _version(received, read_resource_data(notification).odata_etag)
-    created = _created(path.message_id) if path and notification.change_type != "deleted" else None
+    received_version = _version(moment, read_resource_data(notification).odata_etag)
+    created = _created(path.message_id) if path and not gone else None
     return Event(
         id=f"{tenant}/{identity.subject}@{received_version}",
         source=f"/tenants/{tenant}/{identity.collection}",
         subject=identity.subject,
         type=_type(identity, notification.change_type or "updated"),
-        time=received,
+        time=moment,
         version=_version(created, None) if created else received_version,
         data=msgspec.Raw(data if data != b"null" else b"{}"),
         partial=True,

@@ -339,6 +339,16 @@ def test_a_deletion_without_content_wins_over_the_content_before_it() -> None:
     assert gone.version > content.version
 
 
+@pytest.mark.parametrize("resource", [chat_path("1700000000000"), "users/5d"])
+def test_a_deletion_without_content_is_not_taken_for_a_change_that_came_with_it(resource: str) -> None:
+    changed, gone = (
+        event_without_content(named(resource, changeType=change_type), TENANT, NOW)
+        for change_type in ("updated", "deleted")
+    )
+    assert changed.id != gone.id
+    assert changed.version < gone.version
+
+
 def test_an_item_without_any_data_has_an_empty_object() -> None:
     assert bytes(event_without_content(named("users/5d", resourceData=None), TENANT, NOW).data) == b"{}"
 
