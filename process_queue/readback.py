@@ -16,7 +16,7 @@ from shared.envelope import Readback, write
 from shared.errors import NotNow, Reason, Unreadable
 from shared.event import Event, event_of_entry, event_of_message
 from shared.graph import Graph
-from shared.resource_path import encoded, segments
+from shared.resource_path import encoded, message_path, segments
 from shared.storage import Storage
 from shared.tables import Tables
 
@@ -43,6 +43,7 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
     began = delivering.clock()
     try:
         reading = read(readback, reader.graph, lambda: delta.load(reader.tables, tenant_id, resource))
+        events = _events(reading, readback, delivering.clock)
     except NotNow as not_now:
         if not_now.reason is not Reason.GRAPH_REFUSED or not readback.link:
             raise
@@ -52,7 +53,7 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
     except Unreadable as unreadable:
         settlement.give_up(readback, unreadable.reason)
         return
-    missing = delivering.missing(_events(reading, readback, delivering.clock), readback)
+    missing = delivering.missing(events, readback)
     with telemetry.span("deliver"):
         delivery = _deliver(missing, readback, delivering.destination)
     delivering.ledger.record(delivery.delivered)
@@ -60,7 +61,7 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
     # What does not say when it changed may have been pushed before: nobody can tell.
     telemetry.RECOVERED.add(sum(event.time < began for event in delivery.delivered))
     if delivery.why is not None:
-        if not (_stumbled(delivery, readback) and _is_page(reading)):
+        if not (_stumbled(delivery, readback) and _is_page(readback)):
             raise delivery.why  # plaintext can't be queued: the page is read again, and what was delivered is known
         for event in delivery.kept:
             settlement.postpone(_alone(event, readback), delivery.why)
@@ -74,13 +75,17 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
 
 
 def _deliver(events: Sequence[Event], readback: Readback, destination: Destination) -> Delivery:
-    """Deliver events; from the second time on in ever smaller batches, in case one makes the destination stumble."""
+    """Deliver events; from the second time on in ever smaller batches, in case one makes the destination stumble.
+
+    The last of them may not be let through any more, after so many failures: they too were kept for the first.
+    """
     delivery = destination.deliver(events)
     if not _stumbled(delivery, readback) or len(delivery.kept) < 2:
         return delivery
     middle = len(delivery.kept) // 2
     first, second = (_deliver(half, readback, destination) for half in (delivery.kept[:middle], delivery.kept[middle:]))
-    return Delivery(delivery.delivered, delivery.rejected).joined(first).joined(second)
+    parted = Delivery(delivery.delivered, delivery.rejected).joined(first).joined(second)
+    return msgspec.structs.replace(parted, why=delivery.why if parted.kept else None)
 
 
 def _stumbled(delivery: Delivery, readback: Readback) -> bool:
@@ -90,18 +95,23 @@ def _stumbled(delivery: Delivery, readback: Readback) -> bool:
     return bool(readback.attempt) and delivery.why is not None and delivery.why.reason is Reason.DESTINATION_ERROR
 
 
-def _is_page(reading: Reading) -> bool:
-    """Whether something waits for what was read, its neighbours or what follows: a single resource holds up none."""
-    return len(reading.resources) > 1 or bool(reading.further or reading.link)
+def _is_page(readback: Readback) -> bool:
+    """Whether there may be others in what is read, or behind it: a single resource holds up none."""
+    return message_path(readback.resource) is None and delta.entry(readback.resource) is None
 
 
 def _events(reading: Reading, readback: Readback, clock: Callable[[], datetime]) -> list[Event]:
-    """One event a version: a chat is read once for each of its participants."""
+    """One event a version: a chat is read once for each of its participants.
+
+    What can't be read costs its page nothing. Raises Unreadable if nothing else was asked for.
+    """
     events: dict[str, Event] = {}
     for content in reading.resources:
         try:
             event = _event(bytes(content), readback, clock())
         except Unreadable as unreadable:
+            if not _is_page(readback):
+                raise
             _log.warning("Read back from %s: %s", readback.resource, unreadable)
             continue
         events[event.id] = event

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import requests
 from azure.storage.queue import QueueClient
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from local.authority import Authority
@@ -243,6 +243,7 @@ kinds = st.lists(st.sampled_from([GOOD, GOOD, REJECTED, STUMBLED]), min_size=1, 
 
 
 @given(kinds, kinds)
+@example([STUMBLED, STUMBLED, STUMBLED, STUMBLED, GOOD], [STUMBLED, GOOD])
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_event_that_the_destination_stumbles_over_holds_up_none_of_the_others(
     away: Away, first: list[str], second: list[str]
@@ -338,6 +339,17 @@ def test_missing_consent_keeps_the_page_for_later(away: Away) -> None:
     away.pages[CHAT_LIST] = in_json({"error": {"code": "Forbidden", "message": "no"}}, 403)
     with pytest.raises(NotNow, match="403 Forbidden"):
         away.read(asked_for(f"/chats/{CHAT}/messages"))
+
+
+def test_an_answer_that_is_no_message_costs_its_page_nothing_and_is_kept_if_nothing_else_was_asked_for(
+    away: Away,
+) -> None:
+    away.pages[CHAT_LIST] = {"value": [{"odd": True}, message("1")]}
+    away.read(asked_for(f"/chats/{CHAT}/messages"))
+    assert (names(away), away.dead()) == (["1"], [])
+    away.pages[f"{CHAT_LIST}/2"] = {"odd": True}
+    away.read(asked_for(f"chats/{CHAT}/messages/2"))
+    assert (names(away), away.dead()) == (["1"], [("2", Reason.CONTENT_NOT_JSON)])
 
 
 def test_what_nobody_can_read_back_is_kept_as_a_dead_letter(away: Away) -> None:
