@@ -30,6 +30,7 @@ from shared.settings import Declaration
 
 CHAT = "19:9e1c2d3e4f5a46b7@thread.v2"
 RESOURCE = "/chats/getAllMessages"
+SUBSCRIPTION = "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11"
 DECLARED = Declaration(RESOURCE, ("created", "updated", "deleted"), include_resource_data=True)
 
 
@@ -68,7 +69,7 @@ class Bystander:
             "body": {"contentType": "text", "content": secrets.token_hex(max((size - 1900) * 3 // 8, 8))},
         }
         return {
-            "subscriptionId": str(uuid.uuid4()),
+            "subscriptionId": SUBSCRIPTION,
             "subscriptionExpirationDateTime": "2031-02-03T04:05:06Z",
             "clientState": self.client_state,
             "changeType": "created",
