@@ -196,7 +196,7 @@ def test_each_kind_finds_its_way_and_waits_while_graph_is_away(
     received = clients.now()
     item = change(clientState=state)
     if kind == "lifecycle":
-        item = {**item, "lifecycleEvent": "missed"}
+        item = {**item, "lifecycleEvent": "reauthorizationRequired"}
     text = (
         write(Readback(received, TENANT, RESOURCE, NOW, NOW))
         if kind == "readback"

@@ -4,6 +4,8 @@ import base64
 import json
 import secrets
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,9 @@ from tests.builders import TENANT, body, change, encrypted, lifecycle, message
 from tests.security.stage import Stage, fresh_id, until
 from tests.security.talkative_host import TalkativeHost
 from tests.servers import Answer, Asked, Server
+
+THROTTLED = b'" 429 '
+"""How the log tells of such an answer."""
 
 
 @dataclass
@@ -167,7 +172,7 @@ class Flow:
         self.destination.status = 204
 
     def graph_fails(self) -> None:
-        """Graph is away, refuses, and throttles."""
+        """Graph is away, refuses, and throttles for a while."""
         graph = self.stage.graph
         graph.post("faults", unavailable=["graph"])
         self.timer()
@@ -176,8 +181,9 @@ class Flow:
         self.timer()
         graph.post("consent", tenant=TENANT, granted=True)
         graph.post("faults", throttle=1.0, retry_after=1)
-        self.timer()
-        graph.post("faults", throttle=0.0)
+        with self.timer_run():
+            assert until(lambda: THROTTLED in self.log.read_bytes())
+            graph.post("faults", throttle=0.0)
 
     def login_fails(self) -> None:
         """Entra is away when a new access token is needed."""
@@ -236,8 +242,15 @@ class Flow:
 
     def timer(self) -> None:
         """Have renew_timer run, and wait for the end of its run."""
+        with self.timer_run():
+            pass
+
+    @contextmanager
+    def timer_run(self) -> Iterator[None]:
+        """Begin a run of renew_timer, and wait for its end in the end."""
         before = self.log.read_bytes().count(b"renew_timer ended")
         self.stage.http.post("/admin/functions/renew_timer", json={"input": ""}).raise_for_status()
+        yield
         assert until(lambda: self.log.read_bytes().count(b"renew_timer ended") > before)
 
 

@@ -9,7 +9,7 @@ from local.authority import Authority
 from local.azurite import Azurite
 from local.graph.server import Registration, running
 from tests.builders import CLIENT_ID, TENANT
-from tests.security.flow import WRONG, Destination, Flow, Written, note_keys, wrong_settings
+from tests.security.flow import THROTTLED, WRONG, Destination, Flow, Written, note_keys, wrong_settings
 from tests.security.stage import staged
 from tests.security.talkative_host import TalkativeHost
 from tests.servers import serving
@@ -109,7 +109,7 @@ def test_the_flow_went_along_this_path(written: Written, end: str) -> None:
         b"key broken",
         b"storage account",
         b"403 Authorization_RequestDenied",
-        b"throttled",
+        THROTTLED,
     ],
 )
 def test_the_log_tells_of_it(written: Written, line: bytes) -> None:
