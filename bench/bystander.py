@@ -25,8 +25,8 @@ from local.graph.encryption import Recipient, enclose
 from local.graph.server import GraphServer, Registration, running
 from local.listener import listening
 from shared import client_state
+from shared.declaration import Declaration
 from shared.key_directory import KeyDirectory
-from shared.settings import Declaration
 
 CHAT = "19:9e1c2d3e4f5a46b7@thread.v2"
 RESOURCE = "/chats/getAllMessages"

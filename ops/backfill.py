@@ -11,7 +11,7 @@ from ops.report import Report, as_json, finish, when
 from shared import clients
 from shared.backfill import can_read
 from shared.envelope import Readback, write
-from shared.settings import GUID
+from shared.setting_values import GUID
 
 READABLE = (
     "/teams/getAllMessages, /chats/getAllMessages, /teams/ID/channels/getAllMessages, /users/ID/chats/getAllMessages, "

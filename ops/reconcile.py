@@ -9,11 +9,11 @@ from rich.console import RenderableType
 from ops.report import ExitCode, Report, as_json, finish, table
 from shared import clients, progress, tenants
 from shared.client_state import declaration_id
+from shared.declaration import Declaration
 from shared.errors import NotNow, RelayError
 from shared.reconcile import advice
 from shared.reconcile import reconcile as reconcile_tenant
 from shared.retry import Waits
-from shared.settings import Declaration
 from shared.subscriptions import Ours, Outcome
 
 

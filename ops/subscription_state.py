@@ -8,9 +8,9 @@ import msgspec
 
 from shared import clients
 from shared.client_state import declaration_id
+from shared.declaration import Declaration
 from shared.errors import NotNow, RelayError
 from shared.key_ring import EncryptionKey
-from shared.settings import Declaration
 from shared.subscriptions import Action, Step, Subscription, plan
 
 DYING = timedelta(minutes=15)

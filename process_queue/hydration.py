@@ -6,12 +6,12 @@ from datetime import datetime
 
 import msgspec
 
+from shared.declaration import Declaration
 from shared.errors import NotNow, Reason, Refused
 from shared.event import Event, event_of_content, event_without_content
 from shared.graph import Graph, GraphRefusal
 from shared.notification import Notification
 from shared.resource_path import belongs, climbs, encoded, segments
-from shared.settings import Declaration
 from shared.subscriptions import declared
 
 

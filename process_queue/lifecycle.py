@@ -13,13 +13,14 @@ from datetime import datetime
 
 from shared import progress, telemetry
 from shared.client_state import declaration_id
+from shared.declaration import Declaration
 from shared.envelope import Lifecycle
 from shared.errors import NotNow, Reason, Refused, RelayError
 from shared.graph import GraphRefusal
 from shared.notification import LIFECYCLE_EVENTS, Notification, read_notification
 from shared.reconcile import reconcile
 from shared.retry import Waits
-from shared.settings import GUID, Declaration
+from shared.setting_values import GUID
 from shared.subscriptions import Ours, Subscriptions, declared
 from shared.sweep import Sweep
 

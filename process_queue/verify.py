@@ -8,6 +8,7 @@ import msgspec
 
 from shared import telemetry
 from shared.client_state import declaration_named
+from shared.declaration import Declaration
 from shared.decryption import open_content
 from shared.envelope import Changes
 from shared.errors import NotNow, Reason, Refused, RelayError, Unreadable
@@ -15,7 +16,6 @@ from shared.event import Event, event_of_content
 from shared.key_ring import EncryptionKey
 from shared.notification import EncryptedContent, Notification, read_encrypted_content, read_notification
 from shared.resource_path import covers
-from shared.settings import Declaration
 from shared.silence import Source
 from shared.subscriptions import declared
 from shared.validation_token import SigningKey, check, tenant_claimed

@@ -10,6 +10,7 @@ from typing import TypeVar
 from shared import backlog, progress, telemetry, tenants
 from shared.client_state import declaration_id
 from shared.credential_expiry import CredentialExpiry
+from shared.declaration import Declaration
 from shared.errors import NotNow, Reason, RelayError
 from shared.graph import GraphRefusal
 from shared.key_ring import EncryptionKey
@@ -17,7 +18,6 @@ from shared.ledger import Ledger
 from shared.reconcile import Reconciled, advice_on_tenant, reconcile
 from shared.retry import Waits
 from shared.rotation import Rotation
-from shared.settings import Declaration
 from shared.silence import Heard, Silence
 from shared.storage import Storage
 from shared.subscriptions import Ours, Subscription, Subscriptions, renewal_period, serving

@@ -6,7 +6,7 @@ import time
 import requests
 
 from shared.http import read_bounded
-from shared.settings import event_hub
+from shared.setting_values import event_hub
 
 _TIME_LIMIT = 10
 _DOUBTFUL_SECONDS = 2.5

@@ -8,11 +8,11 @@ from datetime import datetime
 
 from shared import telemetry
 from shared.client_state import declaration_id
+from shared.declaration import Declaration
 from shared.errors import NotNow, Reason, RelayError
 from shared.graph import GraphRefusal
 from shared.permissions import permission
 from shared.retry import Waits
-from shared.settings import Declaration
 from shared.subscriptions import Action, Ours, Outcome, Step, Subscription, Subscriptions, follow_up, plan
 
 _log = logging.getLogger("graph_relay.subscriptions")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from shared import telemetry
+from shared.declaration import Declaration
 from shared.errors import NotNow
-from shared.settings import Declaration
 from shared.tables import Row, Tables
 
 _log = logging.getLogger("graph_relay.silence")

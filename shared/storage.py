@@ -23,7 +23,8 @@ from azure.storage.queue import QueueClient, QueueMessage
 from shared import http
 from shared.envelope import MESSAGE_LIMIT
 from shared.errors import NotNow, Reason, Unreadable
-from shared.settings import CONNECTION_STRING, SettingsError, StorageSettings
+from shared.setting_values import CONNECTION_STRING
+from shared.settings import SettingsError, StorageSettings
 
 _log = logging.getLogger("graph_relay.storage")
 

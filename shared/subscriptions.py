@@ -15,12 +15,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import msgspec
 
 from shared import client_state
+from shared.declaration import Declaration
 from shared.errors import NotNow, Reason, RelayError
 from shared.graph import Graph, GraphRefusal, Json
 from shared.key_ring import EncryptionKey
 from shared.lifetimes import SHORTEST_LIFETIME, longest_lifetime
 from shared.notification import Notification
-from shared.settings import Declaration, event_hub
+from shared.setting_values import event_hub
 
 _log = logging.getLogger("graph_relay.subscriptions")
 

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from shared import progress
 from shared.backfill import can_read
 from shared.client_state import declaration_id
+from shared.declaration import Declaration
 from shared.delta import delta_path
 from shared.envelope import Readback, write
 from shared.progress import Progress
-from shared.settings import Declaration
 from shared.storage import Storage
 from shared.tables import Tables
 

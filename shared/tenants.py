@@ -6,8 +6,8 @@ A tenant that is declared no more is looked after until its subscriptions are go
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 
+from shared.declaration import Declaration
 from shared.lifetimes import LONGEST_LIFETIME
-from shared.settings import Declaration
 from shared.tables import Row, Tables
 
 NOTED_EVERY = timedelta(days=1)

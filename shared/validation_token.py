@@ -16,7 +16,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from shared.errors import Reason, Refused
-from shared.settings import GUID
+from shared.setting_values import GUID
 
 PUBLISHER = "0bf30f3b-4a52-48df-9a82-234910c4a086"
 """Microsoft Graph Change Tracking, the only publisher of these tokens."""

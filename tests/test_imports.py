@@ -24,6 +24,8 @@ ORDER = (
     "telemetry",
     "exporting",
     "schedule",
+    "setting_values",
+    "declaration",
     "settings",
     "json_text",
     "notification",

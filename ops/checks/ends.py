@@ -15,7 +15,7 @@ from shared import clients
 from shared.destination import CONTENT_TYPE, authorization
 from shared.endpoint import probe
 from shared.errors import NotNow
-from shared.settings import event_hub
+from shared.setting_values import event_hub
 
 TOLERATED = 30.0
 """Seconds by which clocks may differ: tokens and signatures allow five minutes, and latency counts here too."""

@@ -7,11 +7,11 @@ import msgspec
 
 from ops.checks.finding import Finding, Verdict, attention, fine, unreachable, unseen
 from shared import backfill, clients
+from shared.declaration import Declaration
 from shared.envelope import Readback
 from shared.errors import NotNow, Reason, RelayError
 from shared.graph import GraphRefusal
 from shared.permissions import permission
-from shared.settings import Declaration
 from shared.validation_token import PUBLISHER
 
 _CREDENTIALS = "check GRAPH_CLIENT_ID, its secret or certificate, and the tenant's consent"

@@ -9,11 +9,11 @@ import requests
 
 from local.authority import Authority
 from process_queue.hydration import Hydration
+from shared.declaration import Declaration
 from shared.errors import NotNow, Reason, Refused, Unreadable
 from shared.event import Event, event_of_content
 from shared.graph import Graph
 from shared.notification import read_notification
-from shared.settings import Declaration
 from tests.builders import NOW, OTHER_TENANT, TENANT, Clock, change, chat_path, message, minted, raw
 from tests.servers import Answer, Server, in_json, serving
 from tests.shared.test_graph import Bearer

@@ -17,6 +17,7 @@ from renew_timer.run import Run, run
 from shared import progress
 from shared.client_state import declaration_id
 from shared.credential_expiry import CredentialExpiry
+from shared.declaration import Declaration
 from shared.errors import NotNow, Reason
 from shared.event import Event
 from shared.graph import Graph
@@ -25,7 +26,7 @@ from shared.key_ring import KeyRing
 from shared.ledger import KEPT, Ledger
 from shared.retry import Waits
 from shared.rotation import Rotation
-from shared.settings import Declaration, StorageSettings
+from shared.settings import StorageSettings
 from shared.silence import Silence
 from shared.storage import PATIENT, Shelf, Storage
 from shared.subscriptions import Ours, Subscriptions

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.schedule import is_schedule
-from shared.settings import CLOUDS, Settings, SettingsError, event_hub, storage_settings, trigger_settings
+from shared.setting_values import CLOUDS, event_hub
+from shared.settings import Settings, SettingsError, storage_settings, trigger_settings
 from tests.builders import CLIENT_ID, NOTIFICATION_URL, TENANT, destination_secret, environment
 
 REQUIRED = (

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from local.authority import Authority
 from local.graph.server import GraphServer
+from shared.declaration import Declaration
 from shared.errors import NotNow
 from shared.graph import Graph, GraphRefusal
 from shared.identity import Identity, Proof
 from shared.key_ring import EncryptionKey
 from shared.lifetimes import longest_lifetime
-from shared.settings import Declaration
 from shared.subscriptions import Action, Ours, Step, Subscription, Subscriptions, follow_up, plan
 from tests.builders import (
     CLIENT_ID,
