@@ -15,7 +15,8 @@ from shared.setting_values import GUID
 
 READABLE = (
     "/teams/getAllMessages, /chats/getAllMessages, /teams/ID/channels/getAllMessages, /users/ID/chats/getAllMessages, "
-    "/teams/ID/channels/ID/messages, /chats/ID/messages, or the path of one message"
+    "/teams/ID/channels/ID/messages, /chats/ID/messages, the path of one message, or what has a delta query such as "
+    "/users, /groups and /users/ID/events"
 )
 
 

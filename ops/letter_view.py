@@ -11,7 +11,7 @@ import msgspec
 from shared.client_state import declaration_named
 from shared.dead_letters import Letter
 from shared.envelope import Changes, Envelope, Lifecycle, Readback
-from shared.errors import Refused
+from shared.errors import Refused, Unreadable
 from shared.notification import Notification, read_encrypted_content, read_notification, read_resource_data
 
 
@@ -104,7 +104,7 @@ def _sealed(notification: Notification) -> dict[str, Any]:
         return {}
     try:
         content = read_encrypted_content(notification)
-    except Refused:
+    except Unreadable:
         return {"encrypted": "incomplete"}
     return {
         "encryption_certificate_id": content.encryption_certificate_id,

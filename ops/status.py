@@ -17,7 +17,7 @@ from ops.subscription_state import Listed, SubscriptionState, listed, states
 from shared import clients, progress
 from shared.client_state import declaration_id
 from shared.errors import NotNow
-from shared.key_ring import EncryptionKey
+from shared.key_ring import EncryptionKey, newest_valid
 from shared.progress import Progress
 from shared.rotation import EXPIRES_SOON
 from shared.silence import Heard
@@ -139,7 +139,7 @@ def look(known: Listed) -> Status:
     """Look at everything but Graph, whose part is given. Raises SettingsError."""
     now, looking = clients.now(), _Looking(list(known.away.values()))
     keys = looking.at(clients.key_ring().every, None)
-    current = _current(keys or [], now)
+    current = newest_valid(keys or [], now)
     nothing: dict[str, datetime] = {}
     heard = {one.declaration: one.last for one in looking.at(clients.silence().last_heard, list[Heard]())}
     unnamed = looking.at(clients.rotation().unnamed, nothing)
@@ -158,11 +158,6 @@ def look(known: Listed) -> Status:
     )
     found.attention += _attention(found, key_seen=keys is not None)
     return found
-
-
-def _current(keys: list[EncryptionKey], now: datetime) -> EncryptionKey | None:
-    """The ring would make a key if there is none: looking must not."""
-    return clients.key_ring().current() if any(key.made <= now < key.expires for key in keys) else None
 
 
 def _key_states(

@@ -11,7 +11,7 @@ from process_queue.settle import Settlement
 from process_queue.verify import Proofs, Verifier
 from shared import telemetry
 from shared.destination import Destination
-from shared.envelope import Changes, Envelope
+from shared.envelope import Changes
 from shared.errors import NotNow, Reason, Refused, Unreadable
 from shared.event import Event
 from shared.ledger import Ledger
@@ -27,9 +27,9 @@ class Delivering:
     silence: Silence
     clock: Callable[[], datetime]
 
-    def missing(self, events: Sequence[Event], envelope: Envelope) -> list[Event]:
+    def missing(self, events: Sequence[Event], *, replayed: bool) -> list[Event]:
         """Return the events that have not been settled; a replay is delivered whatever became of it before."""
-        return list(events) if envelope.replayed is not None else self.ledger.missing(events)
+        return list(events) if replayed else self.ledger.missing(events)
 
 
 @dataclass
@@ -95,7 +95,7 @@ def judge(envelope: Changes, proofs: Proofs) -> Fate:
 def deliver(fate: Fate, envelope: Changes, delivering: Delivering) -> None:
     """Deliver the events that are not known to have been; those the destination doesn't take join the others."""
     events = [event for _, event in fate.events.values()]
-    missing = delivering.missing(events, envelope)
+    missing = delivering.missing(events, replayed=envelope.replayed is not None)
     telemetry.DUPLICATES.add(len(events) - len(missing))
     with telemetry.span("deliver"):
         delivery = delivering.destination.deliver(missing)

@@ -17,6 +17,7 @@ from shared import clients, envelope, telemetry
 from shared.envelope import Changes, Envelope, Lifecycle, Readback
 from shared.errors import NotNow, Reason, Unreadable
 from shared.settings import SettingsError, trigger_settings
+from shared.storage import Claimed
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.process")
@@ -42,7 +43,7 @@ def process_queue(message: func.QueueMessage) -> None:
         content = envelope.read(claimed.text)
         with telemetry.span("process_queue", content.trace):
             process(content)
-        storage.discard(claimed)
+        _discard(claimed)
     except SettingsError as error:
         _log.error("Settings are wrong; messages stay queued until they are mended:\n%s", error)
         storage.put(text, delay=_LATER)
@@ -53,6 +54,14 @@ def process_queue(message: func.QueueMessage) -> None:
         if unreadable.reason is not Reason.CLAIM_GONE:
             raise
         telemetry.DUPLICATES.add(1)  # the same message, offered twice: it was dealt with the first time
+
+
+def _discard(claimed: Claimed) -> None:
+    """Remove the blob of what has been dealt with. One that can't be is left: doing all of it again would cost more."""
+    try:
+        clients.patient_storage().discard(claimed)
+    except NotNow as not_now:
+        _log.warning("A blob stays behind that no message claims: %s", not_now)
 
 
 def process(content: Envelope) -> None:

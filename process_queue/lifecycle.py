@@ -66,7 +66,8 @@ class Keeper:
 def act(envelope: Lifecycle, keeper: Keeper) -> None:
     """Act on each lifecycle item. Raises NotNow if something has to be tried again.
 
-    What Graph refuses is logged and left: `renew_timer` tries again at its next run.
+    What Graph refuses is logged and left where `renew_timer` tries again at its next run: it makes anew what is gone.
+    A re-authorization nobody repeats, so it is tried until consent returns.
     """
     postponed: NotNow | None = None
     for item in envelope.items:
@@ -74,7 +75,7 @@ def act(envelope: Lifecycle, keeper: Keeper) -> None:
             notification = read_notification(item)
             if not envelope.attempt:  # each of them once, however often it is tried
                 telemetry.LIFECYCLE.add(1, {"event": _known(notification.lifecycle_event)})
-            _act_on(notification, envelope.received, keeper)
+            _act_on(notification, envelope, keeper)
         except NotNow as not_now:
             postponed = not_now
         except Refused as refused:
@@ -89,8 +90,8 @@ def _known(event: str | None) -> str:
     return event if event in LIFECYCLE_EVENTS and event else "unknown"
 
 
-def _act_on(notification: Notification, received: datetime, keeper: Keeper) -> None:
-    event = notification.lifecycle_event
+def _act_on(notification: Notification, envelope: Lifecycle, keeper: Keeper) -> None:
+    event, received = notification.lifecycle_event, envelope.received
     tenant_id = notification.tenant(keeper.tenant_id)
     declaration = declared(notification, tenant_id, keeper.declarations)
     if declaration is None or event not in LIFECYCLE_EVENTS:
@@ -98,6 +99,8 @@ def _act_on(notification: Notification, received: datetime, keeper: Keeper) -> N
     match event:
         case "reauthorizationRequired":
             _reauthorize(notification.subscription_id, declaration, received, keeper)
+            if envelope.attempt:  # Graph may have held back meanwhile what there was to tell
+                _suspect_gap(declaration, keeper)
         case "missed":
             _read_back(declaration, received, keeper)
         case _:
@@ -108,36 +111,38 @@ def _reauthorize(subscription_id: str, declaration: Declaration, received: datet
     """A renewal re-authorizes too, and one of both is all that Graph wants within ten minutes."""
     if not GUID.fullmatch(subscription_id.lower()):  # it becomes part of a URL
         raise Refused(Reason.MALFORMED)
-    with keeper.recently.alone(subscription_id):
-        if keeper.recently.since(subscription_id, received):
+    action = f"extend {subscription_id}"
+    with keeper.recently.alone(action):
+        if keeper.recently.since(action, received):
             return
         begun = keeper.clock()
         try:
             keeper.subscriptions.extend(declaration.tenant_id, subscription_id, declaration, keeper.ours())
         except GraphRefusal as refusal:
             if refusal.status != 404:
-                raise
+                raise NotNow(Reason.GRAPH_REFUSED, str(refusal)) from None
             _replace_removed(declaration, received, keeper)
-        keeper.recently.done(subscription_id, begun)
+        keeper.recently.done(action, begun)
 
 
 def _read_back(declaration: Declaration, received: datetime, keeper: Keeper) -> None:
     """The subscription lives: only what it missed is to be read back."""
-    name = declaration_id(declaration.tenant_id, declaration.resource)
-    with keeper.recently.alone(name):
-        if keeper.recently.since(name, received):
+    action = f"read back {declaration_id(declaration.tenant_id, declaration.resource)}"
+    with keeper.recently.alone(action):
+        if keeper.recently.since(action, received):
             return
         begun = keeper.clock()
         _suspect_gap(declaration, keeper)
         keeper.sweep.start([declaration], (), keeper.clock())
-        keeper.recently.done(name, begun)
+        keeper.recently.done(action, begun)
 
 
 def _replace_removed(declaration: Declaration, received: datetime, keeper: Keeper) -> None:
     """Make anew what is gone, of the whole tenant: they are often removed together, and may seldom be listed."""
     tenant_id = declaration.tenant_id
-    with keeper.recently.alone(tenant_id):
-        if keeper.recently.since(tenant_id, received):
+    action = f"replace in {tenant_id}"
+    with keeper.recently.alone(action):
+        if keeper.recently.since(action, received):
             return
         begun = keeper.clock()
         _suspect_gap(declaration, keeper)
@@ -155,7 +160,7 @@ def _replace_removed(declaration: Declaration, received: datetime, keeper: Keepe
         for outcome in reconciled.outcomes:
             if isinstance(outcome.error, NotNow):
                 raise outcome.error
-        keeper.recently.done(tenant_id, begun)
+        keeper.recently.done(action, begun)
 
 
 def _suspect_gap(declaration: Declaration, keeper: Keeper) -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -21,6 +21,8 @@ from shared.storage import Storage
 from shared.tables import Tables
 
 _log = logging.getLogger("graph_relay.readback")
+
+_BEGIN_ANEW = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,16 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
     except NotNow as not_now:
         if not_now.reason is not Reason.GRAPH_REFUSED or not readback.link:
             raise
-        # Links live for about an hour. Begin anew: the ledger knows what of the range has been delivered.
-        settlement.postpone(msgspec.structs.replace(readback, link=""), not_now)
+        # Links live for about an hour. Begin anew: the ledger knows what of the range has been delivered. Not at once:
+        # the first pages will be read again each time, and queue what they lead to.
+        later = NotNow(not_now.reason, "the link to a page was refused", retry_after=_BEGIN_ANEW)
+        settlement.postpone(msgspec.structs.replace(readback, link=""), later)
         return
     except Unreadable as unreadable:
         settlement.give_up(readback, unreadable.reason)
         return
-    missing = delivering.missing(events, readback)
+    # Of a range that is read once more, only what is missing.
+    missing = delivering.missing(events, replayed=readback.replayed is not None and not _is_page(readback))
     with telemetry.span("deliver"):
         delivery = _deliver(missing, readback, delivering.destination)
     delivering.ledger.record(delivery.delivered)
@@ -85,7 +90,13 @@ def _deliver(events: Sequence[Event], readback: Readback, destination: Destinati
     middle = len(delivery.kept) // 2
     first, second = (_deliver(half, readback, destination) for half in (delivery.kept[:middle], delivery.kept[middle:]))
     parted = Delivery(delivery.delivered, delivery.rejected).joined(first).joined(second)
-    return msgspec.structs.replace(parted, why=delivery.why if parted.kept else None)
+    return msgspec.structs.replace(parted, why=_longest(delivery, first, second) if parted.kept else None)
+
+
+def _longest(*deliveries: Delivery) -> NotNow:
+    """Nothing that was parted is tried earlier than any of its parts was told."""
+    waits = [one.why.retry_after for one in deliveries if one.why and one.why.retry_after]
+    return NotNow(Reason.DESTINATION_ERROR, "the destination stumbles", retry_after=max(waits, default=None))
 
 
 def _stumbled(delivery: Delivery, readback: Readback) -> bool:

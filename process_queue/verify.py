@@ -69,7 +69,7 @@ class Verifier:
         if doubt is not None:
             raise doubt
         content = read_encrypted_content(notification)
-        self._hear(notification, content.encryption_certificate_id)
+        self._hear(notification, content.encryption_certificate_id or "")
         event = event_of_content(self._open(content), notification, tenant, received)
         _check_place(declaration, event.subject)
         return event
@@ -83,9 +83,8 @@ class Verifier:
         self.heard[declaration_named(notification.client_state or "")] = source
 
     def _open(self, content: EncryptedContent) -> bytes:
-        key = self._proofs.encryption_key(
-            content.encryption_certificate_id, content.encryption_certificate_thumbprint, self._envelope.received
-        )
+        key_id, thumbprint = content.encryption_certificate_id, content.encryption_certificate_thumbprint
+        key = self._proofs.encryption_key(key_id or "", thumbprint or "", self._envelope.received)
         return open_content(content, key.private_key)
 
     def _doubt(self, tenant: str) -> RelayError | None:

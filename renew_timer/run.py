@@ -21,7 +21,7 @@ from shared.rotation import Rotation
 from shared.silence import Heard, Silence
 from shared.storage import Storage
 from shared.subscriptions import Ours, Subscription, Subscriptions, renewal_period, serving
-from shared.sweep import Sweep
+from shared.sweep import PUSHED_WITHIN, Sweep
 
 _log = logging.getLogger("graph_relay.renew")
 
@@ -96,7 +96,7 @@ def _stuck(
     key: EncryptionKey | None, heard: Sequence[Heard], named: Mapping[str, Declaration], need: Run
 ) -> frozenset[str]:
     """The subscriptions whose items named another key when they should have long named the present one: no page says
-    for certain that Graph changes a certificate (contract §4 "Rotation").
+    for certain that Graph changes a certificate (contract §4 "Rotation"). What Graph sends again is as it was.
     """
     if key is None:
         return frozenset()
@@ -106,7 +106,7 @@ def _stuck(
         for one in heard
         if one.source.key_id not in ("", key.key_id)
         and one.declaration in named
-        and one.last - since > renewal_period(named[one.declaration])
+        and one.last - since > max(renewal_period(named[one.declaration]), PUSHED_WITHIN)
     )
 
 

@@ -4,10 +4,12 @@ A page is a message on the queue, so that reading is resumable, spreads over ins
 is no tenant-wide read: a tenant-wide resource fans out into its teams or users, each again a message.
 """
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -17,6 +19,10 @@ from shared.envelope import Readback
 from shared.errors import NotNow, Reason, Unreadable
 from shared.graph import Graph, GraphRefusal
 from shared.resource_path import encoded, message_path, segments
+
+T = TypeVar("T")
+
+_log = logging.getLogger("graph_relay.backfill")
 
 PAGE = 50
 """Messages a page: the most that Graph gives of a chat."""
@@ -93,7 +99,10 @@ def _reader(resource: str) -> Reader | None:
 def _delta(readback: Readback, graph: Graph, known_link: Callable[[], str | None]) -> Reading:
     """What has changed since the last query. The first one of all, a range that is empty, only finds the link."""
     first = delta_path(readback.resource) or ""
-    link = readback.link or known_link()
+    known = None if readback.link else known_link()
+    if known and readback.since >= readback.until:
+        return Reading()  # it was found meanwhile, and what came after it is still to be delivered
+    link = readback.link or known
     try:
         page = graph.page(readback.tenant_id, link or first)
     except GraphRefusal as refusal:
@@ -132,7 +141,7 @@ def _each_user(readback: Readback, graph: Graph) -> Reading:
 
 def _fan_out(readback: Readback, graph: Graph, path: str, resource: str) -> Reading:
     page = graph.page(readback.tenant_id, readback.link or path)
-    ids = [msgspec.json.decode(entry, type=_Entry).id for entry in page.value]
+    ids = [_decoded(entry, _Entry).id for entry in page.value]
     each = [
         msgspec.structs.replace(readback, resource=resource.replace("{id}", one), link="", attempt=0)
         for one in ids
@@ -170,8 +179,17 @@ def _next(readback: Readback, link: str | None) -> list[Readback]:
 
 
 def _channel_of(message: msgspec.Raw) -> str | None:
-    identity = msgspec.json.decode(message, type=_ChannelMessage).channel_identity
+    identity = _decoded(message, _ChannelMessage).channel_identity
     return identity.channel_id if identity else None
+
+
+def _decoded(entry: msgspec.Raw, kind: type[T]) -> T:
+    """An odd entry reads as one that says nothing, and costs its page nothing."""
+    try:
+        return msgspec.json.decode(entry, type=kind)
+    except (msgspec.DecodeError, RecursionError):
+        _log.warning("An entry of a list of Graph's is not what it should be, and is passed over")
+        return kind()
 
 
 def _range(readback: Readback) -> str:

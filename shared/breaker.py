@@ -28,6 +28,7 @@ class Breaker:
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
+        self._closings = 0
         self._closed_until: datetime | None = None
 
     @contextmanager
@@ -36,29 +37,37 @@ class Breaker:
 
         Raises NotNow at once, with the time to wait, while no attempt is let through.
         """
-        self._enter()
+        closings = self._enter()
         try:
             yield
         except NotNow as not_now:
-            self._failed(not_now.retry_after)
+            self._failed(closings, not_now.retry_after)
             raise
         self._succeeded()
 
-    def _enter(self) -> None:
+    def _enter(self) -> int:
+        """Return how often attempts were held back until now."""
         with self._lock:
             now = self._clock()
-            if self._closed_until is None:
-                return
-            if now < self._closed_until:
-                wait = self._closed_until - now
-                raise NotNow(self._reason, "it was away a moment ago", retry_after=wait)
-            self._closed_until = now + self._pause()  # for the others: this attempt is the one to find out
+            if self._closed_until is not None:
+                if now < self._closed_until:
+                    wait = self._closed_until - now
+                    raise NotNow(self._reason, "it was away a moment ago", retry_after=wait)
+                self._closed_until = now + self._pause()  # for the others: this attempt is the one to find out
+            return self._closings
 
-    def _failed(self, retry_after: timedelta | None) -> None:
+    def _failed(self, closings: int, retry_after: timedelta | None) -> None:
+        """Of many that were under way together when the other side went away, the first few tell of it."""
         with self._lock:
-            self._failures += 1
-            if retry_after is not None or self._failures >= TRIPS_AFTER:
-                self._closed_until = self._clock() + max(retry_after or timedelta(0), self._pause())
+            pause = retry_after or timedelta(0)
+            if closings == self._closings:
+                self._failures += 1
+                if self._failures >= TRIPS_AFTER:
+                    pause = max(pause, self._pause())
+            if pause:
+                until = self._clock() + pause
+                self._closed_until = max(self._closed_until or until, until)
+                self._closings += 1
 
     def _succeeded(self) -> None:
         with self._lock:

@@ -8,7 +8,7 @@ from shared.setting_values import APP_ROOT, GUID, Expected
 class Declaration(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """One subscription that should exist: an entry of `subscriptions.json`.
 
-    `tenant_id` is "" for the tenant of the app registration.
+    `tenant_id`, lower case, is that of the app registration unless the entry names another.
     """
 
     resource: str
@@ -18,8 +18,11 @@ class Declaration(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fi
     hydrate: bool = False
 
 
-def read_declarations(text: str) -> list[Declaration]:
-    """Read them from a JSON list, or the path of a file that holds one. Raises Expected."""
+def read_declarations(text: str, home: str) -> list[Declaration]:
+    """Read them from a JSON list, or the path of a file that holds one; what names no tenant is of `home`.
+
+    Raises Expected.
+    """
     if not text.startswith("["):
         try:
             text = (APP_ROOT / text).read_text(encoding="utf-8")
@@ -32,7 +35,8 @@ def read_declarations(text: str) -> list[Declaration]:
         raise Expected(f"expected a JSON list of declarations: {error}") from None
     for number, one in enumerate(declared, start=1):
         _check_declaration(f"declaration {number}", one)
-    if len({(one.tenant_id.lower(), one.resource.strip("/").lower()) for one in declared}) < len(declared):
+    declared = [msgspec.structs.replace(one, tenant_id=(one.tenant_id or home).lower()) for one in declared]
+    if len({(one.tenant_id, one.resource.strip("/").lower()) for one in declared}) < len(declared):
         raise Expected("two declarations name the same resource of one tenant; merge their changeTypes")
     return declared
 

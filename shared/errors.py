@@ -32,7 +32,6 @@ class Reason(StrEnum):
 
     # Kept: something we need is away.
     STORAGE = "storage"
-    SETTINGS = "settings"
     SIGNING_KEYS = "signing_keys"
     KEY_STORE = "key_store"
     GRAPH = "graph"
@@ -60,7 +59,7 @@ class Refused(RelayError):
 
 
 class Unreadable(RelayError):
-    """The item is proven but can't be opened or delivered, now or later. Dead-letter it."""
+    """What was asked for can't be read, now or later. An item is kept as a dead letter, as it came."""
 
 
 class NotNow(RelayError):

@@ -114,17 +114,18 @@ def event_of_entry(content: bytes, collection: str, kind: str, tenant: str, read
 def event_without_content(notification: Notification, tenant: str, received: datetime) -> Event:
     """Return the event of an item that carries no content: a basic notification, or a deletion.
 
-    Nothing in it tells one version from the next, so the time of receipt does: a re-send may be delivered twice,
-    two changes are never taken for one. A message's content, read back later, must win over the little that is
-    said here, so a message is ordered by its creation, which its id tells; unless it is gone. A deletion is the last
-    of the changes that came with it.
+    Nothing in it tells one version from the next, so the time of receipt does, and what it says beside that: a re-send
+    may be delivered twice, two changes are never taken for one. A message's content, read back later, must win over
+    the little that is said here, so a message is ordered by its creation, which its id tells; unless it is gone. A
+    deletion is the last of the changes that came with it.
     """
     gone = notification.change_type == "deleted"
     moment = received + timedelta(microseconds=1) if gone else received
     path = message_path(notification.resource or "")
     identity = _of_message(path) if path else _of_resource(notification)
     data = bytes(notification.resource_data)
-    received_version = _version(moment, read_resource_data(notification).odata_etag)
+    said = hashlib.sha256(f"{notification.change_type}:".encode() + data).hexdigest()
+    received_version = _version(moment, f"{read_resource_data(notification).odata_etag.rjust(15, '0')}.{said}")
     created = _created(path.message_id) if path and not gone else None
     return Event(
         id=f"{tenant}/{identity.subject}@{received_version}",

@@ -7,7 +7,7 @@ import base64
 import logging
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -26,6 +26,9 @@ KEY_BITS = 2048
 
 LOOK_AGAIN = timedelta(seconds=30)
 """Least time between two looks into the store for keys that were not there."""
+
+SPARED = timedelta(seconds=15)
+"""For so long a store that was found away is not asked again, once for each message that waits for it."""
 
 _log = logging.getLogger("graph_relay.keys")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -89,6 +92,7 @@ class KeyRing:
         self._lock = threading.Lock()
         self._keys: dict[str, EncryptionKey] = {}
         self._looked: datetime | None = None
+        self._failed: tuple[datetime, NotNow] | None = None
         self._unread: NotNow | None = None
         self._away: NotNow | None = None
 
@@ -118,12 +122,11 @@ class KeyRing:
         that it doesn't give out just now: one of them may be the newest.
         """
         away = self._looked_at()
-        now = self._clock()
-        valid = [key for key in self._keys.values() if key.made <= now < key.expires]
+        newest = newest_valid(self._keys.values(), self._clock())
         if self._away is not None:
             raise self._away
-        if valid:
-            return max(valid, key=lambda key: (key.made, key.key_id))
+        if newest is not None:
+            return newest
         if away is not None:
             raise away
         return self.create()
@@ -173,12 +176,23 @@ class KeyRing:
             now = self._clock()
             if not at_once and self._looked and now - self._looked < LOOK_AGAIN:
                 return
-            ids = self._store.ids()
+            if not at_once and self._failed and now - self._failed[0] < SPARED:
+                raise self._failed[1]
+            ids = self._ids()
             known = {key_id: key for key_id, key in self._keys.items() if key_id in ids}
             self._unread = self._away = None
             fresh = {key_id: self._get(key_id) for key_id in ids if key_id not in known}
             self._keys = known | {key_id: key for key_id, key in fresh.items() if key is not None}
             self._looked = now
+
+    def _ids(self) -> list[str]:
+        try:
+            ids = self._store.ids()
+        except NotNow as not_now:
+            self._failed = self._clock(), not_now
+            raise
+        self._failed = None
+        return ids
 
     def _get(self, key_id: str) -> EncryptionKey | None:
         """One key that can't be read must not cost the others."""
@@ -190,6 +204,12 @@ class KeyRing:
                 self._away = not_now
             _log.warning("%s", not_now)
             return None
+
+
+def newest_valid(keys: Iterable[EncryptionKey], now: datetime) -> EncryptionKey | None:
+    """Return the key for new subscriptions, of those given."""
+    valid = [key for key in keys if key.made <= now < key.expires]
+    return max(valid, key=lambda key: (key.made, key.key_id), default=None)
 
 
 def is_key_id(text: str) -> bool:

@@ -27,6 +27,7 @@ NAME = "graph-relay-encryption"
 """Of the certificate in the vault."""
 
 _MONTHS = 24
+_MAKING_SECONDS = 60
 
 # The SDK's own patience is seven minutes, in which nothing behind the queue would move.
 _PATIENCE = {"connection_timeout": 5, "read_timeout": 20, "retry_total": 2, "retry_backoff_factor": 0.5}
@@ -78,7 +79,7 @@ class KeyVault:
             validity_in_months=_MONTHS,
         )
         with _translated():
-            made = self._certificates.begin_create_certificate(NAME, policy).result()
+            made = self._certificates.begin_create_certificate(NAME, policy).result(_MAKING_SECONDS)
         version = getattr(getattr(made, "properties", None), "version", None)
         key = self.get(version) if version else None
         if key is None:
@@ -115,5 +116,5 @@ def _translated() -> Iterator[None]:
         yield
     except (AzureError, ValueError) as error:
         # The SDK raises ValueError for a vault that asks for tokens to another domain.
-        detail = f"Key Vault does not answer as it should ({type(error).__name__}); see docs/setup.md for its roles"
+        detail = f"Key Vault does not answer as it should ({type(error).__name__}); docs/permissions.md names its roles"
         raise NotNow(Reason.KEY_STORE, detail) from None

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from shared.errors import Reason, Refused
+from shared.errors import Reason, Refused, Unreadable
 from shared.json_text import mended
 
 T = TypeVar("T")
@@ -65,13 +65,16 @@ class Notification(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class EncryptedContent(msgspec.Struct, frozen=True, rename="camel"):
-    """What an item of a rich subscription encloses (contract §4); the three first fields are Base64."""
+    """What an item of a rich subscription encloses (contract §4); the three first fields are Base64.
+
+    The others name the key, each by itself; either may be absent.
+    """
 
     data: str
     data_key: str
     data_signature: str
-    encryption_certificate_id: str = ""
-    encryption_certificate_thumbprint: str = ""
+    encryption_certificate_id: str | None = None
+    encryption_certificate_thumbprint: str | None = None
 
 
 class ResourceData(msgspec.Struct, frozen=True):
@@ -129,8 +132,11 @@ def read_notification(item: msgspec.Raw) -> Notification:
 
 
 def read_encrypted_content(notification: Notification) -> EncryptedContent:
-    """Read the encrypted content of an item. Raises Refused if a field is missing or of another type."""
-    return _decode(notification.encrypted_content, _encrypted_content, "encryptedContent lacks what opens it")
+    """Read the encrypted content of a proven item. Raises Unreadable if a field is missing or of another type."""
+    try:
+        return _encrypted_content.decode(notification.encrypted_content)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise Unreadable(Reason.CONTENT_UNREADABLE, "encryptedContent lacks what opens it") from None
 
 
 def read_resource_data(notification: Notification) -> ResourceData:

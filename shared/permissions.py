@@ -12,7 +12,7 @@ _PERMISSIONS = (
     (r"teams/getallmembers|teams/[^/]+/members", "TeamMember.Read.All"),
     (r"teams/[^/]+/channels/getallmembers", "ChannelMember.Read.All"),
     (r"teams/getallchannels|teams/[^/]+/channels", "Channel.ReadBasic.All"),
-    (r"teams", "Team.ReadBasic.All"),
+    (r"teams(/[^/]+)?$", "Team.ReadBasic.All"),
     (r".*transcripts", "OnlineMeetingTranscript.Read.All"),
     (r".*recordings", "OnlineMeetingRecording.Read.All"),
     (r"communications/callrecords", "CallRecords.Read.All"),

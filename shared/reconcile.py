@@ -4,7 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from shared import telemetry
 from shared.client_state import declaration_id
@@ -49,19 +49,17 @@ def reconcile(
     """Reconcile the subscriptions of a tenant with `declarations`, those of that tenant.
 
     `before_gap` is told of a declaration whose subscription is missing, or about to be replaced, before anything is
-    done about it. One failing subscription doesn't stop the others. Where Graph names a time to wait, it is waited for
-    as long as `waits` allows.
+    done about it; where it raises NotNow, nothing is. One failing subscription doesn't stop the others. Where Graph
+    names a time to wait, it is waited for as long as `waits` allows.
 
-    Raises NotNow, GraphRefusal if they can't be listed; what `before_gap` raises.
+    Raises NotNow, GraphRefusal if they can't be listed.
     """
     found = _listed(tenant_id, subscriptions, waits)
     outcomes: list[Outcome] = []
     steps = deque(plan(declarations, found, ours, tenant_id, clock()))
     while steps:
         step = steps.popleft()
-        if step.action in _OPENS_A_GAP and step.declaration is not None:
-            before_gap(step.declaration)
-        outcome = _carried_out(step, ours, subscriptions, waits)
+        outcome = _carried_out(step, ours, subscriptions, before_gap, waits)
         instead = follow_up(outcome, ours)
         if instead is not None:
             steps.appendleft(instead)
@@ -80,11 +78,34 @@ def _listed(tenant_id: str, subscriptions: Subscriptions, waits: Waits) -> list[
                 raise
 
 
-def _carried_out(step: Step, ours: Ours, subscriptions: Subscriptions, waits: Waits) -> Outcome:
+def _carried_out(
+    step: Step,
+    ours: Ours,
+    subscriptions: Subscriptions,
+    before_gap: Callable[[Declaration], None],
+    waits: Waits,
+) -> Outcome:
+    if step.action in _OPENS_A_GAP and step.declaration is not None:
+        try:
+            before_gap(step.declaration)
+        except NotNow as not_now:
+            return Outcome(step, error=not_now)
     while True:
         outcome = subscriptions.carry_out(step, ours)
-        if not isinstance(outcome.error, NotNow) or not waits.wait(outcome.error.retry_after):
+        if not waits.wait(_told(outcome)):
             return outcome
+
+
+def _told(outcome: Outcome) -> timedelta | None:
+    """Return the time after which a step is to be tried again in this run; None if there is none.
+
+    What was to be made may have been made in spite of a 5xx: list before repeating (Graph contract §5).
+    """
+    error = outcome.error
+    if not isinstance(error, NotNow):
+        return None
+    repeatable = outcome.step.action not in _OPENS_A_GAP or error.reason is Reason.GRAPH_THROTTLED
+    return error.retry_after if repeatable else None
 
 
 def _report(outcome: Outcome) -> None:

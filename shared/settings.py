@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar, cast
 
-import msgspec
-
 from shared import setting_values as values
 from shared.declaration import Declaration, read_declarations
 from shared.schedule import is_schedule
@@ -111,7 +109,7 @@ def trigger_settings(environ: Mapping[str, str]) -> TriggerSettings:
     """Return what the triggers are bound to. Never raises."""
     schedule = environ.get("RENEW_SCHEDULE", "").strip()
     return TriggerSettings(
-        queue=environ.get("NOTIFICATION_QUEUE") or "notifications",
+        queue=environ.get("NOTIFICATION_QUEUE", "").strip() or "notifications",
         renew_schedule=schedule if is_schedule(schedule) else RENEW_SCHEDULE,
         event_hub=event_hub(environ.get("NOTIFICATION_URL", "").strip()),
     )
@@ -190,13 +188,10 @@ class _Reader:
     def declarations(self, tenant_id: str) -> tuple[Declaration, ...]:
         text = self._environ.get("SUBSCRIPTIONS", "").strip() or "subscriptions.json"
         try:
-            declared = read_declarations(text)
+            return tuple(read_declarations(text, tenant_id or ""))
         except Expected as expected:
             self._complaints.append(f"SUBSCRIPTIONS: {expected}")
             return ()
-        return tuple(
-            msgspec.structs.replace(one, tenant_id=(one.tenant_id or tenant_id or "").lower()) for one in declared
-        )
 
 
 def _expected_by(parse: Callable[[str], object]) -> str:

@@ -86,7 +86,7 @@ class Silence:
                 hours = silent.total_seconds() / 3600
                 _log.warning(
                     "%s in tenant %s has been silent for %.1f hours, far longer than before. If people are active "
-                    "there, delete its subscription: it is made anew and the gap is read back",
+                    "there, have it made anew (`python -m ops reconcile --anew`): the gap is read back",
                     declared.resource,
                     declared.tenant_id,
                     hours,

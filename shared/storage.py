@@ -310,7 +310,7 @@ class Storage:
     def _queue_client(self, name: str) -> QueueClient:
         options = self._patience.options()
         if self._settings.connection_string:
-            with _settings_checked():
+            with settings_checked():
                 return QueueClient.from_connection_string(self._settings.connection_string, name, **options)
         return QueueClient(self._settings.urls[0], name, credential=identity_credential(self._settings), **options)
 
@@ -319,7 +319,7 @@ class Storage:
         name = f"{self._settings.queue}-claims"
         options = self._patience.options()
         if self._settings.connection_string:
-            with _settings_checked():
+            with settings_checked():
                 return ContainerClient.from_connection_string(self._settings.connection_string, name, **options)
         return ContainerClient(self._settings.urls[1], name, credential=identity_credential(self._settings), **options)
 
@@ -351,7 +351,7 @@ def _create(create: Any) -> None:
 
 
 @contextmanager
-def _settings_checked() -> Iterator[None]:
+def settings_checked() -> Iterator[None]:
     """The SDK alone knows all forms of a connection string; its complaint may quote it."""
     try:
         yield

@@ -16,7 +16,7 @@ import msgspec
 
 from shared import client_state
 from shared.declaration import Declaration
-from shared.errors import NotNow, Reason, RelayError
+from shared.errors import NotNow, Reason, Refused, RelayError
 from shared.graph import Graph, GraphRefusal, Json
 from shared.key_ring import EncryptionKey
 from shared.lifetimes import SHORTEST_LIFETIME, longest_lifetime
@@ -275,9 +275,16 @@ class Subscriptions:
     def extend(self, tenant_id: str, subscription_id: str, declaration: Declaration, ours: Ours) -> Subscription | None:
         """Renew, and thereby re-authorize, unless that was done within the last ten minutes (contract §6).
 
-        Return Graph's answer; None if there was nothing to do. Raises NotNow, GraphRefusal (404: it is gone).
+        Return Graph's answer; None if there was nothing to do.
+
+        Raises:
+            Refused: the subscription is of something else than what is declared.
+            GraphRefusal: Graph wants none of it; 404: it is gone.
+            NotNow: Graph is away.
         """
         found = self._read(self._graph.get(tenant_id, f"subscriptions/{subscription_id}"))
+        if not _same_resource(found, declaration):
+            raise Refused(Reason.CLIENT_STATE, "an item names a subscription of another resource")
         life = longest_lifetime(declaration.resource, rich=declaration.include_resource_data)
         if found.expiration_date_time > self._clock() + life - DEBOUNCE:
             return None

@@ -53,7 +53,7 @@ class Sweep:
                 self._compare(one, done, now)
                 progress.save(self.tables, name, now - SETTLING, now)
                 started += 1
-            elif not self.interval and now - done.until > 2 * PUSHED_WITHIN and not done.due:
+            elif name not in failing and not self.interval and now - done.until > 2 * PUSHED_WITHIN and not done.due:
                 progress.save(self.tables, name, now - PUSHED_WITHIN, now)
         return started
 

@@ -11,7 +11,7 @@ from azure.data.tables import TableClient, TableServiceClient, UpdateMode
 
 from shared.errors import NotNow, Reason
 from shared.settings import StorageSettings
-from shared.storage import PATIENT, identity_credential
+from shared.storage import PATIENT, identity_credential, settings_checked
 
 Value = str | int | float | bool | datetime
 Row = Mapping[str, Value]
@@ -21,14 +21,20 @@ TRANSACTION_LIMIT = 100
 
 
 class Tables:
-    """The tables of this app in a storage account; one object serves all threads. A missing table is made."""
+    """The tables of this app in a storage account; one object serves all threads. A missing table is made.
+
+    Raises SettingsError if the connection string is none.
+    """
 
     def __init__(self, settings: StorageSettings) -> None:
         # Table names hold letters and digits alone, begin with a letter, and end at 63; the hash tells a-b from ab.
         readable = re.sub("[^a-z0-9]", "", settings.queue)[:30]
         self._prefix = f"relay{readable}{hashlib.sha256(settings.queue.encode()).hexdigest()[:8]}"
         if settings.connection_string:
-            self._service = TableServiceClient.from_connection_string(settings.connection_string, **PATIENT.options())
+            with settings_checked():
+                self._service = TableServiceClient.from_connection_string(
+                    settings.connection_string, **PATIENT.options()
+                )
         else:
             credential = identity_credential(settings)
             self._service = TableServiceClient(settings.urls[2], credential=credential, **PATIENT.options())

@@ -2,10 +2,14 @@
 
 from dataclasses import replace
 
+import requests
+
 from shared.settings import StorageSettings
-from tests.servers import Answer, Asked
+from tests.servers import Answer, Asked, Script
 
 ACCOUNT = "relay"
+
+_OF_THE_CONNECTION = ("connection", "keep-alive", "transfer-encoding", "content-length", "date", "server")
 
 
 def rerouted(settings: StorageSettings, service: str, url: str) -> StorageSettings:
@@ -18,3 +22,19 @@ def rerouted(settings: StorageSettings, service: str, url: str) -> StorageSettin
 def refuses(_: Asked) -> Answer:
     """Answer as a firewall in front of an account does; unlike 503, the SDK does not wait and ask again."""
     return Answer(403)
+
+
+def all_but_deletion(settings: StorageSettings, service: str) -> Script:
+    """Pass everything on to the account but what removes something, as where a role lacks that right."""
+    parts = dict(part.split("=", 1) for part in settings.connection_string.split(";"))
+    root = parts[f"{service}Endpoint"].removesuffix(f"/{ACCOUNT}")
+
+    def script(asked: Asked) -> Answer:
+        if asked.method == "DELETE":
+            return Answer(403)
+        headers = {name: value for name, value in asked.headers.items() if name != "host"}
+        answer = requests.request(asked.method, root + asked.path, headers=headers, data=asked.body, timeout=30)
+        told = {name: value for name, value in answer.headers.items() if name.lower() not in _OF_THE_CONNECTION}
+        return Answer(answer.status_code, answer.content, told)
+
+    return script

@@ -8,6 +8,7 @@ from ops.queue_state import letters_state, oldest, queue_state, reasons
 from ops.report import span
 from shared import clients
 from shared.errors import NotNow, Unreadable
+from shared.key_ring import newest_valid
 from shared.rotation import EXPIRES_SOON
 
 _ACCESS = "check AzureWebJobsStorage and its firewall; without a key, your roles: Storage Queue, Blob and Table Data"
@@ -40,26 +41,28 @@ def key_store() -> Iterator[Finding]:
     check, settings, now = "key store", clients.settings(), clients.now()
     ring = clients.key_ring()
     try:
-        valid = [key for key in ring.every() if key.made <= now < key.expires]
+        keys = ring.every()
     except NotNow as not_now:
         yield unreachable(
-            check, str(not_now), "check KEY_STORE, and your role: Key Vault Certificates and Secrets User"
+            check,
+            str(not_now),
+            "check KEY_STORE, and your roles: Graph Relay key keeper, Key Vault Secrets User (docs/permissions.md)",
         )
         return
     unread = _unread()
     if unread is not None:
         yield attention(check, str(unread), "mend the key, or what it encrypted stays closed")
-    if not valid:
+    current = newest_valid(keys, now)
+    if current is None:
         yield attention(check, "there is no valid key", "renew_timer makes one; `rotate-keys` makes one now")
         return
-    current = ring.current()
     left = current.expires - now
     if left < settings.key_overlap + EXPIRES_SOON:
         told = f"{current.key_id} expires in {span(left.total_seconds())}"
         yield attention(check, told, "renew_timer should have replaced it; `rotate-keys` does it now")
     else:
         yield fine(
-            check, f"{current.key_id} is current, one of {len(valid)}; it expires in {span(left.total_seconds())}"
+            check, f"{current.key_id} is current, one of {len(keys)}; it expires in {span(left.total_seconds())}"
         )
 
 

@@ -90,7 +90,7 @@ class Witness:
                 tenant = notification.tenant(self._tenant)
                 return Seen(bare=fingerprint, message=f"{tenant}/{path.subject}" if path else None)
             content = read_encrypted_content(notification)
-            opened = open_content(content, self._key(content.encryption_certificate_id).private_key)
+            opened = open_content(content, self._key(content.encryption_certificate_id or "").private_key)
         except (Refused, Unreadable):
             return Seen(forgery=fingerprint)
         if TEXT.encode() in opened:

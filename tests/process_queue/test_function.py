@@ -25,7 +25,7 @@ from tests.builders import (
     destination_secret,
     environment,
 )
-from tests.rerouted import refuses, rerouted
+from tests.rerouted import all_but_deletion, refuses, rerouted
 from tests.servers import Answer, Asked, Server, serving
 
 
@@ -142,6 +142,15 @@ def test_while_blobs_are_away_and_the_queue_is_not_a_claim_is_queued_again(host:
     host.set()
     host.offer(claim)
     assert (len(host.delivered), host.blobs()) == (1, 0)
+
+
+def test_a_blob_that_can_not_be_removed_costs_nothing_but_its_place(host: Host) -> None:
+    """Doing all of it again would queue once more, each time, what has to wait."""
+    claim = host.claim(bare(1, padding=LARGE))
+    with serving(all_but_deletion(host.storage_settings, "Blob")) as server:
+        host.set(AzureWebJobsStorage=rerouted(host.storage_settings, "Blob", server.url).connection_string)
+        host.offer(claim)
+    assert (len(host.delivered), host.storage.length(Shelf.QUEUED), host.dead(), host.blobs()) == (1, 0, 0, 1)
 
 
 def test_while_the_queue_is_away_the_host_keeps_the_message(host: Host) -> None:

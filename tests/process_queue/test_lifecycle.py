@@ -3,16 +3,20 @@
 What each event leads to is shown, with the simulator, in tests/life.
 """
 
+import json
 import random
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 import requests
 
 from local.authority import Authority
 from process_queue.lifecycle import Keeper, Recently, act
+from shared import progress
+from shared.client_state import declaration_id
 from shared.errors import NotNow
 from shared.graph import Graph
 from shared.settings import StorageSettings
@@ -39,7 +43,7 @@ FORBIDDEN = in_json({"error": {"code": "Forbidden", "message": "no consent"}}, 4
 FRESH = in_json(
     {
         "id": FIRST,
-        "resource": "r",
+        "resource": declaration().resource,
         "changeType": "created",
         "notificationUrl": NOTIFICATION_URL,
         "expirationDateTime": (NOW + timedelta(days=30)).isoformat(),
@@ -52,20 +56,31 @@ class World:
         self.clock = Clock(NOW + timedelta(seconds=5))
         self.answers: dict[str, Answer] = {}
         self._graph = graph
+        self._tables = Tables(settings)
+        progress.save(self._tables, declaration_id(TENANT, declaration().resource), NOW, NOW)
         graph.script = lambda asked: self.answers.get(asked.path.rpartition("/")[2], FRESH)
         client = Graph(graph.url, Bearer(), session, self.clock)
         self._keeper = Keeper(
             TENANT,
             [declaration()],
             Subscriptions(client, self.clock, random.Random(1).randbytes),
-            Sweep(Tables(settings), Storage(settings, PATIENT), timedelta(0)),
+            Sweep(self._tables, Storage(settings, PATIENT), timedelta(0)),
             lambda: Ours(NOTIFICATION_URL, client_state_secret(), encryption_key()),
             self.clock,
             Recently(),
         )
 
-    def act(self, *subscriptions: str, **changes: str) -> None:
-        act(lifecycle_items(*[lifecycle(subscriptionId=one, **changes) for one in subscriptions]), self._keeper)
+    def act(self, *subscriptions: str, attempt: int = 0, **changes: str) -> None:
+        envelope = lifecycle_items(*[lifecycle(subscriptionId=one, **changes) for one in subscriptions])
+        act(msgspec.structs.replace(envelope, attempt=attempt), self._keeper)
+
+    def gap_suspected(self) -> bool:
+        """Whether something will be read back."""
+        return any(one.due for one in progress.load_all(self._tables).values())
+
+    def methods(self) -> list[str]:
+        """How Graph was asked."""
+        return [one.method for one in self._graph.asked]
 
     def asked(self) -> list[str]:
         """Which subscriptions Graph was asked about since the last time."""
@@ -92,11 +107,35 @@ def test_an_item_that_has_to_wait_keeps_no_other_waiting_and_all_come_again(worl
     assert world.asked() == [FIRST]  # the other is done, and is not done again
 
 
-def test_what_graph_refuses_is_left_to_the_timer(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refused_re_authorization_is_tried_until_it_is_granted_and_what_was_missed_is_read_back(world: World) -> None:
+    """`renew_timer` sees no fault in such a subscription, and Graph holds back what it has to tell meanwhile."""
     world.answers[FIRST] = FORBIDDEN
-    world.act(FIRST, SECOND)
+    with pytest.raises(NotNow, match="403 Forbidden"):
+        world.act(FIRST, SECOND)
     assert world.asked() == [FIRST, SECOND]
-    assert "could not be acted upon: graph_refused: 403 Forbidden" in caplog.text
+    assert not world.gap_suspected()
+    world.answers.clear()
+    world.act(FIRST, SECOND, attempt=1)
+    assert world.asked() == [FIRST]
+    assert world.gap_suspected()
+
+
+def test_a_subscription_of_another_declaration_is_not_touched(world: World) -> None:
+    """A clientState is good for what it was minted for."""
+    world.answers[FIRST] = in_json(
+        {**json.loads(FRESH.body), "resource": "/users", "expirationDateTime": NOW.isoformat()}
+    )
+    world.act(FIRST, SECOND)
+    assert world.methods() == ["GET", "GET"]
+
+
+def test_an_item_that_names_its_own_tenant_for_a_subscription_holds_up_nobody(world: World) -> None:
+    """What is done for a tenant and for a subscription is told apart, whatever a stranger calls the one."""
+    gone = in_json({"error": {"code": "ResourceNotFound", "message": "gone"}}, 404)
+    world.answers |= {TENANT: gone, "subscriptions": in_json({"value": []})}
+    with pytest.raises(NotNow):  # nothing can be made at this Graph
+        world.act(TENANT)
+    assert world.asked()[:2] == [TENANT, "subscriptions"]
 
 
 @pytest.mark.parametrize("name", ["../users", "", "x", FIRST + "/../..", FIRST + "?a", "é", FIRST + "\n"])

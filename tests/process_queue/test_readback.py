@@ -30,7 +30,7 @@ from shared.notification import read_notification
 from shared.resource_path import segments
 from shared.settings import StorageSettings
 from shared.silence import Silence
-from shared.storage import PATIENT, Shelf, Storage
+from shared.storage import PATIENT, Patience, Shelf, Storage
 from shared.tables import Tables
 from tests.builders import (
     CHANNEL,
@@ -56,8 +56,13 @@ DAY_BEFORE = NOW - timedelta(days=1)
 class Hurried(Storage):
     """The real storage, but that what is to come later comes at once."""
 
+    def __init__(self, settings: StorageSettings, patience: Patience) -> None:
+        super().__init__(settings, patience)
+        self.delays: list[timedelta] = []
+
     def put(self, text: str, *, delay: timedelta = timedelta(0)) -> None:
         assert delay >= timedelta(0)
+        self.delays.append(delay)
         super().put(text)
 
 
@@ -74,6 +79,7 @@ class Away:
         self._settings = storage_settings
         self._storage = Hurried(storage_settings, PATIENT)
         self._storage.ready()
+        self.delays = self._storage.delays
         self._settlement = Settlement(self._storage, timedelta(hours=72), self.clock, lambda: 0.0)
         self._tables = Tables(storage_settings)
         self._session = session
@@ -341,6 +347,32 @@ def test_missing_consent_keeps_the_page_for_later(away: Away) -> None:
         away.read(asked_for(f"/chats/{CHAT}/messages"))
 
 
+def test_a_link_that_is_refused_begins_anew_and_not_at_once(away: Away) -> None:
+    away.pages["/v1.0/users/5d/chats/getAllMessages"] = in_json({"error": {"code": "BadRequest", "message": "no"}}, 400)
+    link = f"{away.graph.url}/v1.0/users/5d/chats/getAllMessages"
+    away.read(msgspec.structs.replace(asked_for("/chats/getAllMessages"), link=link))
+    (again,) = away.queued()
+    assert again.link == ""
+    assert away.delays == [timedelta(minutes=10)]
+
+
+def test_an_odd_entry_of_a_list_costs_its_page_nothing(away: Away) -> None:
+    away.pages["/v1.0/users"] = {"value": ["odd", {"id": 7}, {"id": "5d"}]}
+    away.read(asked_for("/chats/getAllMessages"))
+    assert [one.resource for one in away.queued()] == ["users/5d/chats/getAllMessages"]
+    away.pages["/v1.0/teams/t1/channels/getAllMessages"] = {"value": [7, {"channelIdentity": 7}]}
+    away.read(asked_for("/teams/t1/channels/c1/messages"))
+    assert (away.delivered, away.dead()) == ([], [])
+
+
+def test_a_range_that_is_read_once_more_delivers_only_what_is_missing(away: Away) -> None:
+    away.pages[CHAT_LIST] = {"value": [message("1")]}
+    away.read(asked_for(f"/chats/{CHAT}/messages"))
+    away.pages[CHAT_LIST] = {"value": [message("1"), message("2")]}
+    away.read(msgspec.structs.replace(asked_for(f"/chats/{CHAT}/messages"), replayed=NOW))
+    assert names(away) == ["1", "2"]
+
+
 def test_an_answer_that_is_no_message_costs_its_page_nothing_and_is_kept_if_nothing_else_was_asked_for(
     away: Away,
 ) -> None:
@@ -450,6 +482,16 @@ class TestDelta:
         with pytest.raises(NotNow):
             begun.read(asked_for("/users"))
         begun.destination_answers = DONE
+        begun.read(asked_for("/users"))
+        assert [event["subject"] for event in begun.delivered] == ["users/u2"]
+
+    def test_a_first_query_that_comes_late_passes_nothing_over(self, begun: Away) -> None:
+        """It was queued as the resource was declared; consent came later, and a gap was read in between."""
+        begun.pages["/v1.0/users/delta-1"] = {
+            "value": [{"id": "u2"}],
+            "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-2",
+        }
+        begun.read(asked_for("/users", since=NOW))
         begun.read(asked_for("/users"))
         assert [event["subject"] for event in begun.delivered] == ["users/u2"]
 

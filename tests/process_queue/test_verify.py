@@ -142,11 +142,12 @@ def test_a_token_proves_nothing_about_an_item_that_it_did_not_come_with() -> Non
         (encrypted(b"not JSON"), Reason.CONTENT_NOT_JSON),
         (encrypted(b"x" * (20 << 20)), Reason.CONTENT_NOT_JSON),
         (encrypted(b"[" * 100_000), Reason.CONTENT_NOT_JSON),
-        ({}, Reason.MALFORMED),
-        ("text", Reason.MALFORMED),
-        (encrypted(message(), data=None), Reason.MALFORMED),
-        (encrypted(message(), dataKey=7), Reason.MALFORMED),
-        (encrypted(message(), encryptionCertificateId=None), Reason.MALFORMED),
+        ({}, Reason.CONTENT_UNREADABLE),
+        ("text", Reason.CONTENT_UNREADABLE),
+        (encrypted(message(), data=None), Reason.CONTENT_UNREADABLE),
+        (encrypted(message(), dataKey=7), Reason.CONTENT_UNREADABLE),
+        (encrypted(message(), encryptionCertificateId=None), None),
+        (encrypted(message(), encryptionCertificateThumbprint=None), None),
     ],
 )
 def test_content_opens_or_ends_in_its_reason_and_neighbours_are_read(content: object, reason: Reason | None) -> None:

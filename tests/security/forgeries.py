@@ -80,7 +80,7 @@ def forged_content(name: str, reason: Reason, alter: Callable[[Item, Stage], obj
             item["encryptedContent"] = instead
         return [item], [stage.token()]
 
-    return Forgery(f"content: {name}", refused(reason) if reason is Reason.MALFORMED else given_up(reason), made)
+    return Forgery(f"content: {name}", given_up(reason), made)
 
 
 def forged_state(name: str, state: Callable[[Stage], object], **changes: Any) -> Forgery:
@@ -157,12 +157,14 @@ def _enclosed(plain: bytes) -> Callable[[Item, Stage], object]:
 
 FIELDS = ("data", "dataKey", "dataSignature")
 CONTENT: Sequence[Forgery] = (
-    *(forged_content(f"{field} missing", Reason.MALFORMED, _without(field)) for field in FIELDS),
+    *(forged_content(f"{field} missing", Reason.CONTENT_UNREADABLE, _without(field)) for field in FIELDS),
     *(
-        forged_content(f"{field} {kind}", Reason.MALFORMED, _set(**{field: value}))
+        forged_content(f"{field} {kind}", Reason.CONTENT_UNREADABLE, _set(**{field: value}))
         for field in (*FIELDS, "encryptionCertificateId", "encryptionCertificateThumbprint")
-        for kind, value in (("null", None), ("a number", 7), ("a list", ["AAAA"]), ("an object", {"a": 1}))
+        for kind, value in (("a number", 7), ("a list", ["AAAA"]), ("an object", {"a": 1}))
     ),
+    # The other two each name the key by themselves.
+    *(forged_content(f"{field} null", Reason.CONTENT_UNREADABLE, _set(**{field: None})) for field in FIELDS),
     *(
         forged_content(f"{field} {kind}", Reason.CONTENT_UNREADABLE, _set(**{field: value}))
         for field in FIELDS
@@ -174,9 +176,9 @@ CONTENT: Sequence[Forgery] = (
             ("not ASCII", "äöü="),
         )
     ),
-    forged_content("a text", Reason.MALFORMED, lambda _, __: "text"),
-    forged_content("a list", Reason.MALFORMED, lambda _, __: []),
-    forged_content("an empty object", Reason.MALFORMED, lambda _, __: {}),
+    forged_content("a text", Reason.CONTENT_UNREADABLE, lambda _, __: "text"),
+    forged_content("a list", Reason.CONTENT_UNREADABLE, lambda _, __: []),
+    forged_content("an empty object", Reason.CONTENT_UNREADABLE, lambda _, __: {}),
     forged_content(
         "sealed to another key",
         Reason.CONTENT_UNREADABLE,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.breaker import LONGEST_PAUSE, TRIPS_AFTER, Breaker
+from shared.breaker import FIRST_PAUSE, LONGEST_PAUSE, TRIPS_AFTER, Breaker
 from shared.errors import NotNow, Reason
 from tests.builders import Clock
 
@@ -67,3 +67,28 @@ def test_pauses_grow_to_a_minute_and_no_longer(failures: int) -> None:
 def test_an_error_that_is_no_failure_of_the_other_side_passes_through() -> None:
     with pytest.raises(ZeroDivisionError), Breaker(Reason.DESTINATION, Clock()).attempt():
         raise ZeroDivisionError
+
+
+def test_many_attempts_that_were_under_way_together_count_as_one_outage() -> None:
+    clock = Clock()
+    breaker = Breaker(Reason.DESTINATION, clock)
+    at_once = [breaker.attempt() for _ in range(24)]
+    for one in at_once:
+        one.__enter__()
+    for one in at_once:
+        one.__exit__(NotNow, NotNow(Reason.DESTINATION), None)
+    assert not tried(breaker, fails=False)
+    clock.advance(seconds=FIRST_PAUSE.total_seconds())
+    assert tried(breaker, fails=False)
+
+
+def test_the_longest_of_the_waits_told_to_attempts_under_way_together_counts() -> None:
+    clock = Clock()
+    breaker = Breaker(Reason.DESTINATION, clock)
+    first, second = breaker.attempt(), breaker.attempt()
+    first.__enter__()
+    second.__enter__()
+    for one, seconds in ((first, 3600), (second, 10)):
+        one.__exit__(NotNow, NotNow(Reason.DESTINATION, retry_after=timedelta(seconds=seconds)), None)
+    clock.advance(minutes=59)
+    assert not tried(breaker, fails=False)

@@ -324,6 +324,17 @@ def test_two_changes_without_content_are_never_taken_for_one() -> None:
     assert one.version < other.version
 
 
+def test_changes_without_content_that_came_together_are_one_only_if_they_say_the_same() -> None:
+    said: list[dict[str, Any]] = [
+        {"changeType": "created"},
+        {"changeType": "updated"},
+        {"changeType": "updated", "resourceData": {"id": "5d", "members@delta": [{"id": "1"}]}},
+    ]
+    ids = [event_without_content(named("groups/5d", **one), TENANT, NOW).id for one in [*said, *said]]
+    assert len(set(ids)) == len(said)
+    assert ids[: len(said)] == ids[len(said) :]
+
+
 def test_a_messages_content_read_back_wins_over_what_came_without_content() -> None:
     written = message(
         "1700000000000", createdDateTime="2023-11-14T22:13:20Z", lastModifiedDateTime="2023-11-14T22:13:21Z"

@@ -9,7 +9,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from shared.errors import NotNow, Reason, Unreadable
-from shared.key_ring import LOOK_AGAIN, BrokenKey, EncryptionKey, KeyRing, is_key_id, new_key, read_pem, write_pem
+from shared.key_ring import (
+    LOOK_AGAIN,
+    SPARED,
+    BrokenKey,
+    EncryptionKey,
+    KeyRing,
+    is_key_id,
+    new_key,
+    read_pem,
+    write_pem,
+)
 from tests.builders import NOW, Clock, encryption_key, pem_of, rsa_key
 
 LONG_AGO = NOW - timedelta(days=30)
@@ -126,6 +136,18 @@ def test_an_item_waits_while_the_store_is_away() -> None:
     with pytest.raises(NotNow) as not_now:
         KeyRing(shelf, Clock()).find("one", "", LONG_AGO)
     assert not_now.value.reason is Reason.KEY_STORE
+
+
+def test_a_store_that_is_away_is_not_asked_for_each_item_that_waits_for_it() -> None:
+    shelf, clock = Shelf(encryption_key("one")), Clock()
+    shelf.away, ring = True, KeyRing(shelf, clock)
+    for _ in range(24):
+        with pytest.raises(NotNow):
+            ring.find("one", "", LONG_AGO)
+    assert shelf.calls["ids"] == 1
+    shelf.away = False
+    clock.advance(seconds=SPARED.total_seconds())
+    assert ring.find("one", "", LONG_AGO) is encryption_key("one")
 
 
 def test_a_broken_key_costs_the_others_nothing_and_items_that_may_be_its_own_wait() -> None:

@@ -1,6 +1,7 @@
 """The environment, read once."""
 
 import base64
+import json
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -167,6 +168,9 @@ def test_what_looks_right_and_is_not_is_told(name: str, value: str) -> None:
     assert complaint.startswith(f"{name}: ")
 
 
+OF_THE_HOME_TENANT = json.dumps({"resource": "/chats", "changeTypes": ["deleted"], "tenantId": TENANT.upper()})
+
+
 @pytest.mark.parametrize(
     ("declared", "complaint"),
     [
@@ -181,6 +185,10 @@ def test_what_looks_right_and_is_not_is_told(name: str, value: str) -> None:
         ('{"resource": "/chats", "changeTypes": ["created"], "includeResourceDate": true}', "includeResourceDate"),
         (
             '{"resource": "/chats", "changeTypes": ["created"]}, {"resource": "Chats/", "changeTypes": ["deleted"]}',
+            "two declarations",
+        ),
+        (
+            f'{{"resource": "/chats", "changeTypes": ["created"]}}, {OF_THE_HOME_TENANT}',
             "two declarations",
         ),
     ],

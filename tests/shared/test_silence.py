@@ -95,7 +95,7 @@ def test_a_warning_names_the_resource_and_what_to_do(tables: Tables, caplog: pyt
     heard_at(tables, NOW)
     Silence(tables).report({"d": declaration(), "never heard of": declaration("/users")}, NOW + 5 * HOUR)
     assert f"{RESOURCE} in tenant {TENANT} has been silent for 5.0 hours" in caplog.text
-    assert "delete its subscription" in caplog.text
+    assert "ops reconcile --anew" in caplog.text
     assert "/users" not in caplog.text
 
 

@@ -122,6 +122,18 @@ def test_without_intervals_only_a_suspected_gap_is_compared(on_suspicion: Sweep,
     assert since == NOW + 3 * DAY - PUSHED_WITHIN - OVERLAP  # not from the beginning of time, and not too late
 
 
+def test_a_gap_that_is_not_suspected_until_its_subscription_is_back_is_read_from_its_beginning(
+    on_suspicion: Sweep, queue: Queue
+) -> None:
+    """While Graph could not be asked, nobody knew that the subscription had run out."""
+    on_suspicion.start([CHATS], set(), NOW)
+    for hours in range(1, 20):
+        assert on_suspicion.start([CHATS], {NAME}, NOW + timedelta(hours=hours)) == 0
+    progress.suspect_gap(on_suspicion.tables, NAME, NOW + DAY)
+    assert on_suspicion.start([CHATS], set(), NOW + DAY) == 1
+    assert ranges(queue) == [(NOW - OVERLAP, NOW + DAY)]
+
+
 def test_what_has_delta_queries_begins_with_one_that_delivers_nothing(sweep: Sweep, queue: Queue) -> None:
     users = declaration("/users")
     sweep.start([users], set(), NOW)
