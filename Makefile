@@ -13,7 +13,7 @@ COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 
 help:  ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-setup:
+setup:  ## the Python packages and Azurite, into this clone
 	@$(SETUP) $(if $(VERSION),--python $(VERSION))
 
 test-setup:
