@@ -1,6 +1,5 @@
 """When to try again: a decision, for somebody else to carry out."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -65,6 +64,5 @@ def after_failure(
     delay = SCHEDULE[min(attempt, len(SCHEDULE) - 1)] * (1 + JITTER * (2 * chance() - 1))
     delay = min(delay, first_seen + horizon - now)  # a last attempt at the horizon rather than one too late
     if retry_after is not None:
-        told = math.ceil((retry_after * (1 + JITTER * chance())).total_seconds())  # the queue counts whole seconds
-        delay = max(delay, timedelta(seconds=told))
+        delay = max(delay, retry_after * (1 + JITTER * chance()))
     return RetryIn(min(delay, LONGEST))

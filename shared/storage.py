@@ -4,6 +4,7 @@ A text that exceeds what a queue message holds is stored as a blob, and the mess
 """
 
 import logging
+import math
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -259,7 +260,7 @@ class Storage:
             raise
 
     def _lay(self, queue: QueueClient, message: str, delay: timedelta) -> None:
-        seconds = round(delay.total_seconds())
+        seconds = math.ceil(delay.total_seconds())  # a queue counts whole ones: never come earlier than told
         try:
             queue.send_message(message, visibility_timeout=seconds, time_to_live=-1)
         except ResourceNotFoundError:

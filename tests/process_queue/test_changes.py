@@ -22,7 +22,7 @@ from shared.event import event_without_content
 from shared.ledger import Ledger
 from shared.settings import StorageSettings
 from shared.silence import Silence
-from shared.storage import PATIENT, Storage
+from shared.storage import PATIENT
 from shared.tables import Tables
 from tests.builders import (
     CLIENT_ID,
@@ -37,6 +37,7 @@ from tests.builders import (
     raw,
     rich,
 )
+from tests.hurried import Hurried
 from tests.process_queue.test_verify import TOKEN, our_key, signing_key
 from tests.servers import Answer, Asked, Server, serving
 
@@ -48,11 +49,10 @@ class Way:
     """The way from an envelope to the destination, and the places where items can end."""
 
     def __init__(self, storage_settings: StorageSettings, server: Server, session: requests.Session) -> None:
-        # So close to the horizon that the delay of a last attempt rounds to none: nothing has to be waited for.
-        self.clock = Clock(NOW + HORIZON - timedelta(seconds=0.3))
+        self.clock = Clock(NOW + HORIZON - timedelta(seconds=1))
         self.server = server
         self._settings = storage_settings
-        self._storage = Storage(storage_settings, PATIENT)
+        self._storage = Hurried(storage_settings, PATIENT)
         self._storage.ready()
         self._tables = Tables(storage_settings)
         self._session = session
@@ -96,7 +96,6 @@ class Way:
         return self.answer
 
     def _texts(self, suffix: str) -> Iterator[str]:
-        """Wait for hidden messages, by making them visible: Azurite shows them when their short delay is over."""
         with QueueClient.from_connection_string(
             self._settings.connection_string, self._settings.queue + suffix
         ) as queue:

@@ -30,7 +30,7 @@ from shared.notification import read_notification
 from shared.resource_path import segments
 from shared.settings import StorageSettings
 from shared.silence import Silence
-from shared.storage import PATIENT, Patience, Shelf, Storage
+from shared.storage import PATIENT, Shelf
 from shared.tables import Tables
 from tests.builders import (
     CHANNEL,
@@ -46,24 +46,12 @@ from tests.builders import (
     message,
     raw,
 )
+from tests.hurried import Hurried
 from tests.servers import Answer, Asked, in_json, serving
 from tests.shared.test_graph import Bearer
 
 DONE = Answer(204)
 DAY_BEFORE = NOW - timedelta(days=1)
-
-
-class Hurried(Storage):
-    """The real storage, but that what is to come later comes at once."""
-
-    def __init__(self, settings: StorageSettings, patience: Patience) -> None:
-        super().__init__(settings, patience)
-        self.delays: list[timedelta] = []
-
-    def put(self, text: str, *, delay: timedelta = timedelta(0)) -> None:
-        assert delay >= timedelta(0)
-        self.delays.append(delay)
-        super().put(text)
 
 
 class Away:

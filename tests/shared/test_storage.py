@@ -247,3 +247,13 @@ def test_an_account_key_that_is_not_ours_is_storage_being_away(azurite: Azurite)
 def test_a_broken_connection_string_is_told_as_a_setting_or_is_storage_being_away(text: str) -> None:
     with pytest.raises((NotNow, SettingsError)):
         Storage(settings_of(environment(AzureWebJobsStorage=text)), PROMPT).put("a")
+
+
+def test_nothing_comes_earlier_than_told_for_the_whole_seconds_that_a_queue_counts(
+    storage_settings: StorageSettings,
+) -> None:
+    with serving(refuses) as server:
+        away = Storage(rerouted(storage_settings, "Queue", server.url), PATIENT)
+        with pytest.raises(NotNow):
+            away.put("text", delay=timedelta(seconds=10.4))
+    assert "visibilitytimeout=11" in server.asked[0].path
