@@ -109,7 +109,8 @@ def _done(outcome: Outcome) -> Done:
     about = step.declaration or step.subscription
     done = Done(step.tenant_id, step.action, about.resource if about else "", step.why)
     if outcome.error is not None:
-        done.error, done.advice, done.later = str(outcome.error), advice(outcome), _later(outcome.error)
+        done.error, done.later = str(outcome.error), _later(outcome.error)
+        done.advice = advice(outcome.error, done.resource)
     return done
 
 

@@ -18,7 +18,7 @@ from shared.envelope import Lifecycle
 from shared.errors import NotNow, Reason, Refused, RelayError
 from shared.graph import GraphRefusal
 from shared.notification import LIFECYCLE_EVENTS, Notification, read_notification
-from shared.reconcile import reconcile
+from shared.reconcile import advice, reconcile
 from shared.retry import Waits
 from shared.setting_values import GUID
 from shared.subscriptions import Ours, Subscriptions, declared
@@ -120,6 +120,8 @@ def _reauthorize(subscription_id: str, declaration: Declaration, received: datet
             keeper.subscriptions.extend(declaration.tenant_id, subscription_id, declaration, keeper.ours())
         except GraphRefusal as refusal:
             if refusal.status != 404:
+                where = f"{declaration.resource} in tenant {declaration.tenant_id}"
+                _log.error("extend %s failed: %s. %s", where, refusal, advice(refusal, declaration.resource))
                 raise NotNow(Reason.GRAPH_REFUSED, str(refusal)) from None
             _replace_removed(declaration, received, keeper)
         keeper.recently.done(action, begun)

@@ -115,7 +115,7 @@ def _report(outcome: Outcome) -> None:
     if error is None:
         _log.info("%s: done, since %s", named, step.why)
     else:
-        _log.error("%s failed: %s. %s", named, error, advice(outcome))
+        _log.error("%s failed: %s. %s", named, error, advice(error, _resource(step)))
 
 
 def _resource(step: Step) -> str:
@@ -124,15 +124,15 @@ def _resource(step: Step) -> str:
     return step.subscription.resource if step.subscription is not None else ""
 
 
-def advice(outcome: Outcome) -> str:
-    """Return what a person should do about a step that failed."""
-    match outcome.error:
+def advice(error: RelayError, resource: str) -> str:
+    """Return what a person should do about what failed for the subscription to a resource."""
+    match error:
         case NotNow(reason=Reason.GRAPH_THROTTLED):
             return "Graph limits our calls; a later run tries again."
         case NotNow():
             return "The next run tries again."
         case GraphRefusal(status=403):
-            needed = permission(_resource(outcome.step))
+            needed = permission(resource)
             return f"Grant the application permission {needed} and admin consent, or look at Graph's quotas."
         case GraphRefusal(status=409):
             return "Another subscription of this app has the resource and change types; the next run lists it."

@@ -107,12 +107,15 @@ def test_an_item_that_has_to_wait_keeps_no_other_waiting_and_all_come_again(worl
     assert world.asked() == [FIRST]  # the other is done, and is not done again
 
 
-def test_a_refused_re_authorization_is_tried_until_it_is_granted_and_what_was_missed_is_read_back(world: World) -> None:
+def test_a_refused_re_authorization_is_tried_until_it_is_granted_and_what_was_missed_is_read_back(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     """`renew_timer` sees no fault in such a subscription, and Graph holds back what it has to tell meanwhile."""
     world.answers[FIRST] = FORBIDDEN
     with pytest.raises(NotNow, match="403 Forbidden"):
         world.act(FIRST, SECOND)
     assert world.asked() == [FIRST, SECOND]
+    assert "403 Forbidden: no consent. Grant the application permission Chat.Read.All" in caplog.text
     assert not world.gap_suspected()
     world.answers.clear()
     world.act(FIRST, SECOND, attempt=1)
