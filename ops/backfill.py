@@ -10,13 +10,14 @@ from ops.moment import Moment
 from ops.report import Report, as_json, finish, when
 from shared import clients
 from shared.backfill import can_read
+from shared.delta import delta_path
 from shared.envelope import Readback, write
 from shared.setting_values import GUID
 
 READABLE = (
     "/teams/getAllMessages, /chats/getAllMessages, /teams/ID/channels/getAllMessages, /users/ID/chats/getAllMessages, "
     "/teams/ID/channels/ID/messages, /chats/ID/messages, the path of one message, or what has a delta query such as "
-    "/users, /groups and /users/ID/events"
+    "/users, /groups, /drives/ID/root and /users/ID/mailFolders/ID/messages"
 )
 
 
@@ -30,9 +31,14 @@ class Asked(Report):
 
     def shown(self) -> Iterable[RenderableType]:
         """Yield one sentence."""
+        changed = (
+            f"changed after {when(self.since)} and before {when(self.until)}"
+            if delta_path(self.resource) is None
+            else "changed since it was last compared: a delta query knows no range"
+        )
         yield (
-            f"Queued: {self.resource} of tenant {self.tenant}, changed after {when(self.since)} and before "
-            f"{when(self.until)}. What was not delivered before is delivered as the pages are read; `watch` shows it."
+            f"Queued: {self.resource} of tenant {self.tenant}, {changed}. What was not delivered before is delivered "
+            "as the pages are read; `watch` shows it."
         )
 
 

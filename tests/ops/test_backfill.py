@@ -1,7 +1,10 @@
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ops.backfill import READABLE
+from shared.backfill import can_read
 from shared.envelope import Readback
 from shared.storage import Storage
 from tests import builders
@@ -32,6 +35,17 @@ def test_without_an_end_it_reads_up_to_now_and_a_span_counts_back_from_there(
     assert asked.tenant_id == builders.OTHER_TENANT
     assert asked.until - asked.since == pytest.approx(timedelta(hours=36), abs=timedelta(minutes=2))
     assert datetime.now(UTC) - asked.until < timedelta(minutes=2)
+
+
+@pytest.mark.parametrize("named", re.findall("/[A-Za-z/]+", READABLE))
+def test_what_is_named_as_readable_is(named: str) -> None:
+    assert can_read(named)
+
+
+def test_what_is_read_by_a_delta_query_is_not_said_to_have_a_range(operator: Operator, storage: Storage) -> None:
+    result = operator("backfill", "--resource", "/users", "--since", "1h")
+    assert "changed since it was last compared" in " ".join(result.stdout.split())
+    assert len(queued(storage)) == 1
 
 
 @pytest.mark.parametrize(
