@@ -125,7 +125,7 @@ def event_without_content(notification: Notification, tenant: str, received: dat
     identity = _of_message(path) if path else _of_resource(notification)
     data = bytes(notification.resource_data)
     said = hashlib.sha256(f"{notification.change_type}:".encode() + data).hexdigest()
-    received_version = _version(moment, f"{read_resource_data(notification).odata_etag.rjust(15, '0')}.{said}")
+    received_version = f"{_version(moment, read_resource_data(notification).odata_etag)}.{said}"
     created = _created(path.message_id) if path and not gone else None
     return Event(
         id=f"{tenant}/{identity.subject}@{received_version}",
