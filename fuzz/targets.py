@@ -21,7 +21,7 @@ from shared.decryption import open_content
 from shared.envelope import Changes, pack, read, read_dead_letter, sealed, write
 from shared.errors import Reason, Refused, Unreadable
 from shared.event import Event, event_of_content, event_of_message
-from shared.intake import Ours, sort
+from shared.intake import Addressee, sort
 from shared.json_text import MOST_HALVES, mended
 from shared.notification import EncryptedContent, Notification, read_collection
 from shared.resource_path import covers, encoded, message_path, segments
@@ -57,7 +57,7 @@ def notification(body: bytes) -> None:
         promise(refused.reason is Reason.MALFORMED, "another reason")
         return
     collection.tokens()
-    found = sort(collection.value, Ours(TENANT, [SYMMETRIC_KEY]))
+    found = sort(collection.value, Addressee(TENANT, [SYMMETRIC_KEY]))
     promise(not found.changes and not found.lifecycle, "an unproven item passed")
     promise(found.refused.total() == len(collection.value), "an item is missing")
     for item in collection.value:

@@ -11,7 +11,7 @@ import msgspec
 
 from shared import telemetry
 from shared.errors import Refused
-from shared.intake import Ours, proven_by_channel, take_in
+from shared.intake import Addressee, proven_by_channel, take_in
 from shared.notification import read_collection, read_notification
 from shared.storage import Storage
 
@@ -22,13 +22,13 @@ NOT_APPLICABLE = "NA"
 """What stands in every field of the event that Graph sends when a subscription is created."""
 
 
-def take(bodies: Iterable[bytes], ours: Ours, storage: Storage, received: datetime) -> None:
+def take(bodies: Iterable[bytes], addressee: Addressee, storage: Storage, received: datetime) -> None:
     """Store what is ours in `bodies`; one that is no collection costs the others nothing.
 
     Raises NotNow if storage is away: the host then hands over the same events again.
     """
     items = [item for body in bodies for item in _items(body)]
-    take_in(items, ours, proven_by_channel, storage, received, TIME_LIMIT)
+    take_in(items, addressee, proven_by_channel, storage, received, TIME_LIMIT)
 
 
 def _items(body: bytes) -> Sequence[msgspec.Raw]:

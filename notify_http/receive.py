@@ -9,7 +9,7 @@ from typing import Literal
 
 from shared import telemetry
 from shared.errors import NotNow, Refused
-from shared.intake import Ours, take_in, with_tokens
+from shared.intake import Addressee, take_in, with_tokens
 from shared.notification import read_collection
 from shared.storage import Storage
 
@@ -29,7 +29,7 @@ class Answer:
     retry_after: int | None = None
 
 
-def receive(body: bytes, ours: Ours, storage: Storage, received: datetime) -> Answer:
+def receive(body: bytes, addressee: Addressee, storage: Storage, received: datetime) -> Answer:
     """Store what is ours in `body`, a changeNotificationCollection, and return the answer. Never raises."""
     if len(body) > LARGEST_BODY:
         return Answer(413, f"The body exceeds {LARGEST_BODY} bytes.")
@@ -39,7 +39,7 @@ def receive(body: bytes, ours: Ours, storage: Storage, received: datetime) -> An
         telemetry.REFUSED.add(1, {"reason": refused.reason})
         return Answer(400, "Expected a changeNotificationCollection in JSON.")
     try:
-        take_in(collection.value, ours, with_tokens(collection), storage, received, TIME_LIMIT)
+        take_in(collection.value, addressee, with_tokens(collection), storage, received, TIME_LIMIT)
     except NotNow:
         return Answer(503, "Storage is away. Please send this again.", retry_after=10)
     return Answer(202)

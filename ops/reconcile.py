@@ -7,8 +7,7 @@ import click
 from rich.console import RenderableType
 
 from ops.report import ExitCode, Report, as_json, finish, table
-from shared import clients, progress, tenants
-from shared.client_state import declaration_id
+from shared import clients, tenants
 from shared.declaration import Declaration
 from shared.errors import NotNow, RelayError
 from shared.reconcile import advice
@@ -100,8 +99,7 @@ def _tenant(tenant_id: str, declarations: Sequence[Declaration], ours: Ours) -> 
 
 
 def _before_gap(declaration: Declaration) -> None:
-    name = declaration_id(declaration.tenant_id, declaration.resource)
-    progress.suspect_gap(clients.tables(), name, clients.now())
+    clients.sweep().suspect_gap(declaration, clients.now())
 
 
 def _done(outcome: Outcome) -> Done:

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared import progress, telemetry
+from shared import telemetry
 from shared.client_state import declaration_id
 from shared.declaration import Declaration
 from shared.envelope import Lifecycle
 from shared.errors import NotNow, Reason, Refused, RelayError
 from shared.graph import GraphRefusal
 from shared.notification import LIFECYCLE_EVENTS, Notification, read_notification
-from shared.reconcile import advice, reconcile
+from shared.reconcile import advice, advice_on_tenant, reconcile
 from shared.retry import Waits
 from shared.setting_values import GUID
 from shared.subscriptions import Ours, Subscriptions, declared
@@ -100,7 +100,7 @@ def _act_on(notification: Notification, envelope: Lifecycle, keeper: Keeper) -> 
         case "reauthorizationRequired":
             _reauthorize(notification.subscription_id, declaration, received, keeper)
             if envelope.attempt:  # Graph may have held back meanwhile what there was to tell
-                _suspect_gap(declaration, keeper)
+                keeper.sweep.suspect_gap(declaration, keeper.clock())
         case "missed":
             _read_back(declaration, received, keeper)
         case _:
@@ -134,7 +134,7 @@ def _read_back(declaration: Declaration, received: datetime, keeper: Keeper) -> 
         if keeper.recently.since(action, received):
             return
         begun = keeper.clock()
-        _suspect_gap(declaration, keeper)
+        keeper.sweep.suspect_gap(declaration, keeper.clock())
         keeper.sweep.start([declaration], (), keeper.clock())
         keeper.recently.done(action, begun)
 
@@ -147,24 +147,27 @@ def _replace_removed(declaration: Declaration, received: datetime, keeper: Keepe
         if keeper.recently.since(action, received):
             return
         begun = keeper.clock()
-        _suspect_gap(declaration, keeper)
+        keeper.sweep.suspect_gap(declaration, keeper.clock())
         declarations = [one for one in keeper.declarations if one.tenant_id == tenant_id]
-        reconciled = reconcile(
-            tenant_id,
-            declarations,
-            keeper.ours(),
-            keeper.subscriptions,
-            lambda one: _suspect_gap(one, keeper),
-            keeper.clock,
-            Waits.none(),
-        )
-        keeper.sweep.start(declarations, reconciled.failing, keeper.clock())
-        for outcome in reconciled.outcomes:
-            if isinstance(outcome.error, NotNow):
-                raise outcome.error
+        try:
+            _reconcile(tenant_id, declarations, keeper)
+        except GraphRefusal as refusal:  # renew_timer tries again
+            todo = advice_on_tenant(refusal, declarations)
+            _log.error("Tenant %s is left as it is: %s. %s", tenant_id, refusal, todo)
         keeper.recently.done(action, begun)
 
 
-def _suspect_gap(declaration: Declaration, keeper: Keeper) -> None:
-    name = declaration_id(declaration.tenant_id, declaration.resource)
-    progress.suspect_gap(keeper.sweep.tables, name, keeper.clock())
+def _reconcile(tenant_id: str, declarations: Sequence[Declaration], keeper: Keeper) -> None:
+    reconciled = reconcile(
+        tenant_id,
+        declarations,
+        keeper.ours(),
+        keeper.subscriptions,
+        lambda one: keeper.sweep.suspect_gap(one, keeper.clock()),
+        keeper.clock,
+        Waits.none(),
+    )
+    keeper.sweep.start(declarations, reconciled.failing, keeper.clock())
+    for outcome in reconciled.outcomes:
+        if isinstance(outcome.error, NotNow):
+            raise outcome.error

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from shared import backlog, progress, telemetry, tenants
+from shared import backlog, telemetry, tenants
 from shared.client_state import declaration_id
 from shared.credential_expiry import CredentialExpiry
 from shared.declaration import Declaration
@@ -122,7 +122,7 @@ def _every_tenant(need: Run, ours: Ours) -> dict[str, Reconciled | None]:
 
     def before_gap(declaration: Declaration) -> None:
         probe()
-        _suspect_gap(declaration, need)
+        need.sweep.suspect_gap(declaration, need.clock())
 
     for tenant_id, declared in by_tenant.items():
         reconciled[tenant_id] = None
@@ -145,12 +145,7 @@ def _tell(tenant_id: str, declared: Sequence[Declaration], error: RelayError, ne
     if isinstance(error, GraphRefusal) or error.reason is Reason.LOGIN:
         # Without consent nothing is delivered, and nobody says so when it returns.
         for one in declared:
-            _attempt("Noting a gap", partial(_suspect_gap, one, need))
-
-
-def _suspect_gap(declaration: Declaration, need: Run) -> None:
-    name = declaration_id(declaration.tenant_id, declaration.resource)
-    progress.suspect_gap(need.sweep.tables, name, need.clock())
+            _attempt("Noting a gap", partial(need.sweep.suspect_gap, one, need.clock()))
 
 
 def _once(probe: Callable[[], str | None]) -> Callable[[], None]:

@@ -40,8 +40,6 @@ class GraphRefusal(RelayError):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(Reason.GRAPH_REFUSED, f"{status} {code}: {message}")
         self.status = status
-        self.code = code
-        self.message = message
 
 
 class Graph:
@@ -121,7 +119,8 @@ class Graph:
         if status >= 300:
             error = _json(text).get("error")
             error = error if isinstance(error, dict) else {}
-            raise GraphRefusal(status, str(error.get("code", ""))[:100], str(error.get("message", ""))[:500])
+            message = str(error.get("message", ""))[:500].rstrip(".")
+            raise GraphRefusal(status, str(error.get("code", ""))[:100], message)
         return text
 
     def _send(self, tenant_id: str, method: str, url: str, body: Json | None) -> tuple[int, bytes, timedelta | None]:

@@ -22,8 +22,8 @@ every envelope, so without a bound a POST could be stored many times over."""
 
 
 @dataclass(frozen=True)
-class Ours:
-    """What tells our notifications from others."""
+class Addressee:
+    """Who notifications are meant for: what tells ours from others."""
 
     tenant_id: str
     client_state_secrets: Sequence[bytes]
@@ -46,13 +46,13 @@ Seal = Callable[[Sorted, datetime], Iterable[Changes]]
 """Packs the changes, with what proves them, or will."""
 
 
-def take_in(items: Sequence[msgspec.Raw], ours: Ours, seal: Seal, storage: Storage, received: datetime,
+def take_in(items: Sequence[msgspec.Raw], addressee: Addressee, seal: Seal, storage: Storage, received: datetime,
             within: timedelta) -> None:  # fmt: skip
     """Store what is ours of `items`, `within` a time, and count the rest by the reason of its refusal.
 
     Raises NotNow if not all of it is durable by then: whoever sent it sends it again.
     """
-    found = sort(items, ours)
+    found = sort(items, addressee)
     texts = [write(one) for one in pack(Lifecycle, received, found.lifecycle, (), trace=telemetry.traceparent())]
     if found.changes:  # only now are the tokens worth looking at: a stranger's cost nothing
         texts += [write(one) for one in seal(found, received)]
@@ -65,12 +65,12 @@ def take_in(items: Sequence[msgspec.Raw], ours: Ours, seal: Seal, storage: Stora
     telemetry.QUEUED.add(len(found.changes) + len(found.lifecycle))
 
 
-def sort(items: Iterable[msgspec.Raw], ours: Ours) -> Sorted:
+def sort(items: Iterable[msgspec.Raw], addressee: Addressee) -> Sorted:
     """Tell our items from others: by clientState, each on its own."""
     found = Sorted([], [], Counter())
     for item in items:
         try:
-            is_change, one = _sealed_if_ours(item, ours)
+            is_change, one = _sealed_if_ours(item, addressee)
         except Refused as refused:
             found.refused[refused.reason] += 1
         else:
@@ -78,10 +78,10 @@ def sort(items: Iterable[msgspec.Raw], ours: Ours) -> Sorted:
     return found
 
 
-def _sealed_if_ours(item: msgspec.Raw, ours: Ours) -> tuple[bool, Sealed]:
+def _sealed_if_ours(item: msgspec.Raw, addressee: Addressee) -> tuple[bool, Sealed]:
     read = notification.read_notification(item)
-    tenant = read.tenant(ours.tenant_id)
-    if client_state.check(read.client_state, tenant, ours.client_state_secrets) is None:
+    tenant = read.tenant(addressee.tenant_id)
+    if client_state.check(read.client_state, tenant, addressee.client_state_secrets) is None:
         raise Refused(Reason.CLIENT_STATE)
     return read.lifecycle_event is None, sealed(item, tenant)
 

@@ -57,6 +57,12 @@ class Sweep:
                 progress.save(self.tables, name, now - PUSHED_WITHIN, now)
         return started
 
+    def suspect_gap(self, declaration: Declaration, now: datetime) -> None:
+        """Have a declaration compared at the next start. Called before anything is done about what is amiss, so that
+        a crash in between loses no gap. Raises NotNow.
+        """
+        progress.suspect_gap(self.tables, declaration_id(declaration.tenant_id, declaration.resource), now)
+
     def _begin(self, declaration: Declaration, now: datetime) -> None:
         """Find where the first delta query will have to go on from: an empty range delivers nothing."""
         if delta_path(declaration.resource) is not None:

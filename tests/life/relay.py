@@ -33,7 +33,7 @@ from shared.envelope import Changes, Envelope, Lifecycle, Readback
 from shared.errors import NotNow
 from shared.graph import Graph
 from shared.identity import Identity, Proof
-from shared.intake import Ours as Known
+from shared.intake import Addressee
 from shared.key_directory import KeyDirectory
 from shared.key_ring import EncryptionKey, KeyRing, new_key, write_pem
 from shared.ledger import Ledger
@@ -123,8 +123,8 @@ class Relay:
         if "validationToken" in query:
             echo = handshake(query["validationToken"][0])
             return Answer(echo.status_code, echo.get_body(), {"Content-Type": "text/plain"})
-        known = Known(self.settings.tenant_id, self.settings.client_state_secrets)
-        return Answer(receive(asked.body, known, self._prompt, self.clock()).status)
+        addressee = Addressee(self.settings.tenant_id, self.settings.client_state_secrets)
+        return Answer(receive(asked.body, addressee, self._prompt, self.clock()).status)
 
     def work(self) -> int:
         """Do what `process_queue` does with all messages that are on the queue now; return how many there were."""

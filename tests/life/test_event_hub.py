@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from notify_event_hub.take import take
-from shared.intake import Ours
+from shared.intake import Addressee
 from shared.reconcile import reconcile
 from shared.retry import Waits
 from tests.life.conftest import CHATS, TEAMS, World, declared
@@ -23,8 +23,8 @@ def relay(world: World) -> Relay:
 
 def hand_over(world: World, relay: Relay) -> None:
     """Do what `notify_event_hub` does with what has come to the hub."""
-    ours = Ours(relay.settings.tenant_id, relay.settings.client_state_secrets)
-    take(world.graph.events(), ours, relay.storage, relay.clock())
+    addressee = Addressee(relay.settings.tenant_id, relay.settings.client_state_secrets)
+    take(world.graph.events(), addressee, relay.storage, relay.clock())
 
 
 def test_messages_come_by_way_of_the_hub_and_none_is_refused(world: World, relay: Relay) -> None:

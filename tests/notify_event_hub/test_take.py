@@ -12,7 +12,7 @@ from local.azurite import Azurite
 from notify_event_hub.take import take
 from shared.envelope import MESSAGE_LIMIT, Changes, Items, Lifecycle, read, sealed, write
 from shared.errors import NotNow
-from shared.intake import Ours, Sorted, proven_by_channel
+from shared.intake import Addressee, Sorted, proven_by_channel
 from shared.settings import StorageSettings
 from shared.storage import PATIENT, Patience, Storage
 from tests.builders import (
@@ -28,7 +28,7 @@ from tests.builders import (
     rich,
 )
 
-OURS = Ours(TENANT, [client_state_secret()])
+ADDRESSEE = Addressee(TENANT, [client_state_secret()])
 TEST_EVENT = {
     "subscriptionId": "NA",
     "subscriptionExpirationDateTime": "NA",
@@ -48,7 +48,7 @@ class Hub:
 
     def hand_over(self, *bodies: bytes) -> list[Items]:
         """Return the envelopes that have been queued."""
-        take(bodies, OURS, self._storage, NOW)
+        take(bodies, ADDRESSEE, self._storage, NOW)
         with QueueClient.from_connection_string(self._settings.connection_string, self._settings.queue) as queue:
             self._storage.ready()
             texts = [one.content for one in queue.receive_messages(max_messages=32)]
@@ -93,7 +93,7 @@ def test_while_storage_is_away_the_host_is_told_to_hand_the_events_over_again(
     settings = StorageSettings("q-away", Azurite(tmp_path_factory.mktemp("away")).connection_string)
     storage = Storage(settings, Patience(connect=1, read=1, retries=0, backoff=0))
     with pytest.raises(NotNow):
-        take([body(change())], OURS, storage, NOW)
+        take([body(change())], ADDRESSEE, storage, NOW)
 
 
 @given(st.lists(st.tuples(st.integers(0, 40_000), st.sampled_from([TENANT, OTHER_TENANT])), max_size=12))

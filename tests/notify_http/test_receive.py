@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from local.azurite import Azurite
 from notify_http.receive import LARGEST_BODY, Answer, receive
 from shared.envelope import Changes, Items, Lifecycle, read
-from shared.intake import Ours
+from shared.intake import Addressee
 from shared.settings import StorageSettings
 from shared.storage import PATIENT, Patience, Storage
 from tests.builders import (
@@ -31,7 +31,7 @@ from tests.builders import (
 )
 from tests.token_cases import Mint
 
-OURS = Ours(TENANT, [client_state_secret(), client_state_secret("retiring")])
+ADDRESSEE = Addressee(TENANT, [client_state_secret(), client_state_secret("retiring")])
 MEGABYTE = 1 << 20
 
 
@@ -43,7 +43,7 @@ class Hall:
         self._settings = settings
 
     def post(self, text: bytes) -> Answer:
-        return receive(text, OURS, self.storage, NOW)
+        return receive(text, ADDRESSEE, self.storage, NOW)
 
     def queued(self) -> list[Items]:
         """Take out what has been queued."""

@@ -123,6 +123,16 @@ def test_a_refused_re_authorization_is_tried_until_it_is_granted_and_what_was_mi
     assert world.gap_suspected()
 
 
+def test_a_storm_of_removals_from_a_tenant_that_refuses_its_list_costs_one_list(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.answers["subscriptions"] = FORBIDDEN
+    world.act(FIRST, SECOND, lifecycleEvent="subscriptionRemoved")
+    assert world.asked() == ["subscriptions"]
+    assert "an administrator there has to grant Chat.Read.All to this app" in caplog.text
+    assert world.gap_suspected()
+
+
 def test_a_subscription_of_another_declaration_is_not_touched(world: World) -> None:
     """A clientState is good for what it was minted for."""
     world.answers[FIRST] = in_json(

@@ -14,7 +14,7 @@ from local.authority import Authority
 from local.azurite import Azurite
 from local.graph.server import GraphServer
 from notify_http.receive import LARGEST_BODY, receive
-from shared.intake import Ours
+from shared.intake import Addressee
 from shared.notification import MOST_ITEMS
 from shared.settings import StorageSettings
 from shared.storage import PROMPT, Storage
@@ -34,7 +34,7 @@ from tests.security.stage import staged, until
 from tests.token_cases import Mint
 
 ROOT = Path(__file__).parents[2]
-OURS = Ours(TENANT, [client_state_secret()])
+ADDRESSEE = Addressee(TENANT, [client_state_secret()])
 MEGABYTE = 1 << 20
 
 JUNK: dict[str, Callable[[], bytes]] = {
@@ -108,7 +108,7 @@ def strangers(count: int) -> list[object]:
 def test_a_flood_of_strangers_costs_no_request_and_no_line(storage: Storage, lines: _Lines) -> None:
     token = Mint(rsa_key("authority")).token()
     for _ in range(20):
-        assert receive(body(*strangers(50), tokens=[token] * 100), OURS, storage, NOW).status == 202
+        assert receive(body(*strangers(50), tokens=[token] * 100), ADDRESSEE, storage, NOW).status == 202
     assert lines.lines == []
 
 
@@ -117,27 +117,27 @@ def test_one_item_of_ours_among_them_costs_what_it_costs_alone(storage: Storage,
     costs = []
     for others in ([], strangers(500)):
         lines.lines.clear()
-        assert receive(body(change(), *others), OURS, storage, NOW).status == 202
+        assert receive(body(change(), *others), ADDRESSEE, storage, NOW).status == 202
         costs.append(len(lines.requests()))
     assert costs[0] == costs[1] == 1
 
 
 @pytest.mark.parametrize("kind", JUNK)
 def test_junk_costs_no_request_and_no_line(kind: str, storage: Storage, lines: _Lines) -> None:
-    assert receive(JUNK[kind](), OURS, storage, NOW).status in (202, 400, 413)
+    assert receive(JUNK[kind](), ADDRESSEE, storage, NOW).status in (202, 400, 413)
     assert lines.lines == []
 
 
 PROGRAM = """
 import pathlib, re, sys, time
 from tests.builders import NOW
-from tests.security.test_abuse import JUNK, OURS
+from tests.security.test_abuse import JUNK, ADDRESSEE
 from notify_http.receive import receive
 def peak(): return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) * 1024
 text = JUNK[sys.argv[1]]()
 pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins here, whatever it took to make the text
 before, began = peak(), time.process_time()
-receive(text, OURS, None, NOW)
+receive(text, ADDRESSEE, None, NOW)
 print(len(text), peak() - before, time.process_time() - began)
 """
 
@@ -156,7 +156,7 @@ def test_what_strangers_send_is_never_held_against_a_key(storage: Storage, monke
     monkeypatch.setattr(jwt, "decode", lambda *_, **__: calls.update(["decode"]))
     monkeypatch.setattr(jwt, "get_unverified_header", lambda *_, **__: calls.update(["header"]))
     token = Mint(rsa_key("authority")).token()
-    assert receive(body(*strangers(200), tokens=[token] * 200), OURS, storage, NOW).status == 202
+    assert receive(body(*strangers(200), tokens=[token] * 200), ADDRESSEE, storage, NOW).status == 202
     assert not calls
 
 
@@ -186,5 +186,5 @@ def test_tokens_are_stored_once_for_many_items_however_many_there_are(
     text = body(*(change(filler="x" * 1000) for _ in range(100)), tokens=tokens)
     storage.ready()
     lines.lines.clear()
-    assert receive(text, OURS, Storage(storage_settings, PROMPT), NOW).status == 202
+    assert receive(text, ADDRESSEE, Storage(storage_settings, PROMPT), NOW).status == 202
     assert len(lines.requests()) <= 10
