@@ -79,7 +79,8 @@ def act(envelope: Lifecycle, keeper: Keeper) -> None:
         except NotNow as not_now:
             postponed = not_now
         except Refused as refused:
-            telemetry.REFUSED.add(1, {"reason": refused.reason})
+            if not envelope.attempt:
+                telemetry.REFUSED.add(1, {"reason": refused.reason})
         except RelayError as error:
             _log.error("A lifecycle notification could not be acted upon: %s", error)
     if postponed is not None:

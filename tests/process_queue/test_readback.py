@@ -1,187 +1,34 @@
 """What is read back from Graph: to a scripted Graph and destination, with a real Azurite between."""
 
-import json
 import uuid
-from collections.abc import Iterator
-from contextlib import closing
-from datetime import datetime, timedelta
-from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
-import requests
-from azure.storage.queue import QueueClient
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from local.authority import Authority
-from process_queue.changes import Delivering
-from process_queue.readback import Reader, relay_readback
-from process_queue.settle import Settlement
-from shared.dead_letters import DeadLetters
-from shared.destination import Destination
-from shared.envelope import Readback, read, read_dead_letter, write
+from shared.envelope import Readback, read_dead_letter
 from shared.errors import NotNow, Reason
-from shared.event import event_of_content, event_of_entry
-from shared.graph import Graph
-from shared.ledger import Ledger
+from shared.event import event_of_content
 from shared.notification import read_notification
 from shared.resource_path import segments
-from shared.settings import StorageSettings
-from shared.silence import Silence
-from shared.storage import PATIENT, Shelf
-from shared.tables import Tables
 from tests.builders import (
     CHANNEL,
     CHAT,
     NOW,
     TEAM,
     TENANT,
-    Clock,
     change,
     channel_message,
     chat_path,
-    destination_secret,
     message,
     raw,
 )
-from tests.hurried import Hurried
-from tests.servers import Answer, Asked, in_json, serving
-from tests.shared.test_graph import Bearer
+from tests.process_queue.away import DONE, Away, asked_for, names
+from tests.servers import Answer, in_json
 
-DONE = Answer(204)
-DAY_BEFORE = NOW - timedelta(days=1)
-
-
-class Away:
-    """Graph and the destination, as a test scripts them, and the queue between."""
-
-    def __init__(self, storage_settings: StorageSettings, authority: Authority, session: requests.Session) -> None:
-        self.pages: dict[str, Any] = {}
-        self.delivered: list[dict[str, Any]] = []
-        self.destination_answers = DONE
-        self.stumbles_over: set[str] = set()
-        self.rejects: set[str] = set()
-        self.clock = Clock(NOW)
-        self._settings = storage_settings
-        self._storage = Hurried(storage_settings, PATIENT)
-        self._storage.ready()
-        self.delays = self._storage.delays
-        self._settlement = Settlement(self._storage, timedelta(hours=72), self.clock, lambda: 0.0)
-        self._tables = Tables(storage_settings)
-        self._session = session
-        self._authority = authority
-
-    def __enter__(self) -> "Away":
-        self._graph_server = serving(self._page, self._authority)
-        self.graph = self._graph_server.__enter__()
-        self._destination_server = serving(self._take)
-        self._url = self._destination_server.__enter__().url
-        self._destination = self._destination_untried()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._graph_server.__exit__(None, None, None)
-        self._destination_server.__exit__(None, None, None)
-
-    def _destination_untried(self) -> Destination:
-        return Destination(self._url, [destination_secret()], self._session, self.clock)
-
-    def read(self, readback: Readback) -> None:
-        reader = Reader(Graph(self.graph.url, Bearer(), self._session, self.clock), self._tables, self._storage)
-        delivering = Delivering(self._destination, Ledger(self._tables), Silence(self._tables), self.clock)
-        relay_readback(readback, reader, delivering, self._settlement)
-
-    def read_to_the_end(self, readback: Readback) -> None:
-        """Read, and then whatever is queued, an hour each time, until nothing is."""
-        self._storage.put(write(readback))
-        while taken := self._storage.take(Shelf.QUEUED, timedelta(minutes=5)):
-            for one in taken:
-                self.clock.advance(hours=1)
-                self._process(one.text)
-                self._storage.remove(one)
-
-    def _process(self, text: str) -> None:
-        readback = read(text)
-        assert isinstance(readback, Readback)
-        try:
-            self.read(readback)
-        except NotNow as not_now:
-            self._settlement.postpone(readback, not_now)
-
-    def begin_anew(self) -> None:
-        """Forget what an example before has left."""
-        self.delivered.clear()
-        self.pages.clear()
-        self.clock.now = NOW
-        self._destination = self._destination_untried()
-        QueueClient.from_connection_string(
-            self._settings.connection_string, f"{self._settings.queue}-dead-letters"
-        ).clear_messages()
-
-    def dead(self) -> list[tuple[str, Reason]]:
-        """Return the ids of the messages among the dead letters, with the reasons."""
-        letters = [read_dead_letter(text) for text in self.dead_texts()]
-        return [
-            (segments(one.envelope.resource)[-1], one.reason) for one in letters if isinstance(one.envelope, Readback)
-        ]
-
-    def queued(self) -> list[Readback]:
-        found = []
-        for text in self._texts(""):
-            envelope = read(text)
-            assert isinstance(envelope, Readback)
-            found.append(envelope)
-        return found
-
-    def replay(self) -> Readback:
-        """Replay the only dead letter, and take from the queue what that puts there."""
-        with closing(DeadLetters(self._storage, self.clock).each()) as letters:
-            for letter in letters:
-                DeadLetters(self._storage, self.clock).replay(letter)
-        (again,) = self.queued()
-        return again
-
-    def dead_texts(self) -> list[str]:
-        return self._texts("-dead-letters")
-
-    def _texts(self, suffix: str) -> list[str]:
-        name = f"{self._settings.queue}{suffix}"
-        queue = QueueClient.from_connection_string(self._settings.connection_string, name)
-        return [one.content for one in queue.peek_messages(32)]
-
-    def _page(self, asked: Asked) -> Answer:
-        found = self.pages.get(urlsplit(asked.path).path, self.pages.get(asked.path))
-        return found if isinstance(found, Answer) else in_json(found)
-
-    def _take(self, asked: Asked) -> Answer:
-        events = json.loads(asked.body)
-        held = {event["data"]["id"] for event in events}
-        if held & self.rejects:
-            return Answer(422)
-        if held & self.stumbles_over:
-            return Answer(500)
-        if self.destination_answers is DONE:
-            self.delivered += events
-        return self.destination_answers
-
-
-@pytest.fixture
-def away(storage_settings: StorageSettings, authority: Authority, session: requests.Session) -> Iterator[Away]:
-    with Away(storage_settings, authority, session) as away:
-        yield away
-
-
-def asked_for(resource: str, since: datetime = DAY_BEFORE) -> Readback:
-    return Readback(NOW, TENANT, resource, since, NOW)
-
-
-def names(away: Away) -> list[str]:
-    return [event["data"]["id"] for event in away.delivered]
-
-
-ENTRY = {"id": "a/b=", "lastModifiedDateTime": "2023-11-14T22:14:20Z", "name": "x"}
 CHAT_LIST = f"/v1.0/chats/{CHAT.replace(':', '%3A').replace('@', '%40')}/messages"
 
 
@@ -377,119 +224,3 @@ def test_what_nobody_can_read_back_is_kept_as_a_dead_letter(away: Away) -> None:
     (text,) = away.dead_texts()
     assert read_dead_letter(text).reason is Reason.READBACK_UNKNOWN
     assert away.graph.asked == []
-
-
-class TestARejectedEntry:
-    """An entry of a delta query that the destination did not take, replayed when it would."""
-
-    @pytest.fixture(params=["groups", "users", "drives/b!x/root"])
-    def resource(self, request: pytest.FixtureRequest) -> str:
-        return str(request.param)
-
-    @pytest.fixture
-    def replayed(self, away: Away, resource: str) -> Readback:
-        away.pages[f"/v1.0/{quote(resource)}/delta"] = {"value": [ENTRY]}
-        away.destination_answers = Answer(422)
-        away.read(asked_for(resource))
-        away.destination_answers = DONE
-        return away.replay()
-
-    @pytest.fixture
-    def path(self, resource: str) -> str:
-        """Where Graph has that one entry."""
-        return f"/v1.0/{quote(resource).replace('/root', '/items')}/a%2Fb%3D"
-
-    def test_is_read_by_itself(self, away: Away, replayed: Readback, resource: str, path: str) -> None:
-        away.pages[path] = ENTRY
-        away.read(replayed)
-        (event,) = away.delivered
-        entry = event_of_entry(msgspec.json.encode(ENTRY), resource, "", TENANT, NOW)
-        assert (event["id"], event["subject"]) == (entry.id, f"{resource}/a/b=")
-
-    def test_is_a_deletion_if_it_is_gone_by_now(self, away: Away, replayed: Readback, resource: str, path: str) -> None:
-        away.pages[path] = in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
-        away.read(replayed)
-        (event,) = away.delivered
-        assert event["type"].endswith("Deleted")
-        assert (event["subject"], event["data"]["id"]) == (f"{resource}/a/b=", "a/b=")
-
-    def test_is_kept_while_graph_does_not_give_it(self, away: Away, replayed: Readback, path: str) -> None:
-        away.pages[path] = in_json({"error": {"code": "Forbidden", "message": "no"}}, 403)
-        with pytest.raises(NotNow, match="403 Forbidden"):
-            away.read(replayed)
-
-
-class TestDelta:
-    """Resources other than messages: what has changed since Graph was asked last."""
-
-    @pytest.fixture
-    def begun(self, away: Away) -> Away:
-        """A first query, over an empty range, found the link to go on from."""
-        away.pages["/v1.0/users/delta"] = {
-            "value": [{"id": "u1", "displayName": "Ada"}],
-            "@odata.deltaLink": f"{away.graph.url}/v1.0/users/delta-1",
-        }
-        away.read(asked_for("/users", since=NOW))
-        return away
-
-    def test_the_first_query_delivers_nothing(self, begun: Away) -> None:
-        assert begun.delivered == []
-
-    def test_later_ones_deliver_what_changed_and_what_is_gone(self, begun: Away) -> None:
-        begun.pages["/v1.0/users/delta-1"] = {
-            "value": [{"id": "u2", "displayName": "Lin"}, {"id": "u3", "@removed": {"reason": "deleted"}}],
-            "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-2",
-        }
-        begun.read(asked_for("/users"))
-        assert [(event["type"], event["subject"]) for event in begun.delivered] == [
-            ("Microsoft.Graph.UserUpdated", "users/u2"),
-            ("Microsoft.Graph.UserDeleted", "users/u3"),
-        ]
-        begun.pages["/v1.0/users/delta-2"] = {"value": []}
-        begun.read(asked_for("/users"))
-        assert begun.graph.paths()[-1] == "/v1.0/users/delta-2"
-
-    def test_each_state_of_what_does_not_say_when_it_was_modified_is_delivered(self, begun: Away) -> None:
-        for number, name in enumerate("ABA"):
-            begun.clock.advance(hours=1)
-            begun.pages[f"/v1.0/users/delta-{number + 1}"] = {
-                "value": [{"id": "u2", "createdDateTime": "2023-11-14T22:13:20Z", "displayName": name}],
-                "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-{number + 2}",
-            }
-            begun.read(asked_for("/users"))
-        assert [event["data"]["displayName"] for event in begun.delivered] == ["A", "B", "A"]
-        versions = [event["version"] for event in begun.delivered]
-        assert versions == sorted(set(versions))
-
-    def test_the_link_is_not_moved_on_before_all_is_delivered(self, begun: Away) -> None:
-        begun.pages["/v1.0/users/delta-1"] = {
-            "value": [{"id": "u2"}],
-            "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-2",
-        }
-        begun.destination_answers = Answer(503)
-        with pytest.raises(NotNow):
-            begun.read(asked_for("/users"))
-        begun.destination_answers = DONE
-        begun.read(asked_for("/users"))
-        assert [event["subject"] for event in begun.delivered] == ["users/u2"]
-
-    def test_a_first_query_that_comes_late_passes_nothing_over(self, begun: Away) -> None:
-        """It was queued as the resource was declared; consent came later, and a gap was read in between."""
-        begun.pages["/v1.0/users/delta-1"] = {
-            "value": [{"id": "u2"}],
-            "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-2",
-        }
-        begun.read(asked_for("/users", since=NOW))
-        begun.read(asked_for("/users"))
-        assert [event["subject"] for event in begun.delivered] == ["users/u2"]
-
-    @pytest.mark.parametrize(("status", "code"), [(410, "resyncRequired"), (400, "badRequest")])
-    def test_a_link_too_old_starts_over(self, begun: Away, status: int, code: str) -> None:
-        begun.pages["/v1.0/users/delta-1"] = in_json({"error": {"code": code, "message": "old"}}, status)
-        begun.read(asked_for("/users"))
-        assert [event["subject"] for event in begun.delivered] == ["users/u1"]
-
-    def test_a_query_that_is_refused_from_the_start_is_kept_for_later(self, away: Away) -> None:
-        away.pages["/v1.0/users/delta"] = in_json({"error": {"code": "badRequest", "message": "no"}}, 400)
-        with pytest.raises(NotNow, match="400 badRequest"):
-            away.read(asked_for("/users"))

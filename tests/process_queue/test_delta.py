@@ -1,0 +1,131 @@
+"""Delta queries: what has changed since Graph was asked last, to a scripted Graph and destination."""
+
+from urllib.parse import quote
+
+import msgspec
+import pytest
+
+from shared.envelope import Readback
+from shared.errors import NotNow
+from shared.event import event_of_entry
+from tests.builders import NOW, TENANT
+from tests.process_queue.away import DONE, Away, asked_for
+from tests.servers import Answer, in_json
+
+ENTRY = {"id": "a/b=", "lastModifiedDateTime": "2023-11-14T22:14:20Z", "name": "x"}
+
+
+class TestARejectedEntry:
+    """An entry of a delta query that the destination did not take, replayed when it would."""
+
+    @pytest.fixture(params=["groups", "users", "drives/b!x/root"])
+    def resource(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    @pytest.fixture
+    def replayed(self, away: Away, resource: str) -> Readback:
+        away.pages[f"/v1.0/{quote(resource)}/delta"] = {"value": [ENTRY]}
+        away.destination_answers = Answer(422)
+        away.read(asked_for(resource))
+        away.destination_answers = DONE
+        return away.replay()
+
+    @pytest.fixture
+    def path(self, resource: str) -> str:
+        """Where Graph has that one entry."""
+        return f"/v1.0/{quote(resource).replace('/root', '/items')}/a%2Fb%3D"
+
+    def test_is_read_by_itself(self, away: Away, replayed: Readback, resource: str, path: str) -> None:
+        away.pages[path] = ENTRY
+        away.read(replayed)
+        (event,) = away.delivered
+        entry = event_of_entry(msgspec.json.encode(ENTRY), resource, "", TENANT, NOW)
+        assert (event["id"], event["subject"]) == (entry.id, f"{resource}/a/b=")
+
+    def test_is_a_deletion_if_it_is_gone_by_now(self, away: Away, replayed: Readback, resource: str, path: str) -> None:
+        away.pages[path] = in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
+        away.read(replayed)
+        (event,) = away.delivered
+        assert event["type"].endswith("Deleted")
+        assert (event["subject"], event["data"]["id"]) == (f"{resource}/a/b=", "a/b=")
+
+    def test_is_kept_while_graph_does_not_give_it(self, away: Away, replayed: Readback, path: str) -> None:
+        away.pages[path] = in_json({"error": {"code": "Forbidden", "message": "no"}}, 403)
+        with pytest.raises(NotNow, match="403 Forbidden"):
+            away.read(replayed)
+
+
+class TestDelta:
+    """Resources other than messages: what has changed since Graph was asked last."""
+
+    @pytest.fixture
+    def begun(self, away: Away) -> Away:
+        """A first query, over an empty range, found the link to go on from."""
+        away.pages["/v1.0/users/delta"] = {
+            "value": [{"id": "u1", "displayName": "Ada"}],
+            "@odata.deltaLink": f"{away.graph.url}/v1.0/users/delta-1",
+        }
+        away.read(asked_for("/users", since=NOW))
+        return away
+
+    def test_the_first_query_delivers_nothing(self, begun: Away) -> None:
+        assert begun.delivered == []
+
+    def test_later_ones_deliver_what_changed_and_what_is_gone(self, begun: Away) -> None:
+        begun.pages["/v1.0/users/delta-1"] = {
+            "value": [{"id": "u2", "displayName": "Lin"}, {"id": "u3", "@removed": {"reason": "deleted"}}],
+            "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-2",
+        }
+        begun.read(asked_for("/users"))
+        assert [(event["type"], event["subject"]) for event in begun.delivered] == [
+            ("Microsoft.Graph.UserUpdated", "users/u2"),
+            ("Microsoft.Graph.UserDeleted", "users/u3"),
+        ]
+        begun.pages["/v1.0/users/delta-2"] = {"value": []}
+        begun.read(asked_for("/users"))
+        assert begun.graph.paths()[-1] == "/v1.0/users/delta-2"
+
+    def test_each_state_of_what_does_not_say_when_it_was_modified_is_delivered(self, begun: Away) -> None:
+        for number, name in enumerate("ABA"):
+            begun.clock.advance(hours=1)
+            begun.pages[f"/v1.0/users/delta-{number + 1}"] = {
+                "value": [{"id": "u2", "createdDateTime": "2023-11-14T22:13:20Z", "displayName": name}],
+                "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-{number + 2}",
+            }
+            begun.read(asked_for("/users"))
+        assert [event["data"]["displayName"] for event in begun.delivered] == ["A", "B", "A"]
+        versions = [event["version"] for event in begun.delivered]
+        assert versions == sorted(set(versions))
+
+    def test_the_link_is_not_moved_on_before_all_is_delivered(self, begun: Away) -> None:
+        begun.pages["/v1.0/users/delta-1"] = {
+            "value": [{"id": "u2"}],
+            "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-2",
+        }
+        begun.destination_answers = Answer(503)
+        with pytest.raises(NotNow):
+            begun.read(asked_for("/users"))
+        begun.destination_answers = DONE
+        begun.read(asked_for("/users"))
+        assert [event["subject"] for event in begun.delivered] == ["users/u2"]
+
+    def test_a_first_query_that_comes_late_passes_nothing_over(self, begun: Away) -> None:
+        """It was queued as the resource was declared; consent came later, and a gap was read in between."""
+        begun.pages["/v1.0/users/delta-1"] = {
+            "value": [{"id": "u2"}],
+            "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-2",
+        }
+        begun.read(asked_for("/users", since=NOW))
+        begun.read(asked_for("/users"))
+        assert [event["subject"] for event in begun.delivered] == ["users/u2"]
+
+    @pytest.mark.parametrize(("status", "code"), [(410, "resyncRequired"), (400, "badRequest")])
+    def test_a_link_too_old_starts_over(self, begun: Away, status: int, code: str) -> None:
+        begun.pages["/v1.0/users/delta-1"] = in_json({"error": {"code": code, "message": "old"}}, status)
+        begun.read(asked_for("/users"))
+        assert [event["subject"] for event in begun.delivered] == ["users/u1"]
+
+    def test_a_query_that_is_refused_from_the_start_is_kept_for_later(self, away: Away) -> None:
+        away.pages["/v1.0/users/delta"] = in_json({"error": {"code": "badRequest", "message": "no"}}, 400)
+        with pytest.raises(NotNow, match="400 badRequest"):
+            away.read(asked_for("/users"))
