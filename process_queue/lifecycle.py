@@ -18,7 +18,7 @@ from shared.envelope import Lifecycle
 from shared.errors import NotNow, Reason, Refused, RelayError
 from shared.graph import GraphRefusal
 from shared.notification import LIFECYCLE_EVENTS, Notification, read_notification
-from shared.reconcile import advice, advice_on_tenant, reconcile
+from shared.reconcile import advice, reconcile, tell_unlisted
 from shared.retry import Waits
 from shared.setting_values import GUID
 from shared.subscriptions import Ours, Subscriptions, declared
@@ -153,8 +153,7 @@ def _replace_removed(declaration: Declaration, received: datetime, keeper: Keepe
         try:
             _reconcile(tenant_id, declarations, keeper)
         except GraphRefusal as refusal:  # renew_timer tries again
-            todo = advice_on_tenant(refusal, declarations)
-            _log.error("Tenant %s is left as it is: %s. %s", tenant_id, refusal, todo)
+            tell_unlisted(tenant_id, declarations, refusal)
         keeper.recently.done(action, begun)
 
 

@@ -15,7 +15,7 @@ from shared.errors import NotNow, Reason, RelayError
 from shared.graph import GraphRefusal
 from shared.key_ring import EncryptionKey
 from shared.ledger import Ledger
-from shared.reconcile import Reconciled, advice_on_tenant, reconcile
+from shared.reconcile import Reconciled, reconcile, tell_unlisted
 from shared.retry import Waits
 from shared.rotation import Rotation
 from shared.silence import Heard, Silence
@@ -140,8 +140,7 @@ def _every_tenant(need: Run, ours: Ours) -> dict[str, Reconciled | None]:
 
 
 def _tell(tenant_id: str, declared: Sequence[Declaration], error: RelayError, need: Run) -> None:
-    telemetry.RECONCILED.add(1, {"action": "list", "outcome": error.reason})
-    _log.error("Tenant %s is left as it is: %s. %s", tenant_id, error, advice_on_tenant(error, declared))
+    tell_unlisted(tenant_id, declared, error)
     if isinstance(error, GraphRefusal) or error.reason is Reason.LOGIN:
         # Without consent nothing is delivered, and nobody says so when it returns.
         for one in declared:

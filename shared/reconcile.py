@@ -141,8 +141,13 @@ def advice(error: RelayError, resource: str) -> str:
     return "Mend the declaration, or what the message names; the same request is refused again."
 
 
-def advice_on_tenant(error: RelayError, declarations: Iterable[Declaration]) -> str:
-    """Return what a person should do about a tenant whose subscriptions can't be listed."""
+def tell_unlisted(tenant_id: str, declarations: Iterable[Declaration], error: RelayError) -> None:
+    """Count a tenant whose subscriptions can't be listed, and log what a person should do about it."""
+    telemetry.RECONCILED.add(1, {"action": "list", "outcome": error.reason})
+    _log.error("Tenant %s is left as it is: %s. %s", tenant_id, error, _advice_on_tenant(error, declarations))
+
+
+def _advice_on_tenant(error: RelayError, declarations: Iterable[Declaration]) -> str:
     if isinstance(error, GraphRefusal) and error.status == 403:
         needed = ", ".join(sorted({permission(one.resource) for one in declarations}))
         return f"Its consent is missing or was withdrawn: an administrator there has to grant {needed} to this app."
