@@ -162,6 +162,12 @@ def rich(written: dict[str, Any] | None = None, key: EncryptionKey | None = None
     return change(chat_path(written["id"]), **{"encryptedContent": encrypted(written, key), **changes})
 
 
+def armoured(text: str) -> str:
+    """What looks like the PEM of a private key and is none."""
+    label = "PRIVATE KEY"
+    return f"-----BEGIN {label}-----\n{text}\n-----END {label}-----\n"
+
+
 def lifecycle(event: str = "reauthorizationRequired", **changes: Any) -> dict[str, Any]:
     return {
         "subscriptionId": "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11",

@@ -27,7 +27,7 @@ from shared.key_directory import KeyDirectory
 from shared.key_ring import LOOK_AGAIN, EncryptionKey, KeyRing, KeyStore, is_key_id, new_key, write_pem
 from shared.key_vault import KeyVault
 from tests import builders
-from tests.builders import Clock
+from tests.builders import Clock, armoured
 
 
 class Kept(Protocol):
@@ -242,7 +242,7 @@ def test_other_files_in_the_directory_are_no_keys(tmp_path: Path, name: str) -> 
     assert KeyDirectory(tmp_path).ids() == []
 
 
-@pytest.mark.parametrize("text", ["", "not PEM", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+@pytest.mark.parametrize("text", ["", "not PEM", armoured("AAAA")])
 def test_a_file_that_is_no_key_is_named_and_costs_the_others_nothing(tmp_path: Path, text: str) -> None:
     broken = tmp_path / "broken.pem"
     broken.touch(mode=0o600)

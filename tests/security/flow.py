@@ -15,7 +15,7 @@ import httpx
 
 from local.azurite import Azurite
 from local.child import free_ports
-from tests.builders import TENANT, body, change, encrypted, lifecycle, message
+from tests.builders import TENANT, armoured, body, change, encrypted, lifecycle, message
 from tests.security.stage import Stage, fresh_id, until
 from tests.security.talkative_host import TalkativeHost
 from tests.servers import Answer, Asked, Server
@@ -152,7 +152,7 @@ class Flow:
         self.post(broken, words, lists)
         self.ends("dead_lettered", 3)
         key_file = Path(self.stage.host.settings["KEY_STORE"].removeprefix("file:")) / "broken.pem"
-        key_file.write_text(f"-----BEGIN PRIVATE KEY-----\n{self.found.text('a key that is none')}\n")
+        key_file.write_text(armoured(self.found.text("a key that is none")))
         key_file.chmod(0o600)
         self.timer()
 

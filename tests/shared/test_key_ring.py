@@ -20,7 +20,7 @@ from shared.key_ring import (
     read_pem,
     write_pem,
 )
-from tests.builders import NOW, Clock, encryption_key, pem_of, rsa_key
+from tests.builders import NOW, Clock, armoured, encryption_key, pem_of, rsa_key
 
 LONG_AGO = NOW - timedelta(days=30)
 
@@ -260,12 +260,12 @@ def test_what_was_written_as_pem_is_read() -> None:
     [
         b"",
         b"\xff\xfe",
-        b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        armoured("AAAA").encode(),
         pem_of(rsa_key("alone")),
         pem_of(rsa_key("foreign")) + write_pem(encryption_key()).split(b"-----END PRIVATE KEY-----\n")[1],
         write_pem(encryption_key()).split(b"-----END PRIVATE KEY-----\n")[1],
         # PKCS#8 of an algorithm that nobody knows
-        b"-----BEGIN PRIVATE KEY-----\nMA0CAQAwBgYEKgMEBQQA\n-----END PRIVATE KEY-----\n"
+        armoured("MA0CAQAwBgYEKgMEBQQA").encode()
         + write_pem(encryption_key()).split(b"-----END PRIVATE KEY-----\n")[1],
     ],
     ids=["empty", "bytes", "garbage", "key alone", "key of another", "certificate alone", "unknown algorithm"],
