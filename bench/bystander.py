@@ -19,11 +19,11 @@ import uvicorn
 from azure.functions.queue import QueueMessage
 
 from function_app import app
-from local.authority import Authority
+from graph_simulator.authority import Authority
+from graph_simulator.encryption import Recipient, enclose
+from graph_simulator.listener import listening
+from graph_simulator.server import GraphServer, Registration, running
 from local.azurite import Azurite
-from local.graph.encryption import Recipient, enclose
-from local.graph.server import GraphServer, Registration, running
-from local.listener import listening
 from shared import client_state
 from shared.declaration import Declaration
 from shared.key_directory import KeyDirectory

@@ -9,9 +9,9 @@ import pytest
 import requests
 from hypothesis import HealthCheck, settings
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
+from graph_simulator.server import GraphServer, Registration, running
 from local.azurite import Azurite
-from local.graph.server import GraphServer, Registration, running
 from shared import http
 from shared.settings import StorageSettings
 from tests.builders import CLIENT_ID, TENANT

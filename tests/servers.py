@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 
 
 @dataclass(frozen=True)

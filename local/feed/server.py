@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import uvicorn
 
+from graph_simulator.listener import listening
 from local.feed.app import Feed, create_app
 from local.feed.signature import Verifier
 from local.feed.store import Store
-from local.listener import listening
 
 _GRACE = 2  # seconds for requests in flight when the server is told to stop
 _START = 15  # seconds

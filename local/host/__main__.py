@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from graph_simulator.listener import listening
 from local.host import metrics
 from local.host.configuration import ConfigurationError, app_settings, host_options
 from local.host.server import Host, TlsFiles, address, server_for
-from local.listener import listening
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Self
 
 import httpx
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from local.child import Child, free_ports
 
 ROOT = Path(__file__).parents[2]

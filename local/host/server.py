@@ -20,7 +20,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
+from graph_simulator.listener import listening
 from local.host import metrics
 from local.host.configuration import ConfigurationError, HostOptions, expand, host_options, setting
 from local.host.functions import Function, HttpTrigger, QueueTrigger, TimerTrigger, functions_of
@@ -28,7 +29,6 @@ from local.host.http import route_for
 from local.host.queues import LEASE, QueueListener, storage
 from local.host.timers import Timer, next_run
 from local.host.worker import Worker, report_failure, thread_count
-from local.listener import listening
 
 log = logging.getLogger("local.host")
 

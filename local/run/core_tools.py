@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 from cryptography.x509 import load_pem_x509_certificates
 
-from local.authority import Authority, write_private
+from graph_simulator.authority import Authority, write_private
 from local.host.process import HostProcess
 
 FUNC = shutil.which("func")

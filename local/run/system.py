@@ -16,7 +16,7 @@ from typing import Any, Self
 import httpx
 from azure.storage.queue import QueueClient
 
-from local.authority import Authority, write_private
+from graph_simulator.authority import Authority, write_private
 from local.azurite import Azurite
 from local.child import Child, free_ports
 from local.host.process import ROOT, HostProcess
@@ -89,7 +89,7 @@ class System:
 
     def __enter__(self) -> Self:
         try:
-            simulator = self._start("graph simulator", "local.graph", self._simulator_arguments())
+            simulator = self._start("graph simulator", "graph_simulator", self._simulator_arguments())
             feed = self._start("feed", "local.feed", self._feed_arguments())
             self._stack.enter_context(self.azurite)
             self._stack.enter_context(self.host)

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from tests.chaos.witness import Seen, Witness
 
 PASSED_BACK = ("content-type", "retry-after", "x-content-type-options")

@@ -4,8 +4,8 @@ so that a small storage emulator can follow.
 
 from datetime import timedelta
 
-from local.graph import __main__ as graph
-from local.graph import delivery, endpoint, signing
+from graph_simulator import __main__ as graph
+from graph_simulator import delivery, endpoint, signing
 
 if __name__ == "__main__":
     delivery.LONGEST_PAUSE = timedelta(minutes=1)

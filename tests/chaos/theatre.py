@@ -153,7 +153,7 @@ class Theatre(System):
         }
 
     def _start(self, name: str, module: str, arguments: Mapping[str, str]) -> Child:
-        return super()._start(name, hurried_graph.__name__ if module == "local.graph" else module, arguments)
+        return super()._start(name, hurried_graph.__name__ if module == "graph_simulator" else module, arguments)
 
     def _simulator_arguments(self) -> dict[str, str]:
         return {**super()._simulator_arguments(), "seed": str(self.staging.seed)}

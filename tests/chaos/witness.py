@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from local.graph.hostile import TEXT
+from graph_simulator.hostile import TEXT
 from shared.decryption import open_content
 from shared.errors import Refused, Unreadable
 from shared.event import event_of_content

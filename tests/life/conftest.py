@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from shared.settings import StorageSettings
 from tests.builders import destination_secret, environment
 from tests.life.relay import Inbox, Relay

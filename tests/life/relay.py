@@ -15,7 +15,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueClient
 from standardwebhooks import Webhook
 
-from local.authority import write_private
+from graph_simulator.authority import write_private
 from notify_http.function import handshake
 from notify_http.receive import receive
 from process_queue.changes import Delivering, relay_changes

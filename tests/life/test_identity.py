@@ -12,9 +12,9 @@ import jwt
 import pytest
 import requests
 
-from local.authority import Authority, write_private
-from local.graph.registration import AppRegistration
-from local.graph.server import GraphServer, Registration, running
+from graph_simulator.authority import Authority, write_private
+from graph_simulator.registration import AppRegistration
+from graph_simulator.server import GraphServer, Registration, running
 from shared.credential_expiry import LOOKED_EVERY, CredentialExpiry
 from shared.errors import NotNow, Reason
 from shared.graph import Graph

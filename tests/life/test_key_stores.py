@@ -14,12 +14,10 @@ from typing import Protocol
 import pytest
 from azure.identity import ClientSecretCredential, DefaultAzureCredential, ManagedIdentityCredential
 
-from local.authority import Authority
-from local.graph.server import GraphServer, Registration
-from local.graph.server import running as graph_running
+from graph_simulator.authority import Authority
+from graph_simulator.server import GraphServer, Registration
+from graph_simulator.server import running as graph_running
 from local.host.process import ROOT
-from local.vault.server import VaultServer
-from local.vault.server import running as vault_running
 from shared import key_vault
 from shared.decryption import open_content
 from shared.errors import NotNow, Reason, Unreadable
@@ -28,6 +26,8 @@ from shared.key_ring import LOOK_AGAIN, EncryptionKey, KeyRing, KeyStore, is_key
 from shared.key_vault import KeyVault
 from tests import builders
 from tests.builders import Clock, armoured
+from tests.stand_ins.vault.server import VaultServer
+from tests.stand_ins.vault.server import running as vault_running
 
 
 class Kept(Protocol):

@@ -16,7 +16,7 @@ import httpx
 import pytest
 import requests
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from local.feed.server import RunningFeed
 from local.feed.server import running as feed_running
 from local.host.process import HostProcess

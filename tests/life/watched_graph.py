@@ -13,9 +13,9 @@ from typing import Any, Literal
 import httpx
 import msgspec
 
-from local.authority import Authority
-from local.graph.server import GraphServer, Registration, server_for, simulating
-from local.listener import listening
+from graph_simulator.authority import Authority
+from graph_simulator.listener import listening
+from graph_simulator.server import GraphServer, Registration, server_for, simulating
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from cryptography.x509 import load_pem_x509_certificates
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from local.run.comparison import differences
 from local.run.core_tools import PASSWORD, pkcs12
 

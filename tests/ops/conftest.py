@@ -15,11 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from click.testing import CliRunner, Result
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
+from graph_simulator.server import GraphServer, Registration
+from graph_simulator.server import running as running_graph
 from local.feed.server import RunningFeed
 from local.feed.server import running as running_feed
-from local.graph.server import GraphServer, Registration
-from local.graph.server import running as running_graph
 from ops.cli import ops
 from shared import clients
 from shared.settings import StorageSettings

@@ -6,9 +6,9 @@ from typing import Any
 import jwt
 import pytest
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
+from graph_simulator.server import GraphServer
 from local.feed.server import RunningFeed
-from local.graph.server import GraphServer
 from shared.settings import StorageSettings
 from shared.storage import Storage
 from shared.validation_token import PUBLISHER

@@ -2,7 +2,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from local.graph.server import GraphServer
+from graph_simulator.server import GraphServer
 from shared import progress
 from shared.client_state import declaration_id
 from shared.progress import Progress

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from azure.storage.queue import QueueServiceClient
 
-from local.graph.server import GraphServer
+from graph_simulator.server import GraphServer
 from shared import progress
 from shared.client_state import declaration_id
 from shared.envelope import write

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import requests
 from azure.storage.queue import QueueClient
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from process_queue.changes import Delivering
 from process_queue.readback import Reader, relay_readback
 from process_queue.settle import Settlement

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from shared.settings import StorageSettings
 from tests.process_queue.away import Away
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import requests
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from process_queue.hydration import Hydration
 from shared.declaration import Declaration
 from shared.errors import NotNow, Reason, Refused, Unreadable

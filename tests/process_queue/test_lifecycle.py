@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import requests
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from process_queue.lifecycle import Keeper, Recently, act
 from shared import progress
 from shared.client_state import declaration_id

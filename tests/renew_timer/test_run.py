@@ -11,7 +11,7 @@ import pytest
 import requests
 from azure.storage.queue import QueueClient
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from local.host import metrics
 from renew_timer.run import Run, run
 from shared import progress

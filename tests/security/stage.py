@@ -19,12 +19,12 @@ from typing import Any
 import httpx
 import msgspec
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
+from graph_simulator.server import GraphServer
 from local.azurite import Azurite
 from local.child import free_ports
 from local.feed import server as feed_server
 from local.feed.server import RunningFeed
-from local.graph.server import GraphServer
 from local.host.process import HostProcess
 from shared.key_directory import KeyDirectory
 from shared.key_ring import EncryptionKey

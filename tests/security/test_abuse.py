@@ -10,9 +10,9 @@ from pathlib import Path
 import jwt
 import pytest
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
+from graph_simulator.server import GraphServer
 from local.azurite import Azurite
-from local.graph.server import GraphServer
 from notify_http.receive import LARGEST_BODY, receive
 from shared.intake import Addressee
 from shared.notification import MOST_ITEMS

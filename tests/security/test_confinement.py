@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
+from graph_simulator.server import GraphServer
 from local.azurite import Azurite
-from local.graph.server import GraphServer
 from shared.resource_path import belongs, climbs, covers, segments
 from tests.builders import (
     CHANNEL,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
+from graph_simulator.server import GraphServer
 from local.azurite import Azurite
-from local.graph.server import GraphServer
 from tests.builders import TEAM, TENANT, body, encrypted, message
 from tests.security.forgeries import AT_ONCE_ONLY, FORGERIES, Forgery
 from tests.security.stage import (

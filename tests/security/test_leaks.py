@@ -5,9 +5,9 @@ import secrets
 
 import pytest
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
+from graph_simulator.server import Registration, running
 from local.azurite import Azurite
-from local.graph.server import Registration, running
 from tests.builders import CLIENT_ID, TENANT
 from tests.security.flow import THROTTLED, WRONG, Destination, Flow, Written, note_keys, wrong_settings
 from tests.security.stage import staged

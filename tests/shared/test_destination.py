@@ -13,7 +13,7 @@ import svix
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from shared import http
 from shared.destination import CONTENT_TYPE, Destination
 from shared.errors import NotNow, Reason

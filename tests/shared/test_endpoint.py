@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from shared import endpoint, http
 from shared.endpoint import probe
 from tests.servers import RESET, Answer, Asked, serving

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from tests.servers import Answer, Asked, Server, serving
 
 ROOT = Path(__file__).parents[2]

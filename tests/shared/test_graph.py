@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 import requests
 
-from local.authority import Authority
-from local.graph.server import GraphServer
+from graph_simulator.authority import Authority
+from graph_simulator.server import GraphServer
 from shared.errors import NotNow, Reason
 from shared.graph import Graph, GraphRefusal
 from shared.identity import Identity, Proof

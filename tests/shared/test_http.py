@@ -10,7 +10,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from shared import http
 from shared.http import read_bounded, retry_after
 from tests.builders import NOW

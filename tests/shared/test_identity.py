@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.authority import Authority
-from local.graph.server import GraphServer
+from graph_simulator.authority import Authority
+from graph_simulator.server import GraphServer
 from shared.errors import NotNow, Reason
 from shared.identity import Identity, Proof
 from shared.key_ring import write_pem

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from shared.declaration import Declaration
 from shared.errors import NotNow, Reason
 from shared.graph import Graph

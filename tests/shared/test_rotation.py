@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from local.authority import write_private
+from graph_simulator.authority import write_private
 from shared.errors import NotNow, Reason
 from shared.key_directory import KeyDirectory
 from shared.key_ring import EncryptionKey, KeyRing, new_key, write_pem

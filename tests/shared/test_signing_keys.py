@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from shared.errors import NotNow, Reason, Refused, Unreadable
 from shared.signing_keys import LEAST_INTERVAL, LONGEST_TRUST, REFUSED_WITHIN, RETRY_INTERVAL, SigningKeys
 from shared.validation_token import check

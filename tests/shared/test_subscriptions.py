@@ -14,8 +14,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.authority import Authority
-from local.graph.server import GraphServer
+from graph_simulator.authority import Authority
+from graph_simulator.server import GraphServer
 from shared.declaration import Declaration
 from shared.errors import NotNow
 from shared.graph import Graph, GraphRefusal

@@ -13,7 +13,7 @@ import azure.functions as func
 import httpx
 import pytest
 
-from local.authority import Authority
+from graph_simulator.authority import Authority
 from local.host.http import BODY_LIMIT
 from local.host.server import running
 from tests.local.host.conftest import http_app

@@ -1,0 +1,39 @@
+"""`python -m graph_simulator`: the simulator in a process of its own."""
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from graph_simulator.authority import Authority
+from graph_simulator.listener import listening
+from graph_simulator.server import Registration, server_for, simulating
+
+
+def main() -> None:
+    """Run until interrupted; print one line when ready."""
+    parser = argparse.ArgumentParser(prog="python -m graph_simulator", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--directory", type=Path, required=True, help="where ca.pem, server.pem and server.key are")
+    parser.add_argument("--tenant", required=True, help="GUID of the home tenant")
+    parser.add_argument("--client-id", required=True, help="GUID of the registered app")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    secret = os.environ.get("GRAPH_CLIENT_SECRET")
+    if not secret:
+        sys.exit("GRAPH_CLIENT_SECRET: expected the app's secret in the environment")
+    registration = Registration(arguments.tenant, arguments.client_id, secret)
+    asyncio.run(serve(arguments.port, Authority.at(arguments.directory), registration, arguments.seed))
+
+
+async def serve(port: int, authority: Authority, registration: Registration, seed: int) -> None:
+    """Serve on a port of this machine until a signal ends it."""
+    async with simulating(registration, authority, seed) as simulator:
+        with listening(port) as listener:
+            print(f"Graph simulator on https://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+            await server_for(simulator, authority).serve([listener])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""The calls of Microsoft Graph that the simulator answers: a table of paths, and one function for each."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from graph_simulator import limits
+from graph_simulator.audience import shown_types
+from graph_simulator.directory import Directory
+from graph_simulator.limits import Limit, Limiter
+from graph_simulator.login import Caller
+from graph_simulator.paging import Pager
+from graph_simulator.reads import Reads
+from graph_simulator.refusal import Refusal, bad_request
+from graph_simulator.simulator import Simulator
+from graph_simulator.watchable import path_segments
+
+SUBSCRIPTIONS_AT_ONCE = 20
+ALL_TYPES = "include-unknown-enum-members"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: whose, on what, with which options and body. `root` is `https://host/v1.0` as the caller knows it."""
+
+    caller: Caller
+    ids: tuple[str, ...]
+    options: dict[str, str]
+    body: bytes
+    root: str
+    prefer: str
+
+    @property
+    def knows_all_types(self) -> bool:
+        """Whether the caller wants message types by their names."""
+        return ALL_TYPES in self.prefer.lower()
+
+    def document(self) -> dict[str, Any]:
+        """Return the body.
+
+        Raises:
+            Refusal: 400, it is no JSON object.
+        """
+        try:
+            return msgspec.json.decode(self.body, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise bad_request("Unable to read JSON request payload.", "BadRequest") from error
+
+
+Answer = tuple[HTTPStatus, bytes]
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A row of the table; `{}` stands for an id."""
+
+    method: str
+    template: str
+    limit: Limit
+    handler: Handler
+
+    def ids(self, method: str, segments: tuple[str, ...]) -> tuple[str, ...] | None:
+        """Return the ids in a path that this row stands for, None if it does not. Words compare without case."""
+        wanted = self.template.split("/")
+        if method != self.method or len(wanted) != len(segments):
+            return None
+        if any(word not in {"{}", given.lower()} for word, given in zip(wanted, segments, strict=True)):
+            return None
+        return tuple(given for word, given in zip(wanted, segments, strict=True) if word == "{}")
+
+
+class GraphApi:
+    """Finds the row for a call, checks its limits and the tenant's consent, and answers it."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulator = simulator
+        self._pager = Pager(simulator.clock, simulator.chance)
+        self._limiter = Limiter(simulator.clock, simulator.chance)
+        read, listing = self._read, self._listing
+        channel, chat = "teams/{}/channels/{}", "chats/{}"
+        self._routes = (
+            Route("POST", "subscriptions", limits.SUBSCRIPTION_WRITE, self._create),
+            Route("GET", "subscriptions", limits.SUBSCRIPTION_LIST, self._list),
+            Route("GET", "subscriptions/{}", limits.SUBSCRIPTION_GET, self._get),
+            Route("PATCH", "subscriptions/{}", limits.SUBSCRIPTION_WRITE, self._update),
+            Route("DELETE", "subscriptions/{}", limits.SUBSCRIPTION_WRITE, self._delete),
+            Route("POST", "subscriptions/{}/reauthorize", limits.SUBSCRIPTION_REAUTHORIZE, self._reauthorize),
+            Route("GET", f"{chat}/messages", limits.MESSAGES, read(
+                lambda r, c: r.of_chat(_chat(c), c.options, f"{c.root}/{_quoted_chat(c)}/messages"))),
+            Route("GET", f"{chat}/messages/{{}}", limits.MESSAGES, read(lambda r, c: r.message(_chat(c), c.ids[1]))),
+            Route("GET", f"{channel}/messages/delta", limits.MESSAGES, read(
+                lambda r, c: r.channel_delta(_channel(c), c.options, f"{c.root}/{_quoted_channel(c)}/messages/delta"))),
+            Route("GET", f"{channel}/messages/{{}}", limits.MESSAGES, read(
+                lambda r, c: r.message(_channel(c), c.ids[2]))),
+            Route("GET", f"{channel}/messages/{{}}/replies", limits.MESSAGES, read(lambda r, c: r.replies(
+                _channel(c), c.ids[2], c.options, f"{c.root}/{_quoted_channel(c)}/messages/{c.ids[2]}/replies"))),
+            Route("GET", f"{channel}/messages/{{}}/replies/{{}}", limits.MESSAGES, read(
+                lambda r, c: r.message(_channel(c), c.ids[3], c.ids[2]))),
+            Route("GET", "teams/{}/channels/getallmessages", limits.EXPORT, read(
+                lambda r, c: r.of_team(c.ids[0], c.options, f"{c.root}/teams('{c.ids[0]}')/channels/getallMessages"))),
+            Route("GET", "users/{}/chats/getallmessages", limits.EXPORT, read(
+                lambda r, c: r.of_user(c.ids[0], c.options, f"{c.root}/users('{c.ids[0]}')/chats/getallMessages"))),
+            Route("GET", "users/{}/chats/getallmessages/delta", limits.EXPORT, read(lambda r, c: r.user_delta(
+                c.ids[0], c.options, f"{c.root}/users('{c.ids[0]}')/chats/getallMessages/delta"))),
+            Route("GET", f"applications(appid='{simulator.registration.client_id.lower()}')", limits.DIRECTORY,
+                  self._app_registration),
+            Route("GET", "users", limits.DIRECTORY, listing(lambda d, c: d.users(c.options, f"{c.root}/users"))),
+            Route("GET", "groups", limits.DIRECTORY, listing(lambda d, c: d.groups(c.options, f"{c.root}/groups"))),
+            Route("GET", "teams", limits.OTHER, listing(lambda d, c: d.teams(c.options, f"{c.root}/teams"))),
+            Route("GET", "teams/{}/channels", limits.CHANNELS, listing(
+                lambda d, c: d.channels(c.ids[0], c.options, f"{c.root}/teams('{c.ids[0]}')/channels"))),
+            Route("GET", "teams/{}/members", limits.CHANNELS, listing(
+                lambda d, c: d.team_members(c.ids[0], c.options, f"{c.root}/teams('{c.ids[0]}')/members"))),
+            Route("GET", f"{channel}/members", limits.CHANNEL_MEMBERS, listing(
+                lambda d, c: d.place_members(_channel(c), c.options, f"{c.root}/{_quoted_channel(c)}/members"))),
+            Route("GET", f"{chat}/members", limits.OTHER, listing(
+                lambda d, c: d.place_members(_chat(c), c.options, f"{c.root}/{_quoted_chat(c)}/members"))),
+            Route("GET", "users/{}/chats", limits.CHATS, listing(
+                lambda d, c: d.chats(c.ids[0], c.options, f"{c.root}/users('{c.ids[0]}')/chats"))),
+        )  # fmt: skip
+
+    def route(self, method: str, path: str) -> tuple[Route, tuple[str, ...]]:
+        """Return the row for a path below `/v1.0/` (percent-decoded) and the ids in it.
+
+        Raises:
+            Refusal: 400, Graph has no such segment; 405, it is not called with this method.
+        """
+        segments = path_segments(path)
+        for route in self._routes:
+            if (ids := route.ids(method, segments)) is not None:
+                return route, ids
+        if any(route.ids(route.method, segments) is not None for route in self._routes):
+            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "BadRequest", "The method is not allowed here.")
+        raise bad_request(f"Resource not found for the segment '{segments[-1] if segments else ''}'.", "BadRequest")
+
+    async def answer(self, route: Route, call: Call) -> Answer:
+        """Answer a call.
+
+        Raises:
+            Refusal: anything but success.
+        """
+        self._limiter.check(route.limit, call.caller, "/".join(call.ids[:2] if "channels/{}" in route.template
+                                                               else call.ids[:1]))  # fmt: skip
+        self._simulator.check_consent(call.caller.tenant)
+        return await route.handler(call)
+
+    async def _create(self, call: Call) -> Answer:
+        subscription = await self._simulator.subscriptions.create(
+            call.document(), call.caller, self._simulator.validate, call.knows_all_types
+        )
+        return HTTPStatus.CREATED, msgspec.json.encode(subscription)
+
+    async def _list(self, call: Call) -> Answer:
+        if "$skiptoken" in call.options:
+            return _ok(self._pager.next_page(call.options["$skiptoken"]))
+        if call.options:
+            raise bad_request("Listing subscriptions takes no query options.", "BadRequest")
+        shown = [subscription.shown() for subscription in self._simulator.subscriptions.of(call.caller)]
+        for subscription in shown:
+            del subscription["@odata.context"]
+        return _ok(self._pager.page(f"{call.root}/subscriptions", shown, SUBSCRIPTIONS_AT_ONCE))
+
+    async def _get(self, call: Call) -> Answer:
+        return _ok(self._simulator.subscriptions.find(call.ids[0], call.caller).shown())
+
+    async def _update(self, call: Call) -> Answer:
+        return _ok(
+            await self._simulator.subscriptions.update(
+                call.ids[0], call.document(), call.caller, self._simulator.validate, call.knows_all_types
+            )
+        )
+
+    async def _delete(self, call: Call) -> Answer:
+        self._simulator.subscriptions.remove(call.ids[0], call.caller)
+        return HTTPStatus.NO_CONTENT, b""
+
+    async def _reauthorize(self, call: Call) -> Answer:
+        self._simulator.subscriptions.reauthorize(call.ids[0], call.caller)
+        return HTTPStatus.NO_CONTENT, b""
+
+    async def _app_registration(self, _: Call) -> Answer:
+        return _ok(self._simulator.registration.shown())
+
+    def _read(self, read: Callable[[Reads, Call], dict[str, Any]]) -> Handler:
+        """Make a handler of a read of messages."""
+
+        async def handler(call: Call) -> Answer:
+            tenant = self._simulator.tenant(call.caller.tenant)
+            reads = Reads(tenant.world, tenant.conversation, self._pager, self._simulator.clock,
+                          self._simulator.faults.late())  # fmt: skip
+            status, body = _ok(read(reads, call))
+            return status, shown_types(body, call.knows_all_types)
+
+        return handler
+
+    def _listing(self, listing: Callable[[Directory, Call], dict[str, Any]]) -> Handler:
+        """Make a handler of a listing."""
+
+        async def handler(call: Call) -> Answer:
+            return _ok(listing(Directory(self._simulator.tenant(call.caller.tenant).world, self._pager), call))
+
+        return handler
+
+
+def _ok(document: dict[str, Any]) -> Answer:
+    return HTTPStatus.OK, msgspec.json.encode(document)
+
+
+def _chat(call: Call) -> str:
+    return f"chats/{call.ids[0]}"
+
+
+def _channel(call: Call) -> str:
+    return f"teams/{call.ids[0]}/channels/{call.ids[1]}"
+
+
+def _quoted_chat(call: Call) -> str:
+    return f"chats('{quote(call.ids[0], safe='')}')"
+
+
+def _quoted_channel(call: Call) -> str:
+    return f"teams('{call.ids[0]}')/channels('{quote(call.ids[1], safe='')}')"

@@ -1,0 +1,102 @@
+"""Answers in pages, with opaque links to the next one; pages may be short or empty and go on (contract §5, §7)."""
+
+import random
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+from graph_simulator.refusal import Refusal, bad_request
+
+EMPTY_SHARE = 0.1
+SHORT_SHARE = 0.1
+PAGE_LINK_LIFE = timedelta(hours=1)
+DELTA_LINK_LIFE = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What a link stands for: what is left of a list, or (`left` is None) where a delta round ended."""
+
+    link: str
+    expires: datetime
+    left: Sequence[Any] | None
+    size: int
+    since: int | None
+    """Milliseconds since 1970; the change up to which a delta round reaches, None if it is no delta."""
+    options: Mapping[str, str]
+
+
+class Pager:
+    """Hands out pages and remembers what their links mean. The same link gives the same items again."""
+
+    def __init__(self, clock: Callable[[], datetime], chance: random.Random) -> None:
+        self._clock = clock
+        self._chance = chance
+        self._cursors: dict[str, Cursor] = {}
+
+    def page(
+        self,
+        link: str,
+        items: Sequence[Any],
+        size: int,
+        since: int | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Return the first page of `items`, at most `size` long; `link` is the absolute URL to be continued.
+
+        With `since` the list is a delta round: its last page has a `deltaLink` that starts from there.
+        """
+        taken = self._length(size, len(items))
+        answer: dict[str, Any] = {"@odata.count": taken, "value": list(items[:taken])}
+        if taken < len(items):
+            cursor = Cursor(link, self._clock() + PAGE_LINK_LIFE, items[taken:], size, since, options or {})
+            answer["@odata.nextLink"] = self._link(cursor, "$skiptoken")
+        elif since is not None:
+            cursor = Cursor(link, self._clock() + DELTA_LINK_LIFE, None, size, since, options or {})
+            answer["@odata.deltaLink"] = self._link(cursor, "$deltatoken")
+        return answer
+
+    def link_to(self, link: str, items: Sequence[Any], size: int) -> str:
+        """Return a link whose page begins with `items`."""
+        return self._link(Cursor(link, self._clock() + PAGE_LINK_LIFE, items, size, None, {}), "$skiptoken")
+
+    def next_page(self, token: str) -> dict[str, Any]:
+        """Return the page that a `$skiptoken` stands for.
+
+        Raises:
+            Refusal: 400, the token is unknown or outdated.
+        """
+        cursor = self._cursors.get(token)
+        if cursor is None or cursor.left is None or cursor.expires <= self._clock():
+            raise bad_request("Skip token is not valid.", "BadRequest")
+        return self.page(cursor.link, cursor.left, cursor.size, cursor.since, cursor.options)
+
+    def delta_start(self, token: str) -> Cursor:
+        """Return where the round ended that a `$deltatoken` closed.
+
+        Raises:
+            Refusal: 410, the token is unknown or outdated: start over.
+        """
+        cursor = self._cursors.get(token)
+        if cursor is None or cursor.left is not None or cursor.expires <= self._clock():
+            raise Refusal(HTTPStatus.GONE, "syncStateNotFound", "The sync state is not found; start over.")
+        return cursor
+
+    def _length(self, size: int, available: int) -> int:
+        """Return how many items the page holds: fewer than it might now and then, if others follow."""
+        drawn = self._chance.random()
+        if available and drawn < EMPTY_SHARE:
+            return 0
+        if available > 1 and drawn < EMPTY_SHARE + SHORT_SHARE:
+            return self._chance.randint(1, min(size, available - 1))
+        return min(size, available)
+
+    def _link(self, cursor: Cursor, parameter: str) -> str:
+        now = self._clock()
+        self._cursors = {token: held for token, held in self._cursors.items() if held.expires > now}
+        token = secrets.token_urlsafe(24)
+        self._cursors[token] = cursor
+        return f"{cursor.link}?{parameter}={token}"
