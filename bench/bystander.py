@@ -24,9 +24,9 @@ from graph_simulator.encryption import Recipient, enclose
 from graph_simulator.listener import listening
 from graph_simulator.server import GraphServer, Registration, running
 from local.azurite import Azurite
-from shared import client_state
-from shared.declaration import Declaration
-from shared.key_directory import KeyDirectory
+from shared.configuration.declaration import Declaration
+from shared.graph import client_state
+from shared.keys.directory import KeyDirectory
 
 CHAT = "19:9e1c2d3e4f5a46b7@thread.v2"
 RESOURCE = "/chats/getAllMessages"

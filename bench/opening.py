@@ -12,8 +12,8 @@ from bench.bystander import Bystander
 from bench.figure import Figure
 from process_queue.verify import Proofs, Verifier
 from shared import clients
-from shared.envelope import Changes
-from shared.event import event_without_content
+from shared.delivery.event import event_without_content
+from shared.messages.envelope import Changes
 
 LEAST = 0.8
 ROUNDS = 15

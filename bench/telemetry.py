@@ -19,7 +19,7 @@ from opentelemetry import metrics, trace
 from bench.bystander import Bystander, bodies, function, queue_message, sink
 from bench.figure import Figure
 from shared import clients, exporting
-from shared.settings import storage_settings
+from shared.configuration.settings import storage_settings
 
 MOST = 1.1
 """What is more than a tenth is not small."""

@@ -17,15 +17,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from shared.decryption import open_content
-from shared.envelope import Changes, pack, read, read_dead_letter, sealed, write
+from shared.delivery.event import Event, event_of_content, event_of_message
 from shared.errors import Reason, Refused, Unreadable
-from shared.event import Event, event_of_content, event_of_message
-from shared.intake import Addressee, sort
-from shared.json_text import MOST_HALVES, mended
-from shared.notification import EncryptedContent, Notification, read_collection
-from shared.resource_path import covers, encoded, message_path, segments
-from shared.validation_token import PUBLISHER, SigningKey, check, tenant_claimed
+from shared.graph.json_repair import MOST_HALVES, mended
+from shared.graph.notification import EncryptedContent, Notification, read_collection
+from shared.graph.validation_token import PUBLISHER, SigningKey, check, tenant_claimed
+from shared.keys.decryption import open_content
+from shared.messages.envelope import Changes, pack, read, read_dead_letter, sealed, write
+from shared.messages.ingest import Addressee, sort
+from shared.resources.path import covers, encoded, message_path, segments
 
 Target = Callable[[bytes], None]
 

@@ -8,8 +8,8 @@ import azure.functions as func
 
 from notify_event_hub.take import take
 from shared import clients, telemetry
-from shared.intake import Addressee
-from shared.settings import EVENT_HUB_CONNECTION, SettingsError, trigger_settings
+from shared.configuration.settings import EVENT_HUB_CONNECTION, SettingsError, trigger_settings
+from shared.messages.ingest import Addressee
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.notify")

@@ -11,9 +11,9 @@ import msgspec
 
 from shared import telemetry
 from shared.errors import Refused
-from shared.intake import Addressee, proven_by_channel, take_in
-from shared.notification import read_collection, read_notification
-from shared.storage import Storage
+from shared.graph.notification import read_collection, read_notification
+from shared.messages.ingest import Addressee, proven_by_channel, take_in
+from shared.storage.queues import Storage
 
 TIME_LIMIT = timedelta(minutes=1)
 """For storing what is handed over together: nobody waits for an answer."""

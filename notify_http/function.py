@@ -7,8 +7,8 @@ import azure.functions as func
 
 from notify_http.receive import Answer, receive
 from shared import clients, telemetry
-from shared.intake import Addressee
-from shared.settings import SettingsError
+from shared.configuration.settings import SettingsError
+from shared.messages.ingest import Addressee
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.notify")

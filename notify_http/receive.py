@@ -9,9 +9,9 @@ from typing import Literal
 
 from shared import telemetry
 from shared.errors import NotNow, Refused
-from shared.intake import Addressee, take_in, with_tokens
-from shared.notification import read_collection
-from shared.storage import Storage
+from shared.graph.notification import read_collection
+from shared.messages.ingest import Addressee, take_in, with_tokens
+from shared.storage.queues import Storage
 
 LARGEST_BODY = 32 << 20
 """Bytes. Graph names no limit; ordinary collections have some hundred KB (contract §2)."""

@@ -9,10 +9,10 @@ from rich.console import RenderableType
 from ops.moment import Moment
 from ops.report import Report, as_json, finish, when
 from shared import clients
-from shared.backfill import can_read
-from shared.delta import delta_path
-from shared.envelope import Readback, write
-from shared.setting_values import GUID
+from shared.configuration.values import GUID
+from shared.messages.envelope import Readback, write
+from shared.readback.pages import can_read
+from shared.resources.delta_query import delta_path
 
 READABLE = (
     "/teams/getAllMessages, /chats/getAllMessages, /teams/ID/channels/getAllMessages, /users/ID/chats/getAllMessages, "

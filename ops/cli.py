@@ -14,8 +14,8 @@ from ops.reconcile import reconcile, rotate_keys
 from ops.report import ExitCode, Failure, finish
 from ops.status import status
 from ops.watch import watch
+from shared.configuration.settings import SettingsError
 from shared.errors import NotNow, RelayError
-from shared.settings import SettingsError
 
 _AS_JSON = "ops.as_json"
 

@@ -16,7 +16,7 @@ from ops.letter_view import LetterView, details, view
 from ops.moment import Span
 from ops.report import ExitCode, Report, as_json, console, finish, plain, span, table
 from shared import clients
-from shared.dead_letters import DeadLetters, Letter
+from shared.messages.dead_letters import DeadLetters, Letter
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ops.checks.storage import key_store, storage
 from ops.report import ExitCode, Report, as_json, console, finish, table
 from ops.subscription_state import listed
 from shared import clients
-from shared.settings import SettingsError, storage_settings
+from shared.configuration.settings import SettingsError, storage_settings
 
 SETTINGS = "settings"
 

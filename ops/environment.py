@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from shared.settings import SettingsError
+from shared.configuration.settings import SettingsError
 
 DEFAULT = Path(__file__).parent.parent / "local.settings.json"
 

@@ -7,7 +7,7 @@ import msgspec
 import requests
 
 from shared import clients
-from shared.http import read_bounded
+from shared.http_client import read_bounded
 
 _LAG = "graph_relay.lag_seconds"
 _TIME_LIMIT = 3

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from shared.client_state import declaration_named
-from shared.dead_letters import Letter
-from shared.envelope import Changes, Envelope, Lifecycle, Readback
 from shared.errors import Refused, Unreadable
-from shared.notification import Notification, read_encrypted_content, read_notification, read_resource_data
+from shared.graph.client_state import declaration_named
+from shared.graph.notification import Notification, read_encrypted_content, read_notification, read_resource_data
+from shared.messages.dead_letters import Letter
+from shared.messages.envelope import Changes, Envelope, Lifecycle, Readback
 
 
 class LetterView(msgspec.Struct):

@@ -7,8 +7,8 @@ import msgspec
 
 from ops.report import span
 from shared import clients
-from shared.backlog import backlog
-from shared.dead_letters import DeadLetters
+from shared.messages.backlog import backlog
+from shared.messages.dead_letters import DeadLetters
 
 LATE = timedelta(minutes=15)
 """For a message that could be worked on at once; those that wait for their next attempt are hidden."""

@@ -7,13 +7,14 @@ import click
 from rich.console import RenderableType
 
 from ops.report import ExitCode, Report, as_json, finish, table
-from shared import clients, tenants
-from shared.declaration import Declaration
+from shared import clients
+from shared.configuration.declaration import Declaration
 from shared.errors import NotNow, RelayError
-from shared.reconcile import advice
-from shared.reconcile import reconcile as reconcile_tenant
-from shared.retry import Waits
-from shared.subscriptions import Ours, Outcome
+from shared.messages.retry import Waits
+from shared.subscriptions import tenants
+from shared.subscriptions.plan import Ours, Outcome
+from shared.subscriptions.reconcile import advice
+from shared.subscriptions.reconcile import reconcile as reconcile_tenant
 
 
 class Done(Report):

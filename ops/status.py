@@ -14,13 +14,14 @@ from ops.lag import mean_lag
 from ops.queue_state import LettersState, QueueState, letters_state, oldest, queue_state, reasons
 from ops.report import ExitCode, Report, as_json, finish, span, table, when
 from ops.subscription_state import Listed, SubscriptionState, listed, states
-from shared import clients, progress
-from shared.client_state import declaration_id
+from shared import clients
 from shared.errors import NotNow
-from shared.key_ring import EncryptionKey, newest_valid
-from shared.progress import Progress
-from shared.rotation import EXPIRES_SOON
-from shared.silence import Heard
+from shared.graph.client_state import declaration_id
+from shared.keys.ring import EncryptionKey, newest_valid
+from shared.keys.rotation import EXPIRES_SOON
+from shared.readback import checkpoints
+from shared.readback.checkpoints import Progress
+from shared.subscriptions.silence import Heard
 
 T = TypeVar("T")
 
@@ -144,7 +145,7 @@ def look(known: Listed) -> Status:
     heard = {one.declaration: one.last for one in looking.at(clients.silence().last_heard, list[Heard]())}
     unnamed = looking.at(clients.rotation().unnamed, nothing)
     no_progress: dict[str, Progress] = {}
-    compared = looking.at(lambda: progress.load_all(clients.tables()), no_progress)
+    compared = looking.at(lambda: checkpoints.load_all(clients.tables()), no_progress)
     found = Status(
         at=now,
         subscriptions=states(known, current, heard, now),

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 import msgspec
 
 from shared import clients
-from shared.client_state import declaration_id
-from shared.declaration import Declaration
+from shared.configuration.declaration import Declaration
 from shared.errors import NotNow, RelayError
-from shared.key_ring import EncryptionKey
-from shared.subscriptions import Action, Step, Subscription, plan
+from shared.graph.client_state import declaration_id
+from shared.keys.ring import EncryptionKey
+from shared.subscriptions.plan import Action, Step, Subscription, plan
 
 DYING = timedelta(minutes=15)
 """Left of a subscription's life; renew_timer has had many runs by then."""

@@ -10,12 +10,12 @@ import msgspec
 from process_queue.settle import Settlement
 from process_queue.verify import Proofs, Verifier
 from shared import telemetry
-from shared.destination import Destination
-from shared.envelope import Changes
+from shared.delivery.destination import Destination
+from shared.delivery.event import Event
+from shared.delivery.ledger import Ledger
 from shared.errors import NotNow, Reason, Refused, Unreadable
-from shared.event import Event
-from shared.ledger import Ledger
-from shared.silence import Silence, Source
+from shared.messages.envelope import Changes
+from shared.subscriptions.silence import Silence, Source
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from process_queue.lifecycle import Keeper, Recently, act
 from process_queue.readback import Reader, relay_readback
 from process_queue.settle import Settlement
 from process_queue.verify import Proofs
-from shared import clients, envelope, telemetry
-from shared.envelope import Changes, Envelope, Lifecycle, Readback
+from shared import clients, telemetry
+from shared.configuration.settings import SettingsError, trigger_settings
 from shared.errors import NotNow, Reason, Unreadable
-from shared.settings import SettingsError, trigger_settings
-from shared.storage import Claimed
+from shared.messages import envelope
+from shared.messages.envelope import Changes, Envelope, Lifecycle, Readback
+from shared.storage.queues import Claimed
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.process")

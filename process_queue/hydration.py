@@ -6,13 +6,13 @@ from datetime import datetime
 
 import msgspec
 
-from shared.declaration import Declaration
+from shared.configuration.declaration import Declaration
+from shared.delivery.event import Event, event_of_content, event_without_content
 from shared.errors import NotNow, Reason, Refused
-from shared.event import Event, event_of_content, event_without_content
-from shared.graph import Graph, GraphRefusal
-from shared.notification import Notification
-from shared.resource_path import belongs, climbs, encoded, segments
-from shared.subscriptions import declared
+from shared.graph.client import Graph, GraphRefusal
+from shared.graph.notification import Notification
+from shared.resources.path import belongs, climbs, encoded, segments
+from shared.subscriptions.plan import declared
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared import telemetry
-from shared.client_state import declaration_id
-from shared.declaration import Declaration
-from shared.envelope import Lifecycle
+from shared.configuration.declaration import Declaration
+from shared.configuration.values import GUID
 from shared.errors import NotNow, Reason, Refused, RelayError
-from shared.graph import GraphRefusal
-from shared.notification import LIFECYCLE_EVENTS, Notification, read_notification
-from shared.reconcile import advice, reconcile, tell_unlisted
-from shared.retry import Waits
-from shared.setting_values import GUID
-from shared.subscriptions import Ours, Subscriptions, declared
-from shared.sweep import Sweep
+from shared.graph.client import GraphRefusal
+from shared.graph.client_state import declaration_id
+from shared.graph.notification import LIFECYCLE_EVENTS, Notification, read_notification
+from shared.messages.envelope import Lifecycle
+from shared.messages.retry import Waits
+from shared.readback.sweep import Sweep
+from shared.subscriptions.plan import Ours, Subscriptions, declared
+from shared.subscriptions.reconcile import advice, reconcile, tell_unlisted
 
 _log = logging.getLogger("graph_relay.lifecycle")
 

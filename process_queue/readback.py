@@ -9,16 +9,17 @@ import msgspec
 
 from process_queue.changes import Delivering
 from process_queue.settle import Settlement
-from shared import delta, telemetry
-from shared.backfill import Reading, read
-from shared.destination import Delivery, Destination
-from shared.envelope import Readback, write
+from shared import telemetry
+from shared.delivery.destination import Delivery, Destination
+from shared.delivery.event import Event, event_of_entry, event_of_message
 from shared.errors import NotNow, Reason, Unreadable
-from shared.event import Event, event_of_entry, event_of_message
-from shared.graph import Graph
-from shared.resource_path import encoded, message_path, segments
-from shared.storage import Storage
-from shared.tables import Tables
+from shared.graph.client import Graph
+from shared.messages.envelope import Readback, write
+from shared.readback.pages import Reading, read
+from shared.resources import delta_query
+from shared.resources.path import encoded, message_path, segments
+from shared.storage.queues import Storage
+from shared.storage.tables import Tables
 
 _log = logging.getLogger("graph_relay.readback")
 
@@ -44,7 +45,7 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
     tenant_id, resource = readback.tenant_id, readback.resource
     began = delivering.clock()
     try:
-        reading = read(readback, reader.graph, lambda: delta.load(reader.tables, tenant_id, resource))
+        reading = read(readback, reader.graph, lambda: delta_query.load(reader.tables, tenant_id, resource))
         events = _events(reading, readback, delivering.clock)
     except NotNow as not_now:
         if not_now.reason is not Reason.GRAPH_REFUSED or not readback.link:
@@ -76,7 +77,7 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
     for further in reading.further:
         reader.storage.put(write(further))
     if reading.link:
-        delta.save(reader.tables, tenant_id, resource, reading.link)
+        delta_query.save(reader.tables, tenant_id, resource, reading.link)
 
 
 def _deliver(events: Sequence[Event], readback: Readback, destination: Destination) -> Delivery:
@@ -108,7 +109,7 @@ def _stumbled(delivery: Delivery, readback: Readback) -> bool:
 
 def _is_page(readback: Readback) -> bool:
     """Whether there may be others in what is read, or behind it: a single resource holds up none."""
-    return message_path(readback.resource) is None and delta.entry(readback.resource) is None
+    return message_path(readback.resource) is None and delta_query.entry(readback.resource) is None
 
 
 def _events(reading: Reading, readback: Readback, clock: Callable[[], datetime]) -> list[Event]:
@@ -130,9 +131,9 @@ def _events(reading: Reading, readback: Readback, clock: Callable[[], datetime])
 
 
 def _event(content: bytes, readback: Readback, now: datetime) -> Event:
-    entry = delta.entry(readback.resource)
+    entry = delta_query.entry(readback.resource)
     collection = entry.collection if entry else readback.resource
-    kind = delta.kind_of(collection)
+    kind = delta_query.kind_of(collection)
     if kind is None:
         return event_of_message(content, readback.tenant_id, now)
     return event_of_entry(content, collection, kind, readback.tenant_id, now)

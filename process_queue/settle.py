@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 import msgspec
 
 from shared import telemetry
-from shared.envelope import DeadLetter, Envelope, Readback, write
 from shared.errors import NotNow, Reason
-from shared.retry import GiveUp, after_failure
-from shared.storage import Storage
+from shared.messages.envelope import DeadLetter, Envelope, Readback, write
+from shared.messages.retry import GiveUp, after_failure
+from shared.storage.queues import Storage
 
 
 @dataclass(frozen=True)

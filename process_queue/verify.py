@@ -7,18 +7,18 @@ from datetime import datetime
 import msgspec
 
 from shared import telemetry
-from shared.client_state import declaration_named
-from shared.declaration import Declaration
-from shared.decryption import open_content
-from shared.envelope import Changes
+from shared.configuration.declaration import Declaration
+from shared.delivery.event import Event, event_of_content
 from shared.errors import NotNow, Reason, Refused, RelayError, Unreadable
-from shared.event import Event, event_of_content
-from shared.key_ring import EncryptionKey
-from shared.notification import EncryptedContent, Notification, read_encrypted_content, read_notification
-from shared.resource_path import covers
-from shared.silence import Source
-from shared.subscriptions import declared
-from shared.validation_token import SigningKey, check, tenant_claimed
+from shared.graph.client_state import declaration_named
+from shared.graph.notification import EncryptedContent, Notification, read_encrypted_content, read_notification
+from shared.graph.validation_token import SigningKey, check, tenant_claimed
+from shared.keys.decryption import open_content
+from shared.keys.ring import EncryptionKey
+from shared.messages.envelope import Changes
+from shared.resources.path import covers
+from shared.subscriptions.plan import declared
+from shared.subscriptions.silence import Source
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import azure.functions as func
 
 from renew_timer.run import Run, run
 from shared import clients
-from shared.endpoint import probe
+from shared.configuration.settings import SettingsError, trigger_settings
 from shared.errors import RelayError
-from shared.retry import Waits
-from shared.settings import SettingsError, trigger_settings
+from shared.messages.retry import Waits
+from shared.subscriptions.endpoint import probe
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.renew")

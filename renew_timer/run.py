@@ -7,21 +7,23 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from shared import backlog, telemetry, tenants
-from shared.client_state import declaration_id
-from shared.credential_expiry import CredentialExpiry
-from shared.declaration import Declaration
+from shared import telemetry
+from shared.configuration.declaration import Declaration
+from shared.delivery.ledger import Ledger
 from shared.errors import NotNow, Reason, RelayError
-from shared.graph import GraphRefusal
-from shared.key_ring import EncryptionKey
-from shared.ledger import Ledger
-from shared.reconcile import Reconciled, reconcile, tell_unlisted
-from shared.retry import Waits
-from shared.rotation import Rotation
-from shared.silence import Heard, Silence
-from shared.storage import Storage
-from shared.subscriptions import Ours, Subscription, Subscriptions, renewal_period, serving
-from shared.sweep import PUSHED_WITHIN, Sweep
+from shared.graph.client import GraphRefusal
+from shared.graph.client_state import declaration_id
+from shared.graph.credential_expiry import CredentialExpiry
+from shared.keys.ring import EncryptionKey
+from shared.keys.rotation import Rotation
+from shared.messages import backlog
+from shared.messages.retry import Waits
+from shared.readback.sweep import PUSHED_WITHIN, Sweep
+from shared.storage.queues import Storage
+from shared.subscriptions import tenants
+from shared.subscriptions.plan import Ours, Subscription, Subscriptions, renewal_period, serving
+from shared.subscriptions.reconcile import Reconciled, reconcile, tell_unlisted
+from shared.subscriptions.silence import Heard, Silence
 
 _log = logging.getLogger("graph_relay.renew")
 

@@ -8,23 +8,23 @@ from pathlib import Path
 
 import requests
 
-from shared import http
-from shared.credential_expiry import CredentialExpiry
-from shared.destination import Destination, authorization
-from shared.graph import Graph
-from shared.identity import Identity, Proof
-from shared.key_directory import KeyDirectory
-from shared.key_ring import EncryptionKey, KeyRing, KeyStore
-from shared.ledger import Ledger
-from shared.retry import LONGEST as LONGEST_DELAY
-from shared.rotation import Rotation
-from shared.settings import Settings, storage_settings
-from shared.signing_keys import SigningKeys
-from shared.silence import Silence
-from shared.storage import PATIENT, PROMPT, Storage
-from shared.subscriptions import Ours, Subscriptions
-from shared.sweep import Sweep
-from shared.tables import Tables
+from shared import http_client
+from shared.configuration.settings import Settings, storage_settings
+from shared.delivery.destination import Destination, authorization
+from shared.delivery.ledger import Ledger
+from shared.graph.client import Graph
+from shared.graph.credential_expiry import CredentialExpiry
+from shared.graph.entra import Identity, Proof
+from shared.graph.signing_keys import SigningKeys
+from shared.keys.directory import KeyDirectory
+from shared.keys.ring import EncryptionKey, KeyRing, KeyStore
+from shared.keys.rotation import Rotation
+from shared.messages.retry import LONGEST as LONGEST_DELAY
+from shared.readback.sweep import Sweep
+from shared.storage.queues import PATIENT, PROMPT, Storage
+from shared.storage.tables import Tables
+from shared.subscriptions.plan import Ours, Subscriptions
+from shared.subscriptions.silence import Silence
 
 
 def now() -> datetime:
@@ -53,7 +53,7 @@ def patient_storage() -> Storage:
 @cache
 def session() -> requests.Session:
     """Return the HTTP session that all clients share."""
-    return http.session()
+    return http_client.session()
 
 
 @cache
@@ -100,7 +100,7 @@ def subscriptions() -> Subscriptions:
 def _key_store(address: str) -> KeyStore:
     if address.startswith("file:"):
         return KeyDirectory(Path(address.removeprefix("file:")))
-    from shared import key_vault  # noqa: PLC0415 - imports that a directory of keys does without
+    from shared.keys import key_vault  # noqa: PLC0415 - imports that a directory of keys does without
 
     return key_vault.KeyVault(address, key_vault.identity(settings().managed_identity))
 

@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from shared import client_state
-from shared.declaration import Declaration
-from shared.envelope import Changes, Lifecycle
-from shared.key_ring import EncryptionKey, new_key
-from shared.notification import EncryptedContent
+from shared.configuration.declaration import Declaration
+from shared.graph import client_state
+from shared.graph.notification import EncryptedContent
+from shared.keys.ring import EncryptionKey, new_key
+from shared.messages.envelope import Changes, Lifecycle
 
 TENANT = "c7d1e2f3-0a0b-4c0d-8e0f-000000000001"
 OTHER_TENANT = "c7d1e2f3-0a0b-4c0d-8e0f-000000000002"

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, settings
 from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer, Registration, running
 from local.azurite import Azurite
-from shared import http
-from shared.settings import StorageSettings
+from shared import http_client
+from shared.configuration.settings import StorageSettings
 from tests.builders import CLIENT_ID, TENANT
 
 # A slow machine must not fail a property; fixtures that hand out constants may be shared by its examples.
@@ -50,7 +50,7 @@ def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def session(trusted: Path) -> Iterator[requests.Session]:
     """The app's own HTTP session."""
-    with http.session() as made:
+    with http_client.session() as made:
         yield made
 
 

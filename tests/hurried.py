@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from shared.settings import StorageSettings
-from shared.storage import Patience, Storage
+from shared.configuration.settings import StorageSettings
+from shared.storage.queues import Patience, Storage
 
 
 class Hurried(Storage):

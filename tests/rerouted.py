@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import requests
 
-from shared.settings import StorageSettings
+from shared.configuration.settings import StorageSettings
 from tests.servers import Answer, Asked, Script
 
 ACCOUNT = "relay"

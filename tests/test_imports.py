@@ -20,54 +20,15 @@ ROOMS = {
 }
 """What each room may import of ours; bench, fuzz and tests may import anything."""
 
-ORDER = (
-    "errors",
-    "telemetry",
-    "exporting",
-    "schedule",
-    "setting_values",
-    "declaration",
-    "settings",
-    "json_text",
-    "notification",
-    "client_state",
-    "envelope",
-    "decryption",
-    "http",
-    "resource_path",
-    "validation_token",
-    "signing_keys",
-    "event",
-    "retry",
-    "breaker",
-    "storage",
-    "tables",
-    "dead_letters",
-    "backlog",
-    "intake",
-    "key_ring",
-    "key_directory",
-    "key_vault",
-    "identity",
-    "graph",
-    "destination",
-    "ledger",
-    "lifetimes",
-    "permissions",
-    "endpoint",
-    "tenants",
-    "progress",
-    "silence",
-    "rotation",
-    "subscriptions",
-    "delta",
-    "credential_expiry",
-    "backfill",
-    "sweep",
-    "reconcile",
-    "clients",
+FLOORS = (
+    ("errors", "telemetry", "exporting", "http_client", "lifetimes", "permissions"),
+    ("configuration", "resources"),
+    ("graph", "storage"),
+    ("keys", "delivery", "messages"),
+    ("subscriptions", "readback"),
+    ("relay",),
 )
-"""The modules of shared/, bottom first: each imports only from those before it."""
+"""The packages and modules of shared/, bottom first: each imports only from the floors beneath it."""
 
 OURS = {path.name for path in ROOT.iterdir() if path.is_dir()} | {path.stem for path in ROOT.glob("*.py")}
 
@@ -119,16 +80,41 @@ def test_the_front_door_lists_functions_and_sets_up_exporting() -> None:
     }
 
 
-def test_every_module_of_shared_has_its_place_in_the_order() -> None:
-    assert {path.stem for path in (ROOT / "shared").rglob("*.py")} - {"__init__"} == set(ORDER)
-    assert len(set(ORDER)) == len(ORDER)
+FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
 
-def test_each_module_of_shared_imports_only_from_below() -> None:
+def test_every_package_of_shared_has_its_floor() -> None:
+    found = {path.stem for path in (ROOT / "shared").iterdir() if path.stem not in ("__init__", "__pycache__")}
+    assert found == set(FLOOR_OF)
+    assert len(FLOOR_OF) == sum(map(len, FLOORS))
+
+
+@pytest.mark.parametrize("package", FLOOR_OF)
+def test_a_package_of_shared_imports_only_from_the_floors_beneath_it(package: str) -> None:
+    place = ROOT / "shared" / package
     climbing = {
-        f"{module} imports {imported}"
-        for place, module in enumerate(ORDER)
-        for imported in modules_of_shared(ROOT / "shared" / f"{module}.py")
-        if imported not in ORDER[:place]
+        f"{path.relative_to(ROOT)} imports shared.{imported}"
+        for path in (place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")])
+        for imported in modules_of_shared(path)
+        if imported != package and FLOOR_OF[imported] >= FLOOR_OF[package]
     }
     assert climbing == set()
+
+
+def test_no_modules_of_shared_import_each_other_in_a_circle() -> None:
+    waiting = {module_name(path): shared_modules(path) for path in (ROOT / "shared").rglob("*.py")}
+    while free := {name for name, needed in waiting.items() if not needed & waiting.keys()}:
+        waiting = {name: needed for name, needed in waiting.items() if name not in free}
+    assert waiting == {}
+
+
+def module_name(path: Path) -> str:
+    """The dotted name of a module of shared/."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def shared_modules(path: Path) -> set[str]:
+    """The modules of shared/ that a file imports, by their dotted names."""
+    modules = {module_name(found) for found in (ROOT / "shared").rglob("*.py")}
+    named = (name if name in modules else name.rpartition(".")[0] for name in imports(path))
+    return {name for name in named if name in modules and name not in ("shared", module_name(path))}

@@ -1,4 +1,4 @@
-// The app's settings, by the names of shared/settings.py. An empty one stands for its default there.
+// The app's settings, by the names of shared/configuration/settings.py. An empty one stands for its default there.
 param appName string
 param identityClientId string
 param storageAccount string

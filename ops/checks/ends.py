@@ -12,10 +12,10 @@ from ops.checks.finding import Finding, attention, fine, unreachable, unseen
 from ops.report import span
 from ops.subscription_state import Listed, states
 from shared import clients
-from shared.destination import CONTENT_TYPE, authorization
-from shared.endpoint import probe
+from shared.configuration.values import event_hub
+from shared.delivery.destination import CONTENT_TYPE, authorization
 from shared.errors import NotNow
-from shared.setting_values import event_hub
+from shared.subscriptions.endpoint import probe
 
 TOLERATED = 30.0
 """Seconds by which clocks may differ: tokens and signatures allow five minutes, and latency counts here too."""

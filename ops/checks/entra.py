@@ -6,13 +6,14 @@ import jwt
 import msgspec
 
 from ops.checks.finding import Finding, Verdict, attention, fine, unreachable, unseen
-from shared import backfill, clients
-from shared.declaration import Declaration
-from shared.envelope import Readback
+from shared import clients
+from shared.configuration.declaration import Declaration
 from shared.errors import NotNow, Reason, RelayError
-from shared.graph import GraphRefusal
+from shared.graph.client import GraphRefusal
+from shared.graph.validation_token import PUBLISHER
+from shared.messages.envelope import Readback
 from shared.permissions import permission
-from shared.validation_token import PUBLISHER
+from shared.readback import pages
 
 _CREDENTIALS = "check GRAPH_CLIENT_ID, its secret or certificate, and the tenant's consent"
 CONSENT = "grant it in the app registration under API permissions, with admin consent; see docs/setup.md"
@@ -83,11 +84,11 @@ def _reading_back(tenant_id: str, declared: list[Declaration]) -> Iterator[Findi
     now = clients.now()
     for one in declared:
         check = f"reading back {one.resource}"
-        if not backfill.can_read(one.resource):
+        if not pages.can_read(one.resource):
             yield unseen(check, "can't be read back; what Graph drops of it stays missing")
             continue
         try:
-            backfill.read(Readback(now, tenant_id, one.resource, now, now), clients.graph(), lambda: None)
+            pages.read(Readback(now, tenant_id, one.resource, now, now), clients.graph(), lambda: None)
         except NotNow as not_now:
             if not_now.reason is Reason.GRAPH_REFUSED:
                 yield attention(check, str(not_now), f"{_listing(one.resource)}: {CONSENT}")

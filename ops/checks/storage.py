@@ -8,8 +8,8 @@ from ops.queue_state import letters_state, oldest, queue_state, reasons
 from ops.report import span
 from shared import clients
 from shared.errors import NotNow, Unreadable
-from shared.key_ring import newest_valid
-from shared.rotation import EXPIRES_SOON
+from shared.keys.ring import newest_valid
+from shared.keys.rotation import EXPIRES_SOON
 
 _ACCESS = "check AzureWebJobsStorage and its firewall; without a key, your roles: Storage Queue, Blob and Table Data"
 

@@ -4,12 +4,12 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from shared.dead_letters import POISONED, DeadLetters, Letter
-from shared.envelope import Changes, Readback
+from shared.configuration.settings import StorageSettings
 from shared.errors import Reason
-from shared.resource_path import segments
-from shared.settings import StorageSettings
-from shared.storage import PATIENT, Storage
+from shared.messages.dead_letters import POISONED, DeadLetters, Letter
+from shared.messages.envelope import Changes, Readback
+from shared.resources.path import segments
+from shared.storage.queues import PATIENT, Storage
 from tests.chaos.theatre import now
 from tests.chaos.witness import Witness
 

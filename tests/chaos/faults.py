@@ -4,8 +4,8 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from shared.key_directory import LIFETIME
-from shared.key_ring import new_key, write_pem
+from shared.keys.directory import LIFETIME
+from shared.keys.ring import new_key, write_pem
 from tests.chaos.road import Road
 from tests.chaos.theatre import MAILBOX, Theatre, now
 

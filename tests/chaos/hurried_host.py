@@ -13,7 +13,11 @@ from pathlib import Path
 from local.host import __main__ as host
 from local.host.configuration import HostOptions, host_options
 from local.host.process import HostProcess
-from shared import breaker, destination, graph, key_ring, retry, signing_keys, sweep
+from shared.delivery import circuit_breaker, destination
+from shared.graph import client, signing_keys
+from shared.keys import ring
+from shared.messages import retry
+from shared.readback import sweep
 
 HURRY_SETTING = "CHAOS_HURRY"
 SHORTEST_READ = 3.0  # seconds that the destination is given at least: on a busy machine it needs some
@@ -32,12 +36,12 @@ def hurry(factor: float) -> None:
     retry.SCHEDULE = tuple(delay / factor for delay in retry.SCHEDULE)
     signing_keys.LEAST_INTERVAL /= factor
     signing_keys.RETRY_INTERVAL /= factor
-    key_ring.LOOK_AGAIN /= factor
-    breaker.FIRST_PAUSE /= factor
-    breaker.LONGEST_PAUSE /= factor
+    ring.LOOK_AGAIN /= factor
+    circuit_breaker.FIRST_PAUSE /= factor
+    circuit_breaker.LONGEST_PAUSE /= factor
     sweep.OVERLAP /= factor
     sweep.SETTLING /= factor
-    graph._UNTOLD_WAIT /= factor
+    client._UNTOLD_WAIT /= factor
     connect, read = destination._TIME_LIMIT
     destination._TIME_LIMIT = (connect, max(SHORTEST_READ, read / factor))  # type: ignore[assignment]
 

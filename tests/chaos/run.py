@@ -13,10 +13,10 @@ from azure.storage.queue import QueueClient
 from local.child import ChildFailed
 from local.run.comparison import differences
 from local.run.system import DECLARED, QUEUE
-from shared import progress
-from shared.client_state import declaration_id
-from shared.settings import StorageSettings
-from shared.tables import Tables
+from shared.configuration.settings import StorageSettings
+from shared.graph.client_state import declaration_id
+from shared.readback import checkpoints
+from shared.storage.tables import Tables
 from tests.chaos.account import Account, account
 from tests.chaos.dead import Graveyard
 from tests.chaos.faults import FAULTS, LASTING, Fault, plan, restore
@@ -131,15 +131,15 @@ class Run:
         asked = now()
         names = [declaration_id(theatre.tenant, resource) for resource in DECLARED]
         for name in names:
-            progress.suspect_gap(tables, name, asked)
+            checkpoints.suspect_gap(tables, name, asked)
         deadline = time.monotonic() + self._patience
         while any(found.due or found.until < asked - timedelta(minutes=1) for found in self._progress(tables, names)):
             self._look()
             if time.monotonic() > deadline:
                 raise TooLong("no sweep was started")
 
-    def _progress(self, tables: Tables, names: list[str]) -> list[progress.Progress]:
-        known = progress.load_all(tables)
+    def _progress(self, tables: Tables, names: list[str]) -> list[checkpoints.Progress]:
+        known = checkpoints.load_all(tables)
         return [known[name] for name in names]
 
     def _counted(self) -> Counter[str]:

@@ -14,7 +14,7 @@ import httpx
 
 from local.child import Child, free_ports
 from local.run.system import DECLARED, System
-from shared.key_directory import KeyDirectory
+from shared.keys.directory import KeyDirectory
 from tests.chaos import hurried_graph
 from tests.chaos.gateway import Gateway, serving
 from tests.chaos.hurried_host import HURRY_SETTING, HurriedHost

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 import msgspec
 
 from graph_simulator.hostile import TEXT
-from shared.decryption import open_content
+from shared.delivery.event import event_of_content
 from shared.errors import Refused, Unreadable
-from shared.event import event_of_content
-from shared.key_directory import KeyDirectory
-from shared.key_ring import EncryptionKey
-from shared.notification import Collection, read_collection, read_encrypted_content, read_notification
-from shared.resource_path import message_path
+from shared.graph.notification import Collection, read_collection, read_encrypted_content, read_notification
+from shared.keys.decryption import open_content
+from shared.keys.directory import KeyDirectory
+from shared.keys.ring import EncryptionKey
+from shared.resources.path import message_path
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import Settings
+from shared.configuration.settings import Settings
 from tests.infra.bicep import INFRA
 from tests.infra.deployment import APPLICATION, CLIENT_STATE, DEPLOYED, EMPTY, SECRET_ID, WITH_GATEWAY, Run, deploy
 from tools import azure_cli

@@ -10,9 +10,10 @@ import click
 import pytest
 
 from ops.cli import ops
-from shared import silence, telemetry
+from shared import telemetry
 from shared.errors import Reason
-from shared.retry import JITTER, SCHEDULE
+from shared.messages.retry import JITTER, SCHEDULE
+from shared.subscriptions import silence
 from tests.infra import kusto
 from tests.infra.bicep import INFRA
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 import pytest
 
 from infra.graph_permissions import READ_BACK, needed
-from shared import backfill, permissions
+from shared import permissions
+from shared.readback import pages
 from tests.infra.bicep import INFRA, properties, template, templates, text, walk
 
 PAGE = (INFRA.parent / "docs" / "permissions.md").read_text(encoding="utf-8")
@@ -46,7 +47,7 @@ def test_graph_permissions_are_those_that_declarations_can_need() -> None:
     ],
 )
 def test_what_is_read_back_is_read_by_process_queue(resource: str) -> None:
-    assert backfill.can_read(resource)
+    assert pages.can_read(resource)
     (row,) = (row for row in rows("Graph permissions") if row[0] == f"`{permissions.permission(resource)}`")
     assert quoted([row[2]]) == {"renew_timer", "process_queue"}
 

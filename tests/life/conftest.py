@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from graph_simulator.authority import Authority
-from shared.settings import StorageSettings
+from shared.configuration.settings import StorageSettings
 from tests.builders import destination_secret, environment
 from tests.life.relay import Inbox, Relay
 from tests.life.watched_graph import WatchedGraph, watched_graph

@@ -5,8 +5,8 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 
-from shared import http
-from shared.key_directory import KeyDirectory
+from shared import http_client
+from shared.keys.directory import KeyDirectory
 from tests.life.relay import Relay
 
 
@@ -35,4 +35,6 @@ class HaltsAfter(KeyDirectory):
 if __name__ == "__main__":
     seconds, when = sys.argv[1:]
     store = HaltsBefore if when == "before" else HaltsAfter
-    Relay(os.environ, http.session(), lambda: datetime.now(UTC) + timedelta(seconds=float(seconds)), store).tick()
+    Relay(
+        os.environ, http_client.session(), lambda: datetime.now(UTC) + timedelta(seconds=float(seconds)), store
+    ).tick()

@@ -25,27 +25,27 @@ from process_queue.readback import Reader, relay_readback
 from process_queue.settle import Settlement
 from process_queue.verify import Proofs
 from renew_timer.run import Run, run
-from shared import envelope
-from shared.credential_expiry import CredentialExpiry
-from shared.destination import Destination
-from shared.endpoint import probe
-from shared.envelope import Changes, Envelope, Lifecycle, Readback
+from shared.configuration.settings import Settings
+from shared.delivery.destination import Destination
+from shared.delivery.ledger import Ledger
 from shared.errors import NotNow
-from shared.graph import Graph
-from shared.identity import Identity, Proof
-from shared.intake import Addressee
-from shared.key_directory import KeyDirectory
-from shared.key_ring import EncryptionKey, KeyRing, new_key, write_pem
-from shared.ledger import Ledger
-from shared.retry import LONGEST, Waits
-from shared.rotation import Rotation
-from shared.settings import Settings
-from shared.signing_keys import SigningKeys
-from shared.silence import Silence
-from shared.storage import PATIENT, PROMPT, Storage
-from shared.subscriptions import Ours, Subscriptions
-from shared.sweep import Sweep
-from shared.tables import Tables
+from shared.graph.client import Graph
+from shared.graph.credential_expiry import CredentialExpiry
+from shared.graph.entra import Identity, Proof
+from shared.graph.signing_keys import SigningKeys
+from shared.keys.directory import KeyDirectory
+from shared.keys.ring import EncryptionKey, KeyRing, new_key, write_pem
+from shared.keys.rotation import Rotation
+from shared.messages import envelope
+from shared.messages.envelope import Changes, Envelope, Lifecycle, Readback
+from shared.messages.ingest import Addressee
+from shared.messages.retry import LONGEST, Waits
+from shared.readback.sweep import Sweep
+from shared.storage.queues import PATIENT, PROMPT, Storage
+from shared.storage.tables import Tables
+from shared.subscriptions.endpoint import probe
+from shared.subscriptions.plan import Ours, Subscriptions
+from shared.subscriptions.silence import Silence
 from tests.servers import Answer, Asked
 
 DEADLINE_SECONDS = 60.0

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from notify_event_hub.take import take
-from shared.intake import Addressee
-from shared.reconcile import reconcile
-from shared.retry import Waits
+from shared.messages.ingest import Addressee
+from shared.messages.retry import Waits
+from shared.subscriptions.reconcile import reconcile
 from tests.life.conftest import CHATS, TEAMS, World, declared
 from tests.life.relay import Relay
 from tests.life.test_secrets import client_state_secret

@@ -15,12 +15,12 @@ import requests
 from graph_simulator.authority import Authority, write_private
 from graph_simulator.registration import AppRegistration
 from graph_simulator.server import GraphServer, Registration, running
-from shared.credential_expiry import LOOKED_EVERY, CredentialExpiry
+from shared.configuration.settings import Settings, SettingsError
 from shared.errors import NotNow, Reason
-from shared.graph import Graph
-from shared.identity import Identity, Proof
-from shared.key_ring import new_key, write_pem
-from shared.settings import Settings, SettingsError
+from shared.graph.client import Graph
+from shared.graph.credential_expiry import LOOKED_EVERY, CredentialExpiry
+from shared.graph.entra import Identity, Proof
+from shared.keys.ring import new_key, write_pem
 from tests.builders import Clock, armoured, encryption_key, environment, rsa_key
 from tests.servers import Answer, Asked, in_json, serving
 

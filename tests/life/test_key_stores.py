@@ -18,12 +18,12 @@ from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer, Registration
 from graph_simulator.server import running as graph_running
 from local.host.process import ROOT
-from shared import key_vault
-from shared.decryption import open_content
 from shared.errors import NotNow, Reason, Unreadable
-from shared.key_directory import KeyDirectory
-from shared.key_ring import LOOK_AGAIN, EncryptionKey, KeyRing, KeyStore, is_key_id, new_key, write_pem
-from shared.key_vault import KeyVault
+from shared.keys import key_vault
+from shared.keys.decryption import open_content
+from shared.keys.directory import KeyDirectory
+from shared.keys.key_vault import KeyVault
+from shared.keys.ring import LOOK_AGAIN, EncryptionKey, KeyRing, KeyStore, is_key_id, new_key, write_pem
 from tests import builders
 from tests.builders import Clock, armoured
 from tests.stand_ins.vault.server import VaultServer
@@ -259,7 +259,7 @@ def test_many_processes_share_a_directory(tmp_path: Path) -> None:
     """Each makes keys while the others read: nobody ever sees half a key."""
     program = (
         "import sys; from datetime import UTC, datetime; from pathlib import Path\n"
-        "from shared.key_directory import KeyDirectory\n"
+        "from shared.keys.directory import KeyDirectory\n"
         "store = KeyDirectory(Path(sys.argv[1]))\n"
         "for _ in range(2):\n"
         "    store.create(datetime.now(UTC))\n"

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared import client_state
+from shared.graph import client_state
 from tests.builders import body, lifecycle
 from tests.life.conftest import CHATS, World, declared
 from tests.life.relay import Relay

@@ -21,7 +21,7 @@ from local.feed.server import RunningFeed
 from local.feed.server import running as feed_running
 from local.host.process import HostProcess
 from local.run.comparison import differences
-from shared.settings import StorageSettings
+from shared.configuration.settings import StorageSettings
 from tests.builders import destination_secret, environment
 from tests.life.conftest import CHATS, TEAMS, declared
 from tests.life.relay import Relay, bring

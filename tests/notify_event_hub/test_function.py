@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from azure.storage.queue import QueueClient
 
-from shared.envelope import Changes, read
-from shared.settings import StorageSettings
-from shared.storage import PATIENT, Storage
+from shared.configuration.settings import StorageSettings
+from shared.messages.envelope import Changes, read
+from shared.storage.queues import PATIENT, Storage
 from tests.builders import body, change, environment, minted
 
 ROOT = Path(__file__).parents[2]

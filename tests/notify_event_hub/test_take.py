@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from local.azurite import Azurite
 from notify_event_hub.take import take
-from shared.envelope import MESSAGE_LIMIT, Changes, Items, Lifecycle, read, sealed, write
+from shared.configuration.settings import StorageSettings
 from shared.errors import NotNow
-from shared.intake import Addressee, Sorted, proven_by_channel
-from shared.settings import StorageSettings
-from shared.storage import PATIENT, Patience, Storage
+from shared.messages.envelope import MESSAGE_LIMIT, Changes, Items, Lifecycle, read, sealed, write
+from shared.messages.ingest import Addressee, Sorted, proven_by_channel
+from shared.storage.queues import PATIENT, Patience, Storage
 from tests.builders import (
     NOW,
     OTHER_TENANT,

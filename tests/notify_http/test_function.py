@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from notify_http.function import handshake, notify_http
 from shared import clients
-from shared.settings import StorageSettings
+from shared.configuration.settings import StorageSettings
 from tests.builders import TENANT, body, change, environment, minted
 
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from local.azurite import Azurite
 from notify_http.receive import LARGEST_BODY, Answer, receive
-from shared.envelope import Changes, Items, Lifecycle, read
-from shared.intake import Addressee
-from shared.settings import StorageSettings
-from shared.storage import PATIENT, Patience, Storage
+from shared.configuration.settings import StorageSettings
+from shared.messages.envelope import Changes, Items, Lifecycle, read
+from shared.messages.ingest import Addressee
+from shared.storage.queues import PATIENT, Patience, Storage
 from tests.builders import (
     NOW,
     OTHER_TENANT,

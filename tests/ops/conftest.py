@@ -22,8 +22,8 @@ from local.feed.server import RunningFeed
 from local.feed.server import running as running_feed
 from ops.cli import ops
 from shared import clients
-from shared.settings import StorageSettings
-from shared.storage import PATIENT, Storage
+from shared.configuration.settings import StorageSettings
+from shared.storage.queues import PATIENT, Storage
 from tests import builders
 from tests.builders import CLIENT_ID, TENANT, destination_secret, environment
 from tests.servers import Answer, Asked, Server, serving

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 from azure.storage.queue import QueueClient
 
-from shared.envelope import DeadLetter, Envelope, read, write
+from shared.configuration.settings import StorageSettings
 from shared.errors import Reason
-from shared.settings import StorageSettings
-from shared.storage import Shelf, Storage
+from shared.messages.envelope import DeadLetter, Envelope, read, write
+from shared.storage.queues import Shelf, Storage
 from tests import builders
 
 

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ops.backfill import READABLE
-from shared.backfill import can_read
-from shared.envelope import Readback
-from shared.storage import Storage
+from shared.messages.envelope import Readback
+from shared.readback.pages import can_read
+from shared.storage.queues import Storage
 from tests import builders
 from tests.ops.conftest import Operator
 from tests.ops.letters import queued

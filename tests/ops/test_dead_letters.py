@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from azure.storage.blob import ContainerClient
 
-from shared.dead_letters import DeadLetters
-from shared.envelope import Changes, DeadLetter, Readback, write
+from shared.configuration.settings import StorageSettings
 from shared.errors import NotNow, Reason, Unreadable
-from shared.settings import StorageSettings
-from shared.storage import PATIENT, Lying, Shelf, Storage
+from shared.messages.dead_letters import DeadLetters
+from shared.messages.envelope import Changes, DeadLetter, Readback, write
+from shared.storage.queues import PATIENT, Lying, Shelf, Storage
 from tests import builders
 from tests.ops.conftest import Operator
 from tests.ops.letters import give_up, large, poison, queued

@@ -9,9 +9,9 @@ import pytest
 from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer
 from local.feed.server import RunningFeed
-from shared.settings import StorageSettings
-from shared.storage import Storage
-from shared.validation_token import PUBLISHER
+from shared.configuration.settings import StorageSettings
+from shared.graph.validation_token import PUBLISHER
+from shared.storage.queues import Storage
 from tests import builders
 from tests.ops.conftest import Operator
 from tests.ops.letters import give_up

@@ -3,11 +3,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from graph_simulator.server import GraphServer
-from shared import progress
-from shared.client_state import declaration_id
-from shared.progress import Progress
-from shared.settings import StorageSettings
-from shared.tables import Tables
+from shared.configuration.settings import StorageSettings
+from shared.graph.client_state import declaration_id
+from shared.readback import checkpoints
+from shared.readback.checkpoints import Progress
+from shared.storage.tables import Tables
 from tests import builders
 from tests.ops.conftest import Operator
 from tests.servers import Answer, Server
@@ -39,9 +39,9 @@ def test_the_gap_before_a_new_subscription_is_read_back_by_the_next_run_of_the_t
 ) -> None:
     tables, declared = Tables(storage_settings), declaration_id(builders.TENANT, builders.RESOURCE)
     until = datetime.now(UTC) - timedelta(hours=1)
-    progress.save(tables, declared, until, until)
+    checkpoints.save(tables, declared, until, until)
     operator.json("reconcile")
-    assert progress.load_all(tables)[declared] == Progress(until, due=True)
+    assert checkpoints.load_all(tables)[declared] == Progress(until, due=True)
 
 
 def test_a_rotation_gives_every_rich_subscription_a_new_key_and_keeps_the_old_one(

@@ -5,13 +5,13 @@ import pytest
 from azure.storage.queue import QueueServiceClient
 
 from graph_simulator.server import GraphServer
-from shared import progress
-from shared.client_state import declaration_id
-from shared.envelope import write
-from shared.settings import StorageSettings
-from shared.silence import Silence, Source
-from shared.storage import Shelf, Storage
-from shared.tables import Tables
+from shared.configuration.settings import StorageSettings
+from shared.graph.client_state import declaration_id
+from shared.messages.envelope import write
+from shared.readback import checkpoints
+from shared.storage.queues import Shelf, Storage
+from shared.storage.tables import Tables
+from shared.subscriptions.silence import Silence, Source
 from tests import builders
 from tests.ops.conftest import Operator
 from tests.ops.letters import give_up, poison
@@ -122,13 +122,13 @@ def test_silence_and_sweeps_are_told_from_what_the_app_remembers(operator: Opera
     operator.json("reconcile")
     now = datetime.now(UTC)
     Silence(tables).heard({DECLARED: Source("s")}, now - timedelta(hours=2))
-    progress.save(tables, DECLARED, now - timedelta(hours=3), now)
+    checkpoints.save(tables, DECLARED, now - timedelta(hours=3), now)
     told = operator.json("status")
     assert 7_200 <= told["subscriptions"][0]["silent_seconds"] < 9_000
     (sweep,) = told["sweeps"]
     assert datetime.fromisoformat(sweep["compared_until"]) == now - timedelta(hours=3)
-    progress.save(tables, DECLARED, now - timedelta(days=3), now - timedelta(days=3))
-    progress.suspect_gap(tables, DECLARED, now)
+    checkpoints.save(tables, DECLARED, now - timedelta(days=3), now - timedelta(days=3))
+    checkpoints.suspect_gap(tables, DECLARED, now)
     told = operator.json("status", ends=1)
     assert told["sweeps"][0]["due"] is True
     assert any("not compared" in one for one in told["attention"])

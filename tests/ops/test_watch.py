@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from subprocess import Popen
 
-from shared.storage import Storage
+from shared.storage.queues import Storage
 from tests import builders
 from tests.ops.conftest import Operator
 from tests.ops.letters import give_up

@@ -13,21 +13,21 @@ from graph_simulator.authority import Authority
 from process_queue.changes import Delivering
 from process_queue.readback import Reader, relay_readback
 from process_queue.settle import Settlement
-from shared.dead_letters import DeadLetters
-from shared.destination import Destination
-from shared.envelope import Readback, read, read_dead_letter, write
+from shared.configuration.settings import StorageSettings
+from shared.delivery.destination import Destination
+from shared.delivery.ledger import Ledger
 from shared.errors import NotNow, Reason
-from shared.graph import Graph
-from shared.ledger import Ledger
-from shared.resource_path import segments
-from shared.settings import StorageSettings
-from shared.silence import Silence
-from shared.storage import PATIENT, Shelf
-from shared.tables import Tables
+from shared.graph.client import Graph
+from shared.messages.dead_letters import DeadLetters
+from shared.messages.envelope import Readback, read, read_dead_letter, write
+from shared.resources.path import segments
+from shared.storage.queues import PATIENT, Shelf
+from shared.storage.tables import Tables
+from shared.subscriptions.silence import Silence
 from tests.builders import NOW, TENANT, Clock, destination_secret
 from tests.hurried import Hurried
 from tests.servers import Answer, Asked, in_json, serving
-from tests.shared.test_graph import Bearer
+from tests.shared.graph.test_client import Bearer
 
 DONE = Answer(204)
 DAY_BEFORE = NOW - timedelta(days=1)

@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from graph_simulator.authority import Authority
-from shared.settings import StorageSettings
+from shared.configuration.settings import StorageSettings
 from tests.process_queue.away import Away
 
 

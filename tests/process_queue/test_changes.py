@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from process_queue.changes import Delivering, Fate, relay_changes
 from process_queue.settle import Settlement
 from process_queue.verify import Proofs
-from shared.destination import Destination
-from shared.envelope import Changes, read, read_dead_letter
+from shared.configuration.settings import StorageSettings
+from shared.delivery.destination import Destination
+from shared.delivery.event import event_without_content
+from shared.delivery.ledger import Ledger
 from shared.errors import NotNow, Reason
-from shared.event import event_without_content
-from shared.ledger import Ledger
-from shared.settings import StorageSettings
-from shared.silence import Silence
-from shared.storage import PATIENT
-from shared.tables import Tables
+from shared.messages.envelope import Changes, read, read_dead_letter
+from shared.storage.queues import PATIENT
+from shared.storage.tables import Tables
+from shared.subscriptions.silence import Silence
 from tests.builders import (
     CLIENT_ID,
     NOW,

@@ -5,9 +5,9 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from shared.envelope import Readback
+from shared.delivery.event import event_of_entry
 from shared.errors import NotNow
-from shared.event import event_of_entry
+from shared.messages.envelope import Readback
 from tests.builders import NOW, TENANT
 from tests.process_queue.away import DONE, Away, asked_for
 from tests.servers import Answer, in_json

@@ -10,11 +10,11 @@ from azure.storage.blob import ContainerClient
 
 from process_queue.function import process_queue
 from shared import clients
-from shared.client_state import mint
-from shared.envelope import MESSAGE_LIMIT, Items, Readback, write
+from shared.configuration.settings import StorageSettings
 from shared.errors import NotNow, Reason, Unreadable
-from shared.settings import StorageSettings
-from shared.storage import PATIENT, Shelf, Storage
+from shared.graph.client_state import mint
+from shared.messages.envelope import MESSAGE_LIMIT, Items, Readback, write
+from shared.storage.queues import PATIENT, Shelf, Storage
 from tests.builders import (
     NOW,
     RESOURCE,

@@ -9,14 +9,14 @@ import requests
 
 from graph_simulator.authority import Authority
 from process_queue.hydration import Hydration
-from shared.declaration import Declaration
+from shared.configuration.declaration import Declaration
+from shared.delivery.event import Event, event_of_content
 from shared.errors import NotNow, Reason, Refused, Unreadable
-from shared.event import Event, event_of_content
-from shared.graph import Graph
-from shared.notification import read_notification
+from shared.graph.client import Graph
+from shared.graph.notification import read_notification
 from tests.builders import NOW, OTHER_TENANT, TENANT, Clock, change, chat_path, message, minted, raw
 from tests.servers import Answer, Server, in_json, serving
-from tests.shared.test_graph import Bearer
+from tests.shared.graph.test_client import Bearer
 
 CHATS = "/chats/getAllMessages"
 

@@ -15,15 +15,15 @@ import requests
 
 from graph_simulator.authority import Authority
 from process_queue.lifecycle import Keeper, Recently, act
-from shared import progress
-from shared.client_state import declaration_id
+from shared.configuration.settings import StorageSettings
 from shared.errors import NotNow
-from shared.graph import Graph
-from shared.settings import StorageSettings
-from shared.storage import PATIENT, Storage
-from shared.subscriptions import Ours, Subscriptions
-from shared.sweep import Sweep
-from shared.tables import Tables
+from shared.graph.client import Graph
+from shared.graph.client_state import declaration_id
+from shared.readback import checkpoints
+from shared.readback.sweep import Sweep
+from shared.storage.queues import PATIENT, Storage
+from shared.storage.tables import Tables
+from shared.subscriptions.plan import Ours, Subscriptions
 from tests.builders import (
     NOTIFICATION_URL,
     NOW,
@@ -36,7 +36,7 @@ from tests.builders import (
     lifecycle_items,
 )
 from tests.servers import Answer, Server, in_json, serving
-from tests.shared.test_graph import Bearer
+from tests.shared.graph.test_client import Bearer
 
 FIRST, SECOND = "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11", "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b12"
 FORBIDDEN = in_json({"error": {"code": "Forbidden", "message": "no consent"}}, 403)
@@ -57,7 +57,7 @@ class World:
         self.answers: dict[str, Answer] = {}
         self._graph = graph
         self._tables = Tables(settings)
-        progress.save(self._tables, declaration_id(TENANT, declaration().resource), NOW, NOW)
+        checkpoints.save(self._tables, declaration_id(TENANT, declaration().resource), NOW, NOW)
         graph.script = lambda asked: self.answers.get(asked.path.rpartition("/")[2], FRESH)
         client = Graph(graph.url, Bearer(), session, self.clock)
         self._keeper = Keeper(
@@ -76,7 +76,7 @@ class World:
 
     def gap_suspected(self) -> bool:
         """Whether something will be read back."""
-        return any(one.due for one in progress.load_all(self._tables).values())
+        return any(one.due for one in checkpoints.load_all(self._tables).values())
 
     def methods(self) -> list[str]:
         """How Graph was asked."""

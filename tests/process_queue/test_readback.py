@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from shared.envelope import Readback, read_dead_letter
+from shared.delivery.event import event_of_content
 from shared.errors import NotNow, Reason
-from shared.event import event_of_content
-from shared.notification import read_notification
-from shared.resource_path import segments
+from shared.graph.notification import read_notification
+from shared.messages.envelope import Readback, read_dead_letter
+from shared.resources.path import segments
 from tests.builders import (
     CHANNEL,
     CHAT,

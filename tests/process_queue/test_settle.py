@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from process_queue.settle import Settlement
-from shared.envelope import Changes, Envelope, Readback, read, read_dead_letter
+from shared.configuration.settings import StorageSettings
 from shared.errors import NotNow, Reason
-from shared.retry import LONGEST, SCHEDULE
-from shared.settings import StorageSettings
-from shared.storage import PATIENT, Shelf, Storage
+from shared.messages.envelope import Changes, Envelope, Readback, read, read_dead_letter
+from shared.messages.retry import LONGEST, SCHEDULE
+from shared.storage.queues import PATIENT, Shelf, Storage
 from tests.builders import NOW, TENANT, Clock, change, changes, lifecycle, lifecycle_items
 from tests.rerouted import refuses, rerouted
 from tests.servers import serving

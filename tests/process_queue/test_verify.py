@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from process_queue.verify import Proofs, Verifier
+from shared.delivery.event import event_without_content
 from shared.errors import NotNow, Reason, Refused, RelayError, Unreadable
-from shared.event import event_without_content
-from shared.key_ring import EncryptionKey
-from shared.validation_token import SigningKey
+from shared.graph.validation_token import SigningKey
+from shared.keys.ring import EncryptionKey
 from tests.builders import (
     CLIENT_ID,
     OTHER_TENANT,

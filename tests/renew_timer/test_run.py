@@ -14,24 +14,24 @@ from azure.storage.queue import QueueClient
 from graph_simulator.authority import Authority
 from local.host import metrics
 from renew_timer.run import Run, run
-from shared import progress
-from shared.client_state import declaration_id
-from shared.credential_expiry import CredentialExpiry
-from shared.declaration import Declaration
+from shared.configuration.declaration import Declaration
+from shared.configuration.settings import StorageSettings
+from shared.delivery.event import Event
+from shared.delivery.ledger import KEPT, Ledger
 from shared.errors import NotNow, Reason
-from shared.event import Event
-from shared.graph import Graph
-from shared.key_directory import KeyDirectory
-from shared.key_ring import KeyRing
-from shared.ledger import KEPT, Ledger
-from shared.retry import Waits
-from shared.rotation import Rotation
-from shared.settings import StorageSettings
-from shared.silence import Silence
-from shared.storage import PATIENT, Shelf, Storage
-from shared.subscriptions import Ours, Subscriptions
-from shared.sweep import Sweep
-from shared.tables import Tables
+from shared.graph.client import Graph
+from shared.graph.client_state import declaration_id
+from shared.graph.credential_expiry import CredentialExpiry
+from shared.keys.directory import KeyDirectory
+from shared.keys.ring import KeyRing
+from shared.keys.rotation import Rotation
+from shared.messages.retry import Waits
+from shared.readback import checkpoints
+from shared.readback.sweep import Sweep
+from shared.storage.queues import PATIENT, Shelf, Storage
+from shared.storage.tables import Tables
+from shared.subscriptions.plan import Ours, Subscriptions
+from shared.subscriptions.silence import Silence
 from tests.builders import (
     CLIENT_ID,
     NOTIFICATION_URL,
@@ -45,7 +45,7 @@ from tests.builders import (
 )
 from tests.rerouted import refuses, rerouted
 from tests.servers import Answer, Asked, in_json, serving
-from tests.shared.test_graph import Bearer
+from tests.shared.graph.test_client import Bearer
 
 OURS = declaration()
 THEIRS = declaration(tenant=OTHER_TENANT)
@@ -132,7 +132,7 @@ class World:
         return {tenant for tenant in (TENANT, OTHER_TENANT) if declaration_id(tenant, RESOURCE) in names}
 
     def due(self) -> set[str]:
-        known = progress.load_all(self.tables)
+        known = checkpoints.load_all(self.tables)
         names = {name for name, one in known.items() if one.due}
         return {tenant for tenant in (TENANT, OTHER_TENANT) if declaration_id(tenant, RESOURCE) in names}
 

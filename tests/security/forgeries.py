@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import Reason
-from shared.validation_token import tenant_claimed
+from shared.graph.validation_token import tenant_claimed
 from tests.builders import (
     CHAT,
     OTHER_TENANT,

@@ -26,8 +26,8 @@ from local.child import free_ports
 from local.feed import server as feed_server
 from local.feed.server import RunningFeed
 from local.host.process import HostProcess
-from shared.key_directory import KeyDirectory
-from shared.key_ring import EncryptionKey
+from shared.keys.directory import KeyDirectory
+from shared.keys.ring import EncryptionKey
 from tests.builders import CLIENT_ID, OTHER_TENANT, TEAM, TENANT, message, minted, rich
 from tests.token_cases import Mint
 

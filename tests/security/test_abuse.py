@@ -14,10 +14,10 @@ from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer
 from local.azurite import Azurite
 from notify_http.receive import LARGEST_BODY, receive
-from shared.intake import Addressee
-from shared.notification import MOST_ITEMS
-from shared.settings import StorageSettings
-from shared.storage import PROMPT, Storage
+from shared.configuration.settings import StorageSettings
+from shared.graph.notification import MOST_ITEMS
+from shared.messages.ingest import Addressee
+from shared.storage.queues import PROMPT, Storage
 from tests.builders import (
     NOW,
     OTHER_TENANT,

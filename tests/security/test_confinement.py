@@ -9,7 +9,7 @@ import pytest
 from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer
 from local.azurite import Azurite
-from shared.resource_path import belongs, climbs, covers, segments
+from shared.resources.path import belongs, climbs, covers, segments
 from tests.builders import (
     CHANNEL,
     CHAT,

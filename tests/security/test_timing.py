@@ -12,10 +12,10 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from shared import client_state
-from shared.decryption import open_content
 from shared.errors import Reason, Unreadable
-from shared.notification import EncryptedContent
+from shared.graph import client_state
+from shared.graph.notification import EncryptedContent
+from shared.keys.decryption import open_content
 from tests.builders import TENANT, client_state_secret, encrypted, encryption_key, message, minted, seal, wrap
 
 T = TypeVar("T")

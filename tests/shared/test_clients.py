@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from shared import clients
-from shared.key_directory import KeyDirectory
-from shared.key_vault import KeyVault
-from shared.settings import SettingsError
+from shared.configuration.settings import SettingsError
+from shared.keys.directory import KeyDirectory
+from shared.keys.key_vault import KeyVault
 from tests.builders import encryption_key, environment
 
 CACHED = [name for name, made in vars(clients).items() if hasattr(made, "cache_clear")]

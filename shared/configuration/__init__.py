@@ -1,0 +1,1 @@
+"""The environment as one typed object, and what is declared."""

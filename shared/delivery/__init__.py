@@ -1,0 +1,1 @@
+"""A resource on its way to the destination: event, signed request, ledger."""

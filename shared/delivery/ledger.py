@@ -1,0 +1,113 @@
+"""Which versions are settled, delivered or rejected: one row an event, found by the event's own id and time.
+
+A row lies where the time of its change says: in the table of that week, in the partition of that second. So a batch
+of pushed events is looked up and recorded in a request or two, no partition grows large, a whole week is forgotten
+by dropping a table, and no row has to be searched for.
+
+An outage of the ledger delays or duplicates, and never loses: what can't be looked up counts as not delivered.
+"""
+
+import hashlib
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+
+from shared.delivery.event import Event
+from shared.errors import NotNow
+from shared.storage.tables import Tables
+
+_log = logging.getLogger("graph_relay.ledger")
+
+KEPT = timedelta(days=60)
+"""How long after a change its row is kept, unless it is set; what is read back from before that is delivered again."""
+
+_COMPARISONS = 12
+"""Rows asked for at a time: Storage takes 15 comparisons in a filter."""
+
+_AT_ONCE = 16
+
+Place = tuple[tuple[str, str], list[str]]
+"""Table and partition, and the keys of events that belong there."""
+
+_TABLE = re.compile(r"ledger(\d{8})")
+
+
+class Ledger:
+    """The delivered events; one object serves all threads."""
+
+    def __init__(self, tables: Tables, kept: timedelta = KEPT) -> None:
+        self._tables = tables
+        self._kept = kept
+
+    def missing(self, events: Sequence[Event]) -> list[Event]:
+        """Return those of `events` that are not known to have been delivered. Never raises NotNow."""
+        delivered = set[str]().union(*self._hands.map(self._delivered, _places(events).items()))
+        return [event for event in events if _key(event.id) not in delivered]
+
+    def record(self, events: Iterable[Event]) -> None:
+        """Remember that `events` have been delivered. Never raises NotNow: at worst one is delivered again."""
+        for _ in self._hands.map(self._record, _places(events).items()):
+            continue
+
+    @cached_property
+    def _hands(self) -> ThreadPoolExecutor:
+        """A pushed batch lies in one or two places, but a page that is read back in as many as it has events."""
+        return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledger")
+
+    def _delivered(self, place: Place) -> set[str]:
+        (table, partition), keys = place
+        delivered: set[str] = set()
+        for first in range(0, len(keys), _COMPARISONS):
+            try:
+                delivered |= self._known(table, partition, keys[first : first + _COMPARISONS])
+            except NotNow as not_now:
+                _log.warning("Events may be delivered twice: %s", not_now)
+        return delivered
+
+    def _record(self, place: Place) -> None:
+        (table, partition), keys = place
+        try:
+            self._tables.put_all(table, partition, {key: {} for key in keys})
+        except NotNow as not_now:
+            _log.warning("Delivered events are not recorded, a sweep may repeat them: %s", not_now)
+
+    def forget(self, now: datetime) -> None:
+        """Drop the tables of weeks that ended longer ago than rows are kept. Raises NotNow."""
+        for name in self._tables.names():
+            week = _TABLE.fullmatch(name)
+            if week and datetime.strptime(week[1], "%Y%m%d").replace(tzinfo=UTC) < now - self._kept - timedelta(days=7):
+                self._tables.drop(name)
+
+    def _known(self, table: str, partition: str, keys: Sequence[str]) -> set[str]:
+        names = [f"k{number}" for number in range(len(keys))]
+        wanted = " or ".join(f"RowKey eq @{name}" for name in names)
+        found = self._tables.find(
+            table,
+            f"PartitionKey eq @partition and ( {wanted} )",  # the SDK finds parameters between spaces
+            {"partition": partition, **dict(zip(names, keys, strict=True))},
+            ["RowKey"],
+        )
+        return {str(row["RowKey"]) for row in found}
+
+
+def _places(events: Iterable[Event]) -> dict[tuple[str, str], list[str]]:
+    """Return the keys of `events` by table and partition, each key once."""
+    places: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for event in events:
+        monday = event.time - timedelta(days=event.time.weekday())
+        places[f"ledger{monday:%Y%m%d}", _partition(event.time)][_key(event.id)] = None
+    return {place: list(keys) for place, keys in places.items()}
+
+
+def _partition(time: datetime) -> str:
+    """A second, behind two digits that spread neighbouring seconds over Storage's servers."""
+    second = f"{time:%Y%m%dT%H%M%S}"
+    return f"{hashlib.sha256(second.encode()).hexdigest()[:2]}-{second}"
+
+
+def _key(event_id: str) -> str:
+    return hashlib.sha256(event_id.encode()).hexdigest()

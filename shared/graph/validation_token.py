@@ -1,0 +1,147 @@
+"""The JWTs that prove a collection of encrypted notifications (Graph contract §4, "Validation tokens").
+
+Keys, audience and time are arguments: a token is judged as of the time its notification was received, since a
+backlog may outlive it.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from shared.configuration.values import GUID
+from shared.errors import Reason, Refused
+
+PUBLISHER = "0bf30f3b-4a52-48df-9a82-234910c4a086"
+"""Microsoft Graph Change Tracking, the only publisher of these tokens."""
+
+SKEW = timedelta(minutes=5)
+LONGEST_LIFE = timedelta(days=7)
+"""Documented examples live 8 and 24 hours; nothing genuine is near this."""
+
+_PUBLISHER_CLAIM = {"1.0": "appid", "2.0": "azp"}
+_LONGEST = 16_384
+"""Characters; genuine tokens have about 1,500."""
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A public key of the authority, and the issuers, `{tenantid}` in place of the tenant, it may speak for:
+    by token version, `1.0` and `2.0`.
+    """
+
+    key: RSAPublicKey
+    issuers: dict[str, str]
+
+
+FindKey = Callable[[str], SigningKey]
+"""Returns the key of a `kid`; raises Refused if there is none, NotNow if that can't be told at present."""
+
+
+class _Unproven(msgspec.Struct):
+    """What an unverified token says of its tenant."""
+
+    tid: str
+
+
+def tenant_claimed(token: str) -> str | None:
+    """Return the tenant, lower case, that `token` claims to speak for, unproven; None if it isn't a token at all.
+
+    Cheap: for sorting tokens before they are checked.
+    """
+    parts = token.split(".")
+    if len(token) > _LONGEST or len(parts) != 3 or not token.isascii():
+        return None
+    try:
+        claims = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+        tenant = msgspec.json.decode(claims, type=_Unproven).tid.lower()
+    except (binascii.Error, ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return None
+    return tenant if GUID.fullmatch(tenant) else None
+
+
+def check(token: str, find_key: FindKey, audience: str, received: datetime) -> str:
+    """Return the tenant, lower case, that `token` proves.
+
+    `audience` is our client id; `received` the time (UTC) at which the token arrived.
+
+    Raises:
+        Refused: with the reason of the first check that failed.
+        NotNow: from `find_key`.
+    """
+    if tenant_claimed(token) is None:
+        raise Refused(Reason.TOKEN_MALFORMED)
+    signing_key = find_key(_kid(token))
+    claims = _verified(token, signing_key.key)
+    tenant = str(claims["tid"]).lower()
+    _check_issuer(claims, tenant, signing_key)
+    _check_audience(claims, audience)
+    _check_publisher(claims)
+    _check_lifetime(claims, received)
+    return tenant
+
+
+def _kid(token: str) -> str:
+    """Nothing else in the header is believed: a key that the token brings along, or links to, proves nothing."""
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.InvalidTokenError, RecursionError):
+        raise Refused(Reason.TOKEN_MALFORMED) from None
+    if header.get("alg") != "RS256":
+        raise Refused(Reason.TOKEN_ALGORITHM)
+    kid = header.get("kid")
+    if not isinstance(kid, str) or not kid:
+        raise Refused(Reason.TOKEN_KEY)
+    return kid
+
+
+def _verified(token: str, key: RSAPublicKey) -> dict[str, Any]:
+    # PyJWT checks claims against its own clock; only the signature is left to it.
+    only_the_signature = {
+        "verify_signature": True,
+        **{f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")},
+    }
+    try:
+        return jwt.decode(token, key, algorithms=["RS256"], options=only_the_signature)  # type: ignore[arg-type]
+    except jwt.InvalidSignatureError:
+        raise Refused(Reason.TOKEN_SIGNATURE) from None
+    except (jwt.InvalidTokenError, RecursionError):
+        raise Refused(Reason.TOKEN_MALFORMED) from None
+
+
+def _check_issuer(claims: dict[str, Any], tenant: str, signing_key: SigningKey) -> None:
+    template = signing_key.issuers.get(str(claims.get("ver")))
+    if template is None or claims.get("iss") != template.replace("{tenantid}", str(claims["tid"])):
+        raise Refused(Reason.TOKEN_ISSUER)
+    if not GUID.fullmatch(tenant):
+        raise Refused(Reason.TOKEN_TENANT)
+
+
+def _check_audience(claims: dict[str, Any], audience: str) -> None:
+    """Both forms name our app alone; a list of audiences would be shared with somebody."""
+    named = claims.get("aud")
+    if not isinstance(named, str) or named.lower() not in (audience, f"api://{audience}"):
+        raise Refused(Reason.TOKEN_AUDIENCE)
+
+
+def _check_publisher(claims: dict[str, Any]) -> None:
+    """The claim that belongs to the version decides; should the other one be there, it must not disagree."""
+    belonging = claims.get(_PUBLISHER_CLAIM[str(claims["ver"])])
+    others = [claims[name] for name in _PUBLISHER_CLAIM.values() if name in claims]
+    if belonging != PUBLISHER or any(other != PUBLISHER for other in others):
+        raise Refused(Reason.TOKEN_PUBLISHER)
+
+
+def _check_lifetime(claims: dict[str, Any], received: datetime) -> None:
+    begins, ends = claims.get("nbf"), claims.get("exp")
+    if type(begins) is not int or type(ends) is not int:  # genuine ones are; true and 1e400 are not
+        raise Refused(Reason.TOKEN_LIFETIME)
+    now, skew = int(received.timestamp()), int(SKEW.total_seconds())
+    if not begins - skew <= now < ends + skew or ends - begins > LONGEST_LIFE.total_seconds():
+        raise Refused(Reason.TOKEN_LIFETIME)

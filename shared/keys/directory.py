@@ -1,0 +1,76 @@
+"""Keys in a directory, one `ID.pem` each, for local use: a user brings a key by dropping its file there."""
+
+import os
+import secrets
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from shared.errors import NotNow, Reason
+from shared.keys.ring import BrokenKey, EncryptionKey, is_key_id, new_key, read_pem, write_pem
+
+LIFETIME = timedelta(days=730)
+"""Rotation replaces a key long before."""
+
+
+class KeyDirectory:
+    """A key store. Several processes may use one directory: a file is there whole or not at all."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def ids(self) -> list[str]:
+        """The ids of all keys. Raises NotNow if the directory can't be read."""
+        try:
+            # not glob: it takes a directory that can't be read for an empty one, and every key would be unknown
+            names = list(self._directory.iterdir())
+        except FileNotFoundError:
+            return []  # the first key has yet to be made
+        except OSError as error:
+            raise _away(error) from None
+        return sorted(name.stem for name in names if name.suffix == ".pem" and is_key_id(name.stem))
+
+    def get(self, key_id: str) -> EncryptionKey | None:
+        """The key of that id, or None. Raises BrokenKey if its file is readable by others, or holds no key."""
+        try:
+            with self._path(key_id).open("rb") as file:
+                if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
+                    raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: its file is open to others; chmod 600 it")
+                return read_pem(key_id, file.read())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            detail = f"key {key_id}: its file can't be read ({type(error).__name__})"
+            raise BrokenKey(Reason.KEY_STORE, detail) from None
+
+    def create(self, now: datetime) -> EncryptionKey:
+        """Make and keep a new key. Raises NotNow if the directory can't be written."""
+        key = new_key(f"enc-{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(4)}", now, LIFETIME)
+        path = self._path(key.key_id)
+        draft = path.with_suffix(".new")
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(write_pem(key))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError as error:
+            raise _away(error) from None
+        return key
+
+    def retire(self, key_id: str) -> None:
+        """Rename a key's file to `ID.retired`, so that a person can bring it back. Raises NotNow."""
+        try:
+            self._path(key_id).replace(self._directory / f"{key_id}.retired")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _away(error) from None
+
+    def _path(self, key_id: str) -> Path:
+        return self._directory / f"{key_id}.pem"
+
+
+def _away(error: OSError) -> NotNow:
+    return NotNow(Reason.KEY_STORE, f"the directory of KEY_STORE can't be used ({type(error).__name__})")

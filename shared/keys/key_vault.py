@@ -1,0 +1,120 @@
+"""Keys in Azure Key Vault: one certificate, self-signed there, whose versions are our keys.
+
+The private key leaves the vault over TLS as the certificate's secret, and stays in memory.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from azure.core.credentials import TokenCredential
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+from azure.keyvault.certificates import (
+    CertificateClient,
+    CertificateContentType,
+    CertificatePolicy,
+    KeyType,
+    WellKnownIssuerNames,
+)
+from azure.keyvault.secrets import SecretClient
+
+from shared.errors import NotNow, Reason
+from shared.keys.ring import KEY_BITS, EncryptionKey, read_pem
+
+NAME = "graph-relay-encryption"
+"""Of the certificate in the vault."""
+
+_MONTHS = 24
+_MAKING_SECONDS = 60
+
+# The SDK's own patience is seven minutes, in which nothing behind the queue would move.
+_PATIENCE = {"connection_timeout": 5, "read_timeout": 20, "retry_total": 2, "retry_backoff_factor": 0.5}
+
+
+class KeyVault:
+    """A key store. The id of a key is the version of the certificate; retired means disabled.
+
+    `verify_resource`: a vault may only ask for tokens to its own domain, or a wrong URL could have itself sent
+    one that is good elsewhere.
+    """
+
+    def __init__(self, url: str, credential: TokenCredential, *, verify_resource: bool = True) -> None:
+        self._certificates = CertificateClient(url, credential, verify_challenge_resource=verify_resource, **_PATIENCE)
+        self._secrets = SecretClient(url, credential, verify_challenge_resource=verify_resource, **_PATIENCE)
+
+    def ids(self) -> list[str]:
+        """The versions that are enabled. Raises NotNow."""
+        with _translated():
+            try:
+                versions = list(self._certificates.list_properties_of_certificate_versions(NAME))
+            except ResourceNotFoundError:
+                return []  # the first key has yet to be made
+        return sorted(one.version for one in versions if one.enabled and one.version)
+
+    def get(self, key_id: str) -> EncryptionKey | None:
+        """The key of that version, or None. Raises NotNow."""
+        with _translated():
+            try:
+                pem = self._secrets.get_secret(NAME, key_id).value or ""
+            except ResourceNotFoundError:
+                return None
+            except HttpResponseError as error:
+                if _is_disabled(error):
+                    return None
+                raise
+        return read_pem(key_id, pem.encode())
+
+    def create(self, now: datetime) -> EncryptionKey:
+        """Have the vault make a new version. Raises NotNow."""
+        policy = CertificatePolicy(
+            issuer_name=WellKnownIssuerNames.self,
+            subject="CN=Graph Relay",
+            exportable=True,
+            key_type=KeyType.rsa,
+            key_size=KEY_BITS,
+            reuse_key=False,
+            content_type=CertificateContentType.pem,
+            validity_in_months=_MONTHS,
+        )
+        with _translated():
+            made = self._certificates.begin_create_certificate(NAME, policy).result(_MAKING_SECONDS)
+        version = getattr(getattr(made, "properties", None), "version", None)
+        key = self.get(version) if version else None
+        if key is None:
+            raise NotNow(Reason.KEY_STORE, f"Key Vault did not complete the certificate {NAME}; look at it there")
+        return key
+
+    def retire(self, key_id: str) -> None:
+        """Disable a version: it can be enabled again by a person, for messages found later. Raises NotNow."""
+        with _translated():
+            try:
+                self._certificates.update_certificate_properties(NAME, key_id, enabled=False)
+            except ResourceNotFoundError:
+                return
+
+
+def identity(client_id: str | None) -> TokenCredential:
+    """Return who we are to the vault: in Azure the managed identity, whose endpoint the platform names in the
+    environment (`client_id` if one was assigned by the user); on a desk whoever is signed in to Azure's tools.
+    """
+    if "IDENTITY_ENDPOINT" in os.environ:
+        return ManagedIdentityCredential(client_id=client_id)
+    return DefaultAzureCredential(managed_identity_client_id=client_id)
+
+
+def _is_disabled(error: HttpResponseError) -> bool:
+    """A disabled secret is refused like a missing role, but for the code within."""
+    within = error.error.innererror if error.error else None
+    return error.status_code == 403 and (within or {}).get("code") == "SecretDisabled"
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (AzureError, ValueError) as error:
+        # The SDK raises ValueError for a vault that asks for tokens to another domain.
+        detail = f"Key Vault does not answer as it should ({type(error).__name__}); docs/permissions.md names its roles"
+        raise NotNow(Reason.KEY_STORE, detail) from None

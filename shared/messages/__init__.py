@@ -1,0 +1,1 @@
+"""What waits on the queue: envelopes, dead letters, retry decisions."""

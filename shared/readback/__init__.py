@@ -1,0 +1,1 @@
+"""What Graph lists, compared with what was delivered."""

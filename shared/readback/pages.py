@@ -1,0 +1,213 @@
+"""Reading back a time range of a resource, page by page (Graph contract §7).
+
+A page is a message on the queue, so that reading is resumable, spreads over instances, and holds no plaintext. There
+is no tenant-wide read: a tenant-wide resource fans out into its teams or users, each again a message.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from shared.errors import NotNow, Reason, Unreadable
+from shared.graph.client import Graph, GraphRefusal
+from shared.messages.envelope import Readback
+from shared.resources.delta_query import delta_path, entry
+from shared.resources.path import encoded, message_path, segments
+
+T = TypeVar("T")
+
+_log = logging.getLogger("graph_relay.backfill")
+
+PAGE = 50
+"""Messages a page: the most that Graph gives of a chat."""
+
+_TEAMS = "groups?$filter=resourceProvisioningOptions/Any(x:x eq 'Team')&$select=id&$top=100"
+_USERS = "users?$select=id&$top=100"
+
+
+_TOO_OLD = (410, 400)
+"""What Graph answers to a link of a delta query that it no longer knows (contract §7)."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one page yields: resources, as Graph gave them, and what is to be read next.
+
+    link: for the next delta query; to be kept once all that was read is delivered.
+    """
+
+    resources: list[msgspec.Raw] = field(default_factory=list)
+    further: list[Readback] = field(default_factory=list)
+    link: str = ""
+
+
+class _Entry(msgspec.Struct):
+    """A team, a user, or a message: what is needed of any."""
+
+    id: str = ""
+
+
+class _Channel(msgspec.Struct, rename="camel"):
+    channel_id: str | None = None
+
+
+class _ChannelMessage(msgspec.Struct, rename="camel"):
+    channel_identity: _Channel | None = None
+
+
+def can_read(resource: str) -> bool:
+    """Whether what was missed of a declared resource can be read back."""
+    return _reader(resource) is not None or delta_path(resource) is not None
+
+
+def read(readback: Readback, graph: Graph, known_link: Callable[[], str | None]) -> Reading:
+    """Read one page. `known_link` returns the link that an earlier delta query of this resource ended with.
+
+    Raises:
+        NotNow: Graph is away, asks us to wait, or refuses: consent may return.
+        Unreadable: nobody knows how to read that path back.
+    """
+    reader = _reader(readback.resource)
+    try:
+        if reader is not None:
+            return reader(readback, graph)
+        if delta_path(readback.resource) is not None:
+            return _delta(readback, graph, known_link)
+        return _one_entry(readback, graph)
+    except GraphRefusal as refusal:
+        if refusal.status == 404:
+            return Reading()  # a chat, team or user that is gone has nothing to read
+        raise NotNow(Reason.GRAPH_REFUSED, str(refusal)) from None
+
+
+Reader = Callable[[Readback, Graph], Reading]
+
+
+def _reader(resource: str) -> Reader | None:
+    if message_path(resource):
+        return _one_message
+    path = "/".join(part.lower() for part in segments(resource))
+    return next((reader for pattern, reader in _READERS if re.fullmatch(pattern, path)), None)
+
+
+def _delta(readback: Readback, graph: Graph, known_link: Callable[[], str | None]) -> Reading:
+    """What has changed since the last query. The first one of all, a range that is empty, only finds the link."""
+    first = delta_path(readback.resource) or ""
+    known = None if readback.link else known_link()
+    if known and readback.since >= readback.until:
+        return Reading()  # it was found meanwhile, and what came after it is still to be delivered
+    link = readback.link or known
+    try:
+        page = graph.page(readback.tenant_id, link or first)
+    except GraphRefusal as refusal:
+        if refusal.status not in _TOO_OLD or not link:
+            raise
+        page = graph.page(readback.tenant_id, first)  # everything from the start
+    resources = page.value if readback.since < readback.until else []
+    return Reading(resources, _next(readback, page.next_link), page.delta_link or "")
+
+
+def _one_entry(readback: Readback, graph: Graph) -> Reading:
+    """One entry of what has a delta query, by itself; one that is gone reads as it would there (contract §7)."""
+    one = entry(readback.resource)
+    if one is None:
+        raise Unreadable(Reason.READBACK_UNKNOWN, "nothing is known that reads this resource back")
+    try:
+        return Reading([msgspec.Raw(graph.read(readback.tenant_id, one.path))])
+    except GraphRefusal as refusal:
+        if refusal.status != 404:
+            raise
+        gone = {"id": one.id, "@removed": {"reason": "deleted"}}
+        return Reading([msgspec.Raw(msgspec.json.encode(gone))])
+
+
+def _one_message(readback: Readback, graph: Graph) -> Reading:
+    return Reading([msgspec.Raw(graph.read(readback.tenant_id, encoded(segments(readback.resource))))])
+
+
+def _each_team(readback: Readback, graph: Graph) -> Reading:
+    return _fan_out(readback, graph, _TEAMS, "teams/{id}/channels/getAllMessages")
+
+
+def _each_user(readback: Readback, graph: Graph) -> Reading:
+    return _fan_out(readback, graph, _USERS, "users/{id}/chats/getAllMessages")
+
+
+def _fan_out(readback: Readback, graph: Graph, path: str, resource: str) -> Reading:
+    page = graph.page(readback.tenant_id, readback.link or path)
+    ids = [_decoded(entry, _Entry).id for entry in page.value]
+    each = [
+        msgspec.structs.replace(readback, resource=resource.replace("{id}", one), link="", attempt=0)
+        for one in ids
+        if one
+    ]
+    return Reading(further=each + _next(readback, page.next_link))
+
+
+def _all_messages(readback: Readback, graph: Graph) -> Reading:
+    return _messages(readback, graph, f"{encoded(segments(readback.resource))}?$top={PAGE}&{_range(readback)}")
+
+
+def _chat(readback: Readback, graph: Graph) -> Reading:
+    # Without the order, Graph silently ignores the filter.
+    order = "$orderby=lastModifiedDateTime%20desc"
+    path = encoded(segments(readback.resource))
+    return _messages(readback, graph, f"{path}?$top={PAGE}&{order}&{_range(readback)}")
+
+
+def _channel(readback: Readback, graph: Graph) -> Reading:
+    """By way of the whole team: that read holds replies, and may be done 200 times as often."""
+    _, team, _, channel, _ = segments(readback.resource)
+    path = encoded(("teams", team, "channels", "getAllMessages"))
+    reading = _messages(readback, graph, f"{path}?$top={PAGE}&{_range(readback)}")
+    return Reading([one for one in reading.resources if _channel_of(one) == channel], reading.further)
+
+
+def _messages(readback: Readback, graph: Graph, path: str) -> Reading:
+    page = graph.page(readback.tenant_id, readback.link or path)
+    return Reading(page.value, _next(readback, page.next_link))
+
+
+def _next(readback: Readback, link: str | None) -> list[Readback]:
+    return [msgspec.structs.replace(readback, link=link, attempt=0)] if link else []
+
+
+def _channel_of(message: msgspec.Raw) -> str | None:
+    identity = _decoded(message, _ChannelMessage).channel_identity
+    return identity.channel_id if identity else None
+
+
+def _decoded(entry: msgspec.Raw, kind: type[T]) -> T:
+    """An odd entry reads as one that says nothing, and costs its page nothing."""
+    try:
+        return msgspec.json.decode(entry, type=kind)
+    except (msgspec.DecodeError, RecursionError):
+        _log.warning("An entry of a list of Graph's is not what it should be, and is passed over")
+        return kind()
+
+
+def _range(readback: Readback) -> str:
+    """Bounds are exclusive, at a resolution of milliseconds."""
+    since, until = (_odata(moment) for moment in (readback.since, readback.until))
+    condition = f"lastModifiedDateTime gt {since} and lastModifiedDateTime lt {until}"
+    return f"$filter={quote(condition)}"
+
+
+def _odata(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_READERS: tuple[tuple[str, Reader], ...] = (
+    (r"teams/getallmessages", _each_team),
+    (r"chats/getallmessages", _each_user),
+    (r"teams/[^/]+/channels/getallmessages", _all_messages),
+    (r"users/[^/]+/chats/getallmessages", _all_messages),
+    (r"teams/[^/]+/channels/[^/]+/messages", _channel),
+    (r"chats/[^/]+/messages", _chat),
+)

@@ -1,0 +1,81 @@
+"""What Graph lists compared with what was delivered: at intervals, and at once where a gap is suspected."""
+
+import logging
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.configuration.declaration import Declaration
+from shared.graph.client_state import declaration_id
+from shared.messages.envelope import Readback, write
+from shared.readback import checkpoints
+from shared.readback.checkpoints import Progress
+from shared.readback.pages import can_read
+from shared.resources.delta_query import delta_path
+from shared.storage.queues import Storage
+from shared.storage.tables import Tables
+
+_log = logging.getLogger("graph_relay.sweep")
+
+OVERLAP = timedelta(minutes=15)
+"""By which one comparison reaches back into the one before."""
+
+SETTLING = timedelta(minutes=5)
+"""The last minutes, left to the next sweep as well: Graph lists some changes late, and a push may be on its way."""
+
+PUSHED_WITHIN = timedelta(hours=4)
+"""For so long Graph tries to deliver (contract §2): what is older and was not pushed, will not be."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Starts comparisons, by queueing what is to be read back. `interval` 0: only where a gap is suspected."""
+
+    tables: Tables
+    storage: Storage
+    interval: timedelta
+
+    def start(self, declarations: Iterable[Declaration], failing: Container[str], now: datetime) -> int:
+        """Start what is due and return how many that was.
+
+        `failing` holds the ids of declarations without a subscription: theirs wait, since the gap still grows.
+        Interrupted anywhere, a comparison starts again: what is read twice is delivered once. Raises NotNow.
+        """
+        known = checkpoints.load_all(self.tables)
+        started = 0
+        for one in declarations:
+            name = declaration_id(one.tenant_id, one.resource)
+            done = known.get(name)
+            if done is None:
+                self._begin(one, now)
+                checkpoints.save(self.tables, name, now, now)
+            elif name not in failing and self._is_due(done, now):
+                self._compare(one, done, now)
+                checkpoints.save(self.tables, name, now - SETTLING, now)
+                started += 1
+            elif name not in failing and not self.interval and now - done.until > 2 * PUSHED_WITHIN and not done.due:
+                checkpoints.save(self.tables, name, now - PUSHED_WITHIN, now)
+        return started
+
+    def suspect_gap(self, declaration: Declaration, now: datetime) -> None:
+        """Have a declaration compared at the next start. Called before anything is done about what is amiss, so that
+        a crash in between loses no gap. Raises NotNow.
+        """
+        checkpoints.suspect_gap(self.tables, declaration_id(declaration.tenant_id, declaration.resource), now)
+
+    def _begin(self, declaration: Declaration, now: datetime) -> None:
+        """Find where the first delta query will have to go on from: an empty range delivers nothing."""
+        if delta_path(declaration.resource) is not None:
+            self.storage.put(write(Readback(now, declaration.tenant_id, declaration.resource, now, now)))
+
+    def _is_due(self, done: Progress, now: datetime) -> bool:
+        return done.due or (bool(self.interval) and now - done.until >= self.interval)
+
+    def _compare(self, declaration: Declaration, done: Progress, now: datetime) -> None:
+        if not can_read(declaration.resource):
+            _log.warning("%s can't be read back; what was missed of it stays missed", declaration.resource)
+            return
+        until = now if done.due else now - SETTLING
+        since = min(done.until, until) - OVERLAP
+        self.storage.put(write(Readback(now, declaration.tenant_id, declaration.resource, since, until)))
+        _log.info("%s is compared with Graph from %s on", declaration.resource, since.isoformat(timespec="seconds"))

@@ -1,0 +1,1 @@
+"""What Graph knows of each kind of resource: pure data and paths, no I/O."""

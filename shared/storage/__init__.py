@@ -1,0 +1,1 @@
+"""The Azure storage account: the only package that knows its SDK."""

@@ -1,0 +1,1 @@
+"""The declared subscriptions, kept as declared."""

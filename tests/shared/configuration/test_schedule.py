@@ -1,0 +1,86 @@
+"""Schedules that the Functions host takes."""
+
+from datetime import timedelta
+
+import pytest
+from croniter import croniter
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from local.host.timers import next_run
+from shared.configuration.schedule import is_schedule
+from tests.builders import NOW
+
+MONTHS = ("jan", "FEB", "Mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+DAYS = ("sun", "MON", "Tue", "wed", "thu", "fri", "sat")
+
+
+def fields(least: int, greatest: int, names: tuple[str, ...] = ()) -> st.SearchStrategy[str]:
+    """What a field may hold: lists of values and ranges, with steps."""
+    value = st.integers(least, greatest).map(str)
+    value = value | st.sampled_from(names) if names else value
+    range_of = st.tuples(value, value).map("-".join)
+    step = st.integers(1, greatest).map(lambda number: f"/{number}")
+    term = st.tuples(st.just("*") | value | range_of, st.just("") | step).map("".join)
+    return st.lists(term, min_size=1, max_size=3).map(",".join)
+
+
+written = st.tuples(
+    fields(0, 59), fields(0, 59), fields(0, 23), fields(1, 31), fields(1, 12, MONTHS), fields(0, 6, DAYS)
+).map(" ".join)
+
+
+@given(written)
+@example("0 */5 * * * *")
+@example("0 30 9-17/2 1,15 jan-mar,DEC MON-FRI")
+def test_what_the_local_host_takes_of_six_fields_is_a_schedule(schedule: str) -> None:
+    assume(croniter.is_valid(schedule, second_at_beginning=True))
+    assert is_schedule(schedule)
+
+
+@pytest.mark.parametrize("schedule", ["00:05:00", "00:00:30", "23:59:59", "1.00:00:00"])
+def test_an_interval_is_a_schedule(schedule: str) -> None:
+    assert is_schedule(schedule)
+    assert next_run(schedule, NOW) > NOW + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "",
+        "every five minutes",
+        "*/5 * * * *",
+        "0 0 */5 * * * *",
+        "60 * * * * *",
+        "* 60 * * * *",
+        "* * 24 * * *",
+        "* * * 0 * *",
+        "* * * 32 * *",
+        "* * * * 13 *",
+        "* * * * 0 *",
+        "* * * * * 7",
+        "* * * * mo *",
+        "* * * * * mars",
+        "0 */0 * * * *",
+        "0 */ * * * *",
+        "0 1- * * * *",
+        "0 *-5 * * * *",
+        "0 1,,2 * * * *",
+        "0 -1 * * * *",
+        "0 1.5 * * * *",
+        "0 \N{SUPERSCRIPT TWO} * * * *",
+        "0 \N{ARABIC-INDIC DIGIT TWO} * * * *",
+        f"0 {'1' * 5000} * * * *",
+        "24:00:00",
+        "00:60:00",
+        "00:00:00",
+        "5:00",
+    ],
+)
+def test_what_the_host_would_not_take_is_none(schedule: str) -> None:
+    assert not is_schedule(schedule)
+
+
+@given(st.text() | st.text("0123456789*/-, :."))
+def test_any_text_is_a_schedule_or_none(schedule: str) -> None:
+    assert is_schedule(schedule) in (True, False)

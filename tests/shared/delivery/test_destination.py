@@ -1,0 +1,273 @@
+"""Delivery to a real HTTP server."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+import requests
+import standardwebhooks
+import svix
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from graph_simulator.authority import Authority
+from shared import http_client
+from shared.delivery.destination import CONTENT_TYPE, Destination
+from shared.delivery.event import Event, event_of_message
+from shared.errors import NotNow, Reason
+from tests.builders import NOW, TENANT, Clock, destination_secret, message
+from tests.servers import RESET, Answer, Asked, Script, Server, in_turn, serving
+
+DONE = Answer(204)
+
+
+def some(count: int) -> list[Event]:
+    return [event_of_message(msgspec.json.encode(message(str(number))), TENANT, NOW) for number in range(count)]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving(lambda _: DONE) as running:
+        yield running
+
+
+@pytest.fixture
+def secret() -> str:
+    return destination_secret()
+
+
+@pytest.fixture
+def destination(server: Server, session: requests.Session, secret: str) -> Destination:
+    return Destination(f"{server.url}/events?from=relay", [secret], session, lambda: NOW)
+
+
+def ids(asked: Asked) -> list[str]:
+    return [event["id"] for event in json.loads(asked.body)]
+
+
+def test_events_are_delivered_together_as_a_batch_of_cloudevents(destination: Destination, server: Server) -> None:
+    events = some(5)
+    assert destination.deliver(events).delivered == tuple(events)
+    (asked,) = server.asked
+    assert (asked.method, asked.path) == ("POST", "/events?from=relay")
+    assert asked.headers["content-type"] == CONTENT_TYPE
+    assert ids(asked) == [event.id for event in events]
+
+
+def test_no_events_need_no_request(destination: Destination, server: Server) -> None:
+    assert destination.deliver([]).delivered == ()
+    assert server.asked == []
+
+
+def test_an_access_token_is_sent_along_if_the_destination_wants_one(
+    server: Server, session: requests.Session, secret: str
+) -> None:
+    Destination(server.url, [secret], session, lambda: NOW, lambda: "t0ken").deliver(some(1))
+    assert server.asked[0].headers["authorization"] == "Bearer t0ken"
+
+
+def test_events_are_kept_while_there_is_no_access_token(server: Server, session: requests.Session, secret: str) -> None:
+    def away() -> str:
+        raise NotNow(Reason.LOGIN)
+
+    delivery = Destination(server.url, [secret], session, lambda: NOW, away).deliver(some(2))
+    assert len(delivery.kept) == 2
+    assert delivery.why is not None
+    assert delivery.why.reason is Reason.LOGIN
+    assert server.asked == []
+
+
+def test_both_libraries_verify_either_signature(server: Server, session: requests.Session) -> None:
+    secrets = [destination_secret(), destination_secret()]
+    Destination(server.url, secrets, session, lambda: datetime.now(UTC)).deliver(some(2))
+    (asked,) = server.asked
+    headers = dict(asked.headers)
+    for secret in secrets:
+        assert standardwebhooks.Webhook(secret).verify(asked.body.decode(), headers) == json.loads(asked.body)
+        svix.Webhook(secret).verify(asked.body, headers)  # raises if it does not fit
+    with pytest.raises(standardwebhooks.WebhookVerificationError):
+        standardwebhooks.Webhook(destination_secret()).verify(asked.body.decode(), headers)
+    with pytest.raises(svix.WebhookVerificationError):
+        svix.Webhook(secrets[0]).verify(asked.body + b" ", headers)
+
+
+def test_the_signature_names_the_time_of_the_request_and_each_request_has_an_id(
+    destination: Destination, server: Server
+) -> None:
+    for _ in range(2):
+        destination.deliver(some(1))
+    assert {asked.headers["webhook-timestamp"] for asked in server.asked} == {str(int(NOW.timestamp()))}
+    assert len({asked.headers["webhook-id"] for asked in server.asked}) == 2
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_any_2xx_is_success(destination: Destination, server: Server, status: int) -> None:
+    server.script = lambda _: Answer(status)
+    assert len(destination.deliver(some(2)).delivered) == 2
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_failure_and_is_not_followed(destination: Destination, server: Server, status: int) -> None:
+    server.script = lambda _: Answer(status, headers={"Location": f"{server.url}/elsewhere"})
+    assert_kept(destination, 2, Reason.DESTINATION)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 407, 408, 425, 429, 502, 503, 504, 599])
+def test_what_speaks_of_the_destination_and_not_of_an_event_keeps_all_in_one_request(
+    destination: Destination, server: Server, status: int
+) -> None:
+    server.script = lambda _: Answer(status)
+    assert_kept(destination, 4, Reason.DESTINATION)
+    assert len(server.asked) == 1
+
+
+def test_a_500_is_told_from_being_away_since_one_event_may_cause_it(destination: Destination, server: Server) -> None:
+    server.script = lambda _: Answer(500)
+    assert_kept(destination, 4, Reason.DESTINATION_ERROR)
+
+
+def test_a_destination_that_is_down_is_not_asked_for_every_message_and_found_again(
+    server: Server, session: requests.Session, secret: str
+) -> None:
+    clock = Clock()
+    destination = Destination(server.url, [secret], session, clock)
+    server.script = lambda _: Answer(503)
+    waits = [why.retry_after for _ in range(50) if (why := destination.deliver(some(1)).why)]
+    assert len(waits) == 50
+    assert len(server.asked) < 10
+    assert waits[-1]
+    server.script = lambda _: DONE
+    clock.advance(seconds=waits[-1].total_seconds())
+    assert len(destination.deliver(some(1)).delivered) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503, 408])
+def test_the_destination_says_how_long_to_wait(destination: Destination, server: Server, status: int) -> None:
+    server.script = lambda _: Answer(status, headers={"Retry-After": "120"})
+    assert assert_kept(destination, 1, Reason.DESTINATION).retry_after == timedelta(seconds=120)
+
+
+@pytest.mark.parametrize("nonsense", ["soon", "1 Jan 99999999999999999999 0:0:0"])
+def test_a_senseless_wait_is_none(destination: Destination, server: Server, nonsense: str) -> None:
+    server.script = lambda _: Answer(503, headers={"Retry-After": nonsense})
+    assert assert_kept(destination, 1, Reason.DESTINATION).retry_after is None
+
+
+def test_gone_stops_delivery_and_keeps_what_there_is(destination: Destination, server: Server) -> None:
+    server.script = lambda _: Answer(410)
+    wait = assert_kept(destination, 3, Reason.DESTINATION_GONE).retry_after
+    assert wait is not None
+    assert wait >= timedelta(minutes=10)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422, 499])
+def test_a_rejected_event_is_isolated_and_costs_its_neighbours_nothing(
+    destination: Destination, server: Server, status: int
+) -> None:
+    events = some(9)
+    server.script = rejecting({events[4].id}, status)
+    delivery = destination.deliver(events)
+    assert [rejected.event for rejected in delivery.rejected] == [events[4]]
+    assert delivery.rejected[0].status == status
+    assert delivery.delivered == (*events[:4], *events[5:])
+    assert len(server.asked) <= 2 * 4 + 1
+
+
+@given(st.sets(st.integers(0, 11)), st.integers(0, 12), st.integers(0, 12))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+def test_every_event_is_in_exactly_one_place(
+    server: Server, session: requests.Session, secret: str, bad: set[int], count: int, works: int
+) -> None:
+    events = some(count)
+    destination = Destination(server.url, [secret], session, lambda: NOW)
+    reject = rejecting({event.id for number, event in enumerate(events) if number in bad}, 400)
+    asked_before = len(server.asked)
+    server.script = lambda asked: reject(asked) if len(server.asked) - asked_before <= works else Answer(503)
+    delivery = destination.deliver(events)
+    placed = [*delivery.delivered, *(one.event for one in delivery.rejected), *delivery.kept]
+    assert sorted(event.id for event in placed) == sorted(event.id for event in events)
+    assert bool(delivery.kept) is (delivery.why is not None)
+    assert not {one.event.id for one in delivery.rejected} - {events[number].id for number in bad if number < count}
+
+
+def test_the_other_half_is_not_tried_on_a_destination_in_trouble(destination: Destination, server: Server) -> None:
+    server.script = in_turn(Answer(400), Answer(503))
+    delivery = destination.deliver(some(8))
+    assert len(delivery.kept) == 8
+    assert len(server.asked) == 2
+
+
+def test_a_connection_that_is_reset_keeps_the_events(destination: Destination, server: Server) -> None:
+    server.script = lambda _: RESET
+    assert_kept(destination, 2, Reason.DESTINATION)
+
+
+def test_a_destination_that_is_not_there_keeps_the_events(session: requests.Session, secret: str) -> None:
+    assert_kept(Destination("http://127.0.0.1:9/", [secret], session, lambda: NOW), 2, Reason.DESTINATION)
+
+
+def test_a_destination_with_another_certificate_gets_nothing(
+    authority: Authority, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    with serving(lambda _: DONE, authority) as server, http_client.session() as stranger:
+        assert_kept(Destination(server.url, [secret], stranger, lambda: NOW), 1, Reason.DESTINATION)
+        assert server.asked == []
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_a_huge_answer_is_not_read_and_its_status_counts(destination: Destination, server: Server, status: int) -> None:
+    server.script = lambda _: Answer(status, b"x" * (20 << 20))
+    delivery = destination.deliver(some(1))
+    assert (len(delivery.delivered), len(delivery.rejected), len(delivery.kept)) == {
+        200: (1, 0, 0),
+        400: (0, 1, 0),
+        503: (0, 0, 1),
+    }[status]
+
+
+@pytest.mark.parametrize(("status", "delivered"), [(200, 1), (503, 0)])
+def test_an_answer_that_drips_is_not_waited_for_and_its_status_counts(
+    destination: Destination, server: Server, status: int, delivered: int
+) -> None:
+    server.script = lambda _: Answer(status, b"x" * 1000, drip=0.2)
+    begun = time.monotonic()
+    assert len(destination.deliver(some(1)).delivered) == delivered
+    assert time.monotonic() - begun < 10
+
+
+def test_an_answer_that_breaks_off_behind_its_status_counts_as_its_status(
+    destination: Destination, server: Server
+) -> None:
+    server.script = lambda _: Answer(200, b"x", {"Content-Length": "1000", "Connection": "close"})
+    assert len(destination.deliver(some(1)).delivered) == 1
+
+
+def test_no_complaint_holds_an_event_or_a_secret(server: Server, session: requests.Session, secret: str) -> None:
+    for answer in (Answer(503, b"the answer"), Answer(500, b"the answer"), RESET, Answer(410), Answer(302)):
+        server.script = in_turn(answer)
+        destination = Destination(server.url, [secret], session, lambda: NOW)
+        why = destination.deliver(some(1)).why
+        assert why is not None
+        for hidden in ("Ada", "19:", secret.removeprefix("whsec_"), "the answer"):
+            assert hidden not in str(why)
+
+
+def rejecting(bad: set[str], status: int) -> Script:
+    return lambda asked: Answer(status) if bad & set(ids(asked)) else DONE
+
+
+def assert_kept(destination: Destination, count: int, reason: Reason) -> NotNow:
+    events = some(count)
+    delivery = destination.deliver(events)
+    assert delivery.kept == tuple(events)
+    assert delivery.delivered == ()
+    assert delivery.rejected == ()
+    assert delivery.why is not None
+    assert delivery.why.reason is reason
+    return delivery.why

@@ -1,0 +1,105 @@
+"""Tokens through the real MSAL, from the simulator's Entra ID."""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from graph_simulator.authority import Authority
+from graph_simulator.server import GraphServer
+from shared.errors import NotNow, Reason
+from shared.graph.entra import Identity, Proof
+from shared.keys.ring import write_pem
+from tests.builders import CLIENT_ID, OTHER_TENANT, TENANT, encryption_key, pem_of, rsa_key
+from tests.servers import RESET, Answer, Script, in_json, serving
+
+pytestmark = pytest.mark.usefixtures("trusted")
+
+
+@pytest.fixture
+def identity(simulator: GraphServer) -> Identity:
+    return Identity(simulator.url, CLIENT_ID, Proof(secret=simulator.registration.client_secret))
+
+
+@pytest.fixture
+def scope(simulator: GraphServer) -> str:
+    return f"{simulator.url}/.default"
+
+
+def test_a_token_is_kept_until_it_is_to_be_forgotten(identity: Identity, scope: str) -> None:
+    token = identity.token(TENANT, scope)
+    assert identity.token(TENANT, scope) == token
+    identity.forget(TENANT)
+    assert identity.token(TENANT, scope) != token
+
+
+def test_each_tenant_has_a_token_of_its_own(identity: Identity, scope: str) -> None:
+    token = identity.token(TENANT, scope)
+    assert identity.token(OTHER_TENANT, scope) != token
+    identity.forget(OTHER_TENANT)
+    assert identity.token(TENANT, scope) == token
+
+
+def test_a_wrong_secret_is_named_as_a_setting_and_does_not_show(simulator: GraphServer, scope: str) -> None:
+    wrong = secrets.token_urlsafe()
+    with pytest.raises(NotNow, match=r"AADSTS7000215.*GRAPH_CLIENT_SECRET") as not_now:
+        Identity(simulator.url, CLIENT_ID, Proof(secret=wrong)).token(TENANT, scope)
+    assert not_now.value.reason is Reason.LOGIN
+    assert wrong not in str(not_now.value)
+
+
+def test_an_app_that_is_not_known_is_advised(simulator: GraphServer, scope: str) -> None:
+    with pytest.raises(NotNow, match=r"AADSTS700016.*GRAPH_CLIENT_ID"):
+        Identity(simulator.url, OTHER_TENANT, Proof(secret="any")).token(TENANT, scope)
+
+
+@pytest.mark.parametrize(
+    "pem",
+    ["", "-----BEGIN", pem_of(rsa_key("foreign")).decode(), write_pem(encryption_key()).decode()[-900:]],
+    ids=["empty", "cut", "key alone", "end of a certificate"],
+)
+def test_a_certificate_that_is_of_no_use_is_named_as_a_setting(simulator: GraphServer, scope: str, pem: str) -> None:
+    with pytest.raises(NotNow, match="GRAPH_CLIENT_CERTIFICATE") as not_now:
+        Identity(simulator.url, CLIENT_ID, Proof(certificate=pem)).token(TENANT, scope)
+    assert not pem or pem[30:60] not in str(not_now.value) or len(pem) < 60
+
+
+def quoting(text: str) -> Script:
+    """Metadata as it should be, and a refusal that quotes what was sent."""
+    return lambda asked: (
+        in_json({"error": "invalid_client", "error_description": f"AADSTS7000222: {text} expired."}, 401)
+        if asked.method == "POST"
+        else in_json(
+            {
+                name: f"https://{asked.headers['host']}/{name}"
+                for name in ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri")
+            }
+        )
+    )
+
+
+def test_the_sentences_of_entra_are_not_repeated(authority: Authority) -> None:
+    with serving(quoting("s3cret"), authority) as server, pytest.raises(NotNow, match="AADSTS7000222") as not_now:
+        Identity(server.url, CLIENT_ID, Proof(secret="s3cret")).token(TENANT, f"{server.url}/.default")
+    assert "s3cret" not in str(not_now.value)
+
+
+@pytest.fixture(
+    params=[RESET, Answer(503), Answer(500, b"<html>"), Answer(200, b"<html>"), Answer(200, b"[]"), in_json({})],
+    ids=lambda answer: f"{answer.status} {answer.body!r}",
+)
+def faulty(request: pytest.FixtureRequest, authority: Authority) -> Iterator[str]:
+    """The URL of a login authority with something else in its place."""
+    with serving(lambda _: request.param, authority) as server:
+        yield server.url
+
+
+def test_an_authority_that_does_not_answer_as_it_should_is_away(faulty: str) -> None:
+    with pytest.raises(NotNow) as not_now:
+        Identity(faulty, CLIENT_ID, Proof(secret="any")).token(TENANT, f"{faulty}/.default")
+    assert not_now.value.reason is Reason.LOGIN
+
+
+def test_an_authority_that_is_not_there_is_away() -> None:
+    with pytest.raises(NotNow):
+        Identity("https://127.0.0.1:9", CLIENT_ID, Proof(secret="any")).token(TENANT, "https://127.0.0.1:9/.default")

@@ -1,0 +1,260 @@
+"""The authority's signing keys, from a real HTTPS server."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+
+from graph_simulator.authority import Authority
+from shared.errors import NotNow, Reason, Refused, Unreadable
+from shared.graph.signing_keys import LEAST_INTERVAL, LONGEST_TRUST, REFUSED_WITHIN, RETRY_INTERVAL, SigningKeys
+from shared.graph.validation_token import check
+from tests.builders import CLIENT_ID, NOW, TENANT, Clock, rsa_key
+from tests.servers import RESET, Answer, Asked, Server, in_json, serving
+from tests.token_cases import ISSUERS, Mint, base64url
+
+JUST_NOW = NOW - timedelta(seconds=1)
+ROUND = 4
+"""Requests that one fetch of everything takes: two metadata documents, two key sets."""
+
+
+def jwk(kid: str, /, **changes: Any) -> dict[str, Any]:
+    numbers = rsa_key(kid).public_key().public_numbers()
+    modulus = base64url(numbers.n.to_bytes(256, "big"))
+    return {"kty": "RSA", "use": "sig", "kid": kid, "n": modulus, "e": "AQAB", "x5c": ["MII"], **changes}
+
+
+class Login:
+    """The authority: its keys by version, and a way to put something else in the place of any answer."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, list[dict[str, Any]]] = {"1.0": [jwk("authority-1")], "2.0": [jwk("authority-1")]}
+        self.override: Callable[[Asked], Answer | None] = lambda _: None
+        self.url = ""
+
+    def answer(self, asked: Asked) -> Answer:
+        version, infix = ("2.0", "/v2.0") if "/v2.0" in asked.path else ("1.0", "")
+        if (other := self.override(asked)) is not None:
+            return other
+        if asked.path.endswith("/keys"):
+            return in_json({"keys": self.keys[version]})
+        jwks_uri = f"{self.url}/common/discovery{infix}/keys"
+        return in_json({"issuer": ISSUERS[version], "jwks_uri": jwks_uri, "more": {"a": 1}})
+
+
+@pytest.fixture
+def login() -> Login:
+    return Login()
+
+
+@pytest.fixture
+def server(login: Login, authority: Authority) -> Iterator[Server]:
+    with serving(login.answer, authority) as running:
+        login.url = running.url
+        yield running
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def keys(server: Server, session: requests.Session, clock: Clock) -> SigningKeys:
+    return SigningKeys(server.url, session, clock)
+
+
+def test_a_key_is_fetched_once_and_speaks_for_both_versions(keys: SigningKeys, server: Server) -> None:
+    for _ in range(3):
+        found = keys.find("authority-1", JUST_NOW)
+    assert found.key == rsa_key("authority-1").public_key()
+    assert found.issuers == ISSUERS
+    assert len(server.asked) == ROUND
+    assert "/common/.well-known/openid-configuration" in server.paths()
+    assert "/common/v2.0/.well-known/openid-configuration" in server.paths()
+
+
+def test_a_genuine_token_is_proven_with_it(keys: SigningKeys) -> None:
+    token = Mint(rsa_key("authority-1")).token()
+    assert check(token, lambda kid: keys.find(kid, NOW), CLIENT_ID, NOW) == TENANT
+
+
+def test_a_key_of_one_version_speaks_for_that_alone(keys: SigningKeys, login: Login) -> None:
+    login.keys["2.0"] = [jwk("other")]
+    assert keys.find("authority-1", JUST_NOW).issuers == {"1.0": ISSUERS["1.0"]}
+    assert keys.find("other", JUST_NOW).issuers == {"2.0": ISSUERS["2.0"]}
+
+
+def test_unknown_kids_cause_a_bounded_number_of_fetches(keys: SigningKeys, server: Server, clock: Clock) -> None:
+    for number in range(50):
+        with pytest.raises(Refused) as refused:
+            keys.find(f"nobody's-{number}", JUST_NOW)
+        assert refused.value.reason is Reason.TOKEN_KEY
+    assert len(server.asked) == ROUND
+    clock.advance(hours=1)
+    for number in range(50):  # they came in since, so that the authority may know them by now
+        with pytest.raises((Refused, NotNow)):
+            keys.find(f"nobody's-{number}", clock())
+    assert len(server.asked) == 2 * ROUND
+
+
+def test_a_token_with_a_new_kid_waits_until_the_authority_may_be_asked_again(
+    keys: SigningKeys, login: Login, server: Server, clock: Clock
+) -> None:
+    keys.find("authority-1", JUST_NOW)
+    login.keys["2.0"].append(jwk("rotated"))
+    clock.advance(seconds=60)
+    received = clock()
+    with pytest.raises(NotNow) as not_now:
+        keys.find("rotated", received)
+    assert not_now.value.reason is Reason.SIGNING_KEYS
+    assert not_now.value.retry_after == LEAST_INTERVAL - timedelta(seconds=60)
+    assert len(server.asked) == ROUND
+    clock.advance(seconds=240)
+    assert keys.find("rotated", received).key == rsa_key("rotated").public_key()
+    assert len(server.asked) == 2 * ROUND
+
+
+def test_known_keys_serve_while_the_authority_is_away(keys: SigningKeys, login: Login, clock: Clock) -> None:
+    keys.find("authority-1", JUST_NOW)
+    login.override = lambda _: RESET
+    clock.advance(hours=23)
+    assert keys.find("authority-1", clock())
+
+
+def test_a_key_that_was_withdrawn_is_trusted_for_a_day_at_most(keys: SigningKeys, login: Login, clock: Clock) -> None:
+    keys.find("authority-1", JUST_NOW)
+    login.keys = {"1.0": [], "2.0": []}
+    clock.advance(seconds=LONGEST_TRUST.total_seconds() + 1)
+    with pytest.raises(Refused):
+        keys.find("authority-1", clock())
+
+
+def test_a_key_that_nobody_knew_within_the_hour_is_not_the_authoritys(
+    keys: SigningKeys, login: Login, clock: Clock
+) -> None:
+    login.keys = {"1.0": [], "2.0": []}
+    received = clock()
+    clock.advance(seconds=REFUSED_WITHIN.total_seconds())
+    with pytest.raises(Refused):
+        keys.find("authority-1", received)
+
+
+def test_a_token_so_old_that_its_key_may_have_rotated_away_is_put_by_and_not_refused(
+    keys: SigningKeys, login: Login, clock: Clock
+) -> None:
+    login.keys = {"1.0": [], "2.0": []}
+    clock.advance(seconds=REFUSED_WITHIN.total_seconds() + 2)
+    with pytest.raises(Unreadable) as unreadable:
+        keys.find("authority-1", JUST_NOW)
+    assert unreadable.value.reason is Reason.TOKEN_KEY
+
+
+def test_a_withdrawn_key_does_not_live_on_because_the_authority_is_away(
+    keys: SigningKeys, login: Login, clock: Clock
+) -> None:
+    keys.find("authority-1", JUST_NOW)
+    login.override = lambda _: Answer(503)
+    clock.advance(seconds=LONGEST_TRUST.total_seconds() + 1)
+    with pytest.raises(NotNow):
+        keys.find("authority-1", JUST_NOW)
+
+
+def test_an_authority_that_is_away_is_asked_seldom_and_found_again(
+    keys: SigningKeys, login: Login, server: Server, clock: Clock
+) -> None:
+    login.override = lambda _: Answer(503)
+    for _ in range(20):
+        with pytest.raises(NotNow) as not_now:
+            keys.find("authority-1", JUST_NOW)
+        assert not_now.value.reason is Reason.SIGNING_KEYS
+    assert len(server.asked) == 1
+    login.override = lambda _: None
+    clock.advance(seconds=RETRY_INTERVAL.total_seconds())
+    assert keys.find("authority-1", JUST_NOW)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        RESET,
+        Answer(500),
+        Answer(404, b"{}"),
+        Answer(302, headers={"Location": "https://example.org/"}),
+        Answer(200, b"<html>gateway</html>"),
+        Answer(200, b""),
+        Answer(200, b"[]"),
+        Answer(200, b"{}"),
+        Answer(200, b"\xff"),
+        Answer(200, b'{"a":' * 50_000),
+        Answer(200, b" " * (2 << 20) + b"{}"),
+        in_json({"issuer": None, "jwks_uri": 7, "keys": {}}),
+        in_json({"keys": ["a"], "issuer": "i", "jwks_uri": ""}),
+    ],
+    ids=lambda odd: f"{odd.status} {odd.body[:20]!r}",
+)
+@pytest.mark.parametrize("place", ["openid-configuration", "keys"])
+def test_whatever_else_the_authority_answers_the_token_waits(
+    keys: SigningKeys, login: Login, odd: Answer, place: str
+) -> None:
+    login.override = lambda asked: odd if asked.path.endswith(place) else None
+    with pytest.raises(NotNow) as not_now:
+        keys.find("authority-1", JUST_NOW)
+    assert not_now.value.reason is Reason.SIGNING_KEYS
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/keys", "file:///etc/passwd", "/common/discovery/keys"])
+def test_keys_are_fetched_over_https_alone(keys: SigningKeys, login: Login, server: Server, address: str) -> None:
+    login.override = lambda _: in_json({"issuer": ISSUERS["1.0"], "jwks_uri": address})
+    with pytest.raises(NotNow):
+        keys.find("authority-1", JUST_NOW)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {},
+        {"kid": 7},
+        {"kid": "odd", "kty": "EC"},
+        jwk("odd", use="enc"),
+        jwk("odd", n=None),
+        jwk("odd", n=7),
+        jwk("odd", n=""),
+        jwk("odd", n="%%%"),
+        jwk("odd", n="é"),
+        jwk("odd", e=[]),
+        jwk("odd", e=""),
+        jwk("odd", n="AQAB", e="AQAB"),
+        jwk("odd", kid=["odd"]),
+    ],
+    ids=str,
+)
+def test_one_odd_entry_costs_the_other_keys_nothing(keys: SigningKeys, login: Login, odd: dict[str, Any]) -> None:
+    login.keys["1.0"] = [odd, *login.keys["1.0"], odd]
+    assert keys.find("authority-1", JUST_NOW).issuers == ISSUERS
+    with pytest.raises(Refused):
+        keys.find("odd", JUST_NOW)
+
+
+def test_an_authority_with_another_certificate_is_away(
+    server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    with requests.Session() as stranger, pytest.raises(NotNow):
+        SigningKeys(server.url, stranger, clock).find("authority-1", JUST_NOW)
+    assert server.asked == []
+
+
+def test_threads_that_need_a_key_at_once_fetch_it_once(keys: SigningKeys, server: Server) -> None:
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda: found.append(keys.find("authority-1", JUST_NOW))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert len(server.asked) == ROUND

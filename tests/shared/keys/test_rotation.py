@@ -1,0 +1,198 @@
+"""When keys come and go, to the second: keys in a real directory, and what is remembered in a real table.
+
+What becomes of subscriptions and messages meanwhile is in tests/life.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from graph_simulator.authority import write_private
+from shared.errors import NotNow, Reason
+from shared.keys.directory import KeyDirectory
+from shared.keys.ring import EncryptionKey, KeyRing, new_key, write_pem
+from shared.keys.rotation import EXPIRES_SOON, RETRIED_BY_GRAPH, Rotation
+from shared.configuration.settings import StorageSettings
+from shared.storage.tables import Tables
+from tests.builders import Clock
+from tests.rerouted import refuses, rerouted
+from tests.servers import serving
+
+AGE, OVERLAP, QUEUED = timedelta(days=90), timedelta(hours=72), timedelta(hours=78)
+MOMENT, DAY = timedelta(seconds=1), timedelta(days=1)
+START = datetime(2031, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+
+@cache
+def key(name: str, made: datetime, life: timedelta = timedelta(days=730)) -> EncryptionKey:
+    return new_key(name, made, life)
+
+
+class Full(KeyDirectory):
+    """A store that takes no further key."""
+
+    def create(self, now: datetime) -> EncryptionKey:
+        raise NotNow(Reason.KEY_STORE, "no key can be made")
+
+
+class Desk:
+    """A directory of keys and a rotation over it, at a time that a test sets."""
+
+    def __init__(self, tables: Tables, directory: Path) -> None:
+        self.directory, self.tables = directory, tables
+        self.clock = Clock(START)
+        self.queue_is_empty = True
+        self.overlap = OVERLAP
+        self.store: type[KeyDirectory] = KeyDirectory
+        directory.mkdir(mode=0o700)
+
+    def bring(self, *keys: EncryptionKey) -> None:
+        for one in keys:
+            write_private(self.directory / f"{one.key_id}.pem", write_pem(one))
+
+    def rotation(self) -> Rotation:
+        """As a process that was just started has it."""
+        ring = KeyRing(self.store(self.directory), self.clock)
+        return Rotation(ring, self.tables, AGE, self.overlap, QUEUED)
+
+    def renew(self, at: datetime) -> str:
+        self.clock.now = at
+        return self.rotation().renew(at).key_id
+
+    def retire(self, at: datetime, *named: str, used: Mapping[str, datetime] | None = None) -> set[str]:
+        """Retire what may go, and return the ids that are left."""
+        self.clock.now = at
+        self.rotation().retire(named, used or {}, lambda: self.queue_is_empty, at)
+        return {path.stem for path in self.directory.glob("*.pem")}
+
+
+@pytest.fixture
+def desk(storage_settings: StorageSettings, tmp_path: Path) -> Desk:
+    return Desk(Tables(storage_settings), tmp_path / "keys")
+
+
+OLD, NEW = key("old", START - AGE), key("new", START)
+
+
+class TestRenewing:
+    def test_a_key_serves_until_it_is_as_old_as_that(self, desk: Desk) -> None:
+        desk.bring(OLD)
+        assert desk.renew(START - MOMENT) == "old"
+        made = desk.renew(START)
+        assert made != "old"
+        assert desk.renew(START + AGE - MOMENT) == made
+
+    def test_a_key_that_expires_before_long_is_followed_by_another_however_young(self, desk: Desk) -> None:
+        desk.bring(key("short", START - DAY, OVERLAP + EXPIRES_SOON + 2 * DAY))
+        assert desk.renew(START + DAY - MOMENT) == "short"
+        assert desk.renew(START + DAY) != "short"
+
+    def test_the_first_key_is_made(self, desk: Desk) -> None:
+        made = desk.renew(START)
+        assert desk.renew(START + DAY) == made
+
+    def test_a_key_that_was_brought_serves_from_its_beginning(self, desk: Desk) -> None:
+        desk.bring(key("now", START - DAY), key("brought", START + DAY))
+        assert desk.renew(START) == "now"
+        assert desk.renew(START + DAY) == "brought"
+
+    def test_where_none_can_be_made_the_current_one_goes_on(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+        desk.bring(OLD)
+        desk.store = Full
+        for day in range(3):
+            assert desk.renew(START + day * DAY) == "old"
+        assert "No key could be made to follow old" in caplog.text
+        desk.store = KeyDirectory
+        assert desk.renew(START + 3 * DAY) != "old"
+
+    def test_since_when_a_key_is_current_is_remembered(self, desk: Desk) -> None:
+        desk.bring(OLD, NEW)
+        assert desk.rotation().current_since(NEW, START + DAY) == START + DAY
+        assert desk.rotation().current_since(NEW, START + 9 * DAY) == START + DAY
+
+
+@pytest.fixture
+def two(desk: Desk) -> Desk:
+    """An old key that has just been followed by a new one."""
+    desk.bring(OLD, NEW)
+    assert desk.retire(START, "new") == {"old", "new"}
+    return desk
+
+
+class TestRetiring:
+    def test_a_key_goes_once_it_was_named_by_nothing_for_the_overlap(self, two: Desk) -> None:
+        assert two.retire(START + OVERLAP - MOMENT, "new") == {"old", "new"}
+        assert two.retire(START + OVERLAP, "new") == {"new"}
+        assert (two.directory / "old.retired").exists()
+        assert two.rotation().unnamed() == {}
+
+    def test_an_overlap_of_none_still_waits_for_what_graph_may_send_again(self, desk: Desk) -> None:
+        desk.overlap = timedelta(0)
+        desk.bring(OLD, NEW)
+        desk.retire(START, "new")
+        assert desk.retire(START + RETRIED_BY_GRAPH - MOMENT, "new") == {"old", "new"}
+        assert desk.retire(START + RETRIED_BY_GRAPH, "new") == {"new"}
+
+    def test_while_messages_wait_a_key_stays_for_as_long_as_one_can_wait(self, two: Desk) -> None:
+        two.queue_is_empty = False
+        longest = OVERLAP + RETRIED_BY_GRAPH + QUEUED
+        assert two.retire(START + longest - MOMENT, "new") == {"old", "new"}
+        assert two.retire(START + longest, "new") == {"new"}
+
+    def test_a_key_that_is_named_again_begins_to_wait_anew(self, two: Desk) -> None:
+        two.retire(START + OVERLAP - MOMENT, "new", "old")
+        assert two.rotation().unnamed() == {}
+        again = START + OVERLAP
+        assert two.retire(again, "new") == {"old", "new"}
+        assert two.rotation().unnamed() == {"old": again}
+        assert two.retire(again + OVERLAP - MOMENT, "new") == {"old", "new"}
+        assert two.retire(again + OVERLAP, "new") == {"new"}
+
+    def test_a_key_that_is_named_stays_for_ever(self, two: Desk) -> None:
+        for days in (1, 100, 700):
+            assert two.retire(START + days * DAY, "old") == {"old", "new"}
+
+    def test_the_current_key_stays_though_nothing_names_it(self, two: Desk) -> None:
+        assert two.retire(START + OVERLAP) == {"new"}
+        assert two.retire(START + 100 * DAY) == {"new"}
+
+    def test_a_key_whose_time_has_yet_to_come_stays(self, two: Desk) -> None:
+        two.bring(key("brought", START + 300 * DAY))
+        assert two.retire(START + 10 * DAY, "new") == {"new", "brought"}
+        assert two.retire(START + 20 * DAY, "new") == {"new", "brought"}
+
+    def test_each_key_waits_for_itself(self, two: Desk) -> None:
+        two.bring(key("older", START - 2 * AGE))
+        assert two.retire(START + OVERLAP, "new") == {"older", "new"}
+        assert two.retire(START + 2 * OVERLAP, "new") == {"new"}
+
+    def test_a_key_that_an_item_has_named_goes_once_none_has_for_the_overlap(self, two: Desk) -> None:
+        used = {"old": START + DAY}
+        assert two.retire(START + OVERLAP, "new", used=used) == {"old", "new"}
+        assert two.retire(START + DAY + OVERLAP - MOMENT, "new", used=used) == {"old", "new"}
+        assert two.retire(START + DAY + OVERLAP, "new", used=used) == {"new"}
+
+    def test_names_that_no_key_has_do_no_harm(self, two: Desk) -> None:
+        assert two.retire(START + DAY, "new", "", "unheard of") == {"old", "new"}
+
+
+@pytest.mark.parametrize("act", [lambda desk: desk.renew(START), lambda desk: desk.retire(START)])
+def test_while_the_directory_can_not_be_read_nothing_is_made_and_nothing_goes(
+    desk: Desk, act: Callable[[Desk], object]
+) -> None:
+    desk.directory.rmdir()
+    desk.directory.touch()
+    with pytest.raises(NotNow) as away:
+        act(desk)
+    assert away.value.reason is Reason.KEY_STORE
+
+
+def test_while_the_table_is_away_no_key_goes(two: Desk, storage_settings: StorageSettings) -> None:
+    with serving(refuses) as server:
+        two.tables = Tables(rerouted(storage_settings, "Table", server.url))
+        with pytest.raises(NotNow):
+            two.retire(START + 100 * DAY, "new")
+    assert {path.stem for path in two.directory.glob("*.pem")} == {"old", "new"}

@@ -1,0 +1,127 @@
+"""Rows in a real Azurite: what is written is read, whatever it is; where there is no table there is nothing."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.configuration.settings import StorageSettings
+from shared.errors import NotNow, Reason
+from shared.storage.tables import TRANSACTION_LIMIT, Row, Tables
+from tests.rerouted import refuses, rerouted
+from tests.servers import serving
+
+FORBIDDEN = "/\\#?"  # in keys, by Storage's rules; and so are control characters
+
+keys = st.text(
+    st.characters(exclude_categories=["C", "Z"], exclude_characters=FORBIDDEN), min_size=1, max_size=40
+)  # fmt: skip
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+values = texts | st.booleans() | st.integers(-(2**31), 2**31 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+rows = st.dictionaries(st.sampled_from(["since", "link", "longest", "due"]), values, max_size=4)
+
+
+@pytest.fixture
+def tables(storage_settings: StorageSettings) -> Tables:
+    return Tables(storage_settings)
+
+
+def found(tables: Tables, partition: str) -> list[Row]:
+    return list(tables.find("state", "PartitionKey eq @partition", {"partition": partition}))
+
+
+def own(row: Row | None) -> Row | None:
+    """A row without its keys."""
+    return row and {name: value for name, value in row.items() if name not in ("PartitionKey", "RowKey")}
+
+
+def test_where_there_is_no_table_there_is_nothing_and_nothing_to_remove(tables: Tables) -> None:
+    assert tables.get("state", "p", "k") is None
+    assert found(tables, "p") == []
+    assert tables.names() == []
+    tables.remove("state", "p", "k")
+    tables.drop("state")
+
+
+@given(st.lists(st.tuples(keys, keys, rows), max_size=4))
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_was_written_last_is_read(tables: Tables, written: list[tuple[str, str, Row]]) -> None:
+    for partition, key, row in written:
+        tables.put("state", partition, key, row)
+    for partition, key in {(partition, key) for partition, key, _ in written}:
+        *_, last = (row for *place, row in written if place == [partition, key])
+        assert own(tables.get("state", partition, key)) == last
+        tables.remove("state", partition, key)
+        assert tables.get("state", partition, key) is None
+
+
+def test_a_row_is_replaced_whole(tables: Tables) -> None:
+    tables.put("state", "p", "k", {"a": 1, "b": "x"})
+    tables.put("state", "p", "k", {"b": "y"})
+    assert own(tables.get("state", "p", "k")) == {"b": "y"}
+
+
+@pytest.mark.parametrize("number", [0, 1, TRANSACTION_LIMIT, TRANSACTION_LIMIT + 2])
+def test_any_number_of_rows_is_written_together_table_or_no_table(tables: Tables, number: int) -> None:
+    for _ in range(2):
+        tables.put_all("state", "p", {f"k{one}": {"n": one} for one in range(number)})
+        assert {row["RowKey"]: row["n"] for row in found(tables, "p")} == {f"k{one}": one for one in range(number)}
+
+
+def test_a_search_is_about_its_partition_alone_and_can_not_be_widened_by_what_it_is_given(tables: Tables) -> None:
+    quoted = "p' or 'a' eq 'a"
+    for partition in ("p", "q", quoted):
+        tables.put("state", partition, "k", {})
+    assert [row["PartitionKey"] for row in found(tables, "p")] == ["p"]
+    assert [row["PartitionKey"] for row in found(tables, quoted)] == [quoted]
+
+
+def test_a_search_can_leave_out_columns(tables: Tables) -> None:
+    tables.put("state", "p", "k", {"a": 1})
+    wanted = tables.find("state", "PartitionKey eq @p", {"p": "p"}, ["RowKey"])
+    assert [dict(row) for row in wanted] == [{"RowKey": "k"}]
+
+
+def test_a_dropped_table_is_gone_and_its_neighbours_stay(tables: Tables) -> None:
+    for table in ("state", "ledger20310127"):
+        tables.put(table, "p", "k", {})
+    assert sorted(tables.names()) == ["ledger20310127", "state"]
+    tables.drop("ledger20310127")
+    assert tables.names() == ["state"]
+
+
+def test_apps_with_queues_of_their_own_share_an_account_and_no_row(
+    tables: Tables, storage_settings: StorageSettings
+) -> None:
+    other = Tables(replace(storage_settings, queue=f"{storage_settings.queue}2"))
+    tables.put("state", "p", "k", {"of": "one"})
+    assert other.get("state", "p", "k") is None
+    other.put("state", "p", "k", {"of": "another"})
+    other.drop("state")
+    assert own(tables.get("state", "p", "k")) == {"of": "one"}
+
+
+def test_an_account_that_refuses_is_away_and_is_not_named(storage_settings: StorageSettings) -> None:
+    with serving(refuses) as server:
+        tables = Tables(rerouted(storage_settings, "Table", server.url))
+        for attempt in (
+            lambda: tables.get("state", "p", "k"),
+            lambda: tables.put("state", "p", "k", {}),
+            lambda: tables.put_all("state", "p", {"k": {}, "l": {}}),
+            lambda: tables.remove("state", "p", "k"),
+            lambda: found(tables, "p"),
+            tables.names,
+            lambda: tables.drop("state"),
+        ):
+            with pytest.raises(NotNow) as away:
+                attempt()
+            assert away.value.reason is Reason.STORAGE
+            assert "127.0.0.1" not in str(away.value)
+
+
+@pytest.mark.parametrize("queue", ["abc", "a" * 44, "a-b-1", "a" * 50])
+def test_every_queue_that_the_settings_allow_has_tables(storage_settings: StorageSettings, queue: str) -> None:
+    tables = Tables(replace(storage_settings, queue=queue))
+    tables.put("ledger20310127", "p", "k", {"a": 1})
+    assert own(tables.get("ledger20310127", "p", "k")) == {"a": 1}

@@ -1,0 +1,100 @@
+"""A handshake with our own endpoint."""
+
+import threading
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+
+from graph_simulator.authority import Authority
+from shared import http_client
+from shared.subscriptions import endpoint
+from shared.subscriptions.endpoint import probe
+from tests.servers import RESET, Answer, Asked, serving
+
+PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
+
+
+def echo(asked: Asked) -> Answer:
+    (token,) = parse_qs(urlsplit(asked.path).query)["validationToken"]
+    return Answer(200, token.encode(), PLAIN)
+
+
+def altered(change: Callable[[bytes], bytes]) -> Callable[[Asked], Answer]:
+    return lambda asked: Answer(200, change(echo(asked).body), PLAIN)
+
+
+def test_an_endpoint_that_echoes_the_token_is_without_complaint(
+    session: requests.Session, authority: Authority
+) -> None:
+    with serving(echo, authority) as server:
+        assert probe(f"{server.url}/hook?tenant=a", session) is None
+        (asked,) = server.asked
+    assert asked.method == "POST"
+    assert asked.path.startswith("/hook?tenant=a&validationToken=Validation%3A+")
+    assert asked.body == b""
+
+
+def test_each_probe_has_a_token_of_its_own(session: requests.Session, authority: Authority) -> None:
+    with serving(echo, authority) as server:
+        for _ in range(2):
+            probe(server.url, session)
+        assert len(set(server.paths())) == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "complaint"),
+    [
+        (lambda _: Answer(401), "answers 401"),
+        (lambda _: Answer(404), "answers 404"),
+        (lambda _: Answer(202, b"", PLAIN), "answers 202"),
+        (lambda _: Answer(302, headers={"Location": "/login"}), "answers 302"),
+        (lambda _: Answer(200, b"OK", PLAIN), "does not echo"),
+        (altered(lambda token: b'"' + token + b'"'), "does not echo"),
+        (altered(lambda token: token + b"\n"), "does not echo"),
+        (altered(lambda token: token.replace(b"&", b"&amp;")), "does not echo"),
+        (lambda asked: Answer(200, echo(asked).body, {"Content-Type": "text/html"}), "does not echo"),
+        (lambda asked: Answer(200, echo(asked).body), "does not echo"),
+        (lambda _: Answer(200, b"x" * 100_000, PLAIN), "unreachable"),
+        (lambda _: RESET, "unreachable"),
+    ],
+)
+def test_each_fault_is_told_apart(
+    session: requests.Session, authority: Authority, script: Callable[[Asked], Answer], complaint: str
+) -> None:
+    with serving(script, authority) as server:
+        assert complaint in (probe(server.url, session) or "")
+
+
+def test_nothing_behind_the_address_is_told(session: requests.Session) -> None:
+    assert "unreachable" in (probe("https://127.0.0.1:9/hook", session) or "")
+
+
+def test_a_certificate_that_is_not_trusted_is_told(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    with serving(echo, authority) as server, http_client.session() as stranger:
+        assert "TLS fails" in (probe(server.url, stranger) or "")
+
+
+def test_an_endpoint_that_does_not_answer_is_told(
+    session: requests.Session, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "_TIME_LIMIT", 0.05)
+    given_up = threading.Event()
+
+    def wait(asked: Asked) -> Answer:
+        given_up.wait(60)
+        return echo(asked)
+
+    with serving(wait, authority) as server:
+        assert "no answer within" in (probe(server.url, session) or "")
+        given_up.set()
+
+
+def test_an_endpoint_that_is_right_and_slow_is_told(
+    session: requests.Session, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "_DOUBTFUL_SECONDS", 0)
+    with serving(echo, authority) as server:
+        assert "it took over" in (probe(server.url, session) or "")

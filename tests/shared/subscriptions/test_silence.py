@@ -1,0 +1,148 @@
+"""Which silence is odd: far longer than any of late, with a memory that fades."""
+
+import uuid
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.configuration.settings import StorageSettings
+from shared.storage.tables import Row, Tables
+from shared.subscriptions.silence import HALF_LIFE, LEAST, NOTED_EVERY, ODD, Heard, Silence, Source
+from tests.builders import NOW, RESOURCE, TENANT, declaration
+from tests.rerouted import refuses, rerouted
+from tests.servers import serving
+
+HOUR = timedelta(hours=1)
+MOMENT = timedelta(seconds=1)
+SOURCE = Source("3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11", "key")
+
+
+class Counting(Tables):
+    """The real tables; writes are counted."""
+
+    writes = 0
+
+    def put(self, table: str, partition: str, key: str, row: Row) -> None:
+        self.writes += 1
+        super().put(table, partition, key, row)
+
+
+@pytest.fixture
+def tables(storage_settings: StorageSettings) -> Counting:
+    return Counting(storage_settings)
+
+
+def heard_at(tables: Tables, *moments: datetime, name: str = "d") -> None:
+    """Each by a process of its own, which remembers nothing."""
+    for moment in moments:
+        Silence(tables).heard({name: SOURCE}, moment)
+
+
+def last(silence: Silence) -> dict[str, datetime]:
+    return {one.declaration: one.last for one in silence.last_heard()}
+
+
+@pytest.fixture
+def is_odd(tables: Tables, caplog: pytest.LogCaptureFixture) -> "Odd":
+    return Odd(tables, caplog)
+
+
+class Odd:
+    """Whether a person is told of the silence at a time."""
+
+    def __init__(self, tables: Tables, caplog: pytest.LogCaptureFixture) -> None:
+        self._tables, self._caplog = tables, caplog
+
+    def __call__(self, now: datetime, name: str = "d") -> bool:
+        self._caplog.clear()
+        Silence(self._tables).report({name: declaration()}, now)
+        return [record.levelname for record in self._caplog.records] == ["WARNING"]
+
+
+def test_what_was_never_heard_of_is_not_silent(is_odd: Odd) -> None:
+    assert not is_odd(NOW)
+
+
+def test_short_silences_are_never_odd(tables: Tables, is_odd: Odd) -> None:
+    heard_at(tables, NOW)
+    assert not is_odd(NOW + ODD * LEAST)
+    assert is_odd(NOW + ODD * LEAST + MOMENT)
+
+
+def test_the_longest_silence_so_far_is_the_measure(tables: Tables, is_odd: Odd) -> None:
+    heard_at(tables, NOW, NOW + 10 * HOUR, NOW + 11 * HOUR)
+    assert not is_odd(NOW + 11 * HOUR + 28 * HOUR)
+    assert is_odd(NOW + 11 * HOUR + 31 * HOUR)
+
+
+def test_the_measure_fades(tables: Tables, is_odd: Odd) -> None:
+    """A silence of 40 hours, two half-lives ago, and steady talk ever since, counts as one of 10."""
+    heard_at(tables, NOW, NOW + 40 * HOUR)
+    row = dict(tables.get("state", "silence", "d") or {})
+    later = NOW + 40 * HOUR + 2 * HALF_LIFE
+    tables.put("state", "silence", "d", {"last": row["last"], "longest": row["longest"]})
+    heard_at(tables, later)
+    assert float(str((tables.get("state", "silence", "d") or {})["longest"])) == (2 * HALF_LIFE).total_seconds()
+    tables.put("state", "silence", "d", {"last": later.isoformat(), "longest": 40 * 3600.0})
+    assert not is_odd(later + 60 * HOUR)
+    tables.put("state", "silence", "d", {"last": later.isoformat(), "longest": 40 * 3600.0 / 4})
+    assert is_odd(later + 60 * HOUR)
+
+
+def test_a_warning_names_the_resource_and_what_to_do(tables: Tables, caplog: pytest.LogCaptureFixture) -> None:
+    heard_at(tables, NOW)
+    Silence(tables).report({"d": declaration(), "never heard of": declaration("/users")}, NOW + 5 * HOUR)
+    assert f"{RESOURCE} in tenant {TENANT} has been silent for 5.0 hours" in caplog.text
+    assert "ops reconcile --anew" in caplog.text
+    assert "/users" not in caplog.text
+
+
+def test_what_is_declared_no_more_is_not_reported(tables: Tables, caplog: pytest.LogCaptureFixture) -> None:
+    heard_at(tables, NOW)
+    Silence(tables).report({}, NOW + 100 * HOUR)
+    assert caplog.messages == []
+
+
+def test_a_busy_subscription_costs_one_write_a_minute(tables: Counting) -> None:
+    silence = Silence(tables)
+    for seconds in range(0, 125, 5):
+        silence.heard({"d": SOURCE}, NOW + timedelta(seconds=seconds))
+    assert tables.writes == 3
+    assert last(silence) == {"d": NOW + 2 * NOTED_EVERY}
+
+
+def test_another_subscription_or_key_is_noted_at_once(tables: Counting) -> None:
+    silence = Silence(tables)
+    other = Source(SOURCE.subscription_id, "new key")
+    silence.heard({"d": SOURCE}, NOW)
+    silence.heard({"d": other}, NOW + MOMENT)
+    assert silence.last_heard() == [Heard("d", other, NOW + MOMENT)]
+
+
+def test_each_declaration_is_noted_by_itself(tables: Counting) -> None:
+    silence = Silence(tables)
+    silence.heard({"d": SOURCE, "e": SOURCE}, NOW)
+    silence.heard({"e": SOURCE}, NOW + HOUR)
+    assert last(silence) == {"d": NOW, "e": NOW + HOUR}
+
+
+def test_while_tables_are_away_nothing_stops(storage_settings: StorageSettings) -> None:
+    with serving(refuses) as server:
+        Silence(Tables(rerouted(storage_settings, "Table", server.url))).heard({"d": SOURCE}, NOW)
+        assert server.asked != []
+
+
+@given(st.lists(st.timedeltas(-3 * HOUR, 3 * HOUR), min_size=1, max_size=6), st.booleans())
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_last_heard_is_the_latest_in_whatever_order_messages_are_dealt_with(
+    tables: Tables, apart: list[timedelta], alone: bool
+) -> None:
+    """`alone`: each by another process, so that nothing is left out; else within a minute of the latest."""
+    name, moments = uuid.uuid4().hex, [NOW + one for one in apart]
+    one = Silence(tables)
+    for moment in moments:
+        (Silence(tables) if alone else one).heard({name: SOURCE}, moment)
+    latest = last(one)[name]
+    assert latest == max(moments) if alone else timedelta(0) <= max(moments) - latest < NOTED_EVERY

@@ -1,0 +1,144 @@
+"""HTTP as this app wants it."""
+
+import gzip
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graph_simulator.authority import Authority
+from shared import http_client
+from shared.http_client import read_bounded, retry_after
+from tests.builders import NOW
+from tests.servers import RESET, Answer, serving
+
+
+def asking(value: str | None) -> requests.Response:
+    answer = requests.Response()
+    if value is not None:
+        answer.headers["Retry-After"] = value
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("-5", None),
+        ("1.5", None),
+        ("0", 0),
+        ("120", 120),
+        (" 7 ", 7),
+        ("9" * 5000, 31_536_000),
+        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90),
+        ("Mon, 03 Feb 2031 04:05:36 -0000", 30),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: int | None) -> None:
+    expected = None if seconds is None else timedelta(seconds=seconds)
+    assert retry_after(asking(value), NOW) == expected
+
+
+@given(st.text() | st.from_regex(r"\w{3}, \d{1,30} \w{3} \d{1,30} \d+:\d+:\d+ [+-]\d{1,30}", fullmatch=True))
+def test_any_retry_after_is_understood_or_ignored(value: str) -> None:
+    wait = retry_after(asking(value), NOW)
+    assert wait is None or wait >= timedelta(0)
+
+
+@pytest.mark.parametrize(
+    "value", ["1 Jan 99999999999999999999 0:0:0", "1 Jan 2031 0:0:0 +99999999999999999999", ",", "0"]
+)
+def test_an_absurd_date_is_understood_or_ignored(value: str) -> None:
+    retry_after(asking(value), datetime(2031, 1, 1, tzinfo=UTC))
+
+
+def test_a_body_is_read_whole_up_to_the_limit(session: requests.Session, authority: Authority) -> None:
+    with serving(lambda _: Answer(body=b"x" * 1000), authority) as server:
+        with session.get(server.url, stream=True) as answer:
+            assert read_bounded(answer, 1000) == b"x" * 1000
+        with session.get(server.url, stream=True) as answer, pytest.raises(requests.RequestException):
+            read_bounded(answer, 999)
+
+
+def test_a_body_that_drips_is_given_up_when_its_time_is_over(session: requests.Session, authority: Authority) -> None:
+    with (
+        serving(lambda _: Answer(body=b"x" * 100, drip=0.1), authority) as server,
+        session.get(server.url, stream=True) as answer,
+    ):
+        begun = time.monotonic()
+        with pytest.raises(requests.Timeout):
+            read_bounded(answer, 1000, timedelta(seconds=0.3))
+        assert time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        Answer(body=b"x" * 200_000),
+        Answer(body=gzip.compress(b"x" * 200_000), headers={"Content-Encoding": "gzip"}),
+        Answer(
+            body=b"186A0\r\n" + b"x" * 100_000 + b"\r\n" + b"186A0\r\n" + b"x" * 100_000 + b"\r\n0\r\n\r\n",
+            headers={"Transfer-Encoding": "chunked"},
+        ),
+    ],
+    ids=["plain", "compressed", "chunked"],
+)
+def test_a_body_is_read_however_it_is_sent_and_its_connection_used_again(
+    session: requests.Session, authority: Authority, whole: Answer
+) -> None:
+    with serving(lambda _: whole, authority) as server:
+        for _ in range(3):
+            with session.get(server.url, stream=True) as answer:
+                assert read_bounded(answer, 200_000) == b"x" * 200_000
+        assert len({asked.connection for asked in server.asked}) == 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Answer(body=b"x", headers={"Content-Length": "2", "Connection": "close"}),
+        Answer(body=b"not compressed", headers={"Content-Encoding": "gzip"}),
+        Answer(body=b"oh\r\n", headers={"Transfer-Encoding": "chunked"}),
+    ],
+    ids=["cut off", "not compressed", "not chunked"],
+)
+def test_a_body_that_breaks_is_a_request_exception(
+    session: requests.Session, authority: Authority, broken: Answer
+) -> None:
+    with (
+        serving(lambda _: broken, authority) as server,
+        session.get(server.url, stream=True) as answer,
+        pytest.raises(requests.RequestException),
+    ):
+        read_bounded(answer, 1000)
+
+
+def test_a_connection_that_breaks_is_a_request_exception(session: requests.Session, authority: Authority) -> None:
+    with serving(lambda _: RESET, authority) as server, pytest.raises(requests.RequestException):
+        session.get(server.url)
+
+
+def test_cookies_are_not_kept(session: requests.Session, authority: Authority) -> None:
+    with serving(lambda _: Answer(headers={"Set-Cookie": "a=b"}), authority) as server:
+        session.get(server.url)
+        session.get(server.url)
+        assert [asked.headers.get("cookie") for asked in server.asked] == [None, None]
+
+
+def test_a_certificate_of_an_unknown_authority_is_refused(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    with (
+        serving(lambda _: Answer(), authority) as server,
+        http_client.session() as stranger,
+        pytest.raises(requests.exceptions.SSLError),
+    ):
+        stranger.get(server.url)
