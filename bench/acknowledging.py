@@ -46,12 +46,12 @@ def _ratio(around: Bystander) -> Figure:
     ratios, rates = [], []
     for _ in range(ROUNDS):
         sent = _rate(lambda: bare.send_message(next(texts), time_to_live=-1))
-        ours = _rate(answered)
+        desired = _rate(answered)
         # What piles up in a queue slows Azurite down, for whoever comes after.
         bare.clear_messages()
         QueueClient.from_connection_string(around.settings["AzureWebJobsStorage"], "notifications").clear_messages()
-        ratios.append(ours / sent)
-        rates.append(ours)
+        ratios.append(desired / sent)
+        rates.append(desired)
     ratio, rate = sorted(ratios)[ROUNDS // 2], sorted(rates)[ROUNDS // 2]
     return Figure(
         "Acknowledging, against bare send_message calls",

@@ -13,7 +13,7 @@ from bench.figure import Figure
 from process_queue.verify import Proofs, Verifier
 from shared import clients
 from shared.delivery.event import event_without_content
-from shared.messages.envelope import Changes
+from shared.messages.envelope import ChangeBatch
 
 LEAST = 0.8
 ROUNDS = 15
@@ -37,7 +37,7 @@ def opening(around: Bystander) -> list[Figure]:
         event_without_content,
         clients.settings().declarations,
     )
-    verifier = Verifier(Changes(datetime.now(UTC), raw, proven=(tenant,)), proofs)
+    verifier = Verifier(ChangeBatch(datetime.now(UTC), raw, proven=(tenant,)), proofs)
 
     ratios, rates = [], []
     for _ in range(ROUNDS):

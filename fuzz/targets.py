@@ -18,13 +18,13 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from shared.delivery.event import Event, event_of_content, event_of_message
-from shared.errors import Reason, Refused, Unreadable
-from shared.graph.json_repair import MOST_HALVES, mended
+from shared.errors import Reason, Refused, Undeliverable
+from shared.graph.json_repair import MOST_HALVES, repaired
 from shared.graph.notification import EncryptedContent, Notification, read_collection
 from shared.graph.validation_token import PUBLISHER, SigningKey, check, tenant_claimed
 from shared.keys.decryption import open_content
-from shared.messages.envelope import Changes, pack, read, read_dead_letter, sealed, write
-from shared.messages.ingest import Addressee, sort
+from shared.messages.envelope import ChangeBatch, pack, read, read_dead_letter, sealed, write
+from shared.messages.ingest import ExpectedRecipient, sort
 from shared.resources.path import covers, encoded, message_path, segments
 
 Target = Callable[[bytes], None]
@@ -57,7 +57,7 @@ def notification(body: bytes) -> None:
         promise(refused.reason is Reason.MALFORMED, "another reason")
         return
     collection.tokens()
-    found = sort(collection.value, Addressee(TENANT, [SYMMETRIC_KEY]))
+    found = sort(collection.value, ExpectedRecipient(TENANT, [SYMMETRIC_KEY]))
     promise(not found.changes and not found.lifecycle, "an unproven item passed")
     promise(found.refused.total() == len(collection.value), "an item is missing")
     for item in collection.value:
@@ -68,18 +68,18 @@ def notification(body: bytes) -> None:
 
 def envelope(text: bytes) -> None:
     """A queue message reads as what `write` writes again, or not at all; packing keeps each item once, in order."""
-    for reading, unreadable in ((read, Reason.MALFORMED), (read_dead_letter, Reason.MALFORMED)):
+    for reading, undeliverable in ((read, Reason.MALFORMED), (read_dead_letter, Reason.MALFORMED)):
         try:
             content = reading(text.decode("utf-8", "replace"))
-        except Unreadable as error:
-            promise(error.reason is unreadable, "another reason")
+        except Undeliverable as error:
+            promise(error.reason is undeliverable, "another reason")
             continue
         written = write(content)
         promise(written.isascii(), "an envelope is not ASCII")
         promise(write(reading(written)) == written, "writing changed an envelope")
     items = [sealed(msgspec.Raw(msgspec.json.encode(part.decode("utf-8", "replace"))), TENANT) for part in text.split()]
     limit = 200 + 10 * text[0] if text else 200
-    packed = pack(Changes, NOW, items, [(TENANT, "token")], limit)
+    packed = pack(ChangeBatch, NOW, items, [(TENANT, "token")], limit)
     promise([bytes(one) for held in packed for one in held.items] == [one.item for one in items], "packing lost one")
     promise(all(len(write(held)) <= limit for held in packed if len(held.items) > 1), "an envelope is too long")
 
@@ -119,8 +119,8 @@ def decryption(octets: bytes) -> None:
         expected = None
     try:
         opened = open_content(content, _our_key())
-    except Unreadable as unreadable:
-        promise(str(unreadable) == _COMPLAINT, "another complaint")
+    except Undeliverable as undeliverable:
+        promise(str(undeliverable) == _COMPLAINT, "another complaint")
         promise(expected is None, "what opens did not")
     else:
         promise(opened == expected, "what must not open did")
@@ -128,9 +128,9 @@ def decryption(octets: bytes) -> None:
 
 def json_text(text: bytes) -> None:
     """JSON that Python reads is mended to what Python reads, with a replacement for each half of a pair."""
-    again = mended(text)
+    again = repaired(text)
     promise(len(again) == len(text), "the length changed")
-    promise(mended(again) == again, "mended twice differs")
+    promise(repaired(again) == again, "mended twice differs")
     try:
         before = _read_json(text)
     except (ValueError, RecursionError):
@@ -168,8 +168,8 @@ def event(text: bytes) -> None:
     for made in makers:
         try:
             found = made()
-        except Unreadable as unreadable:
-            promise(unreadable.reason is Reason.CONTENT_NOT_JSON, "another reason")
+        except Undeliverable as undeliverable:
+            promise(undeliverable.reason is Reason.CONTENT_NOT_JSON, "another reason")
             continue
         promise(bytes(found.data) == content, "the content changed")
         promise(found.id.startswith(f"{TENANT}/"), "an event of another tenant")

@@ -9,7 +9,7 @@ import azure.functions as func
 from notify_event_hub.take import take
 from shared import clients, telemetry
 from shared.configuration.settings import EVENT_HUB_CONNECTION, SettingsError, trigger_settings
-from shared.messages.ingest import Addressee
+from shared.messages.ingest import ExpectedRecipient
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.notify")
@@ -22,9 +22,9 @@ def notify_event_hub(events: List[func.EventHubEvent]) -> None:  # noqa: UP006 -
     """
     try:
         settings = clients.settings()
-        addressee = Addressee(settings.tenant_id, settings.client_state_secrets)
+        recipient = ExpectedRecipient(settings.tenant_id, settings.client_state_secrets)
         with telemetry.span("notify_event_hub"):
-            take((event.get_body() for event in events), addressee, clients.patient_storage(), clients.now())
+            take((event.get_body() for event in events), recipient, clients.patient_storage(), clients.now())
     except SettingsError as error:
         _log.error("Settings are wrong; notifications stay in the event hub until they are mended:\n%s", error)
         raise

@@ -12,7 +12,7 @@ import msgspec
 from shared import telemetry
 from shared.errors import Refused
 from shared.graph.notification import read_collection, read_notification
-from shared.messages.ingest import Addressee, proven_by_channel, take_in
+from shared.messages.ingest import ExpectedRecipient, ingest, proven_by_channel
 from shared.storage.queues import Storage
 
 TIME_LIMIT = timedelta(minutes=1)
@@ -22,13 +22,13 @@ NOT_APPLICABLE = "NA"
 """What stands in every field of the event that Graph sends when a subscription is created."""
 
 
-def take(bodies: Iterable[bytes], addressee: Addressee, storage: Storage, received: datetime) -> None:
+def take(bodies: Iterable[bytes], recipient: ExpectedRecipient, storage: Storage, received: datetime) -> None:
     """Store what is ours in `bodies`; one that is no collection costs the others nothing.
 
-    Raises NotNow if storage is away: the host then hands over the same events again.
+    Raises RetryLater if storage is away: the host then hands over the same events again.
     """
     items = [item for body in bodies for item in _items(body)]
-    take_in(items, addressee, proven_by_channel, storage, received, TIME_LIMIT)
+    ingest(items, recipient, proven_by_channel, storage, received, TIME_LIMIT)
 
 
 def _items(body: bytes) -> Sequence[msgspec.Raw]:

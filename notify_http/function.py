@@ -8,7 +8,7 @@ import azure.functions as func
 from notify_http.receive import Answer, receive
 from shared import clients, telemetry
 from shared.configuration.settings import SettingsError
-from shared.messages.ingest import Addressee
+from shared.messages.ingest import ExpectedRecipient
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.notify")
@@ -41,8 +41,8 @@ def handshake(token: str) -> func.HttpResponse:
 def _receive(body: bytes) -> Answer:
     try:
         settings = clients.settings()
-        addressee = Addressee(settings.tenant_id, settings.client_state_secrets)
-        return receive(body, addressee, clients.prompt_storage(), clients.now())
+        recipient = ExpectedRecipient(settings.tenant_id, settings.client_state_secrets)
+        return receive(body, recipient, clients.prompt_storage(), clients.now())
     except SettingsError as error:
         _log.error("Settings are wrong; notifications are answered 503 until they are mended:\n%s", error)
         return Answer(503, "The receiver is not configured yet. Please send this again.", retry_after=60)

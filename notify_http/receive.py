@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from shared import telemetry
-from shared.errors import NotNow, Refused
+from shared.errors import Refused, RetryLater
 from shared.graph.notification import read_collection
-from shared.messages.ingest import Addressee, take_in, with_tokens
+from shared.messages.ingest import ExpectedRecipient, ingest, with_tokens
 from shared.storage.queues import Storage
 
 LARGEST_BODY = 32 << 20
@@ -29,7 +29,7 @@ class Answer:
     retry_after: int | None = None
 
 
-def receive(body: bytes, addressee: Addressee, storage: Storage, received: datetime) -> Answer:
+def receive(body: bytes, recipient: ExpectedRecipient, storage: Storage, received: datetime) -> Answer:
     """Store what is ours in `body`, a changeNotificationCollection, and return the answer. Never raises."""
     if len(body) > LARGEST_BODY:
         return Answer(413, f"The body exceeds {LARGEST_BODY} bytes.")
@@ -39,7 +39,7 @@ def receive(body: bytes, addressee: Addressee, storage: Storage, received: datet
         telemetry.REFUSED.add(1, {"reason": refused.reason})
         return Answer(400, "Expected a changeNotificationCollection in JSON.")
     try:
-        take_in(collection.value, addressee, with_tokens(collection), storage, received, TIME_LIMIT)
-    except NotNow:
+        ingest(collection.value, recipient, with_tokens(collection), storage, received, TIME_LIMIT)
+    except RetryLater:
         return Answer(503, "Storage is away. Please send this again.", retry_after=10)
     return Answer(202)

@@ -10,7 +10,7 @@ from ops.moment import Moment
 from ops.report import Report, as_json, finish, when
 from shared import clients
 from shared.configuration.values import GUID
-from shared.messages.envelope import Readback, write
+from shared.messages.envelope import ReadbackPage, write
 from shared.readback.pages import can_read
 from shared.resources.delta_query import delta_path
 
@@ -64,5 +64,5 @@ def backfill(resource: str, since: datetime, until: datetime | None, tenant: str
     if since >= until:
         raise click.BadParameter("expected a time before --until", param_hint="--since")
     storage = clients.patient_storage()
-    storage.put(write(Readback(now, tenant_id, resource, since, until)))
+    storage.put(write(ReadbackPage(now, tenant_id, resource, since, until)))
     finish(Asked(tenant_id, resource, since, until), as_json=as_json)

@@ -15,7 +15,7 @@ from ops.report import ExitCode, Failure, finish
 from ops.status import status
 from ops.watch import watch
 from shared.configuration.settings import SettingsError
-from shared.errors import NotNow, RelayError
+from shared.errors import RelayError, RetryLater
 
 _AS_JSON = "ops.as_json"
 
@@ -34,7 +34,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except SettingsError as error:
             _fail(ctx, error.complaints, ExitCode.USAGE)
-        except NotNow as error:
+        except RetryLater as error:
             _fail(ctx, [str(error)], ExitCode.UNREACHABLE)
         except RelayError as error:
             _fail(ctx, [str(error)], ExitCode.ATTENTION)

@@ -16,7 +16,7 @@ from ops.letter_view import LetterView, details, view
 from ops.moment import Span
 from ops.report import ExitCode, Report, as_json, console, finish, plain, span, table
 from shared import clients
-from shared.messages.dead_letters import DeadLetters, Letter
+from shared.messages.dead_letters import DeadLetters, ListedDeadLetter
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Selection:
     older_than: timedelta | None = None
     younger_than: timedelta | None = None
 
-    def has(self, letter: Letter) -> bool:
+    def has(self, letter: ListedDeadLetter) -> bool:
         """Whether a letter is meant."""
         age = clients.now() - letter.since
         return (
@@ -169,7 +169,10 @@ def _narrowed(selection: Selection, everything: bool) -> Selection:
 
 
 def _settle(
-    action: str, selection: Selection, do: Callable[[DeadLetters, Letter], None], can: Callable[[Letter], bool]
+    action: str,
+    selection: Selection,
+    do: Callable[[DeadLetters, ListedDeadLetter], None],
+    can: Callable[[ListedDeadLetter], bool],
 ) -> Settled:
     done: Counter[str] = Counter()
     left: list[str] = []
@@ -188,7 +191,7 @@ def _settle(
 
 
 @contextmanager
-def looking_through() -> Iterator[tuple[DeadLetters, Iterator[Letter]]]:
+def looking_through() -> Iterator[tuple[DeadLetters, Iterator[ListedDeadLetter]]]:
     """Take all letters one after the other, with a progress bar where somebody looks, and give them back."""
     letters = DeadLetters(clients.patient_storage(), clients.now)
     out = console(errors=True)
@@ -203,7 +206,7 @@ def looking_through() -> Iterator[tuple[DeadLetters, Iterator[Letter]]]:
     with closing(letters.each()) as each, bar:
         task = bar.add_task("", total=letters.count())
 
-        def counted() -> Iterator[Letter]:
+        def counted() -> Iterator[ListedDeadLetter]:
             for letter in each:
                 yield letter
                 bar.advance(task)

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from shared.errors import Refused, Unreadable
-from shared.graph.client_state import declaration_named
+from shared.errors import Refused, Undeliverable
+from shared.graph.client_state import id_in_client_state
 from shared.graph.notification import Notification, read_encrypted_content, read_notification, read_resource_data
-from shared.messages.dead_letters import Letter
-from shared.messages.envelope import Changes, Envelope, Lifecycle, Readback
+from shared.messages.dead_letters import ListedDeadLetter
+from shared.messages.envelope import ChangeBatch, Envelope, LifecycleBatch, ReadbackPage
 
 
 class LetterView(msgspec.Struct):
@@ -26,7 +26,7 @@ class LetterView(msgspec.Struct):
     resource: str | None
 
 
-def view(letter: Letter, now: datetime) -> LetterView:
+def view(letter: ListedDeadLetter, now: datetime) -> LetterView:
     """Return the row of a letter."""
     first = _first(letter.envelope)
     return LetterView(
@@ -39,11 +39,11 @@ def view(letter: Letter, now: datetime) -> LetterView:
     )
 
 
-def details(letter: Letter, now: datetime) -> dict[str, Any]:
+def details(letter: ListedDeadLetter, now: datetime) -> dict[str, Any]:
     """Return all that may be told of a letter."""
     told: dict[str, Any] = {
         "id": letter.id,
-        "queue": letter.lying.shelf.name.lower(),
+        "queue": letter.queued.shelf.name.lower(),
         "reason": letter.reason,
         "given_up": letter.since,
         "age_seconds": round((now - letter.since).total_seconds()),
@@ -53,7 +53,7 @@ def details(letter: Letter, now: datetime) -> dict[str, Any]:
     if envelope is None:
         return told
     told |= {"received": envelope.received, "attempts": envelope.attempt}
-    if isinstance(envelope, Readback):
+    if isinstance(envelope, ReadbackPage):
         return told | {"since": envelope.since, "until": envelope.until, **_readback(envelope)}
     tokens = None if envelope.tokens is None else len(envelope.tokens)
     return told | {"validation_tokens": tokens, "items": [_item(item) for item in envelope.items]}
@@ -61,22 +61,22 @@ def details(letter: Letter, now: datetime) -> dict[str, Any]:
 
 def _kind(envelope: Envelope | None) -> str:
     match envelope:
-        case Changes():
+        case ChangeBatch():
             return "change"
-        case Lifecycle():
+        case LifecycleBatch():
             return "lifecycle"
-        case Readback():
+        case ReadbackPage():
             return "readback"
     return "unreadable"
 
 
 def _first(envelope: Envelope | None) -> dict[str, Any]:
-    if isinstance(envelope, Readback):
+    if isinstance(envelope, ReadbackPage):
         return _readback(envelope)
     return _item(envelope.items[0]) if envelope and envelope.items else {}
 
 
-def _readback(readback: Readback) -> dict[str, Any]:
+def _readback(readback: ReadbackPage) -> dict[str, Any]:
     return {"tenant": readback.tenant_id, "resource": readback.resource, "is_first_page": not readback.link}
 
 
@@ -89,7 +89,7 @@ def _item(item: msgspec.Raw) -> dict[str, Any]:
         "tenant": notification.tenant(""),
         "resource": notification.resource,
         "subscription": notification.subscription_id,
-        "declaration": declaration_named(notification.client_state or ""),
+        "declaration": id_in_client_state(notification.client_state or ""),
         "change_type": notification.change_type,
         "lifecycle_event": notification.lifecycle_event,
         "type": read_resource_data(notification).odata_type or None,
@@ -104,7 +104,7 @@ def _sealed(notification: Notification) -> dict[str, Any]:
         return {}
     try:
         content = read_encrypted_content(notification)
-    except Unreadable:
+    except Undeliverable:
         return {"encrypted": "incomplete"}
     return {
         "encryption_certificate_id": content.encryption_certificate_id,

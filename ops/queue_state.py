@@ -45,13 +45,13 @@ class LettersState(msgspec.Struct):
 
 
 def queue_state(now: datetime) -> QueueState:
-    """Look at the queue. Raises NotNow."""
+    """Look at the queue. Raises RetryLater."""
     found = backlog(clients.patient_storage(), now)
     return QueueState(found.messages, None if found.waiting_seconds is None else round(found.waiting_seconds))
 
 
 def letters_state() -> LettersState:
-    """Look at the first dead letters. Raises NotNow."""
+    """Look at the first dead letters. Raises RetryLater."""
     letters = DeadLetters(clients.patient_storage(), clients.now)
     first = letters.first()
     counted = dict(Counter(letter.reason for letter in first).most_common())

@@ -9,10 +9,10 @@ from rich.console import RenderableType
 from ops.report import ExitCode, Report, as_json, finish, table
 from shared import clients
 from shared.configuration.declaration import Declaration
-from shared.errors import NotNow, RelayError
-from shared.messages.retry import Waits
+from shared.errors import RelayError, RetryLater
+from shared.messages.retry import WaitBudget
 from shared.subscriptions import tenants
-from shared.subscriptions.plan import Ours, Outcome
+from shared.subscriptions.plan import DesiredState, Outcome
 from shared.subscriptions.reconcile import advice
 from shared.subscriptions.reconcile import reconcile as reconcile_tenant
 
@@ -66,7 +66,9 @@ def reconcile(*, anew: bool, as_json: bool) -> None:
 
     A gap that this closes is read back at that run.
     """
-    finish(Reconciled(_every_tenant(replace(clients.ours(clients.key_ring().current()), anew=anew))), as_json=as_json)
+    finish(
+        Reconciled(_every_tenant(replace(clients.desired(clients.key_ring().current()), anew=anew))), as_json=as_json
+    )
 
 
 @click.command("rotate-keys")
@@ -77,22 +79,22 @@ def rotate_keys(*, as_json: bool) -> None:
     The key before goes on decrypting what is under way, and is retired by renew_timer after KEY_OVERLAP_HOURS.
     """
     key = clients.key_ring().create()
-    finish(Reconciled(_every_tenant(clients.ours(key)), key.key_id), as_json=as_json)
+    finish(Reconciled(_every_tenant(clients.desired(key)), key.key_id), as_json=as_json)
 
 
-def _every_tenant(ours: Ours) -> list[Done]:
+def _every_tenant(desired: DesiredState) -> list[Done]:
     """Tenants that are declared no more are among them, as long as they may have subscriptions of ours."""
     settings = clients.settings()
     by_tenant = tenants.by_tenant(settings.tenant_id, settings.declarations)
     by_tenant |= {tenant_id: [] for tenant_id in tenants.former(by_tenant, clients.tables(), clients.now())}
-    return [done for tenant_id, declared in by_tenant.items() for done in _tenant(tenant_id, declared, ours)]
+    return [done for tenant_id, declared in by_tenant.items() for done in _tenant(tenant_id, declared, desired)]
 
 
-def _tenant(tenant_id: str, declarations: Sequence[Declaration], ours: Ours) -> list[Done]:
+def _tenant(tenant_id: str, declarations: Sequence[Declaration], desired: DesiredState) -> list[Done]:
     """One tenant that can't be read must not cost the others."""
     try:
         reconciled = reconcile_tenant(
-            tenant_id, declarations, ours, clients.subscriptions(), _before_gap, clients.now, Waits.none()
+            tenant_id, declarations, desired, clients.subscriptions(), _before_gap, clients.now, WaitBudget.none()
         )
     except RelayError as error:
         return [Done(tenant_id, "list", "subscriptions", "to know what there is", str(error), None, _later(error))]
@@ -114,4 +116,4 @@ def _done(outcome: Outcome) -> Done:
 
 
 def _later(error: RelayError) -> bool:
-    return isinstance(error, NotNow)
+    return isinstance(error, RetryLater)

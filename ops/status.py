@@ -15,13 +15,13 @@ from ops.queue_state import LettersState, QueueState, letters_state, oldest, que
 from ops.report import ExitCode, Report, as_json, finish, span, table, when
 from ops.subscription_state import Listed, SubscriptionState, listed, states
 from shared import clients
-from shared.errors import NotNow
+from shared.errors import RetryLater
 from shared.graph.client_state import declaration_id
 from shared.keys.ring import EncryptionKey, newest_valid
 from shared.keys.rotation import EXPIRES_SOON
 from shared.readback import checkpoints
 from shared.readback.checkpoints import Progress
-from shared.subscriptions.silence import Heard
+from shared.subscriptions.silence import LastSeen
 
 T = TypeVar("T")
 
@@ -130,9 +130,9 @@ class _Looking:
     def at(self, look: Callable[[], T], otherwise: T) -> T:
         try:
             return look()
-        except NotNow as not_now:
-            if str(not_now) not in self.away:
-                self.away.append(str(not_now))
+        except RetryLater as retry_later:
+            if str(retry_later) not in self.away:
+                self.away.append(str(retry_later))
             return otherwise
 
 
@@ -142,13 +142,13 @@ def look(known: Listed) -> Status:
     keys = looking.at(clients.key_ring().every, None)
     current = newest_valid(keys or [], now)
     nothing: dict[str, datetime] = {}
-    heard = {one.declaration: one.last for one in looking.at(clients.silence().last_heard, list[Heard]())}
+    seen = {one.declaration: one.last for one in looking.at(clients.silence().last_seen, list[LastSeen]())}
     unnamed = looking.at(clients.rotation().unnamed, nothing)
     no_progress: dict[str, Progress] = {}
     compared = looking.at(lambda: checkpoints.load_all(clients.tables()), no_progress)
     found = Status(
         at=now,
-        subscriptions=states(known, current, heard, now),
+        subscriptions=states(known, current, seen, now),
         keys=_key_states(keys or [], current, known, unnamed, now),
         queue=looking.at(lambda: queue_state(now), None),
         dead_letters=looking.at(letters_state, None),

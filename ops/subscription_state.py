@@ -8,7 +8,7 @@ import msgspec
 
 from shared import clients
 from shared.configuration.declaration import Declaration
-from shared.errors import NotNow, RelayError
+from shared.errors import RelayError, RetryLater
 from shared.graph.client_state import declaration_id
 from shared.keys.ring import EncryptionKey
 from shared.subscriptions.plan import Action, Step, Subscription, plan
@@ -54,15 +54,15 @@ def listed() -> Listed:
     for tenant_id in dict.fromkeys((settings.tenant_id, *(one.tenant_id for one in settings.declarations))):
         try:
             known.found[tenant_id] = clients.subscriptions().list(tenant_id)
-        except NotNow as not_now:
-            known.away[tenant_id] = str(not_now)
+        except RetryLater as retry_later:
+            known.away[tenant_id] = str(retry_later)
         except RelayError as error:
             known.refused[tenant_id] = str(error)
     return known
 
 
 def states(
-    known: Listed, key: EncryptionKey | None, heard: Mapping[str, datetime], now: datetime
+    known: Listed, key: EncryptionKey | None, seen: Mapping[str, datetime], now: datetime
 ) -> list[SubscriptionState]:
     """Return every declaration, and what else is at our endpoint. `key` is the current one."""
     settings = clients.settings()
@@ -70,11 +70,11 @@ def states(
     for tenant_id, subscriptions in known.found.items():
         declared = [one for one in settings.declarations if one.tenant_id == tenant_id]
         steps = _steps(declared, subscriptions, key, tenant_id, now)
-        found += [_of_declaration(one, subscriptions, steps, heard, now) for one in declared]
+        found += [_of_declaration(one, subscriptions, steps, seen, now) for one in declared]
         found += [_undeclared(step, now) for step in steps if step.action is Action.REMOVE]
     away = known.away | known.refused
     return found + [
-        _silence(SubscriptionState(one.tenant_id, one.resource), one, heard, now)
+        _silence(SubscriptionState(one.tenant_id, one.resource), one, seen, now)
         for one in settings.declarations
         if one.tenant_id in away
     ]
@@ -89,14 +89,14 @@ def _steps(
 ) -> list[Step]:
     if key is None:
         return []
-    return plan(declared, subscriptions, clients.ours(key), tenant_id, now)
+    return plan(declared, subscriptions, clients.desired(key), tenant_id, now)
 
 
 def _of_declaration(
     declaration: Declaration,
     subscriptions: Sequence[Subscription],
     steps: Sequence[Step],
-    heard: Mapping[str, datetime],
+    seen: Mapping[str, datetime],
     now: datetime,
 ) -> SubscriptionState:
     step = next((one for one in steps if one.declaration == declaration), None)
@@ -106,13 +106,13 @@ def _of_declaration(
         state.todo = f"{step.action}: {step.why}"
     if subscription is None:
         state.attention = "there is no subscription"
-        return _silence(state, declaration, heard, now)
+        return _silence(state, declaration, seen, now)
     left = subscription.expiration_date_time - now
     state.id, state.expires_in_seconds = subscription.id, round(left.total_seconds())
     state.key = subscription.encryption_certificate_id
     if left < DYING:
         state.attention = "it expires before long and was not renewed: does renew_timer run?"
-    return _silence(state, declaration, heard, now)
+    return _silence(state, declaration, seen, now)
 
 
 def _standing(
@@ -134,9 +134,9 @@ def _undeclared(step: Step, now: datetime) -> SubscriptionState:
 
 
 def _silence(
-    state: SubscriptionState, declaration: Declaration, heard: Mapping[str, datetime], now: datetime
+    state: SubscriptionState, declaration: Declaration, seen: Mapping[str, datetime], now: datetime
 ) -> SubscriptionState:
-    last = heard.get(declaration_id(declaration.tenant_id, declaration.resource))
+    last = seen.get(declaration_id(declaration.tenant_id, declaration.resource))
     if last is not None:
         state.silent_seconds = round((now - last).total_seconds())
     return state

@@ -9,15 +9,15 @@ import azure.functions as func
 
 from process_queue.changes import Delivering, relay_changes
 from process_queue.hydration import Hydration
-from process_queue.lifecycle import Keeper, Recently, act
+from process_queue.lifecycle import LifecycleHandler, Recently, act
 from process_queue.readback import Reader, relay_readback
-from process_queue.settle import Settlement
+from process_queue.settle import Requeue
 from process_queue.verify import Proofs
 from shared import clients, telemetry
 from shared.configuration.settings import SettingsError, trigger_settings
-from shared.errors import NotNow, Reason, Unreadable
+from shared.errors import Reason, RetryLater, Undeliverable
 from shared.messages import envelope
-from shared.messages.envelope import Changes, Envelope, Lifecycle, Readback
+from shared.messages.envelope import ChangeBatch, Envelope, LifecycleBatch, ReadbackPage
 from shared.storage.queues import Claimed
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
@@ -48,11 +48,11 @@ def process_queue(message: func.QueueMessage) -> None:
     except SettingsError as error:
         _log.error("Settings are wrong; messages stay queued until they are mended:\n%s", error)
         storage.put(text, delay=_LATER)
-    except NotNow as not_now:
-        _log.warning("A message stays queued: %s", not_now)
+    except RetryLater as retry_later:
+        _log.warning("A message stays queued: %s", retry_later)
         storage.put(text, delay=_LATER)
-    except Unreadable as unreadable:
-        if unreadable.reason is not Reason.CLAIM_GONE:
+    except Undeliverable as undeliverable:
+        if undeliverable.reason is not Reason.CLAIM_GONE:
             raise
         telemetry.DUPLICATES.add(1)  # the same message, offered twice: it was dealt with the first time
 
@@ -61,27 +61,27 @@ def _discard(claimed: Claimed) -> None:
     """Remove the blob of what has been dealt with. One that can't be is left: doing all of it again would cost more."""
     try:
         clients.patient_storage().discard(claimed)
-    except NotNow as not_now:
-        _log.warning("A blob stays behind that no message claims: %s", not_now)
+    except RetryLater as retry_later:
+        _log.warning("A blob stays behind that no message claims: %s", retry_later)
 
 
 def process(content: Envelope) -> None:
-    """Deal with an envelope; what can't be dealt with now is queued again. Raises NotNow if the queue is away."""
+    """Deal with an envelope; what can't be dealt with now is queued again. Raises RetryLater if the queue is away."""
     settings = clients.settings()
     storage = clients.patient_storage()
     if not content.attempt:
         telemetry.QUEUE_AGE_SECONDS.record((clients.now() - content.received).total_seconds())
-    settlement = Settlement(storage, settings.delivery_horizon, clients.now, random.random)
+    requeue = Requeue(storage, settings.delivery_horizon, clients.now, random.random)
     try:
         match content:
-            case Changes():
-                relay_changes(content, _proofs(), _delivering(), settlement)
-            case Lifecycle():
+            case ChangeBatch():
+                relay_changes(content, _proofs(), _delivering(), requeue)
+            case LifecycleBatch():
                 act(content, _keeper())
-            case Readback():
-                relay_readback(content, Reader(clients.graph(), clients.tables(), storage), _delivering(), settlement)
-    except NotNow as not_now:
-        settlement.postpone(content, not_now)
+            case ReadbackPage():
+                relay_readback(content, Reader(clients.graph(), clients.tables(), storage), _delivering(), requeue)
+    except RetryLater as retry_later:
+        requeue.postpone(content, retry_later)
 
 
 def _proofs() -> Proofs:
@@ -101,14 +101,14 @@ def _delivering() -> Delivering:
     return Delivering(clients.destination(), clients.ledger(), clients.silence(), clients.now)
 
 
-def _keeper() -> Keeper:
+def _keeper() -> LifecycleHandler:
     settings = clients.settings()
-    return Keeper(
+    return LifecycleHandler(
         settings.tenant_id,
         settings.declarations,
         clients.subscriptions(),
         clients.sweep(),
-        lambda: clients.ours(clients.key_ring().current_if_any()),
+        lambda: clients.desired(clients.key_ring().current_if_any()),
         clients.now,
         _recently,
     )

@@ -8,8 +8,8 @@ import msgspec
 
 from shared.configuration.declaration import Declaration
 from shared.delivery.event import Event, event_of_content, event_without_content
-from shared.errors import NotNow, Reason, Refused
-from shared.graph.client import Graph, GraphRefusal
+from shared.errors import Reason, Refused, RetryLater
+from shared.graph.client import GraphClient, GraphRequestError
 from shared.graph.notification import Notification
 from shared.resources.path import belongs, climbs, encoded, segments
 from shared.subscriptions.plan import declared
@@ -20,7 +20,7 @@ class Hydration:
     """Reads resources for those declarations that say `hydrate`."""
 
     declarations: Sequence[Declaration]
-    graph: Graph
+    graph: GraphClient
 
     def event(self, notification: Notification, tenant_id: str, received: datetime) -> Event:
         """Return the event of an item without content; what Graph no longer has makes a deletion.
@@ -33,8 +33,8 @@ class Hydration:
 
         Raises:
             Refused: its path would have Graph read something else than it names.
-            Unreadable: Graph's answer is not a resource.
-            NotNow: it can't be read at present.
+            Undeliverable: Graph's answer is not a resource.
+            RetryLater: it can't be read at present.
         """
         declaration = declared(notification, tenant_id, self.declarations)
         if declaration is None or not declaration.hydrate:
@@ -46,9 +46,9 @@ class Hydration:
             return event_without_content(notification, tenant_id, received)
         try:
             content = self.graph.read(tenant_id, encoded(path))
-        except GraphRefusal as refusal:
+        except GraphRequestError as refusal:
             if refusal.status != 404:
-                raise NotNow(Reason.GRAPH_REFUSED, str(refusal)) from None
+                raise RetryLater(Reason.GRAPH_REFUSED, str(refusal)) from None
             gone = msgspec.structs.replace(notification, change_type="deleted")
             return event_without_content(gone, tenant_id, received)
         if notification.change_type == "deleted":  # and there it is: it says itself whether it was restored since

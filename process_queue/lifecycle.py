@@ -14,15 +14,15 @@ from datetime import datetime
 from shared import telemetry
 from shared.configuration.declaration import Declaration
 from shared.configuration.values import GUID
-from shared.errors import NotNow, Reason, Refused, RelayError
-from shared.graph.client import GraphRefusal
+from shared.errors import Reason, Refused, RelayError, RetryLater
+from shared.graph.client import GraphRequestError
 from shared.graph.client_state import declaration_id
 from shared.graph.notification import LIFECYCLE_EVENTS, Notification, read_notification
-from shared.messages.envelope import Lifecycle
-from shared.messages.retry import Waits
+from shared.messages.envelope import LifecycleBatch
+from shared.messages.retry import WaitBudget
 from shared.readback.sweep import Sweep
-from shared.subscriptions.plan import Ours, Subscriptions, declared
-from shared.subscriptions.reconcile import advice, reconcile, tell_unlisted
+from shared.subscriptions.plan import DesiredState, Subscriptions, declared
+from shared.subscriptions.reconcile import advice, reconcile, report_unlisted
 
 _log = logging.getLogger("graph_relay.lifecycle")
 
@@ -51,33 +51,33 @@ class Recently:
 
 
 @dataclass(frozen=True)
-class Keeper:
+class LifecycleHandler:
     """What keeps subscriptions alive. `ours` is asked for when it is needed: it may have to make a key."""
 
     tenant_id: str
     declarations: Sequence[Declaration]
     subscriptions: Subscriptions
     sweep: Sweep
-    ours: Callable[[], Ours]
+    desired: Callable[[], DesiredState]
     clock: Callable[[], datetime]
     recently: Recently
 
 
-def act(envelope: Lifecycle, keeper: Keeper) -> None:
-    """Act on each lifecycle item. Raises NotNow if something has to be tried again.
+def act(envelope: LifecycleBatch, keeper: LifecycleHandler) -> None:
+    """Act on each lifecycle item. Raises RetryLater if something has to be tried again.
 
     What Graph refuses is logged and left where `renew_timer` tries again at its next run: it makes anew what is gone.
     A re-authorization nobody repeats, so it is tried until consent returns.
     """
-    postponed: NotNow | None = None
+    postponed: RetryLater | None = None
     for item in envelope.items:
         try:
             notification = read_notification(item)
             if not envelope.attempt:  # each of them once, however often it is tried
                 telemetry.LIFECYCLE.add(1, {"event": _known(notification.lifecycle_event)})
             _act_on(notification, envelope, keeper)
-        except NotNow as not_now:
-            postponed = not_now
+        except RetryLater as retry_later:
+            postponed = retry_later
         except Refused as refused:
             if not envelope.attempt:
                 telemetry.REFUSED.add(1, {"reason": refused.reason})
@@ -91,7 +91,7 @@ def _known(event: str | None) -> str:
     return event if event in LIFECYCLE_EVENTS and event else "unknown"
 
 
-def _act_on(notification: Notification, envelope: Lifecycle, keeper: Keeper) -> None:
+def _act_on(notification: Notification, envelope: LifecycleBatch, keeper: LifecycleHandler) -> None:
     event, received = notification.lifecycle_event, envelope.received
     tenant_id = notification.tenant(keeper.tenant_id)
     declaration = declared(notification, tenant_id, keeper.declarations)
@@ -108,7 +108,7 @@ def _act_on(notification: Notification, envelope: Lifecycle, keeper: Keeper) -> 
             _replace_removed(declaration, received, keeper)
 
 
-def _reauthorize(subscription_id: str, declaration: Declaration, received: datetime, keeper: Keeper) -> None:
+def _reauthorize(subscription_id: str, declaration: Declaration, received: datetime, keeper: LifecycleHandler) -> None:
     """A renewal re-authorizes too, and one of both is all that Graph wants within ten minutes."""
     if not GUID.fullmatch(subscription_id.lower()):  # it becomes part of a URL
         raise Refused(Reason.MALFORMED)
@@ -118,17 +118,17 @@ def _reauthorize(subscription_id: str, declaration: Declaration, received: datet
             return
         begun = keeper.clock()
         try:
-            keeper.subscriptions.extend(declaration.tenant_id, subscription_id, declaration, keeper.ours())
-        except GraphRefusal as refusal:
+            keeper.subscriptions.extend(declaration.tenant_id, subscription_id, declaration, keeper.desired())
+        except GraphRequestError as refusal:
             if refusal.status != 404:
                 where = f"{declaration.resource} in tenant {declaration.tenant_id}"
                 _log.error("extend %s failed: %s. %s", where, refusal, advice(refusal, declaration.resource))
-                raise NotNow(Reason.GRAPH_REFUSED, str(refusal)) from None
+                raise RetryLater(Reason.GRAPH_REFUSED, str(refusal)) from None
             _replace_removed(declaration, received, keeper)
         keeper.recently.done(action, begun)
 
 
-def _read_back(declaration: Declaration, received: datetime, keeper: Keeper) -> None:
+def _read_back(declaration: Declaration, received: datetime, keeper: LifecycleHandler) -> None:
     """The subscription lives: only what it missed is to be read back."""
     action = f"read back {declaration_id(declaration.tenant_id, declaration.resource)}"
     with keeper.recently.alone(action):
@@ -140,7 +140,7 @@ def _read_back(declaration: Declaration, received: datetime, keeper: Keeper) -> 
         keeper.recently.done(action, begun)
 
 
-def _replace_removed(declaration: Declaration, received: datetime, keeper: Keeper) -> None:
+def _replace_removed(declaration: Declaration, received: datetime, keeper: LifecycleHandler) -> None:
     """Make anew what is gone, of the whole tenant: they are often removed together, and may seldom be listed."""
     tenant_id = declaration.tenant_id
     action = f"replace in {tenant_id}"
@@ -152,22 +152,22 @@ def _replace_removed(declaration: Declaration, received: datetime, keeper: Keepe
         declarations = [one for one in keeper.declarations if one.tenant_id == tenant_id]
         try:
             _reconcile(tenant_id, declarations, keeper)
-        except GraphRefusal as refusal:  # renew_timer tries again
-            tell_unlisted(tenant_id, declarations, refusal)
+        except GraphRequestError as refusal:  # renew_timer tries again
+            report_unlisted(tenant_id, declarations, refusal)
         keeper.recently.done(action, begun)
 
 
-def _reconcile(tenant_id: str, declarations: Sequence[Declaration], keeper: Keeper) -> None:
+def _reconcile(tenant_id: str, declarations: Sequence[Declaration], keeper: LifecycleHandler) -> None:
     reconciled = reconcile(
         tenant_id,
         declarations,
-        keeper.ours(),
+        keeper.desired(),
         keeper.subscriptions,
         lambda one: keeper.sweep.suspect_gap(one, keeper.clock()),
         keeper.clock,
-        Waits.none(),
+        WaitBudget.none(),
     )
     keeper.sweep.start(declarations, reconciled.failing, keeper.clock())
     for outcome in reconciled.outcomes:
-        if isinstance(outcome.error, NotNow):
+        if isinstance(outcome.error, RetryLater):
             raise outcome.error

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 import msgspec
 
 from process_queue.changes import Delivering
-from process_queue.settle import Settlement
+from process_queue.settle import Requeue
 from shared import telemetry
 from shared.delivery.destination import Delivery, Destination
 from shared.delivery.event import Event, event_of_entry, event_of_message
-from shared.errors import NotNow, Reason, Unreadable
-from shared.graph.client import Graph
-from shared.messages.envelope import Readback, write
+from shared.errors import Reason, RetryLater, Undeliverable
+from shared.graph.client import GraphClient
+from shared.messages.envelope import ReadbackPage, write
 from shared.readback.pages import Reading, read
 from shared.resources import delta_query
 from shared.resources.path import encoded, message_path, segments
@@ -30,33 +30,33 @@ _BEGIN_ANEW = timedelta(minutes=10)
 class Reader:
     """What reading back needs besides delivering."""
 
-    graph: Graph
+    graph: GraphClient
     tables: Tables
     storage: Storage
 
 
-def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, settlement: Settlement) -> None:
+def relay_readback(readback: ReadbackPage, reader: Reader, delivering: Delivering, requeue: Requeue) -> None:
     """Read one page, deliver what is missing, and queue what follows.
 
     An event that the destination stumbles over goes its own way, and holds up neither its page nor the next.
 
-    Raises NotNow if Graph, the destination or storage is away: the page is then read again.
+    Raises RetryLater if Graph, the destination or storage is away: the page is then read again.
     """
     tenant_id, resource = readback.tenant_id, readback.resource
     began = delivering.clock()
     try:
         reading = read(readback, reader.graph, lambda: delta_query.load(reader.tables, tenant_id, resource))
         events = _events(reading, readback, delivering.clock)
-    except NotNow as not_now:
-        if not_now.reason is not Reason.GRAPH_REFUSED or not readback.link:
+    except RetryLater as retry_later:
+        if retry_later.reason is not Reason.GRAPH_REFUSED or not readback.link:
             raise
         # Links live for about an hour. Begin anew: the ledger knows what of the range has been delivered. Not at once:
         # the first pages will be read again each time, and queue what they lead to.
-        later = NotNow(not_now.reason, "the link to a page was refused", retry_after=_BEGIN_ANEW)
-        settlement.postpone(msgspec.structs.replace(readback, link=""), later)
+        later = RetryLater(retry_later.reason, "the link to a page was refused", retry_after=_BEGIN_ANEW)
+        requeue.postpone(msgspec.structs.replace(readback, link=""), later)
         return
-    except Unreadable as unreadable:
-        settlement.give_up(readback, unreadable.reason)
+    except Undeliverable as undeliverable:
+        requeue.give_up(readback, undeliverable.reason)
         return
     # Of a range that is read once more, only what is missing.
     missing = delivering.missing(events, replayed=readback.replayed is not None and not _is_page(readback))
@@ -70,9 +70,9 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
         if not (_stumbled(delivery, readback) and _is_page(readback)):
             raise delivery.why  # plaintext can't be queued: the page is read again, and what was delivered is known
         for event in delivery.kept:
-            settlement.postpone(_alone(event, readback), delivery.why)
+            requeue.postpone(_alone(event, readback), delivery.why)
     for rejected in delivery.rejected:
-        settlement.give_up(_alone(rejected.event, readback), Reason.DESTINATION_REJECTED)
+        requeue.give_up(_alone(rejected.event, readback), Reason.DESTINATION_REJECTED)
     delivering.ledger.record(rejected.event for rejected in delivery.rejected)
     for further in reading.further:
         reader.storage.put(write(further))
@@ -80,7 +80,7 @@ def relay_readback(readback: Readback, reader: Reader, delivering: Delivering, s
         delta_query.save(reader.tables, tenant_id, resource, reading.link)
 
 
-def _deliver(events: Sequence[Event], readback: Readback, destination: Destination) -> Delivery:
+def _deliver(events: Sequence[Event], readback: ReadbackPage, destination: Destination) -> Delivery:
     """Deliver events; from the second time on in ever smaller batches, in case one makes the destination stumble.
 
     The last of them may not be let through any more, after so many failures: they too were kept for the first.
@@ -94,43 +94,43 @@ def _deliver(events: Sequence[Event], readback: Readback, destination: Destinati
     return msgspec.structs.replace(parted, why=_longest(delivery, first, second) if parted.kept else None)
 
 
-def _longest(*deliveries: Delivery) -> NotNow:
+def _longest(*deliveries: Delivery) -> RetryLater:
     """Nothing that was parted is tried earlier than any of its parts was told."""
-    waits = [one.why.retry_after for one in deliveries if one.why and one.why.retry_after]
-    return NotNow(Reason.DESTINATION_ERROR, "the destination stumbles", retry_after=max(waits, default=None))
+    wait_budget = [one.why.retry_after for one in deliveries if one.why and one.why.retry_after]
+    return RetryLater(Reason.DESTINATION_ERROR, "the destination stumbles", retry_after=max(wait_budget, default=None))
 
 
-def _stumbled(delivery: Delivery, readback: Readback) -> bool:
+def _stumbled(delivery: Delivery, readback: ReadbackPage) -> bool:
     """Whether one event may be what ails the destination: then it is parted from its neighbours, as
-    `Settlement.postpone` parts items.
+    `Requeue.postpone` parts items.
     """
     return bool(readback.attempt) and delivery.why is not None and delivery.why.reason is Reason.DESTINATION_ERROR
 
 
-def _is_page(readback: Readback) -> bool:
+def _is_page(readback: ReadbackPage) -> bool:
     """Whether there may be others in what is read, or behind it: a single resource holds up none."""
     return message_path(readback.resource) is None and delta_query.entry(readback.resource) is None
 
 
-def _events(reading: Reading, readback: Readback, clock: Callable[[], datetime]) -> list[Event]:
+def _events(reading: Reading, readback: ReadbackPage, clock: Callable[[], datetime]) -> list[Event]:
     """One event a version: a chat is read once for each of its participants.
 
-    What can't be read costs its page nothing. Raises Unreadable if nothing else was asked for.
+    What can't be read costs its page nothing. Raises Undeliverable if nothing else was asked for.
     """
     events: dict[str, Event] = {}
     for content in reading.resources:
         try:
             event = _event(bytes(content), readback, clock())
-        except Unreadable as unreadable:
+        except Undeliverable as undeliverable:
             if not _is_page(readback):
                 raise
-            _log.warning("Read back from %s: %s", readback.resource, unreadable)
+            _log.warning("Read back from %s: %s", readback.resource, undeliverable)
             continue
         events[event.id] = event
     return list(events.values())
 
 
-def _event(content: bytes, readback: Readback, now: datetime) -> Event:
+def _event(content: bytes, readback: ReadbackPage, now: datetime) -> Event:
     entry = delta_query.entry(readback.resource)
     collection = entry.collection if entry else readback.resource
     kind = delta_query.kind_of(collection)
@@ -139,7 +139,7 @@ def _event(content: bytes, readback: Readback, now: datetime) -> Event:
     return event_of_entry(content, collection, kind, readback.tenant_id, now)
 
 
-def _alone(event: Event, readback: Readback) -> Readback:
+def _alone(event: Event, readback: ReadbackPage) -> ReadbackPage:
     """What reads again that one message or entry."""
     collection = segments(event.source)[2:]  # behind the tenant
     name = event.subject.removeprefix("/".join((*collection, "")))

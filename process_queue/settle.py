@@ -7,17 +7,17 @@ from datetime import datetime, timedelta
 import msgspec
 
 from shared import telemetry
-from shared.errors import NotNow, Reason
-from shared.messages.envelope import DeadLetter, Envelope, Readback, write
+from shared.errors import Reason, RetryLater
+from shared.messages.envelope import DeadLetter, Envelope, ReadbackPage, write
 from shared.messages.retry import GiveUp, after_failure
 from shared.storage.queues import Storage
 
 
 @dataclass(frozen=True)
-class Settlement:
+class Requeue:
     """Puts envelopes back on the queue, or among the dead letters.
 
-    `chance` returns a number in [0, 1). All methods raise NotNow if storage is away: nothing is settled then, and
+    `chance` returns a number in [0, 1). All methods raise RetryLater if storage is away: nothing is settled then, and
     the host offers the message again.
     """
 
@@ -26,7 +26,7 @@ class Settlement:
     clock: Callable[[], datetime]
     chance: Callable[[], float]
 
-    def postpone(self, envelope: Envelope, why: NotNow) -> None:
+    def postpone(self, envelope: Envelope, why: RetryLater) -> None:
         """Try an envelope once more, later; past the horizon, give it up."""
         if envelope.attempt and why.reason is Reason.DESTINATION_ERROR:
             # One event may be what the destination stumbles over: part it from its neighbours, step by step.
@@ -35,7 +35,7 @@ class Settlement:
         else:
             self._postpone(envelope, why)
 
-    def _postpone(self, envelope: Envelope, why: NotNow) -> None:
+    def _postpone(self, envelope: Envelope, why: RetryLater) -> None:
         now = self.clock()
         begun = envelope.replayed or envelope.received
         # Being told to wait is no failure: light throttling must not drift into delays of hours.
@@ -58,11 +58,11 @@ class Settlement:
 
 
 def _size(envelope: Envelope) -> int:
-    return 1 if isinstance(envelope, Readback) else len(envelope.items)
+    return 1 if isinstance(envelope, ReadbackPage) else len(envelope.items)
 
 
 def _halves(envelope: Envelope) -> Iterator[Envelope]:
-    if isinstance(envelope, Readback) or len(envelope.items) < 2:
+    if isinstance(envelope, ReadbackPage) or len(envelope.items) < 2:
         yield envelope
         return
     middle = len(envelope.items) // 2
@@ -71,7 +71,7 @@ def _halves(envelope: Envelope) -> Iterator[Envelope]:
 
 
 def _singly(envelope: Envelope) -> Iterator[Envelope]:
-    if isinstance(envelope, Readback):
+    if isinstance(envelope, ReadbackPage):
         yield envelope
         return
     for item in envelope.items:

@@ -9,13 +9,13 @@ import msgspec
 from shared import telemetry
 from shared.configuration.declaration import Declaration
 from shared.delivery.event import Event, event_of_content
-from shared.errors import NotNow, Reason, Refused, RelayError, Unreadable
-from shared.graph.client_state import declaration_named
+from shared.errors import Reason, Refused, RelayError, RetryLater, Undeliverable
+from shared.graph.client_state import id_in_client_state
 from shared.graph.notification import EncryptedContent, Notification, read_encrypted_content, read_notification
 from shared.graph.validation_token import SigningKey, check, tenant_claimed
 from shared.keys.decryption import open_content
 from shared.keys.ring import EncryptionKey
-from shared.messages.envelope import Changes
+from shared.messages.envelope import ChangeBatch
 from shared.resources.path import covers
 from shared.subscriptions.plan import declared
 from shared.subscriptions.silence import Source
@@ -43,19 +43,19 @@ class Verifier:
     `heard` tells of each declaration, by its id, from where a proven item came for it.
     """
 
-    def __init__(self, envelope: Changes, proofs: Proofs) -> None:
+    def __init__(self, envelope: ChangeBatch, proofs: Proofs) -> None:
         self._envelope = envelope
         self._proofs = proofs
         self._doubts: dict[str, RelayError | None] = dict.fromkeys(envelope.proven)
-        self.heard: dict[str, Source] = {}
+        self.seen: dict[str, Source] = {}
 
     def event(self, item: msgspec.Raw) -> Event:
         """Return the event of an item.
 
         Raises:
             Refused: it is not proven.
-            Unreadable: it is proven, and can't be opened.
-            NotNow: what proves or opens it is away.
+            Undeliverable: it is proven, and can't be opened.
+            RetryLater: what proves or opens it is away.
         """
         notification = read_notification(item)
         tenant = notification.tenant(self._proofs.tenant_id)
@@ -80,7 +80,7 @@ class Verifier:
 
     def _hear(self, notification: Notification, key_id: str = "") -> None:
         source = Source(notification.subscription_id.lower(), key_id)
-        self.heard[declaration_named(notification.client_state or "")] = source
+        self.seen[id_in_client_state(notification.client_state or "")] = source
 
     def _open(self, content: EncryptedContent) -> bytes:
         key_id, thumbprint = content.encryption_certificate_id, content.encryption_certificate_thumbprint
@@ -108,7 +108,7 @@ class Verifier:
                 doubts.append(doubt)
         if not proven:
             # A token that could not be judged may be the one: keep the items.
-            return min(doubts, key=lambda doubt: (NotNow, Unreadable, Refused).index(type(doubt)))
+            return min(doubts, key=lambda doubt: (RetryLater, Undeliverable, Refused).index(type(doubt)))
         for failed in doubts:
             telemetry.SUSPICIOUS_TOKENS.add(1, {"reason": failed.reason})
         return None

@@ -11,7 +11,7 @@ from renew_timer.run import Run, run
 from shared import clients
 from shared.configuration.settings import SettingsError, trigger_settings
 from shared.errors import RelayError
-from shared.messages.retry import Waits
+from shared.messages.retry import WaitBudget
 from shared.subscriptions.endpoint import probe
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
@@ -38,7 +38,7 @@ def _need() -> Run:
     return Run(
         tenant_id=settings.tenant_id,
         declarations=settings.declarations,
-        ours=clients.ours,
+        desired=clients.desired,
         subscriptions=clients.subscriptions(),
         rotation=clients.rotation(),
         sweep=clients.sweep(),
@@ -48,5 +48,5 @@ def _need() -> Run:
         credential_expiry=clients.credential_expiry(),
         probe=lambda: probe(settings.notification_url, clients.session()),
         clock=clients.now,
-        waits=Waits(_WAITED, lambda wait: time.sleep(wait.total_seconds())),
+        wait_budget=WaitBudget(_WAITED, lambda wait: time.sleep(wait.total_seconds())),
     )

@@ -10,20 +10,20 @@ from typing import TypeVar
 from shared import telemetry
 from shared.configuration.declaration import Declaration
 from shared.delivery.ledger import Ledger
-from shared.errors import NotNow, Reason, RelayError
-from shared.graph.client import GraphRefusal
+from shared.errors import Reason, RelayError, RetryLater
+from shared.graph.client import GraphRequestError
 from shared.graph.client_state import declaration_id
 from shared.graph.credential_expiry import CredentialExpiry
 from shared.keys.ring import EncryptionKey
 from shared.keys.rotation import Rotation
 from shared.messages import backlog
-from shared.messages.retry import Waits
+from shared.messages.retry import WaitBudget
 from shared.readback.sweep import PUSHED_WITHIN, Sweep
 from shared.storage.queues import Storage
 from shared.subscriptions import tenants
-from shared.subscriptions.plan import Ours, Subscription, Subscriptions, renewal_period, serving
-from shared.subscriptions.reconcile import Reconciled, reconcile, tell_unlisted
-from shared.subscriptions.silence import Heard, Silence
+from shared.subscriptions.plan import DesiredState, Subscription, Subscriptions, renewal_period, serving
+from shared.subscriptions.reconcile import Reconciled, reconcile, report_unlisted
+from shared.subscriptions.silence import LastSeen, Silence
 
 _log = logging.getLogger("graph_relay.renew")
 
@@ -40,7 +40,7 @@ class Run:
 
     tenant_id: str
     declarations: Sequence[Declaration]
-    ours: Callable[[EncryptionKey | None], Ours]
+    desired: Callable[[EncryptionKey | None], DesiredState]
     subscriptions: Subscriptions
     rotation: Rotation
     sweep: Sweep
@@ -50,25 +50,25 @@ class Run:
     credential_expiry: CredentialExpiry
     probe: Callable[[], str | None]
     clock: Callable[[], datetime]
-    waits: Waits
+    wait_budget: WaitBudget
 
 
 def run(need: Run) -> None:
     """Do one run. Whatever fails costs the rest nothing, is logged, and is tried again by the next run.
 
-    Raises NotNow if nothing can be done at all, since storage is away.
+    Raises RetryLater if nothing can be done at all, since storage is away.
     """
     need.storage.ready()
     named = _named(need.declarations)
-    heard = _attempt("Looking at what was heard", need.silence.last_heard) or []
+    seen = _attempt("Looking at what was heard", need.silence.last_seen) or []
     key = _key(need)
-    stuck = _attempt("Looking for keys that are still named", lambda: _stuck(key, heard, named, need))
-    ours = replace(need.ours(key), stuck=stuck or ())
-    reconciled = _every_tenant(need, ours)
-    _gauge(reconciled, need, ours)
+    lagging = _attempt("Looking for keys that are still named", lambda: _stuck(key, seen, named, need))
+    desired = replace(need.desired(key), lagging=lagging or ())
+    reconciled = _every_tenant(need, desired)
+    _gauge(reconciled, need, desired)
     if None not in reconciled.values():
         keys = {one.encryption_certificate_id or "" for tenant in reconciled.values() for one in _alive(tenant)}
-        used = {one.source.key_id: one.last for one in sorted(heard, key=lambda one: one.last)}
+        used = {one.source.key_id: one.last for one in sorted(seen, key=lambda one: one.last)}
         _attempt("Retiring keys", lambda: need.rotation.retire(keys, used, need.storage.is_empty, need.clock()))
     failing = {
         declaration_id(one.tenant_id, one.resource)
@@ -88,14 +88,14 @@ def _key(need: Run) -> EncryptionKey | None:
     """The key for subscriptions; without one, those that there are live on all the same."""
     try:
         return need.rotation.renew(need.clock())
-    except NotNow as not_now:
-        telemetry.RECONCILED.add(1, {"action": "key", "outcome": not_now.reason})
-        _log.error("There is no encryption key. Subscriptions are renewed, those that need it wait: %s", not_now)
+    except RetryLater as retry_later:
+        telemetry.RECONCILED.add(1, {"action": "key", "outcome": retry_later.reason})
+        _log.error("There is no encryption key. Subscriptions are renewed, those that need it wait: %s", retry_later)
         return None
 
 
 def _stuck(
-    key: EncryptionKey | None, heard: Sequence[Heard], named: Mapping[str, Declaration], need: Run
+    key: EncryptionKey | None, seen: Sequence[LastSeen], named: Mapping[str, Declaration], need: Run
 ) -> frozenset[str]:
     """The subscriptions whose items named another key when they should have long named the present one: no page says
     for certain that Graph changes a certificate (contract §4 "Rotation"). What Graph sends again is as it was.
@@ -105,14 +105,14 @@ def _stuck(
     since = need.rotation.current_since(key, need.clock())
     return frozenset(
         one.source.subscription_id
-        for one in heard
+        for one in seen
         if one.source.key_id not in ("", key.key_id)
         and one.declaration in named
         and one.last - since > max(renewal_period(named[one.declaration]), PUSHED_WITHIN)
     )
 
 
-def _every_tenant(need: Run, ours: Ours) -> dict[str, Reconciled | None]:
+def _every_tenant(need: Run, desired: DesiredState) -> dict[str, Reconciled | None]:
     """Return what became of each tenant, None where its subscriptions could not be listed."""
     by_tenant = tenants.by_tenant(need.tenant_id, need.declarations)
     former = _attempt(
@@ -129,7 +129,9 @@ def _every_tenant(need: Run, ours: Ours) -> dict[str, Reconciled | None]:
     for tenant_id, declared in by_tenant.items():
         reconciled[tenant_id] = None
         try:
-            found = reconcile(tenant_id, declared, ours, need.subscriptions, before_gap, need.clock, need.waits)
+            found = reconcile(
+                tenant_id, declared, desired, need.subscriptions, before_gap, need.clock, need.wait_budget
+            )
         except RelayError as error:
             _tell(tenant_id, declared, error, need)
             if not declared:
@@ -142,8 +144,8 @@ def _every_tenant(need: Run, ours: Ours) -> dict[str, Reconciled | None]:
 
 
 def _tell(tenant_id: str, declared: Sequence[Declaration], error: RelayError, need: Run) -> None:
-    tell_unlisted(tenant_id, declared, error)
-    if isinstance(error, GraphRefusal) or error.reason is Reason.LOGIN:
+    report_unlisted(tenant_id, declared, error)
+    if isinstance(error, GraphRequestError) or error.reason is Reason.LOGIN:
         # Without consent nothing is delivered, and nobody says so when it returns.
         for one in declared:
             _attempt("Noting a gap", partial(need.sweep.suspect_gap, one, need.clock()))
@@ -173,12 +175,12 @@ def _alive(reconciled: Reconciled | None) -> list[Subscription]:
     return [*left, *now_there.values()]
 
 
-def _gauge(reconciled: Mapping[str, Reconciled | None], need: Run, ours: Ours) -> None:
+def _gauge(reconciled: Mapping[str, Reconciled | None], need: Run, desired: DesiredState) -> None:
     """Gauge the time that each declaration's subscription has left: 0 if there is none."""
     for one in need.declarations:
         if reconciled.get(one.tenant_id) is None:
             continue
-        found = serving(one, _alive(reconciled[one.tenant_id]), ours)
+        found = serving(one, _alive(reconciled[one.tenant_id]), desired)
         left = (found.expiration_date_time - need.clock()).total_seconds() if found else 0
         place = {"resource": one.resource, "tenant": one.tenant_id}
         telemetry.SUBSCRIPTION_SECONDS_LEFT.set(max(left, 0), place)

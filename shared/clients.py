@@ -12,18 +12,18 @@ from shared import http_client
 from shared.configuration.settings import Settings, storage_settings
 from shared.delivery.destination import Destination, authorization
 from shared.delivery.ledger import Ledger
-from shared.graph.client import Graph
+from shared.graph.client import GraphClient
 from shared.graph.credential_expiry import CredentialExpiry
-from shared.graph.entra import Identity, Proof
+from shared.graph.entra import AppCredential, EntraClient
 from shared.graph.signing_keys import SigningKeys
 from shared.keys.directory import KeyDirectory
 from shared.keys.ring import EncryptionKey, KeyRing, KeyStore
 from shared.keys.rotation import Rotation
 from shared.messages.retry import LONGEST as LONGEST_DELAY
 from shared.readback.sweep import Sweep
-from shared.storage.queues import PATIENT, PROMPT, Storage
+from shared.storage.queues import ACKNOWLEDGE_LIMITS, BACKGROUND_LIMITS, Storage
 from shared.storage.tables import Tables
-from shared.subscriptions.plan import Ours, Subscriptions
+from shared.subscriptions.plan import DesiredState, Subscriptions
 from shared.subscriptions.silence import Silence
 
 
@@ -41,13 +41,13 @@ def settings() -> Settings:
 @cache
 def prompt_storage() -> Storage:
     """Return the storage client for the path of the 202. Raises SettingsError."""
-    return Storage(storage_settings(os.environ), PROMPT)
+    return Storage(storage_settings(os.environ), ACKNOWLEDGE_LIMITS)
 
 
 @cache
 def patient_storage() -> Storage:
     """Return the storage client for everything behind the queue. Raises SettingsError."""
-    return Storage(storage_settings(os.environ), PATIENT)
+    return Storage(storage_settings(os.environ), BACKGROUND_LIMITS)
 
 
 @cache
@@ -57,17 +57,17 @@ def session() -> requests.Session:
 
 
 @cache
-def identity() -> Identity:
+def identity() -> EntraClient:
     """Return who we are to Entra ID."""
     chosen = settings()
-    proof = Proof(chosen.client_certificate, chosen.client_secret, chosen.managed_identity)
-    return Identity(chosen.login_url, chosen.client_id, proof)
+    proof = AppCredential(chosen.client_certificate, chosen.client_secret, chosen.managed_identity)
+    return EntraClient(chosen.login_url, chosen.client_id, proof)
 
 
 @cache
-def graph() -> Graph:
+def graph() -> GraphClient:
     """Return the client of Microsoft Graph."""
-    return Graph(settings().graph_url, identity(), session(), now)
+    return GraphClient(settings().graph_url, identity(), session(), now)
 
 
 @cache
@@ -144,7 +144,7 @@ def rotation() -> Rotation:
     )
 
 
-def ours(key: EncryptionKey | None) -> Ours:
+def desired(key: EncryptionKey | None) -> DesiredState:
     """Return what every subscription of ours carries at present; `key` is None while the key store is away."""
     chosen = settings()
-    return Ours(chosen.notification_url, chosen.client_state_secrets[0], key)
+    return DesiredState(chosen.notification_url, chosen.client_state_secrets[0], key)

@@ -58,11 +58,11 @@ class Refused(RelayError):
     """The item is not proven to come from Graph. Count it, drop it, carry on."""
 
 
-class Unreadable(RelayError):
+class Undeliverable(RelayError):
     """What was asked for can't be read, now or later. An item is kept as a dead letter, as it came."""
 
 
-class NotNow(RelayError):
+class RetryLater(RelayError):
     """Something we need is away. Keep the item and try again, not before `retry_after` where it is given."""
 
     def __init__(self, reason: Reason, detail: str = "", *, retry_after: timedelta | None = None) -> None:

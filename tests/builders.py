@@ -24,7 +24,7 @@ from shared.configuration.declaration import Declaration
 from shared.graph import client_state
 from shared.graph.notification import EncryptedContent
 from shared.keys.ring import EncryptionKey, new_key
-from shared.messages.envelope import Changes, Lifecycle
+from shared.messages.envelope import ChangeBatch, LifecycleBatch
 
 TENANT = "c7d1e2f3-0a0b-4c0d-8e0f-000000000001"
 OTHER_TENANT = "c7d1e2f3-0a0b-4c0d-8e0f-000000000002"
@@ -188,13 +188,13 @@ def raw(item: object) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(item))
 
 
-def changes(*items: object, tokens: Iterable[str] | None = (), attempt: int = 0) -> Changes:
+def changes(*items: object, tokens: Iterable[str] | None = (), attempt: int = 0) -> ChangeBatch:
     held = None if tokens is None else tuple(tokens)
-    return Changes(NOW, tuple(raw(item) for item in items), held, attempt)
+    return ChangeBatch(NOW, tuple(raw(item) for item in items), held, attempt)
 
 
-def lifecycle_items(*items: object) -> Lifecycle:
-    return Lifecycle(NOW, tuple(raw(item) for item in items))
+def lifecycle_items(*items: object) -> LifecycleBatch:
+    return LifecycleBatch(NOW, tuple(raw(item) for item in items))
 
 
 def declaration(resource: str = RESOURCE, *, rich: bool = True, tenant: str = TENANT, types: str = "") -> Declaration:

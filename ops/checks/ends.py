@@ -14,7 +14,7 @@ from ops.subscription_state import Listed, states
 from shared import clients
 from shared.configuration.values import event_hub
 from shared.delivery.destination import CONTENT_TYPE, authorization
-from shared.errors import NotNow
+from shared.errors import RetryLater
 from shared.subscriptions.endpoint import probe
 
 TOLERATED = 30.0
@@ -69,8 +69,8 @@ def destination() -> Iterator[Finding]:
         status = _deliver_nothing()
     except requests.exceptions.SSLError:
         yield attention(check, "TLS fails: its certificate is not trusted, or its name is another", "mend it there")
-    except (requests.RequestException, NotNow) as error:
-        told = str(error) if isinstance(error, NotNow) else f"it does not answer ({type(error).__name__})"
+    except (requests.RequestException, RetryLater) as error:
+        told = str(error) if isinstance(error, RetryLater) else f"it does not answer ({type(error).__name__})"
         yield unreachable(check, told, "events wait in the queue meanwhile")
     else:
         yield _of_status(check, status, scoped=settings.destination_scope is not None)

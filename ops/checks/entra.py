@@ -8,10 +8,10 @@ import msgspec
 from ops.checks.finding import Finding, Verdict, attention, fine, unreachable, unseen
 from shared import clients
 from shared.configuration.declaration import Declaration
-from shared.errors import NotNow, Reason, RelayError
-from shared.graph.client import GraphRefusal
+from shared.errors import Reason, RelayError, RetryLater
+from shared.graph.client import GraphRequestError
 from shared.graph.validation_token import PUBLISHER
-from shared.messages.envelope import Readback
+from shared.messages.envelope import ReadbackPage
 from shared.permissions import permission
 from shared.readback import pages
 
@@ -29,9 +29,9 @@ def entra() -> Iterator[Finding]:
         check = f"identity in {tenant_id}"
         try:
             token = clients.identity().token(tenant_id, f"{settings.graph_url}/.default")
-        except NotNow as not_now:
+        except RetryLater as retry_later:
             answers = keys.verdict is Verdict.FINE
-            yield (attention if answers else unreachable)(check, str(not_now), _CREDENTIALS if answers else "")
+            yield (attention if answers else unreachable)(check, str(retry_later), _CREDENTIALS if answers else "")
             continue
         yield fine(check, "Entra ID gives the app a token")
         yield from _permissions(token, tenant_id, declared)
@@ -45,8 +45,8 @@ def _signing_keys() -> Finding:
     check = "signing keys"
     try:
         clients.signing_keys().find("", clients.now())
-    except NotNow as not_now:
-        return unreachable(check, str(not_now), "check LOGIN_BASE_URL and the way out to the login authority")
+    except RetryLater as retry_later:
+        return unreachable(check, str(retry_later), "check LOGIN_BASE_URL and the way out to the login authority")
     except RelayError:
         pass  # it was asked, and knows no such key
     return fine(check, "the login authority publishes them")
@@ -88,12 +88,12 @@ def _reading_back(tenant_id: str, declared: list[Declaration]) -> Iterator[Findi
             yield unseen(check, "can't be read back; what Graph drops of it stays missing")
             continue
         try:
-            pages.read(Readback(now, tenant_id, one.resource, now, now), clients.graph(), lambda: None)
-        except NotNow as not_now:
-            if not_now.reason is Reason.GRAPH_REFUSED:
-                yield attention(check, str(not_now), f"{_listing(one.resource)}: {CONSENT}")
+            pages.read(ReadbackPage(now, tenant_id, one.resource, now, now), clients.graph(), lambda: None)
+        except RetryLater as retry_later:
+            if retry_later.reason is Reason.GRAPH_REFUSED:
+                yield attention(check, str(retry_later), f"{_listing(one.resource)}: {CONSENT}")
             else:
-                yield unreachable(check, str(not_now), "run this again")
+                yield unreachable(check, str(retry_later), "run this again")
         else:
             yield fine(check, "Graph answers")
 
@@ -136,9 +136,9 @@ def _prerequisite(tenant_id: str) -> Iterator[Finding]:
                 "appRoleAssignmentRequired is true and Microsoft Graph Change Tracking is not assigned: no tokens come",
                 f"az ad sp update --id {client_id} --set appRoleAssignmentRequired=false",
             )
-    except NotNow as not_now:
-        yield unreachable(check, str(not_now), "run this again")
-    except GraphRefusal as refusal:
+    except RetryLater as retry_later:
+        yield unreachable(check, str(retry_later), "run this again")
+    except GraphRequestError as refusal:
         yield unseen(
             check,
             f"Graph does not show the app its service principal ({refusal.status})",
@@ -151,13 +151,13 @@ def _principal(tenant_id: str, app_id: str) -> _Principal:
     try:
         return msgspec.convert(clients.graph().get(tenant_id, path), _Principal)
     except msgspec.ValidationError:
-        raise NotNow(Reason.GRAPH, "Graph's answer is not a service principal") from None
+        raise RetryLater(Reason.GRAPH, "Graph's answer is not a service principal") from None
 
 
 def _publisher(tenant_id: str) -> _Principal | None:
     try:
         return _principal(tenant_id, PUBLISHER)
-    except GraphRefusal as refusal:
+    except GraphRequestError as refusal:
         if refusal.status != 404:
             raise
         return None

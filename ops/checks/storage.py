@@ -7,7 +7,7 @@ from ops.checks.finding import Finding, attention, fine, unreachable
 from ops.queue_state import letters_state, oldest, queue_state, reasons
 from ops.report import span
 from shared import clients
-from shared.errors import NotNow, Unreadable
+from shared.errors import RetryLater, Undeliverable
 from shared.keys.ring import newest_valid
 from shared.keys.rotation import EXPIRES_SOON
 
@@ -18,8 +18,8 @@ def storage() -> Iterator[Finding]:
     """Check queue, dead letters and tables. Needs none but the settings of storage."""
     try:
         queue, letters = queue_state(clients.now()), letters_state()
-    except NotNow as not_now:
-        yield unreachable("queue", str(not_now), _ACCESS)
+    except RetryLater as retry_later:
+        yield unreachable("queue", str(retry_later), _ACCESS)
     else:
         waiting = f"{queue.messages} messages{oldest(queue)}"
         yield attention("queue", waiting, queue.attention) if queue.attention else fine("queue", waiting)
@@ -30,8 +30,8 @@ def storage() -> Iterator[Finding]:
             yield fine("dead letters", "none")
     try:
         tables = clients.tables().names()
-    except NotNow as not_now:
-        yield unreachable("tables", str(not_now), _ACCESS)
+    except RetryLater as retry_later:
+        yield unreachable("tables", str(retry_later), _ACCESS)
     else:
         yield fine("tables", f"{len(tables)} there" if tables else "none yet; the app makes them")
 
@@ -42,10 +42,10 @@ def key_store() -> Iterator[Finding]:
     ring = clients.key_ring()
     try:
         keys = ring.every()
-    except NotNow as not_now:
+    except RetryLater as retry_later:
         yield unreachable(
             check,
-            str(not_now),
+            str(retry_later),
             "check KEY_STORE, and your roles: Graph Relay key keeper, Key Vault Secrets User (docs/permissions.md)",
         )
         return
@@ -66,12 +66,12 @@ def key_store() -> Iterator[Finding]:
         )
 
 
-def _unread() -> NotNow | None:
+def _unread() -> RetryLater | None:
     """The ring keeps to itself that a key can't be read, until an item names one that it does not have."""
     try:
         clients.key_ring().find("", "", datetime.min.replace(tzinfo=UTC))
-    except NotNow as not_now:
-        return not_now
-    except Unreadable:
+    except RetryLater as retry_later:
+        return retry_later
+    except Undeliverable:
         return None
     return None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from shared.errors import NotNow, Reason
+from shared.errors import Reason, RetryLater
 
 TRIPS_AFTER = 3
 """Failures in a row."""
@@ -17,7 +17,7 @@ FIRST_PAUSE = timedelta(seconds=2)
 LONGEST_PAUSE = timedelta(minutes=1)
 
 
-class Breaker:
+class CircuitBreaker:
     """Lets attempts through while the other side answers; after failures in a row, one attempt a pause.
 
     The pauses double from two seconds to a minute. One object serves all threads.
@@ -33,15 +33,15 @@ class Breaker:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Wrap an attempt that raises NotNow if the other side is away.
+        """Wrap an attempt that raises RetryLater if the other side is away.
 
-        Raises NotNow at once, with the time to wait, while no attempt is let through.
+        Raises RetryLater at once, with the time to wait, while no attempt is let through.
         """
         closings = self._enter()
         try:
             yield
-        except NotNow as not_now:
-            self._failed(closings, not_now.retry_after)
+        except RetryLater as retry_later:
+            self._failed(closings, retry_later.retry_after)
             raise
         self._succeeded()
 
@@ -52,7 +52,7 @@ class Breaker:
             if self._closed_until is not None:
                 if now < self._closed_until:
                     wait = self._closed_until - now
-                    raise NotNow(self._reason, "it was away a moment ago", retry_after=wait)
+                    raise RetryLater(self._reason, "it was away a moment ago", retry_after=wait)
                 self._closed_until = now + self._pause()  # for the others: this attempt is the one to find out
             return self._closings
 

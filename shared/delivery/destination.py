@@ -10,10 +10,10 @@ import msgspec
 import requests
 from standardwebhooks import Webhook
 
-from shared.delivery.circuit_breaker import Breaker
+from shared.delivery.circuit_breaker import CircuitBreaker
 from shared.delivery.event import Event
-from shared.errors import NotNow, Reason
-from shared.graph.entra import Identity
+from shared.errors import Reason, RetryLater
+from shared.graph.entra import EntraClient
 from shared.http_client import read_bounded, retry_after
 
 CONTENT_TYPE = "application/cloudevents-batch+json; charset=utf-8"
@@ -52,7 +52,7 @@ class Destination:
         self._session = session
         self._clock = clock
         self._authorization = authorization
-        self._breaker = Breaker(Reason.DESTINATION, clock)
+        self._breaker = CircuitBreaker(Reason.DESTINATION, clock)
 
     def deliver(self, events: Sequence[Event]) -> "Delivery":
         """Deliver `events` in as few requests as the destination's answers allow.
@@ -65,8 +65,8 @@ class Destination:
         try:
             with self._breaker.attempt():
                 status = self._post(events)
-        except NotNow as not_now:
-            return Delivery(kept=tuple(events), why=not_now)
+        except RetryLater as retry_later:
+            return Delivery(kept=tuple(events), why=retry_later)
         if status < 300:
             return Delivery(delivered=tuple(events))
         if len(events) == 1:
@@ -79,7 +79,7 @@ class Destination:
         return first.joined(self.deliver(events[middle:]))
 
     def _post(self, events: Sequence[Event]) -> int:
-        """Return 2xx, or a 4xx that speaks of the events. Raises NotNow for all else."""
+        """Return 2xx, or a 4xx that speaks of the events. Raises RetryLater for all else."""
         body = msgspec.json.encode(events)
         try:
             with self._session.post(
@@ -93,16 +93,16 @@ class Destination:
                 status, wait = answer.status_code, retry_after(answer, self._clock())
                 _drain(answer)
         except requests.RequestException as error:
-            raise NotNow(Reason.DESTINATION, f"the destination does not answer ({type(error).__name__})") from None
+            raise RetryLater(Reason.DESTINATION, f"the destination does not answer ({type(error).__name__})") from None
         if 200 <= status < 300:
             return status
         if status == 410:
             detail = "the destination answers 410 Gone: delivery is stopped, what is queued is kept"
-            raise NotNow(Reason.DESTINATION_GONE, detail, retry_after=wait or _GONE_WAIT)
+            raise RetryLater(Reason.DESTINATION_GONE, detail, retry_after=wait or _GONE_WAIT)
         if status == 500:
-            raise NotNow(Reason.DESTINATION_ERROR, "the destination answers 500", retry_after=wait)
+            raise RetryLater(Reason.DESTINATION_ERROR, "the destination answers 500", retry_after=wait)
         if status in _OF_THE_ENDPOINT or not 400 <= status < 500:
-            raise NotNow(Reason.DESTINATION, f"the destination answers {status}", retry_after=wait)
+            raise RetryLater(Reason.DESTINATION, f"the destination answers {status}", retry_after=wait)
         return status
 
     def _headers(self, body: bytes) -> dict[str, str]:
@@ -126,7 +126,7 @@ class Delivery(msgspec.Struct, frozen=True):
     delivered: tuple[Event, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     kept: tuple[Event, ...] = ()
-    why: NotNow | None = None
+    why: RetryLater | None = None
 
     def joined(self, other: "Delivery") -> "Delivery":
         """Return both in one."""
@@ -144,6 +144,6 @@ def _drain(answer: requests.Response) -> None:
         read_bounded(answer, _LONGEST_ANSWER, _DRAINED_WITHIN)
 
 
-def authorization(identity: Identity, tenant_id: str, scope: str) -> Callable[[], str]:
+def authorization(identity: EntraClient, tenant_id: str, scope: str) -> Callable[[], str]:
     """Return what gets an Entra token for the destination's `scope`."""
     return lambda: identity.token(tenant_id, scope)

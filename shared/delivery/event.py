@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from shared.errors import Reason, Unreadable
-from shared.graph.json_repair import mended
+from shared.errors import Reason, Undeliverable
+from shared.graph.json_repair import repaired
 from shared.graph.notification import Notification, read_resource_data
 from shared.resources.path import MessagePath, encoded, message_path, segments
 
@@ -72,7 +72,7 @@ _resource = msgspec.json.Decoder(_Resource)
 def event_of_content(content: bytes, notification: Notification, tenant: str, received: datetime) -> Event:
     """Return the event of a resource as Graph gave it, UTF-8 JSON, in a notification that came in at `received`.
 
-    Raises Unreadable if `content` is not a JSON object.
+    Raises Undeliverable if `content` is not a JSON object.
     """
     resource = _read(content)
     path = _path_of_message(resource, notification.resource or "")
@@ -85,12 +85,12 @@ def event_of_message(content: bytes, tenant: str, received: datetime) -> Event:
     """Return the event of a Teams message that was read back, UTF-8 JSON: the same, but for what is said of the
     kind of change, as if it had been pushed.
 
-    Raises Unreadable if `content` is not a message that says where it is.
+    Raises Undeliverable if `content` is not a message that says where it is.
     """
     resource = _read(content)
     path = _own_path(resource)
     if path is None:
-        raise Unreadable(Reason.CONTENT_NOT_JSON, "what was read back is not a message")
+        raise Undeliverable(Reason.CONTENT_NOT_JSON, "what was read back is not a message")
     return _event_of(content, resource, _of_message(path), _change(resource), tenant, received)
 
 
@@ -100,11 +100,11 @@ def event_of_entry(content: bytes, collection: str, kind: str, tenant: str, read
     read: when Graph gave it. Many entries don't say when they changed: what is read now is newer than what was
     pushed before.
 
-    Raises Unreadable if `content` is not a resource.
+    Raises Undeliverable if `content` is not a resource.
     """
     resource = _read(content)
     if not resource.id:
-        raise Unreadable(Reason.CONTENT_NOT_JSON, "what was read back has no id")
+        raise Undeliverable(Reason.CONTENT_NOT_JSON, "what was read back has no id")
     parts = _named(segments(collection))
     identity = _Identity(encoded(parts), "/".join((*parts, resource.id)), kind)
     change = "deleted" if _is_gone(resource) else _change(resource)
@@ -186,9 +186,9 @@ def _read(content: bytes) -> _Resource:
         try:
             return _resource.decode(content)
         except msgspec.DecodeError:
-            return _resource.decode(mended(content))
+            return _resource.decode(repaired(content))
     except (ValueError, RecursionError):  # what is raised for bad UTF-8, and by msgspec, are ValueErrors
-        raise Unreadable(Reason.CONTENT_NOT_JSON, "the decrypted content is not a JSON resource") from None
+        raise Undeliverable(Reason.CONTENT_NOT_JSON, "the decrypted content is not a JSON resource") from None
 
 
 def _path_of_message(resource: _Resource, named: str) -> MessagePath | None:

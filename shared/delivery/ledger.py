@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from shared.delivery.event import Event
-from shared.errors import NotNow
+from shared.errors import RetryLater
 from shared.storage.tables import Tables
 
 _log = logging.getLogger("graph_relay.ledger")
@@ -44,17 +44,17 @@ class Ledger:
         self._kept = kept
 
     def missing(self, events: Sequence[Event]) -> list[Event]:
-        """Return those of `events` that are not known to have been delivered. Never raises NotNow."""
-        delivered = set[str]().union(*self._hands.map(self._delivered, _places(events).items()))
+        """Return those of `events` that are not known to have been delivered. Never raises RetryLater."""
+        delivered = set[str]().union(*self._pool.map(self._delivered, _places(events).items()))
         return [event for event in events if _key(event.id) not in delivered]
 
     def record(self, events: Iterable[Event]) -> None:
-        """Remember that `events` have been delivered. Never raises NotNow: at worst one is delivered again."""
-        for _ in self._hands.map(self._record, _places(events).items()):
+        """Remember that `events` have been delivered. Never raises RetryLater: at worst one is delivered again."""
+        for _ in self._pool.map(self._record, _places(events).items()):
             continue
 
     @cached_property
-    def _hands(self) -> ThreadPoolExecutor:
+    def _pool(self) -> ThreadPoolExecutor:
         """A pushed batch lies in one or two places, but a page that is read back in as many as it has events."""
         return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledger")
 
@@ -64,19 +64,19 @@ class Ledger:
         for first in range(0, len(keys), _COMPARISONS):
             try:
                 delivered |= self._known(table, partition, keys[first : first + _COMPARISONS])
-            except NotNow as not_now:
-                _log.warning("Events may be delivered twice: %s", not_now)
+            except RetryLater as retry_later:
+                _log.warning("Events may be delivered twice: %s", retry_later)
         return delivered
 
     def _record(self, place: Place) -> None:
         (table, partition), keys = place
         try:
             self._tables.put_all(table, partition, {key: {} for key in keys})
-        except NotNow as not_now:
-            _log.warning("Delivered events are not recorded, a sweep may repeat them: %s", not_now)
+        except RetryLater as retry_later:
+            _log.warning("Delivered events are not recorded, a sweep may repeat them: %s", retry_later)
 
     def forget(self, now: datetime) -> None:
-        """Drop the tables of weeks that ended longer ago than rows are kept. Raises NotNow."""
+        """Drop the tables of weeks that ended longer ago than rows are kept. Raises RetryLater."""
         for name in self._tables.names():
             week = _TABLE.fullmatch(name)
             if week and datetime.strptime(week[1], "%Y%m%d").replace(tzinfo=UTC) < now - self._kept - timedelta(days=7):

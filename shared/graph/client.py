@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import msgspec
 import requests
 
-from shared.errors import NotNow, Reason, RelayError
-from shared.graph.entra import Identity
-from shared.graph.json_repair import mended
+from shared.errors import Reason, RelayError, RetryLater
+from shared.graph.entra import EntraClient
+from shared.graph.json_repair import repaired
 from shared.http_client import read_bounded, retry_after
 
 _TIME_LIMIT = (5, 30)  # a create holds the call open for two handshakes of up to 10 s each
@@ -31,7 +31,7 @@ class Page(msgspec.Struct, frozen=True):
     delta_link: str | None = msgspec.field(name="@odata.deltaLink", default=None)
 
 
-class GraphRefusal(RelayError):
+class GraphRequestError(RelayError):
     """Graph has answered, and asking the same again won't help. `status` tells what to do: see the contract.
 
     `message` is Graph's own, for a person; it speaks of our request and holds no content of a resource.
@@ -42,10 +42,12 @@ class GraphRefusal(RelayError):
         self.status = status
 
 
-class Graph:
+class GraphClient:
     """Calls Graph for one app in any of its tenants; one object serves all threads."""
 
-    def __init__(self, url: str, identity: Identity, session: requests.Session, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, url: str, identity: EntraClient, session: requests.Session, clock: Callable[[], datetime]
+    ) -> None:
         self._url = url
         self._identity = identity
         self._session = session
@@ -57,8 +59,8 @@ class Graph:
         """Read a resource; `path` is relative to `/v1.0/`, or a link of Graph's.
 
         Raises:
-            GraphRefusal: an answer that no repetition mends.
-            NotNow: Graph or the login authority is away, or asks us to wait.
+            GraphRequestError: an answer that no repetition mends.
+            RetryLater: Graph or the login authority is away, or asks us to wait.
         """
         return _json(self._call(tenant_id, "GET", path))
 
@@ -73,9 +75,9 @@ class Graph:
             try:
                 return msgspec.json.decode(text, type=Page)
             except msgspec.DecodeError:
-                return msgspec.json.decode(mended(text), type=Page)
+                return msgspec.json.decode(repaired(text), type=Page)
         except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
-            raise NotNow(Reason.GRAPH, "Graph's answer is not a page of a list") from None
+            raise RetryLater(Reason.GRAPH, "Graph's answer is not a page of a list") from None
 
     def post(self, tenant_id: str, path: str, body: Json) -> Json:
         """Create something. Raises as `get`."""
@@ -89,7 +91,7 @@ class Graph:
         """Delete something; what is gone already is fine. Raises as `get`."""
         try:
             self._call(tenant_id, "DELETE", path)
-        except GraphRefusal as refusal:
+        except GraphRequestError as refusal:
             if refusal.status != 404:
                 raise
 
@@ -113,14 +115,14 @@ class Graph:
         if wait is not None and status >= 400:
             self._hold_back(tenant_id, wait)
         if status == 429:
-            raise NotNow(Reason.GRAPH_THROTTLED, "Graph asks us to wait", retry_after=wait)
+            raise RetryLater(Reason.GRAPH_THROTTLED, "Graph asks us to wait", retry_after=wait)
         if status >= 500 or status in _REPEATABLE:
-            raise NotNow(Reason.GRAPH, f"Graph answers {status}", retry_after=wait)
+            raise RetryLater(Reason.GRAPH, f"Graph answers {status}", retry_after=wait)
         if status >= 300:
             error = _json(text).get("error")
             error = error if isinstance(error, dict) else {}
             message = str(error.get("message", ""))[:500].rstrip(".")
-            raise GraphRefusal(status, str(error.get("code", ""))[:100], message)
+            raise GraphRequestError(status, str(error.get("code", ""))[:100], message)
         return text
 
     def _send(self, tenant_id: str, method: str, url: str, body: Json | None) -> tuple[int, bytes, timedelta | None]:
@@ -138,7 +140,7 @@ class Graph:
                 wait = retry_after(answer, self._clock())
                 return answer.status_code, read_bounded(answer, _LONGEST_ANSWER), wait
         except requests.RequestException as error:
-            raise NotNow(Reason.GRAPH, f"Graph does not answer ({type(error).__name__})") from None
+            raise RetryLater(Reason.GRAPH, f"Graph does not answer ({type(error).__name__})") from None
 
     @property
     def _scope(self) -> str:
@@ -149,18 +151,18 @@ class Graph:
         if not path.startswith("https://"):
             return f"{self._url}/v1.0/{path.lstrip('/')}"
         try:
-            ours, theirs = urlsplit(self._url), urlsplit(path)
+            desired, theirs = urlsplit(self._url), urlsplit(path)
         except ValueError:
-            raise NotNow(Reason.GRAPH, "Graph gave a link that is none") from None
-        if (ours.scheme, ours.netloc.lower()) != (theirs.scheme, theirs.netloc.lower()):
-            raise NotNow(Reason.GRAPH, "Graph gave a link to another host")
+            raise RetryLater(Reason.GRAPH, "Graph gave a link that is none") from None
+        if (desired.scheme, desired.netloc.lower()) != (theirs.scheme, theirs.netloc.lower()):
+            raise RetryLater(Reason.GRAPH, "Graph gave a link to another host")
         return path
 
     def _wait_is_over(self, tenant_id: str) -> None:
         with self._lock:
             wait = self._not_before.get(tenant_id, self._clock()) - self._clock()
         if wait > timedelta(0):
-            raise NotNow(Reason.GRAPH_THROTTLED, "Graph asked us to wait", retry_after=wait)
+            raise RetryLater(Reason.GRAPH_THROTTLED, "Graph asked us to wait", retry_after=wait)
 
     def _hold_back(self, tenant_id: str, wait: timedelta) -> None:
         """Of several waits told, to several threads, the one that ends last counts."""

@@ -36,10 +36,10 @@ def check(client_state: str | None, tenant_id: str, secrets: Sequence[bytes]) ->
         return None
     stem, _, proof = client_state.rpartition(".")
     fits = [hmac.compare_digest(_proof(secret, stem, tenant_id), proof) for secret in secrets]
-    return declaration_named(client_state) if any(fits) else None
+    return id_in_client_state(client_state) if any(fits) else None
 
 
-def declaration_named(client_state: str) -> str:
+def id_in_client_state(client_state: str) -> str:
     """Return the id of the declaration in a clientState that has been checked before; "" if it holds none."""
     return client_state.partition(".")[2].partition(".")[0]
 

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from shared.errors import NotNow, Reason
-from shared.graph.client import Graph, GraphRefusal
+from shared.errors import Reason, RetryLater
+from shared.graph.client import GraphClient, GraphRequestError
 
 _log = logging.getLogger("graph_relay.identity")
 
@@ -35,7 +35,7 @@ class _Registration(msgspec.Struct, frozen=True, rename="camel"):
 class CredentialExpiry:
     """Looks once a day; one object serves all threads."""
 
-    def __init__(self, graph: Graph, tenant_id: str, client_id: str) -> None:
+    def __init__(self, graph: GraphClient, tenant_id: str, client_id: str) -> None:
         self._graph = graph
         self._tenant_id = tenant_id
         self._path = f"applications(appId='{client_id}')?$select=passwordCredentials,keyCredentials"
@@ -45,7 +45,7 @@ class CredentialExpiry:
     def report(self, now: datetime) -> list[str]:
         """Warn of what expires before long, and return the warnings.
 
-        Raises NotNow, GraphRefusal: it is looked again at the next call.
+        Raises RetryLater, GraphRequestError: it is looked again at the next call.
         """
         with self._lock:
             if self._looked is not None and now - self._looked < LOOKED_EVERY:
@@ -59,12 +59,12 @@ class CredentialExpiry:
     def _registration(self) -> _Registration:
         try:
             return msgspec.convert(self._graph.get(self._tenant_id, self._path), _Registration)
-        except GraphRefusal as refusal:
+        except GraphRequestError as refusal:
             if refusal.status in (403, 404):
                 return _Registration()  # we may not see it
             raise
         except msgspec.ValidationError:
-            raise NotNow(Reason.GRAPH, "Graph's answer is not an app registration") from None
+            raise RetryLater(Reason.GRAPH, "Graph's answer is not an app registration") from None
 
 
 def _warnings(registration: _Registration, now: datetime) -> Iterator[str]:

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msal.exceptions import MsalError
 
-from shared.errors import NotNow, Reason
+from shared.errors import Reason, RetryLater
 
 _TIME_LIMIT = 10
 _ADVICE = {
@@ -28,7 +28,7 @@ _FEDERATION_AUDIENCE = "api://AzureADTokenExchange"
 
 
 @dataclass(frozen=True)
-class Proof:
+class AppCredential:
     """What proves that we are the app: the first of these that is there, and a managed identity without them.
 
     certificate: PEM of a private key and its certificate. managed_identity: the client id of one that a user
@@ -40,10 +40,10 @@ class Proof:
     managed_identity: str | None = None
 
 
-class Identity:
+class EntraClient:
     """Gets access tokens for our app, one application object a tenant; one object serves all threads."""
 
-    def __init__(self, login_url: str, client_id: str, proof: Proof) -> None:
+    def __init__(self, login_url: str, client_id: str, proof: AppCredential) -> None:
         self._login_url = login_url
         self._client_id = client_id
         self._proof = proof
@@ -53,15 +53,15 @@ class Identity:
     def token(self, tenant_id: str, scope: str) -> str:
         """Return an access token for `scope` in a tenant. MSAL caches it until shortly before it expires.
 
-        Raises NotNow, saying what Entra ID holds against us.
+        Raises RetryLater, saying what Entra ID holds against us.
         """
         try:
             answer = self._application(tenant_id).acquire_token_for_client([scope])
         except (requests.RequestException, MsalError, ValueError, LookupError, AttributeError, TypeError) as error:
             # MSAL takes the authority's metadata for what it should be, and stumbles if it isn't
-            raise NotNow(Reason.LOGIN, f"the login authority does not answer ({type(error).__name__})") from None
+            raise RetryLater(Reason.LOGIN, f"the login authority does not answer ({type(error).__name__})") from None
         if "access_token" not in answer:
-            raise NotNow(Reason.LOGIN, _advice(answer))
+            raise RetryLater(Reason.LOGIN, _advice(answer))
         return str(answer["access_token"])
 
     def forget(self, tenant_id: str) -> None:
@@ -82,8 +82,8 @@ class Identity:
             return self._applications[tenant_id]
 
 
-def _credential(proof: Proof) -> str | dict[str, Any]:
-    """Return the proof in MSAL's form. Raises NotNow if the certificate is of no use."""
+def _credential(proof: AppCredential) -> str | dict[str, Any]:
+    """Return the proof in MSAL's form. Raises RetryLater if the certificate is of no use."""
     if proof.certificate is not None:
         _check_certificate(proof.certificate.encode())
         return {"private_key": proof.certificate, "public_certificate": proof.certificate}
@@ -96,7 +96,9 @@ def _check_certificate(pem: bytes) -> None:
     except (ValueError, TypeError):
         belongs = False
     if not belongs:
-        raise NotNow(Reason.LOGIN, "GRAPH_CLIENT_CERTIFICATE: expected a private key and the certificate of that key")
+        raise RetryLater(
+            Reason.LOGIN, "GRAPH_CLIENT_CERTIFICATE: expected a private key and the certificate of that key"
+        )
 
 
 def _federated_assertion(client_id: str | None) -> str:
@@ -107,7 +109,7 @@ def _federated_assertion(client_id: str | None) -> str:
     client = msal.ManagedIdentityClient(identity, http_client=_Hurried())
     answer = client.acquire_token_for_client(resource=_FEDERATION_AUDIENCE)
     if "access_token" not in answer:
-        raise NotNow(Reason.LOGIN, "no managed identity here; set GRAPH_CLIENT_SECRET or assign one")
+        raise RetryLater(Reason.LOGIN, "no managed identity here; set GRAPH_CLIENT_SECRET or assign one")
     return str(answer["access_token"])
 
 

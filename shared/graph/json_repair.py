@@ -14,7 +14,7 @@ _SECOND = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _LONE_HALF = re.compile(rb"%b(?!%b)|%b(?<!%b%b)" % (_FIRST, _SECOND, _SECOND, _FIRST, _SECOND))
 
 
-def mended(text: bytes) -> bytes:
+def repaired(text: bytes) -> bytes:
     """Return JSON with the replacement character for every half of a surrogate pair, and otherwise as it was.
 
     Goes through the text twice and builds nothing from it but a copy: whoever sends it may mean harm.

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import msgspec
 
-from shared.errors import Reason, Refused, Unreadable
-from shared.graph.json_repair import mended
+from shared.errors import Reason, Refused, Undeliverable
+from shared.graph.json_repair import repaired
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ def _read_or_mend(body: bytes) -> Collection:
     try:
         return _decode(body, _collection, complaint)
     except Refused:
-        again = mended(body)
+        again = repaired(body)
         if again == body:
             raise
         return _decode(again, _collection, complaint)
@@ -132,11 +132,11 @@ def read_notification(item: msgspec.Raw) -> Notification:
 
 
 def read_encrypted_content(notification: Notification) -> EncryptedContent:
-    """Read the encrypted content of a proven item. Raises Unreadable if a field is missing or of another type."""
+    """Read the encrypted content of a proven item. Raises Undeliverable if a field is missing or of another type."""
     try:
         return _encrypted_content.decode(notification.encrypted_content)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise Unreadable(Reason.CONTENT_UNREADABLE, "encryptedContent lacks what opens it") from None
+        raise Undeliverable(Reason.CONTENT_UNREADABLE, "encryptedContent lacks what opens it") from None
 
 
 def read_resource_data(notification: Notification) -> ResourceData:

@@ -11,7 +11,7 @@ import msgspec
 import requests
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from shared.errors import NotNow, Reason, Refused, Unreadable
+from shared.errors import Reason, Refused, RetryLater, Undeliverable
 from shared.graph.validation_token import SigningKey
 from shared.http_client import read_bounded
 
@@ -68,8 +68,8 @@ class SigningKeys:
 
         Raises:
             Refused: the authority was asked after the token arrived, and knows no such key.
-            Unreadable: the same, but the token is so old that its key may have been withdrawn since.
-            NotNow: the authority can't be asked, or must not be asked again so soon.
+            Undeliverable: the same, but the token is so old that its key may have been withdrawn since.
+            RetryLater: the authority can't be asked, or must not be asked again so soon.
         """
         known = self._known(kid)
         if known:
@@ -84,7 +84,7 @@ class SigningKeys:
         if known:
             return known
         if self._clock() - received > REFUSED_WITHIN:
-            raise Unreadable(Reason.TOKEN_KEY, "the authority no longer has the key of a token this old")
+            raise Undeliverable(Reason.TOKEN_KEY, "the authority no longer has the key of a token this old")
         raise Refused(Reason.TOKEN_KEY)
 
     def _known(self, kid: str) -> SigningKey | None:
@@ -101,7 +101,7 @@ class SigningKeys:
             interval = LEAST_INTERVAL
         if self._tried and now - self._tried < interval:
             wait = interval - (now - self._tried)
-            raise NotNow(Reason.SIGNING_KEYS, "the authority was asked a moment ago", retry_after=wait)
+            raise RetryLater(Reason.SIGNING_KEYS, "the authority was asked a moment ago", retry_after=wait)
         self._tried = now
         keys: dict[str, SigningKey] = {}
         for version, path in _METADATA.items():
@@ -113,7 +113,7 @@ class SigningKeys:
 
     def _key_set(self, url: str) -> dict[str, RSAPublicKey]:
         if not url.startswith("https://"):
-            raise NotNow(Reason.SIGNING_KEYS, "the metadata names a key set that is not https")
+            raise RetryLater(Reason.SIGNING_KEYS, "the metadata names a key set that is not https")
         found = {}
         for entry in self._get(url, _KeySet).keys:
             kid, use = entry.get("kid"), entry.get("use", "sig")
@@ -134,4 +134,4 @@ class SigningKeys:
                 return msgspec.json.decode(read_bounded(answer, _LONGEST_ANSWER), type=kind)
         except (requests.RequestException, msgspec.DecodeError, RecursionError) as error:
             name = type(error).__name__
-            raise NotNow(Reason.SIGNING_KEYS, f"the login authority does not answer ({name})") from None
+            raise RetryLater(Reason.SIGNING_KEYS, f"the login authority does not answer ({name})") from None

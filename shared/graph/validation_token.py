@@ -41,7 +41,7 @@ class SigningKey:
 
 
 FindKey = Callable[[str], SigningKey]
-"""Returns the key of a `kid`; raises Refused if there is none, NotNow if that can't be told at present."""
+"""Returns the key of a `kid`; raises Refused if there is none, RetryLater if that can't be told at present."""
 
 
 class _Unproven(msgspec.Struct):
@@ -73,7 +73,7 @@ def check(token: str, find_key: FindKey, audience: str, received: datetime) -> s
 
     Raises:
         Refused: with the reason of the first check that failed.
-        NotNow: from `find_key`.
+        RetryLater: from `find_key`.
     """
     if tenant_claimed(token) is None:
         raise Refused(Reason.TOKEN_MALFORMED)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
-from shared.errors import Reason, Unreadable
+from shared.errors import Reason, Undeliverable
 from shared.graph.notification import EncryptedContent
 
 # SHA-1 is Graph's choice (contract §4); the HMAC, not the padding's hash, protects what is read.
@@ -26,14 +26,14 @@ def open_content(content: EncryptedContent, key: RSAPrivateKey) -> bytes:
     Checks the HMAC before it decrypts. Takes about 0.3 ms with a 2,048-bit key.
 
     Raises:
-        Unreadable: wrong key, altered content, key or padding; one reason for all, so that none can be told apart.
+        Undeliverable: wrong key, altered content, key or padding; one reason for all, so that none can be told apart.
     """
     encrypted_key = _base64(content.data_key)
     ciphertext = _base64(content.data)
     signature = _base64(content.data_signature)
     symmetric_key = _symmetric_key(encrypted_key, key)
     if not hmac.compare_digest(hmac.digest(symmetric_key, ciphertext, "sha256"), signature):
-        raise _unreadable()
+        raise _undeliverable()
     return _decrypt(ciphertext, symmetric_key)
 
 
@@ -56,15 +56,15 @@ def _decrypt(ciphertext: bytes, symmetric_key: bytes) -> bytes:
         padded = decryptor.update(ciphertext) + decryptor.finalize()
         return unpadder.update(padded) + unpadder.finalize()
     except ValueError:
-        raise _unreadable() from None
+        raise _undeliverable() from None
 
 
 def _base64(text: str) -> bytes:
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError):
-        raise _unreadable() from None
+        raise _undeliverable() from None
 
 
-def _unreadable() -> Unreadable:
-    return Unreadable(Reason.CONTENT_UNREADABLE, "the content does not open with the key it names")
+def _undeliverable() -> Undeliverable:
+    return Undeliverable(Reason.CONTENT_UNREADABLE, "the content does not open with the key it names")

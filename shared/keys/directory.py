@@ -5,7 +5,7 @@ import secrets
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from shared.errors import NotNow, Reason
+from shared.errors import RetryLater, Reason
 from shared.keys.ring import BrokenKey, EncryptionKey, is_key_id, new_key, read_pem, write_pem
 
 LIFETIME = timedelta(days=730)
@@ -19,7 +19,7 @@ class KeyDirectory:
         self._directory = directory
 
     def ids(self) -> list[str]:
-        """The ids of all keys. Raises NotNow if the directory can't be read."""
+        """The ids of all keys. Raises RetryLater if the directory can't be read."""
         try:
             # not glob: it takes a directory that can't be read for an empty one, and every key would be unknown
             names = list(self._directory.iterdir())
@@ -43,7 +43,7 @@ class KeyDirectory:
             raise BrokenKey(Reason.KEY_STORE, detail) from None
 
     def create(self, now: datetime) -> EncryptionKey:
-        """Make and keep a new key. Raises NotNow if the directory can't be written."""
+        """Make and keep a new key. Raises RetryLater if the directory can't be written."""
         key = new_key(f"enc-{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(4)}", now, LIFETIME)
         path = self._path(key.key_id)
         draft = path.with_suffix(".new")
@@ -60,7 +60,7 @@ class KeyDirectory:
         return key
 
     def retire(self, key_id: str) -> None:
-        """Rename a key's file to `ID.retired`, so that a person can bring it back. Raises NotNow."""
+        """Rename a key's file to `ID.retired`, so that a person can bring it back. Raises RetryLater."""
         try:
             self._path(key_id).replace(self._directory / f"{key_id}.retired")
         except FileNotFoundError:
@@ -72,5 +72,5 @@ class KeyDirectory:
         return self._directory / f"{key_id}.pem"
 
 
-def _away(error: OSError) -> NotNow:
-    return NotNow(Reason.KEY_STORE, f"the directory of KEY_STORE can't be used ({type(error).__name__})")
+def _away(error: OSError) -> RetryLater:
+    return RetryLater(Reason.KEY_STORE, f"the directory of KEY_STORE can't be used ({type(error).__name__})")

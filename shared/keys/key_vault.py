@@ -20,7 +20,7 @@ from azure.keyvault.certificates import (
 )
 from azure.keyvault.secrets import SecretClient
 
-from shared.errors import NotNow, Reason
+from shared.errors import RetryLater, Reason
 from shared.keys.ring import KEY_BITS, EncryptionKey, read_pem
 
 NAME = "graph-relay-encryption"
@@ -45,7 +45,7 @@ class KeyVault:
         self._secrets = SecretClient(url, credential, verify_challenge_resource=verify_resource, **_PATIENCE)
 
     def ids(self) -> list[str]:
-        """The versions that are enabled. Raises NotNow."""
+        """The versions that are enabled. Raises RetryLater."""
         with _translated():
             try:
                 versions = list(self._certificates.list_properties_of_certificate_versions(NAME))
@@ -54,7 +54,7 @@ class KeyVault:
         return sorted(one.version for one in versions if one.enabled and one.version)
 
     def get(self, key_id: str) -> EncryptionKey | None:
-        """The key of that version, or None. Raises NotNow."""
+        """The key of that version, or None. Raises RetryLater."""
         with _translated():
             try:
                 pem = self._secrets.get_secret(NAME, key_id).value or ""
@@ -67,7 +67,7 @@ class KeyVault:
         return read_pem(key_id, pem.encode())
 
     def create(self, now: datetime) -> EncryptionKey:
-        """Have the vault make a new version. Raises NotNow."""
+        """Have the vault make a new version. Raises RetryLater."""
         policy = CertificatePolicy(
             issuer_name=WellKnownIssuerNames.self,
             subject="CN=Graph Relay",
@@ -83,11 +83,11 @@ class KeyVault:
         version = getattr(getattr(made, "properties", None), "version", None)
         key = self.get(version) if version else None
         if key is None:
-            raise NotNow(Reason.KEY_STORE, f"Key Vault did not complete the certificate {NAME}; look at it there")
+            raise RetryLater(Reason.KEY_STORE, f"Key Vault did not complete the certificate {NAME}; look at it there")
         return key
 
     def retire(self, key_id: str) -> None:
-        """Disable a version: it can be enabled again by a person, for messages found later. Raises NotNow."""
+        """Disable a version: it can be enabled again by a person, for messages found later. Raises RetryLater."""
         with _translated():
             try:
                 self._certificates.update_certificate_properties(NAME, key_id, enabled=False)
@@ -117,4 +117,4 @@ def _translated() -> Iterator[None]:
     except (AzureError, ValueError) as error:
         # The SDK raises ValueError for a vault that asks for tokens to another domain.
         detail = f"Key Vault does not answer as it should ({type(error).__name__}); docs/permissions.md names its roles"
-        raise NotNow(Reason.KEY_STORE, detail) from None
+        raise RetryLater(Reason.KEY_STORE, detail) from None

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.x509.oid import NameOID
 
-from shared.errors import NotNow, Reason, Unreadable
+from shared.errors import RetryLater, Reason, Undeliverable
 
 KEY_BITS = 2048
 """Opening costs 0.28 ms with 2,048 bits and 3.8 ms with 4,096."""
@@ -27,7 +27,7 @@ KEY_BITS = 2048
 LOOK_AGAIN = timedelta(seconds=30)
 """Least time between two looks into the store for keys that were not there."""
 
-SPARED = timedelta(seconds=15)
+STORE_COOLDOWN = timedelta(seconds=15)
 """For so long a store that was found away is not asked again, once for each message that waits for it."""
 
 _log = logging.getLogger("graph_relay.keys")
@@ -63,12 +63,12 @@ class EncryptionKey:
         return self.certificate.not_valid_after_utc
 
 
-class BrokenKey(NotNow):
+class BrokenKey(RetryLater):
     """A key that can't be read until a person has mended it; it says nothing of the others."""
 
 
 class KeyStore(Protocol):
-    """Where keys are kept. Every method raises NotNow if the store is away."""
+    """Where keys are kept. Every method raises RetryLater if the store is away."""
 
     def ids(self) -> list[str]:
         """The ids of all keys that have not been retired."""
@@ -92,16 +92,16 @@ class KeyRing:
         self._lock = threading.Lock()
         self._keys: dict[str, EncryptionKey] = {}
         self._looked: datetime | None = None
-        self._failed: tuple[datetime, NotNow] | None = None
-        self._unread: NotNow | None = None
-        self._away: NotNow | None = None
+        self._failed: tuple[datetime, RetryLater] | None = None
+        self._unread: RetryLater | None = None
+        self._away: RetryLater | None = None
 
     def find(self, key_id: str, thumbprint: str, received: datetime) -> EncryptionKey:
         """Return the key that an item, received at that time, names: by id, else by its certificate's thumbprint.
 
         Raises:
-            Unreadable: the store was looked into after the item came, and has no such key.
-            NotNow: the store is away, or has a key that can't be read and may be the one.
+            Undeliverable: the store was looked into after the item came, and has no such key.
+            RetryLater: the store is away, or has a key that can't be read and may be the one.
         """
         key = self._known(key_id, thumbprint)
         if key is None:
@@ -112,13 +112,13 @@ class KeyRing:
         if self._unread is not None:
             raise self._unread
         if self._looked is None or self._looked <= received:
-            raise NotNow(Reason.KEY_STORE, "the key may be newer than the last look", retry_after=LOOK_AGAIN)
-        raise Unreadable(Reason.KEY_UNKNOWN, "no key has the id or thumbprint that the item names")
+            raise RetryLater(Reason.KEY_STORE, "the key may be newer than the last look", retry_after=LOOK_AGAIN)
+        raise Undeliverable(Reason.KEY_UNKNOWN, "no key has the id or thumbprint that the item names")
 
     def current(self) -> EncryptionKey:
         """Return the key for new subscriptions, the newest that is valid; make one if there is none.
 
-        While the store is away, the newest of those seen before. Raises NotNow if none was, or if the store has keys
+        While the store is away, the newest of those seen before. Raises RetryLater if none was, or if the store has keys
         that it doesn't give out just now: one of them may be the newest.
         """
         away = self._looked_at()
@@ -135,24 +135,24 @@ class KeyRing:
         """Return the key for new subscriptions; None, logged, while there is none to be had."""
         try:
             return self.current()
-        except NotNow as not_now:
-            _log.error("No encryption key can be had, what needs one waits: %s", not_now)
+        except RetryLater as retry_later:
+            _log.error("No encryption key can be had, what needs one waits: %s", retry_later)
             return None
 
     def every(self) -> list[EncryptionKey]:
-        """Return all keys that are in the store now. Raises NotNow."""
+        """Return all keys that are in the store now. Raises RetryLater."""
         self._look(at_once=True)
         return list(self._keys.values())
 
     def create(self) -> EncryptionKey:
-        """Make a new key; it is the current one from now on. Raises NotNow."""
+        """Make a new key; it is the current one from now on. Raises RetryLater."""
         key = self._store.create(self._clock())
         with self._lock:
             self._keys = {**self._keys, key.key_id: key}
         return key
 
     def retire(self, key_id: str) -> None:
-        """Take a key out of use; what it encrypted can't be opened from now on. Raises NotNow."""
+        """Take a key out of use; what it encrypted can't be opened from now on. Raises RetryLater."""
         self._store.retire(key_id)
         with self._lock:
             self._keys = {known: key for known, key in self._keys.items() if known != key_id}
@@ -162,11 +162,11 @@ class KeyRing:
         by_thumbprint = (key for key in keys.values() if thumbprint and key.thumbprint == thumbprint.upper())
         return keys.get(key_id) or next(by_thumbprint, None)
 
-    def _looked_at(self) -> NotNow | None:
+    def _looked_at(self) -> RetryLater | None:
         """Look into the store at once; return why that was not possible, if so."""
         try:
             self._look(at_once=True)
-        except NotNow as away:
+        except RetryLater as away:
             return away
         return None
 
@@ -176,7 +176,7 @@ class KeyRing:
             now = self._clock()
             if not at_once and self._looked and now - self._looked < LOOK_AGAIN:
                 return
-            if not at_once and self._failed and now - self._failed[0] < SPARED:
+            if not at_once and self._failed and now - self._failed[0] < STORE_COOLDOWN:
                 raise self._failed[1]
             ids = self._ids()
             known = {key_id: key for key_id, key in self._keys.items() if key_id in ids}
@@ -188,8 +188,8 @@ class KeyRing:
     def _ids(self) -> list[str]:
         try:
             ids = self._store.ids()
-        except NotNow as not_now:
-            self._failed = self._clock(), not_now
+        except RetryLater as retry_later:
+            self._failed = self._clock(), retry_later
             raise
         self._failed = None
         return ids
@@ -198,11 +198,11 @@ class KeyRing:
         """One key that can't be read must not cost the others."""
         try:
             return self._store.get(key_id)
-        except NotNow as not_now:
-            self._unread = not_now
-            if not isinstance(not_now, BrokenKey):
-                self._away = not_now
-            _log.warning("%s", not_now)
+        except RetryLater as retry_later:
+            self._unread = retry_later
+            if not isinstance(retry_later, BrokenKey):
+                self._away = retry_later
+            _log.warning("%s", retry_later)
             return None
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from shared import telemetry
-from shared.errors import NotNow
+from shared.errors import RetryLater
 from shared.keys.ring import EncryptionKey, KeyRing
 from shared.storage.tables import Row, Tables
 
@@ -40,7 +40,7 @@ class Rotation:
     def renew(self, now: datetime) -> EncryptionKey:
         """Return the key for subscriptions: the current one, or a new one if that is old or expires before long.
 
-        Where no new one can be made, the current one goes on, and that is counted. Raises NotNow if there is none.
+        Where no new one can be made, the current one goes on, and that is counted. Raises RetryLater if there is none.
         """
         key = self.ring.current()
         telemetry.KEY_AGE_SECONDS.set((now - key.made).total_seconds())
@@ -48,9 +48,9 @@ class Rotation:
             return key
         try:
             made = self.ring.create()
-        except NotNow as not_now:
-            telemetry.RECONCILED.add(1, {"action": "rotate", "outcome": not_now.reason})
-            _log.error("No key could be made to follow %s, which goes on: %s", key.key_id, not_now)
+        except RetryLater as retry_later:
+            telemetry.RECONCILED.add(1, {"action": "rotate", "outcome": retry_later.reason})
+            _log.error("No key could be made to follow %s, which goes on: %s", key.key_id, retry_later)
             return key
         telemetry.RECONCILED.add(1, {"action": "rotate", "outcome": "done"})
         _log.info("Encryption key %s follows %s", made.key_id, key.key_id)
@@ -66,7 +66,7 @@ class Rotation:
         """Retire the keys that no subscription has named, and no message has needed, for long enough.
 
         `named`: the certificate ids of all subscriptions there are, in every tenant. `last_used`: when an item came
-        last that named a key, by its id, as far as is known. Raises NotNow.
+        last that named a key, by its id, as far as is known. Raises RetryLater.
         """
         current = self.ring.current()
         for key in self.ring.every():
@@ -85,11 +85,11 @@ class Rotation:
             _log.info("Encryption key %s is retired", key.key_id)
 
     def current_since(self, key: EncryptionKey, now: datetime) -> datetime:
-        """Return since when a key has been the one for subscriptions. Raises NotNow."""
+        """Return since when a key has been the one for subscriptions. Raises RetryLater."""
         return self._first_seen(_CURRENT, key.key_id, now)
 
     def unnamed(self) -> dict[str, datetime]:
-        """Return since when keys have been named by no subscription, by their ids. Raises NotNow."""
+        """Return since when keys have been named by no subscription, by their ids. Raises RetryLater."""
         rows = self.tables.find(_TABLE, "PartitionKey eq @partition", {"partition": _PARTITION})
         return {str(row["RowKey"]): _since(row) for row in rows}
 

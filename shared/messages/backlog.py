@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared import telemetry
-from shared.errors import Unreadable
-from shared.messages.dead_letters import SHELVES
+from shared.errors import Undeliverable
+from shared.messages.dead_letters import DEAD_LETTER_QUEUES
 from shared.messages.envelope import read
-from shared.storage.queues import Lying, Shelf, Storage
+from shared.storage.queues import Queue, QueuedMessage, Storage
 
 
 @dataclass(frozen=True)
@@ -22,22 +22,22 @@ class Backlog:
 
 
 def backlog(storage: Storage, now: datetime) -> Backlog:
-    """Look at the queue. Raises NotNow."""
-    ages = [(now - _received(lying)).total_seconds() for lying in storage.peek(Shelf.QUEUED)]
-    return Backlog(storage.length(Shelf.QUEUED), max(ages, default=None))
+    """Look at the queue. Raises RetryLater."""
+    ages = [(now - _received(queued)).total_seconds() for queued in storage.peek(Queue.NOTIFICATIONS)]
+    return Backlog(storage.length(Queue.NOTIFICATIONS), max(ages, default=None))
 
 
 def report(storage: Storage, now: datetime) -> None:
-    """Gauge the queue and the dead letters: who works them off can't tell that nobody does. Raises NotNow."""
+    """Gauge the queue and the dead letters: who works them off can't tell that nobody does. Raises RetryLater."""
     found = backlog(storage, now)
     telemetry.QUEUE_LENGTH.set(found.messages)
     telemetry.QUEUE_WAITING_SECONDS.set(found.waiting_seconds or 0)
-    telemetry.DEAD_LETTERS.set(sum(storage.length(shelf) for shelf in SHELVES))
+    telemetry.DEAD_LETTERS.set(sum(storage.length(shelf) for shelf in DEAD_LETTER_QUEUES))
 
 
-def _received(lying: Lying) -> datetime:
+def _received(queued: QueuedMessage) -> datetime:
     """A claim is not fetched for this, and what is not ours says nothing."""
     try:
-        return read(lying.text).received
-    except Unreadable:
-        return lying.put
+        return read(queued.text).received
+    except Undeliverable:
+        return queued.put

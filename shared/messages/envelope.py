@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from shared.errors import Reason, Unreadable
+from shared.errors import Reason, Undeliverable
 
 MESSAGE_LIMIT = 65_536
 """Bytes of text that one queue message holds."""
@@ -20,7 +20,7 @@ MESSAGE_LIMIT = 65_536
 T = TypeVar("T")
 
 
-class Items(msgspec.Struct, frozen=True, tag_field="kind"):
+class ItemBatch(msgspec.Struct, frozen=True, tag_field="kind"):
     """Items of one kind that arrived together.
 
     received: when Graph's POST came in (UTC); validation tokens are judged as of then.
@@ -39,7 +39,7 @@ class Items(msgspec.Struct, frozen=True, tag_field="kind"):
     trace: str = ""
 
 
-class Changes(Items, frozen=True, tag="change"):
+class ChangeBatch(ItemBatch, frozen=True, tag="change"):
     """Change items.
 
     proven: the tenants for which an earlier attempt found a good token. They are not judged anew: the authority's
@@ -49,11 +49,11 @@ class Changes(Items, frozen=True, tag="change"):
     proven: tuple[str, ...] = ()
 
 
-class Lifecycle(Items, frozen=True, tag="lifecycle"):
+class LifecycleBatch(ItemBatch, frozen=True, tag="lifecycle"):
     """Lifecycle items; they come without tokens."""
 
 
-class Readback(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"):
+class ReadbackPage(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"):
     """A page of a resource to be read back from Graph; it names what to read and holds nothing that was read.
 
     received: when it was asked for (UTC). resource: a path that `shared.readback.pages` knows. since, until: the range
@@ -71,7 +71,7 @@ class Readback(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"):
     trace: str = ""
 
 
-Envelope = Changes | Lifecycle | Readback
+Envelope = ChangeBatch | LifecycleBatch | ReadbackPage
 """What a queue message holds."""
 
 
@@ -83,7 +83,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     envelope: Envelope
 
 
-K = TypeVar("K", bound=Items)
+K = TypeVar("K", bound=ItemBatch)
 
 
 @dataclass(frozen=True)
@@ -150,18 +150,18 @@ def _groups(items: Iterable[Sealed], token_bytes: Mapping[str, int], room: int) 
         yield group
 
 
-def write(content: Items | Readback | DeadLetter) -> str:
+def write(content: ItemBatch | ReadbackPage | DeadLetter) -> str:
     """Return the text of a queue message."""
     return _ascii(msgspec.json.encode(content)).decode("ascii")
 
 
 def read(text: str) -> Envelope:
-    """Read what `write` wrote. Raises Unreadable for anything else."""
+    """Read what `write` wrote. Raises Undeliverable for anything else."""
     return _decode(text, _envelope)
 
 
 def read_dead_letter(text: str) -> DeadLetter:
-    """Read what `write` wrote. Raises Unreadable for anything else."""
+    """Read what `write` wrote. Raises Undeliverable for anything else."""
     return _decode(text, _dead_letter)
 
 
@@ -173,7 +173,7 @@ def _decode(text: str, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        raise Unreadable(Reason.MALFORMED, "a queue message that this app did not write") from None
+        raise Undeliverable(Reason.MALFORMED, "a queue message that this app did not write") from None
 
 
 def _ascii(item: bytes) -> bytes:

@@ -14,7 +14,7 @@ from shared import telemetry
 from shared.errors import Reason, Refused
 from shared.graph import client_state, notification
 from shared.graph.validation_token import tenant_claimed
-from shared.messages.envelope import MESSAGE_LIMIT, Changes, Lifecycle, Sealed, pack, sealed, write
+from shared.messages.envelope import MESSAGE_LIMIT, ChangeBatch, LifecycleBatch, Sealed, pack, sealed, write
 from shared.storage.queues import Storage
 
 TOKEN_ROOM = MESSAGE_LIMIT // 2
@@ -23,7 +23,7 @@ every envelope, so without a bound a POST could be stored many times over."""
 
 
 @dataclass(frozen=True)
-class Addressee:
+class ExpectedRecipient:
     """Who notifications are meant for: what tells ours from others."""
 
     tenant_id: str
@@ -31,7 +31,7 @@ class Addressee:
 
 
 @dataclass(frozen=True)
-class Sorted:
+class SortedItems:
     """The items of a collection: ours, ready to be packed, and why the others were refused."""
 
     changes: list[Sealed]
@@ -43,18 +43,18 @@ class Sorted:
         return dict.fromkeys(one.tenant for one in self.changes)
 
 
-Seal = Callable[[Sorted, datetime], Iterable[Changes]]
+Seal = Callable[[SortedItems, datetime], Iterable[ChangeBatch]]
 """Packs the changes, with what proves them, or will."""
 
 
-def take_in(items: Sequence[msgspec.Raw], addressee: Addressee, seal: Seal, storage: Storage, received: datetime,
+def ingest(items: Sequence[msgspec.Raw], recipient: ExpectedRecipient, seal: Seal, storage: Storage, received: datetime,
             within: timedelta) -> None:  # fmt: skip
     """Store what is ours of `items`, `within` a time, and count the rest by the reason of its refusal.
 
-    Raises NotNow if not all of it is durable by then: whoever sent it sends it again.
+    Raises RetryLater if not all of it is durable by then: whoever sent it sends it again.
     """
-    found = sort(items, addressee)
-    texts = [write(one) for one in pack(Lifecycle, received, found.lifecycle, (), trace=telemetry.traceparent())]
+    found = sort(items, recipient)
+    texts = [write(one) for one in pack(LifecycleBatch, received, found.lifecycle, (), trace=telemetry.traceparent())]
     if found.changes:  # only now are the tokens worth looking at: a stranger's cost nothing
         texts += [write(one) for one in seal(found, received)]
     if texts:
@@ -66,12 +66,12 @@ def take_in(items: Sequence[msgspec.Raw], addressee: Addressee, seal: Seal, stor
     telemetry.QUEUED.add(len(found.changes) + len(found.lifecycle))
 
 
-def sort(items: Iterable[msgspec.Raw], addressee: Addressee) -> Sorted:
+def sort(items: Iterable[msgspec.Raw], recipient: ExpectedRecipient) -> SortedItems:
     """Tell our items from others: by clientState, each on its own."""
-    found = Sorted([], [], Counter())
+    found = SortedItems([], [], Counter())
     for item in items:
         try:
-            is_change, one = _sealed_if_ours(item, addressee)
+            is_change, one = _sealed_if_ours(item, recipient)
         except Refused as refused:
             found.refused[refused.reason] += 1
         else:
@@ -79,10 +79,10 @@ def sort(items: Iterable[msgspec.Raw], addressee: Addressee) -> Sorted:
     return found
 
 
-def _sealed_if_ours(item: msgspec.Raw, addressee: Addressee) -> tuple[bool, Sealed]:
+def _sealed_if_ours(item: msgspec.Raw, recipient: ExpectedRecipient) -> tuple[bool, Sealed]:
     read = notification.read_notification(item)
-    tenant = read.tenant(addressee.tenant_id)
-    if client_state.check(read.client_state, tenant, addressee.client_state_secrets) is None:
+    tenant = read.tenant(recipient.tenant_id)
+    if client_state.check(read.client_state, tenant, recipient.client_state_secrets) is None:
         raise Refused(Reason.CLIENT_STATE)
     return read.lifecycle_event is None, sealed(item, tenant)
 
@@ -90,18 +90,18 @@ def _sealed_if_ours(item: msgspec.Raw, addressee: Addressee) -> tuple[bool, Seal
 def with_tokens(collection: notification.Collection) -> Seal:
     """Pack changes with the validation tokens that came with them, which will have to prove them."""
 
-    def seal(found: Sorted, received: datetime) -> Iterable[Changes]:
+    def seal(found: SortedItems, received: datetime) -> Iterable[ChangeBatch]:
         tokens = _tokens(collection, found.tenants())
-        return pack(Changes, received, found.changes, tokens, trace=telemetry.traceparent())
+        return pack(ChangeBatch, received, found.changes, tokens, trace=telemetry.traceparent())
 
     return seal
 
 
-def proven_by_channel(found: Sorted, received: datetime) -> Iterable[Changes]:
+def proven_by_channel(found: SortedItems, received: datetime) -> Iterable[ChangeBatch]:
     """Pack changes that came by a way which Graph alone can send on: it sends no tokens there (contract §10)."""
     # Each envelope gets the names of its tenants where it would have got their tokens.
     names = [(tenant, tenant) for tenant in found.tenants()]
-    for one in pack(Changes, received, found.changes, names, trace=telemetry.traceparent()):
+    for one in pack(ChangeBatch, received, found.changes, names, trace=telemetry.traceparent()):
         yield msgspec.structs.replace(one, tokens=(), proven=one.tokens or ())
 
 

@@ -15,14 +15,14 @@ LONGEST = timedelta(days=6)
 
 
 @dataclass
-class Waits:
+class WaitBudget:
     """Time that may be spent on waiting, in all; `sleep` spends it."""
 
     left: timedelta
     sleep: Callable[[timedelta], object]
 
     @classmethod
-    def none(cls) -> "Waits":
+    def none(cls) -> "WaitBudget":
         """No time at all."""
         return cls(timedelta(0), lambda _: None)
 

@@ -23,7 +23,7 @@ class Progress:
 
 
 def load_all(tables: Tables) -> dict[str, Progress]:
-    """Return how far each declaration has been compared, by its id; a new one is absent. Raises NotNow."""
+    """Return how far each declaration has been compared, by its id; a new one is absent. Raises RetryLater."""
     suspected = {str(row["RowKey"]): _time(row, "suspected") for row in _rows(tables, _GAPS)}
     compared = {str(row["RowKey"]): row for row in _rows(tables, _PROGRESS)}
     return {
@@ -35,7 +35,7 @@ def load_all(tables: Tables) -> dict[str, Progress]:
 def save(tables: Tables, declaration_id: str, until: datetime, now: datetime) -> None:
     """Remember how far a declaration has been compared: begun `now`, it settles all suspicions of before.
 
-    Raises NotNow.
+    Raises RetryLater.
     """
     row: Row = {"until": until.isoformat(), "compared": now.isoformat()}
     tables.put(_TABLE, _PROGRESS, declaration_id, row)
@@ -45,7 +45,7 @@ def suspect_gap(tables: Tables, declaration_id: str, now: datetime) -> None:
     """Have a declaration compared soon: its subscription is gone, or Graph says that it missed something.
 
     Called before anything else is done about it, so that a crash in between loses no gap. A row of its own, so that
-    a comparison that is just being noted can't wipe it out. Raises NotNow.
+    a comparison that is just being noted can't wipe it out. Raises RetryLater.
     """
     tables.put(_TABLE, _GAPS, declaration_id, {"suspected": now.isoformat()})
 

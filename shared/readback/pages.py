@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from shared.errors import NotNow, Reason, Unreadable
-from shared.graph.client import Graph, GraphRefusal
-from shared.messages.envelope import Readback
+from shared.errors import Reason, RetryLater, Undeliverable
+from shared.graph.client import GraphClient, GraphRequestError
+from shared.messages.envelope import ReadbackPage
 from shared.resources.delta_query import delta_path, entry
 from shared.resources.path import encoded, message_path, segments
 
@@ -43,7 +43,7 @@ class Reading:
     """
 
     resources: list[msgspec.Raw] = field(default_factory=list)
-    further: list[Readback] = field(default_factory=list)
+    further: list[ReadbackPage] = field(default_factory=list)
     link: str = ""
 
 
@@ -66,12 +66,12 @@ def can_read(resource: str) -> bool:
     return _reader(resource) is not None or delta_path(resource) is not None
 
 
-def read(readback: Readback, graph: Graph, known_link: Callable[[], str | None]) -> Reading:
+def read(readback: ReadbackPage, graph: GraphClient, known_link: Callable[[], str | None]) -> Reading:
     """Read one page. `known_link` returns the link that an earlier delta query of this resource ended with.
 
     Raises:
-        NotNow: Graph is away, asks us to wait, or refuses: consent may return.
-        Unreadable: nobody knows how to read that path back.
+        RetryLater: Graph is away, asks us to wait, or refuses: consent may return.
+        Undeliverable: nobody knows how to read that path back.
     """
     reader = _reader(readback.resource)
     try:
@@ -80,13 +80,13 @@ def read(readback: Readback, graph: Graph, known_link: Callable[[], str | None])
         if delta_path(readback.resource) is not None:
             return _delta(readback, graph, known_link)
         return _one_entry(readback, graph)
-    except GraphRefusal as refusal:
+    except GraphRequestError as refusal:
         if refusal.status == 404:
             return Reading()  # a chat, team or user that is gone has nothing to read
-        raise NotNow(Reason.GRAPH_REFUSED, str(refusal)) from None
+        raise RetryLater(Reason.GRAPH_REFUSED, str(refusal)) from None
 
 
-Reader = Callable[[Readback, Graph], Reading]
+Reader = Callable[[ReadbackPage, GraphClient], Reading]
 
 
 def _reader(resource: str) -> Reader | None:
@@ -96,7 +96,7 @@ def _reader(resource: str) -> Reader | None:
     return next((reader for pattern, reader in _READERS if re.fullmatch(pattern, path)), None)
 
 
-def _delta(readback: Readback, graph: Graph, known_link: Callable[[], str | None]) -> Reading:
+def _delta(readback: ReadbackPage, graph: GraphClient, known_link: Callable[[], str | None]) -> Reading:
     """What has changed since the last query. The first one of all, a range that is empty, only finds the link."""
     first = delta_path(readback.resource) or ""
     known = None if readback.link else known_link()
@@ -105,7 +105,7 @@ def _delta(readback: Readback, graph: Graph, known_link: Callable[[], str | None
     link = readback.link or known
     try:
         page = graph.page(readback.tenant_id, link or first)
-    except GraphRefusal as refusal:
+    except GraphRequestError as refusal:
         if refusal.status not in _TOO_OLD or not link:
             raise
         page = graph.page(readback.tenant_id, first)  # everything from the start
@@ -113,33 +113,33 @@ def _delta(readback: Readback, graph: Graph, known_link: Callable[[], str | None
     return Reading(resources, _next(readback, page.next_link), page.delta_link or "")
 
 
-def _one_entry(readback: Readback, graph: Graph) -> Reading:
+def _one_entry(readback: ReadbackPage, graph: GraphClient) -> Reading:
     """One entry of what has a delta query, by itself; one that is gone reads as it would there (contract §7)."""
     one = entry(readback.resource)
     if one is None:
-        raise Unreadable(Reason.READBACK_UNKNOWN, "nothing is known that reads this resource back")
+        raise Undeliverable(Reason.READBACK_UNKNOWN, "nothing is known that reads this resource back")
     try:
         return Reading([msgspec.Raw(graph.read(readback.tenant_id, one.path))])
-    except GraphRefusal as refusal:
+    except GraphRequestError as refusal:
         if refusal.status != 404:
             raise
         gone = {"id": one.id, "@removed": {"reason": "deleted"}}
         return Reading([msgspec.Raw(msgspec.json.encode(gone))])
 
 
-def _one_message(readback: Readback, graph: Graph) -> Reading:
+def _one_message(readback: ReadbackPage, graph: GraphClient) -> Reading:
     return Reading([msgspec.Raw(graph.read(readback.tenant_id, encoded(segments(readback.resource))))])
 
 
-def _each_team(readback: Readback, graph: Graph) -> Reading:
+def _each_team(readback: ReadbackPage, graph: GraphClient) -> Reading:
     return _fan_out(readback, graph, _TEAMS, "teams/{id}/channels/getAllMessages")
 
 
-def _each_user(readback: Readback, graph: Graph) -> Reading:
+def _each_user(readback: ReadbackPage, graph: GraphClient) -> Reading:
     return _fan_out(readback, graph, _USERS, "users/{id}/chats/getAllMessages")
 
 
-def _fan_out(readback: Readback, graph: Graph, path: str, resource: str) -> Reading:
+def _fan_out(readback: ReadbackPage, graph: GraphClient, path: str, resource: str) -> Reading:
     page = graph.page(readback.tenant_id, readback.link or path)
     ids = [_decoded(entry, _Entry).id for entry in page.value]
     each = [
@@ -150,18 +150,18 @@ def _fan_out(readback: Readback, graph: Graph, path: str, resource: str) -> Read
     return Reading(further=each + _next(readback, page.next_link))
 
 
-def _all_messages(readback: Readback, graph: Graph) -> Reading:
+def _all_messages(readback: ReadbackPage, graph: GraphClient) -> Reading:
     return _messages(readback, graph, f"{encoded(segments(readback.resource))}?$top={PAGE}&{_range(readback)}")
 
 
-def _chat(readback: Readback, graph: Graph) -> Reading:
+def _chat(readback: ReadbackPage, graph: GraphClient) -> Reading:
     # Without the order, Graph silently ignores the filter.
     order = "$orderby=lastModifiedDateTime%20desc"
     path = encoded(segments(readback.resource))
     return _messages(readback, graph, f"{path}?$top={PAGE}&{order}&{_range(readback)}")
 
 
-def _channel(readback: Readback, graph: Graph) -> Reading:
+def _channel(readback: ReadbackPage, graph: GraphClient) -> Reading:
     """By way of the whole team: that read holds replies, and may be done 200 times as often."""
     _, team, _, channel, _ = segments(readback.resource)
     path = encoded(("teams", team, "channels", "getAllMessages"))
@@ -169,12 +169,12 @@ def _channel(readback: Readback, graph: Graph) -> Reading:
     return Reading([one for one in reading.resources if _channel_of(one) == channel], reading.further)
 
 
-def _messages(readback: Readback, graph: Graph, path: str) -> Reading:
+def _messages(readback: ReadbackPage, graph: GraphClient, path: str) -> Reading:
     page = graph.page(readback.tenant_id, readback.link or path)
     return Reading(page.value, _next(readback, page.next_link))
 
 
-def _next(readback: Readback, link: str | None) -> list[Readback]:
+def _next(readback: ReadbackPage, link: str | None) -> list[ReadbackPage]:
     return [msgspec.structs.replace(readback, link=link, attempt=0)] if link else []
 
 
@@ -192,7 +192,7 @@ def _decoded(entry: msgspec.Raw, kind: type[T]) -> T:
         return kind()
 
 
-def _range(readback: Readback) -> str:
+def _range(readback: ReadbackPage) -> str:
     """Bounds are exclusive, at a resolution of milliseconds."""
     since, until = (_odata(moment) for moment in (readback.since, readback.until))
     condition = f"lastModifiedDateTime gt {since} and lastModifiedDateTime lt {until}"

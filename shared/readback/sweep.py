@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from shared.configuration.declaration import Declaration
 from shared.graph.client_state import declaration_id
-from shared.messages.envelope import Readback, write
+from shared.messages.envelope import ReadbackPage, write
 from shared.readback import checkpoints
 from shared.readback.checkpoints import Progress
 from shared.readback.pages import can_read
@@ -39,7 +39,7 @@ class Sweep:
         """Start what is due and return how many that was.
 
         `failing` holds the ids of declarations without a subscription: theirs wait, since the gap still grows.
-        Interrupted anywhere, a comparison starts again: what is read twice is delivered once. Raises NotNow.
+        Interrupted anywhere, a comparison starts again: what is read twice is delivered once. Raises RetryLater.
         """
         known = checkpoints.load_all(self.tables)
         started = 0
@@ -59,14 +59,14 @@ class Sweep:
 
     def suspect_gap(self, declaration: Declaration, now: datetime) -> None:
         """Have a declaration compared at the next start. Called before anything is done about what is amiss, so that
-        a crash in between loses no gap. Raises NotNow.
+        a crash in between loses no gap. Raises RetryLater.
         """
         checkpoints.suspect_gap(self.tables, declaration_id(declaration.tenant_id, declaration.resource), now)
 
     def _begin(self, declaration: Declaration, now: datetime) -> None:
         """Find where the first delta query will have to go on from: an empty range delivers nothing."""
         if delta_path(declaration.resource) is not None:
-            self.storage.put(write(Readback(now, declaration.tenant_id, declaration.resource, now, now)))
+            self.storage.put(write(ReadbackPage(now, declaration.tenant_id, declaration.resource, now, now)))
 
     def _is_due(self, done: Progress, now: datetime) -> bool:
         return done.due or (bool(self.interval) and now - done.until >= self.interval)
@@ -77,5 +77,5 @@ class Sweep:
             return
         until = now if done.due else now - SETTLING
         since = min(done.until, until) - OVERLAP
-        self.storage.put(write(Readback(now, declaration.tenant_id, declaration.resource, since, until)))
+        self.storage.put(write(ReadbackPage(now, declaration.tenant_id, declaration.resource, since, until)))
         _log.info("%s is compared with Graph from %s on", declaration.resource, since.isoformat(timespec="seconds"))

@@ -78,11 +78,11 @@ def _watched(parts: tuple[str, ...]) -> _Watched | None:
 
 
 def load(tables: Tables, tenant_id: str, resource: str) -> str | None:
-    """Return the link to go on from, or None. Raises NotNow."""
+    """Return the link to go on from, or None. Raises RetryLater."""
     row = tables.get(_TABLE, _PARTITION, declaration_id(tenant_id, resource))
     return str(row["link"]) if row else None
 
 
 def save(tables: Tables, tenant_id: str, resource: str, link: str) -> None:
-    """Keep the link to go on from. Raises NotNow."""
+    """Keep the link to go on from. Raises RetryLater."""
     tables.put(_TABLE, _PARTITION, declaration_id(tenant_id, resource), {"link": link})

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import MAXYEAR, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,7 @@ from azure.storage.queue import QueueClient, QueueMessage
 from shared import http_client
 from shared.configuration.settings import SettingsError, StorageSettings
 from shared.configuration.values import CONNECTION_STRING
-from shared.errors import NotNow, Reason, Unreadable
+from shared.errors import Reason, RetryLater, Undeliverable
 from shared.messages.envelope import MESSAGE_LIMIT
 
 _log = logging.getLogger("graph_relay.storage")
@@ -33,7 +33,7 @@ _CLAIM = "claim:"
 
 
 @dataclass(frozen=True)
-class Patience:
+class TimeLimits:
     """How long a client tries: seconds to connect and to wait for an answer, attempts after the first, and the
     number of seconds whose powers lie between them.
     """
@@ -61,39 +61,40 @@ class Patience:
         }
 
 
-PROMPT = Patience(connect=1.0, read=2.2, retries=1, backoff=0)
+ACKNOWLEDGE_LIMITS = TimeLimits(connect=1.0, read=2.2, retries=1, backoff=0)
 """For the path of the 202. One retry, at once: a pooled connection may have been closed meanwhile.
 
 A slow answer is waited for as long as Graph leaves us time: what is given up sooner is stored all the same, once more
 by the retry, and again each time that Graph re-sends it, which keeps a slow queue slow.
 """
 
-PATIENT = Patience(connect=5, read=20, retries=3, backoff=2)
+BACKGROUND_LIMITS = TimeLimits(connect=5, read=20, retries=3, backoff=2)
 """For everything behind the queue."""
 
 AT_ONCE = 32
 """Queue messages that one request can peek at or take."""
 
-_HIDDEN = timedelta(minutes=5)
+_VISIBILITY_TIMEOUT = timedelta(minutes=5)
+_UNKNOWN = datetime.min.replace(tzinfo=UTC)
 _LOOKED_AT = 1000
 
 
-class Shelf(StrEnum):
+class Queue(StrEnum):
     """The queues there are: what is put behind the name of the first. The host names the last one so."""
 
-    QUEUED = ""
+    NOTIFICATIONS = ""
     DEAD_LETTERS = "-dead-letters"
     POISON = "-poison"
 
 
 @dataclass(frozen=True)
-class Lying:
+class QueuedMessage:
     """A queue message as it lies on a shelf; `put` is when it was laid there, `expires` when Storage will drop it.
 
     receipt: "" unless it was taken.
     """
 
-    shelf: Shelf
+    shelf: Queue
     id: str
     text: str
     put: datetime
@@ -117,17 +118,17 @@ class Claimed:
 class Storage:
     """The queue, its dead letters and its claim checks; one object serves all threads."""
 
-    def __init__(self, settings: StorageSettings, patience: Patience) -> None:
+    def __init__(self, settings: StorageSettings, limits: TimeLimits) -> None:
         self._settings = settings
-        self._patience = patience
+        self._patience = limits
 
     def put(self, text: str, *, delay: timedelta = timedelta(0)) -> None:
-        """Queue `text`, ASCII; it shows up after `delay`. Raises NotNow."""
+        """Queue `text`, ASCII; it shows up after `delay`. Raises RetryLater."""
         with _translated():
             self._send(self._queue, text, delay)
 
     def put_all(self, texts: Sequence[str], *, within: timedelta) -> None:
-        """Queue `texts`, several at a time. Raises NotNow unless all are durable `within` the time given.
+        """Queue `texts`, several at a time. Raises RetryLater unless all are durable `within` the time given.
 
         Some may have been queued even so: whoever sent them sends them all again.
         """
@@ -138,10 +139,10 @@ class Storage:
         for one in done:
             one.result()
         if unfinished:
-            raise NotNow(Reason.STORAGE, "the queue did not answer in time")
+            raise RetryLater(Reason.STORAGE, "the queue did not answer in time")
 
     def put_dead_letter(self, text: str) -> None:
-        """Keep `text`, ASCII, among the dead letters, for ever. Raises NotNow."""
+        """Keep `text`, ASCII, among the dead letters, for ever. Raises RetryLater."""
         with _translated():
             self._send(self._dead_letters, text, timedelta(0))
 
@@ -149,8 +150,8 @@ class Storage:
         """Return what a queue message stands for.
 
         Raises:
-            Unreadable: its blob is gone: the message was dealt with before.
-            NotNow: storage is away.
+            Undeliverable: its blob is gone: the message was dealt with before.
+            RetryLater: storage is away.
         """
         if not message.startswith(_CLAIM):
             return Claimed(message)
@@ -159,11 +160,11 @@ class Storage:
             try:
                 content: bytes = self._claims.download_blob(name).readall()
             except ResourceNotFoundError:
-                raise Unreadable(Reason.CLAIM_GONE, "the blob of a queue message is gone") from None
+                raise Undeliverable(Reason.CLAIM_GONE, "the blob of a queue message is gone") from None
         return Claimed(content.decode("ascii"), name)
 
     def discard(self, claimed: Claimed) -> None:
-        """Remove the blob, if there is one, of a message that has been dealt with. Raises NotNow."""
+        """Remove the blob, if there is one, of a message that has been dealt with. Raises RetryLater."""
         if claimed.claim is None:
             return
         with _translated():
@@ -173,48 +174,48 @@ class Storage:
                 return
 
     def is_empty(self) -> bool:
-        """Whether no message is in the queue, not even a hidden one; in doubt, no. Raises NotNow."""
+        """Whether no message is in the queue, not even a hidden one; in doubt, no. Raises RetryLater."""
         with _translated():
             return self._queue.get_queue_properties().approximate_message_count == 0
 
-    def length(self, shelf: Shelf) -> int:
-        """Return how many messages lie on a shelf, hidden ones too: never fewer than there are. Raises NotNow."""
+    def length(self, shelf: Queue) -> int:
+        """Return how many messages lie on a shelf, hidden ones too: never fewer than there are. Raises RetryLater."""
         with _translated():
             try:
                 return self._shelf(shelf).get_queue_properties().approximate_message_count or 0
             except ResourceNotFoundError:
                 return 0
 
-    def peek(self, shelf: Shelf, number: int = AT_ONCE) -> list[Lying]:
-        """Return the first `number` messages, 32 at most, that are not hidden, and leave them. Raises NotNow."""
+    def peek(self, shelf: Queue, number: int = AT_ONCE) -> list[QueuedMessage]:
+        """Return the first `number` messages, 32 at most, that are not hidden, and leave them. Raises RetryLater."""
         with _translated():
             try:
-                return [_lying(shelf, one) for one in self._shelf(shelf).peek_messages(number)]
+                return [_queued_message(shelf, one) for one in self._shelf(shelf).peek_messages(number)]
             except ResourceNotFoundError:
                 return []
 
-    def take(self, shelf: Shelf, hidden: timedelta) -> list[Lying]:
-        """Return some messages, 32 at most, and hide them from everybody else for a time. Raises NotNow."""
+    def take(self, shelf: Queue, hidden: timedelta) -> list[QueuedMessage]:
+        """Return some messages, 32 at most, and hide them from everybody else for a time. Raises RetryLater."""
         seconds = round(hidden.total_seconds())
         with _translated():
             try:
                 pages = self._shelf(shelf).receive_messages(
                     messages_per_page=AT_ONCE, max_messages=AT_ONCE, visibility_timeout=seconds
                 )
-                return [_lying(shelf, one) for one in pages]
+                return [_queued_message(shelf, one) for one in pages]
             except ResourceNotFoundError:
                 return []
 
-    def give_back(self, taken: Lying) -> None:
-        """Show a message that was taken to everybody again; one that others hold by now is theirs. Raises NotNow."""
+    def give_back(self, taken: QueuedMessage) -> None:
+        """Make a received message visible again; one that another has received since is left. Raises RetryLater."""
         with _translated():
             try:
                 self._shelf(taken.shelf).update_message(taken.id, taken.receipt, visibility_timeout=0)
             except HttpResponseError as error:
                 _unless_it_is_theirs(error)
 
-    def remove(self, taken: Lying) -> None:
-        """Remove a message that was taken; one that others hold by now is theirs. Raises NotNow."""
+    def remove(self, taken: QueuedMessage) -> None:
+        """Remove a message that was taken; one that others hold by now is theirs. Raises RetryLater."""
         with _translated():
             try:
                 self._shelf(taken.shelf).delete_message(taken.id, taken.receipt)
@@ -222,13 +223,13 @@ class Storage:
                 _unless_it_is_theirs(error)
 
     def keep_poison(self) -> None:
-        """Have what the host has given up kept for ever: the host lays it there for a week. Raises NotNow.
+        """Have what the host has given up kept for ever: the host lays it there for a week. Raises RetryLater.
 
         Interrupted, it may leave a message twice; replayed twice, its events have the same ids. A shelf that is
         very full is looked through in several runs: what was looked at goes behind the others.
         """
-        kept: list[Lying] = []
-        while len(kept) < _LOOKED_AT and (taken := self.take(Shelf.POISON, _HIDDEN)):
+        kept: list[QueuedMessage] = []
+        while len(kept) < _LOOKED_AT and (taken := self.take(Queue.POISON, _VISIBILITY_TIMEOUT)):
             for one in taken:
                 if one.is_kept:
                     kept.append(one)
@@ -240,7 +241,7 @@ class Storage:
             self.give_back(one)
 
     def ready(self) -> None:
-        """Make sure that the queues and the container exist. Raises NotNow."""
+        """Make sure that the queues and the container exist. Raises RetryLater."""
         with _translated():
             _create(self._queue.create_queue)
             _create(self._dead_letters.create_queue)
@@ -293,19 +294,19 @@ class Storage:
 
     @cached_property
     def _dead_letters(self) -> QueueClient:
-        return self._queue_client(f"{self._settings.queue}{Shelf.DEAD_LETTERS}")
+        return self._queue_client(f"{self._settings.queue}{Queue.DEAD_LETTERS}")
 
     @cached_property
     def _poison(self) -> QueueClient:
-        return self._queue_client(f"{self._settings.queue}{Shelf.POISON}")
+        return self._queue_client(f"{self._settings.queue}{Queue.POISON}")
 
-    def _shelf(self, shelf: Shelf) -> QueueClient:
+    def _shelf(self, shelf: Queue) -> QueueClient:
         match shelf:
-            case Shelf.QUEUED:
+            case Queue.NOTIFICATIONS:
                 return self._queue
-            case Shelf.DEAD_LETTERS:
+            case Queue.DEAD_LETTERS:
                 return self._dead_letters
-            case Shelf.POISON:
+            case Queue.POISON:
                 return self._poison
 
     def _queue_client(self, name: str) -> QueueClient:
@@ -334,8 +335,9 @@ def identity_credential(settings: StorageSettings) -> TokenCredential:
     return DefaultAzureCredential(managed_identity_client_id=settings.identity_client_id)
 
 
-def _lying(shelf: Shelf, message: QueueMessage) -> Lying:
-    return Lying(shelf, message.id, message.content, message.inserted_on, message.expires_on, message.pop_receipt or "")  # type: ignore[arg-type]
+def _queued_message(shelf: Queue, message: QueueMessage) -> QueuedMessage:
+    enqueued, expires = message.inserted_on or _UNKNOWN, message.expires_on or _UNKNOWN
+    return QueuedMessage(shelf, message.id, message.content, enqueued, expires, message.pop_receipt or "")
 
 
 def _unless_it_is_theirs(error: HttpResponseError) -> None:
@@ -366,4 +368,4 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except AzureError as error:
-        raise NotNow(Reason.STORAGE, f"the storage account does not answer ({type(error).__name__})") from None
+        raise RetryLater(Reason.STORAGE, f"the storage account does not answer ({type(error).__name__})") from None

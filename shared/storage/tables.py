@@ -10,8 +10,8 @@ from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsE
 from azure.data.tables import TableClient, TableServiceClient, UpdateMode
 
 from shared.configuration.settings import StorageSettings
-from shared.errors import NotNow, Reason
-from shared.storage.queues import PATIENT, identity_credential, settings_checked
+from shared.errors import Reason, RetryLater
+from shared.storage.queues import BACKGROUND_LIMITS, identity_credential, settings_checked
 
 Value = str | int | float | bool | datetime
 Row = Mapping[str, Value]
@@ -33,14 +33,14 @@ class Tables:
         if settings.connection_string:
             with settings_checked():
                 self._service = TableServiceClient.from_connection_string(
-                    settings.connection_string, **PATIENT.options()
+                    settings.connection_string, **BACKGROUND_LIMITS.options()
                 )
         else:
             credential = identity_credential(settings)
-            self._service = TableServiceClient(settings.urls[2], credential=credential, **PATIENT.options())
+            self._service = TableServiceClient(settings.urls[2], credential=credential, **BACKGROUND_LIMITS.options())
 
     def get(self, table: str, partition: str, key: str) -> Row | None:
-        """Return a row, or None. Raises NotNow."""
+        """Return a row, or None. Raises RetryLater."""
         with _translated():
             try:
                 return dict(self._table(table).get_entity(partition, key))
@@ -48,11 +48,11 @@ class Tables:
                 return None
 
     def put(self, table: str, partition: str, key: str, row: Row) -> None:
-        """Write a row whole, whether or not it was there. Raises NotNow."""
+        """Write a row whole, whether or not it was there. Raises RetryLater."""
         self.put_all(table, partition, {key: row})
 
     def put_all(self, table: str, partition: str, rows: Mapping[str, Row]) -> None:
-        """Write rows of one partition, many at a time. Raises NotNow; some may have been written even so."""
+        """Write rows of one partition, many at a time. Raises RetryLater; some may have been written even so."""
         entities = [{**row, "PartitionKey": partition, "RowKey": key} for key, row in rows.items()]
         with _translated():
             for first in range(0, len(entities), TRANSACTION_LIMIT):
@@ -66,12 +66,12 @@ class Tables:
                     self._write(table, some)
 
     def remove(self, table: str, partition: str, key: str) -> None:
-        """Remove a row; one that isn't there is fine. Raises NotNow."""
+        """Remove a row; one that isn't there is fine. Raises RetryLater."""
         with _translated():
             self._table(table).delete_entity(partition, key)
 
     def find(self, table: str, where: str, parameters: Row, columns: Iterable[str] = ()) -> Iterator[Row]:
-        """Yield the rows that an OData filter selects, `@name` standing for a parameter. Raises NotNow."""
+        """Yield the rows that an OData filter selects, `@name` standing for a parameter. Raises RetryLater."""
         with _translated():
             try:
                 yield from self._table(table).query_entities(
@@ -81,13 +81,13 @@ class Tables:
                 return
 
     def names(self) -> list[str]:
-        """Return the names of the tables there are, without our prefix. Raises NotNow."""
+        """Return the names of the tables there are, without our prefix. Raises RetryLater."""
         with _translated():
             names = [one.name for one in self._service.list_tables()]
         return [name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)]
 
     def drop(self, table: str) -> None:
-        """Remove a table with all its rows; one that isn't there is fine. Raises NotNow."""
+        """Remove a table with all its rows; one that isn't there is fine. Raises RetryLater."""
         with _translated():
             self._service.delete_table(self._prefix + table)
 
@@ -114,4 +114,6 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except AzureError as error:
-        raise NotNow(Reason.STORAGE, f"the storage account's tables do not answer ({type(error).__name__})") from None
+        raise RetryLater(
+            Reason.STORAGE, f"the storage account's tables do not answer ({type(error).__name__})"
+        ) from None

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from shared import telemetry
 from shared.configuration.declaration import Declaration
-from shared.errors import NotNow
+from shared.errors import RetryLater
 from shared.storage.tables import Row, Tables
 
 _log = logging.getLogger("graph_relay.silence")
@@ -20,10 +20,10 @@ _log = logging.getLogger("graph_relay.silence")
 NOTED_EVERY = timedelta(minutes=1)
 """So that a busy subscription costs one write a minute and process."""
 
-ODD = 3
+SILENCE_FACTOR = 3
 """Times the longest silence so far."""
 
-LEAST = timedelta(hours=1)
+SHORTEST_ALARMING_SILENCE = timedelta(hours=1)
 """Shorter silences are never odd."""
 
 HALF_LIFE = timedelta(days=14)
@@ -41,7 +41,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Heard:
+class LastSeen:
     """What was heard last of a declaration, by its id, and when that was (UTC)."""
 
     declaration: str
@@ -57,10 +57,10 @@ class Silence:
         self._lock = threading.Lock()
         self._noted: dict[tuple[str, Source], datetime] = {}
 
-    def heard(self, sources: Mapping[str, Source], received: datetime) -> None:
+    def seen(self, sources: Mapping[str, Source], received: datetime) -> None:
         """Note that notifications arrived, by the id of the declaration that each came for.
 
-        Never raises NotNow: this is a gauge, not a promise.
+        Never raises RetryLater: this is a gauge, not a promise.
         """
         for name, source in sources.items():
             with self._lock:
@@ -70,11 +70,11 @@ class Silence:
                 self._noted[name, source] = received
             try:
                 self._note(name, source, received)
-            except NotNow as not_now:
-                _log.debug("Not noted: %s", not_now)
+            except RetryLater as retry_later:
+                _log.debug("Not noted: %s", retry_later)
 
     def report(self, declarations: Mapping[str, Declaration], now: datetime) -> None:
-        """Gauge the silence of each declaration, given by its id, and warn of odd ones. Raises NotNow."""
+        """Gauge the silence of each declaration, given by its id, and warn of odd ones. Raises RetryLater."""
         for row in self._rows():
             declared = declarations.get(str(row["RowKey"]))
             if declared is None:
@@ -82,7 +82,7 @@ class Silence:
             silent = now - _last(row)
             place = {"resource": declared.resource, "tenant": declared.tenant_id}
             telemetry.SILENCE_SECONDS.set(silent.total_seconds(), place)
-            if silent > ODD * max(_longest(row, now), LEAST):
+            if silent > SILENCE_FACTOR * max(_longest(row, now), SHORTEST_ALARMING_SILENCE):
                 hours = silent.total_seconds() / 3600
                 _log.warning(
                     "%s in tenant %s has been silent for %.1f hours, far longer than before. If people are active "
@@ -92,9 +92,9 @@ class Silence:
                     hours,
                 )
 
-    def last_heard(self) -> list[Heard]:
-        """Return what was heard last of each declaration. Raises NotNow."""
-        return [Heard(str(row["RowKey"]), _source(row), _last(row)) for row in self._rows()]
+    def last_seen(self) -> list[LastSeen]:
+        """Return what was heard last of each declaration. Raises RetryLater."""
+        return [LastSeen(str(row["RowKey"]), _source(row), _last(row)) for row in self._rows()]
 
     def _rows(self) -> Iterator[Row]:
         return self._tables.find(_TABLE, "PartitionKey eq @partition", {"partition": _PARTITION})

@@ -25,7 +25,7 @@ def by_tenant(home: str, declarations: Iterable[Declaration]) -> dict[str, list[
 
 
 def former(declared: Collection[str], tables: Tables, now: datetime) -> list[str]:
-    """Return the tenants that were declared before, and remember those that are now. Raises NotNow.
+    """Return the tenants that were declared before, and remember those that are now. Raises RetryLater.
 
     To be called before anything is done in a tenant, so that none is forgotten.
     """
@@ -41,7 +41,7 @@ def former(declared: Collection[str], tables: Tables, now: datetime) -> list[str
 
 
 def forget(tenant_id: str, tables: Tables) -> None:
-    """Look after a tenant no more, since nothing of ours is left there. Raises NotNow."""
+    """Look after a tenant no more, since nothing of ours is left there. Raises RetryLater."""
     tables.remove(_TABLE, _PARTITION, tenant_id)
 
 

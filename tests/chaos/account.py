@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from tests.chaos.dead import Lying
+from tests.chaos.dead import QueuedMessage
 from tests.chaos.theatre import Theatre
 
 
@@ -64,7 +64,7 @@ class Account:
             yield f"{self.poisoned} messages are in the poison queue after a replay"
 
 
-def account(theatre: Theatre, lying: Lying, replayed: Lying | None = None) -> Account:
+def account(theatre: Theatre, queued: QueuedMessage, replayed: QueuedMessage | None = None) -> Account:
     """Draw up the account; nothing may be on its way. `replayed` is what lay with the dead letters before."""
     received = theatre.witness.received
     graph, feed = theatre.simulator("summary"), theatre.feed()
@@ -72,10 +72,10 @@ def account(theatre: Theatre, lying: Lying, replayed: Lying | None = None) -> Ac
     versions = set(received.versions)
     delivered = versions & held
     left = versions - held
-    dead = {one for one in left if one in lying.versions or _rejected_when_read_back(one, lying, theatre)}
+    dead = {one for one in left if one in queued.versions or _rejected_when_read_back(one, queued, theatre)}
     superseded = {one for one in left - dead if replayed and _rejected_when_read_back(one, replayed, theatre)}
     lost = left - dead - superseded
-    dead_forgeries = set(received.forgeries) & lying.forgeries
+    dead_forgeries = set(received.forgeries) & queued.forgeries
     return Account(
         written=graph["written"],
         changes=graph["changes"],
@@ -91,14 +91,14 @@ def account(theatre: Theatre, lying: Lying, replayed: Lying | None = None) -> Ac
         lost=len(lost),
         recovered=len(held - versions),
         twice=feed["duplicates"],
-        poisoned=lying.poisoned,
+        poisoned=queued.poisoned,
         unsent=graph["acknowledged"] - theatre.lifecycle_sent - len(versions) - len(received.bare),
         lost_ids=tuple(sorted(lost)),
     )
 
 
-def _rejected_when_read_back(version: str, lying: Lying, theatre: Theatre) -> bool:
-    return version in theatre.conduct.refused and version.rpartition("@")[0] in lying.messages
+def _rejected_when_read_back(version: str, queued: QueuedMessage, theatre: Theatre) -> bool:
+    return version in theatre.conduct.refused and version.rpartition("@")[0] in queued.messages
 
 
 def _event_ids(theatre: Theatre) -> set[str]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from shared.configuration.settings import StorageSettings
 from shared.errors import Reason
-from shared.messages.dead_letters import POISONED, DeadLetters, Letter
-from shared.messages.envelope import Changes, Readback
+from shared.messages.dead_letters import POISONED, DeadLetters, ListedDeadLetter
+from shared.messages.envelope import ChangeBatch, ReadbackPage
 from shared.resources.path import segments
-from shared.storage.queues import PATIENT, Storage
+from shared.storage.queues import BACKGROUND_LIMITS, Storage
 from tests.chaos.theatre import now
 from tests.chaos.witness import Witness
 
@@ -18,7 +18,7 @@ SEALED_FOR_EVER = frozenset({Reason.CONTENT_UNREADABLE})
 
 
 @dataclass
-class Lying:
+class QueuedMessage:
     """What lies there: versions and forgeries, each once however many letters hold it; letters by their reason.
 
     messages: those of which a version that was read back was rejected, as the part of an event id before the version:
@@ -40,12 +40,12 @@ class Graveyard:
     """The letters of one account."""
 
     def __init__(self, settings: StorageSettings, witness: Witness) -> None:
-        self._letters = DeadLetters(Storage(settings, PATIENT), now)
+        self._letters = DeadLetters(Storage(settings, BACKGROUND_LIMITS), now)
         self._witness = witness
 
-    def look(self) -> Lying:
+    def look(self) -> QueuedMessage:
         """Return what lies there, and leave it there."""
-        found = Lying()
+        found = QueuedMessage()
         with closing(self._letters.each()) as letters:
             for letter in letters:
                 self._note(letter, found)
@@ -58,11 +58,11 @@ class Graveyard:
                 if letter.reason not in SEALED_FOR_EVER:
                     self._letters.replay(letter)
 
-    def _note(self, letter: Letter, found: Lying) -> None:
+    def _note(self, letter: ListedDeadLetter, found: QueuedMessage) -> None:
         found.reasons[letter.reason] += 1
-        if isinstance(letter.envelope, Readback):
+        if isinstance(letter.envelope, ReadbackPage):
             found.messages.add("/".join((letter.envelope.tenant_id, *segments(letter.envelope.resource))))
-        for item in letter.envelope.items if isinstance(letter.envelope, Changes) else ():
+        for item in letter.envelope.items if isinstance(letter.envelope, ChangeBatch) else ():
             seen = self._witness.recognise(item)
             found.versions |= {seen.version} if seen.version else set()
             found.messages |= {seen.message} if seen.message else set()

@@ -62,7 +62,7 @@ class Run:
         say: Say,
         kinds: Sequence[Fault] = FAULTS,
         lasting: Mapping[str, float] = LASTING,
-        patience: float = 900,
+        limits: float = 900,
     ) -> None:
         self._theatre = theatre
         self._kinds = kinds
@@ -70,7 +70,7 @@ class Run:
         self._messages = messages
         self._rate = rate
         self._say = say
-        self._patience = patience
+        self._patience = limits
         self._chance = random.Random(theatre.staging.seed)
         self._storage = StorageSettings(QUEUE, theatre.azurite.connection_string)
         self._dead = Graveyard(self._storage, theatre.witness)

@@ -13,7 +13,7 @@ import msgspec
 
 from graph_simulator.hostile import TEXT
 from shared.delivery.event import event_of_content
-from shared.errors import Refused, Unreadable
+from shared.errors import Refused, Undeliverable
 from shared.graph.notification import Collection, read_collection, read_encrypted_content, read_notification
 from shared.keys.decryption import open_content
 from shared.keys.directory import KeyDirectory
@@ -91,7 +91,7 @@ class Witness:
                 return Seen(bare=fingerprint, message=f"{tenant}/{path.subject}" if path else None)
             content = read_encrypted_content(notification)
             opened = open_content(content, self._key(content.encryption_certificate_id or "").private_key)
-        except (Refused, Unreadable):
+        except (Refused, Undeliverable):
             return Seen(forgery=fingerprint)
         if TEXT.encode() in opened:
             return Seen(forgery=fingerprint)

@@ -26,7 +26,7 @@ def written(graph: GraphServer, **order: Any) -> list[Message]:
 def rounds(
     app: GraphClient, path: str, params: dict[str, str] | None = None
 ) -> tuple[list[Message], str | None, list[int]]:
-    """Follow a read to its end; return its items, its delta link and the lengths of its pages. Waits out the limits."""
+    """Follow a read to its end; return its items, its delta link and the lengths of its pages. Wait out the limits."""
     items: list[Message] = []
     sizes: list[int] = []
     while True:

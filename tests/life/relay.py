@@ -20,31 +20,31 @@ from notify_http.function import handshake
 from notify_http.receive import receive
 from process_queue.changes import Delivering, relay_changes
 from process_queue.hydration import Hydration
-from process_queue.lifecycle import Keeper, Recently, act
+from process_queue.lifecycle import LifecycleHandler, Recently, act
 from process_queue.readback import Reader, relay_readback
-from process_queue.settle import Settlement
+from process_queue.settle import Requeue
 from process_queue.verify import Proofs
 from renew_timer.run import Run, run
 from shared.configuration.settings import Settings
 from shared.delivery.destination import Destination
 from shared.delivery.ledger import Ledger
-from shared.errors import NotNow
-from shared.graph.client import Graph
+from shared.errors import RetryLater
+from shared.graph.client import GraphClient
 from shared.graph.credential_expiry import CredentialExpiry
-from shared.graph.entra import Identity, Proof
+from shared.graph.entra import AppCredential, EntraClient
 from shared.graph.signing_keys import SigningKeys
 from shared.keys.directory import KeyDirectory
 from shared.keys.ring import EncryptionKey, KeyRing, new_key, write_pem
 from shared.keys.rotation import Rotation
 from shared.messages import envelope
-from shared.messages.envelope import Changes, Envelope, Lifecycle, Readback
-from shared.messages.ingest import Addressee
-from shared.messages.retry import LONGEST, Waits
+from shared.messages.envelope import ChangeBatch, Envelope, LifecycleBatch, ReadbackPage
+from shared.messages.ingest import ExpectedRecipient
+from shared.messages.retry import LONGEST, WaitBudget
 from shared.readback.sweep import Sweep
-from shared.storage.queues import PATIENT, PROMPT, Storage
+from shared.storage.queues import ACKNOWLEDGE_LIMITS, BACKGROUND_LIMITS, Storage
 from shared.storage.tables import Tables
 from shared.subscriptions.endpoint import probe
-from shared.subscriptions.plan import Ours, Subscriptions
+from shared.subscriptions.plan import DesiredState, Subscriptions
 from shared.subscriptions.silence import Silence
 from tests.servers import Answer, Asked
 
@@ -67,20 +67,20 @@ class Relay:
         clock: Callable[[], datetime],
         store: type[KeyDirectory] = KeyDirectory,
     ) -> None:
-        self.patience = timedelta(0)
+        self.limits = timedelta(0)
         self.sleep: Callable[[timedelta], object] = lambda _: None
         self.settings = Settings.from_environment(environ)
         self.clock = clock
         self._session = session
         chosen = self.settings
-        identity = Identity(chosen.login_url, chosen.client_id, Proof(secret=chosen.client_secret))
-        self.graph = Graph(chosen.graph_url, identity, session, clock)
+        identity = EntraClient(chosen.login_url, chosen.client_id, AppCredential(secret=chosen.client_secret))
+        self.graph = GraphClient(chosen.graph_url, identity, session, clock)
         self.keys = store(Path(chosen.key_store.removeprefix("file:")))
         self.ring = KeyRing(self.keys, clock)
         self.subscriptions = Subscriptions(self.graph, clock, random.SystemRandom().randbytes)
         self.tables = Tables(chosen.storage)
-        self.storage = Storage(chosen.storage, PATIENT)
-        self._prompt = Storage(chosen.storage, PROMPT)
+        self.storage = Storage(chosen.storage, BACKGROUND_LIMITS)
+        self._prompt = Storage(chosen.storage, ACKNOWLEDGE_LIMITS)
         self._ledger = Ledger(self.tables)
         self._silence = Silence(self.tables)
         self._sweep = Sweep(self.tables, self.storage, chosen.sweep_interval)
@@ -89,11 +89,11 @@ class Relay:
         self._recently = Recently()
         self._expiry = CredentialExpiry(self.graph, chosen.tenant_id, chosen.client_id)
 
-    def ours(self) -> Ours:
+    def desired(self) -> DesiredState:
         return self._ours(self.ring.current_if_any())
 
-    def _ours(self, key: EncryptionKey | None) -> Ours:
-        return Ours(self.settings.notification_url, self.settings.client_state_secrets[0], key)
+    def _ours(self, key: EncryptionKey | None) -> DesiredState:
+        return DesiredState(self.settings.notification_url, self.settings.client_state_secrets[0], key)
 
     def tick(self) -> None:
         """Do what `renew_timer` does when its time has come."""
@@ -103,7 +103,7 @@ class Relay:
             Run(
                 tenant_id=chosen.tenant_id,
                 declarations=chosen.declarations,
-                ours=self._ours,
+                desired=self._ours,
                 subscriptions=self.subscriptions,
                 rotation=Rotation(self.ring, self.tables, chosen.key_rotation, chosen.key_overlap, horizon),
                 sweep=self._sweep,
@@ -113,7 +113,7 @@ class Relay:
                 credential_expiry=self._expiry,
                 probe=lambda: probe(chosen.notification_url, self._session),
                 clock=self.clock,
-                waits=Waits(self.patience, self.sleep),
+                wait_budget=WaitBudget(self.limits, self.sleep),
             )
         )
 
@@ -123,8 +123,8 @@ class Relay:
         if "validationToken" in query:
             echo = handshake(query["validationToken"][0])
             return Answer(echo.status_code, echo.get_body(), {"Content-Type": "text/plain"})
-        addressee = Addressee(self.settings.tenant_id, self.settings.client_state_secrets)
-        return Answer(receive(asked.body, addressee, self._prompt, self.clock()).status)
+        recipient = ExpectedRecipient(self.settings.tenant_id, self.settings.client_state_secrets)
+        return Answer(receive(asked.body, recipient, self._prompt, self.clock()).status)
 
     def work(self) -> int:
         """Do what `process_queue` does with all messages that are on the queue now; return how many there were."""
@@ -162,32 +162,32 @@ class Relay:
                 return 0
 
     def _process(self, content: Envelope) -> None:
-        settlement = Settlement(self.storage, self.settings.delivery_horizon, self.clock, random.random)
+        requeue = Requeue(self.storage, self.settings.delivery_horizon, self.clock, random.random)
         delivering = Delivering(self._destination, self._ledger, self._silence, self.clock)
         try:
             match content:
-                case Changes():
-                    relay_changes(content, self._proofs(), delivering, settlement)
-                case Lifecycle():
+                case ChangeBatch():
+                    relay_changes(content, self._proofs(), delivering, requeue)
+                case LifecycleBatch():
                     act(content, self._keeper())
-                case Readback():
-                    relay_readback(content, Reader(self.graph, self.tables, self.storage), delivering, settlement)
-        except NotNow as not_now:
-            settlement.postpone(content, not_now)
+                case ReadbackPage():
+                    relay_readback(content, Reader(self.graph, self.tables, self.storage), delivering, requeue)
+        except RetryLater as retry_later:
+            requeue.postpone(content, retry_later)
 
     def _proofs(self) -> Proofs:
         chosen = self.settings
         bare = Hydration(chosen.declarations, self.graph).event
         return Proofs(chosen.tenant_id, chosen.client_id, self._signing_keys.find, self.ring.find, bare)
 
-    def _keeper(self) -> Keeper:
+    def _keeper(self) -> LifecycleHandler:
         chosen = self.settings
-        return Keeper(
+        return LifecycleHandler(
             chosen.tenant_id,
             chosen.declarations,
             self.subscriptions,
             self._sweep,
-            self.ours,
+            self.desired,
             self.clock,
             self._recently,
         )

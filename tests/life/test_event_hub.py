@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from notify_event_hub.take import take
-from shared.messages.ingest import Addressee
-from shared.messages.retry import Waits
+from shared.messages.ingest import ExpectedRecipient
+from shared.messages.retry import WaitBudget
 from shared.subscriptions.reconcile import reconcile
 from tests.life.conftest import CHATS, TEAMS, World, declared
 from tests.life.relay import Relay
@@ -23,8 +23,8 @@ def relay(world: World) -> Relay:
 
 def hand_over(world: World, relay: Relay) -> None:
     """Do what `notify_event_hub` does with what has come to the hub."""
-    addressee = Addressee(relay.settings.tenant_id, relay.settings.client_state_secrets)
-    take(world.graph.events(), addressee, relay.storage, relay.clock())
+    recipient = ExpectedRecipient(relay.settings.tenant_id, relay.settings.client_state_secrets)
+    take(world.graph.events(), recipient, relay.storage, relay.clock())
 
 
 def test_messages_come_by_way_of_the_hub_and_none_is_refused(world: World, relay: Relay) -> None:
@@ -56,9 +56,15 @@ def test_made_anew_every_subscription_has_the_new_secret(world: World, relay: Re
     relay.tick()
     assert {one.client_state for one in world.graph.subscriptions()} == before
     world.graph.post("messages", count=3)
-    settings, ours = relay.settings, replace(relay.ours(), anew=True)
+    settings, desired = relay.settings, replace(relay.desired(), anew=True)
     reconcile(
-        settings.tenant_id, settings.declarations, ours, relay.subscriptions, lambda _: None, relay.clock, Waits.none()
+        settings.tenant_id,
+        settings.declarations,
+        desired,
+        relay.subscriptions,
+        lambda _: None,
+        relay.clock,
+        WaitBudget.none(),
     )
     assert {one.client_state for one in world.graph.subscriptions()}.isdisjoint(before)
     world.graph.post("messages", count=3)

@@ -16,10 +16,10 @@ from graph_simulator.authority import Authority, write_private
 from graph_simulator.registration import AppRegistration
 from graph_simulator.server import GraphServer, Registration, running
 from shared.configuration.settings import Settings, SettingsError
-from shared.errors import NotNow, Reason
-from shared.graph.client import Graph
+from shared.errors import Reason, RetryLater
+from shared.graph.client import GraphClient
 from shared.graph.credential_expiry import LOOKED_EVERY, CredentialExpiry
-from shared.graph.entra import Identity, Proof
+from shared.graph.entra import AppCredential, EntraClient
 from shared.keys.ring import new_key, write_pem
 from tests.builders import Clock, armoured, encryption_key, environment, rsa_key
 from tests.servers import Answer, Asked, in_json, serving
@@ -45,9 +45,9 @@ def certificate() -> str:
     return write_pem(new_key("app", datetime.now(UTC), timedelta(days=365))).decode()
 
 
-def token(graph: GraphServer, proof: Proof) -> str:
+def token(graph: GraphServer, proof: AppCredential) -> str:
     registration = graph.registration
-    identity = Identity(graph.url, registration.client_id, proof)
+    identity = EntraClient(graph.url, registration.client_id, proof)
     return identity.token(registration.tenant, f"{graph.url}/.default")
 
 
@@ -57,16 +57,16 @@ def is_good(graph: GraphServer, bearer: str) -> bool:
 
 
 def test_a_secret_proves_the_app(graph: GraphServer) -> None:
-    assert is_good(graph, token(graph, Proof(secret=graph.registration.client_secret)))
+    assert is_good(graph, token(graph, AppCredential(secret=graph.registration.client_secret)))
 
 
 def test_a_certificate_proves_the_app(graph: GraphServer) -> None:
-    assert is_good(graph, token(graph, Proof(certificate=certificate())))
+    assert is_good(graph, token(graph, AppCredential(certificate=certificate())))
 
 
 def test_a_certificate_is_used_rather_than_a_secret(graph: GraphServer) -> None:
     """So that one follows the other without a moment of neither."""
-    assert is_good(graph, token(graph, Proof(certificate=certificate(), secret="no longer valid")))
+    assert is_good(graph, token(graph, AppCredential(certificate=certificate(), secret="no longer valid")))
 
 
 @pytest.mark.parametrize("identity", [None, "9a6d0d57-67d4-4d2c-9a37-06a1d6b3a0c3"])
@@ -89,13 +89,13 @@ def test_a_managed_identity_proves_the_app(
     with serving(platform) as endpoint:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"{endpoint.url}/token")
         monkeypatch.setenv("IDENTITY_HEADER", "let me in")
-        assert is_good(graph, token(graph, Proof(managed_identity=identity)))
+        assert is_good(graph, token(graph, AppCredential(managed_identity=identity)))
         assert len(endpoint.asked) == 1
 
 
 def test_a_wrong_secret_is_named_as_such(graph: GraphServer) -> None:
-    with pytest.raises(NotNow, match="GRAPH_CLIENT_SECRET is not a secret") as wrong:
-        token(graph, Proof(secret="guess"))
+    with pytest.raises(RetryLater, match="GRAPH_CLIENT_SECRET is not a secret") as wrong:
+        token(graph, AppCredential(secret="guess"))
     assert wrong.value.reason is Reason.LOGIN
 
 
@@ -105,13 +105,13 @@ def test_a_certificate_of_no_use_is_named_as_such(graph: GraphServer, broken: st
     if broken == "another key's":
         key_alone = certificate().partition("-----BEGIN CERTIFICATE-----")[0]
         pem = key_alone + write_pem(encryption_key()).decode().partition("-----END PRIVATE KEY-----\n")[2]
-    with pytest.raises(NotNow, match="GRAPH_CLIENT_CERTIFICATE"):
-        token(graph, Proof(certificate=pem))
+    with pytest.raises(RetryLater, match="GRAPH_CLIENT_CERTIFICATE"):
+        token(graph, AppCredential(certificate=pem))
 
 
 def test_what_proves_the_app_is_shown_nowhere() -> None:
     pem = certificate()
-    assert repr(Proof(pem, "the secret")) == "Proof(managed_identity=None)"
+    assert repr(AppCredential(pem, "the secret")) == "Proof(managed_identity=None)"
 
 
 def test_settings_read_the_certificate_from_its_file(tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_settings_name_a_certificate_that_cannot_be_read(tmp_path: Path, content
 @pytest.fixture
 def expiry(graph: GraphServer, session: requests.Session) -> CredentialExpiry:
     known = graph.registration
-    identity = Identity(graph.url, known.client_id, Proof(secret=known.client_secret))
-    return CredentialExpiry(Graph(graph.url, identity, session, Clock()), known.tenant, known.client_id)
+    identity = EntraClient(graph.url, known.client_id, AppCredential(secret=known.client_secret))
+    return CredentialExpiry(GraphClient(graph.url, identity, session, Clock()), known.tenant, known.client_id)
 
 
 def looks(graph: GraphServer) -> int:
@@ -183,7 +183,7 @@ def test_a_look_that_failed_is_repeated_at_the_next_run(graph: GraphServer, expi
     graph.simulator.registration.readable = True
     graph.simulator.registration.secrets = {"soon": now + timedelta(days=1)}
     graph.post("faults", unavailable=["graph"])
-    with pytest.raises(NotNow):
+    with pytest.raises(RetryLater):
         expiry.report(now)
     graph.post("faults", unavailable=[])
     assert len(expiry.report(now)) == 1
@@ -193,18 +193,18 @@ def test_an_answer_that_is_no_app_registration_is_an_outage(
     authority: Authority, graph: GraphServer, session: requests.Session
 ) -> None:
     known = graph.registration
-    identity = Identity(graph.url, known.client_id, Proof(secret=known.client_secret))
+    identity = EntraClient(graph.url, known.client_id, AppCredential(secret=known.client_secret))
     odd = json.dumps({"passwordCredentials": [{"endDateTime": "some day"}]}).encode()
     with serving(lambda _: Answer(200, odd), authority) as elsewhere:
-        identity_elsewhere = Graph(elsewhere.url, _Borrowed(identity, graph.url), session, Clock())
-        with pytest.raises(NotNow):
+        identity_elsewhere = GraphClient(elsewhere.url, _Borrowed(identity, graph.url), session, Clock())
+        with pytest.raises(RetryLater):
             CredentialExpiry(identity_elsewhere, known.tenant, known.client_id).report(datetime.now(UTC))
 
 
-class _Borrowed(Identity):
+class _Borrowed(EntraClient):
     """Shows another Graph the token that this login issues."""
 
-    def __init__(self, identity: Identity, url: str) -> None:
+    def __init__(self, identity: EntraClient, url: str) -> None:
         self._identity, self._url = identity, url
 
     def token(self, tenant_id: str, scope: str) -> str:

@@ -18,7 +18,7 @@ from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer, Registration
 from graph_simulator.server import running as graph_running
 from local.host.process import ROOT
-from shared.errors import NotNow, Reason, Unreadable
+from shared.errors import Reason, RetryLater, Undeliverable
 from shared.keys import key_vault
 from shared.keys.decryption import open_content
 from shared.keys.directory import KeyDirectory
@@ -168,7 +168,7 @@ def test_retiring_what_is_gone_or_never_was_does_nothing(store: KeyStore) -> Non
 def test_a_store_that_is_away_says_so(kept: Kept, store: KeyStore, use: Callable[[KeyStore, str], object]) -> None:
     key = store.create(now())
     kept.take_away()
-    with pytest.raises(NotNow) as away:
+    with pytest.raises(RetryLater) as away:
         use(store, key.key_id)
     assert away.value.reason is Reason.KEY_STORE
 
@@ -179,7 +179,7 @@ def test_keys_made_at_the_same_time_are_all_kept(kept: Kept) -> None:
     def make(_: int) -> EncryptionKey | None:
         try:
             return kept.another().create(now())
-        except NotNow:
+        except RetryLater:
             return None
 
     with ThreadPoolExecutor(4) as threads:
@@ -204,10 +204,10 @@ def test_a_key_ring_gives_up_a_key_only_after_it_has_looked(kept: Kept) -> None:
     ring = KeyRing(kept.another(), clock)
     ring.current()
     received = clock()
-    with pytest.raises(NotNow):
+    with pytest.raises(RetryLater):
         ring.find("unknown", "", received)
     clock.advance(seconds=LOOK_AGAIN.total_seconds() + 1)
-    with pytest.raises(Unreadable) as unknown:
+    with pytest.raises(Undeliverable) as unknown:
         ring.find("unknown", "", received)
     assert unknown.value.reason is Reason.KEY_UNKNOWN
 
@@ -222,7 +222,7 @@ def test_key_files_are_for_their_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "keys" / f"{key.key_id}.pem"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     file.chmod(0o640)
-    with pytest.raises(NotNow, match="chmod 600"):
+    with pytest.raises(RetryLater, match="chmod 600"):
         store.get(key.key_id)
 
 
@@ -248,7 +248,7 @@ def test_a_file_that_is_no_key_is_named_and_costs_the_others_nothing(tmp_path: P
     broken.touch(mode=0o600)
     broken.write_text(text)
     store = KeyDirectory(tmp_path)
-    with pytest.raises(NotNow, match="broken"):
+    with pytest.raises(RetryLater, match="broken"):
         store.get("broken")
     ring = KeyRing(store, now)
     made = ring.create()
@@ -282,7 +282,7 @@ def test_a_vault_that_asks_for_tokens_to_another_domain_gets_none(
     authority: Authority, graph: GraphServer, credential: ClientSecretCredential
 ) -> None:
     with vault_running(authority, graph) as server:
-        with pytest.raises(NotNow):
+        with pytest.raises(RetryLater):
             KeyVault(server.url, credential).ids()
         assert server.face.asked == []
 
@@ -292,7 +292,7 @@ def test_a_vault_shows_its_keys_to_nobody_else(authority: Authority, graph: Grap
     stranger = ClientSecretCredential(
         known.tenant, known.client_id, "wrong", authority=graph.url, disable_instance_discovery=True
     )
-    with vault_running(authority, graph) as server, pytest.raises(NotNow):
+    with vault_running(authority, graph) as server, pytest.raises(RetryLater):
         KeyVault(server.url, stranger, verify_resource=False).ids()
 
 

@@ -54,7 +54,7 @@ def test_it_converges_and_never_calls_earlier_than_told(world: World, retry_afte
 
 def test_a_run_waits_where_it_is_told_so_that_one_is_enough(world: World) -> None:
     relay = world.relay(*DECLARED)
-    relay.patience = timedelta(minutes=3)
+    relay.limits = timedelta(minutes=3)
     relay.sleep = lambda wait: world.graph.advance(seconds=wait.total_seconds())
     world.graph.post("faults", throttle=1 / 3, retry_after=2)
     relay.tick()

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from local.azurite import Azurite
 from notify_event_hub.take import take
 from shared.configuration.settings import StorageSettings
-from shared.errors import NotNow
-from shared.messages.envelope import MESSAGE_LIMIT, Changes, Items, Lifecycle, read, sealed, write
-from shared.messages.ingest import Addressee, Sorted, proven_by_channel
-from shared.storage.queues import PATIENT, Patience, Storage
+from shared.errors import RetryLater
+from shared.messages.envelope import MESSAGE_LIMIT, ChangeBatch, ItemBatch, LifecycleBatch, read, sealed, write
+from shared.messages.ingest import ExpectedRecipient, SortedItems, proven_by_channel
+from shared.storage.queues import BACKGROUND_LIMITS, Storage, TimeLimits
 from tests.builders import (
     NOW,
     OTHER_TENANT,
@@ -28,7 +28,7 @@ from tests.builders import (
     rich,
 )
 
-ADDRESSEE = Addressee(TENANT, [client_state_secret()])
+ADDRESSEE = ExpectedRecipient(TENANT, [client_state_secret()])
 TEST_EVENT = {
     "subscriptionId": "NA",
     "subscriptionExpirationDateTime": "NA",
@@ -44,16 +44,16 @@ class Hub:
 
     def __init__(self, settings: StorageSettings) -> None:
         self._settings = settings
-        self._storage = Storage(settings, PATIENT)
+        self._storage = Storage(settings, BACKGROUND_LIMITS)
 
-    def hand_over(self, *bodies: bytes) -> list[Items]:
+    def hand_over(self, *bodies: bytes) -> list[ItemBatch]:
         """Return the envelopes that have been queued."""
         take(bodies, ADDRESSEE, self._storage, NOW)
         with QueueClient.from_connection_string(self._settings.connection_string, self._settings.queue) as queue:
             self._storage.ready()
             texts = [one.content for one in queue.receive_messages(max_messages=32)]
         envelopes = [read(self._storage.fetch(text).text) for text in texts]
-        return [one for one in envelopes if isinstance(one, Items)]
+        return [one for one in envelopes if isinstance(one, ItemBatch)]
 
 
 @pytest.fixture
@@ -63,13 +63,13 @@ def hub(storage_settings: StorageSettings) -> Hub:
 
 def test_an_item_is_queued_as_proven_for_its_tenant_without_a_token(hub: Hub) -> None:
     (envelope,) = hub.hand_over(body(rich(message("1"))))
-    assert isinstance(envelope, Changes)
+    assert isinstance(envelope, ChangeBatch)
     assert (envelope.tokens, envelope.proven, envelope.received) == ((), (TENANT,), NOW)
 
 
 def test_lifecycle_items_come_this_way_too(hub: Hub) -> None:
     (envelope,) = hub.hand_over(body(lifecycle()))
-    assert isinstance(envelope, Lifecycle)
+    assert isinstance(envelope, LifecycleBatch)
 
 
 def test_what_is_not_ours_is_not_proven_by_the_way_it_came(hub: Hub) -> None:
@@ -91,8 +91,8 @@ def test_while_storage_is_away_the_host_is_told_to_hand_the_events_over_again(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     settings = StorageSettings("q-away", Azurite(tmp_path_factory.mktemp("away")).connection_string)
-    storage = Storage(settings, Patience(connect=1, read=1, retries=0, backoff=0))
-    with pytest.raises(NotNow):
+    storage = Storage(settings, TimeLimits(connect=1, read=1, retries=0, backoff=0))
+    with pytest.raises(RetryLater):
         take([body(change())], ADDRESSEE, storage, NOW)
 
 
@@ -101,7 +101,7 @@ def test_what_proves_items_fits_the_message_with_them(items: list[tuple[int, str
     changes = [
         sealed(raw({"number": number, "filler": "x" * size}), tenant) for number, (size, tenant) in enumerate(items)
     ]
-    packed = list(proven_by_channel(Sorted(changes, [], Counter()), NOW))
+    packed = list(proven_by_channel(SortedItems(changes, [], Counter()), NOW))
     assert [bytes(item) for one in packed for item in one.items] == [one.item for one in changes]
     assert all(len(write(one)) <= MESSAGE_LIMIT for one in packed if len(one.items) > 1)
     for one in packed:

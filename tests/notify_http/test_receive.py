@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from local.azurite import Azurite
 from notify_http.receive import LARGEST_BODY, Answer, receive
 from shared.configuration.settings import StorageSettings
-from shared.messages.envelope import Changes, Items, Lifecycle, read
-from shared.messages.ingest import Addressee
-from shared.storage.queues import PATIENT, Patience, Storage
+from shared.messages.envelope import ChangeBatch, ItemBatch, LifecycleBatch, read
+from shared.messages.ingest import ExpectedRecipient
+from shared.storage.queues import BACKGROUND_LIMITS, Storage, TimeLimits
 from tests.builders import (
     NOW,
     OTHER_TENANT,
@@ -31,7 +31,7 @@ from tests.builders import (
 )
 from tests.token_cases import Mint
 
-ADDRESSEE = Addressee(TENANT, [client_state_secret(), client_state_secret("retiring")])
+ADDRESSEE = ExpectedRecipient(TENANT, [client_state_secret(), client_state_secret("retiring")])
 MEGABYTE = 1 << 20
 
 
@@ -39,20 +39,20 @@ class Hall:
     """The door and what lies behind it."""
 
     def __init__(self, settings: StorageSettings) -> None:
-        self.storage = Storage(settings, PATIENT)
+        self.storage = Storage(settings, BACKGROUND_LIMITS)
         self._settings = settings
 
     def post(self, text: bytes) -> Answer:
         return receive(text, ADDRESSEE, self.storage, NOW)
 
-    def queued(self) -> list[Items]:
+    def queued(self) -> list[ItemBatch]:
         """Take out what has been queued."""
-        found: list[Items] = []
+        found: list[ItemBatch] = []
         with QueueClient.from_connection_string(self._settings.connection_string, self._settings.queue) as queue:
             while messages := self._received(queue):
                 for text in messages:
                     envelope = read(self.storage.fetch(text).text)
-                    assert isinstance(envelope, Items)
+                    assert isinstance(envelope, ItemBatch)
                     found.append(envelope)
         return found
 
@@ -77,14 +77,14 @@ def away(tmp_path_factory: pytest.TempPathFactory) -> Hall:
     """A door behind which storage is away."""
     settings = StorageSettings("q-away", Azurite(tmp_path_factory.mktemp("away")).connection_string)
     hall = Hall(settings)
-    hall.storage = Storage(settings, Patience(connect=1, read=1, retries=0, backoff=0))
+    hall.storage = Storage(settings, TimeLimits(connect=1, read=1, retries=0, backoff=0))
     return hall
 
 
 def test_what_is_ours_is_durable_before_it_is_acknowledged(hall: Hall) -> None:
     assert hall.post(body(rich(id="1"), lifecycle(id="2"), change(id="3"))) == Answer(202)
-    changes, lifecycles = sorted(hall.queued(), key=lambda envelope: isinstance(envelope, Lifecycle))
-    assert isinstance(changes, Changes)
+    changes, lifecycles = sorted(hall.queued(), key=lambda envelope: isinstance(envelope, LifecycleBatch))
+    assert isinstance(changes, ChangeBatch)
     assert [json.loads(bytes(item))["id"] for item in changes.items] == ["1", "3"]
     assert [json.loads(bytes(item))["id"] for item in lifecycles.items] == ["2"]
     assert changes.received == lifecycles.received == NOW
@@ -160,10 +160,10 @@ def test_an_item_with_half_a_surrogate_costs_its_neighbours_nothing(hall: Hall) 
 
 
 def test_tokens_go_with_the_items_of_their_tenants(hall: Hall) -> None:
-    ours, others = Mint(rsa_key("authority")).token(), Mint(rsa_key("authority"), tenant=OTHER_TENANT).token()
+    desired, others = Mint(rsa_key("authority")).token(), Mint(rsa_key("authority"), tenant=OTHER_TENANT).token()
     strangers = Mint(rsa_key("authority"), tenant="c7d1e2f3-0a0b-4c0d-8e0f-00000000000f").token()
-    hall.post(body(rich(), tokens=[ours, others, strangers, ours, "junk", 7]))
-    assert [envelope.tokens for envelope in hall.queued()] == [(ours,)]
+    hall.post(body(rich(), tokens=[desired, others, strangers, desired, "junk", 7]))
+    assert [envelope.tokens for envelope in hall.queued()] == [(desired,)]
 
 
 def test_that_graph_got_no_token_is_remembered(hall: Hall) -> None:

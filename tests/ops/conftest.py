@@ -23,7 +23,7 @@ from local.feed.server import running as running_feed
 from ops.cli import ops
 from shared import clients
 from shared.configuration.settings import StorageSettings
-from shared.storage.queues import PATIENT, Storage
+from shared.storage.queues import BACKGROUND_LIMITS, Storage
 from tests import builders
 from tests.builders import CLIENT_ID, TENANT, destination_secret, environment
 from tests.servers import Answer, Asked, Server, serving
@@ -86,7 +86,7 @@ def shaking_hands(asked: Asked) -> Answer:
 
 @pytest.fixture
 def storage(storage_settings: StorageSettings) -> Storage:
-    return Storage(storage_settings, PATIENT)
+    return Storage(storage_settings, BACKGROUND_LIMITS)
 
 
 @pytest.fixture

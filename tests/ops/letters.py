@@ -7,7 +7,7 @@ from azure.storage.queue import QueueClient
 from shared.configuration.settings import StorageSettings
 from shared.errors import Reason
 from shared.messages.envelope import DeadLetter, Envelope, read, write
-from shared.storage.queues import Shelf, Storage
+from shared.storage.queues import Queue, Storage
 from tests import builders
 
 
@@ -20,14 +20,14 @@ def give_up(
 
 def poison(settings: StorageSettings, text: str) -> None:
     """Do as the host does with what has failed too often."""
-    queue = QueueClient.from_connection_string(settings.connection_string, f"{settings.queue}{Shelf.POISON}")
+    queue = QueueClient.from_connection_string(settings.connection_string, f"{settings.queue}{Queue.POISON}")
     queue.create_queue()
     queue.send_message(text, time_to_live=-1)
 
 
 def queued(storage: Storage) -> list[Envelope]:
     """Return what lies on the queue."""
-    return [read(storage.fetch(lying.text).text) for lying in storage.peek(Shelf.QUEUED)]
+    return [read(storage.fetch(queued.text).text) for queued in storage.peek(Queue.NOTIFICATIONS)]
 
 
 def large(number: int = 0) -> Envelope:

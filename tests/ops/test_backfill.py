@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ops.backfill import READABLE
-from shared.messages.envelope import Readback
+from shared.messages.envelope import ReadbackPage
 from shared.readback.pages import can_read
 from shared.storage.queues import Storage
 from tests import builders
@@ -17,7 +17,7 @@ SINCE, UNTIL = "2026-11-20T10:00+01:00", "2026-11-21"
 def test_a_backfill_is_queued_for_the_app_to_do(operator: Operator, storage: Storage) -> None:
     told = operator.json("backfill", "--resource", "/chats/a/messages", "--since", SINCE, "--until", UNTIL)
     (asked,) = queued(storage)
-    assert isinstance(asked, Readback)
+    assert isinstance(asked, ReadbackPage)
     assert (asked.tenant_id, asked.resource, asked.link) == (builders.TENANT, "/chats/a/messages", "")
     assert asked.since == datetime(2026, 11, 20, 9, tzinfo=UTC)
     assert asked.until == datetime(2026, 11, 21, tzinfo=UTC)
@@ -31,7 +31,7 @@ def test_without_an_end_it_reads_up_to_now_and_a_span_counts_back_from_there(
         "backfill", "--resource", "/teams/getAllMessages", "--since", "36h", "--tenant", builders.OTHER_TENANT
     )
     (asked,) = queued(storage)
-    assert isinstance(asked, Readback)
+    assert isinstance(asked, ReadbackPage)
     assert asked.tenant_id == builders.OTHER_TENANT
     assert asked.until - asked.since == pytest.approx(timedelta(hours=36), abs=timedelta(minutes=2))
     assert datetime.now(UTC) - asked.until < timedelta(minutes=2)

@@ -6,10 +6,10 @@ import pytest
 from azure.storage.blob import ContainerClient
 
 from shared.configuration.settings import StorageSettings
-from shared.errors import NotNow, Reason, Unreadable
+from shared.errors import Reason, RetryLater, Undeliverable
 from shared.messages.dead_letters import DeadLetters
-from shared.messages.envelope import Changes, DeadLetter, Readback, write
-from shared.storage.queues import PATIENT, Lying, Shelf, Storage
+from shared.messages.envelope import ChangeBatch, DeadLetter, ReadbackPage, write
+from shared.storage.queues import BACKGROUND_LIMITS, Queue, QueuedMessage, Storage
 from tests import builders
 from tests.ops.conftest import Operator
 from tests.ops.letters import give_up, large, poison, queued
@@ -22,7 +22,7 @@ def letters(desk: Operator, *arguments: str) -> list[dict[str, str]]:
     return found
 
 
-def numbered(number: int) -> Changes:
+def numbered(number: int) -> ChangeBatch:
     return builders.changes(builders.change(builders.chat_path(str(number))))
 
 
@@ -79,7 +79,7 @@ def test_a_replayed_letter_is_what_it_was_but_for_the_attempts_and_a_new_horizon
     began = datetime.now(UTC)
     assert desk.json("dead-letters", "replay", "--all")["done"] == {"key_unknown": 1}
     (again,) = queued(storage)
-    assert isinstance(again, Changes)
+    assert isinstance(again, ChangeBatch)
     assert (again.received, again.items, again.tokens) == (envelope.received, envelope.items, envelope.tokens)
     assert again.attempt == 0
     assert again.replayed is not None
@@ -103,8 +103,8 @@ def test_a_letter_too_large_for_a_message_is_replayed_with_a_blob_of_its_own(
     assert len(letters(desk)) == 1
     desk.json("dead-letters", "replay", "--all")
     (again,) = queued(storage)
-    assert isinstance(again, Changes)
-    assert isinstance(envelope, Changes)
+    assert isinstance(again, ChangeBatch)
+    assert isinstance(envelope, ChangeBatch)
     assert again.items == envelope.items
     assert blobs(storage_settings) == 1
 
@@ -120,17 +120,17 @@ def test_dropping_a_letter_removes_its_blob(
 
 def test_who_dies_between_queueing_and_removing_leaves_the_letter(storage_settings: StorageSettings) -> None:
     class Dying(Storage):
-        def remove(self, taken: Lying) -> None:
+        def remove(self, taken: QueuedMessage) -> None:
             raise SystemExit
 
-    storage = Dying(storage_settings, PATIENT)
+    storage = Dying(storage_settings, BACKGROUND_LIMITS)
     give_up(storage, large())
     letters = DeadLetters(storage, lambda: datetime.now(UTC))
     with closing(letters.each()) as each, pytest.raises(SystemExit):
         letters.replay(next(each))
     assert len(queued(storage)) == 1
-    assert storage.length(Shelf.DEAD_LETTERS) == 1
-    (left,) = storage.peek(Shelf.DEAD_LETTERS)
+    assert storage.length(Queue.DEAD_LETTERS) == 1
+    (left,) = storage.peek(Queue.DEAD_LETTERS)
     assert storage.fetch(left.text).text
 
 
@@ -139,7 +139,7 @@ def test_who_stops_halfway_leaves_the_others_for_everybody_to_see(desk: Operator
         give_up(storage, numbered(number))
     with closing(DeadLetters(storage, lambda: datetime.now(UTC)).each()) as each:
         next(each)
-        assert storage.peek(Shelf.DEAD_LETTERS) == []
+        assert storage.peek(Queue.DEAD_LETTERS) == []
     assert len(letters(desk)) == 5
 
 
@@ -201,7 +201,7 @@ def test_showing_a_letter_tells_outer_fields_and_nothing_that_is_sealed_or_secre
 
 
 def test_showing_a_page_to_be_read_hides_its_link(desk: Operator, storage: Storage) -> None:
-    page = Readback(
+    page = ReadbackPage(
         builders.NOW, builders.TENANT, "/chats/a/messages", builders.NOW, builders.NOW, "https://x/?$skiptoken=s"
     )
     give_up(storage, page, Reason.GRAPH)
@@ -255,22 +255,22 @@ def test_dead_letters_need_no_settings_but_those_of_storage(desk: Operator, stor
 def test_a_letter_with_nothing_in_it_is_not_replayed(storage: Storage) -> None:
     storage.put_dead_letter("not ours")
     letters = DeadLetters(storage, lambda: datetime.now(UTC))
-    with closing(letters.each()) as each, pytest.raises(Unreadable):
+    with closing(letters.each()) as each, pytest.raises(Undeliverable):
         letters.replay(next(each))
-    assert storage.length(Shelf.DEAD_LETTERS) == 1
+    assert storage.length(Queue.DEAD_LETTERS) == 1
 
 
 def test_a_message_that_somebody_else_holds_by_now_is_theirs(storage: Storage) -> None:
     storage.put_dead_letter(write(DeadLetter(Reason.GRAPH, builders.NOW, numbered(1))))
-    (taken,) = storage.take(Shelf.DEAD_LETTERS, timedelta(minutes=1))
+    (taken,) = storage.take(Queue.DEAD_LETTERS, timedelta(minutes=1))
     storage.give_back(taken)
-    (again,) = storage.take(Shelf.DEAD_LETTERS, timedelta(minutes=1))
+    (again,) = storage.take(Queue.DEAD_LETTERS, timedelta(minutes=1))
     storage.give_back(taken)
     storage.remove(taken)
-    assert storage.peek(Shelf.DEAD_LETTERS) == []
-    assert storage.length(Shelf.DEAD_LETTERS) == 1
+    assert storage.peek(Queue.DEAD_LETTERS) == []
+    assert storage.length(Queue.DEAD_LETTERS) == 1
     storage.remove(again)
-    assert storage.length(Shelf.DEAD_LETTERS) == 0
+    assert storage.length(Queue.DEAD_LETTERS) == 0
 
 
 def test_without_storage_the_command_ends_with_3(desk: Operator) -> None:
@@ -291,10 +291,10 @@ def test_the_first_letters_are_looked_at_without_being_taken(storage: Storage) -
     give_up(storage, numbered(1))
     letters = DeadLetters(storage, lambda: datetime.now(UTC))
     assert [one.reason for one in letters.first()] == [Reason.KEY_UNKNOWN]
-    assert len(storage.peek(Shelf.DEAD_LETTERS)) == 1
+    assert len(storage.peek(Queue.DEAD_LETTERS)) == 1
 
 
 def test_storage_that_is_away_is_said_to_be(storage_settings: StorageSettings) -> None:
     gone = StorageSettings(storage_settings.queue, _nowhere(storage_settings.connection_string))
-    with pytest.raises(NotNow):
-        DeadLetters(Storage(gone, PATIENT), lambda: datetime.now(UTC)).first()
+    with pytest.raises(RetryLater):
+        DeadLetters(Storage(gone, BACKGROUND_LIMITS), lambda: datetime.now(UTC)).first()

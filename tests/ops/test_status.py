@@ -9,7 +9,7 @@ from shared.configuration.settings import StorageSettings
 from shared.graph.client_state import declaration_id
 from shared.messages.envelope import write
 from shared.readback import checkpoints
-from shared.storage.queues import Shelf, Storage
+from shared.storage.queues import Queue, Storage
 from shared.storage.tables import Tables
 from shared.subscriptions.silence import Silence, Source
 from tests import builders
@@ -100,7 +100,7 @@ def test_dead_letters_are_counted_by_reason_those_of_the_host_too(
     poison(storage_settings, write(builders.changes(builders.change())))
     told = operator.json("status", ends=1)
     assert told["dead_letters"] == {"count": 3, "by_reason": {"key_unknown": 2, "poison": 1}, "looked_at": 3}
-    assert len(storage.peek(Shelf.DEAD_LETTERS)) == 2
+    assert len(storage.peek(Queue.DEAD_LETTERS)) == 2
     assert "2 key_unknown, 1 poison" in operator("status").stdout
 
 
@@ -121,7 +121,7 @@ def test_the_queue_is_as_old_as_the_oldest_receipt_that_can_be_read(
 def test_silence_and_sweeps_are_told_from_what_the_app_remembers(operator: Operator, tables: Tables) -> None:
     operator.json("reconcile")
     now = datetime.now(UTC)
-    Silence(tables).heard({DECLARED: Source("s")}, now - timedelta(hours=2))
+    Silence(tables).seen({DECLARED: Source("s")}, now - timedelta(hours=2))
     checkpoints.save(tables, DECLARED, now - timedelta(hours=3), now)
     told = operator.json("status")
     assert 7_200 <= told["subscriptions"][0]["silent_seconds"] < 9_000

@@ -12,16 +12,16 @@ from azure.storage.queue import QueueClient
 from graph_simulator.authority import Authority
 from process_queue.changes import Delivering
 from process_queue.readback import Reader, relay_readback
-from process_queue.settle import Settlement
+from process_queue.settle import Requeue
 from shared.configuration.settings import StorageSettings
 from shared.delivery.destination import Destination
 from shared.delivery.ledger import Ledger
-from shared.errors import NotNow, Reason
-from shared.graph.client import Graph
+from shared.errors import Reason, RetryLater
+from shared.graph.client import GraphClient
 from shared.messages.dead_letters import DeadLetters
-from shared.messages.envelope import Readback, read, read_dead_letter, write
+from shared.messages.envelope import ReadbackPage, read, read_dead_letter, write
 from shared.resources.path import segments
-from shared.storage.queues import PATIENT, Shelf
+from shared.storage.queues import BACKGROUND_LIMITS, Queue
 from shared.storage.tables import Tables
 from shared.subscriptions.silence import Silence
 from tests.builders import NOW, TENANT, Clock, destination_secret
@@ -44,10 +44,10 @@ class Away:
         self.rejects: set[str] = set()
         self.clock = Clock(NOW)
         self._settings = storage_settings
-        self._storage = Hurried(storage_settings, PATIENT)
+        self._storage = Hurried(storage_settings, BACKGROUND_LIMITS)
         self._storage.ready()
         self.delays = self._storage.delays
-        self._settlement = Settlement(self._storage, timedelta(hours=72), self.clock, lambda: 0.0)
+        self._settlement = Requeue(self._storage, timedelta(hours=72), self.clock, lambda: 0.0)
         self._tables = Tables(storage_settings)
         self._session = session
         self._authority = authority
@@ -67,15 +67,15 @@ class Away:
     def _destination_untried(self) -> Destination:
         return Destination(self._url, [destination_secret()], self._session, self.clock)
 
-    def read(self, readback: Readback) -> None:
-        reader = Reader(Graph(self.graph.url, Bearer(), self._session, self.clock), self._tables, self._storage)
+    def read(self, readback: ReadbackPage) -> None:
+        reader = Reader(GraphClient(self.graph.url, Bearer(), self._session, self.clock), self._tables, self._storage)
         delivering = Delivering(self._destination, Ledger(self._tables), Silence(self._tables), self.clock)
         relay_readback(readback, reader, delivering, self._settlement)
 
-    def read_to_the_end(self, readback: Readback) -> None:
+    def read_to_the_end(self, readback: ReadbackPage) -> None:
         """Read, and then whatever is queued, an hour each time, until nothing is."""
         self._storage.put(write(readback))
-        while taken := self._storage.take(Shelf.QUEUED, timedelta(minutes=5)):
+        while taken := self._storage.take(Queue.NOTIFICATIONS, timedelta(minutes=5)):
             for one in taken:
                 self.clock.advance(hours=1)
                 self._process(one.text)
@@ -83,11 +83,11 @@ class Away:
 
     def _process(self, text: str) -> None:
         readback = read(text)
-        assert isinstance(readback, Readback)
+        assert isinstance(readback, ReadbackPage)
         try:
             self.read(readback)
-        except NotNow as not_now:
-            self._settlement.postpone(readback, not_now)
+        except RetryLater as retry_later:
+            self._settlement.postpone(readback, retry_later)
 
     def begin_anew(self) -> None:
         """Forget what an example before has left."""
@@ -103,18 +103,20 @@ class Away:
         """Return the ids of the messages among the dead letters, with the reasons."""
         letters = [read_dead_letter(text) for text in self.dead_texts()]
         return [
-            (segments(one.envelope.resource)[-1], one.reason) for one in letters if isinstance(one.envelope, Readback)
+            (segments(one.envelope.resource)[-1], one.reason)
+            for one in letters
+            if isinstance(one.envelope, ReadbackPage)
         ]
 
-    def queued(self) -> list[Readback]:
+    def queued(self) -> list[ReadbackPage]:
         found = []
         for text in self._texts(""):
             envelope = read(text)
-            assert isinstance(envelope, Readback)
+            assert isinstance(envelope, ReadbackPage)
             found.append(envelope)
         return found
 
-    def replay(self) -> Readback:
+    def replay(self) -> ReadbackPage:
         """Replay the only dead letter, and take from the queue what that puts there."""
         with closing(DeadLetters(self._storage, self.clock).each()) as letters:
             for letter in letters:
@@ -146,8 +148,8 @@ class Away:
         return self.destination_answers
 
 
-def asked_for(resource: str, since: datetime = DAY_BEFORE) -> Readback:
-    return Readback(NOW, TENANT, resource, since, NOW)
+def asked_for(resource: str, since: datetime = DAY_BEFORE) -> ReadbackPage:
+    return ReadbackPage(NOW, TENANT, resource, since, NOW)
 
 
 def names(away: Away) -> list[str]:

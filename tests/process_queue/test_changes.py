@@ -12,16 +12,16 @@ from azure.storage.queue import QueueClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from process_queue.changes import Delivering, Fate, relay_changes
-from process_queue.settle import Settlement
+from process_queue.changes import BatchOutcome, Delivering, relay_changes
+from process_queue.settle import Requeue
 from process_queue.verify import Proofs
 from shared.configuration.settings import StorageSettings
 from shared.delivery.destination import Destination
 from shared.delivery.event import event_without_content
 from shared.delivery.ledger import Ledger
-from shared.errors import NotNow, Reason
-from shared.messages.envelope import Changes, read, read_dead_letter
-from shared.storage.queues import PATIENT
+from shared.errors import Reason, RetryLater
+from shared.messages.envelope import ChangeBatch, read, read_dead_letter
+from shared.storage.queues import BACKGROUND_LIMITS
 from shared.storage.tables import Tables
 from shared.subscriptions.silence import Silence
 from tests.builders import (
@@ -52,7 +52,7 @@ class Way:
         self.clock = Clock(NOW + HORIZON - timedelta(seconds=1))
         self.server = server
         self._settings = storage_settings
-        self._storage = Hurried(storage_settings, PATIENT)
+        self._storage = Hurried(storage_settings, BACKGROUND_LIMITS)
         self._storage.ready()
         self._tables = Tables(storage_settings)
         self._session = session
@@ -61,30 +61,30 @@ class Way:
         self.answer = DONE
         self.rejects: set[str] = set()
 
-    def relay(self, envelope: Changes) -> None:
+    def relay(self, envelope: ChangeBatch) -> None:
         """Relay with clients of a fresh process."""
         proofs = Proofs(TENANT, CLIENT_ID, signing_key, our_key, event_without_content)
         destination = Destination(self.server.url, [destination_secret()], self._session, self.clock)
         delivering = Delivering(destination, Ledger(self._tables), Silence(self._tables), self.clock)
-        relay_changes(envelope, proofs, delivering, Settlement(self._storage, HORIZON, self.clock, lambda: 0.0))
+        relay_changes(envelope, proofs, delivering, Requeue(self._storage, HORIZON, self.clock, lambda: 0.0))
 
     def delivered(self) -> list[str]:
         """The ids of the messages that the destination has taken."""
         return [event["data"]["id"] for event in self.taken]
 
-    def queued(self) -> list[Changes]:
+    def queued(self) -> list[ChangeBatch]:
         """What is queued again, hidden or not."""
         found = []
         for text in self._texts(""):
             envelope = read(text)
-            assert isinstance(envelope, Changes)
+            assert isinstance(envelope, ChangeBatch)
             found.append(envelope)
         return found
 
     def dead(self) -> list[tuple[Reason, str]]:
         """Why, and the ids of the messages that have been given up."""
         letters = [read_dead_letter(text) for text in self._texts("-dead-letters")]
-        assert all(isinstance(letter.envelope, Changes) and len(letter.envelope.items) == 1 for letter in letters)
+        assert all(isinstance(letter.envelope, ChangeBatch) and len(letter.envelope.items) == 1 for letter in letters)
         return [(letter.reason, name) for letter in letters for name in names_of(letter.envelope)]
 
     def _take(self, asked: Asked) -> Answer:
@@ -226,9 +226,9 @@ def test_no_item_is_ever_in_no_place_or_in_two(way: Way, kinds: list[str], away:
 
 
 def test_of_several_waits_asked_for_the_longest_is_kept() -> None:
-    fate = Fate()
+    outcome = BatchOutcome()
     for seconds in (5, 60, None, 30):
         wait = None if seconds is None else timedelta(seconds=seconds)
-        fate.keep(raw(change()), NotNow(Reason.GRAPH_THROTTLED, retry_after=wait))
-    assert fate.why[Reason.GRAPH_THROTTLED].retry_after == timedelta(seconds=60)
-    assert len(fate.kept[Reason.GRAPH_THROTTLED]) == 4
+        outcome.keep(raw(change()), RetryLater(Reason.GRAPH_THROTTLED, retry_after=wait))
+    assert outcome.why[Reason.GRAPH_THROTTLED].retry_after == timedelta(seconds=60)
+    assert len(outcome.kept[Reason.GRAPH_THROTTLED]) == 4

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from shared.delivery.event import event_of_entry
-from shared.errors import NotNow
-from shared.messages.envelope import Readback
+from shared.errors import RetryLater
+from shared.messages.envelope import ReadbackPage
 from tests.builders import NOW, TENANT
 from tests.process_queue.away import DONE, Away, asked_for
 from tests.servers import Answer, in_json
@@ -23,7 +23,7 @@ class TestARejectedEntry:
         return str(request.param)
 
     @pytest.fixture
-    def replayed(self, away: Away, resource: str) -> Readback:
+    def replayed(self, away: Away, resource: str) -> ReadbackPage:
         away.pages[f"/v1.0/{quote(resource)}/delta"] = {"value": [ENTRY]}
         away.destination_answers = Answer(422)
         away.read(asked_for(resource))
@@ -35,23 +35,25 @@ class TestARejectedEntry:
         """Where Graph has that one entry."""
         return f"/v1.0/{quote(resource).replace('/root', '/items')}/a%2Fb%3D"
 
-    def test_is_read_by_itself(self, away: Away, replayed: Readback, resource: str, path: str) -> None:
+    def test_is_read_by_itself(self, away: Away, replayed: ReadbackPage, resource: str, path: str) -> None:
         away.pages[path] = ENTRY
         away.read(replayed)
         (event,) = away.delivered
         entry = event_of_entry(msgspec.json.encode(ENTRY), resource, "", TENANT, NOW)
         assert (event["id"], event["subject"]) == (entry.id, f"{resource}/a/b=")
 
-    def test_is_a_deletion_if_it_is_gone_by_now(self, away: Away, replayed: Readback, resource: str, path: str) -> None:
+    def test_is_a_deletion_if_it_is_gone_by_now(
+        self, away: Away, replayed: ReadbackPage, resource: str, path: str
+    ) -> None:
         away.pages[path] = in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
         away.read(replayed)
         (event,) = away.delivered
         assert event["type"].endswith("Deleted")
         assert (event["subject"], event["data"]["id"]) == (f"{resource}/a/b=", "a/b=")
 
-    def test_is_kept_while_graph_does_not_give_it(self, away: Away, replayed: Readback, path: str) -> None:
+    def test_is_kept_while_graph_does_not_give_it(self, away: Away, replayed: ReadbackPage, path: str) -> None:
         away.pages[path] = in_json({"error": {"code": "Forbidden", "message": "no"}}, 403)
-        with pytest.raises(NotNow, match="403 Forbidden"):
+        with pytest.raises(RetryLater, match="403 Forbidden"):
             away.read(replayed)
 
 
@@ -103,7 +105,7 @@ class TestDelta:
             "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-2",
         }
         begun.destination_answers = Answer(503)
-        with pytest.raises(NotNow):
+        with pytest.raises(RetryLater):
             begun.read(asked_for("/users"))
         begun.destination_answers = DONE
         begun.read(asked_for("/users"))
@@ -127,5 +129,5 @@ class TestDelta:
 
     def test_a_query_that_is_refused_from_the_start_is_kept_for_later(self, away: Away) -> None:
         away.pages["/v1.0/users/delta"] = in_json({"error": {"code": "badRequest", "message": "no"}}, 400)
-        with pytest.raises(NotNow, match="400 badRequest"):
+        with pytest.raises(RetryLater, match="400 badRequest"):
             away.read(asked_for("/users"))

@@ -11,10 +11,10 @@ from azure.storage.blob import ContainerClient
 from process_queue.function import process_queue
 from shared import clients
 from shared.configuration.settings import StorageSettings
-from shared.errors import NotNow, Reason, Unreadable
+from shared.errors import Reason, RetryLater, Undeliverable
 from shared.graph.client_state import mint
-from shared.messages.envelope import MESSAGE_LIMIT, Items, Readback, write
-from shared.storage.queues import PATIENT, Shelf, Storage
+from shared.messages.envelope import MESSAGE_LIMIT, ItemBatch, ReadbackPage, write
+from shared.storage.queues import BACKGROUND_LIMITS, Queue, Storage
 from tests.builders import (
     NOW,
     RESOURCE,
@@ -37,7 +37,7 @@ class Host:
         self.destination = destination
         self.delivered: list[str] = []
         self._monkeypatch = monkeypatch
-        self.storage = Storage(storage_settings, PATIENT)
+        self.storage = Storage(storage_settings, BACKGROUND_LIMITS)
         self.storage.ready()
         destination.script = self._take
         self.set()
@@ -61,18 +61,18 @@ class Host:
 
     def hidden(self) -> int:
         """How many messages wait for their time."""
-        return self.storage.length(Shelf.QUEUED) - len(self.storage.peek(Shelf.QUEUED))
+        return self.storage.length(Queue.NOTIFICATIONS) - len(self.storage.peek(Queue.NOTIFICATIONS))
 
     def dead(self) -> int:
-        return self.storage.length(Shelf.DEAD_LETTERS)
+        return self.storage.length(Queue.DEAD_LETTERS)
 
-    def claim(self, envelope: Items) -> str:
+    def claim(self, envelope: ItemBatch) -> str:
         """The text of a message whose content lies in a blob."""
         self.storage.put(write(envelope))
-        (lying,) = self.storage.take(Shelf.QUEUED, timedelta(minutes=5))
-        self.storage.remove(lying)
-        assert lying.text.startswith("claim:")
-        return lying.text
+        (queued,) = self.storage.take(Queue.NOTIFICATIONS, timedelta(minutes=5))
+        self.storage.remove(queued)
+        assert queued.text.startswith("claim:")
+        return queued.text
 
     def blobs(self) -> int:
         name = f"{self.storage_settings.queue}-claims"
@@ -97,7 +97,7 @@ def host(monkeypatch: pytest.MonkeyPatch, storage_settings: StorageSettings) -> 
     forget_clients()
 
 
-def bare(*numbers: int, padding: str = "") -> Items:
+def bare(*numbers: int, padding: str = "") -> ItemBatch:
     """Items without content, which need no token."""
     return changes(*[change(chat_path(str(number)), padding=padding) for number in numbers])
 
@@ -109,7 +109,7 @@ def test_a_message_is_delivered_and_its_blob_is_discarded(host: Host) -> None:
     host.offer(write(bare(1)))
     host.offer(host.claim(bare(2, padding=LARGE)))
     assert [subject.rpartition("/")[2] for subject in host.delivered] == ["1", "2"]
-    assert (host.storage.length(Shelf.QUEUED), host.dead(), host.blobs()) == (0, 0, 0)
+    assert (host.storage.length(Queue.NOTIFICATIONS), host.dead(), host.blobs()) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("wrong", ["GRAPH_TENANT_ID", "DESTINATION_URL", "SUBSCRIPTIONS", "KEY_STORE"])
@@ -150,31 +150,31 @@ def test_a_blob_that_can_not_be_removed_costs_nothing_but_its_place(host: Host) 
     with serving(all_but_deletion(host.storage_settings, "Blob")) as server:
         host.set(AzureWebJobsStorage=rerouted(host.storage_settings, "Blob", server.url).connection_string)
         host.offer(claim)
-    assert (len(host.delivered), host.storage.length(Shelf.QUEUED), host.dead(), host.blobs()) == (1, 0, 0, 1)
+    assert (len(host.delivered), host.storage.length(Queue.NOTIFICATIONS), host.dead(), host.blobs()) == (1, 0, 0, 1)
 
 
 def test_while_the_queue_is_away_the_host_keeps_the_message(host: Host) -> None:
     host.destination.script = lambda _: Answer(503)
     with serving(refuses) as server:
         host.set(AzureWebJobsStorage=rerouted(host.storage_settings, "Queue", server.url).connection_string)
-        with pytest.raises(NotNow) as away:
+        with pytest.raises(RetryLater) as away:
             host.offer(write(bare(1)))
     assert away.value.reason is Reason.STORAGE
 
 
 @pytest.mark.parametrize("text", ["", "hello", "{}", '{"kind": "surprise"}', "[]", '{"kind":"change"}', "\0"])
 def test_a_message_of_nobody_is_left_to_the_host(host: Host, text: str) -> None:
-    with pytest.raises(Unreadable) as strange:
+    with pytest.raises(Undeliverable) as strange:
         host.offer(text)
     assert strange.value.reason is Reason.MALFORMED
-    assert (host.storage.length(Shelf.QUEUED), host.dead(), host.delivered) == (0, 0, [])
+    assert (host.storage.length(Queue.NOTIFICATIONS), host.dead(), host.delivered) == (0, 0, [])
 
 
 def test_a_claim_that_was_dealt_with_before_is_done(host: Host) -> None:
     claim = host.claim(bare(1, padding=LARGE))
     for _ in range(3):
         host.offer(claim)
-    assert (len(host.delivered), host.storage.length(Shelf.QUEUED), host.dead()) == (1, 0, 0)
+    assert (len(host.delivered), host.storage.length(Queue.NOTIFICATIONS), host.dead()) == (1, 0, 0)
 
 
 def test_what_the_destination_did_not_take_has_a_claim_of_its_own(host: Host) -> None:
@@ -183,11 +183,11 @@ def test_what_the_destination_did_not_take_has_a_claim_of_its_own(host: Host) ->
     first = host.claim(_now(bare(1, padding=LARGE)))
     host.offer(first)
     assert (host.hidden(), host.dead(), host.blobs()) == (1, 0, 1)
-    with pytest.raises(Unreadable):
+    with pytest.raises(Undeliverable):
         host.storage.fetch(first)
 
 
-def _now(envelope: Items) -> Items:
+def _now(envelope: ItemBatch) -> ItemBatch:
     return type(envelope)(clients.now(), envelope.items, envelope.tokens)
 
 
@@ -207,7 +207,7 @@ def test_each_kind_finds_its_way_and_waits_while_graph_is_away(
     if kind == "lifecycle":
         item = {**item, "lifecycleEvent": "reauthorizationRequired"}
     text = (
-        write(Readback(received, TENANT, RESOURCE, NOW, NOW))
+        write(ReadbackPage(received, TENANT, RESOURCE, NOW, NOW))
         if kind == "readback"
         else json.dumps({"kind": kind, "received": received.isoformat(), "items": [item], "tokens": []})
     )

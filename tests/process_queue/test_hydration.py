@@ -11,8 +11,8 @@ from graph_simulator.authority import Authority
 from process_queue.hydration import Hydration
 from shared.configuration.declaration import Declaration
 from shared.delivery.event import Event, event_of_content
-from shared.errors import NotNow, Reason, Refused, Unreadable
-from shared.graph.client import Graph
+from shared.errors import Reason, Refused, RetryLater, Undeliverable
+from shared.graph.client import GraphClient
 from shared.graph.notification import read_notification
 from tests.builders import NOW, OTHER_TENANT, TENANT, Clock, change, chat_path, message, minted, raw
 from tests.servers import Answer, Server, in_json, serving
@@ -24,7 +24,7 @@ CHATS = "/chats/getAllMessages"
 @dataclass
 class Desk:
     server: Server
-    graph: Graph
+    graph: GraphClient
 
     def event(self, path: str | None = None, *, hydrate: bool = True, tenant: str = TENANT, **item: object) -> Event:
         """Return the event of an item, where chats are declared so in TENANT."""
@@ -36,7 +36,7 @@ class Desk:
 @pytest.fixture
 def desk(authority: Authority, session: requests.Session) -> Iterator[Desk]:
     with serving(lambda _: in_json(message()), authority) as server:
-        yield Desk(server, Graph(server.url, Bearer(), session, Clock()))
+        yield Desk(server, GraphClient(server.url, Bearer(), session, Clock()))
 
 
 def test_what_is_named_is_read_and_is_the_event_it_would_have_been_with_content(desk: Desk) -> None:
@@ -84,7 +84,7 @@ def test_what_graph_has_no_more_was_deleted(desk: Desk, change_type: str) -> Non
 )
 def test_what_can_not_be_read_now_is_kept(desk: Desk, answer: Answer, reason: Reason) -> None:
     desk.server.script = lambda _: answer
-    with pytest.raises(NotNow) as kept:
+    with pytest.raises(RetryLater) as kept:
         desk.event()
     assert kept.value.reason is reason
 
@@ -92,7 +92,7 @@ def test_what_can_not_be_read_now_is_kept(desk: Desk, answer: Answer, reason: Re
 @pytest.mark.parametrize("text", [b"", b"<html>", b"[]", b"\xff"])
 def test_an_answer_that_is_no_resource_is_given_up(desk: Desk, text: bytes) -> None:
     desk.server.script = lambda _: Answer(200, text)
-    with pytest.raises(Unreadable) as given_up:
+    with pytest.raises(Undeliverable) as given_up:
         desk.event()
     assert given_up.value.reason is Reason.CONTENT_NOT_JSON
 

@@ -14,16 +14,16 @@ import pytest
 import requests
 
 from graph_simulator.authority import Authority
-from process_queue.lifecycle import Keeper, Recently, act
+from process_queue.lifecycle import LifecycleHandler, Recently, act
 from shared.configuration.settings import StorageSettings
-from shared.errors import NotNow
-from shared.graph.client import Graph
+from shared.errors import RetryLater
+from shared.graph.client import GraphClient
 from shared.graph.client_state import declaration_id
 from shared.readback import checkpoints
 from shared.readback.sweep import Sweep
-from shared.storage.queues import PATIENT, Storage
+from shared.storage.queues import BACKGROUND_LIMITS, Storage
 from shared.storage.tables import Tables
-from shared.subscriptions.plan import Ours, Subscriptions
+from shared.subscriptions.plan import DesiredState, Subscriptions
 from tests.builders import (
     NOTIFICATION_URL,
     NOW,
@@ -59,13 +59,13 @@ class World:
         self._tables = Tables(settings)
         checkpoints.save(self._tables, declaration_id(TENANT, declaration().resource), NOW, NOW)
         graph.script = lambda asked: self.answers.get(asked.path.rpartition("/")[2], FRESH)
-        client = Graph(graph.url, Bearer(), session, self.clock)
-        self._keeper = Keeper(
+        client = GraphClient(graph.url, Bearer(), session, self.clock)
+        self._keeper = LifecycleHandler(
             TENANT,
             [declaration()],
             Subscriptions(client, self.clock, random.Random(1).randbytes),
-            Sweep(self._tables, Storage(settings, PATIENT), timedelta(0)),
-            lambda: Ours(NOTIFICATION_URL, client_state_secret(), encryption_key()),
+            Sweep(self._tables, Storage(settings, BACKGROUND_LIMITS), timedelta(0)),
+            lambda: DesiredState(NOTIFICATION_URL, client_state_secret(), encryption_key()),
             self.clock,
             Recently(),
         )
@@ -99,7 +99,7 @@ def world(
 
 def test_an_item_that_has_to_wait_keeps_no_other_waiting_and_all_come_again(world: World) -> None:
     world.answers[FIRST] = Answer(503)
-    with pytest.raises(NotNow):
+    with pytest.raises(RetryLater):
         world.act(FIRST, SECOND)
     assert world.asked() == [FIRST, SECOND]
     world.answers.clear()
@@ -112,7 +112,7 @@ def test_a_refused_re_authorization_is_tried_until_it_is_granted_and_what_was_mi
 ) -> None:
     """`renew_timer` sees no fault in such a subscription, and Graph holds back what it has to tell meanwhile."""
     world.answers[FIRST] = FORBIDDEN
-    with pytest.raises(NotNow, match="403 Forbidden"):
+    with pytest.raises(RetryLater, match="403 Forbidden"):
         world.act(FIRST, SECOND)
     assert world.asked() == [FIRST, SECOND]
     assert "403 Forbidden: no consent. Grant the application permission Chat.Read.All" in caplog.text
@@ -146,7 +146,7 @@ def test_an_item_that_names_its_own_tenant_for_a_subscription_holds_up_nobody(wo
     """What is done for a tenant and for a subscription is told apart, whatever a stranger calls the one."""
     gone = in_json({"error": {"code": "ResourceNotFound", "message": "gone"}}, 404)
     world.answers |= {TENANT: gone, "subscriptions": in_json({"value": []})}
-    with pytest.raises(NotNow):  # nothing can be made at this Graph
+    with pytest.raises(RetryLater):  # nothing can be made at this Graph
         world.act(TENANT)
     assert world.asked()[:2] == [TENANT, "subscriptions"]
 

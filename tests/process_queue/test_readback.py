@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from shared.delivery.event import event_of_content
-from shared.errors import NotNow, Reason
+from shared.errors import Reason, RetryLater
 from shared.graph.notification import read_notification
-from shared.messages.envelope import Readback, read_dead_letter
+from shared.messages.envelope import ReadbackPage, read_dead_letter
 from shared.resources.path import segments
 from tests.builders import (
     CHANNEL,
@@ -71,7 +71,7 @@ def test_the_next_page_is_a_message_of_its_own(away: Away) -> None:
 def test_nothing_follows_a_page_that_the_destination_did_not_take(away: Away) -> None:
     away.pages[CHAT_LIST] = {"value": [message("1")], "@odata.nextLink": f"{away.graph.url}/v1.0/next"}
     away.destination_answers = Answer(503)
-    with pytest.raises(NotNow, match=Reason.DESTINATION):
+    with pytest.raises(RetryLater, match=Reason.DESTINATION):
         away.read(asked_for(f"/chats/{CHAT}/messages"))
     assert away.queued() == []
     away.destination_answers = DONE
@@ -108,7 +108,7 @@ def test_an_event_that_the_destination_stumbles_over_holds_up_none_of_the_others
 def test_a_page_is_not_parted_the_first_time_the_destination_stumbles(away: Away) -> None:
     away.pages[CHAT_LIST] = {"value": [message("1"), message("2")]}
     away.stumbles_over = {"1"}
-    with pytest.raises(NotNow, match=Reason.DESTINATION_ERROR):
+    with pytest.raises(RetryLater, match=Reason.DESTINATION_ERROR):
         away.read(asked_for(f"/chats/{CHAT}/messages"))
     assert (away.delivered, away.queued()) == ([], [])
 
@@ -158,7 +158,7 @@ def test_what_the_destination_rejects_is_kept_by_name_and_without_content(away: 
     away.read(asked_for(f"/chats/{CHAT}/messages"))
     (text,) = away.dead_texts()
     letter = read_dead_letter(text)
-    assert isinstance(letter.envelope, Readback)
+    assert isinstance(letter.envelope, ReadbackPage)
     assert letter.reason is Reason.DESTINATION_REJECTED
     assert segments(letter.envelope.resource) == ("chats", CHAT, "messages", "1")
     assert "private words" not in text
@@ -178,7 +178,7 @@ def test_a_chat_that_is_gone_has_nothing_to_read(away: Away) -> None:
 
 def test_missing_consent_keeps_the_page_for_later(away: Away) -> None:
     away.pages[CHAT_LIST] = in_json({"error": {"code": "Forbidden", "message": "no"}}, 403)
-    with pytest.raises(NotNow, match="403 Forbidden"):
+    with pytest.raises(RetryLater, match="403 Forbidden"):
         away.read(asked_for(f"/chats/{CHAT}/messages"))
 
 

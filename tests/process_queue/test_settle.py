@@ -10,27 +10,27 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from process_queue.settle import Settlement
+from process_queue.settle import Requeue
 from shared.configuration.settings import StorageSettings
-from shared.errors import NotNow, Reason
-from shared.messages.envelope import Changes, Envelope, Readback, read, read_dead_letter
+from shared.errors import Reason, RetryLater
+from shared.messages.envelope import ChangeBatch, Envelope, ReadbackPage, read, read_dead_letter
 from shared.messages.retry import LONGEST, SCHEDULE
-from shared.storage.queues import PATIENT, Shelf, Storage
+from shared.storage.queues import BACKGROUND_LIMITS, Queue, Storage
 from tests.builders import NOW, TENANT, Clock, change, changes, lifecycle, lifecycle_items
 from tests.rerouted import refuses, rerouted
 from tests.servers import serving
 
 HORIZON = timedelta(hours=72)
 MOMENT = timedelta(seconds=1)
-PAGE = Readback(NOW, TENANT, "/chats/getAllMessages", NOW - HORIZON, NOW)
-ERROR, AWAY = NotNow(Reason.DESTINATION_ERROR), NotNow(Reason.DESTINATION)
+PAGE = ReadbackPage(NOW, TENANT, "/chats/getAllMessages", NOW - HORIZON, NOW)
+ERROR, AWAY = RetryLater(Reason.DESTINATION_ERROR), RetryLater(Reason.DESTINATION)
 
 
 class Desk(Storage):
     """The real storage, which also notes what is put where, and after which delay."""
 
     def __init__(self, storage_settings: StorageSettings) -> None:
-        super().__init__(storage_settings, PATIENT)
+        super().__init__(storage_settings, BACKGROUND_LIMITS)
         self.queued: list[tuple[Envelope, timedelta]] = []
         self.given_up: list[tuple[Envelope, Reason, datetime]] = []
 
@@ -43,9 +43,9 @@ class Desk(Storage):
         letter = read_dead_letter(text)
         self.given_up.append((letter.envelope, letter.reason, letter.given_up))
 
-    def postpone(self, envelope: Envelope, why: NotNow, later: timedelta = timedelta(0)) -> None:
+    def postpone(self, envelope: Envelope, why: RetryLater, later: timedelta = timedelta(0)) -> None:
         self.queued, self.given_up = [], []
-        Settlement(self, HORIZON, Clock(NOW + later), lambda: 0.5).postpone(envelope, why)
+        Requeue(self, HORIZON, Clock(NOW + later), lambda: 0.5).postpone(envelope, why)
 
     def envelopes(self) -> list[Envelope]:
         return [envelope for envelope, _ in self.queued]
@@ -56,12 +56,12 @@ def desk(storage_settings: StorageSettings) -> Desk:
     return Desk(storage_settings)
 
 
-def numbered(number: int, attempt: int = 0) -> Changes:
+def numbered(number: int, attempt: int = 0) -> ChangeBatch:
     return changes(*[change(f"chats('c')/messages('{one}')") for one in range(number)], attempt=attempt)
 
 
 def sizes(desk: Desk) -> list[int]:
-    return [len(envelope.items) for envelope in desk.envelopes() if not isinstance(envelope, Readback)]
+    return [len(envelope.items) for envelope in desk.envelopes() if not isinstance(envelope, ReadbackPage)]
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,12 @@ def sizes(desk: Desk) -> list[int]:
         (2, 9, ERROR, [1, 1]),
         (1, 9, ERROR, [1]),
         (4, 9, AWAY, [4]),
-        (4, 9, NotNow(Reason.DESTINATION_GONE), [4]),
-        (4, 9, NotNow(Reason.SIGNING_KEYS), [4]),
+        (4, 9, RetryLater(Reason.DESTINATION_GONE), [4]),
+        (4, 9, RetryLater(Reason.SIGNING_KEYS), [4]),
     ],
 )
 def test_only_what_the_destination_stumbles_over_again_is_parted(
-    desk: Desk, number: int, attempt: int, why: NotNow, parts: list[int]
+    desk: Desk, number: int, attempt: int, why: RetryLater, parts: list[int]
 ) -> None:
     desk.postpone(numbered(number, attempt), why)
     assert sizes(desk) == parts
@@ -87,7 +87,7 @@ def test_only_what_the_destination_stumbles_over_again_is_parted(
 
 def test_lifecycle_items_come_again_as_they_were(desk: Desk) -> None:
     envelope = lifecycle_items(lifecycle(), lifecycle("missed"))
-    desk.postpone(envelope, NotNow(Reason.GRAPH))
+    desk.postpone(envelope, RetryLater(Reason.GRAPH))
     assert desk.envelopes() == [msgspec.structs.replace(envelope, attempt=1)]
 
 
@@ -97,10 +97,12 @@ def test_a_page_is_never_parted(desk: Desk) -> None:
 
 
 reasons = st.sampled_from([Reason.DESTINATION_ERROR, Reason.DESTINATION, Reason.GRAPH_THROTTLED])
-waits = st.none() | st.timedeltas(timedelta(0), timedelta(days=30))
+wait_budget = st.none() | st.timedeltas(timedelta(0), timedelta(days=30))
 
 
-@given(st.integers(1, 7), st.integers(0, 20), reasons, waits, st.timedeltas(timedelta(0), 2 * HORIZON), st.booleans())
+@given(
+    st.integers(1, 7), st.integers(0, 20), reasons, wait_budget, st.timedeltas(timedelta(0), 2 * HORIZON), st.booleans()
+)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_before_the_horizon_every_item_is_queued_once_and_after_it_is_given_up_once(
     desk: Desk,
@@ -115,9 +117,9 @@ def test_before_the_horizon_every_item_is_queued_once_and_after_it_is_given_up_o
     envelope = msgspec.structs.replace(
         numbered(number, attempt), received=begun, replayed=NOW if replayed else None, tokens=("a",), proven=(TENANT,)
     )
-    desk.postpone(envelope, NotNow(reason, retry_after=wait), later)
-    queued = [(one, bytes(item)) for one in desk.envelopes() if isinstance(one, Changes) for item in one.items]
-    dead = [(one, bytes(item)) for one, _, _ in desk.given_up if isinstance(one, Changes) for item in one.items]
+    desk.postpone(envelope, RetryLater(reason, retry_after=wait), later)
+    queued = [(one, bytes(item)) for one in desk.envelopes() if isinstance(one, ChangeBatch) for item in one.items]
+    dead = [(one, bytes(item)) for one, _, _ in desk.given_up if isinstance(one, ChangeBatch) for item in one.items]
     every = [bytes(item) for item in envelope.items]
     assert [item for _, item in queued] == (every if later < HORIZON else [])
     assert [item for _, item in dead] == (every if later >= HORIZON else [])
@@ -151,16 +153,16 @@ def test_what_is_replayed_has_all_its_attempts_again(desk: Desk) -> None:
 
 
 def test_what_is_postponed_is_hidden_until_then(desk: Desk) -> None:
-    desk.postpone(numbered(1), NotNow(Reason.GRAPH, retry_after=timedelta(hours=1)))
+    desk.postpone(numbered(1), RetryLater(Reason.GRAPH, retry_after=timedelta(hours=1)))
     assert not desk.is_empty()
-    assert desk.peek(Shelf.QUEUED) == []
+    assert desk.peek(Queue.NOTIFICATIONS) == []
 
 
 def test_where_storage_is_away_nothing_is_settled(storage_settings: StorageSettings) -> None:
     with serving(refuses) as server:
         desk = Desk(rerouted(storage_settings, "Queue", server.url))
         for later in (timedelta(0), HORIZON):
-            with pytest.raises(NotNow) as away:
+            with pytest.raises(RetryLater) as away:
                 desk.postpone(numbered(2, 3), ERROR, later)
             assert away.value.reason is Reason.STORAGE
             assert (desk.queued, desk.given_up) == ([], [])

@@ -17,15 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from process_queue.changes import Delivering, relay_changes
-from process_queue.settle import Settlement
+from process_queue.settle import Requeue
 from process_queue.verify import Proofs
 from shared.configuration.settings import StorageSettings
 from shared.delivery.destination import Destination
 from shared.delivery.event import event_without_content
 from shared.delivery.ledger import Ledger
-from shared.errors import NotNow, Reason
-from shared.messages.envelope import Changes, read, read_dead_letter, write
-from shared.storage.queues import PATIENT, Storage
+from shared.errors import Reason, RetryLater
+from shared.messages.envelope import ChangeBatch, read, read_dead_letter, write
+from shared.storage.queues import BACKGROUND_LIMITS, Storage
 from shared.storage.tables import Tables
 from shared.subscriptions.silence import Silence
 from tests.builders import CLIENT_ID, TENANT, Clock, changes, destination_secret, message, rich
@@ -74,7 +74,7 @@ class Loop:
     """A host that offers one message after the other, and a destination in trouble."""
 
     def __init__(self, storage_settings: StorageSettings, server: Server, session: requests.Session) -> None:
-        self._storage = MortalStorage(storage_settings, PATIENT)
+        self._storage = MortalStorage(storage_settings, BACKGROUND_LIMITS)
         self._storage.ready()
         self._tables = Tables(storage_settings)
         self._clock = Clock()
@@ -123,11 +123,11 @@ class Loop:
     def _process(self, envelope: Any) -> None:
         proofs = Proofs(TENANT, CLIENT_ID, signing_key, our_key, event_without_content)
         delivering = Delivering(self._destination, Ledger(self._tables), Silence(self._tables), self._clock)
-        settlement = Settlement(self._storage, HORIZON, self._clock, random.random)
+        requeue = Requeue(self._storage, HORIZON, self._clock, random.random)
         try:
-            relay_changes(envelope, proofs, delivering, settlement)
-        except NotNow as not_now:
-            settlement.postpone(envelope, not_now)
+            relay_changes(envelope, proofs, delivering, requeue)
+        except RetryLater as retry_later:
+            requeue.postpone(envelope, retry_later)
 
     def _take(self, asked: Asked) -> Answer:
         names = [event["data"]["id"] for event in json.loads(asked.body)]
@@ -147,7 +147,7 @@ class Loop:
 
 
 def names_of(envelope: Any) -> list[str]:
-    assert isinstance(envelope, Changes)
+    assert isinstance(envelope, ChangeBatch)
     return [json.loads(bytes(item))["resourceData"]["id"] for item in envelope.items]
 
 

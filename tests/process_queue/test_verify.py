@@ -8,7 +8,7 @@ import pytest
 
 from process_queue.verify import Proofs, Verifier
 from shared.delivery.event import event_without_content
-from shared.errors import NotNow, Reason, Refused, RelayError, Unreadable
+from shared.errors import Reason, Refused, RelayError, RetryLater, Undeliverable
 from shared.graph.validation_token import SigningKey
 from shared.keys.ring import EncryptionKey
 from tests.builders import (
@@ -33,7 +33,7 @@ OTHERS = Mint(rsa_key("authority"), tenant=OTHER_TENANT).token()
 
 def signing_key(kid: str, received: datetime) -> SigningKey:
     if kid == "away":
-        raise NotNow(Reason.SIGNING_KEYS)
+        raise RetryLater(Reason.SIGNING_KEYS)
     if kid != "authority-1":
         raise Refused(Reason.TOKEN_KEY)
     return SigningKey(rsa_key("authority").public_key(), ISSUERS)
@@ -41,10 +41,10 @@ def signing_key(kid: str, received: datetime) -> SigningKey:
 
 def our_key(key_id: str, thumbprint: str, received: datetime) -> EncryptionKey:
     if key_id == "away":
-        raise NotNow(Reason.KEY_STORE)
+        raise RetryLater(Reason.KEY_STORE)
     if encryption_key().key_id == key_id or thumbprint == encryption_key().thumbprint:
         return encryption_key()
-    raise Unreadable(Reason.KEY_UNKNOWN)
+    raise Undeliverable(Reason.KEY_UNKNOWN)
 
 
 PROOFS = Proofs(TENANT, CLIENT_ID, signing_key, our_key, event_without_content)

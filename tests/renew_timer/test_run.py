@@ -18,19 +18,19 @@ from shared.configuration.declaration import Declaration
 from shared.configuration.settings import StorageSettings
 from shared.delivery.event import Event
 from shared.delivery.ledger import KEPT, Ledger
-from shared.errors import NotNow, Reason
-from shared.graph.client import Graph
+from shared.errors import Reason, RetryLater
+from shared.graph.client import GraphClient
 from shared.graph.client_state import declaration_id
 from shared.graph.credential_expiry import CredentialExpiry
 from shared.keys.directory import KeyDirectory
 from shared.keys.ring import KeyRing
 from shared.keys.rotation import Rotation
-from shared.messages.retry import Waits
+from shared.messages.retry import WaitBudget
 from shared.readback import checkpoints
 from shared.readback.sweep import Sweep
-from shared.storage.queues import PATIENT, Shelf, Storage
+from shared.storage.queues import BACKGROUND_LIMITS, Queue, Storage
 from shared.storage.tables import Tables
-from shared.subscriptions.plan import Ours, Subscriptions
+from shared.subscriptions.plan import DesiredState, Subscriptions
 from shared.subscriptions.silence import Silence
 from tests.builders import (
     CLIENT_ID,
@@ -62,7 +62,7 @@ class Refusing(Bearer):
 
     def token(self, tenant_id: str, scope: str) -> str:
         if self._world.refuses_login:
-            raise NotNow(Reason.LOGIN, "AADSTS700016")
+            raise RetryLater(Reason.LOGIN, "AADSTS700016")
         return super().token(tenant_id, scope)
 
 
@@ -77,9 +77,9 @@ class World:
         self.done: list[str] = []
         self.keys = keys
         self.tables = Tables(storage_settings)
-        self.storage = Storage(storage_settings, PATIENT)
+        self.storage = Storage(storage_settings, BACKGROUND_LIMITS)
         self.refuses_login = False
-        self._graph = Graph(url, Refusing(self), session, self.clock)
+        self._graph = GraphClient(url, Refusing(self), session, self.clock)
         self.expiry = CredentialExpiry(self._graph, TENANT, CLIENT_ID)
 
     def run(self) -> None:
@@ -88,7 +88,7 @@ class World:
             Run(
                 tenant_id=TENANT,
                 declarations=self.declarations,
-                ours=lambda key: Ours(NOTIFICATION_URL, client_state_secret(), key),
+                desired=lambda key: DesiredState(NOTIFICATION_URL, client_state_secret(), key),
                 subscriptions=Subscriptions(self._graph, self.clock, random.Random(1).randbytes),
                 rotation=Rotation(ring, self.tables, timedelta(days=90), 72 * HOUR, 72 * HOUR),
                 sweep=Sweep(self.tables, self.storage, timedelta(0)),
@@ -98,7 +98,7 @@ class World:
                 credential_expiry=self.expiry,
                 probe=self._probe,
                 clock=self.clock,
-                waits=Waits.none(),
+                wait_budget=WaitBudget.none(),
             )
         )
 
@@ -138,7 +138,7 @@ class World:
 
     def is_read_back(self, tenant: str) -> bool:
         """Whether a comparison with Graph was started in a tenant."""
-        return any(tenant in lying.text for lying in self.storage.peek(Shelf.QUEUED))
+        return any(tenant in queued.text for queued in self.storage.peek(Queue.NOTIFICATIONS))
 
     def live(self) -> dict[str, int]:
         return {tenant: len(held) for tenant, held in self.held.items()}
@@ -295,8 +295,8 @@ def test_what_the_host_has_given_up_is_kept_for_ever(world: World, storage_setti
         poison.create_queue()
         poison.send_message("given up")
     world.run()
-    (lying,) = world.storage.peek(Shelf.POISON)
-    assert (lying.text, lying.is_kept) == ("given up", True)
+    (queued,) = world.storage.peek(Queue.POISON)
+    assert (queued.text, queued.is_kept) == ("given up", True)
 
 
 def test_without_keys_subscriptions_are_renewed_and_none_is_made_or_removed(world: World) -> None:
@@ -330,8 +330,8 @@ def test_tables_that_are_away_cost_no_subscription_its_life(world: World, storag
 def test_without_queues_nothing_is_done(world: World, storage_settings: StorageSettings) -> None:
     before = runs()
     with serving(refuses) as server:
-        world.storage = Storage(rerouted(storage_settings, "Queue", server.url), PATIENT)
-        with pytest.raises(NotNow) as away:
+        world.storage = Storage(rerouted(storage_settings, "Queue", server.url), BACKGROUND_LIMITS)
+        with pytest.raises(RetryLater) as away:
             world.run()
     assert away.value.reason is Reason.STORAGE
     assert (world.done, list(world.keys.parent.glob("keys/*")), runs()) == ([], [], before)

@@ -139,7 +139,7 @@ class Flow:
         answer = stage.http.get("/api/notifications", params={"x": mark("a query")})
         self.found.places["answer to a GET"] = answer.content
 
-    def unreadable(self) -> None:
+    def undeliverable(self) -> None:
         """What is proven and can't be opened, and what opens to something else."""
         broken = self.item("a message with a wrong signature")
         broken["encryptedContent"]["dataSignature"] = encrypted(b"x")["dataSignature"]

@@ -16,8 +16,8 @@ from local.azurite import Azurite
 from notify_http.receive import LARGEST_BODY, receive
 from shared.configuration.settings import StorageSettings
 from shared.graph.notification import MOST_ITEMS
-from shared.messages.ingest import Addressee
-from shared.storage.queues import PROMPT, Storage
+from shared.messages.ingest import ExpectedRecipient
+from shared.storage.queues import ACKNOWLEDGE_LIMITS, Storage
 from tests.builders import (
     NOW,
     OTHER_TENANT,
@@ -34,7 +34,7 @@ from tests.security.stage import staged, until
 from tests.token_cases import Mint
 
 ROOT = Path(__file__).parents[2]
-ADDRESSEE = Addressee(TENANT, [client_state_secret()])
+ADDRESSEE = ExpectedRecipient(TENANT, [client_state_secret()])
 MEGABYTE = 1 << 20
 
 JUNK: dict[str, Callable[[], bytes]] = {
@@ -90,7 +90,7 @@ def lines() -> Iterator[_Lines]:
 
 @pytest.fixture
 def storage(storage_settings: StorageSettings) -> Storage:
-    return Storage(storage_settings, PROMPT)
+    return Storage(storage_settings, ACKNOWLEDGE_LIMITS)
 
 
 def strangers(count: int) -> list[object]:
@@ -186,5 +186,5 @@ def test_tokens_are_stored_once_for_many_items_however_many_there_are(
     text = body(*(change(filler="x" * 1000) for _ in range(100)), tokens=tokens)
     storage.ready()
     lines.lines.clear()
-    assert receive(text, ADDRESSEE, Storage(storage_settings, PROMPT), NOW).status == 202
+    assert receive(text, ADDRESSEE, Storage(storage_settings, ACKNOWLEDGE_LIMITS), NOW).status == 202
     assert len(lines.requests()) <= 10

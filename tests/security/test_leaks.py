@@ -33,7 +33,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> W
         flow.graph_fails()
         flow.readback()
         flow.refusals()
-        flow.unreadable()
+        flow.undeliverable()
         flow.destination_fails()
         flow.storage_fails()
         flow.login_fails()

@@ -70,9 +70,9 @@ def test_what_the_app_asks_for_it_imports(name: str) -> None:
 
 
 def test_what_the_app_imports_it_asks_for() -> None:
-    ours = {Path(place).stem for place in DEPLOYED}
+    desired = {Path(place).stem for place in DEPLOYED}
     brought = {module for name in {*wanted(), *PART_OF_OTHERS} for module in modules_of(name)}
-    foreign = {name for name in imported() if name.partition(".")[0] not in ours | sys.stdlib_module_names}
+    foreign = {name for name in imported() if name.partition(".")[0] not in desired | sys.stdlib_module_names}
     modules = {name for name in foreign if not any(name.startswith(f"{module}.") for module in brought)}
     namespaces = {module.rpartition(".")[0] for module in brought}
     assert modules - brought - namespaces == set()

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from shared.errors import Reason, Unreadable
+from shared.errors import Reason, Undeliverable
 from shared.graph import client_state
 from shared.graph.notification import EncryptedContent
 from shared.keys.decryption import open_content
@@ -79,10 +79,10 @@ FAILURES: dict[str, Callable[[], EncryptedContent]] = {
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_every_failure_has_the_same_words(failure: str) -> None:
-    with pytest.raises(Unreadable) as unreadable:
+    with pytest.raises(Undeliverable) as undeliverable:
         open_content(FAILURES[failure](), KEY.private_key)
-    assert unreadable.value.reason is Reason.CONTENT_UNREADABLE
-    assert str(unreadable.value) == "content_unreadable: the content does not open with the key it names"
+    assert undeliverable.value.reason is Reason.CONTENT_UNREADABLE
+    assert str(undeliverable.value) == "content_unreadable: the content does not open with the key it names"
 
 
 def test_every_failure_costs_about_the_same() -> None:
@@ -118,7 +118,7 @@ def spread(cases: dict[str, list[T]], call: Callable[[T], object]) -> float:
 
 
 def failing(content: EncryptedContent) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(Undeliverable):
         open_content(content, KEY.private_key)
 
 
@@ -159,5 +159,5 @@ def test_a_signature_is_compared_in_constant_time_before_anything_is_decrypted(
         assert open_content(msgspec.convert(encrypted(message()), EncryptedContent), KEY.private_key)
     else:
         failing(FAILURES[failure]())
-    ((ours, _),) = compared.lengths
-    assert ours == 32
+    ((desired, _),) = compared.lengths
+    assert desired == 32

@@ -84,7 +84,7 @@ def test_storage_works_while_other_settings_are_wrong_and_waits_for_its_own(
 def test_keys_may_lie_in_a_directory(set_up: Callable[..., None], tmp_path: Path) -> None:
     set_up(KEY_STORE=f"file:{tmp_path / 'with space'}")
     assert isinstance(clients.key_ring()._store, KeyDirectory)
-    key = clients.ours(clients.key_ring().current()).key
+    key = clients.desired(clients.key_ring().current()).key
     assert key
     assert [path.name for path in (tmp_path / "with space").iterdir()] == [f"{key.key_id}.pem"]
     assert clients.key_ring().current() == key
@@ -98,11 +98,11 @@ def test_keys_may_lie_in_a_vault(set_up: Callable[..., None]) -> None:
 def test_subscriptions_are_minted_with_the_first_of_two_secrets(set_up: Callable[..., None], tmp_path: Path) -> None:
     first, second = (environment()["CLIENT_STATE_SECRET"] for _ in range(2))
     set_up(CLIENT_STATE_SECRET=f"{first},{second}", KEY_STORE=f"file:{tmp_path}")
-    ours = clients.ours(clients.key_ring().current())
-    assert ours.client_state_secret == clients.settings().client_state_secrets[0]
-    assert ours.notification_url == clients.settings().notification_url
-    assert ours.key
-    assert ours.key.key_id != encryption_key().key_id
+    desired = clients.desired(clients.key_ring().current())
+    assert desired.client_state_secret == clients.settings().client_state_secrets[0]
+    assert desired.notification_url == clients.settings().notification_url
+    assert desired.key
+    assert desired.key.key_id != encryption_key().key_id
 
 
 @pytest.mark.parametrize("scope", [None, "api://feed/.default"])

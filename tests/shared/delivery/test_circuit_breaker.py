@@ -6,37 +6,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.delivery.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, TRIPS_AFTER, Breaker
-from shared.errors import NotNow, Reason
+from shared.delivery.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, TRIPS_AFTER, CircuitBreaker
+from shared.errors import Reason, RetryLater
 from tests.builders import Clock
 
 
-def tried(breaker: Breaker, fails: bool, wait: timedelta | None = None) -> bool:
+def tried(breaker: CircuitBreaker, fails: bool, wait: timedelta | None = None) -> bool:
     """Whether an attempt was let through."""
     through = False
     try:
         with breaker.attempt():
             through = True
             if fails:
-                raise NotNow(Reason.DESTINATION, retry_after=wait)
-    except NotNow as not_now:
-        assert through or not_now.retry_after  # noqa: PT017
+                raise RetryLater(Reason.DESTINATION, retry_after=wait)
+    except RetryLater as retry_later:
+        assert through or retry_later.retry_after  # noqa: PT017
     return through
 
 
 def test_attempts_pass_until_failures_in_a_row_stop_them() -> None:
-    breaker = Breaker(Reason.DESTINATION, Clock())
+    breaker = CircuitBreaker(Reason.DESTINATION, Clock())
     assert [tried(breaker, fails=True) for _ in range(TRIPS_AFTER + 2)] == [True] * TRIPS_AFTER + [False] * 2
 
 
 def test_a_success_between_starts_the_count_anew() -> None:
-    breaker = Breaker(Reason.DESTINATION, Clock())
+    breaker = CircuitBreaker(Reason.DESTINATION, Clock())
     assert all(tried(breaker, fails=number % 2 == 0) for number in range(20))
 
 
 def test_one_attempt_a_pause_finds_out_and_a_success_lets_all_through() -> None:
     clock = Clock()
-    breaker = Breaker(Reason.DESTINATION, clock)
+    breaker = CircuitBreaker(Reason.DESTINATION, clock)
     for _ in range(TRIPS_AFTER):
         tried(breaker, fails=True)
     clock.advance(seconds=LONGEST_PAUSE.total_seconds())
@@ -47,7 +47,7 @@ def test_one_attempt_a_pause_finds_out_and_a_success_lets_all_through() -> None:
 
 def test_what_the_other_side_asks_for_is_waited_for_from_the_first_time() -> None:
     clock = Clock()
-    breaker = Breaker(Reason.DESTINATION, clock)
+    breaker = CircuitBreaker(Reason.DESTINATION, clock)
     tried(breaker, fails=True, wait=timedelta(hours=1))
     clock.advance(minutes=59)
     assert not tried(breaker, fails=False)
@@ -58,25 +58,25 @@ def test_what_the_other_side_asks_for_is_waited_for_from_the_first_time() -> Non
 @given(st.integers(1, 200))
 def test_pauses_grow_to_a_minute_and_no_longer(failures: int) -> None:
     clock = Clock()
-    breaker = Breaker(Reason.DESTINATION, clock)
+    breaker = CircuitBreaker(Reason.DESTINATION, clock)
     for _ in range(failures):
         clock.advance(seconds=LONGEST_PAUSE.total_seconds())
         assert tried(breaker, fails=True)
 
 
 def test_an_error_that_is_no_failure_of_the_other_side_passes_through() -> None:
-    with pytest.raises(ZeroDivisionError), Breaker(Reason.DESTINATION, Clock()).attempt():
+    with pytest.raises(ZeroDivisionError), CircuitBreaker(Reason.DESTINATION, Clock()).attempt():
         raise ZeroDivisionError
 
 
 def test_many_attempts_that_were_under_way_together_count_as_one_outage() -> None:
     clock = Clock()
-    breaker = Breaker(Reason.DESTINATION, clock)
+    breaker = CircuitBreaker(Reason.DESTINATION, clock)
     at_once = [breaker.attempt() for _ in range(24)]
     for one in at_once:
         one.__enter__()
     for one in at_once:
-        one.__exit__(NotNow, NotNow(Reason.DESTINATION), None)
+        one.__exit__(RetryLater, RetryLater(Reason.DESTINATION), None)
     assert not tried(breaker, fails=False)
     clock.advance(seconds=FIRST_PAUSE.total_seconds())
     assert tried(breaker, fails=False)
@@ -84,11 +84,11 @@ def test_many_attempts_that_were_under_way_together_count_as_one_outage() -> Non
 
 def test_the_longest_of_the_waits_told_to_attempts_under_way_together_counts() -> None:
     clock = Clock()
-    breaker = Breaker(Reason.DESTINATION, clock)
+    breaker = CircuitBreaker(Reason.DESTINATION, clock)
     first, second = breaker.attempt(), breaker.attempt()
     first.__enter__()
     second.__enter__()
     for one, seconds in ((first, 3600), (second, 10)):
-        one.__exit__(NotNow, NotNow(Reason.DESTINATION, retry_after=timedelta(seconds=seconds)), None)
+        one.__exit__(RetryLater, RetryLater(Reason.DESTINATION, retry_after=timedelta(seconds=seconds)), None)
     clock.advance(minutes=59)
     assert not tried(breaker, fails=False)

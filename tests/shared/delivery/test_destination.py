@@ -17,7 +17,7 @@ from graph_simulator.authority import Authority
 from shared import http_client
 from shared.delivery.destination import CONTENT_TYPE, Destination
 from shared.delivery.event import Event, event_of_message
-from shared.errors import NotNow, Reason
+from shared.errors import Reason, RetryLater
 from tests.builders import NOW, TENANT, Clock, destination_secret, message
 from tests.servers import RESET, Answer, Asked, Script, Server, in_turn, serving
 
@@ -71,7 +71,7 @@ def test_an_access_token_is_sent_along_if_the_destination_wants_one(
 
 def test_events_are_kept_while_there_is_no_access_token(server: Server, session: requests.Session, secret: str) -> None:
     def away() -> str:
-        raise NotNow(Reason.LOGIN)
+        raise RetryLater(Reason.LOGIN)
 
     delivery = Destination(server.url, [secret], session, lambda: NOW, away).deliver(some(2))
     assert len(delivery.kept) == 2
@@ -136,12 +136,12 @@ def test_a_destination_that_is_down_is_not_asked_for_every_message_and_found_aga
     clock = Clock()
     destination = Destination(server.url, [secret], session, clock)
     server.script = lambda _: Answer(503)
-    waits = [why.retry_after for _ in range(50) if (why := destination.deliver(some(1)).why)]
-    assert len(waits) == 50
+    wait_budget = [why.retry_after for _ in range(50) if (why := destination.deliver(some(1)).why)]
+    assert len(wait_budget) == 50
     assert len(server.asked) < 10
-    assert waits[-1]
+    assert wait_budget[-1]
     server.script = lambda _: DONE
-    clock.advance(seconds=waits[-1].total_seconds())
+    clock.advance(seconds=wait_budget[-1].total_seconds())
     assert len(destination.deliver(some(1)).delivered) == 1
 
 
@@ -262,7 +262,7 @@ def rejecting(bad: set[str], status: int) -> Script:
     return lambda asked: Answer(status) if bad & set(ids(asked)) else DONE
 
 
-def assert_kept(destination: Destination, count: int, reason: Reason) -> NotNow:
+def assert_kept(destination: Destination, count: int, reason: Reason) -> RetryLater:
     events = some(count)
     delivery = destination.deliver(events)
     assert delivery.kept == tuple(events)

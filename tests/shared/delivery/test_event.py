@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.delivery.event import Event, event_of_content, event_of_entry, event_of_message, event_without_content
-from shared.errors import Reason, Unreadable
+from shared.errors import Reason, Undeliverable
 from shared.graph.notification import Notification, read_notification
 from tests.builders import (
     CHANNEL,
@@ -148,7 +148,7 @@ def test_a_message_read_back_says_created_or_updated_by_its_times() -> None:
 
 @pytest.mark.parametrize("content", [{}, {"id": "1"}, {"chatId": "c"}, {"id": "1", "channelIdentity": {"teamId": "t"}}])
 def test_what_was_read_back_and_is_no_message_is_unreadable(content: dict[str, Any]) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(Undeliverable):
         event_of_message(msgspec.json.encode(content), TENANT, NOW)
 
 
@@ -295,17 +295,17 @@ def test_the_cloudevents_sdk_reads_what_we_write(partial: bool) -> None:
     ids=lambda content: repr(content[:12]),
 )
 def test_content_that_is_not_a_json_object_is_unreadable(content: bytes) -> None:
-    with pytest.raises(Unreadable) as unreadable:
+    with pytest.raises(Undeliverable) as undeliverable:
         event_of_content(content, named(chat_path()), TENANT, NOW)
-    assert unreadable.value.reason is Reason.CONTENT_NOT_JSON
+    assert undeliverable.value.reason is Reason.CONTENT_NOT_JSON
 
 
 @given(st.binary())
 def test_any_content_is_an_event_or_unreadable_and_never_shows(content: bytes) -> None:
     try:
         event_of_content(content, named(chat_path()), TENANT, NOW)
-    except Unreadable as unreadable:
-        assert str(unreadable) == "content_not_json: the decrypted content is not a JSON resource"  # noqa: PT017
+    except Undeliverable as undeliverable:
+        assert str(undeliverable) == "content_not_json: the decrypted content is not a JSON resource"  # noqa: PT017
 
 
 def test_an_item_without_content_says_so_and_carries_what_the_notification_said() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from shared.configuration.settings import StorageSettings
 from shared.delivery.event import Event
 from shared.delivery.ledger import KEPT, Ledger
-from shared.errors import NotNow
+from shared.errors import RetryLater
 from shared.storage.tables import Row, Tables
 from tests.builders import NOW
 from tests.rerouted import refuses, rerouted
@@ -150,7 +150,7 @@ def test_while_tables_are_away_everything_is_missing_and_nothing_raises(
         away.record([event("secret-id")])
         assert away.missing([event("secret-id")]) == [event("secret-id")]
         assert "secret-id" not in caplog.text
-        with pytest.raises(NotNow):
+        with pytest.raises(RetryLater):
             away.forget(NOW)
 
 

@@ -11,14 +11,14 @@ import requests
 
 from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer
-from shared.errors import NotNow, Reason
-from shared.graph.client import Graph, GraphRefusal
-from shared.graph.entra import Identity, Proof
+from shared.errors import Reason, RetryLater
+from shared.graph.client import GraphClient, GraphRequestError
+from shared.graph.entra import AppCredential, EntraClient
 from tests.builders import CLIENT_ID, OTHER_TENANT, TENANT, Clock
 from tests.servers import RESET, Answer, Asked, Server, in_json, in_turn, serving
 
 
-class Bearer(Identity):
+class Bearer(EntraClient):
     """Tokens 1, 2, 3 ...: a new one each time the last was forgotten."""
 
     def __init__(self) -> None:
@@ -43,15 +43,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def graph(server: Server, session: requests.Session, clock: Clock) -> Graph:
-    return Graph(server.url, Bearer(), session, clock)
+def graph(server: Server, session: requests.Session, clock: Clock) -> GraphClient:
+    return GraphClient(server.url, Bearer(), session, clock)
 
 
 def error(status: int, code: str = "Code", message: str = "Message.") -> Answer:
     return in_json({"error": {"code": code, "message": message, "innerError": {}}}, status)
 
 
-def test_a_call_carries_its_token_and_what_graph_wants_to_be_told(graph: Graph, server: Server) -> None:
+def test_a_call_carries_its_token_and_what_graph_wants_to_be_told(graph: GraphClient, server: Server) -> None:
     assert graph.get(TENANT, "/users/1") == {"id": "1"}
     (asked,) = server.asked
     assert (asked.method, asked.path) == ("GET", "/v1.0/users/1")
@@ -60,7 +60,7 @@ def test_a_call_carries_its_token_and_what_graph_wants_to_be_told(graph: Graph, 
     assert len(asked.headers["client-request-id"]) == 36
 
 
-def test_bodies_are_sent_as_json(graph: Graph, server: Server) -> None:
+def test_bodies_are_sent_as_json(graph: GraphClient, server: Server) -> None:
     graph.post(TENANT, "subscriptions", {"a": "é"})
     graph.patch(TENANT, "subscriptions/1", {"b": None})
     assert [(asked.method, json.loads(asked.body)) for asked in server.asked] == [
@@ -70,29 +70,29 @@ def test_bodies_are_sent_as_json(graph: Graph, server: Server) -> None:
     assert server.asked[0].headers["content-type"] == "application/json"
 
 
-def test_a_resource_is_read_as_the_very_bytes_that_came(graph: Graph, server: Server) -> None:
+def test_a_resource_is_read_as_the_very_bytes_that_came(graph: GraphClient, server: Server) -> None:
     server.script = lambda _: Answer(200, b'{ "n": 1.50 }')
     assert graph.read(TENANT, "users/1") == b'{ "n": 1.50 }'
 
 
-def test_a_refused_token_is_replaced_once(graph: Graph, server: Server) -> None:
+def test_a_refused_token_is_replaced_once(graph: GraphClient, server: Server) -> None:
     server.script = in_turn(error(401), in_json({"id": "2"}))
     assert graph.get(TENANT, "users/1") == {"id": "2"}
     assert [asked.headers["authorization"][-1] for asked in server.asked] == ["0", "1"]
 
 
-def test_a_token_that_is_refused_twice_is_a_refusal(graph: Graph, server: Server) -> None:
+def test_a_token_that_is_refused_twice_is_a_refusal(graph: GraphClient, server: Server) -> None:
     server.script = lambda _: error(401, "InvalidAuthenticationToken")
-    with pytest.raises(GraphRefusal) as refusal:
+    with pytest.raises(GraphRequestError) as refusal:
         graph.get(TENANT, "users/1")
     assert refusal.value.status == 401
     assert len(server.asked) == 2
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 410, 302])
-def test_an_answer_that_no_repetition_mends_is_a_refusal(graph: Graph, server: Server, status: int) -> None:
+def test_an_answer_that_no_repetition_mends_is_a_refusal(graph: GraphClient, server: Server, status: int) -> None:
     server.script = lambda _: error(status, "ValidationError", "It timed out.")
-    with pytest.raises(GraphRefusal, match="ValidationError: It timed out") as refusal:
+    with pytest.raises(GraphRequestError, match="ValidationError: It timed out") as refusal:
         graph.post(TENANT, "subscriptions", {})
     assert (refusal.value.status, refusal.value.reason) == (status, Reason.GRAPH_REFUSED)
     assert len(server.asked) == 1
@@ -102,29 +102,31 @@ def test_an_answer_that_no_repetition_mends_is_a_refusal(graph: Graph, server: S
     "body",
     [b"", b"<html>gateway</html>", b"[]", b'{"error": "text"}', b'{"error": {"code": 7}}', b"\xff", b"[" * 99_999],
 )
-def test_a_refusal_in_a_gateways_own_words_is_a_refusal_all_the_same(graph: Graph, server: Server, body: bytes) -> None:
+def test_a_refusal_in_a_gateways_own_words_is_a_refusal_all_the_same(
+    graph: GraphClient, server: Server, body: bytes
+) -> None:
     server.script = lambda _: Answer(403, body)
-    with pytest.raises(GraphRefusal) as refusal:
+    with pytest.raises(GraphRequestError) as refusal:
         graph.get(TENANT, "users/1")
     assert refusal.value.status == 403
 
 
 @pytest.mark.parametrize("status", [408, 412, 423, 500, 502, 503, 504])
-def test_what_may_be_repeated_is_not_now(graph: Graph, server: Server, status: int) -> None:
+def test_what_may_be_repeated_is_not_now(graph: GraphClient, server: Server, status: int) -> None:
     server.script = lambda _: Answer(status, b"<html>", {"Retry-After": "7"})
-    with pytest.raises(NotNow) as not_now:
+    with pytest.raises(RetryLater) as retry_later:
         graph.get(TENANT, "users/1")
-    assert not_now.value.reason is Reason.GRAPH
-    assert not_now.value.retry_after == timedelta(seconds=7)
+    assert retry_later.value.reason is Reason.GRAPH
+    assert retry_later.value.retry_after == timedelta(seconds=7)
 
 
-def test_a_throttled_tenant_is_not_asked_before_the_time(graph: Graph, server: Server, clock: Clock) -> None:
+def test_a_throttled_tenant_is_not_asked_before_the_time(graph: GraphClient, server: Server, clock: Clock) -> None:
     server.script = in_turn(Answer(429, headers={"Retry-After": "30"}), in_json({}))
     for wait in (30, 20, 10):
-        with pytest.raises(NotNow) as not_now:
+        with pytest.raises(RetryLater) as retry_later:
             graph.get(TENANT, "users/1")
-        assert not_now.value.reason is Reason.GRAPH_THROTTLED
-        assert not_now.value.retry_after == timedelta(seconds=wait)
+        assert retry_later.value.reason is Reason.GRAPH_THROTTLED
+        assert retry_later.value.retry_after == timedelta(seconds=wait)
         clock.advance(seconds=10)
     assert len(server.asked) == 1
     assert graph.get(TENANT, "users/1") == {}
@@ -132,52 +134,52 @@ def test_a_throttled_tenant_is_not_asked_before_the_time(graph: Graph, server: S
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_of_several_waits_the_one_that_ends_last_counts(
-    graph: Graph, server: Server, clock: Clock, status: int
+    graph: GraphClient, server: Server, clock: Clock, status: int
 ) -> None:
     """Two threads have asked before either was answered."""
     both_ask = threading.Barrier(2)
-    waits = iter(("400", "1"))
+    wait_budget = iter(("400", "1"))
     told = threading.Lock()
 
     def script(_: Asked) -> Answer:
         both_ask.wait(10)
         with told:
-            return Answer(status, headers={"Retry-After": next(waits)})
+            return Answer(status, headers={"Retry-After": next(wait_budget)})
 
     server.script = script
     with ThreadPoolExecutor(2) as threads:
         for asked in [threads.submit(graph.get, TENANT, "users/1") for _ in range(2)]:
-            assert isinstance(asked.exception(), NotNow)
+            assert isinstance(asked.exception(), RetryLater)
     clock.advance(seconds=399)
-    with pytest.raises(NotNow) as not_now:
+    with pytest.raises(RetryLater) as retry_later:
         graph.get(TENANT, "users/1")
-    assert not_now.value.reason is Reason.GRAPH_THROTTLED
+    assert retry_later.value.reason is Reason.GRAPH_THROTTLED
     assert len(server.asked) == 2
 
 
-def test_another_tenant_is_not_throttled_with_it(graph: Graph, server: Server) -> None:
+def test_another_tenant_is_not_throttled_with_it(graph: GraphClient, server: Server) -> None:
     server.script = in_turn(Answer(429, headers={"Retry-After": "30"}), in_json({}))
-    with pytest.raises(NotNow):
+    with pytest.raises(RetryLater):
         graph.get(TENANT, "users/1")
     assert graph.get(OTHER_TENANT, "users/1") == {}
 
 
-def test_a_throttling_that_names_no_time_is_waited_for_too(graph: Graph, server: Server) -> None:
+def test_a_throttling_that_names_no_time_is_waited_for_too(graph: GraphClient, server: Server) -> None:
     server.script = lambda _: Answer(429)
-    with pytest.raises(NotNow) as not_now:
+    with pytest.raises(RetryLater) as retry_later:
         graph.get(TENANT, "users/1")
-    assert not_now.value.retry_after
+    assert retry_later.value.retry_after
     assert len(server.asked) == 1
 
 
-def test_a_connection_that_breaks_is_not_now(graph: Graph, server: Server) -> None:
+def test_a_connection_that_breaks_is_not_now(graph: GraphClient, server: Server) -> None:
     server.script = lambda _: RESET
-    with pytest.raises(NotNow) as not_now:
+    with pytest.raises(RetryLater) as retry_later:
         graph.get(TENANT, "users/1")
-    assert not_now.value.reason is Reason.GRAPH
+    assert retry_later.value.reason is Reason.GRAPH
 
 
-def test_pages_are_followed_as_given_and_empty_ones_too(graph: Graph, server: Server) -> None:
+def test_pages_are_followed_as_given_and_empty_ones_too(graph: GraphClient, server: Server) -> None:
     opaque = f"{server.url}/v1.0/other('name')/list?$skiptoken=a%2Bb%20c"
     server.script = in_turn(
         in_json({"value": [1], "@odata.nextLink": opaque}),
@@ -202,19 +204,21 @@ def test_pages_are_followed_as_given_and_empty_ones_too(graph: Graph, server: Se
         "https://[::1/x",
     ],
 )
-def test_a_link_to_another_host_is_not_followed(graph: Graph, server: Server, authority: Authority, link: str) -> None:
+def test_a_link_to_another_host_is_not_followed(
+    graph: GraphClient, server: Server, authority: Authority, link: str
+) -> None:
     host = server.url.removeprefix("https://")
     with serving(lambda _: in_json({"value": []}), authority) as elsewhere:
         given = link.format(host=host, elsewhere=elsewhere.url)
         server.script = lambda _: in_json({"value": [], "@odata.nextLink": given})
-        with pytest.raises(NotNow, match=r"another host|a link that is none"):
+        with pytest.raises(RetryLater, match=r"another host|a link that is none"):
             list(graph.pages(TENANT, "subscriptions"))
         assert elsewhere.asked == []
     assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("link", ["http://{host}/v1.0/x", "//example.org/x", "HTTPS://example.org/x"])
-def test_a_link_in_another_form_stays_on_the_host(graph: Graph, server: Server, link: str) -> None:
+def test_a_link_in_another_form_stays_on_the_host(graph: GraphClient, server: Server, link: str) -> None:
     host = server.url.removeprefix("https://")
     server.script = in_turn(in_json({"value": [], "@odata.nextLink": link.format(host=host)}), in_json({"value": []}))
     list(graph.pages(TENANT, "subscriptions"))
@@ -222,41 +226,41 @@ def test_a_link_in_another_form_stays_on_the_host(graph: Graph, server: Server, 
 
 
 @pytest.mark.parametrize("body", [b"<html>gateway</html>", b"", b"[]", b'{"value": null}', b'{"value": {}}', b"\xff"])
-def test_a_gateways_page_is_not_an_empty_list(graph: Graph, server: Server, body: bytes) -> None:
+def test_a_gateways_page_is_not_an_empty_list(graph: GraphClient, server: Server, body: bytes) -> None:
     server.script = lambda _: Answer(200, body)
-    with pytest.raises(NotNow):
+    with pytest.raises(RetryLater):
         list(graph.pages(TENANT, "subscriptions"))
 
 
-def test_an_object_that_is_no_list_is_not_an_empty_list(graph: Graph, server: Server) -> None:
+def test_an_object_that_is_no_list_is_not_an_empty_list(graph: GraphClient, server: Server) -> None:
     server.script = lambda _: in_json({"error": "a gateway's own words, with 200"})
-    with pytest.raises(NotNow):
+    with pytest.raises(RetryLater):
         list(graph.pages(TENANT, "subscriptions"))
 
 
-def test_deleting_what_is_gone_is_done(graph: Graph, server: Server) -> None:
+def test_deleting_what_is_gone_is_done(graph: GraphClient, server: Server) -> None:
     server.script = in_turn(Answer(204), error(404), error(403))
     graph.delete(TENANT, "subscriptions/1")
     graph.delete(TENANT, "subscriptions/1")
-    with pytest.raises(GraphRefusal):
+    with pytest.raises(GraphRequestError):
         graph.delete(TENANT, "subscriptions/1")
 
 
-def test_without_a_token_graph_is_not_asked(graph: Graph, session: requests.Session, server: Server) -> None:
+def test_without_a_token_graph_is_not_asked(graph: GraphClient, session: requests.Session, server: Server) -> None:
     class Away(Bearer):
         def token(self, tenant_id: str, scope: str) -> str:
-            raise NotNow(Reason.LOGIN)
+            raise RetryLater(Reason.LOGIN)
 
-    with pytest.raises(NotNow):
-        Graph(server.url, Away(), session, Clock()).get(TENANT, "users/1")
+    with pytest.raises(RetryLater):
+        GraphClient(server.url, Away(), session, Clock()).get(TENANT, "users/1")
     assert server.asked == []
 
 
 def test_the_simulator_is_called_through_real_tokens_and_a_withdrawn_one_is_replaced(
     simulator: GraphServer, session: requests.Session, clock: Clock
 ) -> None:
-    identity = Identity(simulator.url, CLIENT_ID, Proof(secret=simulator.registration.client_secret))
-    graph = Graph(simulator.url, identity, session, clock)
+    identity = EntraClient(simulator.url, CLIENT_ID, AppCredential(secret=simulator.registration.client_secret))
+    graph = GraphClient(simulator.url, identity, session, clock)
     simulator.post("clock", advance_seconds=20)  # past what tests before this one have used up of Graph's limits
     assert list(graph.pages(TENANT, "subscriptions")) == [[]]
     simulator.post("clock", advance_seconds=4000)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.graph import client_state
-from shared.graph.client_state import check, declaration_id, declaration_named, fingerprint, mint
+from shared.graph.client_state import check, declaration_id, fingerprint, id_in_client_state, mint
 from tests.builders import OTHER_TENANT, RESOURCE, TENANT, client_state_secret, minted
 
 SECRETS = [client_state_secret()]
@@ -20,7 +20,7 @@ def test_what_we_minted_is_ours_and_names_its_declaration() -> None:
 @given(st.binary(min_size=32, max_size=64), st.uuids(), st.text(min_size=1))
 def test_every_minted_one_checks_and_fits_into_what_graph_takes(secret: bytes, tenant: object, resource: str) -> None:
     state = mint(secret, str(tenant), resource, secrets.token_bytes)
-    assert check(state, str(tenant), [secret]) == declaration_id(str(tenant), resource) == declaration_named(state)
+    assert check(state, str(tenant), [secret]) == declaration_id(str(tenant), resource) == id_in_client_state(state)
     assert len(state) == client_state.LENGTH <= 128
     assert state.isascii()
     assert state.isprintable()
@@ -68,7 +68,7 @@ def test_neither_can_its_length_or_letter_case(part: str) -> None:
 @given(st.none() | st.text() | st.text(min_size=client_state.LENGTH, max_size=client_state.LENGTH))
 def test_any_text_is_checked_without_an_error(text: str | None) -> None:
     assert check(text, TENANT, SECRETS) is None
-    declaration_named(text or "")
+    id_in_client_state(text or "")
 
 
 def test_ten_megabytes_are_no_clientstate() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer
-from shared.errors import NotNow, Reason
-from shared.graph.entra import Identity, Proof
+from shared.errors import Reason, RetryLater
+from shared.graph.entra import AppCredential, EntraClient
 from shared.keys.ring import write_pem
 from tests.builders import CLIENT_ID, OTHER_TENANT, TENANT, encryption_key, pem_of, rsa_key
 from tests.servers import RESET, Answer, Script, in_json, serving
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.usefixtures("trusted")
 
 
 @pytest.fixture
-def identity(simulator: GraphServer) -> Identity:
-    return Identity(simulator.url, CLIENT_ID, Proof(secret=simulator.registration.client_secret))
+def identity(simulator: GraphServer) -> EntraClient:
+    return EntraClient(simulator.url, CLIENT_ID, AppCredential(secret=simulator.registration.client_secret))
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def scope(simulator: GraphServer) -> str:
     return f"{simulator.url}/.default"
 
 
-def test_a_token_is_kept_until_it_is_to_be_forgotten(identity: Identity, scope: str) -> None:
+def test_a_token_is_kept_until_it_is_to_be_forgotten(identity: EntraClient, scope: str) -> None:
     token = identity.token(TENANT, scope)
     assert identity.token(TENANT, scope) == token
     identity.forget(TENANT)
     assert identity.token(TENANT, scope) != token
 
 
-def test_each_tenant_has_a_token_of_its_own(identity: Identity, scope: str) -> None:
+def test_each_tenant_has_a_token_of_its_own(identity: EntraClient, scope: str) -> None:
     token = identity.token(TENANT, scope)
     assert identity.token(OTHER_TENANT, scope) != token
     identity.forget(OTHER_TENANT)
@@ -42,15 +42,15 @@ def test_each_tenant_has_a_token_of_its_own(identity: Identity, scope: str) -> N
 
 def test_a_wrong_secret_is_named_as_a_setting_and_does_not_show(simulator: GraphServer, scope: str) -> None:
     wrong = secrets.token_urlsafe()
-    with pytest.raises(NotNow, match=r"AADSTS7000215.*GRAPH_CLIENT_SECRET") as not_now:
-        Identity(simulator.url, CLIENT_ID, Proof(secret=wrong)).token(TENANT, scope)
-    assert not_now.value.reason is Reason.LOGIN
-    assert wrong not in str(not_now.value)
+    with pytest.raises(RetryLater, match=r"AADSTS7000215.*GRAPH_CLIENT_SECRET") as retry_later:
+        EntraClient(simulator.url, CLIENT_ID, AppCredential(secret=wrong)).token(TENANT, scope)
+    assert retry_later.value.reason is Reason.LOGIN
+    assert wrong not in str(retry_later.value)
 
 
 def test_an_app_that_is_not_known_is_advised(simulator: GraphServer, scope: str) -> None:
-    with pytest.raises(NotNow, match=r"AADSTS700016.*GRAPH_CLIENT_ID"):
-        Identity(simulator.url, OTHER_TENANT, Proof(secret="any")).token(TENANT, scope)
+    with pytest.raises(RetryLater, match=r"AADSTS700016.*GRAPH_CLIENT_ID"):
+        EntraClient(simulator.url, OTHER_TENANT, AppCredential(secret="any")).token(TENANT, scope)
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def test_an_app_that_is_not_known_is_advised(simulator: GraphServer, scope: str)
     ids=["empty", "cut", "key alone", "end of a certificate"],
 )
 def test_a_certificate_that_is_of_no_use_is_named_as_a_setting(simulator: GraphServer, scope: str, pem: str) -> None:
-    with pytest.raises(NotNow, match="GRAPH_CLIENT_CERTIFICATE") as not_now:
-        Identity(simulator.url, CLIENT_ID, Proof(certificate=pem)).token(TENANT, scope)
-    assert not pem or pem[30:60] not in str(not_now.value) or len(pem) < 60
+    with pytest.raises(RetryLater, match="GRAPH_CLIENT_CERTIFICATE") as retry_later:
+        EntraClient(simulator.url, CLIENT_ID, AppCredential(certificate=pem)).token(TENANT, scope)
+    assert not pem or pem[30:60] not in str(retry_later.value) or len(pem) < 60
 
 
 def quoting(text: str) -> Script:
@@ -79,9 +79,12 @@ def quoting(text: str) -> Script:
 
 
 def test_the_sentences_of_entra_are_not_repeated(authority: Authority) -> None:
-    with serving(quoting("s3cret"), authority) as server, pytest.raises(NotNow, match="AADSTS7000222") as not_now:
-        Identity(server.url, CLIENT_ID, Proof(secret="s3cret")).token(TENANT, f"{server.url}/.default")
-    assert "s3cret" not in str(not_now.value)
+    with (
+        serving(quoting("s3cret"), authority) as server,
+        pytest.raises(RetryLater, match="AADSTS7000222") as retry_later,
+    ):
+        EntraClient(server.url, CLIENT_ID, AppCredential(secret="s3cret")).token(TENANT, f"{server.url}/.default")
+    assert "s3cret" not in str(retry_later.value)
 
 
 @pytest.fixture(
@@ -95,11 +98,13 @@ def faulty(request: pytest.FixtureRequest, authority: Authority) -> Iterator[str
 
 
 def test_an_authority_that_does_not_answer_as_it_should_is_away(faulty: str) -> None:
-    with pytest.raises(NotNow) as not_now:
-        Identity(faulty, CLIENT_ID, Proof(secret="any")).token(TENANT, f"{faulty}/.default")
-    assert not_now.value.reason is Reason.LOGIN
+    with pytest.raises(RetryLater) as retry_later:
+        EntraClient(faulty, CLIENT_ID, AppCredential(secret="any")).token(TENANT, f"{faulty}/.default")
+    assert retry_later.value.reason is Reason.LOGIN
 
 
 def test_an_authority_that_is_not_there_is_away() -> None:
-    with pytest.raises(NotNow):
-        Identity("https://127.0.0.1:9", CLIENT_ID, Proof(secret="any")).token(TENANT, "https://127.0.0.1:9/.default")
+    with pytest.raises(RetryLater):
+        EntraClient("https://127.0.0.1:9", CLIENT_ID, AppCredential(secret="any")).token(
+            TENANT, "https://127.0.0.1:9/.default"
+        )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared.graph.json_repair import MOST_HALVES, mended
+from shared.graph.json_repair import MOST_HALVES, repaired
 
 HALF = r"\ud83d"
 pieces = st.sampled_from(
@@ -54,30 +54,30 @@ def whole(value: Any) -> Any:
 @example(r"\ud83d\\\ude00", "\\\\ud83d\\ude00")
 def test_each_half_is_replaced_and_each_pair_stays(name: str, value: str) -> None:
     text = f'{{"n{name}": ["{value}", 1.50, 1e999, null]}}'.encode()
-    assert json.loads(mended(text)) == whole(json.loads(text))
-    assert len(mended(text)) == len(text)
-    msgspec.json.decode(mended(text).replace(b"1e999", b"1"))
+    assert json.loads(repaired(text)) == whole(json.loads(text))
+    assert len(repaired(text)) == len(text)
+    msgspec.json.decode(repaired(text).replace(b"1e999", b"1"))
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists).map(json.dumps))
 def test_what_holds_no_half_stays_as_it_was(text: str) -> None:
-    assert mended(text.encode()) == text.encode()
+    assert repaired(text.encode()) == text.encode()
 
 
 @given(st.binary())
 @example(b"\\ud83d")
 @example(b"\\")
 def test_any_bytes_stay_as_long_as_they_were(text: bytes) -> None:
-    assert len(mended(text)) == len(text)
+    assert len(repaired(text)) == len(text)
 
 
 @given(strings)
 def test_what_is_mended_needs_no_more_of_it(value: str) -> None:
-    once = mended(f'"{value}"'.encode())
-    assert mended(once) == once
+    once = repaired(f'"{value}"'.encode())
+    assert repaired(once) == once
 
 
 @pytest.mark.parametrize("halves", [MOST_HALVES, MOST_HALVES + 1])
 def test_a_text_made_of_halves_is_not_mended_beyond_a_limit(halves: int) -> None:
-    text = mended(f'"{HALF * halves}"'.encode())
+    text = repaired(f'"{HALF * halves}"'.encode())
     assert text.count(rb"\ufffd") == min(halves, MOST_HALVES)

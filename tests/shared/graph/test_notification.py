@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import Reason, Refused, Unreadable
+from shared.errors import Reason, Refused, Undeliverable
 from shared.graph.notification import (
     read_collection,
     read_encrypted_content,
@@ -114,7 +114,7 @@ def test_any_item_is_a_notification_or_refused(item: object) -> None:
         notification = read_notification(raw(item))
         read_resource_data(notification)
         read_encrypted_content(notification)
-    except (Refused, Unreadable) as unfit:
+    except (Refused, Undeliverable) as unfit:
         assert unfit.reason in (Reason.MALFORMED, Reason.CONTENT_UNREADABLE)  # noqa: PT017 - either outcome is right
 
 
@@ -163,7 +163,7 @@ def test_content_that_lacks_what_opens_it_is_unreadable(field: str, value: objec
         del content[field]
     else:
         content[field] = value
-    with pytest.raises(Unreadable):
+    with pytest.raises(Undeliverable):
         read_encrypted_content(read_notification(raw(change(encryptedContent=content))))
 
 
@@ -171,7 +171,7 @@ def test_content_that_lacks_what_opens_it_is_unreadable(field: str, value: objec
 def test_content_of_another_type_counts_as_content_and_is_unreadable(content: object) -> None:
     notification = read_notification(raw(change(encryptedContent=content)))
     assert notification.is_encrypted
-    with pytest.raises(Unreadable):
+    with pytest.raises(Undeliverable):
         read_encrypted_content(notification)
 
 

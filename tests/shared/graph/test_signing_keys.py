@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from graph_simulator.authority import Authority
-from shared.errors import NotNow, Reason, Refused, Unreadable
+from shared.errors import Reason, Refused, RetryLater, Undeliverable
 from shared.graph.signing_keys import LEAST_INTERVAL, LONGEST_TRUST, REFUSED_WITHIN, RETRY_INTERVAL, SigningKeys
 from shared.graph.validation_token import check
 from tests.builders import CLIENT_ID, NOW, TENANT, Clock, rsa_key
@@ -96,7 +96,7 @@ def test_unknown_kids_cause_a_bounded_number_of_fetches(keys: SigningKeys, serve
     assert len(server.asked) == ROUND
     clock.advance(hours=1)
     for number in range(50):  # they came in since, so that the authority may know them by now
-        with pytest.raises((Refused, NotNow)):
+        with pytest.raises((Refused, RetryLater)):
             keys.find(f"nobody's-{number}", clock())
     assert len(server.asked) == 2 * ROUND
 
@@ -108,10 +108,10 @@ def test_a_token_with_a_new_kid_waits_until_the_authority_may_be_asked_again(
     login.keys["2.0"].append(jwk("rotated"))
     clock.advance(seconds=60)
     received = clock()
-    with pytest.raises(NotNow) as not_now:
+    with pytest.raises(RetryLater) as retry_later:
         keys.find("rotated", received)
-    assert not_now.value.reason is Reason.SIGNING_KEYS
-    assert not_now.value.retry_after == LEAST_INTERVAL - timedelta(seconds=60)
+    assert retry_later.value.reason is Reason.SIGNING_KEYS
+    assert retry_later.value.retry_after == LEAST_INTERVAL - timedelta(seconds=60)
     assert len(server.asked) == ROUND
     clock.advance(seconds=240)
     assert keys.find("rotated", received).key == rsa_key("rotated").public_key()
@@ -148,9 +148,9 @@ def test_a_token_so_old_that_its_key_may_have_rotated_away_is_put_by_and_not_ref
 ) -> None:
     login.keys = {"1.0": [], "2.0": []}
     clock.advance(seconds=REFUSED_WITHIN.total_seconds() + 2)
-    with pytest.raises(Unreadable) as unreadable:
+    with pytest.raises(Undeliverable) as undeliverable:
         keys.find("authority-1", JUST_NOW)
-    assert unreadable.value.reason is Reason.TOKEN_KEY
+    assert undeliverable.value.reason is Reason.TOKEN_KEY
 
 
 def test_a_withdrawn_key_does_not_live_on_because_the_authority_is_away(
@@ -159,7 +159,7 @@ def test_a_withdrawn_key_does_not_live_on_because_the_authority_is_away(
     keys.find("authority-1", JUST_NOW)
     login.override = lambda _: Answer(503)
     clock.advance(seconds=LONGEST_TRUST.total_seconds() + 1)
-    with pytest.raises(NotNow):
+    with pytest.raises(RetryLater):
         keys.find("authority-1", JUST_NOW)
 
 
@@ -168,9 +168,9 @@ def test_an_authority_that_is_away_is_asked_seldom_and_found_again(
 ) -> None:
     login.override = lambda _: Answer(503)
     for _ in range(20):
-        with pytest.raises(NotNow) as not_now:
+        with pytest.raises(RetryLater) as retry_later:
             keys.find("authority-1", JUST_NOW)
-        assert not_now.value.reason is Reason.SIGNING_KEYS
+        assert retry_later.value.reason is Reason.SIGNING_KEYS
     assert len(server.asked) == 1
     login.override = lambda _: None
     clock.advance(seconds=RETRY_INTERVAL.total_seconds())
@@ -201,15 +201,15 @@ def test_whatever_else_the_authority_answers_the_token_waits(
     keys: SigningKeys, login: Login, odd: Answer, place: str
 ) -> None:
     login.override = lambda asked: odd if asked.path.endswith(place) else None
-    with pytest.raises(NotNow) as not_now:
+    with pytest.raises(RetryLater) as retry_later:
         keys.find("authority-1", JUST_NOW)
-    assert not_now.value.reason is Reason.SIGNING_KEYS
+    assert retry_later.value.reason is Reason.SIGNING_KEYS
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/keys", "file:///etc/passwd", "/common/discovery/keys"])
 def test_keys_are_fetched_over_https_alone(keys: SigningKeys, login: Login, server: Server, address: str) -> None:
     login.override = lambda _: in_json({"issuer": ISSUERS["1.0"], "jwks_uri": address})
-    with pytest.raises(NotNow):
+    with pytest.raises(RetryLater):
         keys.find("authority-1", JUST_NOW)
     assert len(server.asked) == 1
 
@@ -244,7 +244,7 @@ def test_an_authority_with_another_certificate_is_away(
     server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
-    with requests.Session() as stranger, pytest.raises(NotNow):
+    with requests.Session() as stranger, pytest.raises(RetryLater):
         SigningKeys(server.url, stranger, clock).find("authority-1", JUST_NOW)
     assert server.asked == []
 

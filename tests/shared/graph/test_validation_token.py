@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import NotNow, Reason, Refused
+from shared.errors import Reason, Refused, RetryLater
 from shared.graph.validation_token import SigningKey, check, tenant_claimed
 from tests.builders import CLIENT_ID, NOW, OTHER_TENANT, TENANT, rsa_key
 from tests.token_cases import ACCEPTED, ISSUERS, REFUSED, TOKEN_CASES, Mint, TokenCase, replaced
@@ -65,9 +65,9 @@ def test_a_key_speaks_only_for_the_versions_whose_metadata_list_it() -> None:
 
 def test_a_token_is_kept_while_the_keys_are_away() -> None:
     def away(_: str) -> SigningKey:
-        raise NotNow(Reason.SIGNING_KEYS)
+        raise RetryLater(Reason.SIGNING_KEYS)
 
-    with pytest.raises(NotNow):
+    with pytest.raises(RetryLater):
         check(mint().token(), away, CLIENT_ID, NOW)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.keys.decryption import open_content
-from shared.errors import Reason, Unreadable
+from shared.errors import Reason, Undeliverable
 from shared.graph.notification import EncryptedContent
 from tests.builders import content, encrypted, encryption_key, message, seal, wrap
 
@@ -34,11 +34,11 @@ def enclosed(symmetric_key: bytes, ciphertext: bytes, signature: bytes) -> Encry
 
 
 def assert_unreadable(content: EncryptedContent) -> None:
-    with pytest.raises(Unreadable) as unreadable:
+    with pytest.raises(Undeliverable) as undeliverable:
         open_content(content, KEY.private_key)
-    assert unreadable.value.reason is Reason.CONTENT_UNREADABLE
-    assert str(unreadable.value) == COMPLAINT
-    assert unreadable.value.__suppress_context__ or unreadable.value.__context__ is None
+    assert undeliverable.value.reason is Reason.CONTENT_UNREADABLE
+    assert str(undeliverable.value) == COMPLAINT
+    assert undeliverable.value.__suppress_context__ or undeliverable.value.__context__ is None
 
 
 def test_the_vector_of_the_contract_opens() -> None:

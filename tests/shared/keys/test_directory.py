@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import NotNow, Reason
+from shared.errors import RetryLater, Reason
 from shared.keys.directory import LIFETIME, KeyDirectory
 from shared.keys.ring import KeyRing, new_key, write_pem
 from tests.builders import NOW, Clock, encryption_key
@@ -63,7 +63,7 @@ def test_other_files_are_left_alone(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
 def test_a_key_that_others_can_read_is_not_used(tmp_path: Path, mode: int) -> None:
     drop(tmp_path, "open.pem", write_pem(encryption_key()), mode)
-    with pytest.raises(NotNow, match="chmod 600"):
+    with pytest.raises(RetryLater, match="chmod 600"):
         KeyDirectory(tmp_path).get("open")
 
 
@@ -89,9 +89,9 @@ def test_a_retired_key_is_gone_for_good(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_one_is_told(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(NotNow) as not_now:
+    with pytest.raises(RetryLater) as retry_later:
         KeyDirectory(file).create(NOW)
-    assert not_now.value.reason is Reason.KEY_STORE
+    assert retry_later.value.reason is Reason.KEY_STORE
 
 
 def test_processes_that_share_a_directory_see_whole_keys_alone(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_processes_that_share_a_directory_see_whole_keys_alone(tmp_path: Path) -
         "    assert all(store.get(one) for one in store.ids())\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
-    processes = [subprocess.Popen(command, cwd=Path(__file__).parents[2]) for _ in range(2)]
+    processes = [subprocess.Popen(command, cwd=Path(__file__).parents[3]) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
     store = KeyDirectory(tmp_path)
     assert len(store.ids()) == 8

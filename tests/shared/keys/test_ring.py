@@ -8,10 +8,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from shared.errors import NotNow, Reason, Unreadable
+from shared.errors import RetryLater, Reason, Undeliverable
 from shared.keys.ring import (
     LOOK_AGAIN,
-    SPARED,
+    STORE_COOLDOWN,
     BrokenKey,
     EncryptionKey,
     KeyRing,
@@ -25,7 +25,7 @@ from tests.builders import NOW, Clock, armoured, encryption_key, pem_of, rsa_key
 LONG_AGO = NOW - timedelta(days=30)
 
 
-class Shelf:
+class Queue:
     """A key store in memory that counts how often it is looked into, and can be away."""
 
     def __init__(self, *keys: EncryptionKey) -> None:
@@ -38,7 +38,7 @@ class Shelf:
     def ids(self) -> list[str]:
         self.calls["ids"] += 1
         if self.away:
-            raise NotNow(Reason.KEY_STORE, "the shelf is away")
+            raise RetryLater(Reason.KEY_STORE, "the shelf is away")
         return sorted(self.keys)
 
     def get(self, key_id: str) -> EncryptionKey | None:
@@ -46,7 +46,7 @@ class Shelf:
         if key_id in self.broken:
             raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: broken")
         if key_id in self.withheld:
-            raise NotNow(Reason.KEY_STORE, "the shelf gives nothing out")
+            raise RetryLater(Reason.KEY_STORE, "the shelf gives nothing out")
         return self.keys.get(key_id)
 
     def create(self, now: datetime) -> EncryptionKey:
@@ -60,24 +60,24 @@ class Shelf:
 
 
 def test_a_key_is_found_by_its_id() -> None:
-    ring = KeyRing(Shelf(encryption_key("one"), encryption_key("two")), Clock())
+    ring = KeyRing(Queue(encryption_key("one"), encryption_key("two")), Clock())
     assert ring.find("two", "", LONG_AGO) is encryption_key("two")
 
 
 @pytest.mark.parametrize("lower", [True, False])
 def test_a_key_is_found_by_its_thumbprint_if_the_id_is_unknown(lower: bool) -> None:
-    ring = KeyRing(Shelf(encryption_key("one"), encryption_key("two")), Clock())
+    ring = KeyRing(Queue(encryption_key("one"), encryption_key("two")), Clock())
     thumbprint = encryption_key("two").thumbprint
     assert ring.find("", thumbprint.lower() if lower else thumbprint, LONG_AGO) is encryption_key("two")
 
 
 def test_the_id_decides_where_both_are_known() -> None:
-    ring = KeyRing(Shelf(encryption_key("one"), encryption_key("two")), Clock())
+    ring = KeyRing(Queue(encryption_key("one"), encryption_key("two")), Clock())
     assert ring.find("one", encryption_key("two").thumbprint, LONG_AGO) is encryption_key("one")
 
 
 def test_a_key_once_seen_is_not_looked_for_again_even_if_the_store_is_away() -> None:
-    shelf = Shelf(encryption_key("one"))
+    shelf = Queue(encryption_key("one"))
     ring = KeyRing(shelf, Clock())
     ring.find("one", "", LONG_AGO)
     shelf.away = True
@@ -87,15 +87,15 @@ def test_a_key_once_seen_is_not_looked_for_again_even_if_the_store_is_away() -> 
 
 def test_unknown_ids_cause_a_bounded_number_of_looks() -> None:
     clock = Clock()
-    shelf = Shelf(encryption_key("one"))
+    shelf = Queue(encryption_key("one"))
     ring = KeyRing(shelf, clock)
     for number in range(100):
-        with pytest.raises(Unreadable) as unknown:
+        with pytest.raises(Undeliverable) as unknown:
             ring.find(f"nobody's-{number}", "", LONG_AGO)
         assert unknown.value.reason is Reason.KEY_UNKNOWN
     assert shelf.calls == {"ids": 1, "get": 1}
     clock.advance(seconds=LOOK_AGAIN.total_seconds())
-    with pytest.raises(Unreadable):
+    with pytest.raises(Undeliverable):
         ring.find("nobody's", "", LONG_AGO)
     assert shelf.calls == {"ids": 2, "get": 1}
 
@@ -106,12 +106,12 @@ def test_unknown_ids_cause_a_bounded_number_of_looks() -> None:
 def test_an_id_of_an_item_is_never_used_to_look(hostile: str) -> None:
     asked: list[str] = []
 
-    class Watched(Shelf):
+    class Watched(Queue):
         def get(self, key_id: str) -> EncryptionKey | None:
             asked.append(key_id)
             return super().get(key_id)
 
-    with pytest.raises(Unreadable) as unknown:
+    with pytest.raises(Undeliverable) as unknown:
         KeyRing(Watched(encryption_key("one")), Clock()).find(hostile, hostile, LONG_AGO)
     assert asked == ["one"]
     assert not hostile or hostile not in str(unknown.value)
@@ -119,44 +119,44 @@ def test_an_id_of_an_item_is_never_used_to_look(hostile: str) -> None:
 
 def test_a_key_that_came_later_is_found_at_the_next_look_and_the_item_waits_for_it() -> None:
     clock = Clock()
-    shelf = Shelf(encryption_key("one"))
+    shelf = Queue(encryption_key("one"))
     ring = KeyRing(shelf, clock)
     ring.find("one", "", LONG_AGO)
     shelf.keys["two"] = encryption_key("two")
-    with pytest.raises(NotNow) as not_now:
+    with pytest.raises(RetryLater) as retry_later:
         ring.find("two", "", clock())
-    assert not_now.value.retry_after == LOOK_AGAIN
+    assert retry_later.value.retry_after == LOOK_AGAIN
     clock.advance(seconds=LOOK_AGAIN.total_seconds())
     assert ring.find("two", "", NOW) is encryption_key("two")
 
 
 def test_an_item_waits_while_the_store_is_away() -> None:
-    shelf = Shelf(encryption_key("one"))
+    shelf = Queue(encryption_key("one"))
     shelf.away = True
-    with pytest.raises(NotNow) as not_now:
+    with pytest.raises(RetryLater) as retry_later:
         KeyRing(shelf, Clock()).find("one", "", LONG_AGO)
-    assert not_now.value.reason is Reason.KEY_STORE
+    assert retry_later.value.reason is Reason.KEY_STORE
 
 
 def test_a_store_that_is_away_is_not_asked_for_each_item_that_waits_for_it() -> None:
-    shelf, clock = Shelf(encryption_key("one")), Clock()
+    shelf, clock = Queue(encryption_key("one")), Clock()
     shelf.away, ring = True, KeyRing(shelf, clock)
     for _ in range(24):
-        with pytest.raises(NotNow):
+        with pytest.raises(RetryLater):
             ring.find("one", "", LONG_AGO)
     assert shelf.calls["ids"] == 1
     shelf.away = False
-    clock.advance(seconds=SPARED.total_seconds())
+    clock.advance(seconds=STORE_COOLDOWN.total_seconds())
     assert ring.find("one", "", LONG_AGO) is encryption_key("one")
 
 
 def test_a_broken_key_costs_the_others_nothing_and_items_that_may_be_its_own_wait() -> None:
-    shelf = Shelf(encryption_key("one"), encryption_key("two"))
+    shelf = Queue(encryption_key("one"), encryption_key("two"))
     shelf.broken = {"two"}
     clock = Clock()
     ring = KeyRing(shelf, clock)
     assert ring.find("one", "", LONG_AGO) is encryption_key("one")
-    with pytest.raises(NotNow):
+    with pytest.raises(RetryLater):
         ring.find("two", "", LONG_AGO)
     shelf.broken = set()
     clock.advance(seconds=LOOK_AGAIN.total_seconds())
@@ -169,11 +169,11 @@ def test_the_newest_valid_key_is_for_new_subscriptions() -> None:
     newer = new_key("a-newer", NOW - timedelta(days=1), year)
     expired = new_key("expired", NOW - timedelta(hours=2), timedelta(hours=1))
     future = new_key("future", NOW + timedelta(hours=1), year)
-    assert KeyRing(Shelf(older, newer, expired, future), Clock()).current() == newer
+    assert KeyRing(Queue(older, newer, expired, future), Clock()).current() == newer
 
 
 def test_a_key_is_made_where_there_is_none_and_only_then() -> None:
-    shelf = Shelf()
+    shelf = Queue()
     ring = KeyRing(shelf, Clock())
     made = ring.current()
     assert ring.current() == made == ring.find(made.key_id, "", LONG_AGO)
@@ -181,7 +181,7 @@ def test_a_key_is_made_where_there_is_none_and_only_then() -> None:
 
 
 def test_while_the_store_is_away_the_newest_key_seen_before_goes_on() -> None:
-    shelf = Shelf(encryption_key("one"))
+    shelf = Queue(encryption_key("one"))
     ring = KeyRing(shelf, Clock())
     ring.current()
     shelf.away = True
@@ -190,10 +190,10 @@ def test_while_the_store_is_away_the_newest_key_seen_before_goes_on() -> None:
 
 
 def test_while_the_store_is_away_no_key_is_made_that_was_not_seen_before() -> None:
-    shelf = Shelf()
+    shelf = Queue()
     shelf.away = True
     ring = KeyRing(shelf, Clock())
-    with pytest.raises(NotNow):
+    with pytest.raises(RetryLater):
         ring.current()
     assert ring.current_if_any() is None
     assert shelf.calls["create"] == 0
@@ -201,11 +201,11 @@ def test_while_the_store_is_away_no_key_is_made_that_was_not_seen_before() -> No
 
 @pytest.mark.parametrize("seen", [True, False], ids=["another is known", "none is known"])
 def test_a_key_that_is_not_given_out_just_now_may_be_the_newest_and_neither_is_made_nor_taken(seen: bool) -> None:
-    shelf = Shelf(encryption_key("one"), encryption_key("two"))
+    shelf = Queue(encryption_key("one"), encryption_key("two"))
     shelf.withheld = {"two"} if seen else {"one", "two"}
     ring = KeyRing(shelf, Clock())
     for _ in range(3):
-        with pytest.raises(NotNow):
+        with pytest.raises(RetryLater):
             ring.current()
     assert shelf.calls["create"] == 0
     shelf.withheld = set()
@@ -213,27 +213,27 @@ def test_a_key_that_is_not_given_out_just_now_may_be_the_newest_and_neither_is_m
 
 
 def test_a_broken_key_keeps_no_other_from_being_the_current_one() -> None:
-    shelf = Shelf(encryption_key("one"), encryption_key("two"))
+    shelf = Queue(encryption_key("one"), encryption_key("two"))
     shelf.broken = {"two"}
     assert KeyRing(shelf, Clock()).current() is encryption_key("one")
 
 
 def test_a_retired_key_is_found_no_more() -> None:
-    ring = KeyRing(Shelf(encryption_key("one"), encryption_key("two")), Clock())
+    ring = KeyRing(Queue(encryption_key("one"), encryption_key("two")), Clock())
     assert len(ring.every()) == 2
     ring.retire("one")
-    with pytest.raises(Unreadable):
+    with pytest.raises(Undeliverable):
         ring.find("one", "", LONG_AGO)
     assert [key.key_id for key in ring.every()] == ["two"]
 
 
 def test_a_key_retired_by_another_process_is_forgotten_at_the_next_look() -> None:
-    shelf = Shelf(encryption_key("one"), encryption_key("two"))
+    shelf = Queue(encryption_key("one"), encryption_key("two"))
     ring = KeyRing(shelf, Clock())
     ring.find("one", "", LONG_AGO)
     del shelf.keys["one"]
     ring.every()
-    with pytest.raises(Unreadable):
+    with pytest.raises(Undeliverable):
         ring.find("one", "", LONG_AGO)
 
 
@@ -271,9 +271,9 @@ def test_what_was_written_as_pem_is_read() -> None:
     ids=["empty", "bytes", "garbage", "key alone", "key of another", "certificate alone", "unknown algorithm"],
 )
 def test_a_pem_that_is_no_key_with_its_certificate_is_named_for_a_person(pem: bytes) -> None:
-    with pytest.raises(NotNow, match="key dropped: expected") as not_now:
+    with pytest.raises(RetryLater, match="key dropped: expected") as retry_later:
         read_pem("dropped", pem)
-    assert not_now.value.reason is Reason.KEY_STORE
+    assert retry_later.value.reason is Reason.KEY_STORE
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from graph_simulator.authority import write_private
-from shared.errors import NotNow, Reason
+from shared.errors import RetryLater, Reason
 from shared.keys.directory import KeyDirectory
 from shared.keys.ring import EncryptionKey, KeyRing, new_key, write_pem
 from shared.keys.rotation import EXPIRES_SOON, RETRIED_BY_GRAPH, Rotation
@@ -35,7 +35,7 @@ class Full(KeyDirectory):
     """A store that takes no further key."""
 
     def create(self, now: datetime) -> EncryptionKey:
-        raise NotNow(Reason.KEY_STORE, "no key can be made")
+        raise RetryLater(Reason.KEY_STORE, "no key can be made")
 
 
 class Desk:
@@ -185,7 +185,7 @@ def test_while_the_directory_can_not_be_read_nothing_is_made_and_nothing_goes(
 ) -> None:
     desk.directory.rmdir()
     desk.directory.touch()
-    with pytest.raises(NotNow) as away:
+    with pytest.raises(RetryLater) as away:
         act(desk)
     assert away.value.reason is Reason.KEY_STORE
 
@@ -193,6 +193,6 @@ def test_while_the_directory_can_not_be_read_nothing_is_made_and_nothing_goes(
 def test_while_the_table_is_away_no_key_goes(two: Desk, storage_settings: StorageSettings) -> None:
     with serving(refuses) as server:
         two.tables = Tables(rerouted(storage_settings, "Table", server.url))
-        with pytest.raises(NotNow):
+        with pytest.raises(RetryLater):
             two.retire(START + 100 * DAY, "new")
     assert {path.stem for path in two.directory.glob("*.pem")} == {"old", "new"}

@@ -6,10 +6,10 @@ import pytest
 
 from local.host import metrics
 from shared.configuration.settings import StorageSettings
-from shared.errors import NotNow
+from shared.errors import RetryLater
 from shared.messages.backlog import Backlog, backlog, report
 from shared.messages.envelope import write
-from shared.storage.queues import PATIENT, Storage
+from shared.storage.queues import BACKGROUND_LIMITS, Storage
 from tests import builders
 from tests.builders import NOW
 from tests.rerouted import refuses, rerouted
@@ -21,7 +21,7 @@ GAUGES = ("graph_relay.queue_length", "graph_relay.queue_waiting_seconds", "grap
 
 @pytest.fixture
 def storage(storage_settings: StorageSettings) -> Storage:
-    made = Storage(storage_settings, PATIENT)
+    made = Storage(storage_settings, BACKGROUND_LIMITS)
     made.ready()
     return made
 
@@ -68,6 +68,6 @@ def test_the_gauges_show_the_queue_and_the_dead_letters(storage: Storage) -> Non
 
 def test_a_storage_account_that_is_away_is_told(storage_settings: StorageSettings) -> None:
     with serving(refuses) as server:
-        away = Storage(rerouted(storage_settings, "Queue", server.url), PATIENT)
-        with pytest.raises(NotNow):
+        away = Storage(rerouted(storage_settings, "Queue", server.url), BACKGROUND_LIMITS)
+        with pytest.raises(RetryLater):
             report(away, NOW)

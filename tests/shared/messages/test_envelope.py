@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import Reason, Unreadable
+from shared.errors import Reason, Undeliverable
 from shared.messages.envelope import (
     MESSAGE_LIMIT,
-    Changes,
+    ChangeBatch,
     DeadLetter,
     Envelope,
-    Items,
-    Lifecycle,
-    Readback,
+    ItemBatch,
+    LifecycleBatch,
+    ReadbackPage,
     Sealed,
     pack,
     read,
@@ -47,11 +47,11 @@ limits = st.integers(200, 4000)
 
 def packed(
     post: list[tuple[dict[str, object], str]], tokens: list[tuple[str, str]] | None, limit: int
-) -> list[tuple[Changes, list[Sealed]]]:
+) -> list[tuple[ChangeBatch, list[Sealed]]]:
     """Envelopes, each with the sealed items that it should hold."""
-    ours = [sealed(msgspec.Raw(json.dumps(item, ensure_ascii=False).encode()), tenant) for item, tenant in post]
-    envelopes = pack(Changes, NOW, ours, tokens, limit)
-    left = iter(ours)
+    desired = [sealed(msgspec.Raw(json.dumps(item, ensure_ascii=False).encode()), tenant) for item, tenant in post]
+    envelopes = pack(ChangeBatch, NOW, desired, tokens, limit)
+    left = iter(desired)
     return [(envelope, [next(left) for _ in envelope.items]) for envelope in envelopes]
 
 
@@ -93,7 +93,7 @@ def test_no_two_neighbours_would_have_fitted_into_one(
 ) -> None:
     envelopes = packed(post, tokens, limit)
     for (_, one), (_, following) in pairwise(envelopes):
-        (both,) = pack(Changes, NOW, [*one, following[0]], tokens, 10**9)
+        (both,) = pack(ChangeBatch, NOW, [*one, following[0]], tokens, 10**9)
         assert len(write(both)) > limit - 2  # the estimate counts a comma too many, of items and of tokens
 
 
@@ -104,7 +104,7 @@ def test_any_item_survives_the_queue_equal_as_json_in_ascii_that_xml_can_hold(it
     message = ElementTree.fromstring(ElementTree.tostring(with_text(text))).text
     assert message == text
     back = read(message)
-    assert isinstance(back, Changes)
+    assert isinstance(back, ChangeBatch)
     assert [json.loads(bytes(one)) for one in back.items] == [item]
 
 
@@ -114,37 +114,39 @@ def test_whitespace_between_tokens_that_xml_changes_changes_no_item(between: byt
     message = ElementTree.fromstring(ElementTree.tostring(with_text(text))).text
     assert message is not None
     back = read(message)
-    assert isinstance(back, Changes)
+    assert isinstance(back, ChangeBatch)
     assert json.loads(bytes(back.items[0])) == {"a": "é"}
 
 
 def test_numbers_and_spelling_survive_untouched() -> None:
     item = b'{"n": 1.50, "big": 12345678901234567890123, "e": "\\u00e9", "deep": [[[{}]]]}'
     back = read(written(item))
-    assert isinstance(back, Changes)
+    assert isinstance(back, ChangeBatch)
     assert bytes(back.items[0]) == item
 
 
 def test_a_post_of_a_thousand_items_makes_few_messages_within_the_limit() -> None:
-    ours = [sealed(msgspec.Raw(msgspec.json.encode(change())), TENANT) for _ in range(1000)]
-    envelopes = pack(Changes, NOW, ours, [(TENANT, "x" * 1500)])
+    desired = [sealed(msgspec.Raw(msgspec.json.encode(change())), TENANT) for _ in range(1000)]
+    envelopes = pack(ChangeBatch, NOW, desired, [(TENANT, "x" * 1500)])
     total = sum(len(write(envelope)) for envelope in envelopes)
     assert all(len(write(envelope)) <= MESSAGE_LIMIT for envelope in envelopes)
     assert len(envelopes) <= total // (MESSAGE_LIMIT * 0.9) + 1
 
 
 def test_forty_rich_notifications_cost_four_messages_at_most() -> None:
-    ours = [sealed(msgspec.Raw(msgspec.json.encode(rich())), TENANT) for _ in range(40)]
-    assert len(pack(Changes, NOW, ours, [(TENANT, "x" * 1500)])) <= 4
+    desired = [sealed(msgspec.Raw(msgspec.json.encode(rich())), TENANT) for _ in range(40)]
+    assert len(pack(ChangeBatch, NOW, desired, [(TENANT, "x" * 1500)])) <= 4
 
 
 @pytest.mark.parametrize(
     "envelope",
     [
-        Changes(NOW, (msgspec.Raw(b"{}"),), ("a.b.c",), 3),
-        Changes(NOW, (), None),
-        Lifecycle(NOW, (msgspec.Raw(msgspec.json.encode(lifecycle())),)),
-        Readback(NOW, TENANT, "chats/getAllMessages", NOW, NOW, "https://graph.microsoft.com/v1.0/x?$skiptoken=é", 2),
+        ChangeBatch(NOW, (msgspec.Raw(b"{}"),), ("a.b.c",), 3),
+        ChangeBatch(NOW, (), None),
+        LifecycleBatch(NOW, (msgspec.Raw(msgspec.json.encode(lifecycle())),)),
+        ReadbackPage(
+            NOW, TENANT, "chats/getAllMessages", NOW, NOW, "https://graph.microsoft.com/v1.0/x?$skiptoken=é", 2
+        ),
     ],
     ids=lambda envelope: type(envelope).__name__,
 )
@@ -157,9 +159,9 @@ def test_what_was_written_is_read(envelope: Envelope) -> None:
 @given(st.text())
 def test_any_text_is_an_envelope_or_unreadable(text: str) -> None:
     for reader in (read, read_dead_letter):
-        with pytest.raises(Unreadable) as unreadable:
+        with pytest.raises(Undeliverable) as undeliverable:
             reader(text)
-        assert unreadable.value.reason is Reason.MALFORMED
+        assert undeliverable.value.reason is Reason.MALFORMED
 
 
 @pytest.mark.parametrize(
@@ -168,15 +170,15 @@ def test_any_text_is_an_envelope_or_unreadable(text: str) -> None:
     ids=lambda text: repr(text[:20]),
 )
 def test_what_this_app_did_not_write_is_unreadable(text: str) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(Undeliverable):
         read(text)
 
 
 def written(item: bytes) -> str:
-    return write(Changes(NOW, (msgspec.Raw(sealed(msgspec.Raw(item), TENANT).item),)))
+    return write(ChangeBatch(NOW, (msgspec.Raw(sealed(msgspec.Raw(item), TENANT).item),)))
 
 
-def written_or_escaped(content: Items | Readback | DeadLetter) -> str:
+def written_or_escaped(content: ItemBatch | ReadbackPage | DeadLetter) -> str:
     text = write(content)
     assert text.isascii()
     return text

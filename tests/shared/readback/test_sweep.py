@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from shared.configuration.settings import StorageSettings
 from shared.graph.client_state import declaration_id
-from shared.messages.envelope import Readback, read
+from shared.messages.envelope import ReadbackPage, read
 from shared.readback import checkpoints
 from shared.readback.sweep import OVERLAP, PUSHED_WITHIN, SETTLING, Sweep
-from shared.storage.queues import PATIENT, Storage
+from shared.storage.queues import BACKGROUND_LIMITS, Storage
 from shared.storage.tables import Tables
 from tests.builders import NOW, OTHER_TENANT, RESOURCE, TENANT, declaration
 
@@ -26,17 +26,17 @@ class Queue(Storage):
     """The real one; what is put on it is noted as well."""
 
     def __init__(self, settings: StorageSettings) -> None:
-        super().__init__(settings, PATIENT)
-        self.asked: list[Readback] = []
+        super().__init__(settings, BACKGROUND_LIMITS)
+        self.asked: list[ReadbackPage] = []
 
     def put(self, text: str, *, delay: timedelta = timedelta(0)) -> None:
         super().put(text, delay=delay)
         envelope = read(text)
-        assert isinstance(envelope, Readback)
+        assert isinstance(envelope, ReadbackPage)
         assert delay == timedelta(0)
         self.asked.append(envelope)
 
-    def taken(self) -> list[Readback]:
+    def taken(self) -> list[ReadbackPage]:
         asked, self.asked = self.asked, []
         return asked
 

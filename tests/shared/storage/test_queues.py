@@ -14,9 +14,9 @@ from azure.storage.queue import ExponentialRetry, QueueClient
 from local.azurite import Azurite
 from shared.configuration.settings import SettingsError, StorageSettings
 from shared.configuration.settings import storage_settings as settings_of
-from shared.errors import NotNow, Reason, Unreadable
+from shared.errors import Reason, RetryLater, Undeliverable
 from shared.messages.envelope import MESSAGE_LIMIT
-from shared.storage.queues import PATIENT, PROMPT, Claimed, Patience, Shelf, Storage
+from shared.storage.queues import ACKNOWLEDGE_LIMITS, BACKGROUND_LIMITS, Claimed, Queue, Storage, TimeLimits
 from tests.builders import environment
 from tests.rerouted import refuses, rerouted
 from tests.servers import RESET, Answer, Asked, serving
@@ -26,7 +26,7 @@ LONG = "x" * (MESSAGE_LIMIT + 1)
 
 @pytest.fixture
 def storage(storage_settings: StorageSettings) -> Storage:
-    return Storage(storage_settings, PATIENT)
+    return Storage(storage_settings, BACKGROUND_LIMITS)
 
 
 def received(settings: StorageSettings, suffix: str = "") -> list[str]:
@@ -66,7 +66,7 @@ def test_a_claim_is_discarded_once_it_has_been_dealt_with(storage: Storage, stor
     storage.discard(claimed)
     assert blobs(storage_settings) == []
     storage.discard(claimed)
-    with pytest.raises(Unreadable) as gone:
+    with pytest.raises(Undeliverable) as gone:
         storage.fetch(message)
     assert gone.value.reason is Reason.CLAIM_GONE
 
@@ -74,9 +74,9 @@ def test_a_claim_is_discarded_once_it_has_been_dealt_with(storage: Storage, stor
 def test_what_could_not_be_queued_leaves_no_blob(storage: Storage, storage_settings: StorageSettings) -> None:
     storage.ready()
     with serving(refuses) as server:
-        queueless = Storage(rerouted(storage_settings, "Queue", server.url), PATIENT)
+        queueless = Storage(rerouted(storage_settings, "Queue", server.url), BACKGROUND_LIMITS)
         for put in (queueless.put, queueless.put_dead_letter):
-            with pytest.raises(NotNow):
+            with pytest.raises(RetryLater):
                 put(LONG)
     assert blobs(storage_settings) == []
 
@@ -91,21 +91,21 @@ def test_a_message_whose_answer_was_lost_is_a_double_of_what_is_sent_again(
         queue.send_message(re.findall(b"claim:[0-9a-f-]+", asked.body)[0].decode())
         return RESET
 
-    once = Patience(connect=1, read=1, retries=0, backoff=0)
+    once = TimeLimits(connect=1, read=1, retries=0, backoff=0)
     with serving(takes_and_breaks_off) as server:
         deaf = Storage(rerouted(storage_settings, "Queue", server.url), once)
-        with pytest.raises(NotNow):
+        with pytest.raises(RetryLater):
             deaf.put(LONG)
     storage.put(LONG)
     double, again = received(storage_settings)
-    with pytest.raises(Unreadable) as gone:
+    with pytest.raises(Undeliverable) as gone:
         storage.fetch(double)
     assert gone.value.reason is Reason.CLAIM_GONE
     assert storage.fetch(again).text == LONG
 
 
 def test_a_message_that_is_no_claim_needs_no_storage_to_be_fetched_and_discarded(tmp_path: Path) -> None:
-    away = Storage(StorageSettings("q-any", Azurite(tmp_path).connection_string), PROMPT)
+    away = Storage(StorageSettings("q-any", Azurite(tmp_path).connection_string), ACKNOWLEDGE_LIMITS)
     claimed = away.fetch('{"kind": "change"}')
     away.discard(claimed)
     assert claimed == Claimed('{"kind": "change"}')
@@ -148,15 +148,15 @@ def test_what_the_host_has_given_up_for_a_week_is_kept_for_ever(
             poison.send_message(f"for a week {number}")
         for _ in range(2):
             storage.keep_poison()
-        lying = list(poison.receive_messages(messages_per_page=32))
+        queued = list(poison.receive_messages(messages_per_page=32))
     expected = [f"{how} {number}" for how in ("kept", "for a week") for number in range(40)]
-    assert sorted(one.content for one in lying) == sorted(expected)
-    assert {one.expires_on.year for one in lying if one.expires_on} == {9999}
+    assert sorted(one.content for one in queued) == sorted(expected)
+    assert {one.expires_on.year for one in queued if one.expires_on} == {9999}
 
 
 def test_where_the_host_has_given_up_nothing_there_is_nothing_to_keep(storage: Storage) -> None:
     storage.keep_poison()
-    assert storage.length(Shelf.POISON) == 0
+    assert storage.length(Queue.POISON) == 0
 
 
 def test_ready_may_be_said_again_and_again(storage: Storage, storage_settings: StorageSettings) -> None:
@@ -177,7 +177,9 @@ def test_many_texts_are_queued_together_long_ones_among_them(
 
 
 def test_nothing_to_queue_is_queued_without_storage(tmp_path: Path) -> None:
-    Storage(StorageSettings("q-any", Azurite(tmp_path).connection_string), PROMPT).put_all([], within=timedelta(0))
+    Storage(StorageSettings("q-any", Azurite(tmp_path).connection_string), ACKNOWLEDGE_LIMITS).put_all(
+        [], within=timedelta(0)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -187,9 +189,9 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> StorageSettings:
 
 
 def test_while_storage_is_away_the_prompt_client_says_so_within_its_limit(stopped: StorageSettings) -> None:
-    with pytest.raises(NotNow) as not_now:
-        Storage(stopped, PROMPT).put_all(["a", LONG], within=timedelta(seconds=2.4))
-    assert not_now.value.reason is Reason.STORAGE
+    with pytest.raises(RetryLater) as retry_later:
+        Storage(stopped, ACKNOWLEDGE_LIMITS).put_all(["a", LONG], within=timedelta(seconds=2.4))
+    assert retry_later.value.reason is Reason.STORAGE
 
 
 def test_a_storage_that_does_not_answer_is_away_when_the_time_is_over() -> None:
@@ -199,17 +201,17 @@ def test_a_storage_that_does_not_answer_is_away_when_the_time_is_over() -> None:
         settings = StorageSettings(
             "q-silent", f"AccountName=a;AccountKey={key};QueueEndpoint=http://127.0.0.1:{port}/a"
         )
-        with pytest.raises(NotNow, match="in time"):
-            Storage(settings, PROMPT).put_all(["a"], within=timedelta(seconds=0.1))
+        with pytest.raises(RetryLater, match="in time"):
+            Storage(settings, ACKNOWLEDGE_LIMITS).put_all(["a"], within=timedelta(seconds=0.1))
 
 
 def test_the_prompt_clients_one_retry_is_at_once() -> None:
-    assert PROMPT.retries == 1
-    assert ExponentialRetry(**PROMPT.options()).get_backoff_time({"count": 1}) == 0
+    assert ACKNOWLEDGE_LIMITS.retries == 1
+    assert ExponentialRetry(**ACKNOWLEDGE_LIMITS.options()).get_backoff_time({"count": 1}) == 0
 
 
 def test_while_storage_is_away_everything_says_so_and_names_no_account(stopped: StorageSettings) -> None:
-    storage = Storage(stopped, Patience(connect=1, read=1, retries=0, backoff=0))
+    storage = Storage(stopped, TimeLimits(connect=1, read=1, retries=0, backoff=0))
     for call in (
         lambda: storage.put("a"),
         lambda: storage.put(LONG),
@@ -220,18 +222,18 @@ def test_while_storage_is_away_everything_says_so_and_names_no_account(stopped: 
         storage.is_empty,
         storage.keep_poison,
     ):
-        with pytest.raises(NotNow) as not_now:
+        with pytest.raises(RetryLater) as retry_later:
             call()
-        assert not_now.value.reason is Reason.STORAGE
-        assert "relay" not in str(not_now.value)
+        assert retry_later.value.reason is Reason.STORAGE
+        assert "relay" not in str(retry_later.value)
 
 
 def test_an_account_key_that_is_not_ours_is_storage_being_away(azurite: Azurite) -> None:
     key = azurite.connection_string.partition("AccountKey=")[2].partition(";")[0]
     foreign = base64.b64encode(secrets.token_bytes(64)).decode()
     settings = StorageSettings("q-foreign", azurite.connection_string.replace(key, foreign))
-    with pytest.raises(NotNow):
-        Storage(settings, PROMPT).put("a")
+    with pytest.raises(RetryLater):
+        Storage(settings, ACKNOWLEDGE_LIMITS).put("a")
 
 
 @pytest.mark.parametrize(
@@ -245,15 +247,15 @@ def test_an_account_key_that_is_not_ours_is_storage_being_away(azurite: Azurite)
     ],
 )
 def test_a_broken_connection_string_is_told_as_a_setting_or_is_storage_being_away(text: str) -> None:
-    with pytest.raises((NotNow, SettingsError)):
-        Storage(settings_of(environment(AzureWebJobsStorage=text)), PROMPT).put("a")
+    with pytest.raises((RetryLater, SettingsError)):
+        Storage(settings_of(environment(AzureWebJobsStorage=text)), ACKNOWLEDGE_LIMITS).put("a")
 
 
 def test_nothing_comes_earlier_than_told_for_the_whole_seconds_that_a_queue_counts(
     storage_settings: StorageSettings,
 ) -> None:
     with serving(refuses) as server:
-        away = Storage(rerouted(storage_settings, "Queue", server.url), PATIENT)
-        with pytest.raises(NotNow):
+        away = Storage(rerouted(storage_settings, "Queue", server.url), BACKGROUND_LIMITS)
+        with pytest.raises(RetryLater):
             away.put("text", delay=timedelta(seconds=10.4))
     assert "visibilitytimeout=11" in server.asked[0].path

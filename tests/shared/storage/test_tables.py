@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.configuration.settings import StorageSettings
-from shared.errors import NotNow, Reason
+from shared.errors import Reason, RetryLater
 from shared.storage.tables import TRANSACTION_LIMIT, Row, Tables
 from tests.rerouted import refuses, rerouted
 from tests.servers import serving
@@ -114,7 +114,7 @@ def test_an_account_that_refuses_is_away_and_is_not_named(storage_settings: Stor
             tables.names,
             lambda: tables.drop("state"),
         ):
-            with pytest.raises(NotNow) as away:
+            with pytest.raises(RetryLater) as away:
                 attempt()
             assert away.value.reason is Reason.STORAGE
             assert "127.0.0.1" not in str(away.value)

@@ -13,10 +13,10 @@ import requests
 
 from graph_simulator.authority import Authority
 from shared.configuration.declaration import Declaration
-from shared.errors import NotNow, Reason
-from shared.graph.client import Graph
-from shared.messages.retry import Waits
-from shared.subscriptions.plan import Action, Ours, Subscriptions
+from shared.errors import Reason, RetryLater
+from shared.graph.client import GraphClient
+from shared.messages.retry import WaitBudget
+from shared.subscriptions.plan import Action, DesiredState, Subscriptions
 from shared.subscriptions.reconcile import Reconciled, reconcile
 from tests.builders import (
     NOTIFICATION_URL,
@@ -32,7 +32,7 @@ from tests.servers import Answer, Asked, Server, in_json, serving
 from tests.shared.graph.test_client import Bearer
 
 LIVES, MISSING = declaration("/users", rich=False), declaration("/groups", rich=False)
-OURS = Ours(NOTIFICATION_URL, client_state_secret(), encryption_key())
+OURS = DesiredState(NOTIFICATION_URL, client_state_secret(), encryption_key())
 BUSY = Answer(503, headers={"Retry-After": "1"})
 THROTTLED = Answer(429, headers={"Retry-After": "1"})
 
@@ -58,12 +58,12 @@ class World:
         self.answers: dict[str, list[Answer]] = {"GET": [in_json({"value": [held(LIVES)]})]}
         self._graph = graph
         graph.script = self._answer
-        client = Graph(graph.url, Bearer(), session, self.clock)
+        client = GraphClient(graph.url, Bearer(), session, self.clock)
         self._subscriptions = Subscriptions(client, self.clock, random.Random(1).randbytes)
 
     def reconcile(self, before_gap: Any = lambda _: None) -> Reconciled:
-        waits = Waits(timedelta(minutes=3), lambda wait: self.clock.advance(seconds=wait.total_seconds()))
-        return reconcile(TENANT, [LIVES, MISSING], OURS, self._subscriptions, before_gap, self.clock, waits)
+        wait_budget = WaitBudget(timedelta(minutes=3), lambda wait: self.clock.advance(seconds=wait.total_seconds()))
+        return reconcile(TENANT, [LIVES, MISSING], OURS, self._subscriptions, before_gap, self.clock, wait_budget)
 
     def asked(self) -> list[str]:
         return [one.method for one in self._graph.asked]
@@ -88,7 +88,7 @@ def test_where_a_gap_can_not_be_noted_nothing_is_made_and_the_others_are_renewed
     """What is made before its gap is noted would leave it unread."""
 
     def away(_: Declaration) -> None:
-        raise NotNow(Reason.STORAGE)
+        raise RetryLater(Reason.STORAGE)
 
     reconciled = world.reconcile(away)
     assert outcomes(reconciled) == [(Action.CREATE, False), (Action.RENEW, True)]

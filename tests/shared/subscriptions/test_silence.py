@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from shared.configuration.settings import StorageSettings
 from shared.storage.tables import Row, Tables
-from shared.subscriptions.silence import HALF_LIFE, LEAST, NOTED_EVERY, ODD, Heard, Silence, Source
+from shared.subscriptions.silence import (
+    HALF_LIFE,
+    NOTED_EVERY,
+    SHORTEST_ALARMING_SILENCE,
+    SILENCE_FACTOR,
+    LastSeen,
+    Silence,
+    Source,
+)
 from tests.builders import NOW, RESOURCE, TENANT, declaration
 from tests.rerouted import refuses, rerouted
 from tests.servers import serving
@@ -37,11 +45,11 @@ def tables(storage_settings: StorageSettings) -> Counting:
 def heard_at(tables: Tables, *moments: datetime, name: str = "d") -> None:
     """Each by a process of its own, which remembers nothing."""
     for moment in moments:
-        Silence(tables).heard({name: SOURCE}, moment)
+        Silence(tables).seen({name: SOURCE}, moment)
 
 
 def last(silence: Silence) -> dict[str, datetime]:
-    return {one.declaration: one.last for one in silence.last_heard()}
+    return {one.declaration: one.last for one in silence.last_seen()}
 
 
 @pytest.fixture
@@ -67,8 +75,8 @@ def test_what_was_never_heard_of_is_not_silent(is_odd: Odd) -> None:
 
 def test_short_silences_are_never_odd(tables: Tables, is_odd: Odd) -> None:
     heard_at(tables, NOW)
-    assert not is_odd(NOW + ODD * LEAST)
-    assert is_odd(NOW + ODD * LEAST + MOMENT)
+    assert not is_odd(NOW + SILENCE_FACTOR * SHORTEST_ALARMING_SILENCE)
+    assert is_odd(NOW + SILENCE_FACTOR * SHORTEST_ALARMING_SILENCE + MOMENT)
 
 
 def test_the_longest_silence_so_far_is_the_measure(tables: Tables, is_odd: Odd) -> None:
@@ -108,7 +116,7 @@ def test_what_is_declared_no_more_is_not_reported(tables: Tables, caplog: pytest
 def test_a_busy_subscription_costs_one_write_a_minute(tables: Counting) -> None:
     silence = Silence(tables)
     for seconds in range(0, 125, 5):
-        silence.heard({"d": SOURCE}, NOW + timedelta(seconds=seconds))
+        silence.seen({"d": SOURCE}, NOW + timedelta(seconds=seconds))
     assert tables.writes == 3
     assert last(silence) == {"d": NOW + 2 * NOTED_EVERY}
 
@@ -116,21 +124,21 @@ def test_a_busy_subscription_costs_one_write_a_minute(tables: Counting) -> None:
 def test_another_subscription_or_key_is_noted_at_once(tables: Counting) -> None:
     silence = Silence(tables)
     other = Source(SOURCE.subscription_id, "new key")
-    silence.heard({"d": SOURCE}, NOW)
-    silence.heard({"d": other}, NOW + MOMENT)
-    assert silence.last_heard() == [Heard("d", other, NOW + MOMENT)]
+    silence.seen({"d": SOURCE}, NOW)
+    silence.seen({"d": other}, NOW + MOMENT)
+    assert silence.last_seen() == [LastSeen("d", other, NOW + MOMENT)]
 
 
 def test_each_declaration_is_noted_by_itself(tables: Counting) -> None:
     silence = Silence(tables)
-    silence.heard({"d": SOURCE, "e": SOURCE}, NOW)
-    silence.heard({"e": SOURCE}, NOW + HOUR)
+    silence.seen({"d": SOURCE, "e": SOURCE}, NOW)
+    silence.seen({"e": SOURCE}, NOW + HOUR)
     assert last(silence) == {"d": NOW, "e": NOW + HOUR}
 
 
 def test_while_tables_are_away_nothing_stops(storage_settings: StorageSettings) -> None:
     with serving(refuses) as server:
-        Silence(Tables(rerouted(storage_settings, "Table", server.url))).heard({"d": SOURCE}, NOW)
+        Silence(Tables(rerouted(storage_settings, "Table", server.url))).seen({"d": SOURCE}, NOW)
         assert server.asked != []
 
 
@@ -143,6 +151,6 @@ def test_last_heard_is_the_latest_in_whatever_order_messages_are_dealt_with(
     name, moments = uuid.uuid4().hex, [NOW + one for one in apart]
     one = Silence(tables)
     for moment in moments:
-        (Silence(tables) if alone else one).heard({name: SOURCE}, moment)
+        (Silence(tables) if alone else one).seen({name: SOURCE}, moment)
     latest = last(one)[name]
     assert latest == max(moments) if alone else timedelta(0) <= max(moments) - latest < NOTED_EVERY
