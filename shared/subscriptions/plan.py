@@ -259,7 +259,7 @@ class Subscriptions:
         self._random_bytes = random_bytes
 
     def list(self, tenant_id: str) -> list[Subscription]:
-        """Return all of ours in a tenant; list calls are throttled: once per run. Raises RetryLater, GraphRequestError."""
+        """Return all of ours in a tenant; call it once per run. Raises RetryLater, GraphRequestError."""
         listed = [one for page in self._graph.pages(tenant_id, "subscriptions") for one in page]
         found = []
         for one in listed:
