@@ -17,9 +17,9 @@ import msgspec
 
 from graph_simulator.clock import VirtualClock
 from graph_simulator.endpoint import Endpoint, Standing
+from graph_simulator.faults import Faults
 from graph_simulator.notification import Item
 
-FIRST_SECONDS, RETRY_SECONDS = 3.0, 10.0
 GIVE_UP_AFTER = timedelta(hours=4)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=15)
 SLOW_DELAY = timedelta(minutes=10)
@@ -48,11 +48,19 @@ class Shipment:
 class Delivery:
     """Gathers items for a moment, posts them, and repeats what was not acknowledged for up to four hours."""
 
-    def __init__(self, client: httpx.AsyncClient, tokens: Tokens, clock: VirtualClock, chance: random.Random) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        tokens: Tokens,
+        clock: VirtualClock,
+        chance: random.Random,
+        faults: Callable[[], Faults],
+    ) -> None:
         self._client = client
         self._tokens = tokens
         self._clock = clock
         self._chance = chance
+        self._faults = faults
         self._fresh: dict[str, deque[Item]] = {}
         self._later: list[tuple[datetime, int, Shipment]] = []
         self._order = count()
@@ -93,7 +101,7 @@ class Delivery:
 
     async def post_hostile(self, url: str, body: bytes) -> None:
         """Post what Graph never sends, once, and note the answer apart from Graph's own."""
-        answer, _ = await self._attempt(url, body, FIRST_SECONDS)
+        answer, _ = await self._attempt(url, body, self._faults().answer_seconds)
         self.hostile_answers[answer] += 1
 
     def _next(self) -> Shipment | None:
@@ -124,9 +132,11 @@ class Delivery:
         if first:
             self.counts["posted"] += genuine
         self.counts["posts"] += 1
-        answer, seconds = await self._attempt(shipment.url, body, FIRST_SECONDS if first else RETRY_SECONDS)
+        limits = self._faults()
+        limit = limits.answer_seconds if first else limits.repeat_answer_seconds
+        answer, seconds = await self._attempt(shipment.url, body, limit)
         self.answers[answer] += 1
-        self._endpoint(shipment.url).answered(seconds)
+        self._endpoint(shipment.url).answered(seconds, limits.answer_seconds, limits.repeat_answer_seconds)
         if answer.startswith("2"):
             self.counts["acknowledged"] += genuine
             self.counts["pending"] -= genuine

@@ -7,8 +7,7 @@ from enum import Enum
 
 WINDOW = timedelta(minutes=10)
 ENOUGH_ANSWERS = 100
-SLOW_AFTER, SLOW_SHARE = 3.0, 0.10
-LOST_AFTER, DROP_SHARE = 10.0, 0.15
+SLOW_SHARE, DROP_SHARE = 0.10, 0.15
 PROBES = 5
 
 
@@ -27,15 +26,16 @@ class Endpoint:
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._answers: deque[tuple[datetime, float]] = deque()
+        self._answers: deque[tuple[datetime, Standing]] = deque()
         self._judged = Standing.PROMPT
         self._until = clock()
         self._probes = 0
 
-    def answered(self, seconds: float) -> None:
+    def answered(self, seconds: float, slow_after: float = 3.0, lost_after: float = 10.0) -> None:
         """Note how long an answer took; a time-out counts as the time waited."""
         now = self._clock()
-        self._answers.append((now, seconds))
+        speed = Standing.DROP if seconds >= lost_after else Standing.SLOW if seconds >= slow_after else Standing.PROMPT
+        self._answers.append((now, speed))
         while self._answers[0][0] < now - WINDOW:
             self._answers.popleft()
         if self._judged is Standing.PROMPT and (verdict := self._verdict()) is not Standing.PROMPT:
@@ -58,8 +58,8 @@ class Endpoint:
         count = len(self._answers)
         if count < enough:
             return Standing.PROMPT
-        if sum(seconds >= LOST_AFTER for _, seconds in self._answers) > DROP_SHARE * count:
+        if sum(speed is Standing.DROP for _, speed in self._answers) > DROP_SHARE * count:
             return Standing.DROP
-        if sum(seconds >= SLOW_AFTER for _, seconds in self._answers) > SLOW_SHARE * count:
+        if sum(speed is not Standing.PROMPT for _, speed in self._answers) > SLOW_SHARE * count:
             return Standing.SLOW
         return Standing.PROMPT

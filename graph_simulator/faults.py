@@ -1,4 +1,4 @@
-"""What goes wrong on purpose, and how often."""
+"""What goes wrong on purpose, and how often; and how long answers of an endpoint are waited for."""
 
 import random
 from datetime import timedelta
@@ -11,7 +11,7 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Shares are probabilities from 0 to 1, seconds are real for `slow_seconds` and virtual elsewhere."""
+    """Shares are probabilities from 0 to 1. Seconds are virtual for `late_seconds` and real elsewhere."""
 
     throttle: Share = 0.0
     """Share of Graph calls answered 429."""
@@ -39,6 +39,12 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The app's assignment is required: `validationTokens` is null and no content comes (contract §4)."""
     late_seconds: Seconds = 0.0
     """How long a change stays invisible to reads of many messages."""
+    answer_seconds: Seconds = 3.0
+    """How long an endpoint may take to answer a notification. A machine that is busy with other things needs more."""
+    repeat_answer_seconds: Seconds = 10.0
+    """The same for a notification that is sent again."""
+    validation_seconds: Seconds = 10.0
+    """How long an endpoint may take to answer its validation."""
 
     def late(self) -> timedelta:
         """Return how long a change stays invisible to reads."""

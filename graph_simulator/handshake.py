@@ -11,7 +11,6 @@ import httpx
 
 from graph_simulator.refusal import Refusal, validation_error
 
-SECONDS = 10
 SENTENCE = "Validation: Testing client application reachability for subscription Request-Id: "
 UNUSUAL = "1+1 %2B 50% “ſéñ” ☂ "
 HEADERS = {"Content-Type": "text/plain; charset=utf-8", "Content-Length": "0"}
@@ -30,14 +29,14 @@ def with_token(url: str, validation_token: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}validationToken={encoded}"
 
 
-async def validate(client: httpx.AsyncClient, url: str, validation_token: str) -> None:
-    """Ask an endpoint to echo the token, within ten seconds.
+async def validate(client: httpx.AsyncClient, url: str, validation_token: str, within: float) -> None:
+    """Ask an endpoint to echo the token, `within` so many seconds.
 
     Raises:
         Refusal: 400, the answer is late or not exactly 200, text/plain, the token's bytes.
     """
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(within):
             response = await client.post(with_token(url, validation_token), headers=HEADERS)
     except (TimeoutError, httpx.TimeoutException) as error:
         raise validation_error("Subscription validation request timed out.") from error

@@ -102,6 +102,8 @@ def running(
     async def serve() -> None:
         async with simulating(registration, authority, seed, clock) as simulator:
             server = server_for(simulator, authority)
+            # Nothing is waited for in the end: a client may keep its connection open for as long as it lives.
+            server.config.timeout_graceful_shutdown = 0
             started.append((simulator, server))
             ready.set()
             await server.serve([listener])

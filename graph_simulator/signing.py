@@ -70,27 +70,27 @@ class SigningKey:
 
 
 class SigningKeys:
-    """The present key signs; the ones before it stay published for a while."""
+    """The present key signs; the ones before it stay published for a while. The first is made when it is needed."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._keys = [SigningKey.create(clock())]
+        self._keys: list[SigningKey] = []
         self._tokens: dict[tuple[str, str, int], tuple[datetime, str]] = {}
 
     @property
     def present(self) -> SigningKey:
         """The key that signs now."""
-        return self._keys[-1]
+        return self._published()[-1]
 
     def rotate(self) -> str:
         """Sign with a new key from now on; return its id."""
-        self._keys = [*self._keys, SigningKey.create(self._clock())][-PUBLISHED_KEYS:]
+        self._keys = [*self._published(), SigningKey.create(self._clock())][-PUBLISHED_KEYS:]
         self._tokens.clear()
         return self.present.kid
 
     def jwks(self) -> dict[str, Any]:
         """Return the JSON Web Key Set of all published keys, newest first."""
-        return {"keys": [key.jwk() for key in reversed(self._keys)]}
+        return {"keys": [key.jwk() for key in reversed(self._published())]}
 
     def validation_token(self, audience: str, tenant: str, version: int) -> str:
         """Return a validation token for an app in a tenant; the same one until an hour before it expires."""
@@ -101,6 +101,10 @@ class SigningKeys:
             expires, token = now + LIFETIMES[version] - BACKDATED, self.present.sign(claims)
             self._tokens[audience, tenant, version] = expires, token
         return token
+
+    def _published(self) -> list[SigningKey]:
+        self._keys = self._keys or [SigningKey.create(self._clock())]
+        return self._keys
 
 
 def validation_claims(audience: str, tenant: str, version: int, now: datetime) -> dict[str, Any]:

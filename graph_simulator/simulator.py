@@ -70,7 +70,7 @@ class Simulator:
         self.login = Login(client_id, client_secret, self.clock)
         self.registration = AppRegistration(client_id)
         self.subscriptions = Subscriptions(self.clock, self.chance)
-        self.delivery = Delivery(client, self._tokens, self.clock, self.chance)
+        self.delivery = Delivery(client, self._tokens, self.clock, self.chance, lambda: self.faults)
         self.event_hubs = EventHubs()
         self.counts: Counter[str] = Counter()
         """written, changes, lost (to a pause or a fault), hostile."""
@@ -126,7 +126,7 @@ class Simulator:
             return
         self._validated += 1
         token = handshake.token(self.chance, unusual=self._validated % 2 == 0)
-        await handshake.validate(self._client, url, token)
+        await handshake.validate(self._client, url, token, self.faults.validation_seconds)
 
     def check_consent(self, tenant: str) -> None:
         """Raise 403 if the tenant has withdrawn its consent."""

@@ -157,3 +157,9 @@ class GraphClient:
         """Return a moment ahead of the simulator's clock, as Graph takes it."""
         now = datetime.fromisoformat(self.graph.post("clock", advance_seconds=0)["now"])
         return (now + timedelta(**ahead)).isoformat().replace("+00:00", "Z")
+
+
+def generated(graph: GraphServer) -> bool:
+    """Let a second pass; tell whether all has been written that was ordered, and what follows from it."""
+    graph.post("clock", advance_seconds=1)
+    return not graph.get("summary")["generating"]

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from datetime import UTC, datetime
 
 import pytest
 
@@ -10,12 +10,7 @@ from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer, Registration, running
 from tests.graph_simulator.client import GraphClient
 from tests.graph_simulator.receiver import Receiver, receiving
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    directory: Path = tmp_path_factory.mktemp("authority")
-    return Authority.create(directory)
+from tests.waiting import LIMIT
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +27,15 @@ def receiver(endpoint: Receiver) -> Receiver:
 
 @pytest.fixture
 def graph(authority: Authority, receiver: Receiver) -> Iterator[GraphServer]:
-    """A running simulator. It ends before `receiver` is used again, and with it whatever it still had to send."""
+    """A running simulator. It ends before `receiver` is used again, and with it whatever it still had to send.
+
+    How fast the machine is makes no difference: its clock stands still unless it is advanced, and it waits for answers
+    without end. A test that is about a limit sets it.
+    """
+    began = datetime.now(UTC)
     registration = Registration(str(uuid.uuid4()), str(uuid.uuid4()), uuid.uuid4().hex)
-    with running(authority, registration) as server:
+    with running(authority, registration, clock=lambda: began) as server:
+        server.post("faults", answer_seconds=LIMIT, repeat_answer_seconds=LIMIT, validation_seconds=LIMIT)
         yield server
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from graph_simulator.authority import Authority
 from graph_simulator.listener import listening
 
 Message = dict[str, Any]
-DEADLINE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,13 @@ def echo(token: str) -> Response:
 
 @dataclass
 class Receiver:
-    """Records what comes; answers handshakes by `handshake`, notifications with `status` after `seconds`."""
+    """Records what comes; answers handshakes by `handshake` and notifications with `status`, unless it is `silent`."""
 
     url: str
     handshake: Callable[[str], Response] = echo
     status: int = 202
-    seconds: float = 0.0
-    handshake_seconds: float = 0.0
+    silent: bool = False
+    """What comes now is answered once this is over."""
     handshakes: list[str] = field(default_factory=list)
     posts: list[Post] = field(default_factory=list)
 
@@ -68,7 +66,7 @@ class Receiver:
 
     def reset(self) -> None:
         """Behave well, and forget what came."""
-        self.handshake, self.status, self.seconds, self.handshake_seconds = echo, 202, 0.0, 0.0
+        self.handshake, self.status, self.silent = echo, 202, False
         self.handshakes.clear()
         self.posts.clear()
 
@@ -79,11 +77,15 @@ class Receiver:
         body = await request.body()
         if token is not None:
             self.handshakes.append(target)
-            await asyncio.sleep(self.handshake_seconds)
+            await self._speak()
             return self.handshake(token)
         self.posts.append(Post(target, dict(request.headers), body))
-        await asyncio.sleep(self.seconds)
+        await self._speak()
         return Response(status_code=self.status)
+
+    async def _speak(self) -> None:
+        while self.silent:
+            await asyncio.sleep(0.01)
 
 
 @contextmanager
@@ -107,11 +109,3 @@ def receiving(authority: Authority) -> Iterator[Receiver]:
         server.should_exit = True
         thread.join()
         listener.close()
-
-
-def eventually(condition: Callable[[], object], what: str = "the condition") -> None:
-    """Wait until `condition` holds; fail after a generous time."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come true"
-        time.sleep(0.02)

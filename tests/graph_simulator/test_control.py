@@ -14,8 +14,8 @@ import pytest
 from graph_simulator.authority import Authority
 from graph_simulator.faults import Faults
 from graph_simulator.server import GraphServer
-from tests.graph_simulator.client import GraphClient
-from tests.graph_simulator.receiver import eventually
+from tests.graph_simulator.client import GraphClient, generated
+from tests.waiting import eventually
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,10 @@ def test_faults_change_one_by_one_and_are_told(graph: GraphServer) -> None:
 
 def test_the_generator_stops_by_itself_and_when_told(graph: GraphServer) -> None:
     graph.post("generate", rate=500, messages=20)
-    eventually(lambda: not graph.get("summary")["generating"])
+    eventually(lambda: generated(graph))
     assert graph.get("summary")["written"] == 20
     graph.post("generate", rate=100)
-    eventually(lambda: graph.get("summary")["written"] > 30)
+    eventually(lambda: generated(graph) or graph.get("summary")["written"] > 30)
     assert graph.get("summary")["generating"]
     graph.post("stop")
     stopped = graph.get("summary")

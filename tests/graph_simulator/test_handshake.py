@@ -8,10 +8,12 @@ import pytest
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from graph_simulator.authority import Authority
+from graph_simulator.faults import Faults
 from graph_simulator.handshake import with_token
 from graph_simulator.server import GraphServer
 from tests.graph_simulator.client import GraphClient
-from tests.graph_simulator.receiver import Receiver, echo, eventually, receiving
+from tests.graph_simulator.receiver import Receiver, echo, receiving
+from tests.waiting import eventually
 
 MUST_MATCH = "Subscription validation request failed. Response must exactly match validationToken query parameter."
 MUST_BE_200 = "Notification endpoint must respond with 200 OK to validation request."
@@ -80,12 +82,18 @@ def test_an_endpoint_that_is_not_there_fails_the_create_call(app: GraphClient) -
     assert MUST_BE_200 in response.json()["error"]["message"]
 
 
-def test_ten_seconds_are_the_limit(app: GraphClient, receiver: Receiver) -> None:
-    receiver.handshake_seconds = 10.5
+def test_an_answer_that_comes_after_the_limit_of_ten_seconds_fails_the_create_call(
+    graph: GraphServer, app: GraphClient
+) -> None:
+    assert Faults().validation_seconds == 10
+    graph.post("faults", validation_seconds=0)
     response = app.subscribe()
     assert response.json()["error"]["message"] == "Subscription validation request timed out."
-    receiver.handshake_seconds = 3.5
-    assert app.subscribe(lifecycleNotificationUrl=None, expirationDateTime=app.moment(minutes=50)).status_code == 201
+
+
+def test_the_limits_for_notifications_are_not_those_of_the_handshake(graph: GraphServer, app: GraphClient) -> None:
+    graph.post("faults", answer_seconds=0, repeat_answer_seconds=0)
+    assert app.subscribe().status_code == 201
 
 
 def test_a_new_url_is_validated_before_a_subscription_moves_to_it(app: GraphClient, receiver: Receiver) -> None:

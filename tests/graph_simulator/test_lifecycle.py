@@ -4,7 +4,8 @@ import pytest
 
 from graph_simulator.server import GraphServer
 from tests.graph_simulator.client import GraphClient
-from tests.graph_simulator.receiver import Receiver, eventually
+from tests.graph_simulator.receiver import Receiver
+from tests.waiting import eventually
 
 MINUTE = 60
 

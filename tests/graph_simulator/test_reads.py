@@ -8,8 +8,8 @@ from urllib.parse import quote
 import pytest
 
 from graph_simulator.server import GraphServer
-from tests.graph_simulator.client import GraphClient
-from tests.graph_simulator.receiver import eventually
+from tests.graph_simulator.client import GraphClient, generated
+from tests.waiting import eventually
 
 CHAT = "19:read@thread.v2"
 TEAM, CHANNEL = "0b8f5a1e-5b56-4bb0-bb5c-5c0a4f2f4b77", "19:read@thread.tacv2"
@@ -264,7 +264,7 @@ def test_a_link_gives_the_same_page_twice(graph: GraphServer, app: GraphClient) 
 
 def test_what_was_generated_can_be_read_back_in_its_last_state(graph: GraphServer, app: GraphClient) -> None:
     graph.post("generate", rate=200, messages=100)
-    eventually(lambda: not graph.get("summary")["generating"])
+    eventually(lambda: generated(graph))
     graph.post("clock", advance_seconds=1)
     found: dict[tuple[Any, ...], Message] = {}
     for user in rounds(app, "users")[0]:
