@@ -93,6 +93,8 @@ class Control:
         table: tuple[tuple[str, str, Callable[[Request], Awaitable[Response]]], ...] = (
             ("GET", "/summary", self._summary),
             ("GET", "/calls", self._list_calls),
+            ("GET", "/places", self._places),
+            ("GET", "/subscriptions", self._subscriptions),
             ("POST", "/generate", self._generate),
             ("POST", "/stop", self._stop),
             ("GET", "/messages", self._truth),
@@ -114,6 +116,19 @@ class Control:
 
     async def _list_calls(self, _: Request) -> Response:
         return _json(self._calls.listed())
+
+    async def _places(self, _: Request) -> Response:
+        """Every chat and channel by its path, with its title: what a reader of the messages wants to see."""
+        return _json(
+            [
+                {"tenant": tenant.world.tenant, "path": place.path, "title": place.title}
+                for tenant in self._simulator.tenants()
+                for place in tenant.world.places.values()
+            ]
+        )
+
+    async def _subscriptions(self, _: Request) -> Response:
+        return _json([{"id": one.id, "resource": one.watched.identity} for one in self._simulator.subscriptions])
 
     async def _generate(self, request: Request) -> Response:
         order = await _order(request, GenerateOrder)

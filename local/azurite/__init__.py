@@ -48,6 +48,11 @@ class Azurite:
             raise RuntimeError("Azurite is not running")
         return self._child
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return self._child is not None
+
     def start(self) -> Self:
         """Start it and wait until all three services answer.
 

@@ -5,6 +5,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+from local.feed.app import Neighbours
+from local.feed.backlog import RelayQueue
 from local.feed.server import serve
 
 
@@ -14,10 +16,20 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--database", type=Path, required=True, help="SQLite file; made if it does not exist")
     parser.add_argument("--relay", help="address of the functions host's metrics, shown on the page")
+    parser.add_argument("--simulator", help="address of the Graph simulator, for faults on purpose and for names")
+    parser.add_argument("--supervised", action="store_true", help="who started the feed reads /api/breakages")
     arguments = parser.parse_args()
-    trust = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
+    storage = os.environ.get("AzureWebJobsStorage")  # noqa: SIM112 - spelled as the Functions host does
+    queue = os.environ.get("NOTIFICATION_QUEUE", "notifications")
     try:
-        serve(os.environ.get("DESTINATION_SECRET", ""), arguments.database, arguments.port, arguments.relay, trust)
+        neighbours = Neighbours(
+            relay=arguments.relay,
+            trust=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE"),
+            simulator=arguments.simulator,
+            queue=RelayQueue(storage, queue) if storage else None,
+            supervised=arguments.supervised,
+        )
+        serve(os.environ.get("DESTINATION_SECRET", ""), arguments.database, arguments.port, neighbours)
     except (ValueError, OSError, sqlite3.OperationalError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 

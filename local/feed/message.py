@@ -1,4 +1,7 @@
-"""What the feed shows of a message and of the conversation it belongs to."""
+"""What the feed shows of a message, of the conversation it belongs to, and of the requests that brought it."""
+
+from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 
@@ -41,3 +44,39 @@ class Counts(msgspec.Struct, frozen=True):
     messages: int
     deleted: int
     refused: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ReceivedRequest:
+    """A request to the feed: when it came, what its signature headers said (None: absent), and its size."""
+
+    at: datetime
+    webhook_id: str | None
+    signed_at: str | None
+    bytes: int
+
+
+class DeliveryRow(msgspec.Struct, frozen=True):
+    """One delivery of one version of a message: the event, and the signed request that brought it."""
+
+    event_id: str
+    type: str
+    version: str
+    time: str
+    arrived: str
+    webhook_id: str | None
+    signed_at: str | None
+    events: int
+    bytes: int
+
+
+class RefusedRequest(msgspec.Struct, frozen=True):
+    """A request that the feed refused: what it answered and why. What the request held is not kept."""
+
+    number: int
+    at: str
+    webhook_id: str | None
+    signed_at: str | None
+    status: int
+    reason: str
+    bytes: int

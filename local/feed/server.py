@@ -14,7 +14,7 @@ import httpx
 import uvicorn
 
 from graph_simulator.listener import listening
-from local.feed.app import Feed, create_app
+from local.feed.app import Feed, Neighbours, create_app
 from local.feed.signature import Verifier
 from local.feed.store import Store
 
@@ -71,7 +71,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(secrets: str, database: Path, port: int, relay: str | None, trust: str | None) -> None:
+def serve(secrets: str, database: Path, port: int, neighbours: Neighbours) -> None:
     """Run the feed on `port` until interrupted; prints one line when it is ready.
 
     Raises:
@@ -80,19 +80,20 @@ def serve(secrets: str, database: Path, port: int, relay: str | None, trust: str
         sqlite3.OperationalError: the database cannot be opened.
     """
     with listening(port) as listener, closing(Store(database)) as store:
-        feed = Feed(store, Verifier(secrets), relay, trust, _now)
+        feed = Feed(store, Verifier(secrets), neighbours, _now)
         with suppress(KeyboardInterrupt):  # uvicorn has ended in good order and passes the signal on
             _server(feed, lambda: print(f"feed ready at {_url(listener)}", flush=True)).run([listener])
 
 
 @contextmanager
 def running(
-    secrets: str, database: Path, relay: str | None = None, trust: str | None = None, port: int = 0
+    secrets: str, database: Path, relay: str | None = None, port: int = 0, neighbours: Neighbours | None = None
 ) -> Iterator[RunningFeed]:
     """Run a feed in a thread of its own for as long as the block lasts; on a free port unless told which."""
     ready = threading.Event()
     with listening(port) as listener, closing(Store(database)) as store:
-        server = _server(Feed(store, Verifier(secrets), relay, trust, _now), ready.set)
+        feed = Feed(store, Verifier(secrets), neighbours or Neighbours(relay), _now)
+        server = _server(feed, ready.set)
         thread = threading.Thread(target=server.run, args=([listener],), name="feed")
         thread.start()
         try:

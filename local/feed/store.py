@@ -1,9 +1,11 @@
 """What was delivered, in SQLite: every event's id once, every message in its last version."""
 
+import os
+import re
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
@@ -13,7 +15,7 @@ from typing import Any
 import msgspec
 
 from local.feed.event import Event
-from local.feed.message import Conversation, Counts, Message
+from local.feed.message import Conversation, Counts, DeliveryRow, Message, ReceivedRequest, RefusedRequest
 from local.feed.resource import conversation_name, is_deleted, read_resource
 
 _SCHEMA = """
@@ -29,6 +31,15 @@ CREATE TABLE IF NOT EXISTS messages (
     author_id TEXT, author TEXT, data BLOB NOT NULL, UNIQUE (source, subject));
 CREATE INDEX IF NOT EXISTS messages_of_conversation ON messages (conversation);
 CREATE INDEX IF NOT EXISTS people_of_conversation ON messages (conversation, author, deleted);
+CREATE TABLE IF NOT EXISTS requests (
+    number INTEGER PRIMARY KEY, at TEXT NOT NULL, webhook_id TEXT, signed_at TEXT, status INTEGER NOT NULL,
+    reason TEXT NOT NULL, events INTEGER NOT NULL, bytes INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS refused_requests ON requests (number) WHERE status >= 300;
+CREATE TABLE IF NOT EXISTS deliveries (
+    number INTEGER PRIMARY KEY, event_id TEXT NOT NULL, source TEXT NOT NULL, subject TEXT NOT NULL,
+    type TEXT NOT NULL, version TEXT NOT NULL, time TEXT NOT NULL, request INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS deliveries_of_message ON deliveries (source, subject);
+CREATE INDEX IF NOT EXISTS deliveries_of_event ON deliveries (event_id);
 CREATE TABLE IF NOT EXISTS names (conversation TEXT PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, n INTEGER NOT NULL);
 """
@@ -53,8 +64,31 @@ WHERE excluded.version > version
 RETURNING {_COLUMNS}
 """
 
+_REQUEST = """
+INSERT INTO requests (at, webhook_id, signed_at, status, reason, events, bytes)
+VALUES (:at, :webhook_id, :signed_at, :status, :reason, :events, :bytes)
+"""
+_DELIVERY = """
+INSERT INTO deliveries (event_id, source, subject, type, version, time, request)
+VALUES (:event_id, :source, :subject, :type, :version, :time, :request)
+"""
+_REFUSALS_KEPT = 1_000
+
+_SEARCHED = """
+(m.subject LIKE :like ESCAPE '\\' OR m.author LIKE :like ESCAPE '\\' OR n.name LIKE :like ESCAPE '\\'
+ OR CAST(m.data AS TEXT) LIKE :like ESCAPE '\\'
+ OR EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = :text AND d.source = m.source AND d.subject = m.subject))
+"""
+_STATES = {
+    "edited": "m.revisions > 1 AND NOT m.deleted",
+    "deleted": "m.deleted",
+    "partial": "m.partial AND NOT m.deleted",
+    "late": "m.lag_ms >= 10000",
+}
+
 _COUNT = "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = n + excluded.n"
 _NAME = "INSERT INTO names VALUES (?, ?) ON CONFLICT (conversation) DO UPDATE SET name = excluded.name"
+_NAME_UNLESS_KNOWN = "INSERT OR IGNORE INTO names VALUES (?, ?)"
 
 
 @dataclass(frozen=True)
@@ -65,12 +99,49 @@ class Applied:
     lags: list[float]
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Which messages are meant; what is None selects all. `text` is looked for in ids, authors, names and content."""
+
+    conversation: str | None = None
+    text: str | None = None
+    state: str | None = None
+
+    @staticmethod
+    def states() -> Sequence[str]:
+        """Return the values that `state` may have."""
+        return tuple(_STATES)
+
+    def condition(self) -> str:
+        """Return what SQL asks of a message `m` with its conversation's name `n`."""
+        conditions = ["(:before IS NULL OR m.position < :before)"]
+        if self.conversation:
+            conditions.append("m.conversation = :conversation")
+        if self.text:
+            conditions.append(_SEARCHED)
+        if self.state:
+            conditions.append(_STATES[self.state])
+        return " AND ".join(conditions)
+
+    def parameters(self) -> dict[str, str | None]:
+        """Return the parameters that the condition names."""
+        literal = re.sub(r"([\\%_])", r"\\\1", self.text or "")
+        return {"conversation": self.conversation, "text": self.text, "like": f"%{literal}%"}
+
+
+EVERYTHING = Selection()
+
+
 class Store:
     """The feed's memory. Any thread may call it: writers take turns, readers see the last committed state."""
 
     def __init__(self, path: Path) -> None:
+        """Raises sqlite3.OperationalError if there can be no database. Its files are for the owner alone."""
         self._path = path
         self._turn = threading.Lock()
+        with suppress(OSError):  # SQLite says what is wrong, and gives its other files the mode of this one
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            path.chmod(0o600)
         self._writer = sqlite3.connect(path, check_same_thread=False)
         self._writer.executescript(_SCHEMA)
 
@@ -78,11 +149,14 @@ class Store:
         """Fold the log back into the file and let go of it."""
         self._writer.close()
 
-    def apply(self, events: Sequence[Event], arrived: datetime) -> Applied:
-        """Take in a batch, wholly or (on an exception) not at all. Known ids and older versions change nothing."""
+    def apply(self, events: Sequence[Event], request: ReceivedRequest) -> Applied:
+        """Store a batch, wholly or (on an exception) not at all. Known ids and older versions change nothing."""
         messages: list[Message] = []
         lags: list[float] = []
+        arrived = request.at
         with self._turn, self._writer:
+            number = self._writer.execute(_REQUEST, _request_row(request, 204, "", len(events))).lastrowid
+            self._writer.executemany(_DELIVERY, [_delivery_row(event, number) for event in events])
             for event in events:
                 lag_ms = (arrived - event.time).total_seconds() * 1000
                 if self._writer.execute(_NEW_EVENT, (event.id, arrived.isoformat(), lag_ms)).rowcount == 0:
@@ -114,10 +188,21 @@ class Store:
         }
         return [_message(row) for row in self._writer.execute(_LAST_VERSION_WINS, state).fetchall()]
 
-    def refuse(self, reason: str) -> None:
-        """Count a request that was turned away."""
+    def refuse(self, request: ReceivedRequest, status: int, reason: str) -> None:
+        """Count a request that was refused, and remember the last of them."""
         with self._turn, self._writer:
             self._writer.execute(_COUNT, (f"refused:{reason}", 1))
+            last = self._writer.execute(_REQUEST, _request_row(request, status, reason, 0)).lastrowid
+            self._writer.execute(
+                "DELETE FROM requests WHERE status >= 300 AND number <= (SELECT number FROM requests "
+                "WHERE status >= 300 AND number <= ? ORDER BY number DESC LIMIT 1 OFFSET ?)",
+                (last, _REFUSALS_KEPT),
+            )
+
+    def name(self, names: Mapping[str, str]) -> None:
+        """Learn names of conversations; a name that the conversation itself told of is newer."""
+        with self._turn, self._writer:
+            self._writer.executemany(_NAME_UNLESS_KNOWN, list(names.items()))
 
     def tidy(self) -> None:
         """Move what is committed from the log into the file: now and then, so that no batch has to wait for it."""
@@ -132,16 +217,43 @@ class Store:
         refused = {name.partition(":")[2]: n for name, n in counters.items() if name.startswith("refused:")}
         return Counts(counters.get("events", 0), counters.get("duplicates", 0), messages, int(deleted), refused)
 
-    def messages(self, limit: int, before: int | None = None, conversation: str | None = None) -> list[Message]:
+    def messages(self, limit: int, before: int | None = None, selection: Selection = EVERYTHING) -> list[Message]:
         """Return up to `limit` messages, newest arrival first; `before` is a position, exclusive."""
-        wanted = {"limit": limit, "before": before, "conversation": conversation}
+        columns = ", ".join(f"m.{column}" for column in Message.__struct_fields__)
         with closing(self._reader()) as reader:
             rows = reader.execute(
-                f"SELECT {_COLUMNS} FROM messages WHERE (:before IS NULL OR position < :before) "
-                f"{'AND conversation = :conversation ' if conversation else ''}ORDER BY position DESC LIMIT :limit",
-                wanted,
+                f"SELECT {columns} FROM messages m LEFT JOIN names n USING (conversation) "
+                f"WHERE {selection.condition()} ORDER BY m.position DESC LIMIT :limit",
+                {**selection.parameters(), "limit": limit, "before": before},
             ).fetchall()
         return [_message(row) for row in rows]
+
+    def at(self, position: int) -> Message | None:
+        """Return the message at a position."""
+        with closing(self._reader()) as reader:
+            row = reader.execute(f"SELECT {_COLUMNS} FROM messages WHERE position = ?", (position,)).fetchone()
+        return row and _message(row)
+
+    def deliveries(self, source: str, subject: str) -> list[DeliveryRow]:
+        """Return every delivery of every version of one message, oldest first."""
+        with closing(self._reader()) as reader:
+            rows = reader.execute(
+                "SELECT d.event_id, d.type, d.version, d.time, r.at, r.webhook_id, r.signed_at, r.events, r.bytes "
+                "FROM deliveries d JOIN requests r ON r.number = d.request "
+                "WHERE d.source = ? AND d.subject = ? ORDER BY d.number",
+                (source, subject),
+            ).fetchall()
+        return [DeliveryRow(*row) for row in rows]
+
+    def refusals(self, limit: int) -> list[RefusedRequest]:
+        """Return the last requests that were refused, newest first."""
+        with closing(self._reader()) as reader:
+            rows = reader.execute(
+                "SELECT number, at, webhook_id, signed_at, status, reason, bytes FROM requests "
+                "WHERE status >= 300 ORDER BY number DESC LIMIT ?",
+                (limit,),
+            ).fetchall()
+        return [RefusedRequest(*row) for row in rows]
 
     def message(self, source: str, subject: str) -> Message | None:
         """Return one message, by its identity."""
@@ -193,6 +305,16 @@ def _message(row: tuple[Any, ...]) -> Message:
     columns: dict[str, Any] = dict(zip(Message.__struct_fields__, row, strict=True))
     flags = {"deleted": bool(columns["deleted"]), "partial": bool(columns["partial"])}
     return Message(**columns | flags | {"data": msgspec.Raw(columns["data"])})
+
+
+def _request_row(request: ReceivedRequest, status: int, reason: str, events: int) -> dict[str, Any]:
+    row = {"at": request.at.isoformat(), "webhook_id": request.webhook_id, "signed_at": request.signed_at}
+    return row | {"status": status, "reason": reason, "events": events, "bytes": request.bytes}
+
+
+def _delivery_row(event: Event, request: int | None) -> dict[str, Any]:
+    identity = {"event_id": event.id, "source": event.source, "subject": event.subject, "type": event.type}
+    return identity | {"version": event.version, "time": event.time.isoformat(), "request": request}
 
 
 def _line(columns: dict[str, Any]) -> bytes:

@@ -2,25 +2,32 @@
 
 import argparse
 import fcntl
+import os
 import shutil
 import signal
+import socket
 import sys
 import time
+import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
 import httpx
 from rich.console import Console
 from rich.live import Live
 
-from local.child import ChildFailed
+from local.child import ChildFailed, free_ports
+from local.feed.signature import Verifier
 from local.host.process import ROOT
 from local.run.comparison import differences
+from local.run.faults import MachineFaults
 from local.run.figures import Figures
-from local.run.system import System
+from local.run.system import System, random_base64
 
+PAGE_PORT = 8090
 LOOK_EVERY = 1.0  # seconds
 LINE_EVERY = 5.0  # seconds, where there is no terminal
 PATIENCE = 180.0  # seconds that messages may take to arrive after the last was written
@@ -34,48 +41,113 @@ def main(arguments: Sequence[str], directory: Path) -> int:
     parser = argparse.ArgumentParser(prog="make run ARGS=", description=__doc__)
     parser.add_argument("--messages", type=int, help="write so many, wait, compare, and end; 0 if all is right")
     parser.add_argument("--rate", type=float, default=2, help="messages a second (2)")
+    parser.add_argument("--port", type=int, help=f"port of the page ({PAGE_PORT}, or a free one if that is taken)")
+    parser.add_argument("--destination", type=address, help="deliver to this URL, your own consumer, not to the page")
+    parser.add_argument("--secret", type=secret, help="whsec_… that signs for --destination; without it one is made")
     asked = parser.parse_args(arguments)
     if asked.rate <= 0 or (asked.messages is not None and asked.messages <= 0):
         parser.error("--messages and --rate: expected a number greater than 0")
+    if asked.secret and not asked.destination:
+        parser.error("--secret: expected together with --destination")
+    if asked.port and not is_free(asked.port):
+        parser.error(f"--port: {asked.port} is taken")
+    port = asked.port or (PAGE_PORT if is_free(PAGE_PORT) else free_ports(1)[0])
     # A shell that starts us in the background has us ignore Ctrl-C.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     try:
-        with alone_in(directory), System(directory) as system:
-            try:
-                return run(system, asked.rate, asked.messages)
-            finally:
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    signal.signal(number, signal.SIG_IGN)  # impatience must not leave parts running
+        with alone_in(directory):
+            console.print(f"The page: http://127.0.0.1:{port}   (in a few seconds; Ctrl-C ends everything)")
+            with System(directory, destination_settings(asked), port) as system, ending_undisturbed():
+                return run(system, asked.rate, asked.messages, own_destination=asked.destination is not None)
     except KeyboardInterrupt:
         return 0 if asked.messages is None else 130
-    except (ChildFailed, httpx.HTTPError) as failure:
+    except (ChildFailed, httpx.HTTPError, FileNotFoundError) as failure:
         console.print(f"[bold red]Failed:[/] {type(failure).__name__}")
         print(failure, flush=True)
         return 1
     finally:
-        console.print(f"Ended. What each part said is in {directory.name}/*.log")
+        console.print(f"Ended. The logs are in {directory.name}/*.log")
 
 
-def run(system: System, rate: float, messages: int | None) -> int:
+def destination_settings(asked: argparse.Namespace) -> dict[str, str]:
+    """Return the app's settings for a consumer of the user's own; says with what it is signed."""
+    if asked.destination is None:
+        return {}
+    signed_with = asked.secret or f"whsec_{random_base64()}"
+    console.print(f"Delivering to {asked.destination}, and not to the page", markup=False)
+    if asked.secret is None:
+        console.print(f"Signed with DESTINATION_SECRET={signed_with}", markup=False, soft_wrap=True)
+    return {"DESTINATION_URL": asked.destination, "DESTINATION_SECRET": signed_with}
+
+
+def address(text: str) -> str:
+    """Read a URL of the command line."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise argparse.ArgumentTypeError("expected a URL such as http://127.0.0.1:9000/events")
+    if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
+        raise argparse.ArgumentTypeError("expected https; plain http goes only to this machine")
+    return text
+
+
+def secret(text: str) -> str:
+    """Read a Standard Webhooks secret of the command line."""
+    try:
+        Verifier(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("expected whsec_ and base64") from None
+    return text
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a port of 127.0.0.1 can be listened on."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
+def run(system: System, rate: float, messages: int | None, *, own_destination: bool = False) -> int:
     """Let messages flow and show what happens; return the exit code."""
-    title = f"Feed: {system.feed_url}   (Ctrl-C ends everything)"
-    console.print("All parts are up; renew_timer is making the subscriptions.")
+    console.print("All parts are up; renew_timer creates the subscriptions.")
     settings = f"{system.directory.name}/local.settings.json"
     console.print(f"The operator's view, from another terminal: .venv/bin/python -m ops --settings {settings} status")
+    open_browser(system.feed_url)
     system.subscribe()
     system.tell_simulator("generate", rate=rate, messages=messages)
-    with shown(title) as show:
-        if messages is None:
-            while True:
-                show(look(system))
-        wrong = watch(system, show)
+    faults = MachineFaults(system)
+    try:
+        with shown(f"The page: {system.feed_url}   (Ctrl-C ends everything)") as show:
+            if messages is None:
+                while True:
+                    faults.apply()
+                    show(look(system))
+            wrong = watch(system, show, compare_with=None if own_destination else compare)
+    except KeyboardInterrupt:
+        console.print(Figures.of(system).table("At the end"))
+        raise
     console.print(Figures.of(system).table("At the end"))
-    return verdict(wrong)
+    return verdict(wrong, own_destination=own_destination)
 
 
-def watch(system: System, show: Callable[[Figures], None]) -> list[str]:
-    """Show figures until the feed holds what was written, twice in a row, or time is over; return what differs."""
+def open_browser(url: str) -> None:
+    """Show the page to whoever sits in front of a screen."""
+    has_screen = sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
+    if console.is_terminal and has_screen:
+        webbrowser.open(url)
+
+
+def watch(
+    system: System, show: Callable[[Figures], None], compare_with: Callable[[System], list[str]] | None
+) -> list[str]:
+    """Show figures until the feed holds what was written, twice in a row, or time is over; return what differs.
+
+    Without a comparison (the user's own destination holds the messages): until nothing waits any more.
+    """
     wrong, right_before, last_written = ["nothing was compared yet"], False, time.monotonic()
     while time.monotonic() - last_written < PATIENCE:
         figures = look(system)
@@ -83,7 +155,7 @@ def watch(system: System, show: Callable[[Figures], None]) -> list[str]:
         if figures.generating:
             last_written = time.monotonic()
         elif figures.pending == 0:
-            wrong = compare(system)
+            wrong = compare_with(system) if compare_with else still_waiting(figures)
             if not wrong and right_before:
                 break
             right_before = not wrong
@@ -109,12 +181,24 @@ def compare(system: System) -> list[str]:
     return differences(written, system.lines(f"{system.feed_url}/api/contents"))
 
 
-def verdict(wrong: list[str]) -> int:
+def still_waiting(figures: Figures) -> list[str]:
+    """Return what keeps a run with the user's own destination from being over."""
+    waiting = [] if figures.queued == 0 else [f"{figures.queued} queue messages wait"]
+    return waiting + [f"{count} dead letters: {reason}" for reason, count in figures.dead_lettered.items()]
+
+
+def verdict(wrong: list[str], *, own_destination: bool = False) -> int:
     """Print whether all is right; return the exit code."""
+    if not wrong and own_destination:
+        console.print("[bold green]Everything was delivered; your destination answered 2xx to all of it.[/]")
+        return 0
+    if own_destination:
+        console.print("[bold red]Not everything was delivered:[/]")
     if not wrong:
         console.print("[bold green]Every message is there, in its last version, exactly once.[/]")
         return 0
-    console.print(f"[bold red]{len(wrong)} messages are not as they were written:[/]")
+    if not own_destination:
+        console.print(f"[bold red]{len(wrong)} messages are not as they were written:[/]")
     for line in sorted(wrong)[:SHOWN]:
         console.print(f"  {line}", markup=False)
     return 1
@@ -141,7 +225,8 @@ def shown(title: str) -> Iterator[Callable[[Figures], None]]:
 @contextmanager
 def alone_in(directory: Path) -> Iterator[None]:
     """Empty the directory for this run, unless another run is using it."""
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    directory.chmod(0o700)  # it holds secrets and people's messages
     with (directory / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -153,6 +238,16 @@ def alone_in(directory: Path) -> Iterator[None]:
             elif left_over.name != "lock":
                 left_over.unlink()
         yield
+
+
+@contextmanager
+def ending_undisturbed() -> Iterator[None]:
+    """Ignore a second Ctrl-C from the end of the block on: it must not leave parts running."""
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def interrupt(_: int, __: FrameType | None) -> None:

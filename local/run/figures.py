@@ -43,7 +43,7 @@ class Figures:
             generating=graph["generating"],
             acknowledge_ms=graph["ack_ms"],
             queued=queue_length(system),
-            delivered=feed["events"],
+            delivered=max(feed["events"], total(counters, "graph_relay.delivered")),
             duplicates=feed["duplicates"],
             messages=feed["messages"],
             lag_ms=feed["lag_ms"],
@@ -59,7 +59,7 @@ class Figures:
             "notifications posted": f"{self.posted}, waiting {self.pending}",
             "acknowledged": f"{self.acknowledged}, {percentiles(self.acknowledge_ms)}",
             "on the queue": "?" if self.queued is None else f"{self.queued} queue messages",
-            "delivered": f"{self.delivered} events, {self.messages} messages, {self.duplicates} twice",
+            "delivered": f"{self.delivered} events of {self.messages} messages, {self.duplicates} duplicates",
             "end-to-end lag": percentiles(self.lag_ms),
             "refused": reasons(self.refused),
             "retried": reasons(self.retried),
@@ -93,6 +93,11 @@ def by_reason(counters: list[dict[str, Any]], name: str) -> dict[str, int]:
         if point["name"] == name:
             total[point["attributes"].get("reason", "")] += point["value"]
     return dict(total)
+
+
+def total(counters: list[dict[str, Any]], name: str) -> int:
+    """Add up one counter."""
+    return sum(by_reason(counters, name).values())
 
 
 def reasons(counted: dict[str, int]) -> str:

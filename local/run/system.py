@@ -29,14 +29,18 @@ DECLARED = ("/teams/getAllMessages", "/chats/getAllMessages")
 class System:
     """The system with fresh data, ports and secrets of its own in an empty directory; ended when the block is left.
 
-    `settings` are added to the app's own. All methods raise httpx.HTTPError if the part they ask does not answer.
+    `settings` are added to the app's own; `page_port` is the feed's. All methods raise httpx.HTTPError if the part
+    they ask does not answer.
     """
 
-    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, settings: Mapping[str, str] | None = None, page_port: int | None = None
+    ) -> None:
         self.directory = directory
         self.authority = Authority.create(directory / "authority")
         self.tenant, self.client_id = str(uuid.uuid4()), str(uuid.uuid4())
-        simulator, feed = free_ports(2)
+        simulator, free = free_ports(2)
+        feed = page_port or free
         self.simulator_url = f"https://127.0.0.1:{simulator}"
         self.feed_url = f"http://127.0.0.1:{feed}"
         self.azurite = Azurite(directory / "storage")
@@ -54,7 +58,8 @@ class System:
     @property
     def children(self) -> list[Child]:
         """All processes."""
-        return [*self._children, self.azurite.child, self.host.child]
+        storage = [self.azurite.child] if self.azurite.is_running else []
+        return [*self._children, *storage, self.host.child]
 
     def simulator(self, path: str) -> Any:
         """Ask the Graph simulator's control API."""
@@ -90,7 +95,7 @@ class System:
     def __enter__(self) -> Self:
         try:
             simulator = self._start("graph simulator", "graph_simulator", self._simulator_arguments())
-            feed = self._start("feed", "local.feed", self._feed_arguments())
+            feed = self._start("feed", "local.feed", self._feed_arguments(), "--supervised")
             self._stack.enter_context(self.azurite)
             self._stack.enter_context(self.host)
             simulator.wait_until(lambda: self._answers(f"{self.simulator_url}/simulator/summary"))
@@ -118,13 +123,18 @@ class System:
 
     def _feed_arguments(self) -> dict[str, str]:
         database = str(self.directory / "feed.db")
-        return {"port": port_of(self.feed_url), "database": database, "relay": f"{self.host.url}/admin/metrics"}
+        return {
+            "port": port_of(self.feed_url),
+            "database": database,
+            "relay": f"{self.host.url}/admin/metrics",
+            "simulator": self.simulator_url,
+        }
 
-    def _start(self, name: str, module: str, arguments: Mapping[str, str]) -> Child:
-        shared = ("GRAPH_CLIENT_SECRET", "DESTINATION_SECRET", "REQUESTS_CA_BUNDLE")
+    def _start(self, name: str, module: str, arguments: Mapping[str, str], *flags: str) -> Child:
+        shared = ("GRAPH_CLIENT_SECRET", "DESTINATION_SECRET", "REQUESTS_CA_BUNDLE", "AzureWebJobsStorage")
         child = Child(
             name,
-            [sys.executable, "-m", module, *(f"--{option}={value}" for option, value in arguments.items())],
+            [sys.executable, "-m", module, *(f"--{option}={value}" for option, value in arguments.items()), *flags],
             log=self.directory / f"{name.replace(' ', '-')}.log",
             environment={**os.environ, "PYTHONUNBUFFERED": "1", **{key: self.host.settings[key] for key in shared}},
             directory=ROOT,
@@ -162,6 +172,7 @@ class System:
             "DESTINATION_URL": f"{self.feed_url}/events",
             "DESTINATION_SECRET": f"whsec_{random_base64()}",
             "RENEW_SCHEDULE": "*/15 * * * * *",
+            "SWEEP_INTERVAL_HOURS": "0.1",  # so that what Graph drops is seen to be found
         }
 
 

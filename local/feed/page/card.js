@@ -20,14 +20,15 @@ export const authorOf = (message) => message.author ?? (message.author_id ? "Som
 /**
  * Show `message` in `article`, replacing what it showed before.
  * `place`: {label, open} of its conversation, or null where that goes without saying.
+ * `link`: the address of its inspector.
  * `root`: for a reply, {message, open} of what it answers: the message null if it is not known, `open` if it is not in view.
  */
-export function show(article, message, { place, root, replies }) {
+export function show(article, message, { place, root, replies, link }) {
   const kind = kindOf(message);
   article.className = `card ${kind}`;
   article.dataset.key = keyOf(message);
   article.setAttribute("aria-label", `${authorOf(message)}, ${clock(writtenAt(message))}`);
-  article.replaceChildren(...(kind === "event" ? quietLine(message, place) : whole(message, place, root)));
+  article.replaceChildren(...(kind === "event" ? quietLine(message, place, link) : whole(message, place, root, link)));
   showReplies(article, replies);
 }
 
@@ -45,7 +46,7 @@ function kindOf(message) {
   return body ? "message" : "event";
 }
 
-function whole(message, place, root) {
+function whole(message, place, root, link) {
   const author = authorOf(message);
   const avatar = h("div", { class: "avatar", "aria-hidden": "true" }, initials(author));
   avatar.style.setProperty("--hue", hue(message.author_id ?? author));
@@ -54,7 +55,7 @@ function whole(message, place, root) {
     message.data.from?.application ? h("span", { class: "mark" }, "app") : null,
     place && placeButton(place),
     ...marksOf(message),
-    timing(message));
+    timing(message, link));
   return [avatar, h("div", { class: "said" }, head, root && reference(root), ...contentOf(message))];
 }
 
@@ -80,7 +81,7 @@ function fold(body) {
   return h("button", { type: "button", class: "unfold", onclick: (event) => {
     body.classList.remove("folded");
     event.currentTarget.remove();
-  } }, "Show all of it");
+  } }, "Show all");
 }
 
 function marksOf({ data, deleted, partial }) {
@@ -118,16 +119,16 @@ const placeButton = ({ label, open }) =>
 const writtenAt = ({ data, time }) => (Number.isNaN(Date.parse(data.createdDateTime)) ? time : data.createdDateTime);
 
 /** When it was written, and how long its last change took to get here. */
-function timing(message) {
+function timing(message, link) {
   const iso = writtenAt(message);
   const title = "From the change to its arrival here";
   return h("span", { class: "timing" },
-    h("time", { datetime: iso, title: iso }, clock(iso)),
+    h("a", { class: "permalink", href: link, title: "Inspect this message" }, h("time", { datetime: iso }, clock(iso))),
     h("span", { class: "lag", "data-mood": lagMood(message.lag_ms), title }, h("span", { class: "unseen" }, "lag "), lag(message.lag_ms)));
 }
 
-function quietLine(message, place) {
-  return [h("p", { class: "line", dir: "auto" }, eventText(message)), place && placeButton(place), timing(message)];
+function quietLine(message, place, link) {
+  return [h("p", { class: "line", dir: "auto" }, eventText(message)), place && placeButton(place), timing(message, link)];
 }
 
 /** `#microsoft.graph.membersAddedEventMessageDetail` → `Members added · Ada, Lin`; other resources by their type. */

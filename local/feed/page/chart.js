@@ -6,10 +6,11 @@ import { lag, plural, rate } from "./format.js";
 
 const SPAN = 300; // seconds
 const BAR = 2.5; // pixels, at least
-const GAP = 14; // pixels between the two lanes
-const FOOT = 16; // pixels for the time axis
+const GAP = 16; // pixels between the two lanes
+const FOOT = 18; // pixels for the time axis
 const HEAD = 6;
-const EDGE = 46; // pixels on the right for the lag scale's labels
+const LABEL = 14; // pixels from one label of the lag scale to the next
+const EDGE = 52; // pixels on the right for the lag scale's labels
 
 export class Chart {
   #root = document.getElementById("chart");
@@ -42,7 +43,8 @@ export class Chart {
     const plot = width - EDGE;
     const bins = this.#bins(Math.ceil((SPAN * BAR) / plot));
     const step = plot / bins.length;
-    const most = Math.max(1, ...bins.map((bin) => bin.rate));
+    const busiest = Math.max(0, ...bins.map((bin) => bin.rate));
+    const most = Math.max(1, busiest);
     const worst = Math.max(1_000, ...bins.map((bin) => bin.p99 ?? 0));
     const least = Math.max(1, Math.min(100, ...bins.map((bin) => (bin.p50 ?? Infinity) / 2)));
     const level = (ms) => HEAD + lane + GAP + lane * (1 - Math.log(Math.max(ms, least) / least) / Math.log(worst / least));
@@ -55,9 +57,9 @@ export class Chart {
       svg("path", { class: "spread", "stroke-width": Math.max(1, step - 1), d: bins.map((bin, index) =>
         bin.p50 === null ? "" : `M${x(index).toFixed(1)} ${(level(bin.p50) + 1).toFixed(1)}V${(level(bin.p99) - 1).toFixed(1)}`).join("") }),
       svg("path", { class: "median", d: line(bins, x, level) }),
-      label(0, HEAD + 8, `${rate(most)} events/s`), label(0, HEAD + lane + GAP + 8, `lag ${lag(worst)}`),
+      label(0, HEAD + 9, busiest ? `at most ${rate(busiest)} events/s` : "no events in five minutes"), label(0, HEAD + lane + GAP + 9, busiest ? `lag up to ${lag(worst)}` : ""),
       label(0, height - 2, "5 min ago"), label(plot / 2, height - 2, "2½", "middle"), label(plot, height - 2, "now", "end"));
-    this.#describe(most, bins);
+    this.#describe(busiest, bins);
   }
 
   #bins(size) {
@@ -84,7 +86,11 @@ export class Chart {
 }
 
 function grid(plot, floor, level, least, worst) {
-  const decades = [10, 100, 1_000, 10_000, 60_000, 600_000, 3_600_000].filter((ms) => ms > least * 1.5 && ms < worst * 0.7);
+  const decades = [];
+  for (const ms of [10, 100, 1_000, 10_000, 60_000, 600_000, 3_600_000]) {
+    const isApart = !decades.length || level(decades.at(-1)) - level(ms) >= LABEL;
+    if (ms > least * 1.5 && ms < worst * 0.7 && isApart) decades.push(ms);
+  }
   const lines = decades.flatMap((ms) => [
     svg("path", { class: "grid", d: `M0 ${level(ms).toFixed(1)}H${plot}` }), label(plot + 6, level(ms) + 3.5, lag(ms))]);
   return [svg("path", { class: "floor", d: `M0 ${floor + 0.5}H${plot}` }), ...lines];

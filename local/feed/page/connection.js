@@ -4,7 +4,7 @@ const SILENCE = 8_000; // ms; the feed speaks every second
 const PAUSE = 1_500; // ms before another attempt
 
 /**
- * Keep a stream open for ever.
+ * Keep a stream open for as long as the page is.
  * `on`: a listener for each kind of event, given its parsed data; `opened` and `lost` tell how the connection is.
  */
 export function connect(on, { opened, lost }) {

@@ -17,6 +17,14 @@ export function lag(ms) {
   return `${Math.round(ms / 86_400_000)} d`;
 }
 
+/** A span in seconds, to the two units that matter: `45 s`, `1 min 17 s`, `2 h 5 min`. */
+export function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3_600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3_600)} h ${Math.floor((whole % 3_600) / 60)} min`;
+}
+
 /** How the lag should feel: near-real time, noticeable, late. */
 export const lagMood = (ms) => (ms < 2_000 ? "quick" : ms < 10_000 ? "fair" : "late");
 

@@ -3,8 +3,8 @@
 import { h } from "./dom.js";
 import { count, sentence } from "./format.js";
 
-/** The reasons of shared/errors.py in words; one that is not here is shown by its name. */
-const RELAYS = {
+/** The app's reasons in words; one that is not here is shown by its name. */
+export const RELAYS = {
   malformed: "Not shaped like a notification",
   client_state: "The clientState is not ours",
   token_missing: "No validation token came along",
@@ -24,29 +24,33 @@ const RELAYS = {
   destination_rejected: "The destination rejects the event",
   claim_gone: "The stored content is gone",
   readback_unknown: "Nothing can read it back",
-  storage: "Storage was away",
+  storage: "Storage was unavailable",
   settings: "The settings were not complete",
-  signing_keys: "Microsoft's signing keys were away",
-  key_store: "The key store was away",
-  graph: "Graph was away",
+  signing_keys: "Microsoft's signing keys were unavailable",
+  key_store: "The key store was unavailable",
+  graph: "Graph was unavailable",
   graph_throttled: "Graph asked to slow down",
   graph_refused: "Graph refused a call",
-  login: "The login was away",
-  destination: "The destination was away",
+  login: "Entra ID was unavailable",
+  destination: "The destination was unavailable",
   destination_error: "The destination answered with an error",
   destination_gone: "The destination says it is gone for good",
 };
-const OURS = {
+export const OURS = {
   unsigned: "No signature headers",
   signature: "The signature does not hold",
   not_events: "Not a batch of events",
   media_type: "Not labelled as a batch of CloudEvents",
   too_large: "Larger than 64 MiB",
-  rehearsed: "Rehearsed, because a test asked for it",
+  rehearsed: "Refused on purpose (see Break something)",
 };
 
+/** The words for a reason. */
+export const inWords = (words, reason) => (Object.hasOwn(words, reason) ? words[reason] : sentence(reason));
+
 export class Panel {
-  #root = document.getElementById("panel");
+  #relaySection = document.getElementById("relay-section");
+  #refusedSection = document.getElementById("refused-section");
   #relay = null;
   #summary = null;
   #drawn = "";
@@ -61,18 +65,17 @@ export class Panel {
     const state = JSON.stringify([this.#relay, refused, events, duplicates, messages, deleted]);
     if (state === this.#drawn) return;
     this.#drawn = state;
-    this.#root.replaceChildren(
-      h("section", {}, h("h2", {}, "On the way"), ...onTheWay(this.#relay),
-        tally([["Events here", events], ["Messages kept", messages], ["Deleted", deleted], ["Known already", duplicates]])),
-      h("section", {}, h("h2", {}, "Refused, and why"),
-        ...(this.#relay ? [reasons("By the relay", this.#relay.refused, "alarm", RELAYS),
-          reasons("Dead-lettered by the relay", this.#relay.dead_lettered, "alarm", RELAYS),
-          reasons("Tried again", this.#relay.retried, "calm", RELAYS)] : []),
-        reasons("By this feed", refused, "alarm", OURS)));
+    this.#relaySection.replaceChildren(h("h2", {}, "Through the relay"), ...throughTheRelay(this.#relay),
+      tally([["Events received here", events], ["Messages", messages], ["Deleted messages", deleted], ["Duplicates received here", duplicates]]));
+    this.#refusedSection.replaceChildren(h("h2", {}, "Refused, and why"),
+      ...(this.#relay ? [reasons("By the relay", this.#relay.refused, "alarm", RELAYS),
+        reasons("Dead-lettered by the relay", this.#relay.dead_lettered, "alarm", RELAYS),
+        reasons("Tried again", this.#relay.retried, "calm", RELAYS)] : []),
+      reasons("By this feed", refused, "alarm", OURS));
   }
 }
 
-function onTheWay(relay) {
+function throughTheRelay(relay) {
   if (!relay) return [h("p", { class: "note" }, "No relay was named, so its counters are not shown.")];
   const steps = [["received", relay.received], ["queued", relay.queued], ["delivered", relay.delivered]];
   return [
@@ -90,7 +93,7 @@ function reasons(title, byReason, mood, words) {
   const total = rows.reduce((sum, [, n]) => sum + n, 0);
   return h("div", { class: "reasons", "data-mood": total ? mood : "none" },
     h("h3", {}, title, h("span", {}, total ? count(total) : "nothing")),
-    total ? h("ul", {}, ...rows.map(([reason, n]) => reasonRow(Object.hasOwn(words, reason) ? words[reason] : sentence(reason), n, n / rows[0][1]))) : null);
+    total ? h("ul", {}, ...rows.map(([reason, n]) => reasonRow(inWords(words, reason), n, n / rows[0][1]))) : null);
 }
 
 function reasonRow(reason, n, share) {

@@ -1,4 +1,4 @@
-// The chats and channels on the left: what each is called, how much it holds, what has not been seen.
+// The chats and channels on the left: what each is called, how much it holds, what is new.
 
 import { h } from "./dom.js";
 import { count, hue, initials } from "./format.js";

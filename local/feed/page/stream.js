@@ -20,13 +20,17 @@ export class Stream {
   #loading = null;
   #reading = false;
   #waiting = 0;
-  #conversation = null;
+  #selection = {};
+  #paused = false;
+  #rereading = null;
   #placeOf;
+  #linkTo;
   #onCount;
 
-  /** `placeOf(conversation)`: {label, open}. `onCount(n)`: told how many messages are in view. */
-  constructor(placeOf, onCount) {
+  /** `placeOf(conversation)`: {label, open}. `linkTo(position)`: an address. `onCount(n)`: given the messages in view. */
+  constructor(placeOf, linkTo, onCount) {
     this.#placeOf = placeOf;
+    this.#linkTo = linkTo;
     this.#onCount = onCount;
     this.#older.addEventListener("click", () => this.#loadOlder());
     this.#newer.addEventListener("click", () => this.#toTop());
@@ -34,15 +38,39 @@ export class Stream {
       .observe(document.getElementById("top"));
   }
 
-  get conversation() { return this.#conversation; }
+  get conversation() { return this.#selection.conversation ?? null; }
+
+  get paused() { return this.#paused; }
 
   /** Whether what arrives now is seen at once. */
-  get live() { return !this.#reading && !document.hidden; }
+  get live() { return !this.#holds && !document.hidden; }
 
-  /** Show only this conversation, or everything for null. */
-  filter(conversation) {
-    this.#conversation = conversation;
+  get #holds() { return this.#reading || this.#paused; }
+
+  /** Show only what matches `{conversation, q, state}`; what is empty or null selects all. */
+  filter(selection) {
+    this.#selection = selection;
     return this.load();
+  }
+
+  /** Keep what is in view, or show again what arrives. */
+  pause(paused) {
+    this.#paused = paused;
+    return !paused && this.#waiting ? this.load() : Promise.resolve();
+  }
+
+  /** Focus the next message (1) or the previous one (-1). */
+  step(by) {
+    const articles = [...this.#list.children];
+    const at = articles.indexOf(document.activeElement?.closest?.("article"));
+    const next = articles[at < 0 ? 0 : Math.min(articles.length - 1, Math.max(0, at + by))];
+    next?.focus({ preventScroll: true });
+    next?.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Open the message that has the focus. */
+  openFocused() {
+    document.activeElement?.closest?.("article")?.querySelector(".permalink")?.click();
   }
 
   /** Read the newest messages again and show them in place of what is in view. */
@@ -71,16 +99,26 @@ export class Stream {
 
   /** Take in messages from the live stream. */
   receive(messages) {
-    this.#pending.push(...messages.filter((message) => !this.#conversation || message.conversation === this.#conversation));
+    if (this.#selection.q || this.#selection.state) {
+      this.#readAgainSoon(); // the feed knows what matches
+      return;
+    }
+    const { conversation } = this.#selection;
+    this.#pending.push(...messages.filter((message) => !conversation || message.conversation === conversation));
     if (this.#pending.length > MOST_PENDING) {
       this.#pending = [];
-      if (!this.#reading) this.load();
+      if (!this.#holds) this.load();
     }
     if (!this.#scheduled) {
       this.#scheduled = true;
       const next = document.hidden ? (work) => setTimeout(work, 250) : requestAnimationFrame;
       next(() => { this.#scheduled = false; this.#flush(); });
     }
+  }
+
+  #readAgainSoon() {
+    if (this.#holds) return;
+    this.#rereading ??= setTimeout(() => { this.#rereading = null; this.load(); }, 700);
   }
 
   /** Names of places have changed: show them. */
@@ -100,7 +138,7 @@ export class Stream {
     if (this.#distant.has(keyOf(message))) this.#learn(message);
     const known = this.#shown.get(keyOf(message));
     if (known) this.#change(known, message);
-    else if (this.#reading) this.#waiting += this.#isNewest(message) ? 1 : 0;
+    else if (this.#holds) this.#waiting += this.#isNewest(message) ? 1 : 0;
     else this.#insert(message);
   }
 
@@ -109,12 +147,12 @@ export class Stream {
     known.message = message;
     this.#draw(known.article, message);
     known.article.classList.remove("changed");
-    void known.article.offsetWidth; // lets the highlight start anew when two edits follow each other
+    void known.article.offsetWidth; // lets the highlight start again when two edits follow each other
     known.article.classList.add("changed");
   }
 
   #insert(message) {
-    // Batches may overtake each other on the way, so a message goes where its position says.
+    // Batches may overtake each other, so a message goes where its position says.
     let next = this.#list.firstElementChild;
     while (next && Number(next.dataset.position) > message.position) next = next.nextElementSibling;
     if (!next && !this.#older.hidden) return; // older than anything in view
@@ -139,10 +177,10 @@ export class Stream {
   #draw(article, message) {
     const rootKey = rootKeyOf(message);
     const root = rootKey && this.#rootOf(rootKey);
-    const place = this.#conversation ? null : this.#placeOf(message.conversation);
+    const place = this.#selection.conversation ? null : this.#placeOf(message.conversation);
     const replies = this.#repliesOf.get(keyOf(message))?.size ?? 0;
     try {
-      show(article, message, { place, root, replies });
+      show(article, message, { place, root, replies, link: this.#linkTo(message.position) });
     } catch (error) {
       console.error("a message of unknown shape", error);
       article.replaceChildren(h("p", { class: "line" }, "A message whose shape this page does not know"));
@@ -220,7 +258,7 @@ export class Stream {
 
   #reads(reading) {
     this.#reading = reading;
-    if (!reading && this.#waiting) this.load();
+    if (!this.#holds && this.#waiting) this.load();
   }
 
   #toTop() {
@@ -245,7 +283,7 @@ export class Stream {
   async #fetch(before) {
     const query = new URLSearchParams({ limit: PAGE });
     if (before) query.set("before", before);
-    if (this.#conversation) query.set("conversation", this.#conversation);
+    for (const [name, value] of Object.entries(this.#selection)) if (value) query.set(name, value);
     const response = await fetch(`/api/messages?${query}`);
     if (!response.ok) throw new Error(`the feed answered ${response.status}`);
     return response.json();

@@ -166,3 +166,67 @@ def server_sent(stream: httpx.Response) -> Iterator[tuple[str, Any]]:
             name = line.removeprefix("event: ")
         elif line.startswith("data: "):
             yield name, json.loads(line.removeprefix("data: "))
+
+
+FOREIGN = [
+    {"origin": "https://example.com"},
+    {"origin": "null"},
+    {"origin": "http://127.0.0.1:1"},
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+@pytest.mark.parametrize("path", ["/control", "/api/breakages"])
+def test_a_page_of_another_origin_can_order_nothing(feed: RunningFeed, path: str, headers: dict[str, str]) -> None:
+    order = {"mode": "status"} if path == "/control" else {"name": "destination_down"}
+    assert httpx.post(f"{feed.url}{path}", json=order, headers=headers).status_code == 403
+    assert httpx.get(f"{feed.url}/control").json()["mode"] == "ok"
+
+
+@pytest.mark.parametrize("path", ["/control", "/api/breakages"])
+def test_an_order_is_json_of_a_bounded_size(feed: RunningFeed, path: str) -> None:
+    def order(body: bytes, media_type: str = "application/json") -> int:
+        return httpx.post(f"{feed.url}{path}", content=body, headers={"content-type": media_type}).status_code
+
+    assert order(b"{}", "text/plain") == 415
+    assert order(b"{}", "application/x-www-form-urlencoded") == 415
+    assert order(b" " * 70_000) == 413
+    assert order(b"{") == 400
+    assert order(b'{"unknown": 1}') == 400
+
+
+def test_what_can_not_be_broken_here_is_refused(feed: RunningFeed) -> None:
+    for name in ("storage", "drop", "nonsense"):
+        answer = httpx.post(f"{feed.url}/api/breakages", json={"name": name})
+        assert (answer.status_code, "available" in answer.json()["error"]) == (400, True)
+
+
+def test_only_one_fault_of_the_destination_is_on_at_a_time(feed: RunningFeed) -> None:
+    for name, status in (("destination_down", 503), ("destination_410", 410)):
+        httpx.post(f"{feed.url}/api/breakages", json={"name": name}).raise_for_status()
+        assert httpx.get(f"{feed.url}/control").json()["status"] == status
+    active = [one["name"] for one in httpx.get(f"{feed.url}/api/breakages").json() if one["active"]]
+    assert active == ["destination_410"]
+    httpx.post(f"{feed.url}/api/breakages", json={"name": "destination_410", "on": False}).raise_for_status()
+    assert httpx.get(f"{feed.url}/control").json()["mode"] == "ok"
+
+
+@pytest.mark.parametrize("query", ["before=1e22", f"before={10**22}", "before=-1", "limit=-1", "limit=x", "state=odd"])
+def test_a_list_that_makes_no_sense_is_refused(feed: RunningFeed, query: str) -> None:
+    assert httpx.get(f"{feed.url}/api/messages?{query}").status_code == 400
+
+
+def test_the_database_is_for_its_owner_alone(feed: RunningFeed, sender: Sender) -> None:
+    sender.send(event(chat_message()))
+    files = list(feed.database.parent.glob("feed.db*"))
+    assert {file.name: file.stat().st_mode & 0o777 for file in files} == {file.name: 0o600 for file in files}
+    assert len(files) > 1
+
+
+def test_the_last_refusals_are_listed_and_no_more_of_them(feed: RunningFeed, sender: Sender) -> None:
+    for _ in range(3):
+        sender.send_body(b"[]", webhook_signature="v1,AAAA")
+    listed = httpx.get(f"{feed.url}/api/refusals").json()
+    assert [(one["status"], one["reason"]) for one in listed] == [(401, "signature")] * 3

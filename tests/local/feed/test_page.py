@@ -2,12 +2,17 @@ import json
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import axe_playwright_python  # its axe-core alone
 import httpx
 import pytest
+from azure.storage.queue import QueueClient
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from local.azurite import Azurite
+from local.feed.app import Neighbours
+from local.feed.backlog import RelayQueue
 from local.feed.server import RunningFeed, running
 from tests.local.feed.relay import relay_that_says
 from tests.local.feed.sender import CHANNEL, Sender, channel_message, chat_message, event
@@ -293,7 +298,7 @@ def test_the_page_reconnects_by_itself_and_catches_up(
     with running(secret, tmp_path / "feed.db", port=unused_port) as feed:
         page.goto(feed.url)
         ready(page)
-    expect(page.locator("#link")).to_have_text("Reconnecting")
+    expect(page.locator("#link")).to_contain_text(re.compile(r"Reconnecting · figures as of \d\d:\d\d:\d\d"))
     with running(secret, tmp_path / "feed.db", port=unused_port) as feed:
         Sender(feed.url, secret).send(event(chat_message("sent meanwhile")))
         ready(page)
@@ -356,6 +361,7 @@ def _mention(name: str) -> dict[str, Any]:
 def test_everything_can_be_reached_with_the_keyboard(page: Page, sender: Sender) -> None:
     sender.send(event(channel_message("by keyboard", author="Ada Marsh")))
     expect(cards(page)).to_have_count(1)
+    expect(page.get_by_role("navigation", name="Chats and channels").get_by_role("button")).to_have_count(2)
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the messages")).to_be_focused()
     page.keyboard.press("Tab")
@@ -363,6 +369,171 @@ def test_everything_can_be_reached_with_the_keyboard(page: Page, sender: Sender)
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=2, name=re.compile("^# "))).to_be_visible()
+
+
+def test_a_search_finds_text_authors_and_ids_and_stays_in_the_address(page: Page, sender: Sender) -> None:
+    wanted = chat_message("the 100% blue crate", author="Lin Okafor")
+    sent = event(wanted)
+    sender.send(sent, event(chat_message("the 100 grey crates", author="Ada Marsh")))
+    expect(cards(page)).to_have_count(2)
+    page.keyboard.press("/")
+    for text in ("100% BLUE", "lin ok", wanted["id"], sent["id"]):
+        page.locator("#search").fill(text)
+        expect(cards(page)).to_have_count(1)
+        expect(cards(page)).to_contain_text("blue crate")
+        page.wait_for_function("text => new URLSearchParams(location.hash.slice(1)).get('q') === text", arg=text)
+        page.reload()
+        expect(cards(page)).to_have_count(1)
+        expect(page.locator("#search")).to_have_value(text)
+    page.locator("#search").press("Escape")
+    expect(cards(page)).to_have_count(2)
+
+
+def test_a_filter_shows_what_matches_also_of_what_arrives_later(page: Page, sender: Sender) -> None:
+    message, kept = chat_message("soon gone"), chat_message("stays")
+    sender.send(event(message), event(kept))
+    page.get_by_label("Show").select_option("Deleted")
+    expect(page.get_by_role("heading", name="No message matches")).to_be_visible()
+    sender.send(event(message, "Deleted", revision=1, data={"id": message["id"]}, partial=True))
+    expect(cards(page)).to_have_count(1)
+    expect(cards(page)).to_contain_text("This message was deleted")
+
+
+def test_a_paused_page_keeps_what_is_in_view_and_counts_the_rest(page: Page, sender: Sender) -> None:
+    ready(page)
+    sender.send(event(chat_message("before")))
+    expect(cards(page)).to_have_count(1)
+    page.keyboard.press("p")
+    expect(page.get_by_role("button", name="Resume")).to_have_attribute("aria-pressed", "true")
+    sender.send(event(chat_message("meanwhile")))
+    expect(page.locator("#newer")).to_have_text("1 newer message ↑")
+    expect(cards(page)).to_have_count(1)
+    page.get_by_role("button", name="Resume").click()
+    expect(cards(page)).to_have_count(2)
+
+
+def test_a_message_is_inspected_by_keyboard_and_has_an_address_of_its_own(page: Page, sender: Sender) -> None:
+    ready(page)
+    sent = event(chat_message("inspect me"), age=timedelta(seconds=3))
+    sender.send(event(chat_message("older")))
+    sender.send(sent)
+    sender.send(sent)
+    expect(cards(page)).to_have_count(2)
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    expect(cards(page).first).to_be_focused()
+    page.keyboard.press("Enter")
+    inspector = page.get_by_role("dialog")
+    expect(inspector).to_contain_text(sent["id"])
+    expect(inspector).to_contain_text("Received here, stored, answered 204")
+    expect(inspector).to_contain_text("Received here again")
+    expect(inspector).to_contain_text("HMAC-SHA256")
+    shown = json.loads(inspector.get_by_label("The CloudEvent as JSON").text_content() or "")
+    assert shown["data"] == sent["data"]
+    assert {name: shown[name] for name in ("id", "source", "subject", "type", "version")} == {
+        name: sent[name] for name in ("id", "source", "subject", "type", "version")
+    }
+    page.reload()
+    expect(inspector).to_contain_text(sent["id"])
+    page.keyboard.press("Escape")
+    expect(inspector).to_be_hidden()
+    assert "message=" not in page.url
+
+
+def test_what_the_feed_refused_is_listed_and_can_be_inspected(page: Page, sender: Sender) -> None:
+    sender.send_body(b"[]", webhook_signature="v1,AAAA")
+    page.get_by_label("Show").select_option("failed")
+    failures = page.get_by_role("region", name="Failed")
+    failures.get_by_role("button", name="The signature does not hold").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Answer401")
+
+
+def test_an_outage_is_in_front_with_its_cause_and_ends(page: Page, sender: Sender) -> None:
+    ready(page)
+    trouble = page.locator("#trouble")
+    expect(trouble).to_be_hidden()
+    page.get_by_role("button", name="Destination down (503)").click()
+    expect(trouble).to_contain_text("Broken on purpose: Destination down (503)")
+    expect(page.locator("#link")).to_have_text("Delayed")
+    assert page.title().startswith("(!) Delayed")
+    assert sender.send(event(chat_message())).status_code == 503
+    page.get_by_role("button", name="Destination down (503)").click()
+    expect(trouble).to_be_hidden()
+    expect(page.locator("#link")).to_have_text("Live")
+    assert sender.send(event(chat_message())).status_code == 204
+
+
+def test_how_much_waits_in_the_relays_queue_and_why_is_told(
+    browser: Browser, secret: str, tmp_path: Path, azurite: Azurite
+) -> None:
+    queue = QueueClient.from_connection_string(azurite.connection_string, "waiting-messages")
+    queue.create_queue()
+    for _ in range(3):
+        queue.send_message("a message", visibility_timeout=60)
+    metrics = [{"name": "graph_relay.retried", "attributes": {"reason": "destination_gone"}, "value": 1}]
+    page = browser.new_page()
+    with relay_that_says(metrics) as (url, _):
+        neighbours = Neighbours(relay=url, queue=RelayQueue(azurite.connection_string, "waiting-messages"))
+        with running(secret, tmp_path / "feed.db", neighbours=neighbours) as feed:
+            page.goto(feed.url)
+            ready(page)
+            metrics[0]["value"] = 5
+            expect(page.locator("#trouble")).to_contain_text("3 queue messages waiting")
+            expect(page.locator("#trouble")).to_contain_text("The destination says it is gone for good")
+    page.close()
+    queue.delete_queue()
+
+
+def test_figures_of_a_lost_connection_are_marked_as_old(browser: Browser, secret: str, tmp_path: Path) -> None:
+    page = browser.new_page()
+    with running(secret, tmp_path / "feed.db") as feed:
+        page.goto(feed.url)
+        ready(page)
+    expect(page.locator("#link")).to_contain_text("figures as of")
+    expect(page.locator("body")).to_have_class("stale")
+    assert page.title().startswith("(!) Not connected")
+    page.close()
+
+
+AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault(page: Page, sender: Sender, scheme: Literal["light", "dark"]) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    sender.send_body(b"[]", webhook_signature="v1,AAAA")
+    sender.send(*(event(channel_message(f"message {n}", importance="high")) for n in range(30)))
+    expect(cards(page)).to_have_count(30)
+    page.evaluate(AXE)
+    for width in (390, 900, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.get_by_role("button", name="Destination down (503)").click()
+        expect(page.locator("#trouble")).to_be_visible()
+        assert page.evaluate(VIOLATIONS) == []
+        assert page.evaluate(SMALL) == []
+        page.get_by_role("button", name="Destination down (503)").click()
+        expect(page.locator("#trouble")).to_be_hidden()
+        cards(page).first.locator(".permalink").click()
+        expect(page.get_by_role("dialog")).to_contain_text("CloudEvent")
+        assert page.evaluate(VIOLATIONS) == []
+        page.keyboard.press("Escape")
+
+
+VIOLATIONS = """async () => (await axe.run()).violations.map(({ id, nodes }) =>
+    [id, ...nodes.slice(0, 3).map(({ html, failureSummary }) => [html.slice(0, 120), failureSummary])])"""
+
+SMALL = """() => [...document.querySelectorAll("body *")].flatMap((element) => {
+    const box = element.getBoundingClientRect();
+    if (!box.width || !element.checkVisibility() || element.closest(".unseen, .skip")) return [];
+    const html = element.outerHTML.slice(0, 99);
+    const found = [];
+    const hasText = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+    if (hasText && parseFloat(getComputedStyle(element).fontSize) < 12) found.push(["text", html]);
+    const isTarget = element.matches("button, a, input, select");
+    if (isTarget && (box.height < 23.9 || box.width < 23.9)) found.push(["target", html, box.height]);
+    return found;
+})"""
 
 
 def test_the_page_needs_no_other_origin(feed: RunningFeed) -> None:

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from local.feed.event import read_batch
-from local.feed.store import Applied, Store
+from local.feed.message import ReceivedRequest
+from local.feed.store import Applied, Selection, Store
 from tests.local.feed.sender import channel_message, chat_message, event
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -23,8 +24,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
+def request(at: datetime = NOON) -> ReceivedRequest:
+    return ReceivedRequest(at, "msg_1", "1795478400", 2)
+
+
 def apply(store: Store, *events: dict[str, Any], arrived: datetime = NOON) -> Applied:
-    return store.apply(read_batch(json.dumps(events).encode()), arrived)
+    return store.apply(read_batch(json.dumps(events).encode()), request(arrived))
 
 
 def contents(store: Store) -> list[dict[str, Any]]:
@@ -98,7 +103,7 @@ def test_pages_follow_each_other_newest_first_and_can_keep_to_one_conversation(s
     assert [message.subject for message in newest] == [chat[2]["subject"], chat[1]["subject"]]
     rest = store.messages(9, before=newest[-1].position)
     assert [message.subject for message in rest] == [channel["subject"], chat[0]["subject"]]
-    only = store.messages(9, conversation=rest[0].conversation)
+    only = store.messages(9, selection=Selection(rest[0].conversation))
     assert [message.subject for message in only] == [channel["subject"]]
 
 
@@ -115,14 +120,14 @@ def test_a_batch_that_fails_half_way_leaves_no_trace(store: Store) -> None:
     good, bad = read_batch(json.dumps([event(chat_message()), event(chat_message())]).encode())
     unstorable = msgspec.structs.replace(bad, subject="\ud83d")
     with pytest.raises(UnicodeEncodeError):
-        store.apply([good, unstorable], NOON)
+        store.apply([good, unstorable], request())
     assert (store.counts().events, contents(store)) == (0, [])
 
 
 def test_everything_outlives_the_process(tmp_path: Path) -> None:
     first = Store(tmp_path / "feed.db")
     apply(first, event(chat_message("still here")))
-    first.refuse("signature")
+    first.refuse(request(), 401, "signature")
     first.close()
     again = Store(tmp_path / "feed.db")
     assert contents(again)[0]["data"]["body"]["content"] == "still here"

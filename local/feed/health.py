@@ -1,0 +1,95 @@
+"""Whether messages get through at this moment, and what is in the way: judged from what each part says of itself."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import msgspec
+
+from local.feed.relay_metrics import RelayCounters
+
+RECENT = timedelta(seconds=30)
+"""For so long a retry or a refusal counts as a sign of trouble."""
+LATE = timedelta(seconds=20)
+"""A message that waits longer is late; a retry after a brief failure is not."""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What waits, for how long, and why.
+
+    queued: messages in the relay's queue, hidden ones too; pending: notifications that Graph holds, unacknowledged.
+    Both None where nobody tells. waiting_since: when the queue or Graph was last seen empty (ISO 8601), None if it is.
+    causes: names of `trouble` in page/trouble.js, each with a detail, the most telling first. ok: nothing is wrong.
+    """
+
+    ok: bool
+    queued: int | None
+    pending: int | None
+    waiting_since: str | None
+    causes: list[tuple[str, str]]
+
+
+class HealthHistory:
+    """Remembers just enough of what was seen to tell what has changed."""
+
+    def __init__(self) -> None:
+        self._empty: datetime | None = None
+        self._retried: deque[tuple[datetime, dict[str, int]]] = deque()
+
+    def judge(
+        self,
+        now: datetime,
+        relay: RelayCounters | None,
+        queued: int | None,
+        pending: int | None,
+        refusing: Sequence[tuple[str, str]],
+    ) -> Health:
+        """Return how things stand. `relay` None: no relay is known; `refusing`: what this feed answers on purpose."""
+        waiting = (queued or 0) + (pending or 0)
+        if not waiting or self._empty is None:
+            self._empty = now
+        retried = self._newly_retried(now, relay)
+        causes = list(refusing)
+        if relay is not None and not relay.reachable:
+            causes.append(("relay_away", ""))
+        causes += [("retried", reason) for reason in retried]
+        late = waiting > 0 and now - self._empty >= LATE
+        if late and not causes:
+            causes.append(("graph_holds" if pending and not queued else "slow", ""))
+        return Health(
+            ok=not causes,
+            queued=queued,
+            pending=pending,
+            waiting_since=self._empty.isoformat() if waiting else None,
+            causes=causes,
+        )
+
+    def _newly_retried(self, now: datetime, relay: RelayCounters | None) -> list[str]:
+        """Return the reasons of recent retries, the most frequent first; counters start over with the relay."""
+        if relay is not None:
+            self._retried.append((now, relay.retried))
+        while len(self._retried) > 1 and self._retried[0][0] < now - RECENT:
+            self._retried.popleft()
+        grown: dict[str, int] = {}
+        steps = list(self._retried)
+        for (_, before), (_, after) in pairwise(steps):
+            for reason, count in after.items():
+                grown[reason] = grown.get(reason, 0) + max(0, count - before.get(reason, 0))
+        return [reason for reason, count in sorted(grown.items(), key=_by_count) if count]
+
+
+def _by_count(entry: tuple[str, int]) -> int:
+    return -entry[1]
+
+
+def refusing_on_purpose(
+    mode: str, status: int, hang_seconds: float, active: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Return the causes that were ordered: this feed's own answers, and what is broken elsewhere, by title."""
+    causes = [("broken", title) for title in active.values()]
+    if mode == "status" and not any(name.startswith("destination") for name in active):
+        causes.append(("feed_answers", str(status)))
+    if hang_seconds and "destination_slow" not in active:
+        causes.append(("feed_hangs", f"{hang_seconds:g} s"))
+    return causes

@@ -1,0 +1,50 @@
+"""The faults that only the process which started everything can cause: storage, the key store, the functions."""
+
+from pathlib import Path
+
+import msgspec
+
+from local.run.system import System
+
+
+class _State(msgspec.Struct, frozen=True):
+    name: str
+    active: bool
+    times: int
+
+
+class MachineFaults:
+    """Makes a system what the page's "Break something" asks for; see local/feed/breakage.py."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._restarts = 0
+
+    def apply(self) -> None:
+        """Look at what is wanted, and do what is not so yet. Raises httpx.HTTPError, ChildFailed."""
+        answer = self._system.http.get(f"{self._system.feed_url}/api/breakages").raise_for_status()
+        states = {state.name: state for state in msgspec.json.decode(answer.content, type=list[_State])}
+        self._storage(available=not states["storage"].active)
+        key_store_available(self._system.directory / "keys", available=not states["key_store"].active)
+        while self._restarts < states["restart"].times:
+            self._restarts += 1
+            self._system.host.kill()
+            self._system.host.start()
+
+    def _storage(self, *, available: bool) -> None:
+        azurite = self._system.azurite
+        if available and not azurite.is_running:
+            azurite.start()
+        elif not available and azurite.is_running:
+            azurite.stop()
+
+
+def key_store_available(directory: Path, *, available: bool) -> None:
+    """Put an empty file in the place of the keys' directory, or the directory back; file modes don't stop root."""
+    aside = directory.with_name(f"{directory.name}-unavailable")
+    if available and aside.exists():
+        directory.unlink()
+        aside.rename(directory)
+    elif not available and directory.is_dir():
+        directory.rename(aside)
+        directory.touch()
