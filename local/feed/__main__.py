@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--database", type=Path, required=True, help="SQLite file; made if it does not exist")
     parser.add_argument("--relay", help="address of the functions host's metrics, shown on the page")
     parser.add_argument("--simulator", help="address of the Graph simulator, for faults on purpose and for names")
-    parser.add_argument("--supervised", action="store_true", help="who started the feed reads /api/breakages")
+    parser.add_argument("--supervisor", default="", help="what started the feed, if it acts on GET /api/breakages")
     arguments = parser.parse_args()
     storage = os.environ.get("AzureWebJobsStorage")  # noqa: SIM112 - spelled as the Functions host does
     queue = os.environ.get("NOTIFICATION_QUEUE", "notifications")
@@ -27,7 +27,7 @@ def main() -> None:
             trust=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE"),
             simulator=arguments.simulator,
             queue=RelayQueue(storage, queue) if storage else None,
-            supervised=arguments.supervised,
+            supervised=bool(arguments.supervisor),
         )
         serve(os.environ.get("DESTINATION_SECRET", ""), arguments.database, arguments.port, neighbours)
     except (ValueError, OSError, sqlite3.OperationalError) as error:

@@ -95,7 +95,7 @@ class System:
     def __enter__(self) -> Self:
         try:
             simulator = self._start("graph simulator", "graph_simulator", self._simulator_arguments())
-            feed = self._start("feed", "local.feed", self._feed_arguments(), "--supervised")
+            feed = self._start("feed", "local.feed", self._feed_arguments())
             self._stack.enter_context(self.azurite)
             self._stack.enter_context(self.host)
             simulator.wait_until(lambda: self._answers(f"{self.simulator_url}/simulator/summary"))
@@ -128,13 +128,14 @@ class System:
             "database": database,
             "relay": f"{self.host.url}/admin/metrics",
             "simulator": self.simulator_url,
+            "supervisor": "make run",
         }
 
-    def _start(self, name: str, module: str, arguments: Mapping[str, str], *flags: str) -> Child:
+    def _start(self, name: str, module: str, arguments: Mapping[str, str]) -> Child:
         shared = ("GRAPH_CLIENT_SECRET", "DESTINATION_SECRET", "REQUESTS_CA_BUNDLE", "AzureWebJobsStorage")
         child = Child(
             name,
-            [sys.executable, "-m", module, *(f"--{option}={value}" for option, value in arguments.items()), *flags],
+            [sys.executable, "-m", module, *(f"--{option}={value}" for option, value in arguments.items())],
             log=self.directory / f"{name.replace(' ', '-')}.log",
             environment={**os.environ, "PYTHONUNBUFFERED": "1", **{key: self.host.settings[key] for key in shared}},
             directory=ROOT,
