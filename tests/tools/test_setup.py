@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.setup import no_interpreter
+
 ROOT = Path(__file__).parents[2]
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -67,3 +69,24 @@ def test_each_version_has_an_environment_of_its_own(clone: Path) -> None:
     set_up(clone, "--python", THIS)
     assert (clone / f".venv-{THIS}/bin/python").exists()
     assert not (clone / ".venv").exists()
+
+
+def test_a_download_that_fails_says_what_to_do_without_a_traceback(clone: Path) -> None:
+    (clone / "requirements-dev.txt").write_text(f"no-such-package==1 --hash=sha256:{'0' * 64}\n")
+    nowhere = "http://127.0.0.1:1/simple"
+    done = set_up(clone, PYTHON=sys.executable, PIP_INDEX_URL=nowhere, PIP_RETRIES="0", PIP_CONFIG_FILE="/dev/null")
+    assert done.returncode == 1
+    assert "HTTPS_PROXY" in done.stderr
+    assert "no-such-package" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interpreter_without_ensurepip_is_told_with_the_package_that_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incomplete = tmp_path / "python3.12"
+    incomplete.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1;; esac\necho 3.12\n')
+    incomplete.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert "sudo apt install python3.12-venv" in no_interpreter("3.12")
+    assert "expected Python 3.9" in no_interpreter("3.9")
