@@ -1,4 +1,4 @@
-"""`python -m graph_simulator`: the simulator in a process of its own."""
+"""`python -m graph_simulator`: the simulator in a process of its own; with `vectors`, a set of test vectors instead."""
 
 import argparse
 import asyncio
@@ -9,9 +9,17 @@ from pathlib import Path
 from graph_simulator.authority import Authority
 from graph_simulator.listener import listening
 from graph_simulator.server import Registration, server_for, simulating
+from graph_simulator.vectors.command import main as vectors
 
 
 def main() -> None:
+    """Run what the command line asks for."""
+    if sys.argv[1:2] == ["vectors"]:
+        sys.exit(vectors(sys.argv[2:]))
+    simulate()
+
+
+def simulate() -> None:
     """Run until interrupted; print one line when ready."""
     parser = argparse.ArgumentParser(prog="python -m graph_simulator", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
