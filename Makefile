@@ -8,7 +8,7 @@ SETUP = $(or $(PYTHON),python3) tools/setup.py
 COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup run test test-all lint bench chaos fuzz audit lock clean
+.PHONY: help setup test-setup run test test-all lint bench chaos fuzz audit vectors lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -47,6 +47,11 @@ audit: setup  ## the licences and known faults of what is deployed, and its bill
 	@$(RUN) -m tools.licences
 	@$(RUN) -m tools.vulnerabilities
 	@$(RUN) -m tools.sbom dist/sbom.json
+
+vectors: setup  ## test vectors for receivers of Graph notifications, as a zip in dist/ (docs/vectors.md)
+	@rm -rf dist/graph-notification-vectors dist/graph-notification-vectors.zip
+	@$(RUN) -m graph_simulator vectors dist/graph-notification-vectors $(ARGS)
+	@cd dist && ../$(RUN) -m zipfile -c graph-notification-vectors.zip graph-notification-vectors
 
 lock: setup  ## pin the requirements anew (ARGS=--upgrade for newer versions)
 	@$(COMPILE) $(ARGS) --output-file requirements.txt requirements.in

@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     if complaint := _occupied(given.directory):
         parser.error(complaint)
-    world = World(given.seed)
+    world = _world(given.seed)
     known = {case.name: case for case in cases(world)}
     if unknown := sorted(set(given.case or ()) - known.keys()):
         parser.error(f"--case {unknown[0]}: no such case; manifest.json of a whole set lists all {len(known)}")
@@ -67,6 +68,11 @@ def write(files: Files, directory: Path) -> None:
         if directory.exists():
             directory.rmdir()
         shutil.move(whole, directory)
+
+
+@cache
+def _world(seed: int) -> World:
+    return World(seed)  # its keys take seconds: a process that writes several sets seeks them once
 
 
 def _seed(text: str) -> int:

@@ -139,8 +139,6 @@ def _client_states(world: World) -> Iterator[Case]:
         ("random", "A guess of another form.", {"clientState": draw.base64(48)}),
         ("made-with-another-secret", "Of the right form, made with another secret.",
          {"clientState": world.client_state(world.tenants[FIRST], "/chats/getAllMessages", draw, draw.octets(32))}),
-        ("of-another-subscription", "The clientState of another subscription of the tenant.",
-         {"clientState": world.subscriptions["one-channel"].client_state}),
         ("of-another-tenant", "The clientState of another tenant's subscription to the same resource.",
          {"clientState": of_second}),
         ("in-upper-case", "The right one in upper case.", {"clientState": state.upper()}),
@@ -169,6 +167,18 @@ def _client_states(world: World) -> Iterator[Case]:
             collection(items, [world.token()]),
             (reject("client_state"),) * len(items),
         )
+    of_channel = {"clientState": world.subscriptions["one-channel"].client_state}
+    told = [
+        rich_chat_message(world, draw, **of_channel).item,
+        world.item("all-chats", path_of(message(draw, world.chat)), CHAT_MESSAGE, draw, **of_channel),
+    ]
+    yield Case(
+        "client-state-of-another-subscription",
+        "The clientState of another subscription of the tenant, to another resource. A rich and a basic item.",
+        _STATE,
+        collection(told, [world.token()]),
+        (reject("client_state"),) * len(told),
+    )
     good, bad = rich_chat_message(world, draw), rich_chat_message(world, draw, clientState=changed)
     last = rich_chat_message(world, draw)
     yield Case(

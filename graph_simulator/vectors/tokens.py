@@ -52,7 +52,7 @@ class Mint:
         """Return the claims of a genuine token of a version but for `changes`; any other version reads as 2.0."""
         moment = self.moment(-300)
         publisher = _PUBLISHER_CLAIM.get(version, "azp")
-        tenant = str(changes.get("tid", self.tenant))
+        tenant = self.tenant if changes.get("tid", GONE) is GONE else str(changes["tid"])
         genuine = {
             "aud": self.audience,
             "iss": _ISSUERS.get(version, _ISSUERS["2.0"]).replace("{tenantid}", tenant),

@@ -1,0 +1,237 @@
+"""The app as a reader of vectors: what its own modules make of each case, told in the words of the manifest."""
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import requests
+from requests.adapters import HTTPAdapter
+from starlette.requests import Request
+
+from graph_simulator.authority import Authority
+from local.host.http import received, sent
+from notify_http.function import notify_http
+from notify_http.receive import receive
+from process_queue.verify import Proofs, Verifier
+from shared import http_client
+from shared.configuration.declaration import Declaration
+from shared.configuration.settings import StorageSettings
+from shared.delivery.event import Event, event_without_content
+from shared.errors import Reason, Refused, RelayError
+from shared.graph.notification import Collection, read_collection, read_notification
+from shared.graph.signing_keys import SigningKeys
+from shared.keys.directory import KeyDirectory
+from shared.keys.ring import KeyRing
+from shared.messages.envelope import ChangeBatch, Sealed, read, write
+from shared.messages.ingest import ExpectedRecipient, SortedItems, sort, with_tokens
+from shared.storage.queues import BACKGROUND_LIMITS, Storage
+from tests.builders import Clock
+from tests.servers import Answer, Asked, serving
+
+Case = dict[str, Any]
+Outcome = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """A set on disk."""
+
+    directory: Path
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        return dict(json.loads(self.read("manifest.json")))
+
+    def read(self, path: str) -> bytes:
+        return (self.directory / path).read_bytes()
+
+    def files(self) -> list[str]:
+        """The paths of all files."""
+        paths = (path for path in self.directory.rglob("*") if path.is_file())
+        return sorted(path.relative_to(self.directory).as_posix() for path in paths)
+
+
+@dataclass
+class App:
+    """The app's modules, from the door to the event; only storage, which the door needs, is not from the set."""
+
+    vectors: Vectors
+    clock: Clock
+    storage: Storage
+    recipient: ExpectedRecipient
+    proofs: Proofs
+
+    def outcome(self, case: Case) -> Outcome:
+        """What the app does with a case, as `expected` of the manifest has it; plain texts as octets."""
+        if case["request"]["body"] is None:
+            return self._echo(case["request"])
+        body, moment = self.vectors.read(case["request"]["body"]), datetime.fromisoformat(case["receivedAt"])
+        # A key that is not known may be newer than the last look: only one taken after receipt tells.
+        self.clock.now = moment + timedelta(minutes=1)
+        status = receive(body, self.recipient, self.storage, moment).status
+        try:
+            collection = read_collection(body)
+        except Refused:
+            return {"status": status, "items": []}
+        return {"status": status, "items": self._items(collection, moment)}
+
+    def _echo(self, request: dict[str, Any]) -> Outcome:
+        """Through the host's own reading of a query, and its writing of an answer."""
+        scope = {
+            "type": "http",
+            "method": request["method"],
+            "scheme": "https",
+            "path": "/api/notifications",
+            "raw_path": b"/api/notifications",
+            "query_string": request["query"].encode(),
+            "headers": [(b"host", b"localhost"), (b"content-type", request["contentType"].encode())],
+        }
+        answer = sent(notify_http.build().get_user_function()(received(Request(scope), b"")))
+        kind = answer.headers["content-type"].partition(";")[0]
+        return {"status": answer.status_code, "contentType": kind, "body": bytes(answer.body)}
+
+    def _items(self, collection: Collection, moment: datetime) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        passed: dict[int, Sealed] = {}
+        for place, item in enumerate(collection.value):
+            try:
+                event = read_notification(item).lifecycle_event
+            except Refused as refused:
+                outcomes[place] = rejected(refused.reason)
+                continue
+            found = sort([item], self.recipient)
+            if found.changes:
+                passed[place] = found.changes[0]
+            elif found.lifecycle:
+                outcomes[place] = {"verdict": "accept", "lifecycleEvent": event}
+            else:
+                outcomes[place] = rejected(next(iter(found.refused)))
+        changes = SortedItems(list(passed.values()), [], Counter())
+        batches = with_tokens(collection)(changes, moment) if passed else ()
+        outcomes |= zip(passed, self._changes([read(write(batch)) for batch in batches]), strict=True)
+        return [outcomes[place] for place in range(len(collection.value))]
+
+    def _changes(self, batches: Sequence[object]) -> Iterator[Outcome]:
+        known: set[str] = set()
+        for batch in batches:
+            assert isinstance(batch, ChangeBatch)
+            verifier = Verifier(batch, self.proofs)
+            for item in batch.items:
+                try:
+                    event = verifier.event(item)
+                except RelayError as refused:
+                    yield rejected(refused.reason)
+                    continue
+                yield {"verdict": "duplicate"} if event.id in known else accepted(event)
+                known.add(event.id)
+
+
+def rejected(reason: Reason) -> Outcome:
+    return {"verdict": "reject", "detail": str(reason)}
+
+
+def accepted(event: Event) -> Outcome:
+    return {"verdict": "accept"} | ({} if event.partial else {"plainText": bytes(event.data)})
+
+
+def complaint(vectors: Vectors, expected: dict[str, Any], outcome: Outcome) -> str:
+    """What of an outcome the manifest does not expect; "" if all is as it should be."""
+    if outcome["status"] not in expected["status"]:
+        return f"answered {outcome['status']}"
+    if "body" in expected:
+        echoed = expected["contentType"] == outcome["contentType"] and vectors.read(expected["body"]) == outcome["body"]
+        return "" if echoed else "another echo"
+    if len(expected["items"]) != len(outcome["items"]):
+        return f"{len(outcome['items'])} items"
+    for place, (want, have) in enumerate(zip(expected["items"], outcome["items"], strict=True)):
+        if not fits(vectors, want, have):
+            return f"item {place}: {have['verdict']} {have.get('detail', '')}"
+    return ""
+
+
+def fits(vectors: Vectors, want: dict[str, Any], have: Outcome) -> bool:
+    if want["verdict"] == "either":
+        if have["verdict"] == "reject":
+            return str(have["detail"]).startswith("token_")
+        want = {**want, "verdict": "accept"}
+    if want.get("reason") != reason_of(want.get("detail")):
+        return False
+    wanted = {name: value for name, value in want.items() if name != "reason"}
+    if wanted.get("detail") == "resource":
+        wanted["detail"] = Reason.CLIENT_STATE  # the app counts both as one: a clientState used for another resource
+    if "plainText" in wanted:
+        wanted["plainText"] = vectors.read(wanted["plainText"])
+    return wanted == have
+
+
+def reason_of(detail: str | None) -> str | None:
+    """What of a detail a receiver must tell; written here apart from the generator."""
+    if detail is None:
+        return None
+    coarse = {"tokens_null": "token", "key_unknown": "key", "client_state": "client_state"}
+    kind = detail.partition("_")[0]
+    return coarse.get(detail, kind if kind in ("token", "content") else detail)
+
+
+class ToDisk(HTTPAdapter):
+    """Leads what is meant for the login authority to a server of ours, which holds what the set says it publishes."""
+
+    def __init__(self, login: str, url: str, trusted: Path) -> None:
+        super().__init__()
+        self._login = login
+        self._url = url
+        self._trusted = trusted
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **more: Any) -> requests.Response:
+        assert request.url is not None
+        request.url = request.url.replace(self._login, self._url)
+        return super().send(request, *args, **{**more, "verify": str(self._trusted)})
+
+
+@contextmanager
+def running_app(vectors: Vectors, storage: StorageSettings, authority: Authority, directory: Path) -> Iterator[App]:
+    """Put the app together from what a set holds."""
+    manifest = vectors.manifest
+    login = manifest["login"]["authority"]
+
+    def published(asked: Asked) -> Answer:
+        return Answer(200, vectors.read(f"login{asked.path}"), {"Content-Type": "application/json"})
+
+    for key in manifest["encryptionKeys"]:
+        pem = directory / f"{key['id']}.pem"
+        pem.touch(mode=0o600)
+        pem.write_bytes(vectors.read(key["privateKey"]) + vectors.read(key["certificate"]))
+    clock = Clock()
+    with serving(published, authority) as server, http_client.session() as session:
+        session.mount(login, ToDisk(login, server.url, authority.ca))
+        tenant = manifest["app"]["tenantId"]
+        proofs = Proofs(
+            tenant,
+            manifest["app"]["clientId"],
+            SigningKeys(login, session, clock).find,
+            KeyRing(KeyDirectory(directory), clock).find,
+            event_without_content,
+            [declaration(one) for one in manifest["subscriptions"]],
+        )
+        recipient = ExpectedRecipient(tenant, [base64.b64decode(manifest["clientStateSecret"])])
+        yield App(vectors, clock, Storage(storage, BACKGROUND_LIMITS), recipient, proofs)
+
+
+def declaration(one: dict[str, Any]) -> Declaration:
+    return msgspec.convert(
+        {
+            "resource": one["resource"],
+            "changeTypes": one["changeType"].split(","),
+            "includeResourceData": one["includeResourceData"],
+            "tenantId": one["tenantId"],
+        },
+        Declaration,
+    )

@@ -1,0 +1,129 @@
+"""The app does with every case what the manifest expects; a manifest that expects anything else is contradicted."""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+import pytest
+
+from shared.graph import client_state
+from tests.vectors.receiver import App, Case, Outcome, Vectors, complaint
+
+SEALED = ("data", "dataKey", "dataSignature")
+
+
+@pytest.fixture(scope="session")
+def outcomes(app: App, vectors: Vectors) -> dict[str, Outcome]:
+    """What the app does with each case, by the case's name."""
+    return {case["name"]: app.outcome(case) for case in vectors.manifest["cases"]}
+
+
+def test_the_app_passes_every_case(vectors: Vectors, outcomes: dict[str, Outcome]) -> None:
+    complaints = {
+        case["name"]: complaint(vectors, case["expected"], outcomes[case["name"]]) for case in vectors.manifest["cases"]
+    }
+    assert {name: what for name, what in complaints.items() if what} == {}
+
+
+def test_every_other_expectation_is_contradicted(vectors: Vectors, outcomes: dict[str, Outcome]) -> None:
+    believed = [
+        (case["name"], wrong)
+        for case in vectors.manifest["cases"]
+        for wrong in wrong_expectations(case["expected"])
+        if not complaint(vectors, wrong, outcomes[case["name"]])
+    ]
+    assert believed == []
+
+
+@dataclass(frozen=True)
+class Altered(Vectors):
+    """The set with one octet of one file changed."""
+
+    path: str = ""
+    place: int = 0
+
+    def read(self, path: str) -> bytes:
+        octets = super().read(path)
+        if path != self.path:
+            return octets
+        return octets[: self.place] + bytes([octets[self.place] ^ 1]) + octets[self.place + 1 :]
+
+
+def test_no_octet_of_an_expected_text_can_be_changed(vectors: Vectors, outcomes: dict[str, Outcome]) -> None:
+    believed = []
+    for case in vectors.manifest["cases"]:
+        for path in expected_files(case):
+            for place in (0, len(vectors.read(path)) // 2, len(vectors.read(path)) - 1):
+                altered = Altered(vectors.directory, path, place)
+                if not complaint(altered, case["expected"], outcomes[case["name"]]):
+                    believed.append((path, place))
+    assert believed == []
+
+
+def test_no_octet_of_what_proves_or_seals_an_item_can_be_changed(vectors: Vectors, app: App) -> None:
+    (case,) = (one for one in vectors.manifest["cases"] if one["name"] == "rich-chat-message")
+    body = vectors.read(case["request"]["body"])
+    document = msgspec.json.decode(body)
+    (item,), (token,) = document["value"], document["validationTokens"]
+    believed = []
+    for text in (token, item["clientState"], *(item["encryptedContent"][field] for field in SEALED)):
+        first = body.index(text.encode())
+        # The last characters of Base64 may hold bits that stand for nothing.
+        for place in range(first, first + len(text) - 4, len(text) // 5):
+            altered = Altered(vectors.directory, case["request"]["body"], place)
+            outcome = App(altered, app.clock, app.storage, app.recipient, app.proofs).outcome(case)
+            if not complaint(vectors, case["expected"], outcome):
+                believed.append(place)
+    assert believed == []
+
+
+def test_client_states_are_those_that_the_app_would_mint(vectors: Vectors) -> None:
+    """The generator imports nothing of the app: it makes them by the words of the schema."""
+    secret = base64.b64decode(vectors.manifest["clientStateSecret"])
+    for one in vectors.manifest["subscriptions"]:
+        random = base64.urlsafe_b64decode(one["clientState"].partition(".")[0] + "==")
+        minted = client_state.mint(secret, one["tenantId"], one["resource"], partial(drawn, random))
+        assert minted == one["clientState"]
+
+
+def drawn(random: bytes, size: int) -> bytes:
+    assert len(random) == size
+    return random
+
+
+def wrong_expectations(expected: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Each way in which one value of an expectation may be another."""
+    yield {**expected, "status": [201]}
+    if "body" in expected:
+        yield {**expected, "contentType": "application/json"}
+        return
+    items = expected["items"]
+    yield {**expected, "items": [*items, {"verdict": "accept"}]}
+    for place, item in enumerate(items):
+        yield {**expected, "items": items[:place] + items[place + 1 :]}
+        for wrong in wrong_items(item):
+            yield {**expected, "items": [*items[:place], wrong, *items[place + 1 :]]}
+
+
+def wrong_items(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    verdicts = {"accept", "reject", "duplicate"} - {item["verdict"]}
+    if item["verdict"] != "either":
+        yield from ({**item, "verdict": verdict} for verdict in verdicts)
+    if "reason" in item:
+        yield {**item, "reason": "token" if item["reason"] != "token" else "content"}
+        yield {**item, "detail": "token_issuer" if item["detail"] != "token_issuer" else "token_publisher"}
+    if "lifecycleEvent" in item:
+        yield {**item, "lifecycleEvent": "missed" if item["lifecycleEvent"] != "missed" else "subscriptionRemoved"}
+    if "plainText" in item and item["verdict"] == "accept":
+        yield {"verdict": "accept"}
+
+
+def expected_files(case: Case) -> list[str]:
+    """The paths of what must come out of a case."""
+    expected = case["expected"]
+    if "body" in expected:
+        return [expected["body"]]
+    return [one["plainText"] for one in expected["items"] if "plainText" in one]
