@@ -15,7 +15,7 @@ from azure.storage.queue import QueueClient
 from bench.bystander import Bystander, bodies, function
 from bench.figure import Figure, percentile
 from local.host.process import HostProcess
-from shared import clients
+from shared.relay import storage as storage_clients
 
 LEAST = 0.6
 AT_ONCE = 16
@@ -31,7 +31,7 @@ def acknowledging(around: Bystander) -> list[Figure]:
 
 def _ratio(around: Bystander) -> Figure:
     some = bodies(around, 50, 1, 4096)
-    clients.prompt_storage().ready()
+    storage_clients().acknowledging.create_missing()
     bare = QueueClient.from_connection_string(around.settings["AzureWebJobsStorage"], "bench-bare")
     bare.create_queue()
     handler = function("notify_http")

@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 
 from bench.bystander import Bystander
 from bench.figure import Figure
-from process_queue.verify import Proofs, Verifier
-from shared import clients
-from shared.delivery.event import event_without_content
+from process_queue.hydration import Hydration
+from process_queue.verify import Verifier
 from shared.messages.envelope import ChangeBatch
+from shared.relay import relay
 
 LEAST = 0.8
 ROUNDS = 15
@@ -25,19 +25,18 @@ def opening(around: Bystander) -> list[Figure]:
     tenant = around.graph.registration.tenant
     items = msgspec.json.decode(around.collection(ITEMS, 4096), type=dict[str, object])["value"]
     raw = tuple(msgspec.Raw(msgspec.json.encode(item)) for item in items)  # type: ignore[attr-defined]
-    ring = clients.key_ring()
+    ring = relay().keys
     key = ring.current().private_key
     padding = OAEP(MGF1(hashes.SHA1()), hashes.SHA1(), None)
     wrapped = [base64.b64decode(item["encryptedContent"]["dataKey"]) for item in items]  # type: ignore[attr-defined]
-    proofs = Proofs(
+    verifier = Verifier(
         tenant,
         around.graph.registration.client_id,
-        clients.signing_keys().find,
-        ring.find,
-        event_without_content,
-        clients.settings().declarations,
-    )
-    verifier = Verifier(ChangeBatch(datetime.now(UTC), raw, proven=(tenant,)), proofs)
+        relay().declarations,
+        relay().signing_keys,
+        ring,
+        Hydration(relay().graph),
+    ).batch(ChangeBatch(datetime.now(UTC), raw, proven=(tenant,)))
 
     ratios, rates = [], []
     for _ in range(ROUNDS):

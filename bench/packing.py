@@ -10,7 +10,7 @@ from azure.storage.queue import QueueClient
 from bench.bystander import Bystander, function, queue_message
 from bench.figure import Figure
 from local.azurite import ACCOUNT
-from shared import clients
+from shared.relay import storage as storage_clients
 
 MOST_PUTS = 4
 MOST_REQUESTS = 12
@@ -35,7 +35,7 @@ class _Counted(logging.Handler):
 
 def packing(around: Bystander) -> list[Figure]:
     """The host's own requests are made here as it makes them: take up to 16, run, delete each."""
-    clients.prompt_storage().ready()
+    storage_clients().acknowledging.create_missing()
     queue = QueueClient.from_connection_string(around.settings["AzureWebJobsStorage"], "notifications")
     queue.clear_messages()
     body = around.collection(ITEMS, SIZE)

@@ -18,8 +18,9 @@ from opentelemetry import metrics, trace
 
 from bench.bystander import Bystander, bodies, function, queue_message, sink
 from bench.figure import Figure
-from shared import clients, exporting
+from shared import exporting
 from shared.configuration.settings import storage_settings
+from shared.relay import storage as storage_clients
 
 MOST = 1.1
 """What is more than a tenth is not small."""
@@ -63,7 +64,7 @@ def _seconds(around: Bystander, settings: dict[str, str]) -> float:
 
 def _work(collections: list[bytes]) -> float:
     """Take each collection from the POST to the destination; return the CPU seconds of all but the first few."""
-    clients.prompt_storage().ready()
+    storage_clients().acknowledging.create_missing()
     queue = QueueClient.from_connection_string(storage_settings(os.environ).connection_string, "notifications")
     began = 0.0
     for number, body in enumerate(collections):

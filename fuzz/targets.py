@@ -23,9 +23,11 @@ from shared.graph.json_repair import MOST_HALVES, repaired
 from shared.graph.notification import EncryptedContent, Notification, read_collection
 from shared.graph.validation_token import PUBLISHER, SigningKey, check, tenant_claimed
 from shared.keys.decryption import open_content
-from shared.messages.envelope import ChangeBatch, pack, read, read_dead_letter, sealed, write
-from shared.messages.ingest import ExpectedRecipient, sort
-from shared.resources.path import covers, encoded, message_path, segments
+from shared.messages.envelope import read, read_dead_letter, write
+from shared.messages.ingest import ExpectedRecipient, sort_items
+from shared.messages.packing import Evidence, pack_changes, sealed
+from shared.resources.matching import is_certainly_elsewhere
+from shared.resources.path import encoded, message_path, segments
 
 Target = Callable[[bytes], None]
 
@@ -57,11 +59,11 @@ def notification(body: bytes) -> None:
         promise(refused.reason is Reason.MALFORMED, "another reason")
         return
     collection.tokens()
-    found = sort(collection.value, ExpectedRecipient(TENANT, [SYMMETRIC_KEY]))
+    found = sort_items(collection.value, ExpectedRecipient(TENANT, [SYMMETRIC_KEY]))
     promise(not found.changes and not found.lifecycle, "an unproven item passed")
     promise(found.refused.total() == len(collection.value), "an item is missing")
     for item in collection.value:
-        ascii_item = sealed(item, TENANT).item
+        ascii_item = sealed(item, TENANT).text
         promise(ascii_item.isascii(), "a sealed item is not ASCII")
         promise(_same_json(ascii_item, bytes(item)), "sealing changed an item")
 
@@ -79,8 +81,8 @@ def envelope(text: bytes) -> None:
         promise(write(reading(written)) == written, "writing changed an envelope")
     items = [sealed(msgspec.Raw(msgspec.json.encode(part.decode("utf-8", "replace"))), TENANT) for part in text.split()]
     limit = 200 + 10 * text[0] if text else 200
-    packed = pack(ChangeBatch, NOW, items, [(TENANT, "token")], limit)
-    promise([bytes(one) for held in packed for one in held.items] == [one.item for one in items], "packing lost one")
+    packed = pack_changes(items, Evidence({TENANT: ("token",)}, channel_is_proof=False), NOW, "", limit)
+    promise([bytes(one) for held in packed for one in held.items] == [one.text for one in items], "packing lost one")
     promise(all(len(write(held)) <= limit for held in packed if len(held.items) > 1), "an envelope is too long")
 
 
@@ -90,14 +92,14 @@ def validation_token(text: bytes) -> None:
     token = _signed(header, claims) if separator else text.decode("latin-1")
     tenant_claimed(token)
     try:
-        proven = check(token, _find_key, CLIENT_ID, NOW)
+        check(token, _find_key, CLIENT_ID, NOW)
     except Refused:
         return
     said = json.loads(claims)
     publisher, issuer = {"1.0": "appid", "2.0": "azp"}[said["ver"]], ISSUERS[said["ver"]]
     moment = int(NOW.timestamp())
     promise(json.loads(header)["alg"] == "RS256", "another algorithm")
-    promise(said["tid"].lower() == proven, "another tenant")
+    promise(said["tid"].lower() == tenant_claimed(token), "another tenant")
     promise(said[publisher] == PUBLISHER, "another publisher")
     promise(said["iss"] == issuer.replace("{tenantid}", said["tid"]), "another issuer")
     promise(said["aud"].lower() in (CLIENT_ID, f"api://{CLIENT_ID}"), "another audience")
@@ -153,8 +155,8 @@ def resource_path(text: bytes) -> None:
     path = message_path(named)
     if path is not None and all(path.collection) and path.message_id:
         promise(message_path(encoded((*path.collection, path.message_id))) == path, "another message once encoded")
-        promise(covers(encoded(path.collection), named), "a place does not cover its own message")
-    covers(declared, named)
+        promise(not is_certainly_elsewhere(encoded(path.collection), named), "a message is not elsewhere than it is")
+    is_certainly_elsewhere(declared, named)
 
 
 def event(text: bytes) -> None:

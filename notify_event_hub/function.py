@@ -6,10 +6,11 @@ from typing import List  # noqa: UP035 - see below
 
 import azure.functions as func
 
-from notify_event_hub.take import take
-from shared import clients, telemetry
-from shared.configuration.settings import EVENT_HUB_CONNECTION, SettingsError, trigger_settings
-from shared.messages.ingest import ExpectedRecipient
+from notify_event_hub.receive import receive
+from shared import telemetry
+from shared.configuration.settings import SettingsError
+from shared.configuration.triggers import EVENT_HUB_CONNECTION, trigger_settings
+from shared.relay import relay
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.notify")
@@ -21,12 +22,11 @@ def notify_event_hub(events: List[func.EventHubEvent]) -> None:  # noqa: UP006 -
     Without its retry policy the host would pass over what failed: a hub has no place where to put it back.
     """
     try:
-        settings = clients.settings()
-        recipient = ExpectedRecipient(settings.tenant_id, settings.client_state_secrets)
+        app = relay()
         with telemetry.span("notify_event_hub"):
-            take((event.get_body() for event in events), recipient, clients.patient_storage(), clients.now())
+            receive((event.get_body() for event in events), app.recipient, app.storage.queues, app.clock())
     except SettingsError as error:
-        _log.error("Settings are wrong; notifications stay in the event hub until they are mended:\n%s", error)
+        _log.error("Invalid settings; notifications stay in the event hub until they are fixed:\n%s", error)
         raise
 
 

@@ -6,9 +6,9 @@ import time
 import azure.functions as func
 
 from notify_http.receive import Answer, receive
-from shared import clients, telemetry
+from shared import telemetry
 from shared.configuration.settings import SettingsError
-from shared.messages.ingest import ExpectedRecipient
+from shared.relay import relay
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.notify")
@@ -30,7 +30,7 @@ def notify_http(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def handshake(token: str) -> func.HttpResponse:
-    """Echo the decoded token, byte for byte; `nosniff` does what escaping it would (Graph contract §1)."""
+    """Echo the decoded token, byte for byte; `nosniff` does what escaping it would (docs/graph.md, "Handshake")."""
     return func.HttpResponse(
         token.encode("utf-8", "surrogateescape"),
         mimetype="text/plain",
@@ -40,9 +40,8 @@ def handshake(token: str) -> func.HttpResponse:
 
 def _receive(body: bytes) -> Answer:
     try:
-        settings = clients.settings()
-        recipient = ExpectedRecipient(settings.tenant_id, settings.client_state_secrets)
-        return receive(body, recipient, clients.prompt_storage(), clients.now())
+        app = relay()
+        return receive(body, app.recipient, app.storage.acknowledging, app.clock())
     except SettingsError as error:
-        _log.error("Settings are wrong; notifications are answered 503 until they are mended:\n%s", error)
+        _log.error("Invalid settings; notifications are answered with 503 until they are fixed:\n%s", error)
         return Answer(503, "The receiver is not configured yet. Please send this again.", retry_after=60)

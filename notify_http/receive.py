@@ -1,6 +1,6 @@
 """What is answered to a POST of Graph's, and what is stored before the answer.
 
-Whether an item passed is never told: a refusal looks like an acceptance (Graph contract §2, "Invalid notifications").
+The answer does not show whether an item was accepted (docs/graph.md, "Invalid notifications").
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from typing import Literal
 from shared import telemetry
 from shared.errors import Refused, RetryLater
 from shared.graph.notification import read_collection
-from shared.messages.ingest import ExpectedRecipient, ingest, with_tokens
-from shared.storage.queues import Storage
+from shared.messages.ingest import ExpectedRecipient, ingest, validation_tokens
+from shared.storage.queues import Queues
 
 LARGEST_BODY = 32 << 20
-"""Bytes. Graph names no limit; ordinary collections have some hundred KB (contract §2)."""
+"""Bytes. Graph names no limit; ordinary collections have some hundred KB."""
 
 TIME_LIMIT = timedelta(seconds=2.4)
 """For storing: Graph stops listening after 3 s, and an answer over 2.9 s counts as slow."""
@@ -29,7 +29,7 @@ class Answer:
     retry_after: int | None = None
 
 
-def receive(body: bytes, recipient: ExpectedRecipient, storage: Storage, received: datetime) -> Answer:
+def receive(body: bytes, recipient: ExpectedRecipient, queues: Queues, received: datetime) -> Answer:
     """Store what is ours in `body`, a changeNotificationCollection, and return the answer. Never raises."""
     if len(body) > LARGEST_BODY:
         return Answer(413, f"The body exceeds {LARGEST_BODY} bytes.")
@@ -39,7 +39,7 @@ def receive(body: bytes, recipient: ExpectedRecipient, storage: Storage, receive
         telemetry.REFUSED.add(1, {"reason": refused.reason})
         return Answer(400, "Expected a changeNotificationCollection in JSON.")
     try:
-        ingest(collection.value, recipient, with_tokens(collection), storage, received, TIME_LIMIT)
+        ingest(collection.value, recipient, validation_tokens(collection), queues, received, TIME_LIMIT)
     except RetryLater:
-        return Answer(503, "Storage is away. Please send this again.", retry_after=10)
+        return Answer(503, "Storage is unavailable. Please send this again.", retry_after=10)
     return Answer(202)

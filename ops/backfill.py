@@ -6,12 +6,13 @@ from datetime import datetime
 import click
 from rich.console import RenderableType
 
-from ops.moment import Moment
 from ops.report import Report, as_json, finish, when
-from shared import clients
+from ops.time_argument import Moment
 from shared.configuration.values import GUID
 from shared.messages.envelope import ReadbackPage, write
 from shared.readback.pages import can_read
+from shared.relay import relay, utc_now
+from shared.relay import storage as storage_clients
 from shared.resources.delta_query import delta_path
 
 READABLE = (
@@ -54,15 +55,14 @@ def backfill(resource: str, since: datetime, until: datetime | None, tenant: str
     The app does the work, page by page, and may be restarted meanwhile. What the ledger knows to be delivered is not
     delivered again.
     """
-    now = clients.now()
+    now = utc_now()
     until = until or now
-    tenant_id = (tenant or clients.settings().tenant_id).lower()
+    tenant_id = (tenant or relay().settings.tenant_id).lower()
     if not can_read(resource):
         raise click.BadParameter(f"can't be read back; expected {READABLE}", param_hint="--resource")
     if not GUID.fullmatch(tenant_id):
         raise click.BadParameter("expected a GUID", param_hint="--tenant")
     if since >= until:
         raise click.BadParameter("expected a time before --until", param_hint="--since")
-    storage = clients.patient_storage()
-    storage.put(write(ReadbackPage(now, tenant_id, resource, since, until)))
+    storage_clients().queues.send(write(ReadbackPage(now, tenant_id, resource, since, until)))
     finish(Asked(tenant_id, resource, since, until), as_json=as_json)

@@ -12,11 +12,12 @@ import msgspec
 from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ops.letter_view import LetterView, details, view
-from ops.moment import Span
+from ops.dead_letter_view import LetterView, details, view
 from ops.report import ExitCode, Report, as_json, console, finish, plain, span, table
-from shared import clients
+from ops.time_argument import Span
 from shared.messages.dead_letters import DeadLetters, ListedDeadLetter
+from shared.relay import storage as storage_clients
+from shared.relay import utc_now
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Selection:
 
     def has(self, letter: ListedDeadLetter) -> bool:
         """Whether a letter is meant."""
-        age = clients.now() - letter.since
+        age = utc_now() - letter.since
         return (
             (not self.ids or any(letter.id.startswith(one) for one in self.ids))
             and (not self.reasons or letter.reason in self.reasons)
@@ -124,7 +125,7 @@ def list_letters(*, as_json: bool, **selected: Any) -> None:
     """List dead letters, oldest first."""
     selection = Selection(**selected)
     with looking_through() as (_, each):
-        found = [view(letter, clients.now()) for letter in each if selection.has(letter)]
+        found = [view(letter, utc_now()) for letter in each if selection.has(letter)]
     finish(Letters(sorted(found, key=lambda one: one.age_seconds, reverse=True)), as_json=as_json)
 
 
@@ -135,7 +136,7 @@ def show(ids: tuple[str, ...], *, as_json: bool) -> None:
     """Show what can be told of letters without opening them: never content, tokens or clientState."""
     selection = Selection(ids)
     with looking_through() as (_, each):
-        found = [details(letter, clients.now()) for letter in each if selection.has(letter)]
+        found = [details(letter, utc_now()) for letter in each if selection.has(letter)]
     finish(Details(found, selection.not_found(str(one["id"]) for one in found)), as_json=as_json)
 
 
@@ -193,7 +194,7 @@ def _settle(
 @contextmanager
 def looking_through() -> Iterator[tuple[DeadLetters, Iterator[ListedDeadLetter]]]:
     """Take all letters one after the other, with a progress bar where somebody looks, and give them back."""
-    letters = DeadLetters(clients.patient_storage(), clients.now)
+    letters = DeadLetters(storage_clients().queues, storage_clients().claims, utc_now)
     out = console(errors=True)
     bar = Progress(
         TextColumn("Looking through the dead letters"),

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 import click
 from rich.console import RenderableType
 
-from ops.checks.ends import clock, destination, endpoint, subscriptions
+from ops.checks.connectivity import clock, destination, endpoint, subscriptions
 from ops.checks.entra import entra
-from ops.checks.finding import Finding, Verdict, attention, fine
+from ops.checks.result import CheckResult, Verdict, attention, fine
 from ops.checks.storage import key_store, storage
 from ops.report import ExitCode, Report, as_json, console, finish, table
 from ops.subscription_state import listed
-from shared import clients
 from shared.configuration.settings import SettingsError, storage_settings
+from shared.relay import relay
 
 SETTINGS = "settings"
 
@@ -22,7 +22,7 @@ SETTINGS = "settings"
 class Diagnosis(Report):
     """All findings, in the order in which to mend them."""
 
-    findings: list[Finding]
+    findings: list[CheckResult]
 
     @property
     def exit_code(self) -> ExitCode:
@@ -49,7 +49,7 @@ def doctor(*, as_json: bool) -> None:
 
     Changes nothing; the destination is sent a signed batch without events.
     """
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     with console(errors=True).status("Looking …") as status:
         for finding in diagnose():
             found.append(finding)
@@ -57,16 +57,16 @@ def doctor(*, as_json: bool) -> None:
     finish(Diagnosis(found), as_json=as_json)
 
 
-def diagnose() -> Iterator[Finding]:
+def diagnose() -> Iterator[CheckResult]:
     """Yield findings; where settings are wrong, about what can be looked at without them."""
     try:
-        settings = clients.settings()
+        settings = relay().settings
     except SettingsError as error:
         yield from (attention(SETTINGS, complaint, "see docs/configuration.md") for complaint in error.complaints)
         yield from _storage_alone()
         return
     yield fine(SETTINGS, f"complete; {len(settings.declarations)} subscriptions are declared")
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+    checks: tuple[Callable[[], Iterator[CheckResult]], ...] = (
         storage,
         key_store,
         clock,
@@ -79,7 +79,7 @@ def diagnose() -> Iterator[Finding]:
         yield from check()
 
 
-def _storage_alone() -> Iterator[Finding]:
+def _storage_alone() -> Iterator[CheckResult]:
     try:
         storage_settings(os.environ)
     except SettingsError:

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 import msgspec
 import requests
 
-from shared import clients
-from shared.http_client import read_bounded
+from shared.http_client import exchange
+from shared.relay import relay
 
 _LAG = "graph_relay.lag_seconds"
 _TIME_LIMIT = 3
@@ -22,13 +22,13 @@ class _Point(msgspec.Struct):
 
 def mean_lag() -> float | None:
     """Return the mean lag since the host started, in seconds; None where it isn't told. Raises SettingsError."""
-    parts = urlsplit(clients.settings().notification_url)
+    parts = urlsplit(relay().settings.notification_url)
     if not parts.netloc:  # an event hub
         return None
     with suppress(requests.RequestException, msgspec.DecodeError):
         address = f"{parts.scheme}://{parts.netloc}/admin/metrics"
-        with clients.session().get(address, timeout=_TIME_LIMIT, allow_redirects=False, stream=True) as answer:
-            points = msgspec.json.decode(read_bounded(answer, _LONGEST_ANSWER), type=list[_Point])
+        answer = exchange(relay().session, "GET", address, timeout=_TIME_LIMIT, limit=_LONGEST_ANSWER)
+        points = msgspec.json.decode(answer.body, type=list[_Point])
         lags = [point for point in points if point.name == _LAG]
         count = sum(point.count for point in lags)
         return sum(point.sum for point in lags) / count if count else None

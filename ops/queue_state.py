@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 import msgspec
 
 from ops.report import span
-from shared import clients
 from shared.messages.backlog import backlog
 from shared.messages.dead_letters import DeadLetters
+from shared.relay import storage as storage_clients
+from shared.relay import utc_now
 
 LATE = timedelta(minutes=15)
 """For a message that could be worked on at once; those that wait for their next attempt are hidden."""
@@ -46,13 +47,13 @@ class LettersState(msgspec.Struct):
 
 def queue_state(now: datetime) -> QueueState:
     """Look at the queue. Raises RetryLater."""
-    found = backlog(clients.patient_storage(), now)
+    found = backlog(storage_clients().queues, now)
     return QueueState(found.messages, None if found.waiting_seconds is None else round(found.waiting_seconds))
 
 
 def letters_state() -> LettersState:
     """Look at the first dead letters. Raises RetryLater."""
-    letters = DeadLetters(clients.patient_storage(), clients.now)
+    letters = DeadLetters(storage_clients().queues, storage_clients().claims, utc_now)
     first = letters.first()
     counted = dict(Counter(letter.reason for letter in first).most_common())
     return LettersState(max(letters.count(), len(first)), counted, len(first))

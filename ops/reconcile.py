@@ -1,20 +1,19 @@
 """`reconcile` and `rotate-keys`: what renew_timer does about subscriptions and keys, done now."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 import click
 from rich.console import RenderableType
 
 from ops.report import ExitCode, Report, as_json, finish, table
-from shared import clients
 from shared.configuration.declaration import Declaration
 from shared.errors import RelayError, RetryLater
-from shared.messages.retry import WaitBudget
-from shared.subscriptions import tenants
-from shared.subscriptions.plan import DesiredState, Outcome
-from shared.subscriptions.reconcile import advice
-from shared.subscriptions.reconcile import reconcile as reconcile_tenant
+from shared.relay import relay, utc_now
+from shared.subscriptions.advice import advice
+from shared.subscriptions.reconcile import Unlisted
+from shared.subscriptions.subscription import DesiredState, Outcome
+from shared.subscriptions.wait_budget import WaitBudget
 
 
 class Done(Report):
@@ -67,7 +66,8 @@ def reconcile(*, anew: bool, as_json: bool) -> None:
     A gap that this closes is read back at that run.
     """
     finish(
-        Reconciled(_every_tenant(replace(clients.desired(clients.key_ring().current()), anew=anew))), as_json=as_json
+        Reconciled(_every_tenant(replace(relay().desired_state(relay().keys.current()), recreate=anew))),
+        as_json=as_json,
     )
 
 
@@ -78,37 +78,32 @@ def rotate_keys(*, as_json: bool) -> None:
 
     The key before goes on decrypting what is under way, and is retired by renew_timer after KEY_OVERLAP_HOURS.
     """
-    key = clients.key_ring().create()
-    finish(Reconciled(_every_tenant(clients.desired(key)), key.key_id), as_json=as_json)
+    key = relay().keys.create()
+    finish(Reconciled(_every_tenant(relay().desired_state(key)), key.key_id), as_json=as_json)
 
 
 def _every_tenant(desired: DesiredState) -> list[Done]:
-    """Tenants that are declared no more are among them, as long as they may have subscriptions of ours."""
-    settings = clients.settings()
-    by_tenant = tenants.by_tenant(settings.tenant_id, settings.declarations)
-    by_tenant |= {tenant_id: [] for tenant_id in tenants.former(by_tenant, clients.tables(), clients.now())}
-    return [done for tenant_id, declared in by_tenant.items() for done in _tenant(tenant_id, declared, desired)]
-
-
-def _tenant(tenant_id: str, declarations: Sequence[Declaration], desired: DesiredState) -> list[Done]:
-    """One tenant that can't be read must not cost the others."""
-    try:
-        reconciled = reconcile_tenant(
-            tenant_id, declarations, desired, clients.subscriptions(), _before_gap, clients.now, WaitBudget.none()
-        )
-    except RelayError as error:
-        return [Done(tenant_id, "list", "subscriptions", "to know what there is", str(error), None, _later(error))]
-    return [_done(outcome) for outcome in reconciled.outcomes]
+    """Reconcile every tenant; those that are declared no more too, as long as they may have subscriptions of ours."""
+    done: list[Done] = []
+    for tenant_id, _, result in relay().reconciler.every_tenant(desired, _before_gap, WaitBudget.none()):
+        if isinstance(result, Unlisted):
+            error = result.error
+            done.append(
+                Done(tenant_id, "list", "subscriptions", "to know what there is", str(error), None, _later(error))
+            )
+        else:
+            done += [_done(outcome) for outcome in result.outcomes]
+    return done
 
 
 def _before_gap(declaration: Declaration) -> None:
-    clients.sweep().suspect_gap(declaration, clients.now())
+    relay().sweep.suspect_gap(declaration, utc_now())
 
 
 def _done(outcome: Outcome) -> Done:
     step = outcome.step
     about = step.declaration or step.subscription
-    done = Done(step.tenant_id, step.action, about.resource if about else "", step.why)
+    done = Done(step.tenant_id, step.action, about.resource if about else "", step.explanation)
     if outcome.error is not None:
         done.error, done.later = str(outcome.error), _later(outcome.error)
         done.advice = advice(outcome.error, done.resource)

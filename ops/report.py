@@ -28,7 +28,7 @@ class Report(msgspec.Struct):
 
     @property
     def exit_code(self) -> ExitCode:
-        """How the command ends."""
+        """How the command connectivity."""
         return ExitCode.FINE
 
     def shown(self) -> Iterable[RenderableType]:
@@ -44,7 +44,7 @@ class Failure(Report):
 
     @property
     def exit_code(self) -> ExitCode:
-        """How the command ends."""
+        """How the command connectivity."""
         return self.code
 
     def shown(self) -> Iterable[RenderableType]:

@@ -14,14 +14,12 @@ from ops.lag import mean_lag
 from ops.queue_state import LettersState, QueueState, letters_state, oldest, queue_state, reasons
 from ops.report import ExitCode, Report, as_json, finish, span, table, when
 from ops.subscription_state import Listed, SubscriptionState, listed, states
-from shared import clients
 from shared.errors import RetryLater
-from shared.graph.client_state import declaration_id
-from shared.keys.ring import EncryptionKey, newest_valid
+from shared.keys.key import EncryptionKey, newest_valid
 from shared.keys.rotation import EXPIRES_SOON
-from shared.readback import checkpoints
-from shared.readback.checkpoints import Progress
-from shared.subscriptions.silence import LastSeen
+from shared.readback.checkpoints import Checkpoint
+from shared.relay import relay, utc_now
+from shared.subscriptions.silence import Sighting
 
 T = TypeVar("T")
 
@@ -138,14 +136,14 @@ class _Looking:
 
 def look(known: Listed) -> Status:
     """Look at everything but Graph, whose part is given. Raises SettingsError."""
-    now, looking = clients.now(), _Looking(list(known.away.values()))
-    keys = looking.at(clients.key_ring().every, None)
+    now, looking = utc_now(), _Looking(list(known.away.values()))
+    keys = looking.at(relay().keys.every, None)
     current = newest_valid(keys or [], now)
     nothing: dict[str, datetime] = {}
-    seen = {one.declaration: one.last for one in looking.at(clients.silence().last_seen, list[LastSeen]())}
-    unnamed = looking.at(clients.rotation().unnamed, nothing)
-    no_progress: dict[str, Progress] = {}
-    compared = looking.at(lambda: checkpoints.load_all(clients.tables()), no_progress)
+    seen = {one.declaration: one.last for one in looking.at(relay().last_seen.all, list[Sighting]())}
+    unnamed = looking.at(relay().rotation.unnamed, nothing)
+    no_progress: dict[str, Checkpoint] = {}
+    compared = looking.at(relay().checkpoints.all, no_progress)
     found = Status(
         at=now,
         subscriptions=states(known, current, seen, now),
@@ -183,10 +181,10 @@ def _key_states(
     ]
 
 
-def _sweep_states(compared: dict[str, Progress]) -> list[SweepState]:
+def _sweep_states(compared: dict[str, Checkpoint]) -> list[SweepState]:
     states = []
-    for one in clients.settings().declarations:
-        done = compared.get(declaration_id(one.tenant_id, one.resource))
+    for one in relay().settings.declarations:
+        done = compared.get(one.id)
         states.append(
             SweepState(one.tenant_id, one.resource, done.until if done else None, done.due if done else False)
         )
@@ -197,7 +195,7 @@ def _attention(found: Status, *, key_seen: bool) -> Iterable[str]:
     for one in found.subscriptions:
         if one.attention:
             yield f"{one.resource}: {one.attention}"
-    overlap = clients.settings().key_overlap + EXPIRES_SOON
+    overlap = relay().settings.key_overlap + EXPIRES_SOON
     current = next((key for key in found.keys if key.current), None)
     if key_seen and current is None:
         yield "there is no valid encryption key: does renew_timer run?"
@@ -206,7 +204,7 @@ def _attention(found: Status, *, key_seen: bool) -> Iterable[str]:
     for part in (found.queue, found.dead_letters):
         if part is not None and part.attention:
             yield part.attention
-    interval = clients.settings().sweep_interval
+    interval = relay().settings.sweep_interval
     for sweep in found.sweeps:
         if interval and sweep.compared_until and found.at - sweep.compared_until > OVERDUE * interval:
             yield f"{sweep.resource}: not compared with Graph since {when(sweep.compared_until)}"

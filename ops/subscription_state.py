@@ -1,17 +1,17 @@
 """The declared subscriptions as they stand: at Graph, and in what was heard of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import msgspec
 
-from shared import clients
 from shared.configuration.declaration import Declaration
 from shared.errors import RelayError, RetryLater
-from shared.graph.client_state import declaration_id
-from shared.keys.ring import EncryptionKey
-from shared.subscriptions.plan import Action, Step, Subscription, plan
+from shared.keys.key import EncryptionKey
+from shared.relay import relay
+from shared.subscriptions.plan import plan
+from shared.subscriptions.subscription import Action, Step, Subscription
 
 DYING = timedelta(minutes=15)
 """Left of a subscription's life; renew_timer has had many runs by then."""
@@ -49,11 +49,11 @@ class Listed:
 
 def listed() -> Listed:
     """List what Graph holds, in every tenant. Raises SettingsError; Graph limits these calls to one a second."""
-    settings = clients.settings()
+    settings = relay().settings
     known = Listed()
-    for tenant_id in dict.fromkeys((settings.tenant_id, *(one.tenant_id for one in settings.declarations))):
+    for tenant_id in settings.declarations.by_tenant(settings.tenant_id):
         try:
-            known.found[tenant_id] = clients.subscriptions().list(tenant_id)
+            known.found[tenant_id] = relay().subscriptions.list(tenant_id)
         except RetryLater as retry_later:
             known.away[tenant_id] = str(retry_later)
         except RelayError as error:
@@ -65,10 +65,10 @@ def states(
     known: Listed, key: EncryptionKey | None, seen: Mapping[str, datetime], now: datetime
 ) -> list[SubscriptionState]:
     """Return every declaration, and what else is at our endpoint. `key` is the current one."""
-    settings = clients.settings()
+    settings = relay().settings
     found = []
     for tenant_id, subscriptions in known.found.items():
-        declared = [one for one in settings.declarations if one.tenant_id == tenant_id]
+        declared = settings.declarations.of_tenant(tenant_id)
         steps = _steps(declared, subscriptions, key, tenant_id, now)
         found += [_of_declaration(one, subscriptions, steps, seen, now) for one in declared]
         found += [_undeclared(step, now) for step in steps if step.action is Action.REMOVE]
@@ -81,7 +81,7 @@ def states(
 
 
 def _steps(
-    declared: Sequence[Declaration],
+    declared: Iterable[Declaration],
     subscriptions: Sequence[Subscription],
     key: EncryptionKey | None,
     tenant_id: str,
@@ -89,7 +89,7 @@ def _steps(
 ) -> list[Step]:
     if key is None:
         return []
-    return plan(declared, subscriptions, clients.desired(key), tenant_id, now)
+    return plan(declared, subscriptions, relay().desired_state(key), tenant_id, now)
 
 
 def _of_declaration(
@@ -103,7 +103,7 @@ def _of_declaration(
     subscription = step.subscription if step else _standing(declaration, subscriptions, steps)
     state = SubscriptionState(declaration.tenant_id, declaration.resource)
     if step:
-        state.todo = f"{step.action}: {step.why}"
+        state.todo = f"{step.action}: {step.explanation}"
     if subscription is None:
         state.attention = "there is no subscription"
         return _silence(state, declaration, seen, now)
@@ -126,7 +126,7 @@ def _standing(
 
 
 def _undeclared(step: Step, now: datetime) -> SubscriptionState:
-    state = SubscriptionState(step.tenant_id, "", todo=f"{step.action}: {step.why}")
+    state = SubscriptionState(step.tenant_id, "", todo=f"{step.action}: {step.explanation}")
     if step.subscription is not None:
         state.resource, state.id = step.subscription.resource, step.subscription.id
         state.expires_in_seconds = round((step.subscription.expiration_date_time - now).total_seconds())
@@ -136,7 +136,7 @@ def _undeclared(step: Step, now: datetime) -> SubscriptionState:
 def _silence(
     state: SubscriptionState, declaration: Declaration, seen: Mapping[str, datetime], now: datetime
 ) -> SubscriptionState:
-    last = seen.get(declaration_id(declaration.tenant_id, declaration.resource))
+    last = seen.get(declaration.id)
     if last is not None:
         state.silent_seconds = round((now - last).total_seconds())
     return state

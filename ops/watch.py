@@ -12,7 +12,7 @@ from rich.live import Live
 from ops.report import as_json, console, show
 from ops.status import Status, look
 from ops.subscription_state import Listed, listed
-from shared import clients
+from shared.relay import utc_now
 
 GRAPH_EVERY = timedelta(minutes=1)
 """Graph limits how often subscriptions may be listed, and the app lists them too."""
@@ -23,11 +23,11 @@ class Watching:
 
     def __init__(self) -> None:
         self._known: Listed | None = None
-        self._listed = clients.now()
+        self._listed = utc_now()
 
     def look(self) -> Status:
         """Look now. Raises SettingsError."""
-        now = clients.now()
+        now = utc_now()
         if self._known is None or now - self._listed >= GRAPH_EVERY:
             self._known, self._listed = listed(), now
         return look(self._known)

@@ -1,116 +1,118 @@
-"""Change items: to events, to the destination; and what becomes of each that doesn't get there."""
+"""Change items: to events, to the destination; and where each ends that does not get there."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import msgspec
 
-from process_queue.settle import Requeue
-from process_queue.verify import Proofs, Verifier
+from process_queue.requeue import Requeue
+from process_queue.verify import BatchVerifier, Verifier
 from shared import telemetry
-from shared.delivery.destination import Destination
 from shared.delivery.event import Event
-from shared.delivery.ledger import Ledger
+from shared.delivery.outbox import Outbox
 from shared.errors import Reason, Refused, RetryLater, Undeliverable
 from shared.messages.envelope import ChangeBatch
-from shared.subscriptions.silence import Silence, Source
+from shared.subscriptions.silence import LastSeen
 
 
-@dataclass(frozen=True)
-class Delivering:
-    """What the last step, to the destination, needs."""
+class Clock(Protocol):
+    """Returns the time, UTC."""
 
-    destination: Destination
-    ledger: Ledger
-    silence: Silence
-    clock: Callable[[], datetime]
+    def __call__(self) -> datetime: ...
 
-    def missing(self, events: Sequence[Event], *, replayed: bool) -> list[Event]:
-        """Return the events that have not been settled; a replay is delivered whatever became of it before."""
-        return list(events) if replayed else self.ledger.missing(events)
+
+@dataclass
+class Retry:
+    """Items to be tried again for one reason, and the failure that asks for the longest wait."""
+
+    failure: RetryLater
+    items: list[msgspec.Raw] = field(default_factory=list)
 
 
 @dataclass
 class BatchOutcome:
-    """What becomes of the items of an envelope: each is in exactly one of these, or has been counted and is done.
+    """Where each item of an envelope ends: in one of these, or counted as refused or a duplicate.
 
-    events: by id, with the item that each came from. heard: from where they came for each declaration, by its id.
-    proven: the tenants that a token was found to speak for. rejected: what the destination will never take.
+    events: what is to be delivered, by event id, with the item that it came from. rejected: events that the
+    destination will never accept; their items are among `dead`.
     """
 
     events: dict[str, tuple[msgspec.Raw, Event]] = field(default_factory=dict)
-    given_up: dict[Reason, list[msgspec.Raw]] = field(default_factory=lambda: defaultdict(list))
-    kept: dict[Reason, list[msgspec.Raw]] = field(default_factory=lambda: defaultdict(list))
-    why: dict[Reason, RetryLater] = field(default_factory=dict)
-    seen: dict[str, Source] = field(default_factory=dict)
-    proven: tuple[str, ...] = ()
+    retries: dict[Reason, Retry] = field(default_factory=dict)
+    dead: defaultdict[Reason, list[msgspec.Raw]] = field(default_factory=lambda: defaultdict(list))
     rejected: list[Event] = field(default_factory=list)
 
-    def keep(self, item: msgspec.Raw, why: RetryLater) -> None:
-        """Try the item again later; of several waits asked for, the longest."""
-        self.kept[why.reason].append(item)
-        self.why[why.reason] = max(why, self.why.get(why.reason, why), key=lambda one: one.retry_after or timedelta(0))
+    def retry(self, item: msgspec.Raw, failure: RetryLater) -> None:
+        """Try the item again later; of several requested waits, the longest counts."""
+        known = self.retries.setdefault(failure.reason, Retry(failure))
+        if (failure.retry_after or timedelta(0)) > (known.failure.retry_after or timedelta(0)):
+            known.failure = failure
+        known.items.append(item)
 
 
-def relay_changes(envelope: ChangeBatch, proofs: Proofs, delivering: Delivering, requeue: Requeue) -> None:
-    """Deliver the items of an envelope, and settle what becomes of the others.
+@dataclass(frozen=True)
+class ChangeHandler:
+    """Delivers the items of change envelopes."""
 
-    Raises RetryLater if storage is away: the host then offers the message again.
-    """
-    outcome = judge(envelope, proofs)
-    delivering.silence.seen(outcome.seen, envelope.received)
-    deliver(outcome, envelope, delivering)
-    for reason, items in outcome.kept.items():
-        requeue.postpone(_with(envelope, items, outcome.proven), outcome.why[reason])
-    for reason, items in outcome.given_up.items():
-        requeue.give_up(_with(envelope, items, outcome.proven), reason)
-    # Or each time it is read back it would be rejected, and given up, once more.
-    delivering.ledger.record(outcome.rejected)
+    verifier: Verifier
+    outbox: Outbox
+    last_seen: LastSeen
+    requeue: Requeue
+    clock: Clock
+
+    def handle(self, envelope: ChangeBatch) -> None:
+        """Deliver the items of an envelope; enqueue again or dead-letter the others.
+
+        Raises RetryLater if storage is unavailable: some items may have been delivered or enqueued even so, and come
+        again under the same ids.
+        """
+        batch = self.verifier.batch(envelope)
+        outcome = judge(envelope, batch)
+        self.last_seen.note(batch.seen, envelope.received)
+        self._deliver(outcome, envelope)
+        for retry in outcome.retries.values():
+            self.requeue.later(_with(envelope, retry.items, batch), retry.failure)
+        for reason, items in outcome.dead.items():
+            self.requeue.dead_letter(_with(envelope, items, batch), reason)
+        self.outbox.settle(outcome.rejected)
+
+    def _deliver(self, outcome: BatchOutcome, envelope: ChangeBatch) -> None:
+        """Deliver the events that are not known to have been; those that the destination rejects join the dead."""
+        events = [event for _, event in outcome.events.values()]
+        delivery = self.outbox.deliver(events, redeliver=envelope.replayed is not None)
+        settled = len(delivery.delivered) + len(delivery.rejected) + len(delivery.kept)
+        telemetry.DUPLICATES.add(len(events) - settled)
+        lag = (self.clock() - envelope.received).total_seconds()
+        for _ in delivery.delivered:
+            telemetry.LAG_SECONDS.record(lag)
+        for rejected in delivery.rejected:
+            outcome.dead[Reason.DESTINATION_REJECTED].append(outcome.events[rejected.event.id][0])
+            outcome.rejected.append(rejected.event)
+        if delivery.failure is not None:
+            for event in delivery.kept:
+                outcome.retry(outcome.events[event.id][0], delivery.failure)
 
 
-def judge(envelope: ChangeBatch, proofs: Proofs) -> BatchOutcome:
+def judge(envelope: ChangeBatch, batch: BatchVerifier) -> BatchOutcome:
     """Turn items into events. One bad item costs its neighbours nothing."""
     outcome = BatchOutcome()
-    verifier = Verifier(envelope, proofs)
     for item in envelope.items:
         try:
-            event = verifier.event(item)
+            event = batch.event(item)
         except Refused as refused:
             telemetry.REFUSED.add(1, {"reason": refused.reason})
         except Undeliverable as undeliverable:
-            outcome.given_up[undeliverable.reason].append(item)
-        except RetryLater as retry_later:
-            outcome.keep(item, retry_later)
+            outcome.dead[undeliverable.reason].append(item)
+        except RetryLater as failure:
+            outcome.retry(item, failure)
         else:
             if event.id in outcome.events:
                 telemetry.DUPLICATES.add(1)
             outcome.events.setdefault(event.id, (item, event))
-    outcome.seen = verifier.seen
-    outcome.proven = verifier.proven()
     return outcome
 
 
-def deliver(outcome: BatchOutcome, envelope: ChangeBatch, delivering: Delivering) -> None:
-    """Deliver the events that are not known to have been; those the destination doesn't take join the others."""
-    events = [event for _, event in outcome.events.values()]
-    missing = delivering.missing(events, replayed=envelope.replayed is not None)
-    telemetry.DUPLICATES.add(len(events) - len(missing))
-    with telemetry.span("deliver"):
-        delivery = delivering.destination.deliver(missing)
-    delivering.ledger.record(delivery.delivered)
-    telemetry.DELIVERED.add(len(delivery.delivered))
-    lag = (delivering.clock() - envelope.received).total_seconds()
-    for _ in delivery.delivered:
-        telemetry.LAG_SECONDS.record(lag)
-    for rejected in delivery.rejected:
-        outcome.given_up[Reason.DESTINATION_REJECTED].append(outcome.events[rejected.event.id][0])
-        outcome.rejected.append(rejected.event)
-    if delivery.why is not None:
-        for event in delivery.kept:
-            outcome.keep(outcome.events[event.id][0], delivery.why)
-
-
-def _with(envelope: ChangeBatch, items: list[msgspec.Raw], proven: tuple[str, ...]) -> ChangeBatch:
-    return msgspec.structs.replace(envelope, items=tuple(items), proven=proven)
+def _with(envelope: ChangeBatch, items: list[msgspec.Raw], batch: BatchVerifier) -> ChangeBatch:
+    return msgspec.structs.replace(envelope, items=tuple(items), proven=batch.verified_tenants)

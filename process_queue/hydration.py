@@ -1,6 +1,5 @@
-"""Items that carry no content: events of what they say, or read back from Graph where their declaration asks for it."""
+"""Items that carry no content: events of what they say, or read from Graph where their declaration asks for it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,38 +10,38 @@ from shared.delivery.event import Event, event_of_content, event_without_content
 from shared.errors import Reason, Refused, RetryLater
 from shared.graph.client import GraphClient, GraphRequestError
 from shared.graph.notification import Notification
-from shared.resources.path import belongs, climbs, encoded, segments
-from shared.subscriptions.plan import declared
+from shared.resources.matching import is_certainly_within
+from shared.resources.path import climbs, encoded, segments
 
 
 @dataclass(frozen=True)
 class Hydration:
     """Reads resources for those declarations that say `hydrate`."""
 
-    declarations: Sequence[Declaration]
     graph: GraphClient
 
-    def event(self, notification: Notification, tenant_id: str, received: datetime) -> Event:
+    def event(
+        self, notification: Notification, declaration: Declaration | None, tenant_id: str, received: datetime
+    ) -> Event:
         """Return the event of an item without content; what Graph no longer has makes a deletion.
 
-        What isn't certain to be of what was declared is not read: whoever has learnt a clientState must not choose
-        what we read.
+        declaration: the one whose clientState the item carries; None if it is declared no more. Only what is certain
+        to be within it is read: whoever has learnt a clientState must not choose what we read.
 
-        A deletion is looked after like the rest: only the message itself, softly deleted, says when that was, and so
-        what it follows and what follows it.
+        A deletion is read like the rest: only the message itself, softly deleted, says when that was, and so what it
+        follows and what follows it.
 
         Raises:
             Refused: its path would have Graph read something else than it names.
             Undeliverable: Graph's answer is not a resource.
             RetryLater: it can't be read at present.
         """
-        declaration = declared(notification, tenant_id, self.declarations)
         if declaration is None or not declaration.hydrate:
             return event_without_content(notification, tenant_id, received)
         path = segments(notification.resource or "")
         if climbs(path):
             raise Refused(Reason.MALFORMED)
-        if not belongs(declaration.resource, notification.resource or ""):
+        if not is_certainly_within(declaration.resource, notification.resource or ""):
             return event_without_content(notification, tenant_id, received)
         try:
             content = self.graph.read(tenant_id, encoded(path))

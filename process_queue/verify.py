@@ -1,90 +1,106 @@
-"""From a queued item to an event: proven, opened, read. Nothing unproven gets past here."""
+"""From a queued item to an event: verified, decrypted, read. Nothing unproven gets past here."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 import msgspec
 
+from process_queue.hydration import Hydration
 from shared import telemetry
-from shared.configuration.declaration import Declaration
+from shared.configuration.declaration import Declaration, Declarations
 from shared.delivery.event import Event, event_of_content
 from shared.errors import Reason, Refused, RelayError, RetryLater, Undeliverable
 from shared.graph.client_state import id_in_client_state
 from shared.graph.notification import EncryptedContent, Notification, read_encrypted_content, read_notification
 from shared.graph.validation_token import SigningKey, check, tenant_claimed
 from shared.keys.decryption import open_content
-from shared.keys.ring import EncryptionKey
+from shared.keys.key import EncryptionKey
 from shared.messages.envelope import ChangeBatch
-from shared.resources.path import covers
-from shared.subscriptions.plan import declared
+from shared.resources.matching import is_certainly_elsewhere
 from shared.subscriptions.silence import Source
 
 
-@dataclass(frozen=True)
-class Proofs:
-    """What is needed to prove and to open items.
+class SigningKeyFinder(Protocol):
+    """Finds the authority's keys."""
 
-    signing_key: (kid, received) → the authority's key. encryption_key: (id, thumbprint, received) → ours.
-    bare_event: (item, tenant, received) → the event of an item without content. declarations: what was subscribed to.
-    """
+    def find(self, kid: str, received: datetime) -> SigningKey:
+        """Return the key named `kid`, for a token that arrived at `received`. Raises as SigningKeys.find."""
+
+
+class EncryptionKeyFinder(Protocol):
+    """Finds our own keys."""
+
+    def find(self, key_id: str, thumbprint: str, received: datetime) -> EncryptionKey:
+        """Return the key that an item, received at that time, names. Raises as KeyRing.find."""
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """What is needed to verify and to decrypt items. `declarations`: what is subscribed to."""
 
     tenant_id: str
     client_id: str
-    signing_key: Callable[[str, datetime], SigningKey]
-    encryption_key: Callable[[str, str, datetime], EncryptionKey]
-    bare_event: Callable[[Notification, str, datetime], Event]
-    declarations: Sequence[Declaration] = ()
+    declarations: Declarations
+    signing_keys: SigningKeyFinder
+    encryption_keys: EncryptionKeyFinder
+    hydration: Hydration
+
+    def batch(self, envelope: ChangeBatch) -> "BatchVerifier":
+        """Return what verifies the items of one envelope."""
+        return BatchVerifier(self, envelope)
 
 
-class Verifier:
-    """Judges the items of one envelope; each tenant's tokens are checked once, when an item needs them.
+class BatchVerifier:
+    """Verifies the items of one envelope; each tenant's tokens are checked once, when an item needs them.
 
-    `heard` tells of each declaration, by its id, from where a proven item came for it.
+    `seen` tells for each declaration, by its id, from where a proven item came for it.
     """
 
-    def __init__(self, envelope: ChangeBatch, proofs: Proofs) -> None:
+    def __init__(self, verifier: Verifier, envelope: ChangeBatch) -> None:
+        self._verifier = verifier
         self._envelope = envelope
-        self._proofs = proofs
         self._doubts: dict[str, RelayError | None] = dict.fromkeys(envelope.proven)
         self.seen: dict[str, Source] = {}
+
+    @property
+    def verified_tenants(self) -> tuple[str, ...]:
+        """The tenants for which a good token was found, now or at an earlier attempt."""
+        return tuple(tenant for tenant, doubt in self._doubts.items() if doubt is None)
 
     def event(self, item: msgspec.Raw) -> Event:
         """Return the event of an item.
 
         Raises:
             Refused: it is not proven.
-            Undeliverable: it is proven, and can't be opened.
-            RetryLater: what proves or opens it is away.
+            Undeliverable: it is proven, and can't be decrypted.
+            RetryLater: what proves or decrypts it is unavailable.
         """
         notification = read_notification(item)
-        tenant = notification.tenant(self._proofs.tenant_id)
+        tenant = notification.tenant(self._verifier.tenant_id)
         received = self._envelope.received
-        declaration = declared(notification, tenant, self._proofs.declarations)
+        declaration = self._verifier.declarations.get(id_in_client_state(notification.client_state), tenant)
         _check_place(declaration, notification.resource or "")
         if not notification.is_encrypted:
-            self._hear(notification)
-            return self._proofs.bare_event(notification, tenant, received)
+            self._note_seen(notification)
+            return self._verifier.hydration.event(notification, declaration, tenant, received)
         doubt = self._doubt(tenant)
         if doubt is not None:
             raise doubt
         content = read_encrypted_content(notification)
-        self._hear(notification, content.encryption_certificate_id or "")
-        event = event_of_content(self._open(content), notification, tenant, received)
+        self._note_seen(notification, content.encryption_certificate_id or "")
+        event = event_of_content(self._decrypt(content), notification, tenant, received)
         _check_place(declaration, event.subject)
         return event
 
-    def proven(self) -> tuple[str, ...]:
-        """Return the tenants for which a good token was found, now or at an earlier attempt."""
-        return tuple(tenant for tenant, doubt in self._doubts.items() if doubt is None)
-
-    def _hear(self, notification: Notification, key_id: str = "") -> None:
+    def _note_seen(self, notification: Notification, key_id: str = "") -> None:
         source = Source(notification.subscription_id.lower(), key_id)
-        self.seen[id_in_client_state(notification.client_state or "")] = source
+        self.seen[id_in_client_state(notification.client_state)] = source
 
-    def _open(self, content: EncryptedContent) -> bytes:
+    def _decrypt(self, content: EncryptedContent) -> bytes:
         key_id, thumbprint = content.encryption_certificate_id, content.encryption_certificate_thumbprint
-        key = self._proofs.encryption_key(key_id or "", thumbprint or "", self._envelope.received)
+        key = self._verifier.encryption_keys.find(key_id or "", thumbprint or "", self._envelope.received)
         return open_content(content, key.private_key)
 
     def _doubt(self, tenant: str) -> RelayError | None:
@@ -97,27 +113,36 @@ class Verifier:
         return self._doubts[tenant]
 
     def _check(self, tokens: Iterable[str]) -> RelayError | None:
-        """One good token proves its tenant; those that fail beside it are counted, as a sign of something odd."""
+        """One good token proves its tenant; those that fail beside it are counted, as a sign of something unusual."""
         doubts: list[RelayError] = []
         proven = False
         for token in tokens:
             try:
-                check(token, self._find_key, self._proofs.client_id, self._envelope.received)
+                check(token, self._find_key, self._verifier.client_id, self._envelope.received)
                 proven = True
             except RelayError as doubt:
                 doubts.append(doubt)
         if not proven:
-            # A token that could not be judged may be the one: keep the items.
-            return min(doubts, key=lambda doubt: (RetryLater, Undeliverable, Refused).index(type(doubt)))
+            return min(doubts, key=_hopelessness)
         for failed in doubts:
             telemetry.SUSPICIOUS_TOKENS.add(1, {"reason": failed.reason})
         return None
 
     def _find_key(self, kid: str) -> SigningKey:
-        return self._proofs.signing_key(kid, self._envelope.received)
+        return self._verifier.signing_keys.find(kid, self._envelope.received)
+
+
+def _hopelessness(doubt: RelayError) -> int:
+    """A token that could not be judged may be the good one: keep the items for it."""
+    match doubt:
+        case RetryLater():
+            return 0
+        case Undeliverable():
+            return 1
+    return 2
 
 
 def _check_place(declaration: Declaration | None, named: str) -> None:
-    """A clientState is good for the declaration that it was minted for, not for what others were minted for."""
-    if declaration is not None and not covers(declaration.resource, named):
+    """Reject an item whose clientState belongs to a different declaration than its resource."""
+    if declaration is not None and is_certainly_elsewhere(declaration.resource, named):
         raise Refused(Reason.CLIENT_STATE)

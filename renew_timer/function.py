@@ -7,18 +7,18 @@ from datetime import timedelta
 
 import azure.functions as func
 
-from renew_timer.run import Run, run
-from shared import clients
-from shared.configuration.settings import SettingsError, trigger_settings
+from renew_timer.run import RenewalRun
+from shared.configuration.settings import SettingsError
+from shared.configuration.triggers import trigger_settings
 from shared.errors import RelayError
-from shared.messages.retry import WaitBudget
-from shared.subscriptions.endpoint import probe
+from shared.relay import relay
+from shared.subscriptions.wait_budget import WaitBudget
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.renew")
 
-_WAITED = timedelta(minutes=3)
-"""For so long a run waits where Graph asks for it, in all: less than lies between two runs."""
+_WAITS_AT_MOST = timedelta(minutes=3)
+"""How long a run waits in all where Graph asks for it: less than lies between two runs."""
 
 
 @blueprint.function_name("renew_timer")
@@ -26,27 +26,8 @@ _WAITED = timedelta(minutes=3)
 def renew_timer(timer: func.TimerRequest) -> None:
     """Make sure that every declared subscription exists, is ours, lives on and carries the current certificate."""
     try:
-        run(_need())
+        RenewalRun(relay(), WaitBudget(_WAITS_AT_MOST, lambda wait: time.sleep(wait.total_seconds())))()
     except SettingsError as error:
-        _log.error("Settings are wrong; subscriptions are not looked after until they are mended:\n%s", error)
+        _log.error("Invalid settings; subscriptions are not renewed until they are fixed:\n%s", error)
     except RelayError as error:
-        _log.error("This run did nothing, the next one tries again: %s", error)
-
-
-def _need() -> Run:
-    settings = clients.settings()
-    return Run(
-        tenant_id=settings.tenant_id,
-        declarations=settings.declarations,
-        desired=clients.desired,
-        subscriptions=clients.subscriptions(),
-        rotation=clients.rotation(),
-        sweep=clients.sweep(),
-        silence=clients.silence(),
-        ledger=clients.ledger(),
-        storage=clients.patient_storage(),
-        credential_expiry=clients.credential_expiry(),
-        probe=lambda: probe(settings.notification_url, clients.session()),
-        clock=clients.now,
-        wait_budget=WaitBudget(_WAITED, lambda wait: time.sleep(wait.total_seconds())),
-    )
+        _log.error("This run did nothing; the next run retries: %s", error)

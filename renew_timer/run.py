@@ -1,199 +1,174 @@
 """One run of the timer: keys, subscriptions, sweeps, in every tenant."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
 from shared import telemetry
-from shared.configuration.declaration import Declaration
-from shared.delivery.ledger import Ledger
+from shared.configuration.declaration import Declaration, Declarations
 from shared.errors import Reason, RelayError, RetryLater
 from shared.graph.client import GraphRequestError
-from shared.graph.client_state import declaration_id
-from shared.graph.credential_expiry import CredentialExpiry
-from shared.keys.ring import EncryptionKey
-from shared.keys.rotation import Rotation
+from shared.keys.key import EncryptionKey
 from shared.messages import backlog
-from shared.messages.retry import WaitBudget
-from shared.readback.sweep import PUSHED_WITHIN, Sweep
-from shared.storage.queues import Storage
-from shared.subscriptions import tenants
-from shared.subscriptions.plan import DesiredState, Subscription, Subscriptions, renewal_period, serving
-from shared.subscriptions.reconcile import Reconciled, reconcile, report_unlisted
-from shared.subscriptions.silence import LastSeen, Silence
+from shared.readback.sweep import PUSHED_WITHIN
+from shared.relay import Relay
+from shared.subscriptions.endpoint import probe
+from shared.subscriptions.plan import renewal_period, serving
+from shared.subscriptions.reconcile import Reconciled, Unlisted, report_unlisted
+from shared.subscriptions.silence import Sighting
+from shared.subscriptions.subscription import DesiredState
+from shared.subscriptions.wait_budget import WaitBudget
 
 _log = logging.getLogger("graph_relay.renew")
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a run needs.
+class RenewalRun:
+    """One run. `wait_budget`: how long it may wait where Graph asks for it."""
 
-    ours: what every subscription carries, given the key. probe: shakes hands with our endpoint and returns what is
-    wrong with it, if anything. waits: what may be spent on waiting where Graph asks for it.
-    """
+    def __init__(self, relay: Relay, wait_budget: WaitBudget) -> None:
+        self._relay = relay
+        self._declarations = relay.declarations
+        self._wait_budget = wait_budget
+        self._endpoint_checked = False
 
-    tenant_id: str
-    declarations: Sequence[Declaration]
-    desired: Callable[[EncryptionKey | None], DesiredState]
-    subscriptions: Subscriptions
-    rotation: Rotation
-    sweep: Sweep
-    silence: Silence
-    ledger: Ledger
-    storage: Storage
-    credential_expiry: CredentialExpiry
-    probe: Callable[[], str | None]
-    clock: Callable[[], datetime]
-    wait_budget: WaitBudget
+    def __call__(self) -> None:
+        """Do the run. A step that fails is logged, costs the others nothing, and is retried by the next run.
 
+        Raises RetryLater if nothing can be done at all, since storage is unavailable.
+        """
+        self._relay.storage.queues.create_missing()
+        sightings = attempt("Reading the last sightings", self._relay.last_seen.all) or []
+        key = self._current_key()
+        lagging = attempt("Looking for old keys in use", lambda: self._lagging_subscriptions(key, sightings))
+        desired = replace(self._relay.desired_state(key), lagging=lagging or ())
+        tenants = self._reconcile_tenants(desired)
+        self._record_time_left(tenants, desired)
+        attempt("Retiring keys", lambda: self._retire_keys(tenants, sightings))
+        failing = self._without_subscription(tenants)
+        attempt("Starting sweeps", lambda: self._relay.sweep.start(self._declarations, failing, self._now()))
+        for name, step in self._housekeeping():
+            attempt(name, step)
+        telemetry.TIMER_RUNS.add(1)
 
-def run(need: Run) -> None:
-    """Do one run. Whatever fails costs the rest nothing, is logged, and is tried again by the next run.
+    def _now(self) -> datetime:
+        return self._relay.clock()
 
-    Raises RetryLater if nothing can be done at all, since storage is away.
-    """
-    need.storage.ready()
-    named = _named(need.declarations)
-    seen = _attempt("Looking at what was heard", need.silence.last_seen) or []
-    key = _key(need)
-    lagging = _attempt("Looking for keys that are still named", lambda: _stuck(key, seen, named, need))
-    desired = replace(need.desired(key), lagging=lagging or ())
-    reconciled = _every_tenant(need, desired)
-    _gauge(reconciled, need, desired)
-    if None not in reconciled.values():
-        keys = {one.encryption_certificate_id or "" for tenant in reconciled.values() for one in _alive(tenant)}
-        used = {one.source.key_id: one.last for one in sorted(seen, key=lambda one: one.last)}
-        _attempt("Retiring keys", lambda: need.rotation.retire(keys, used, need.storage.is_empty, need.clock()))
-    failing = {
-        declaration_id(one.tenant_id, one.resource)
-        for one in need.declarations
-        if reconciled.get(one.tenant_id) is None
-    }.union(*(tenant.failing for tenant in reconciled.values() if tenant))
-    _attempt("The sweep", lambda: need.sweep.start(need.declarations, failing, need.clock()))
-    _attempt("The silence report", lambda: need.silence.report(named, need.clock()))
-    _attempt("The look at the app's credentials", lambda: need.credential_expiry.report(need.clock()))
-    _attempt("The look at the queue", lambda: backlog.report(need.storage, need.clock()))
-    _attempt("Keeping what the host has given up", need.storage.keep_poison)
-    _attempt("Tidying the ledger", lambda: need.ledger.forget(need.clock()))
-    telemetry.TIMER_RUNS.add(1)
-
-
-def _key(need: Run) -> EncryptionKey | None:
-    """The key for subscriptions; without one, those that there are live on all the same."""
-    try:
-        return need.rotation.renew(need.clock())
-    except RetryLater as retry_later:
-        telemetry.RECONCILED.add(1, {"action": "key", "outcome": retry_later.reason})
-        _log.error("There is no encryption key. Subscriptions are renewed, those that need it wait: %s", retry_later)
-        return None
-
-
-def _stuck(
-    key: EncryptionKey | None, seen: Sequence[LastSeen], named: Mapping[str, Declaration], need: Run
-) -> frozenset[str]:
-    """The subscriptions whose items named another key when they should have long named the present one: no page says
-    for certain that Graph changes a certificate (contract §4 "Rotation"). What Graph sends again is as it was.
-    """
-    if key is None:
-        return frozenset()
-    since = need.rotation.current_since(key, need.clock())
-    return frozenset(
-        one.source.subscription_id
-        for one in seen
-        if one.source.key_id not in ("", key.key_id)
-        and one.declaration in named
-        and one.last - since > max(renewal_period(named[one.declaration]), PUSHED_WITHIN)
-    )
-
-
-def _every_tenant(need: Run, desired: DesiredState) -> dict[str, Reconciled | None]:
-    """Return what became of each tenant, None where its subscriptions could not be listed."""
-    by_tenant = tenants.by_tenant(need.tenant_id, need.declarations)
-    former = _attempt(
-        "Looking for tenants declared before", lambda: tenants.former(by_tenant, need.sweep.tables, need.clock())
-    )
-    by_tenant |= {tenant_id: [] for tenant_id in former or ()}
-    reconciled: dict[str, Reconciled | None] = {}
-    probe = _once(need.probe)
-
-    def before_gap(declaration: Declaration) -> None:
-        probe()
-        need.sweep.suspect_gap(declaration, need.clock())
-
-    for tenant_id, declared in by_tenant.items():
-        reconciled[tenant_id] = None
+    def _current_key(self) -> EncryptionKey | None:
+        """Return the key for subscriptions; without one, those that exist live on all the same."""
         try:
-            found = reconcile(
-                tenant_id, declared, desired, need.subscriptions, before_gap, need.clock, need.wait_budget
-            )
-        except RelayError as error:
-            _tell(tenant_id, declared, error, need)
-            if not declared:
-                del reconciled[tenant_id]  # nobody there waits for anything
-            continue
-        reconciled[tenant_id] = found
-        if not declared and tenant_id != need.tenant_id and all(one.error is None for one in found.outcomes):
-            _attempt("Forgetting a tenant", partial(tenants.forget, tenant_id, need.sweep.tables))
-    return reconciled
+            return self._relay.rotation.renew(self._now())
+        except RetryLater as retry_later:
+            telemetry.RECONCILED.add(1, {"action": "key", "outcome": retry_later.reason})
+            _log.error("There is no encryption key. Subscriptions are renewed, what needs a key waits: %s", retry_later)
+            return None
 
+    def _lagging_subscriptions(self, key: EncryptionKey | None, sightings: Sequence[Sighting]) -> frozenset[str]:
+        """Return the subscriptions that still send items encrypted to an old key long after rotation.
 
-def _tell(tenant_id: str, declared: Sequence[Declaration], error: RelayError, need: Run) -> None:
-    report_unlisted(tenant_id, declared, error)
-    if isinstance(error, GraphRequestError) or error.reason is Reason.LOGIN:
-        # Without consent nothing is delivered, and nobody says so when it returns.
-        for one in declared:
-            _attempt("Noting a gap", partial(need.sweep.suspect_gap, one, need.clock()))
+        Graph does not document that a certificate update always takes effect; re-sent notifications keep the old key.
+        """
+        if key is None:
+            return frozenset()
+        since = self._relay.rotation.current_since(key, self._now())
+        declared = {declaration.id: declaration for declaration in self._declarations}
+        return frozenset(
+            sighting.source.subscription_id
+            for sighting in sightings
+            if sighting.source.key_id not in ("", key.key_id)
+            and sighting.declaration in declared
+            and sighting.last - since > max(renewal_period(declared[sighting.declaration]), PUSHED_WITHIN)
+        )
 
+    def _reconcile_tenants(self, desired: DesiredState) -> dict[str, Reconciled | Unlisted]:
+        """Return what became of each tenant that is declared, and of those that were."""
+        reconciler, results = self._relay.reconciler, {}
+        for tenant_id, declarations, result in reconciler.every_tenant(desired, self._before_gap, self._wait_budget):
+            if isinstance(result, Unlisted):
+                self._note_unlisted(tenant_id, declarations, result.error)
+                if not declarations:
+                    continue  # nobody there waits for anything
+            elif not declarations and result.is_clean:
+                attempt("Forgetting a tenant", partial(reconciler.forget, tenant_id))
+            results[tenant_id] = result
+        return results
 
-def _once(probe: Callable[[], str | None]) -> Callable[[], None]:
-    """Return what shakes hands with our endpoint the first time it is called, before Graph is asked to."""
-    asked: list[str | None] = []
+    def _note_unlisted(self, tenant_id: str, declarations: Declarations, error: RelayError) -> None:
+        report_unlisted(tenant_id, declarations, error)
+        if isinstance(error, GraphRequestError) or error.reason is Reason.LOGIN:
+            # Without consent nothing is delivered, and nobody says so when it returns.
+            for declaration in declarations:
+                try:
+                    self._relay.sweep.suspect_gap(declaration, self._now())
+                except RetryLater as retry_later:
+                    _log.error("Noting a gap failed; the next run retries: %s", retry_later)
 
-    def ask() -> None:
-        if asked:
+    def _before_gap(self, declaration: Declaration) -> None:
+        self._check_endpoint()
+        self._relay.sweep.suspect_gap(declaration, self._now())
+
+    def _check_endpoint(self) -> None:
+        """Do our own handshake, once a run, before Graph does: the log then says why Graph refuses a creation."""
+        if self._endpoint_checked:
             return
-        asked.append(probe())
-        if asked[0] is not None:
-            _log.warning("The endpoint at NOTIFICATION_URL fails our own handshake: %s", asked[0])
+        self._endpoint_checked = True
+        problem = probe(self._relay.settings.notification_url, self._relay.session)
+        if problem is not None:
+            _log.warning("The endpoint at NOTIFICATION_URL fails our own handshake: %s", problem)
 
-    return ask
+    def _record_time_left(self, tenants: Mapping[str, Reconciled | Unlisted], desired: DesiredState) -> None:
+        """Gauge the time that each declaration's subscription has left: 0 if there is none."""
+        for declaration in self._declarations:
+            result = tenants.get(declaration.tenant_id)
+            if not isinstance(result, Reconciled):
+                continue
+            found = serving(declaration, result.alive, desired)
+            left = (found.expiration_date_time - self._now()).total_seconds() if found else 0
+            place = {"resource": declaration.resource, "tenant": declaration.tenant_id}
+            telemetry.SUBSCRIPTION_SECONDS_LEFT.set(max(left, 0), place)
+
+    def _retire_keys(self, tenants: Mapping[str, Reconciled | Unlisted], sightings: Sequence[Sighting]) -> None:
+        """Retire what no subscription names; a tenant that could not be listed may name any key."""
+        if any(isinstance(result, Unlisted) for result in tenants.values()):
+            return
+        named = {
+            subscription.encryption_certificate_id or ""
+            for result in tenants.values()
+            if isinstance(result, Reconciled)
+            for subscription in result.alive
+        }
+        last_used = {
+            sighting.source.key_id: sighting.last for sighting in sorted(sightings, key=lambda sighting: sighting.last)
+        }
+        queues = self._relay.storage.queues
+        self._relay.rotation.retire(named, last_used, lambda: queues.length() == 0, self._now())
+
+    def _without_subscription(self, tenants: Mapping[str, Reconciled | Unlisted]) -> set[str]:
+        """Return the ids of the declarations that have no subscription as they should."""
+        unknown = {
+            declaration.id
+            for declaration in self._declarations
+            if not isinstance(tenants.get(declaration.tenant_id), Reconciled)
+        }
+        return unknown.union(*(result.failing for result in tenants.values() if isinstance(result, Reconciled)))
+
+    def _housekeeping(self) -> Iterator[tuple[str, Callable[[], object]]]:
+        relay, now = self._relay, self._now
+        yield "The silence report", lambda: relay.last_seen.report(self._declarations, now())
+        yield "Checking the app's credentials", lambda: relay.credential_expiry.report(now())
+        yield "Measuring the queue", lambda: backlog.report(relay.storage.queues, now())
+        yield "Keeping poison messages", relay.dead_letters().keep_poison
+        yield "Tidying the ledger", lambda: relay.ledger.forget(now())
 
 
-def _alive(reconciled: Reconciled | None) -> list[Subscription]:
-    """The subscriptions there are after the run, and those there were before: in doubt, a key is named."""
-    if reconciled is None:
-        return []
-    now_there = {one.subscription.id: one.subscription for one in reconciled.outcomes if one.subscription}
-    gone = {one.step.subscription.id for one in reconciled.outcomes if one.step.subscription and one.error is None}
-    left = [one for one in reconciled.found if one.id not in gone]
-    return [*left, *now_there.values()]
-
-
-def _gauge(reconciled: Mapping[str, Reconciled | None], need: Run, desired: DesiredState) -> None:
-    """Gauge the time that each declaration's subscription has left: 0 if there is none."""
-    for one in need.declarations:
-        if reconciled.get(one.tenant_id) is None:
-            continue
-        found = serving(one, _alive(reconciled[one.tenant_id]), desired)
-        left = (found.expiration_date_time - need.clock()).total_seconds() if found else 0
-        place = {"resource": one.resource, "tenant": one.tenant_id}
-        telemetry.SUBSCRIPTION_SECONDS_LEFT.set(max(left, 0), place)
-
-
-def _named(declarations: Sequence[Declaration]) -> dict[str, Declaration]:
-    return {declaration_id(one.tenant_id, one.resource): one for one in declarations}
-
-
-def _attempt(name: str, do: Callable[[], T]) -> T | None:
+def attempt(name: str, do: Callable[[], T]) -> T | None:
     """Return what `do` returns, or None if it fails, which is logged."""
     try:
         return do()
     except RelayError as error:
-        _log.error("%s did not come to an end, the next run tries again: %s", name, error)
+        _log.error("%s failed; the next run retries: %s", name, error)
         return None

@@ -1,11 +1,11 @@
-"""The few exceptions of ours, by what the caller should do, and every reason we count."""
+"""The exceptions of this app, by what the caller should do, and every reason that is counted."""
 
 from datetime import timedelta
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why something was refused, kept for later, or given up. Counted and logged; never holds a value."""
+    """Why an item was refused, is retried, or was dead-lettered. Counted and logged; never holds a value."""
 
     # Refused: not proven to come from Graph.
     MALFORMED = "malformed"
@@ -22,7 +22,7 @@ class Reason(StrEnum):
     TOKEN_LIFETIME = "token_lifetime"  # noqa: S105
     TOKEN_TENANT = "token_tenant"  # noqa: S105
 
-    # Given up: proven, but cannot be delivered. Dead-lettered, and can be replayed.
+    # Dead-lettered: proven, but cannot be delivered. Can be replayed.
     CONTENT_UNREADABLE = "content_unreadable"
     CONTENT_NOT_JSON = "content_not_json"
     KEY_UNKNOWN = "key_unknown"
@@ -30,7 +30,7 @@ class Reason(StrEnum):
     CLAIM_GONE = "claim_gone"
     READBACK_UNKNOWN = "readback_unknown"
 
-    # Kept: something we need is away.
+    # Retried: something this app needs is unavailable.
     STORAGE = "storage"
     SIGNING_KEYS = "signing_keys"
     KEY_STORE = "key_store"
@@ -46,7 +46,7 @@ class Reason(StrEnum):
 class RelayError(Exception):
     """Base of everything this app raises on purpose.
 
-    `detail` says what to do, in words that never hold a secret or a message.
+    `detail` says what is wrong or what to do; it never holds a secret or a message.
     """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
@@ -59,12 +59,24 @@ class Refused(RelayError):
 
 
 class Undeliverable(RelayError):
-    """What was asked for can't be read, now or later. An item is kept as a dead letter, as it came."""
+    """The item is proven but cannot be opened or read, now or later. Dead-letter it, as it came."""
+
+
+class AlreadyProcessed(RelayError):
+    """The queue message was processed before: its content is gone. Count a duplicate, carry on."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(Reason.CLAIM_GONE, detail)
 
 
 class RetryLater(RelayError):
-    """Something we need is away. Keep the item and try again, not before `retry_after` where it is given."""
+    """Something this app needs is unavailable. Try the item again, not before `retry_after` where it is given."""
 
     def __init__(self, reason: Reason, detail: str = "", *, retry_after: timedelta | None = None) -> None:
         super().__init__(reason, detail)
+        self.detail = detail
         self.retry_after = retry_after
+
+    def again(self) -> "RetryLater":
+        """Return an equal exception that has not been raised yet, for what is remembered and raised repeatedly."""
+        return type(self)(self.reason, self.detail, retry_after=self.retry_after)

@@ -1,8 +1,11 @@
-"""Sessions and answers of HTTP as this app wants them: pooled, time-limited, read to a bounded size."""
+"""HTTP as this app uses it: pooled sessions, time limits, bodies read to a bounded size."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import requests
 import urllib3
@@ -28,6 +31,34 @@ def session() -> requests.Session:
     return made
 
 
+@dataclass(frozen=True)
+class Response:
+    """An answer whose body was read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def exchange(
+    session: requests.Session,
+    method: str,
+    url: str,
+    *,
+    timeout: float | tuple[float, float],
+    limit: int,
+    **request: Any,
+) -> Response:
+    """Send one request and read the answer, of `limit` bytes at most. Redirects are not followed.
+
+    timeout: seconds to connect and for each read. request: headers, params, json or data, as requests takes them.
+
+    Raises requests.RequestException.
+    """
+    with session.request(method, url, timeout=timeout, allow_redirects=False, stream=True, **request) as answer:
+        return Response(answer.status_code, answer.headers, read_bounded(answer, limit))
+
+
 def read_bounded(answer: requests.Response, limit: int, within: timedelta = ANSWERED_WITHIN) -> bytes:
     """Return the body, of `limit` bytes at most, of an answer that was asked for with `stream=True`.
 
@@ -48,9 +79,9 @@ def read_bounded(answer: requests.Response, limit: int, within: timedelta = ANSW
     return bytes(body)
 
 
-def retry_after(answer: requests.Response, now: datetime) -> timedelta | None:
+def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
     """Return how long the answer asks us to wait: `Retry-After` in seconds or as a date (RFC 9110 §10.2.3)."""
-    value = answer.headers.get("Retry-After", "").strip()
+    value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return timedelta(seconds=min(int(value[:9]), 31_536_000))
     try:

@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from shared.configuration.declaration import Declaration
+from shared.configuration.declaration import Declaration, declaration_id
 from shared.graph import client_state
 from shared.graph.notification import EncryptedContent
-from shared.keys.ring import EncryptionKey, new_key
+from shared.keys.key import EncryptionKey, new_key
 from shared.messages.envelope import ChangeBatch, LifecycleBatch
 
 TENANT = "c7d1e2f3-0a0b-4c0d-8e0f-000000000001"
@@ -67,11 +67,12 @@ def rsa_key(name: str, bits: int = 2048) -> RSAPrivateKey:
 
 
 def minted(tenant: str = TENANT, resource: str = RESOURCE, secret: bytes | None = None) -> str:
-    return client_state.mint(secret or client_state_secret(), tenant, resource, secrets.token_bytes)
+    named = declaration_id(tenant, resource)
+    return client_state.mint(secret or client_state_secret(), tenant, named, secrets.token_bytes)
 
 
 def message(message_id: str = "1700000000000", **changes: Any) -> dict[str, Any]:
-    """A chat message as Graph gives it (contract §9)."""
+    """A chat message as Graph gives it (docs/graph.md)."""
     return {
         "@odata.context": "https://graph.microsoft.com/$metadata#chats/messages/$entity",
         "id": message_id,
@@ -113,7 +114,7 @@ def wrap(symmetric_key: bytes, key: EncryptionKey, digest: hashes.HashAlgorithm 
 
 
 def encrypted(resource: bytes | dict[str, Any], key: EncryptionKey | None = None, **changes: Any) -> dict[str, Any]:
-    """An `encryptedContent` (contract §4)."""
+    """An `encryptedContent` (docs/graph.md)."""
     key = key or encryption_key()
     symmetric_key = secrets.token_bytes(32)
     plain = resource if isinstance(resource, bytes) else msgspec.json.encode(resource)
@@ -142,7 +143,7 @@ def channel_path(message_id: str, root: str | None = None) -> str:
 
 
 def change(resource: str | None = None, **changes: Any) -> dict[str, Any]:
-    """A basic change notification of ours (contract §2)."""
+    """A basic change notification of ours (docs/graph.md)."""
     path = resource or chat_path()
     return {
         "subscriptionId": "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11",
@@ -203,7 +204,7 @@ def declaration(resource: str = RESOURCE, *, rich: bool = True, tenant: str = TE
 
 
 def environment(**changes: str | None) -> dict[str, str]:
-    """Settings as environment variables; None takes one away. Secrets are new each time."""
+    """Settings as environment variables; None removes one. Secrets are new each time."""
     settings: dict[str, str | None] = {
         "AzureWebJobsStorage": "DefaultEndpointsProtocol=https;AccountName=relay;AccountKey="
         + base64.b64encode(secrets.token_bytes(64)).decode(),

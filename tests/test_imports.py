@@ -25,7 +25,8 @@ FLOORS = (
     ("configuration", "resources"),
     ("graph", "storage"),
     ("keys", "delivery", "messages"),
-    ("subscriptions", "readback"),
+    ("readback",),
+    ("subscriptions",),
     ("relay",),
 )
 """The packages and modules of shared/, bottom first: each imports only from the floors beneath it."""

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import jwt
 import msgspec
 
-from ops.checks.finding import Finding, Verdict, attention, fine, unreachable, unseen
-from shared import clients
+from ops.checks.result import CheckResult, Verdict, attention, fine, unreachable, unseen
 from shared.configuration.declaration import Declaration
 from shared.errors import Reason, RelayError, RetryLater
 from shared.graph.client import GraphRequestError
@@ -14,21 +13,22 @@ from shared.graph.validation_token import PUBLISHER
 from shared.messages.envelope import ReadbackPage
 from shared.permissions import permission
 from shared.readback import pages
+from shared.relay import relay, utc_now
 
 _CREDENTIALS = "check GRAPH_CLIENT_ID, its secret or certificate, and the tenant's consent"
 CONSENT = "grant it in the app registration under API permissions, with admin consent; see docs/setup.md"
 
 
-def entra() -> Iterator[Finding]:
+def entra() -> Iterator[CheckResult]:
     """Check signing keys, identity, permissions and the prerequisite of rich notifications, in every tenant."""
-    settings = clients.settings()
+    settings = relay().settings
     keys = _signing_keys()
     yield keys
     for tenant_id in dict.fromkeys((settings.tenant_id, *(one.tenant_id for one in settings.declarations))):
         declared = [one for one in settings.declarations if one.tenant_id == tenant_id]
         check = f"identity in {tenant_id}"
         try:
-            token = clients.identity().token(tenant_id, f"{settings.graph_url}/.default")
+            token = relay().entra.token(tenant_id, f"{settings.graph_url}/.default")
         except RetryLater as retry_later:
             answers = keys.verdict is Verdict.FINE
             yield (attention if answers else unreachable)(check, str(retry_later), _CREDENTIALS if answers else "")
@@ -40,11 +40,11 @@ def entra() -> Iterator[Finding]:
             yield from _prerequisite(tenant_id)
 
 
-def _signing_keys() -> Finding:
+def _signing_keys() -> CheckResult:
     """A name that no key has makes the app's own code fetch them."""
     check = "signing keys"
     try:
-        clients.signing_keys().find("", clients.now())
+        relay().signing_keys.find("", utc_now())
     except RetryLater as retry_later:
         return unreachable(check, str(retry_later), "check LOGIN_BASE_URL and the way out to the login authority")
     except RelayError:
@@ -52,7 +52,7 @@ def _signing_keys() -> Finding:
     return fine(check, "the login authority publishes them")
 
 
-def _permissions(token: str, tenant_id: str, declared: list[Declaration]) -> Iterator[Finding]:
+def _permissions(token: str, tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]:
     roles = _roles(token)
     for needed in dict.fromkeys(permission(one.resource) for one in declared):
         check = f"permission in {tenant_id}"
@@ -79,16 +79,16 @@ def _wider(needed: str) -> set[str]:
     return reads | {one.replace(".Read.", ".ReadWrite.") for one in reads}
 
 
-def _reading_back(tenant_id: str, declared: list[Declaration]) -> Iterator[Finding]:
+def _reading_back(tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]:
     """Read what a sweep would read first, over an empty range of time."""
-    now = clients.now()
+    now = utc_now()
     for one in declared:
         check = f"reading back {one.resource}"
         if not pages.can_read(one.resource):
             yield unseen(check, "can't be read back; what Graph drops of it stays missing")
             continue
         try:
-            pages.read(ReadbackPage(now, tenant_id, one.resource, now, now), clients.graph(), lambda: None)
+            pages.fetch_page(ReadbackPage(now, tenant_id, one.resource, now, now), relay().graph, lambda _: None)
         except RetryLater as retry_later:
             if retry_later.reason is Reason.GRAPH_REFUSED:
                 yield attention(check, str(retry_later), f"{_listing(one.resource)}: {CONSENT}")
@@ -113,9 +113,9 @@ class _Assignment(msgspec.Struct, rename="camel"):
     principal_id: str = ""
 
 
-def _prerequisite(tenant_id: str) -> Iterator[Finding]:
+def _prerequisite(tenant_id: str) -> Iterator[CheckResult]:
     """Without it Graph gets no token for the app: `validationTokens` is null, nothing comes encrypted (contract §4)."""
-    client_id = clients.settings().client_id
+    client_id = relay().settings.client_id
     check = f"validation tokens in {tenant_id}"
     try:
         app = _principal(tenant_id, client_id)
@@ -149,7 +149,7 @@ def _prerequisite(tenant_id: str) -> Iterator[Finding]:
 def _principal(tenant_id: str, app_id: str) -> _Principal:
     path = f"servicePrincipals(appId='{app_id}')?$select=id,appRoleAssignmentRequired"
     try:
-        return msgspec.convert(clients.graph().get(tenant_id, path), _Principal)
+        return msgspec.convert(relay().graph.get(tenant_id, path), _Principal)
     except msgspec.ValidationError:
         raise RetryLater(Reason.GRAPH, "Graph's answer is not a service principal") from None
 
@@ -164,5 +164,5 @@ def _publisher(tenant_id: str) -> _Principal | None:
 
 
 def _assigned(tenant_id: str, principal_id: str) -> set[str]:
-    pages = clients.graph().pages(tenant_id, f"servicePrincipals/{principal_id}/appRoleAssignedTo")
+    pages = relay().graph.pages(tenant_id, f"servicePrincipals/{principal_id}/appRoleAssignedTo")
     return {msgspec.json.decode(one, type=_Assignment).principal_id for page in pages for one in page}

@@ -1,23 +1,23 @@
 """The storage account and the key store, as far as whoever runs this may see them."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
-from ops.checks.finding import Finding, attention, fine, unreachable
+from ops.checks.result import CheckResult, attention, fine, unreachable
 from ops.queue_state import letters_state, oldest, queue_state, reasons
 from ops.report import span
-from shared import clients
-from shared.errors import RetryLater, Undeliverable
-from shared.keys.ring import newest_valid
+from shared.errors import RetryLater
+from shared.keys.key import newest_valid
 from shared.keys.rotation import EXPIRES_SOON
+from shared.relay import relay, utc_now
+from shared.relay import storage as storage_clients
 
 _ACCESS = "check AzureWebJobsStorage and its firewall; without a key, your roles: Storage Queue, Blob and Table Data"
 
 
-def storage() -> Iterator[Finding]:
+def storage() -> Iterator[CheckResult]:
     """Check queue, dead letters and tables. Needs none but the settings of storage."""
     try:
-        queue, letters = queue_state(clients.now()), letters_state()
+        queue, letters = queue_state(utc_now()), letters_state()
     except RetryLater as retry_later:
         yield unreachable("queue", str(retry_later), _ACCESS)
     else:
@@ -29,17 +29,17 @@ def storage() -> Iterator[Finding]:
         else:
             yield fine("dead letters", "none")
     try:
-        tables = clients.tables().names()
+        tables = storage_clients().tables.names()
     except RetryLater as retry_later:
         yield unreachable("tables", str(retry_later), _ACCESS)
     else:
         yield fine("tables", f"{len(tables)} there" if tables else "none yet; the app makes them")
 
 
-def key_store() -> Iterator[Finding]:
+def key_store() -> Iterator[CheckResult]:
     """Check that every key can be read and that one is current."""
-    check, settings, now = "key store", clients.settings(), clients.now()
-    ring = clients.key_ring()
+    check, settings, now = "key store", relay().settings, utc_now()
+    ring = relay().keys
     try:
         keys = ring.every()
     except RetryLater as retry_later:
@@ -49,7 +49,7 @@ def key_store() -> Iterator[Finding]:
             "check KEY_STORE, and your roles: Graph Relay key keeper, Key Vault Secrets User (docs/permissions.md)",
         )
         return
-    unread = _unread()
+    unread = ring.unreadable()
     if unread is not None:
         yield attention(check, str(unread), "mend the key, or what it encrypted stays closed")
     current = newest_valid(keys, now)
@@ -64,14 +64,3 @@ def key_store() -> Iterator[Finding]:
         yield fine(
             check, f"{current.key_id} is current, one of {len(keys)}; it expires in {span(left.total_seconds())}"
         )
-
-
-def _unread() -> RetryLater | None:
-    """The ring keeps to itself that a key can't be read, until an item names one that it does not have."""
-    try:
-        clients.key_ring().find("", "", datetime.min.replace(tzinfo=UTC))
-    except RetryLater as retry_later:
-        return retry_later
-    except Undeliverable:
-        return None
-    return None

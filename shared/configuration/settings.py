@@ -1,23 +1,23 @@
 """The environment as one frozen, typed object. Every mistake is reported at once, by name, never with the value."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import Any
 
 from shared.configuration import values
-from shared.configuration.declaration import Declaration, read_declarations
-from shared.configuration.schedule import is_schedule
-from shared.configuration.values import CLOUDS, RENEW_SCHEDULE, Expected, event_hub
+from shared.configuration.declaration import Declarations, in_tenant, read_declarations
+from shared.configuration.triggers import EVENT_HUB_CONNECTION
+from shared.configuration.values import CLOUDS, RENEW_SCHEDULE, Cloud, Expected, event_hub
 
-T = TypeVar("T")
+STORAGE = "AzureWebJobsStorage"
+"""The setting, or beginning of settings, of the storage account: the Functions host's own name for it."""
 
-EVENT_HUB_CONNECTION = "EventHubConnection"
-"""The setting, or beginning of settings, by which the Functions host finds the namespace of an event hub."""
+_REQUIRED = object()
 
 
 class SettingsError(Exception):
-    """Settings are missing or wrong. Its message lists each by name, with what was expected."""
+    """Settings are missing or invalid. Its message lists each by name, with what was expected."""
 
     def __init__(self, complaints: list[str]) -> None:
         super().__init__("\n".join(complaints))
@@ -35,163 +35,139 @@ class StorageSettings:
 
 
 @dataclass(frozen=True)
-class TriggerSettings:
-    """What the trigger decorators need; with defaults, so that functions index whatever else is wrong.
+class Source:
+    """Where an attribute of Settings comes from: a setting's name, what reads its text, and what stands for no text."""
 
-    `event_hub` is the name of the hub that Graph sends to, None if it posts to us.
-    """
-
-    queue: str
-    renew_schedule: str
-    event_hub: str | None
+    name: str
+    parse: Callable[[str], Any]
+    default: Any
 
 
-@dataclass(frozen=True)
+def setting(name: str, parse: Callable[[str], Any], default: Any = _REQUIRED, *, secret: bool = False) -> Any:
+    """Declare an attribute of Settings. Without a default, the setting must be there; a secret is never shown."""
+    return field(repr=not secret, metadata={"source": Source(name, parse, default)})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that can be set. See docs/configuration.md for the words behind the names."""
+    """Everything that can be set. docs/configuration.md says what each setting means."""
 
-    storage: StorageSettings
-    tenant_id: str
-    client_id: str
-    client_secret: str | None = field(repr=False)
-    client_certificate: str | None = field(repr=False)
-    managed_identity: str | None
-    graph_url: str
-    login_url: str
-    notification_url: str
-    client_state_secrets: tuple[bytes, ...] = field(repr=False)
-    declarations: tuple[Declaration, ...]
-    key_store: str
-    key_rotation: timedelta
-    key_overlap: timedelta
-    destination_url: str
-    destination_secrets: tuple[str, ...] = field(repr=False)
-    destination_scope: str | None
-    delivery_horizon: timedelta
-    renew_schedule: str
-    sweep_interval: timedelta
-    ledger_kept: timedelta
+    tenant_id: str = setting("GRAPH_TENANT_ID", values.guid)
+    client_id: str = setting("GRAPH_CLIENT_ID", values.guid)
+    client_secret: str | None = setting("GRAPH_CLIENT_SECRET", str, None, secret=True)
+    client_certificate: str | None = setting("GRAPH_CLIENT_CERTIFICATE", values.certificate_and_key, None, secret=True)
+    managed_identity: str | None = setting("AZURE_CLIENT_ID", values.guid, None)
+    cloud: Cloud = setting("GRAPH_CLOUD", values.cloud, CLOUDS["global"])
+    graph_base_url: str | None = setting("GRAPH_BASE_URL", values.https, None)
+    login_base_url: str | None = setting("LOGIN_BASE_URL", values.https, None)
+    notification_url: str = setting("NOTIFICATION_URL", values.notification_url)
+    client_state_secrets: tuple[bytes, ...] = setting("CLIENT_STATE_SECRET", values.client_state_secrets, secret=True)
+    declarations: Declarations = setting("SUBSCRIPTIONS", read_declarations, "subscriptions.json")
+    key_store: str = setting("KEY_STORE", values.key_store)
+    key_rotation: timedelta = setting("KEY_ROTATION_DAYS", values.days, timedelta(days=90))
+    key_overlap: timedelta = setting("KEY_OVERLAP_HOURS", values.hours, timedelta(hours=72))
+    destination_url: str = setting("DESTINATION_URL", values.destination_url)
+    destination_secrets: tuple[str, ...] = setting("DESTINATION_SECRET", values.destination_secrets, secret=True)
+    destination_scope: str | None = setting("DESTINATION_SCOPE", str, None)
+    delivery_horizon: timedelta = setting("DELIVERY_HORIZON_HOURS", values.hours, timedelta(hours=72))
+    sweep_interval: timedelta = setting("SWEEP_INTERVAL_HOURS", values.hours_or_never, timedelta(hours=24))
+    ledger_kept: timedelta = setting("LEDGER_DAYS", values.days, timedelta(days=60))
+
+    @property
+    def graph_url(self) -> str:
+        """The address of Microsoft Graph, without a path."""
+        return self.graph_base_url or self.cloud.graph
+
+    @property
+    def login_url(self) -> str:
+        """The address of the login authority, without a path."""
+        return self.login_base_url or self.cloud.login
 
     @staticmethod
     def from_environment(environ: Mapping[str, str]) -> "Settings":
-        """Raises SettingsError listing every setting that is missing or wrong."""
+        """Raises SettingsError listing every setting that is missing or invalid, those of storage and timer too."""
         read = _Reader(environ)
-        cloud = read.optional("GRAPH_CLOUD", values.cloud, CLOUDS["global"])
-        tenant_id = read.required("GRAPH_TENANT_ID", values.guid)
-        return read.complete(
-            lambda: Settings(
-                storage=read.storage(),
-                tenant_id=tenant_id,
-                client_id=read.required("GRAPH_CLIENT_ID", values.guid),
-                client_secret=read.optional("GRAPH_CLIENT_SECRET", str, None),
-                client_certificate=read.optional("GRAPH_CLIENT_CERTIFICATE", values.certificate_and_key, None),
-                managed_identity=read.optional("AZURE_CLIENT_ID", values.guid, None),
-                graph_url=read.optional("GRAPH_BASE_URL", values.https, cloud.graph),
-                login_url=read.optional("LOGIN_BASE_URL", values.https, cloud.login),
-                notification_url=read.notification_url(),
-                client_state_secrets=read.required("CLIENT_STATE_SECRET", values.client_state_secrets),
-                declarations=read.declarations(tenant_id),
-                key_store=read.required("KEY_STORE", values.key_store),
-                key_rotation=read.optional("KEY_ROTATION_DAYS", values.days, timedelta(days=90)),
-                key_overlap=read.optional("KEY_OVERLAP_HOURS", values.hours, timedelta(hours=72)),
-                destination_url=read.required("DESTINATION_URL", values.destination_url),
-                destination_secrets=read.required("DESTINATION_SECRET", values.destination_secrets),
-                destination_scope=read.optional("DESTINATION_SCOPE", str, None),
-                delivery_horizon=read.optional("DELIVERY_HORIZON_HOURS", values.hours, timedelta(hours=72)),
-                renew_schedule=read.optional("RENEW_SCHEDULE", values.schedule, RENEW_SCHEDULE),
-                sweep_interval=read.optional("SWEEP_INTERVAL_HOURS", values.hours_or_never, timedelta(hours=24)),
-                ledger_kept=read.optional("LEDGER_DAYS", values.days, timedelta(days=60)),
-            )
-        )
-
-
-def trigger_settings(environ: Mapping[str, str]) -> TriggerSettings:
-    """Return what the triggers are bound to. Never raises."""
-    schedule = environ.get("RENEW_SCHEDULE", "").strip()
-    return TriggerSettings(
-        queue=environ.get("NOTIFICATION_QUEUE", "").strip() or "notifications",
-        renew_schedule=schedule if is_schedule(schedule) else RENEW_SCHEDULE,
-        event_hub=event_hub(environ.get("NOTIFICATION_URL", "").strip()),
-    )
+        found = {attribute.name: read.value(attribute.metadata["source"]) for attribute in fields(Settings)}
+        found["declarations"] = read.placed(found["declarations"], found["tenant_id"])
+        read.event_hub_connection(found["notification_url"])
+        read.storage()
+        read.value(Source("RENEW_SCHEDULE", values.schedule, RENEW_SCHEDULE))
+        read.complain()
+        return Settings(**found)
 
 
 def storage_settings(environ: Mapping[str, str]) -> StorageSettings:
-    """Return how to reach storage alone, for what must work while other settings are wrong.
+    """Return how to reach storage alone, for what must work while other settings are invalid.
 
     Raises SettingsError.
     """
     read = _Reader(environ)
-    return read.complete(read.storage)
+    settings = read.storage()
+    read.complain()
+    return settings
 
 
 class _Reader:
-    """Reads settings by name and gathers the complaints. A value that was wrong reads as a stand-in that is
-    never used, since `complete` raises before anything is returned.
+    """Reads settings by name and collects the complaints. An invalid value reads as None, which nobody uses:
+    `complain` raises before anything is returned.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self._complaints: list[str] = []
 
-    def required(self, name: str, parse: Callable[[str], T]) -> T:
-        # The stand-in has no use but to let the reading go on to further complaints.
-        return self._parse(name, self._environ.get(name, "").strip(), parse, cast("T", None))
+    def value(self, source: Source) -> Any:
+        text = self._text(source.name)
+        try:
+            if not text and source.default is _REQUIRED:
+                raise Expected(f"missing; {_expected_by(source.parse)}")
+            if not text and not isinstance(source.default, str):
+                return source.default
+            return source.parse(text or source.default)
+        except Expected as expected:
+            self._complaints.append(f"{source.name}: {expected}")
+            return None
 
-    def optional(self, name: str, parse: Callable[[str], T], default: T) -> T:
-        text = self._environ.get(name, "").strip()
-        return self._parse(name, text, parse, default) if text else default
-
-    def complete(self, build: Callable[[], T]) -> T:
-        built = build()
+    def complain(self) -> None:
         if self._complaints:
             raise SettingsError(self._complaints)
-        return built
 
-    def _parse(self, name: str, text: str, parse: Callable[[str], T], stand_in: T) -> T:
+    def placed(self, declared: Any, tenant_id: str | None) -> Declarations:
         try:
-            if not text:
-                raise Expected(f"missing; {_expected_by(parse)}")
-            return parse(text)
+            return in_tenant(declared or (), tenant_id or "")
         except Expected as expected:
-            self._complaints.append(f"{name}: {expected}")
-            return stand_in
+            self._complaints.append(f"SUBSCRIPTIONS: {expected}")
+            return Declarations(())
+
+    def event_hub_connection(self, notification_url: str | None) -> None:
+        connections = (EVENT_HUB_CONNECTION, f"{EVENT_HUB_CONNECTION}__fullyQualifiedNamespace")
+        if notification_url and event_hub(notification_url) and not any(map(self._text, connections)):
+            self._complaints.append(
+                f"{connections[1]}: missing; expected NAMESPACE.servicebus.windows.net, the namespace of the event "
+                f"hub in NOTIFICATION_URL (or a connection string as {connections[0]})"
+            )
 
     def storage(self) -> StorageSettings:
-        queue = self.optional("NOTIFICATION_QUEUE", values.queue_name, "notifications")
-        name = "AzureWebJobsStorage"
-        if self._environ.get(name):
-            return StorageSettings(queue, self.required(name, values.connection_string))
-        client_id = self._environ.get(f"{name}__clientId") or None
-        account = self._environ.get(f"{name}__accountName", "")
+        queue = self.value(Source("NOTIFICATION_QUEUE", values.queue_name, "notifications"))
+        if self._text(STORAGE):
+            return StorageSettings(queue, self.value(Source(STORAGE, values.connection_string, _REQUIRED)))
+        account = self._text(f"{STORAGE}__accountName")
         urls = [
-            self._environ.get(f"{name}__{service}ServiceUri")
+            self._text(f"{STORAGE}__{service}ServiceUri")
             or (f"https://{account}.{service}.core.windows.net" if account else "")
             for service in ("queue", "blob", "table")
         ]
         if not all(urls):
             self._complaints.append(
-                f"{name}: missing; expected a connection string, or {name}__accountName, or "
-                f"{name}__queueServiceUri with {name}__blobServiceUri and {name}__tableServiceUri"
+                f"{STORAGE}: missing; expected a connection string, or {STORAGE}__accountName, or "
+                f"{STORAGE}__queueServiceUri with {STORAGE}__blobServiceUri and {STORAGE}__tableServiceUri"
             )
-        return StorageSettings(queue, urls=(urls[0], urls[1], urls[2]), identity_client_id=client_id)
+        return StorageSettings(
+            queue, urls=(urls[0], urls[1], urls[2]), identity_client_id=self._text(f"{STORAGE}__clientId") or None
+        )
 
-    def notification_url(self) -> str:
-        url = self.required("NOTIFICATION_URL", values.notification_url)
-        connections = (EVENT_HUB_CONNECTION, f"{EVENT_HUB_CONNECTION}__fullyQualifiedNamespace")
-        if url and event_hub(url) and not any(self._environ.get(name) for name in connections):
-            self._complaints.append(
-                f"{connections[1]}: missing; expected NAMESPACE.servicebus.windows.net, the namespace of the event "
-                f"hub in NOTIFICATION_URL (or a connection string as {connections[0]})"
-            )
-        return url
-
-    def declarations(self, tenant_id: str) -> tuple[Declaration, ...]:
-        text = self._environ.get("SUBSCRIPTIONS", "").strip() or "subscriptions.json"
-        try:
-            return tuple(read_declarations(text, tenant_id or ""))
-        except Expected as expected:
-            self._complaints.append(f"SUBSCRIPTIONS: {expected}")
-            return ()
+    def _text(self, name: str) -> str:
+        return self._environ.get(name, "").strip()
 
 
 def _expected_by(parse: Callable[[str], object]) -> str:

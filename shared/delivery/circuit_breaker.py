@@ -57,7 +57,7 @@ class CircuitBreaker:
             return self._closings
 
     def _failed(self, closings: int, retry_after: timedelta | None) -> None:
-        """Of many that were under way together when the other side went away, the first few tell of it."""
+        """Count a failure. Attempts that started before the breaker opened are not counted again."""
         with self._lock:
             pause = retry_after or timedelta(0)
             if closings == self._closings:

@@ -54,44 +54,64 @@ class Destination:
         self._authorization = authorization
         self._breaker = CircuitBreaker(Reason.DESTINATION, clock)
 
-    def deliver(self, events: Sequence[Event]) -> "Delivery":
+    def deliver(self, events: Sequence[Event], *, isolate_errors: bool = False) -> "Delivery":
         """Deliver `events` in as few requests as the destination's answers allow.
 
-        A batch that is rejected is halved until the offending events stand alone. Never raises: what could not be
-        delivered now is in the answer.
+        A batch that is rejected is halved until the offending events stand alone; with `isolate_errors`, so is a batch
+        that is answered 500. Never raises: what could not be delivered now is in the answer.
         """
         if not events:
             return Delivery()
         try:
             with self._breaker.attempt():
                 status = self._post(events)
-        except RetryLater as retry_later:
-            return Delivery(kept=tuple(events), why=retry_later)
+        except RetryLater as failure:
+            if isolate_errors and failure.reason is Reason.DESTINATION_ERROR and len(events) > 1:
+                return self._isolate(events, failure)
+            return Delivery(kept=tuple(events), failure=failure)
         if status < 300:
             return Delivery(delivered=tuple(events))
+        return self._reject(events, status, isolate_errors=isolate_errors)
+
+    def ping(self) -> int:
+        """Deliver a signed batch without events, and return the status of the answer, whatever it is.
+
+        Raises:
+            requests.RequestException: there is no answer.
+            RetryLater: no token can be had for the destination.
+        """
+        return self._exchange(b"[]")[0]
+
+    def _reject(self, events: Sequence[Event], status: int, *, isolate_errors: bool) -> "Delivery":
+        """Deliver in halves what was rejected as a whole."""
         if len(events) == 1:
             return Delivery(rejected=(Rejected(events[0], status),))
         middle = len(events) // 2
-        first = self.deliver(events[:middle])
-        if first.why is not None:
-            # It was there a moment ago: don't try the other half on a destination that is in trouble.
-            return msgspec.structs.replace(first, kept=(*first.kept, *events[middle:]))
-        return first.joined(self.deliver(events[middle:]))
+        first = self.deliver(events[:middle], isolate_errors=isolate_errors)
+        if first.failure is not None and not (isolate_errors and first.failure.reason is Reason.DESTINATION_ERROR):
+            # It answered a moment ago: do not try the other half on a destination that is in trouble.
+            return first.joined(Delivery(kept=tuple(events[middle:]), failure=first.failure))
+        return first.joined(self.deliver(events[middle:], isolate_errors=isolate_errors))
+
+    def _isolate(self, events: Sequence[Event], failure: RetryLater) -> "Delivery":
+        """Deliver in halves: one event may be what the destination fails on.
+
+        The breaker may not let the last of them through, after so many failures: they too are kept for the first.
+        """
+        middle = len(events) // 2
+        halves = [self.deliver(half, isolate_errors=True) for half in (events[:middle], events[middle:])]
+        joined = halves[0].joined(halves[1])
+        if not joined.kept:
+            return joined
+        failures = (failure, halves[0].failure, halves[1].failure)
+        longest = max((error.retry_after for error in failures if error and error.retry_after), default=None)
+        error = RetryLater(Reason.DESTINATION_ERROR, "the destination answers 500", retry_after=longest)
+        return msgspec.structs.replace(joined, failure=error)
 
     def _post(self, events: Sequence[Event]) -> int:
         """Return 2xx, or a 4xx that speaks of the events. Raises RetryLater for all else."""
-        body = msgspec.json.encode(events)
         try:
-            with self._session.post(
-                self._url,
-                data=body,
-                headers=self._headers(body),
-                timeout=_TIME_LIMIT,
-                allow_redirects=False,
-                stream=True,
-            ) as answer:
-                status, wait = answer.status_code, retry_after(answer, self._clock())
-                _drain(answer)
+            status, wait = self._exchange(msgspec.json.encode(events))
         except requests.RequestException as error:
             raise RetryLater(Reason.DESTINATION, f"the destination does not answer ({type(error).__name__})") from None
         if 200 <= status < 300:
@@ -104,6 +124,20 @@ class Destination:
         if status in _OF_THE_ENDPOINT or not 400 <= status < 500:
             raise RetryLater(Reason.DESTINATION, f"the destination answers {status}", retry_after=wait)
         return status
+
+    def _exchange(self, body: bytes) -> tuple[int, timedelta | None]:
+        """Send a signed body; return the status of the answer and how long it asks to wait."""
+        with self._session.post(
+            self._url,
+            data=body,
+            headers=self._headers(body),
+            timeout=_TIME_LIMIT,
+            allow_redirects=False,
+            stream=True,
+        ) as answer:
+            status, wait = answer.status_code, retry_after(answer.headers, self._clock())
+            _drain(answer)
+        return status, wait
 
     def _headers(self, body: bytes) -> dict[str, str]:
         """Sign as Standard Webhooks asks; with two secrets, both sign, so that the receiver may change its own."""
@@ -121,12 +155,12 @@ class Destination:
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """What became of events: each is in exactly one of the three; `why` says why some were kept."""
+    """What became of events: each is in exactly one of the three; `failure` says why some were kept."""
 
     delivered: tuple[Event, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     kept: tuple[Event, ...] = ()
-    why: RetryLater | None = None
+    failure: RetryLater | None = None
 
     def joined(self, other: "Delivery") -> "Delivery":
         """Return both in one."""
@@ -134,7 +168,7 @@ class Delivery(msgspec.Struct, frozen=True):
             self.delivered + other.delivered,
             self.rejected + other.rejected,
             self.kept + other.kept,
-            self.why or other.why,
+            self.failure or other.failure,
         )
 
 
@@ -144,6 +178,6 @@ def _drain(answer: requests.Response) -> None:
         read_bounded(answer, _LONGEST_ANSWER, _DRAINED_WITHIN)
 
 
-def authorization(identity: EntraClient, tenant_id: str, scope: str) -> Callable[[], str]:
+def authorization(entra: EntraClient, tenant_id: str, scope: str) -> Callable[[], str]:
     """Return what gets an Entra token for the destination's `scope`."""
-    return lambda: identity.token(tenant_id, scope)
+    return lambda: entra.token(tenant_id, scope)

@@ -22,13 +22,7 @@ from shared.storage.tables import Tables
 
 _log = logging.getLogger("graph_relay.ledger")
 
-KEPT = timedelta(days=60)
-"""How long after a change its row is kept, unless it is set; what is read back from before that is delivered again."""
-
-_COMPARISONS = 12
-"""Rows asked for at a time: Storage takes 15 comparisons in a filter."""
-
-_AT_ONCE = 16
+_THREADS = 16
 
 Place = tuple[tuple[str, str], list[str]]
 """Table and partition, and the keys of events that belong there."""
@@ -39,11 +33,11 @@ _TABLE = re.compile(r"ledger(\d{8})")
 class Ledger:
     """The delivered events; one object serves all threads."""
 
-    def __init__(self, tables: Tables, kept: timedelta = KEPT) -> None:
+    def __init__(self, tables: Tables, kept: timedelta) -> None:
         self._tables = tables
         self._kept = kept
 
-    def missing(self, events: Sequence[Event]) -> list[Event]:
+    def undelivered(self, events: Sequence[Event]) -> list[Event]:
         """Return those of `events` that are not known to have been delivered. Never raises RetryLater."""
         delivered = set[str]().union(*self._pool.map(self._delivered, _places(events).items()))
         return [event for event in events if _key(event.id) not in delivered]
@@ -55,18 +49,16 @@ class Ledger:
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        """A pushed batch lies in one or two places, but a page that is read back in as many as it has events."""
-        return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledger")
+        """A pushed batch touches one or two partitions; a read-back page touches up to one per event."""
+        return ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger")
 
     def _delivered(self, place: Place) -> set[str]:
         (table, partition), keys = place
-        delivered: set[str] = set()
-        for first in range(0, len(keys), _COMPARISONS):
-            try:
-                delivered |= self._known(table, partition, keys[first : first + _COMPARISONS])
-            except RetryLater as retry_later:
-                _log.warning("Events may be delivered twice: %s", retry_later)
-        return delivered
+        try:
+            return self._tables.existing(table, partition, keys)
+        except RetryLater as retry_later:
+            _log.warning("Events may be delivered twice: %s", retry_later)
+            return set()
 
     def _record(self, place: Place) -> None:
         (table, partition), keys = place
@@ -81,17 +73,6 @@ class Ledger:
             week = _TABLE.fullmatch(name)
             if week and datetime.strptime(week[1], "%Y%m%d").replace(tzinfo=UTC) < now - self._kept - timedelta(days=7):
                 self._tables.drop(name)
-
-    def _known(self, table: str, partition: str, keys: Sequence[str]) -> set[str]:
-        names = [f"k{number}" for number in range(len(keys))]
-        wanted = " or ".join(f"RowKey eq @{name}" for name in names)
-        found = self._tables.find(
-            table,
-            f"PartitionKey eq @partition and ( {wanted} )",  # the SDK finds parameters between spaces
-            {"partition": partition, **dict(zip(names, keys, strict=True))},
-            ["RowKey"],
-        )
-        return {str(row["RowKey"]) for row in found}
 
 
 def _places(events: Iterable[Event]) -> dict[tuple[str, str], list[str]]:

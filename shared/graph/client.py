@@ -13,7 +13,7 @@ import requests
 from shared.errors import Reason, RelayError, RetryLater
 from shared.graph.entra import EntraClient
 from shared.graph.json_repair import repaired
-from shared.http_client import read_bounded, retry_after
+from shared.http_client import exchange, retry_after
 
 _TIME_LIMIT = (5, 30)  # a create holds the call open for two handshakes of up to 10 s each
 _LONGEST_ANSWER = 32 << 20
@@ -45,11 +45,9 @@ class GraphRequestError(RelayError):
 class GraphClient:
     """Calls Graph for one app in any of its tenants; one object serves all threads."""
 
-    def __init__(
-        self, url: str, identity: EntraClient, session: requests.Session, clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, url: str, entra: EntraClient, session: requests.Session, clock: Callable[[], datetime]) -> None:
         self._url = url
-        self._identity = identity
+        self._entra = entra
         self._session = session
         self._clock = clock
         self._lock = threading.Lock()
@@ -108,7 +106,7 @@ class GraphClient:
         url = self._address(path)
         status, text, wait = self._send(tenant_id, method, url, body)
         if status == 401:
-            self._identity.forget(tenant_id)
+            self._entra.forget(tenant_id)
             status, text, wait = self._send(tenant_id, method, url, body)
         if status == 429:
             wait = wait or _UNTOLD_WAIT
@@ -127,18 +125,17 @@ class GraphClient:
 
     def _send(self, tenant_id: str, method: str, url: str, body: Json | None) -> tuple[int, bytes, timedelta | None]:
         headers = {
-            "Authorization": f"Bearer {self._identity.token(tenant_id, self._scope)}",
+            "Authorization": f"Bearer {self._entra.token(tenant_id, self._scope)}",
             "Accept": "application/json",
             "client-request-id": str(uuid.uuid4()),
             # or system messages come as `unknownFutureValue` (contract §5)
             "Prefer": "include-unknown-enum-members",
         }
         try:
-            with self._session.request(
-                method, url, json=body, headers=headers, timeout=_TIME_LIMIT, allow_redirects=False, stream=True
-            ) as answer:
-                wait = retry_after(answer, self._clock())
-                return answer.status_code, read_bounded(answer, _LONGEST_ANSWER), wait
+            answer = exchange(
+                self._session, method, url, timeout=_TIME_LIMIT, limit=_LONGEST_ANSWER, headers=headers, json=body
+            )
+            return answer.status, answer.body, retry_after(answer.headers, self._clock())
         except requests.RequestException as error:
             raise RetryLater(Reason.GRAPH, f"Graph does not answer ({type(error).__name__})") from None
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from shared.errors import Reason, Refused, RetryLater, Undeliverable
 from shared.graph.validation_token import SigningKey
-from shared.http_client import read_bounded
+from shared.http_client import exchange
 
 T = TypeVar("T")
 
@@ -129,9 +129,10 @@ class SigningKeys:
 
     def _get(self, url: str, kind: type[T]) -> T:
         try:
-            with self._session.get(url, timeout=_TIME_LIMIT, allow_redirects=False, stream=True) as answer:
-                answer.raise_for_status()
-                return msgspec.json.decode(read_bounded(answer, _LONGEST_ANSWER), type=kind)
+            answer = exchange(self._session, "GET", url, timeout=_TIME_LIMIT, limit=_LONGEST_ANSWER)
+            if answer.status >= 400:
+                raise RetryLater(Reason.SIGNING_KEYS, f"the login authority answers {answer.status}")
+            return msgspec.json.decode(answer.body, type=kind)
         except (requests.RequestException, msgspec.DecodeError, RecursionError) as error:
             name = type(error).__name__
             raise RetryLater(Reason.SIGNING_KEYS, f"the login authority does not answer ({name})") from None

@@ -66,8 +66,8 @@ def tenant_claimed(token: str) -> str | None:
     return tenant if GUID.fullmatch(tenant) else None
 
 
-def check(token: str, find_key: FindKey, audience: str, received: datetime) -> str:
-    """Return the tenant, lower case, that `token` proves.
+def check(token: str, find_key: FindKey, audience: str, received: datetime) -> None:
+    """Check that `token` proves the tenant that it claims.
 
     `audience` is our client id; `received` the time (UTC) at which the token arrived.
 
@@ -84,7 +84,6 @@ def check(token: str, find_key: FindKey, audience: str, received: datetime) -> s
     _check_audience(claims, audience)
     _check_publisher(claims)
     _check_lifetime(claims, received)
-    return tenant
 
 
 def _kid(token: str) -> str:

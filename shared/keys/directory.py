@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from shared.errors import RetryLater, Reason
-from shared.keys.ring import BrokenKey, EncryptionKey, is_key_id, new_key, read_pem, write_pem
+from shared.keys.key import BrokenKey, EncryptionKey, is_key_id, new_key, read_pem, write_pem
 
 LIFETIME = timedelta(days=730)
 """Rotation replaces a key long before."""

@@ -21,7 +21,7 @@ from azure.keyvault.certificates import (
 from azure.keyvault.secrets import SecretClient
 
 from shared.errors import RetryLater, Reason
-from shared.keys.ring import KEY_BITS, EncryptionKey, read_pem
+from shared.keys.key import KEY_BITS, EncryptionKey, read_pem
 
 NAME = "graph-relay-encryption"
 """Of the certificate in the vault."""
@@ -95,7 +95,7 @@ class KeyVault:
                 return
 
 
-def identity(client_id: str | None) -> TokenCredential:
+def credential(client_id: str | None) -> TokenCredential:
     """Return who we are to the vault: in Azure the managed identity, whose endpoint the platform names in the
     environment (`client_id` if one was assigned by the user); on a desk whoever is signed in to Azure's tools.
     """

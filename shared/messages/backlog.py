@@ -1,4 +1,4 @@
-"""The backlog: how much lies on the queue and how long it has waited, looked at without touching it."""
+"""The backlog: how many messages wait and how long they have waited, looked at without touching them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +7,7 @@ from shared import telemetry
 from shared.errors import Undeliverable
 from shared.messages.dead_letters import DEAD_LETTER_QUEUES
 from shared.messages.envelope import read
-from shared.storage.queues import Queue, QueuedMessage, Storage
+from shared.storage.queues import Queue, QueuedMessage, Queues
 
 
 @dataclass(frozen=True)
@@ -21,23 +21,23 @@ class Backlog:
     waiting_seconds: float | None
 
 
-def backlog(storage: Storage, now: datetime) -> Backlog:
+def backlog(queues: Queues, now: datetime) -> Backlog:
     """Look at the queue. Raises RetryLater."""
-    ages = [(now - _received(queued)).total_seconds() for queued in storage.peek(Queue.NOTIFICATIONS)]
-    return Backlog(storage.length(Queue.NOTIFICATIONS), max(ages, default=None))
+    ages = [(now - _received(message)).total_seconds() for message in queues.peek(Queue.NOTIFICATIONS)]
+    return Backlog(queues.length(), max(ages, default=None))
 
 
-def report(storage: Storage, now: datetime) -> None:
-    """Gauge the queue and the dead letters: who works them off can't tell that nobody does. Raises RetryLater."""
-    found = backlog(storage, now)
+def report(queues: Queues, now: datetime) -> None:
+    """Gauge the queue and the dead letters, from outside the function that works them off. Raises RetryLater."""
+    found = backlog(queues, now)
     telemetry.QUEUE_LENGTH.set(found.messages)
     telemetry.QUEUE_WAITING_SECONDS.set(found.waiting_seconds or 0)
-    telemetry.DEAD_LETTERS.set(sum(storage.length(shelf) for shelf in DEAD_LETTER_QUEUES))
+    telemetry.DEAD_LETTERS.set(sum(queues.length(queue) for queue in DEAD_LETTER_QUEUES))
 
 
-def _received(queued: QueuedMessage) -> datetime:
-    """A claim is not fetched for this, and what is not ours says nothing."""
+def _received(message: QueuedMessage) -> datetime:
+    """A claim is not opened for this, and what is not ours says nothing."""
     try:
-        return read(queued.text).received
+        return read(message.text).received
     except Undeliverable:
-        return queued.put
+        return message.enqueued

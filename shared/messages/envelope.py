@@ -1,21 +1,17 @@
-"""What lies on the queue: items as Graph encrypted them, with what is needed to judge them later.
+"""What waits on the queue: items as Graph encrypted them, with what is needed to verify them later.
 
 An envelope is ASCII JSON: a queue message travels inside XML, which can't hold every character that JSON can.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import datetime
 from typing import TypeVar
 
 import msgspec
 
 from shared.errors import Reason, Undeliverable
-
-MESSAGE_LIMIT = 65_536
-"""Bytes of text that one queue message holds."""
 
 T = TypeVar("T")
 
@@ -42,7 +38,7 @@ class ItemBatch(msgspec.Struct, frozen=True, tag_field="kind"):
 class ChangeBatch(ItemBatch, frozen=True, tag="change"):
     """Change items.
 
-    proven: the tenants for which an earlier attempt found a good token. They are not judged anew: the authority's
+    proven: the tenants for which an earlier attempt found a good token. They are not verified again: the authority's
     keys rotate, and an outage of the destination can outlast them.
     """
 
@@ -83,76 +79,33 @@ class DeadLetter(msgspec.Struct, frozen=True):
     envelope: Envelope
 
 
-K = TypeVar("K", bound=ItemBatch)
+def halves(envelope: Envelope) -> Iterator[Envelope]:
+    """Yield the two halves of an envelope; the envelope itself if it holds one thing."""
+    if isinstance(envelope, ReadbackPage) or len(envelope.items) < 2:
+        yield envelope
+        return
+    middle = len(envelope.items) // 2
+    for half in (envelope.items[:middle], envelope.items[middle:]):
+        yield msgspec.structs.replace(envelope, items=half)
 
 
-@dataclass(frozen=True)
-class Sealed:
-    """An item on its way into an envelope: its text, ASCII JSON, and the tenant (lower case) it speaks of."""
-
-    item: bytes
-    tenant: str
-
-
-def sealed(item: msgspec.Raw, tenant: str) -> Sealed:
-    """Return `item`, valid UTF-8 JSON, ready to be packed."""
-    return Sealed(_ascii(bytes(item)), tenant)
+def singles(envelope: Envelope) -> Iterator[Envelope]:
+    """Yield an envelope for each item."""
+    if isinstance(envelope, ReadbackPage):
+        yield envelope
+        return
+    for item in envelope.items:
+        yield msgspec.structs.replace(envelope, items=(item,))
 
 
-def pack(
-    kind: type[K],
-    received: datetime,
-    items: Iterable[Sealed],
-    tokens: Sequence[tuple[str, str]] | None,
-    limit: int = MESSAGE_LIMIT,
-    trace: str = "",
-) -> list[K]:
-    """Pack `items`, in order, into as few envelopes as fit `limit` bytes each once written.
-
-    `tokens` are (tenant, token) pairs; each envelope gets those of its items' tenants, or None for None. Only an
-    envelope of a single item can exceed the limit.
-    """
-    tokens_of: dict[str, list[str]] = {}
-    for tenant, token in tokens or ():
-        tokens_of.setdefault(tenant, []).append(token)
-    token_bytes = {tenant: sum(len(token) + 3 for token in held) for tenant, held in tokens_of.items()}
-    frame = len(write(kind(received, (), None if tokens is None else (), trace=trace)))
-    return [
-        kind(
-            received,
-            tuple(msgspec.Raw(one.item) for one in group),
-            None if tokens is None else tuple(t for tenant in _tenants(group) for t in tokens_of.get(tenant, ())),
-            trace=trace,
-        )
-        for group in _groups(items, token_bytes, limit - frame)
-    ]
-
-
-def _tenants(group: Iterable[Sealed]) -> dict[str, None]:
-    return dict.fromkeys(one.tenant for one in group)
-
-
-def _groups(items: Iterable[Sealed], token_bytes: Mapping[str, int], room: int) -> Iterator[list[Sealed]]:
-    """Split `items`, in order, into groups that fit `room` bytes along with the tokens of their tenants."""
-    group: list[Sealed] = []
-    tenants: set[str] = set()
-    size = 0
-    for one in items:
-        grown = size + len(one.item) + 1 + (0 if one.tenant in tenants else token_bytes.get(one.tenant, 0))
-        if group and grown > room:
-            yield group
-            group, tenants = [], set()
-            grown = len(one.item) + 1 + token_bytes.get(one.tenant, 0)
-        group.append(one)
-        tenants.add(one.tenant)
-        size = grown
-    if group:
-        yield group
+def size(envelope: Envelope) -> int:
+    """Return how many items an envelope holds; a page to be read back counts as one."""
+    return 1 if isinstance(envelope, ReadbackPage) else len(envelope.items)
 
 
 def write(content: ItemBatch | ReadbackPage | DeadLetter) -> str:
     """Return the text of a queue message."""
-    return _ascii(msgspec.json.encode(content)).decode("ascii")
+    return ascii_json(msgspec.json.encode(content)).decode("ascii")
 
 
 def read(text: str) -> Envelope:
@@ -176,10 +129,10 @@ def _decode(text: str, decoder: msgspec.json.Decoder[T]) -> T:
         raise Undeliverable(Reason.MALFORMED, "a queue message that this app did not write") from None
 
 
-def _ascii(item: bytes) -> bytes:
+def ascii_json(item: bytes) -> bytes:
     """Return valid JSON with every character beyond ASCII as a \\u escape; only strings can hold one.
 
-    What whitespace XML would change, a carriage return, stands only between tokens.
+    XML normalizes carriage returns, but in valid JSON they occur only between tokens, where they do not matter.
     """
     if item.isascii():
         return item

@@ -1,4 +1,4 @@
-"""When to try again: a decision, for somebody else to carry out."""
+"""When to try again: a decision as a value, which somebody else carries out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,27 +12,6 @@ JITTER = 0.2
 
 LONGEST = timedelta(days=6)
 """A queue message can be hidden for seven days."""
-
-
-@dataclass
-class WaitBudget:
-    """Time that may be spent on waiting, in all; `sleep` spends it."""
-
-    left: timedelta
-    sleep: Callable[[timedelta], object]
-
-    @classmethod
-    def none(cls) -> "WaitBudget":
-        """No time at all."""
-        return cls(timedelta(0), lambda _: None)
-
-    def wait(self, time: timedelta | None) -> bool:
-        """Wait for what was asked for, and return True; or return False at once if it is unknown or too long."""
-        if time is None or time > self.left:
-            return False
-        self.left -= time
-        self.sleep(time)
-        return True
 
 
 @dataclass(frozen=True)

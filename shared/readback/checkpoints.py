@@ -1,58 +1,60 @@
-"""How far each declared resource has been compared with Graph: what changed before then is known to be delivered.
+"""How far each declaration has been compared with Graph: what changed before then is known to be delivered.
 
 A gap needs no bounds of its own: whatever was missed, was missed after that time.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
+from shared.storage.state import STATE, Times, time_in
 from shared.storage.tables import Row, Tables
 
-_TABLE = "state"
 _PROGRESS = "progress"
-_GAPS = "gaps"
+_DELTA = "delta"
 
 
 @dataclass(frozen=True)
-class Progress:
+class Checkpoint:
     """Compared up to `until` (UTC). `due`: a gap is suspected, so compare now instead of at the next sweep."""
 
     until: datetime
     due: bool = False
 
 
-def load_all(tables: Tables) -> dict[str, Progress]:
-    """Return how far each declaration has been compared, by its id; a new one is absent. Raises RetryLater."""
-    suspected = {str(row["RowKey"]): _time(row, "suspected") for row in _rows(tables, _GAPS)}
-    compared = {str(row["RowKey"]): row for row in _rows(tables, _PROGRESS)}
-    return {
-        name: Progress(_time(row, "until"), name in suspected and suspected[name] >= _time(row, "compared"))
-        for name, row in compared.items()
-    }
+class Checkpoints:
+    """The checkpoints of all declarations, by their ids. Every method raises RetryLater if storage is unavailable."""
 
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._gaps = Times(tables, "gaps", "suspected")
 
-def save(tables: Tables, declaration_id: str, until: datetime, now: datetime) -> None:
-    """Remember how far a declaration has been compared: begun `now`, it settles all suspicions of before.
+    def all(self) -> dict[str, Checkpoint]:
+        """Return the checkpoint of each declaration; a new one has none."""
+        suspected = self._gaps.all()  # first: a gap that is noted between the two reads is found next time
+        rows = {str(row["RowKey"]): row for row in self._tables.partition(STATE, _PROGRESS)}
+        return {
+            name: Checkpoint(time_in(row, "until"), name in suspected and suspected[name] >= time_in(row, "compared"))
+            for name, row in rows.items()
+        }
 
-    Raises RetryLater.
-    """
-    row: Row = {"until": until.isoformat(), "compared": now.isoformat()}
-    tables.put(_TABLE, _PROGRESS, declaration_id, row)
+    def save(self, declaration_id: str, until: datetime, now: datetime) -> None:
+        """Remember how far a declaration has been compared: begun `now`, it settles every earlier suspicion."""
+        row: Row = {"until": until.isoformat(), "compared": now.isoformat()}
+        self._tables.put(STATE, _PROGRESS, declaration_id, row)
 
+    def suspect_gap(self, declaration_id: str, now: datetime) -> None:
+        """Have a declaration compared soon: its subscription is gone, or Graph says that it missed something.
 
-def suspect_gap(tables: Tables, declaration_id: str, now: datetime) -> None:
-    """Have a declaration compared soon: its subscription is gone, or Graph says that it missed something.
+        Called before anything else is done about it, so that a crash in between loses no gap. A row of its own, so
+        that a comparison that is just being recorded can't erase it.
+        """
+        self._gaps.set(declaration_id, now)
 
-    Called before anything else is done about it, so that a crash in between loses no gap. A row of its own, so that
-    a comparison that is just being noted can't wipe it out. Raises RetryLater.
-    """
-    tables.put(_TABLE, _GAPS, declaration_id, {"suspected": now.isoformat()})
+    def delta_link(self, declaration_id: str) -> str | None:
+        """Return the link from which the next delta query of a declaration goes on, or None."""
+        row = self._tables.get(STATE, _DELTA, declaration_id)
+        return str(row["link"]) if row else None
 
-
-def _rows(tables: Tables, partition: str) -> Iterator[Row]:
-    return tables.find(_TABLE, "PartitionKey eq @partition", {"partition": partition})
-
-
-def _time(row: Row, column: str) -> datetime:
-    return datetime.fromisoformat(str(row[column])).astimezone(UTC)
+    def save_delta_link(self, declaration_id: str, link: str) -> None:
+        """Remember a link, once everything before it has been delivered. It is sent to nobody but Graph."""
+        self._tables.put(STATE, _DELTA, declaration_id, {"link": link})

@@ -1,4 +1,4 @@
-"""Reading back a time range of a resource, page by page (Graph contract §7).
+"""FetchedPage back a time range of a resource, page by page (Graph contract §7).
 
 A page is a message on the queue, so that reading is resumable, spreads over instances, and holds no plaintext. There
 is no tenant-wide read: a tenant-wide resource fans out into its teams or users, each again a message.
@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from shared.configuration.declaration import declaration_id
 from shared.errors import Reason, RetryLater, Undeliverable
 from shared.graph.client import GraphClient, GraphRequestError
 from shared.messages.envelope import ReadbackPage
@@ -36,7 +37,7 @@ _TOO_OLD = (410, 400)
 
 
 @dataclass(frozen=True)
-class Reading:
+class FetchedPage:
     """What one page yields: resources, as Graph gave them, and what is to be read next.
 
     link: for the next delta query; to be kept once all that was read is delivered.
@@ -66,8 +67,8 @@ def can_read(resource: str) -> bool:
     return _reader(resource) is not None or delta_path(resource) is not None
 
 
-def read(readback: ReadbackPage, graph: GraphClient, known_link: Callable[[], str | None]) -> Reading:
-    """Read one page. `known_link` returns the link that an earlier delta query of this resource ended with.
+def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str], str | None]) -> FetchedPage:
+    """Read one page. `delta_link`: from a declaration's id to the link that its last delta query ended with.
 
     Raises:
         RetryLater: Graph is away, asks us to wait, or refuses: consent may return.
@@ -78,15 +79,15 @@ def read(readback: ReadbackPage, graph: GraphClient, known_link: Callable[[], st
         if reader is not None:
             return reader(readback, graph)
         if delta_path(readback.resource) is not None:
-            return _delta(readback, graph, known_link)
+            return _delta(readback, graph, delta_link)
         return _one_entry(readback, graph)
     except GraphRequestError as refusal:
         if refusal.status == 404:
-            return Reading()  # a chat, team or user that is gone has nothing to read
+            return FetchedPage()  # a chat, team or user that is gone has nothing to read
         raise RetryLater(Reason.GRAPH_REFUSED, str(refusal)) from None
 
 
-Reader = Callable[[ReadbackPage, GraphClient], Reading]
+Reader = Callable[[ReadbackPage, GraphClient], FetchedPage]
 
 
 def _reader(resource: str) -> Reader | None:
@@ -96,12 +97,12 @@ def _reader(resource: str) -> Reader | None:
     return next((reader for pattern, reader in _READERS if re.fullmatch(pattern, path)), None)
 
 
-def _delta(readback: ReadbackPage, graph: GraphClient, known_link: Callable[[], str | None]) -> Reading:
+def _delta(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str], str | None]) -> FetchedPage:
     """What has changed since the last query. The first one of all, a range that is empty, only finds the link."""
     first = delta_path(readback.resource) or ""
-    known = None if readback.link else known_link()
+    known = None if readback.link else delta_link(declaration_id(readback.tenant_id, readback.resource))
     if known and readback.since >= readback.until:
-        return Reading()  # it was found meanwhile, and what came after it is still to be delivered
+        return FetchedPage()  # it was found meanwhile, and what came after it is still to be delivered
     link = readback.link or known
     try:
         page = graph.page(readback.tenant_id, link or first)
@@ -110,36 +111,36 @@ def _delta(readback: ReadbackPage, graph: GraphClient, known_link: Callable[[], 
             raise
         page = graph.page(readback.tenant_id, first)  # everything from the start
     resources = page.value if readback.since < readback.until else []
-    return Reading(resources, _next(readback, page.next_link), page.delta_link or "")
+    return FetchedPage(resources, _next(readback, page.next_link), page.delta_link or "")
 
 
-def _one_entry(readback: ReadbackPage, graph: GraphClient) -> Reading:
+def _one_entry(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     """One entry of what has a delta query, by itself; one that is gone reads as it would there (contract §7)."""
     one = entry(readback.resource)
     if one is None:
         raise Undeliverable(Reason.READBACK_UNKNOWN, "nothing is known that reads this resource back")
     try:
-        return Reading([msgspec.Raw(graph.read(readback.tenant_id, one.path))])
+        return FetchedPage([msgspec.Raw(graph.read(readback.tenant_id, one.path))])
     except GraphRequestError as refusal:
         if refusal.status != 404:
             raise
         gone = {"id": one.id, "@removed": {"reason": "deleted"}}
-        return Reading([msgspec.Raw(msgspec.json.encode(gone))])
+        return FetchedPage([msgspec.Raw(msgspec.json.encode(gone))])
 
 
-def _one_message(readback: ReadbackPage, graph: GraphClient) -> Reading:
-    return Reading([msgspec.Raw(graph.read(readback.tenant_id, encoded(segments(readback.resource))))])
+def _one_message(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
+    return FetchedPage([msgspec.Raw(graph.read(readback.tenant_id, encoded(segments(readback.resource))))])
 
 
-def _each_team(readback: ReadbackPage, graph: GraphClient) -> Reading:
+def _each_team(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     return _fan_out(readback, graph, _TEAMS, "teams/{id}/channels/getAllMessages")
 
 
-def _each_user(readback: ReadbackPage, graph: GraphClient) -> Reading:
+def _each_user(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     return _fan_out(readback, graph, _USERS, "users/{id}/chats/getAllMessages")
 
 
-def _fan_out(readback: ReadbackPage, graph: GraphClient, path: str, resource: str) -> Reading:
+def _fan_out(readback: ReadbackPage, graph: GraphClient, path: str, resource: str) -> FetchedPage:
     page = graph.page(readback.tenant_id, readback.link or path)
     ids = [_decoded(entry, _Entry).id for entry in page.value]
     each = [
@@ -147,31 +148,31 @@ def _fan_out(readback: ReadbackPage, graph: GraphClient, path: str, resource: st
         for one in ids
         if one
     ]
-    return Reading(further=each + _next(readback, page.next_link))
+    return FetchedPage(further=each + _next(readback, page.next_link))
 
 
-def _all_messages(readback: ReadbackPage, graph: GraphClient) -> Reading:
+def _all_messages(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     return _messages(readback, graph, f"{encoded(segments(readback.resource))}?$top={PAGE}&{_range(readback)}")
 
 
-def _chat(readback: ReadbackPage, graph: GraphClient) -> Reading:
+def _chat(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     # Without the order, Graph silently ignores the filter.
     order = "$orderby=lastModifiedDateTime%20desc"
     path = encoded(segments(readback.resource))
     return _messages(readback, graph, f"{path}?$top={PAGE}&{order}&{_range(readback)}")
 
 
-def _channel(readback: ReadbackPage, graph: GraphClient) -> Reading:
+def _channel(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     """By way of the whole team: that read holds replies, and may be done 200 times as often."""
     _, team, _, channel, _ = segments(readback.resource)
     path = encoded(("teams", team, "channels", "getAllMessages"))
     reading = _messages(readback, graph, f"{path}?$top={PAGE}&{_range(readback)}")
-    return Reading([one for one in reading.resources if _channel_of(one) == channel], reading.further)
+    return FetchedPage([one for one in reading.resources if _channel_of(one) == channel], reading.further)
 
 
-def _messages(readback: ReadbackPage, graph: GraphClient, path: str) -> Reading:
+def _messages(readback: ReadbackPage, graph: GraphClient, path: str) -> FetchedPage:
     page = graph.page(readback.tenant_id, readback.link or path)
-    return Reading(page.value, _next(readback, page.next_link))
+    return FetchedPage(page.value, _next(readback, page.next_link))
 
 
 def _next(readback: ReadbackPage, link: str | None) -> list[ReadbackPage]:
@@ -188,7 +189,7 @@ def _decoded(entry: msgspec.Raw, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(entry, type=kind)
     except (msgspec.DecodeError, RecursionError):
-        _log.warning("An entry of a list of Graph's is not what it should be, and is passed over")
+        _log.warning("Graph lists an entry that can't be read; it is skipped")
         return kind()
 
 

@@ -1,18 +1,10 @@
-"""Where Graph tells what has changed since it was last asked: delta queries, and the links they go on from (§7).
-
-A link is kept only once everything before it has been delivered, and never leaves our own table but to Graph.
-"""
+"""Which resources have a delta query, and what its entries are (docs/graph.md, "Delta queries")."""
 
 import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shared.graph.client_state import declaration_id
 from shared.resources.path import climbs, encoded, segments
-from shared.storage.tables import Tables
-
-_TABLE = "state"
-_PARTITION = "delta"
 
 
 class _Watched(NamedTuple):
@@ -75,14 +67,3 @@ def entry(resource: str) -> Entry | None:
 def _watched(parts: tuple[str, ...]) -> _Watched | None:
     path = "/".join(parts)
     return next((one for one in _WATCHED if re.fullmatch(one.pattern, path, re.IGNORECASE)), None)
-
-
-def load(tables: Tables, tenant_id: str, resource: str) -> str | None:
-    """Return the link to go on from, or None. Raises RetryLater."""
-    row = tables.get(_TABLE, _PARTITION, declaration_id(tenant_id, resource))
-    return str(row["link"]) if row else None
-
-
-def save(tables: Tables, tenant_id: str, resource: str, link: str) -> None:
-    """Keep the link to go on from. Raises RetryLater."""
-    tables.put(_TABLE, _PARTITION, declaration_id(tenant_id, resource), {"link": link})

@@ -1,4 +1,4 @@
-"""The path of a resource, in whichever of Graph's spellings it comes (Graph contract §9, "`resource` strings")."""
+"""The path of a resource, in whichever of Graph's spellings it comes (docs/graph.md, "Resource strings")."""
 
 import re
 from dataclasses import dataclass
@@ -43,62 +43,6 @@ def encoded(parts: tuple[str, ...]) -> str:
 def climbs(parts: tuple[str, ...]) -> bool:
     """Whether a path of these raw parts leads elsewhere than it says: an HTTP client resolves `..` before it asks."""
     return any(part in (".", "..") for part in parts)
-
-
-def covers(declared: str, named: str) -> bool:
-    """Return whether a subscription to `declared` can speak of `named`.
-
-    Only what is certain counts against it: that both are places of messages, and that they differ (Graph contract
-    §9, "`resource` strings").
-    """
-    place, message = _place(declared), message_path(named)
-    if not place or message is None:
-        return True
-    return tuple(part.lower() for part in message.collection[: len(place)]) == place
-
-
-def belongs(declared: str, named: str) -> bool:
-    """Return whether `named` is certain to be of what a subscription to `declared` tells of.
-
-    For what is asked of Graph with our own token, where `covers` is too lenient: whoever has learnt the clientState of
-    one declaration must not have us read another resource.
-    """
-    if _place(declared):
-        return message_path(named) is not None and covers(declared, named)
-    wanted, parts = ([part.lower() for part in segments(path)] for path in (declared, named))
-    if not wanted or len(parts) < 2:
-        return False
-    if len(wanted) == 1:  # a collection: of the resources in it, nothing beneath them
-        return len(parts) == 2 and parts[0] == wanted[0]
-    if parts == wanted[: len(parts)]:  # what it lies in
-        return True
-    # Beneath a resource names differ from those subscribed to, `mailFolders('inbox')/messages` from `Messages`: only
-    # the last collection is the same.
-    everywhere = wanted[1].startswith(_EVERYWHERE)
-    last = next(reversed(_collections(wanted)), "").removeprefix(_EVERYWHERE)
-    return parts[:1] == wanted[:1] and (everywhere or parts[1] == wanted[1]) and _collections(parts)[-1:] == [last]
-
-
-_EVERYWHERE = "getall"
-"""Begins the last part of a path that stands for a collection in each of many places."""
-
-
-def _collections(parts: list[str]) -> list[str]:
-    """The names of collections in a path of raw parts, lower case: they hold letters alone, where ids hold digits."""
-    return [part for part in parts if part.isascii() and part.isalpha()]
-
-
-def _place(declared: str) -> tuple[str, ...]:
-    """Where the messages of a declared resource lie, lower case: one chat, one channel, all chats or all channels."""
-    parts = tuple(part.lower() for part in segments(declared))
-    match parts:
-        case ("chats", _, "messages") | ("teams", _, "channels", _, "messages"):
-            return parts
-        case ("chats" | "teams", "getallmessages"):
-            return parts[:1]
-        case ("users", _, "chats", "getallmessages"):
-            return ("chats",)
-    return ()
 
 
 def message_path(resource: str) -> MessagePath | None:

@@ -1,95 +1,145 @@
-"""Rows in Azure Table storage: what has to be remembered from one run to the next."""
+"""Rows in Azure Table storage: what is remembered from one run to the next."""
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Protocol
 
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.data.tables import TableClient, TableServiceClient, UpdateMode
 
 from shared.configuration.settings import StorageSettings
-from shared.errors import Reason, RetryLater
-from shared.storage.queues import BACKGROUND_LIMITS, identity_credential, settings_checked
+from shared.storage.account import TimeLimits, identity_credential, settings_checked, translated
 
-Value = str | int | float | bool | datetime
+Value = str | int | float | bool | datetime | bytes
 Row = Mapping[str, Value]
 
 TRANSACTION_LIMIT = 100
 """Rows of one partition that can be written together."""
 
+_COMPARISONS = 12
+"""Row keys in one query: Storage takes 15 comparisons in a filter."""
 
-class Tables:
-    """The tables of this app in a storage account; one object serves all threads. A missing table is made.
+_TABLES = "the storage account's table service"
 
-    Raises SettingsError if the connection string is none.
+
+class Tables(Protocol):
+    """What this app does with tables. Every method raises RetryLater if storage is unavailable.
+
+    A missing table reads as empty and is created by the first write.
     """
 
-    def __init__(self, settings: StorageSettings) -> None:
+    def get(self, table: str, partition: str, key: str) -> Row | None:
+        """Return a row, or None."""
+
+    def put(self, table: str, partition: str, key: str, row: Row) -> None:
+        """Write a row whole, whether or not it existed."""
+
+    def put_all(self, table: str, partition: str, rows: Mapping[str, Row]) -> None:
+        """Write rows of one partition, by key. If it raises, some may have been written even so."""
+
+    def remove(self, table: str, partition: str, key: str) -> None:
+        """Delete a row; one that does not exist is fine."""
+
+    def partition(self, table: str, partition: str) -> Iterator[Row]:
+        """Yield the rows of a partition; the key is in the column `RowKey`."""
+
+    def existing(self, table: str, partition: str, keys: Sequence[str]) -> set[str]:
+        """Return those of `keys` that have a row."""
+
+    def names(self) -> list[str]:
+        """Return the names of this app's tables."""
+
+    def drop(self, table: str) -> None:
+        """Delete a table with all its rows; one that does not exist is fine."""
+
+
+class AzureTables:
+    """The tables of this app in a storage account; one object serves all threads.
+
+    Raises SettingsError if the connection string is invalid.
+    """
+
+    def __init__(self, settings: StorageSettings, limits: TimeLimits) -> None:
         # Table names hold letters and digits alone, begin with a letter, and end at 63; the hash tells a-b from ab.
         readable = re.sub("[^a-z0-9]", "", settings.queue)[:30]
         self._prefix = f"relay{readable}{hashlib.sha256(settings.queue.encode()).hexdigest()[:8]}"
         if settings.connection_string:
             with settings_checked():
                 self._service = TableServiceClient.from_connection_string(
-                    settings.connection_string, **BACKGROUND_LIMITS.options()
+                    settings.connection_string, **limits.options()
                 )
         else:
             credential = identity_credential(settings)
-            self._service = TableServiceClient(settings.urls[2], credential=credential, **BACKGROUND_LIMITS.options())
+            self._service = TableServiceClient(settings.urls[2], credential=credential, **limits.options())
 
     def get(self, table: str, partition: str, key: str) -> Row | None:
-        """Return a row, or None. Raises RetryLater."""
-        with _translated():
+        """See Tables."""
+        with translated(_TABLES):
             try:
                 return dict(self._table(table).get_entity(partition, key))
             except ResourceNotFoundError:
                 return None
 
     def put(self, table: str, partition: str, key: str, row: Row) -> None:
-        """Write a row whole, whether or not it was there. Raises RetryLater."""
+        """See Tables."""
         self.put_all(table, partition, {key: row})
 
     def put_all(self, table: str, partition: str, rows: Mapping[str, Row]) -> None:
-        """Write rows of one partition, many at a time. Raises RetryLater; some may have been written even so."""
+        """See Tables."""
         entities = [{**row, "PartitionKey": partition, "RowKey": key} for key, row in rows.items()]
-        with _translated():
+        with translated(_TABLES):
             for first in range(0, len(entities), TRANSACTION_LIMIT):
-                some = entities[first : first + TRANSACTION_LIMIT]
+                batch = entities[first : first + TRANSACTION_LIMIT]
                 try:
-                    self._write(table, some)
+                    self._write(table, batch)
                 except HttpResponseError as error:
                     if getattr(error, "error_code", None) != "TableNotFound":
                         raise
                     self._create(table)
-                    self._write(table, some)
+                    self._write(table, batch)
 
     def remove(self, table: str, partition: str, key: str) -> None:
-        """Remove a row; one that isn't there is fine. Raises RetryLater."""
-        with _translated():
+        """See Tables."""
+        with translated(_TABLES):
             self._table(table).delete_entity(partition, key)
 
-    def find(self, table: str, where: str, parameters: Row, columns: Iterable[str] = ()) -> Iterator[Row]:
-        """Yield the rows that an OData filter selects, `@name` standing for a parameter. Raises RetryLater."""
-        with _translated():
+    def partition(self, table: str, partition: str) -> Iterator[Row]:
+        """See Tables."""
+        yield from self._query(table, "PartitionKey eq @partition", {"partition": partition})
+
+    def existing(self, table: str, partition: str, keys: Sequence[str]) -> set[str]:
+        """See Tables."""
+        found: set[str] = set()
+        for first in range(0, len(keys), _COMPARISONS):
+            names = {f"k{number}": key for number, key in enumerate(keys[first : first + _COMPARISONS])}
+            wanted = " or ".join(f"RowKey eq @{name}" for name in names)
+            where = f"PartitionKey eq @partition and ( {wanted} )"  # the SDK finds parameters between spaces
+            found |= {
+                str(row["RowKey"]) for row in self._query(table, where, {"partition": partition, **names}, ["RowKey"])
+            }
+        return found
+
+    def names(self) -> list[str]:
+        """See Tables."""
+        with translated(_TABLES):
+            names = [table.name for table in self._service.list_tables()]
+        return [name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)]
+
+    def drop(self, table: str) -> None:
+        """See Tables."""
+        with translated(_TABLES):
+            self._service.delete_table(self._prefix + table)
+
+    def _query(self, table: str, where: str, parameters: Row, columns: Iterable[str] = ()) -> Iterator[Row]:
+        with translated(_TABLES):
             try:
                 yield from self._table(table).query_entities(
                     where, parameters=dict(parameters), select=list(columns) or None
                 )
             except ResourceNotFoundError:
                 return
-
-    def names(self) -> list[str]:
-        """Return the names of the tables there are, without our prefix. Raises RetryLater."""
-        with _translated():
-            names = [one.name for one in self._service.list_tables()]
-        return [name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)]
-
-    def drop(self, table: str) -> None:
-        """Remove a table with all its rows; one that isn't there is fine. Raises RetryLater."""
-        with _translated():
-            self._service.delete_table(self._prefix + table)
 
     def _table(self, table: str) -> TableClient:
         return self._service.get_table_client(self._prefix + table)
@@ -107,13 +157,3 @@ class Tables:
         else:
             replace = {"mode": UpdateMode.REPLACE}
             client.submit_transaction([("upsert", entity, replace) for entity in entities])
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except AzureError as error:
-        raise RetryLater(
-            Reason.STORAGE, f"the storage account's tables do not answer ({type(error).__name__})"
-        ) from None

@@ -6,7 +6,7 @@ import time
 import requests
 
 from shared.configuration.values import event_hub
-from shared.http_client import read_bounded
+from shared.http_client import Response, exchange
 
 _TIME_LIMIT = 10
 _DOUBTFUL_SECONDS = 2.5
@@ -23,27 +23,27 @@ def probe(notification_url: str, session: requests.Session) -> str | None:
     token = f"Validation: Graph Relay asks itself, {secrets.token_hex(8)} +%&é"
     began = time.monotonic()
     try:
-        with session.post(
+        answer = exchange(
+            session,
+            "POST",
             notification_url,
             params={"validationToken": token},
             headers={"Content-Type": "text/plain; charset=utf-8"},
             timeout=_TIME_LIMIT,
-            allow_redirects=False,
-            stream=True,
-        ) as answer:
-            body = read_bounded(answer, 4096)
+            limit=4096,
+        )
     except requests.exceptions.SSLError:
         return "TLS fails: the certificate is not trusted, its chain is incomplete, or its name is another"
     except requests.Timeout:
         return f"no answer within {_TIME_LIMIT} s: a cold start, or nothing behind the address"
     except requests.RequestException as error:
         return f"unreachable ({type(error).__name__}): check NOTIFICATION_URL and what stands in front of it"
-    return _complaint(answer, echoed=body == token.encode(), seconds=time.monotonic() - began)
+    return _complaint(answer, echoed=answer.body == token.encode(), seconds=time.monotonic() - began)
 
 
-def _complaint(answer: requests.Response, *, echoed: bool, seconds: float) -> str | None:
-    if answer.status_code != 200:
-        return f"it answers {answer.status_code} instead of 200: a login, a firewall or a wrong path in front of it"
+def _complaint(answer: Response, *, echoed: bool, seconds: float) -> str | None:
+    if answer.status != 200:
+        return f"it answers {answer.status} instead of 200: a login, a firewall or a wrong path in front of it"
     if not echoed or not answer.headers.get("Content-Type", "").lower().startswith("text/plain"):
         return "it does not echo the validation token as text/plain: another service answers there"
     if seconds > _DOUBTFUL_SECONDS:

@@ -1,28 +1,35 @@
-"""One tenant's subscriptions, made what they are declared to be; and words for what goes wrong."""
+"""The subscriptions of each tenant, made what they are declared to be."""
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared import telemetry
-from shared.configuration.declaration import Declaration
+from shared.configuration.declaration import Declaration, Declarations
 from shared.errors import Reason, RelayError, RetryLater
-from shared.graph.client import GraphRequestError
-from shared.graph.client_state import declaration_id
-from shared.messages.retry import WaitBudget
-from shared.permissions import permission
-from shared.subscriptions.plan import Action, DesiredState, Outcome, Step, Subscription, Subscriptions, follow_up, plan
+from shared.subscriptions.advice import advice, advice_on_tenant
+from shared.subscriptions.client import SubscriptionsClient
+from shared.subscriptions.plan import follow_up, plan
+from shared.subscriptions.subscription import Action, DesiredState, Outcome, Step, Subscription
+from shared.subscriptions.tenants import Tenants
+from shared.subscriptions.wait_budget import WaitBudget
 
 _log = logging.getLogger("graph_relay.subscriptions")
 
 _OPENS_A_GAP = (Action.CREATE, Action.REPLACE)
 
+BeforeGap = Callable[[Declaration], object]
+"""Called with a declaration whose subscription is missing, or about to be replaced, before anything is done about it.
+
+Where it raises RetryLater, nothing is.
+"""
+
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What was there before, and what became of each step."""
+    """What there was in a tenant before, and what became of each step."""
 
     found: list[Subscription]
     outcomes: list[Outcome]
@@ -31,75 +38,127 @@ class Reconciled:
     def failing(self) -> set[str]:
         """The ids of the declarations that have no subscription as they should."""
         return {
-            declaration_id(one.step.tenant_id, one.step.declaration.resource)
-            for one in self.outcomes
-            if one.error is not None and one.step.declaration is not None
+            outcome.step.declaration.id
+            for outcome in self.outcomes
+            if outcome.error is not None and outcome.step.declaration is not None
         }
 
+    @property
+    def alive(self) -> list[Subscription]:
+        """The subscriptions there are after the run, and those there were before: in doubt, one is alive."""
+        now_there = {outcome.subscription.id: outcome.subscription for outcome in self.outcomes if outcome.subscription}
+        gone = {
+            outcome.step.subscription.id
+            for outcome in self.outcomes
+            if outcome.step.subscription and outcome.error is None
+        }
+        return [*(subscription for subscription in self.found if subscription.id not in gone), *now_there.values()]
 
-def reconcile(
-    tenant_id: str,
-    declarations: Sequence[Declaration],
-    desired: DesiredState,
-    subscriptions: Subscriptions,
-    before_gap: Callable[[Declaration], None],
-    clock: Callable[[], datetime],
-    wait_budget: WaitBudget,
-) -> Reconciled:
-    """Reconcile the subscriptions of a tenant with `declarations`, those of that tenant.
-
-    `before_gap` is told of a declaration whose subscription is missing, or about to be replaced, before anything is
-    done about it; where it raises RetryLater, nothing is. One failing subscription doesn't stop the others. Where Graph
-    names a time to wait, it is waited for as long as `waits` allows.
-
-    Raises RetryLater, GraphRequestError if they can't be listed.
-    """
-    found = _listed(tenant_id, subscriptions, wait_budget)
-    outcomes: list[Outcome] = []
-    steps = deque(plan(declarations, found, desired, tenant_id, clock()))
-    while steps:
-        step = steps.popleft()
-        outcome = _carried_out(step, desired, subscriptions, before_gap, wait_budget)
-        instead = follow_up(outcome, desired)
-        if instead is not None:
-            steps.appendleft(instead)
-            continue
-        _report(outcome)
-        outcomes.append(outcome)
-    return Reconciled(found, outcomes)
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing failed."""
+        return all(outcome.error is None for outcome in self.outcomes)
 
 
-def _listed(tenant_id: str, subscriptions: Subscriptions, wait_budget: WaitBudget) -> list[Subscription]:
-    while True:
+@dataclass(frozen=True)
+class Unlisted:
+    """A tenant whose subscriptions could not be listed, and why."""
+
+    error: RelayError
+
+
+class Reconciler:
+    """Reconciles tenants, one after the other; one object serves all threads."""
+
+    def __init__(
+        self,
+        home: str,
+        declarations: Declarations,
+        client: SubscriptionsClient,
+        tenants: Tenants,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._home = home
+        self._declarations = declarations
+        self._client = client
+        self._tenants = tenants
+        self._clock = clock
+
+    def tenants(self) -> dict[str, Declarations]:
+        """Return the declarations of each tenant to visit: empty for one that is declared no more.
+
+        Where storage is unavailable, that is logged, and the tenants of before wait for the next run.
+        """
+        declared = self._declarations.by_tenant(self._home)
         try:
-            return subscriptions.list(tenant_id)
+            former = self._tenants.former(declared, self._clock())
         except RetryLater as retry_later:
-            if not wait_budget.wait(retry_later.retry_after):
-                raise
+            _log.error("Looking up former tenants failed; the next run retries: %s", retry_later)
+            former = []
+        return declared | {tenant_id: Declarations(()) for tenant_id in former}
+
+    def every_tenant(
+        self, desired: DesiredState, before_gap: BeforeGap, wait_budget: WaitBudget
+    ) -> Iterator[tuple[str, Declarations, Reconciled | Unlisted]]:
+        """Reconcile each tenant in turn, and yield what became of it. One tenant's failure costs the others nothing."""
+        for tenant_id, declarations in self.tenants().items():
+            try:
+                result: Reconciled | Unlisted = self.tenant(tenant_id, desired, before_gap, wait_budget)
+            except RelayError as error:
+                result = Unlisted(error)
+            yield tenant_id, declarations, result
+
+    def tenant(
+        self, tenant_id: str, desired: DesiredState, before_gap: BeforeGap, wait_budget: WaitBudget
+    ) -> Reconciled:
+        """Reconcile one tenant. One failing subscription doesn't stop the others.
+
+        Where Graph names a time to wait, the run waits as long as `wait_budget` allows.
+
+        Raises RetryLater, GraphRequestError if the subscriptions can't be listed.
+        """
+        found = self._list(tenant_id, wait_budget)
+        outcomes: list[Outcome] = []
+        steps = deque(plan(self._declarations.of_tenant(tenant_id), found, desired, tenant_id, self._clock()))
+        while steps:
+            outcome = self._carry_out(steps.popleft(), desired, before_gap, wait_budget)
+            instead = follow_up(outcome, desired)
+            if instead is not None:
+                steps.appendleft(instead)
+                continue
+            _report(outcome)
+            outcomes.append(outcome)
+        return Reconciled(found, outcomes)
+
+    def forget(self, tenant_id: str) -> None:
+        """Visit a tenant no more, since nothing of ours is left there. Our own is always visited. Raises RetryLater."""
+        if tenant_id != self._home:
+            self._tenants.forget(tenant_id)
+
+    def _list(self, tenant_id: str, wait_budget: WaitBudget) -> list[Subscription]:
+        while True:
+            try:
+                return self._client.list(tenant_id)
+            except RetryLater as retry_later:
+                if not wait_budget.wait(retry_later.retry_after):
+                    raise
+
+    def _carry_out(self, step: Step, desired: DesiredState, before_gap: BeforeGap, wait_budget: WaitBudget) -> Outcome:
+        if step.action in _OPENS_A_GAP and step.declaration is not None:
+            try:
+                before_gap(step.declaration)
+            except RetryLater as retry_later:
+                return Outcome(step, error=retry_later)
+        while True:
+            outcome = self._client.carry_out(step, desired)
+            if not wait_budget.wait(_requested_delay(outcome)):
+                return outcome
 
 
-def _carried_out(
-    step: Step,
-    desired: DesiredState,
-    subscriptions: Subscriptions,
-    before_gap: Callable[[Declaration], None],
-    wait_budget: WaitBudget,
-) -> Outcome:
-    if step.action in _OPENS_A_GAP and step.declaration is not None:
-        try:
-            before_gap(step.declaration)
-        except RetryLater as retry_later:
-            return Outcome(step, error=retry_later)
-    while True:
-        outcome = subscriptions.carry_out(step, desired)
-        if not wait_budget.wait(_told(outcome)):
-            return outcome
+def _requested_delay(outcome: Outcome) -> timedelta | None:
+    """Return the time after which a step is to be tried again in this run; None if it is not.
 
-
-def _told(outcome: Outcome) -> timedelta | None:
-    """Return the time after which a step is to be tried again in this run; None if there is none.
-
-    What was to be made may have been made in spite of a 5xx: list before repeating (Graph contract §5).
+    A creation that was answered 5xx may have succeeded: list before repeating it (docs/graph.md, "Errors").
     """
     error = outcome.error
     if not isinstance(error, RetryLater):
@@ -111,11 +170,11 @@ def _told(outcome: Outcome) -> timedelta | None:
 def _report(outcome: Outcome) -> None:
     step, error = outcome.step, outcome.error
     telemetry.RECONCILED.add(1, {"action": step.action, "outcome": "done" if error is None else error.reason})
-    named = f"{step.action} {_resource(step)} in tenant {step.tenant_id}"
+    what = f"{step.action} {_resource(step)} in tenant {step.tenant_id}"
     if error is None:
-        _log.info("%s: done, since %s", named, step.why)
+        _log.info("%s: done, since %s", what, step.explanation)
     else:
-        _log.error("%s failed: %s. %s", named, error, advice(error, _resource(step)))
+        _log.error("%s failed: %s. %s", what, error, advice(error, _resource(step)))
 
 
 def _resource(step: Step) -> str:
@@ -124,31 +183,7 @@ def _resource(step: Step) -> str:
     return step.subscription.resource if step.subscription is not None else ""
 
 
-def advice(error: RelayError, resource: str) -> str:
-    """Return what a person should do about what failed for the subscription to a resource."""
-    match error:
-        case RetryLater(reason=Reason.GRAPH_THROTTLED):
-            return "Graph limits our calls; a later run tries again."
-        case RetryLater():
-            return "The next run tries again."
-        case GraphRequestError(status=403):
-            needed = permission(resource)
-            return f"Grant the application permission {needed} and admin consent, or look at Graph's quotas."
-        case GraphRequestError(status=409):
-            return "Another subscription of this app has the resource and change types; the next run lists it."
-        case GraphRequestError(status=404):
-            return "The resource does not exist, or is not visible to this app."
-    return "Mend the declaration, or what the message names; the same request is refused again."
-
-
 def report_unlisted(tenant_id: str, declarations: Iterable[Declaration], error: RelayError) -> None:
     """Count a tenant whose subscriptions can't be listed, and log what a person should do about it."""
     telemetry.RECONCILED.add(1, {"action": "list", "outcome": error.reason})
-    _log.error("Tenant %s is left as it is: %s. %s", tenant_id, error, _advice_on_tenant(error, declarations))
-
-
-def _advice_on_tenant(error: RelayError, declarations: Iterable[Declaration]) -> str:
-    if isinstance(error, GraphRequestError) and error.status == 403:
-        needed = ", ".join(sorted({permission(one.resource) for one in declarations}))
-        return f"Its consent is missing or was withdrawn: an administrator there has to grant {needed} to this app."
-    return "The next run tries again."
+    _log.error("Tenant %s is left as it is: %s. %s", tenant_id, error, advice_on_tenant(error, declarations))

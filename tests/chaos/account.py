@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from tests.chaos.dead import QueuedMessage
+from tests.chaos.dead import GivenUp
 from tests.chaos.theatre import Theatre
 
 
@@ -64,7 +64,7 @@ class Account:
             yield f"{self.poisoned} messages are in the poison queue after a replay"
 
 
-def account(theatre: Theatre, queued: QueuedMessage, replayed: QueuedMessage | None = None) -> Account:
+def account(theatre: Theatre, queued: GivenUp, replayed: GivenUp | None = None) -> Account:
     """Draw up the account; nothing may be on its way. `replayed` is what lay with the dead letters before."""
     received = theatre.witness.received
     graph, feed = theatre.simulator("summary"), theatre.feed()
@@ -97,7 +97,7 @@ def account(theatre: Theatre, queued: QueuedMessage, replayed: QueuedMessage | N
     )
 
 
-def _rejected_when_read_back(version: str, queued: QueuedMessage, theatre: Theatre) -> bool:
+def _rejected_when_read_back(version: str, queued: GivenUp, theatre: Theatre) -> bool:
     return version in theatre.conduct.refused and version.rpartition("@")[0] in queued.messages
 
 

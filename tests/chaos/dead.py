@@ -9,16 +9,16 @@ from shared.errors import Reason
 from shared.messages.dead_letters import POISONED, DeadLetters, ListedDeadLetter
 from shared.messages.envelope import ChangeBatch, ReadbackPage
 from shared.resources.path import segments
-from shared.storage.queues import BACKGROUND_LIMITS, Storage
+from tests.accounts import claims, queues
 from tests.chaos.theatre import now
 from tests.chaos.witness import Witness
 
-SEALED_FOR_EVER = frozenset({Reason.CONTENT_UNREADABLE})
+NOT_REPLAYED = frozenset({Reason.CONTENT_UNREADABLE})
 """What a replay cannot mend: the forgeries among those that carry a valid token."""
 
 
 @dataclass
-class QueuedMessage:
+class GivenUp:
     """What lies there: versions and forgeries, each once however many letters hold it; letters by their reason.
 
     messages: those of which a version that was read back was rejected, as the part of an event id before the version:
@@ -40,12 +40,12 @@ class Graveyard:
     """The letters of one account."""
 
     def __init__(self, settings: StorageSettings, witness: Witness) -> None:
-        self._letters = DeadLetters(Storage(settings, BACKGROUND_LIMITS), now)
+        self._letters = DeadLetters(queues(settings), claims(settings), now)
         self._witness = witness
 
-    def look(self) -> QueuedMessage:
+    def look(self) -> GivenUp:
         """Return what lies there, and leave it there."""
-        found = QueuedMessage()
+        found = GivenUp()
         with closing(self._letters.each()) as letters:
             for letter in letters:
                 self._note(letter, found)
@@ -55,10 +55,10 @@ class Graveyard:
         """Queue again what may go better now."""
         with closing(self._letters.each()) as letters:
             for letter in letters:
-                if letter.reason not in SEALED_FOR_EVER:
+                if letter.reason not in NOT_REPLAYED:
                     self._letters.replay(letter)
 
-    def _note(self, letter: ListedDeadLetter, found: QueuedMessage) -> None:
+    def _note(self, letter: ListedDeadLetter, found: GivenUp) -> None:
         found.reasons[letter.reason] += 1
         if isinstance(letter.envelope, ReadbackPage):
             found.messages.add("/".join((letter.envelope.tenant_id, *segments(letter.envelope.resource))))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from shared.keys.directory import LIFETIME
-from shared.keys.ring import new_key, write_pem
+from shared.keys.key import new_key, write_pem
 from tests.chaos.road import Road
 from tests.chaos.theatre import MAILBOX, Theatre, now
 

@@ -36,7 +36,7 @@ def hurry(factor: float) -> None:
     retry.SCHEDULE = tuple(delay / factor for delay in retry.SCHEDULE)
     signing_keys.LEAST_INTERVAL /= factor
     signing_keys.RETRY_INTERVAL /= factor
-    ring.LOOK_AGAIN /= factor
+    ring.REFRESH_INTERVAL /= factor
     circuit_breaker.FIRST_PAUSE /= factor
     circuit_breaker.LONGEST_PAUSE /= factor
     sweep.OVERLAP /= factor

@@ -13,10 +13,10 @@ from azure.storage.queue import QueueClient
 from local.child import ChildFailed
 from local.run.comparison import differences
 from local.run.system import DECLARED, QUEUE
+from shared.configuration.declaration import declaration_id
 from shared.configuration.settings import StorageSettings
-from shared.graph.client_state import declaration_id
-from shared.readback import checkpoints
-from shared.storage.tables import Tables
+from shared.readback.checkpoints import Checkpoint, Checkpoints
+from tests.accounts import tables
 from tests.chaos.account import Account, account
 from tests.chaos.dead import Graveyard
 from tests.chaos.faults import FAULTS, LASTING, Fault, plan, restore
@@ -127,19 +127,21 @@ class Run:
     def _sweep(self) -> None:
         """Have what Graph lists compared with what was delivered, up to this moment, as if a gap were suspected."""
         theatre = self._theatre
-        tables = Tables(self._storage)
+        checkpoints = Checkpoints(tables(self._storage))
         asked = now()
         names = [declaration_id(theatre.tenant, resource) for resource in DECLARED]
         for name in names:
-            checkpoints.suspect_gap(tables, name, asked)
+            checkpoints.suspect_gap(name, asked)
         deadline = time.monotonic() + self._patience
-        while any(found.due or found.until < asked - timedelta(minutes=1) for found in self._progress(tables, names)):
+        while any(
+            found.due or found.until < asked - timedelta(minutes=1) for found in self._checkpoints(checkpoints, names)
+        ):
             self._look()
             if time.monotonic() > deadline:
                 raise TooLong("no sweep was started")
 
-    def _progress(self, tables: Tables, names: list[str]) -> list[checkpoints.Progress]:
-        known = checkpoints.load_all(tables)
+    def _checkpoints(self, checkpoints: Checkpoints, names: list[str]) -> list[Checkpoint]:
+        known = checkpoints.all()
         return [known[name] for name in names]
 
     def _counted(self) -> Counter[str]:

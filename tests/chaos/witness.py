@@ -17,7 +17,7 @@ from shared.errors import Refused, Undeliverable
 from shared.graph.notification import Collection, read_collection, read_encrypted_content, read_notification
 from shared.keys.decryption import open_content
 from shared.keys.directory import KeyDirectory
-from shared.keys.ring import EncryptionKey
+from shared.keys.key import EncryptionKey
 from shared.resources.path import message_path
 
 

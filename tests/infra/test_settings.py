@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from shared.configuration.settings import Settings, SettingsError, trigger_settings
+from shared.configuration.settings import Settings, SettingsError
+from shared.configuration.triggers import trigger_settings
 from tests.infra.bicep import INFRA, properties, template, text, walk
 
 NOT_DEPLOYED = {

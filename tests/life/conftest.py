@@ -14,7 +14,7 @@ import requests
 from graph_simulator.authority import Authority
 from shared.configuration.settings import StorageSettings
 from tests.builders import destination_secret, environment
-from tests.life.relay import Inbox, Relay
+from tests.life.instance import Inbox, Instance
 from tests.life.watched_graph import WatchedGraph, watched_graph
 from tests.servers import Answer, Server, serving
 
@@ -55,24 +55,24 @@ def graph(authority: Authority, trusted: Path) -> Iterator[WatchedGraph]:
 
 @dataclass
 class World:
-    """What stands around the app. `relay` makes an instance; the one made last answers at the endpoint."""
+    """What stands around the app. `app` makes an instance; the one made last answers at the endpoint."""
 
     graph: WatchedGraph
     endpoint: Server
     inbox: Inbox
     session: requests.Session
     environ: dict[str, str]
-    instances: list[Relay] = field(default_factory=list)
+    instances: list[Instance] = field(default_factory=list)
 
-    def relay(self, *declarations: dict[str, Any], **settings: str) -> Relay:
+    def instance(self, *declarations: dict[str, Any], **settings: str) -> Instance:
         """Return an instance that watches these, or what was declared before."""
         if declarations:
             self.environ["SUBSCRIPTIONS"] = json.dumps(declarations)
         self.environ.update(settings)
-        relay = Relay(self.environ, self.session, self.graph.clock)
-        self.instances.append(relay)
-        self.endpoint.script = relay.answer
-        return relay
+        app = Instance(self.environ, self.session, self.graph.clock)
+        self.instances.append(app)
+        self.endpoint.script = app.answer
+        return app
 
     def delivered(self) -> Callable[[], bool]:
         """Return what tells whether the inbox holds all messages as they are now."""

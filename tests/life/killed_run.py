@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from shared import http_client
 from shared.keys.directory import KeyDirectory
-from tests.life.relay import Relay
+from tests.life.instance import Instance
 
 
 def halt() -> None:
@@ -35,6 +35,6 @@ class HaltsAfter(KeyDirectory):
 if __name__ == "__main__":
     seconds, when = sys.argv[1:]
     store = HaltsBefore if when == "before" else HaltsAfter
-    Relay(
+    Instance(
         os.environ, http_client.session(), lambda: datetime.now(UTC) + timedelta(seconds=float(seconds)), store
     ).tick()

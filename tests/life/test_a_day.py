@@ -18,17 +18,17 @@ PRESENCES = [
 @pytest.mark.parametrize("asked", [True, False], ids=["asked to re-authorize", "by the timer alone"])
 def test_over_a_day_there_is_no_moment_without_a_live_subscription(world: World, asked: bool) -> None:
     declarations = [*PRESENCES, declared(CHATS), declared(TEAMS)]
-    relay = world.relay(*declarations)
-    relay.tick()
+    app = world.instance(*declarations)
+    app.tick()
     first = {one.id for one in world.graph.subscriptions()}
     assert len(first) == len(declarations)
     for _ in range(DAY // TICK):
         world.graph.advance(seconds=TICK.total_seconds())
         # What has expired does not come back: whoever is here now was here all the time.
         assert {one.id for one in world.graph.subscriptions()} == first
-        relay.tick()
+        app.tick()
         if asked:
-            relay.work()
+            app.work()
     assert world.graph.calls("DELETE") == []
     assert len(world.graph.calls("POST", "subscriptions")) == len(declarations)
     assert world.graph.simulator.summary()["flagged"] == []

@@ -16,11 +16,11 @@ TICK = timedelta(minutes=5)
 @pytest.fixture
 def both(world: World) -> World:
     """Two tenants, each watched, with messages delivered from each."""
-    relay = world.relay(declared(CHATS), declared(TEAMS), declared(CHATS, tenant=OTHER), declared(TEAMS, tenant=OTHER))
-    relay.tick()
+    app = world.instance(declared(CHATS), declared(TEAMS), declared(CHATS, tenant=OTHER), declared(TEAMS, tenant=OTHER))
+    app.tick()
     world.graph.post("messages", count=2)
     world.graph.post("messages", count=2, tenant=OTHER)
-    relay.work_until(world.delivered())
+    app.work_until(world.delivered())
     return world
 
 
@@ -30,11 +30,11 @@ def live(world: World, tenant: str) -> int:
 
 def run(world: World, **time: float) -> None:
     """Let time pass, with a run of the timer every five minutes."""
-    relay = world.instances[-1]
+    app = world.instances[-1]
     for _ in range(timedelta(**time) // TICK):
         world.graph.advance(seconds=TICK.total_seconds())
-        relay.tick()
-        relay.work()
+        app.tick()
+        app.work()
 
 
 def test_who_withdraws_it_is_named_with_what_to_do_and_the_others_go_on(
@@ -84,6 +84,6 @@ def test_if_it_returns_before_graph_has_removed_anything_what_was_lost_meanwhile
 
 def test_an_unknown_permission_of_one_resource_costs_the_other_resources_nothing(world: World) -> None:
     """The handshake, and with it the creation, fails for one: its neighbours are made all the same."""
-    relay = world.relay(declared("/no/such/resource", "updated", rich=False), declared(CHATS))
-    relay.tick()
+    app = world.instance(declared("/no/such/resource", "updated", rich=False), declared(CHATS))
+    app.tick()
     assert [one.resource for one in world.graph.subscriptions()] == [CHATS]

@@ -20,7 +20,7 @@ from shared.errors import Reason, RetryLater
 from shared.graph.client import GraphClient
 from shared.graph.credential_expiry import LOOKED_EVERY, CredentialExpiry
 from shared.graph.entra import AppCredential, EntraClient
-from shared.keys.ring import new_key, write_pem
+from shared.keys.key import new_key, write_pem
 from tests.builders import Clock, armoured, encryption_key, environment, rsa_key
 from tests.servers import Answer, Asked, in_json, serving
 
@@ -111,7 +111,7 @@ def test_a_certificate_of_no_use_is_named_as_such(graph: GraphServer, broken: st
 
 def test_what_proves_the_app_is_shown_nowhere() -> None:
     pem = certificate()
-    assert repr(AppCredential(pem, "the secret")) == "Proof(managed_identity=None)"
+    assert repr(AppCredential(pem, "the secret")) == "AppCredential(managed_identity=None)"
 
 
 def test_settings_read_the_certificate_from_its_file(tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from shared.errors import Reason, RetryLater, Undeliverable
 from shared.keys import key_vault
 from shared.keys.decryption import open_content
 from shared.keys.directory import KeyDirectory
+from shared.keys.key import EncryptionKey, is_key_id, new_key, write_pem
 from shared.keys.key_vault import KeyVault
-from shared.keys.ring import LOOK_AGAIN, EncryptionKey, KeyRing, KeyStore, is_key_id, new_key, write_pem
+from shared.keys.ring import REFRESH_INTERVAL, KeyRing
+from shared.keys.store import KeyStore
 from tests import builders
 from tests.builders import Clock, armoured
 from tests.stand_ins.vault.server import VaultServer
@@ -194,7 +196,7 @@ def test_a_key_ring_finds_what_another_process_has_made(kept: Kept) -> None:
     first = ring.current()
     assert other.current().key_id == first.key_id
     second = other.create()
-    clock.advance(seconds=LOOK_AGAIN.total_seconds() + 1)
+    clock.advance(seconds=REFRESH_INTERVAL.total_seconds() + 1)
     assert ring.find(second.key_id, "", clock()).key_id == second.key_id
     assert ring.find("renamed", second.thumbprint, clock()).key_id == second.key_id
 
@@ -206,7 +208,7 @@ def test_a_key_ring_gives_up_a_key_only_after_it_has_looked(kept: Kept) -> None:
     received = clock()
     with pytest.raises(RetryLater):
         ring.find("unknown", "", received)
-    clock.advance(seconds=LOOK_AGAIN.total_seconds() + 1)
+    clock.advance(seconds=REFRESH_INTERVAL.total_seconds() + 1)
     with pytest.raises(Undeliverable) as unknown:
         ring.find("unknown", "", received)
     assert unknown.value.reason is Reason.KEY_UNKNOWN
@@ -313,6 +315,6 @@ def test_in_azure_the_managed_identity_opens_the_vault_and_on_a_desk_whoever_is_
 ) -> None:
     monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:1/token")
     monkeypatch.setenv("IDENTITY_HEADER", uuid.uuid4().hex)
-    assert isinstance(key_vault.identity(None), ManagedIdentityCredential)
+    assert isinstance(key_vault.credential(None), ManagedIdentityCredential)
     monkeypatch.delenv("IDENTITY_ENDPOINT")
-    assert isinstance(key_vault.identity(None), DefaultAzureCredential)
+    assert isinstance(key_vault.credential(None), DefaultAzureCredential)

@@ -8,7 +8,7 @@ import pytest
 from shared.graph import client_state
 from tests.builders import body, lifecycle
 from tests.life.conftest import CHATS, World, declared
-from tests.life.relay import Relay
+from tests.life.instance import Instance
 from tests.servers import Asked
 
 MAIL = "/users/9a6d0d57-67d4-4d2c-9a37-06a1d6b3a0c3/messages"
@@ -20,10 +20,10 @@ ONE_READ_BACK = 30
 TIMES = pytest.mark.parametrize("times", [1, 2, 120], ids=["alone", "duplicated", "in a storm"])
 
 
-def subscribed(world: World) -> Relay:
-    relay = world.relay(declared(CHATS), declared(MAIL, rich=False))
-    relay.tick()
-    return relay
+def subscribed(world: World) -> Instance:
+    app = world.instance(declared(CHATS), declared(MAIL, rich=False))
+    app.tick()
+    return app
 
 
 def send(world: World, resource: str, event: str, times: int) -> str:
@@ -33,24 +33,24 @@ def send(world: World, resource: str, event: str, times: int) -> str:
     return str(subscription.id)
 
 
-def all_acted_upon(world: World, relay: Relay) -> None:
+def all_acted_upon(world: World, app: Instance) -> None:
     """Wait until Graph has been answered, and nothing is on the queue."""
 
     def done() -> bool:
-        with relay.queue() as queue:
+        with app.queue() as queue:
             waiting = queue.get_queue_properties().approximate_message_count
         return world.graph.get("summary")["pending"] == 0 and waiting == 0
 
-    relay.work_until(done)
+    app.work_until(done)
 
 
 @TIMES
 def test_reauthorization_is_one_renewal_however_often_it_is_asked_for(world: World, times: int) -> None:
-    relay = subscribed(world)
+    app = subscribed(world)
     world.graph.advance(hours=1)
     before = len(world.graph.calls())
     send(world, CHATS, "reauthorizationRequired", times)
-    all_acted_upon(world, relay)
+    all_acted_upon(world, app)
     [chats] = [one for one in world.graph.subscriptions() if one.resource == CHATS]
     assert chats.authorized >= world.graph.clock() - timedelta(minutes=5)
     assert chats.expires - world.graph.clock() > timedelta(hours=71)
@@ -61,25 +61,25 @@ def test_reauthorization_is_one_renewal_however_often_it_is_asked_for(world: Wor
 
 
 def test_within_ten_minutes_of_a_renewal_there_is_no_other(world: World) -> None:
-    relay = subscribed(world)
+    app = subscribed(world)
     for minutes, renewals in ((20, 1), (9, 1), (3, 2)):
         world.graph.advance(minutes=minutes)
         chats = send(world, CHATS, "reauthorizationRequired", 1)
-        all_acted_upon(world, relay)
+        all_acted_upon(world, app)
         assert len(world.graph.calls("PATCH", f"subscriptions/{chats}")) == renewals
 
 
 @TIMES
 def test_a_removed_subscription_is_made_anew_and_its_gap_is_read_back(world: World, times: int) -> None:
-    relay = subscribed(world)
+    app = subscribed(world)
     world.graph.post("messages", count=1)
-    relay.work_until(world.delivered())
+    app.work_until(world.delivered())
     old = send(world, CHATS, "subscriptionRemoved", times)
     world.graph.post("messages", count=3)
-    relay.work_until(world.delivered())
+    app.work_until(world.delivered())
     [new] = [one.id for one in world.graph.subscriptions() if one.resource == CHATS]
     assert new != old
-    all_acted_upon(world, relay)
+    all_acted_upon(world, app)
     created = [call for call in world.graph.calls("POST", "subscriptions") if call.status == 201]
     assert len(created) == 3
     assert len(world.graph.subscriptions()) == 2
@@ -87,11 +87,11 @@ def test_a_removed_subscription_is_made_anew_and_its_gap_is_read_back(world: Wor
 
 @TIMES
 def test_what_was_missed_is_read_back_and_the_subscription_stays(world: World, times: int) -> None:
-    relay = subscribed(world)
+    app = subscribed(world)
     before = {one.id for one in world.graph.subscriptions()}
     calls = len(world.graph.calls())
     send(world, MAIL, "missed", times)
-    all_acted_upon(world, relay)
+    all_acted_upon(world, app)
     assert {one.id for one in world.graph.subscriptions()} == before
     assert world.graph.calls("DELETE") == []
     assert len(world.graph.calls()) - calls <= 10
@@ -99,75 +99,75 @@ def test_what_was_missed_is_read_back_and_the_subscription_stays(world: World, t
 
 @TIMES
 def test_an_event_that_graph_has_never_sent_before_is_ignored(world: World, times: int) -> None:
-    relay = subscribed(world)
+    app = subscribed(world)
     calls = len(world.graph.calls())
     send(world, CHATS, "subscriptionTired", times)
-    all_acted_upon(world, relay)
+    all_acted_upon(world, app)
     assert len(world.graph.calls()) == calls
-    assert relay.dead_letters() == 0
+    assert app.dead_letters() == 0
 
 
-def post(relay: Relay, item: dict[str, object]) -> int:
-    return relay.answer(Asked("POST", "/api/notifications", {}, body(item))).status
+def post(app: Instance, item: dict[str, object]) -> int:
+    return app.answer(Asked("POST", "/api/notifications", {}, body(item))).status
 
 
 @pytest.mark.parametrize("event", ["reauthorizationRequired", "subscriptionRemoved", "missed", "subscriptionTired"])
 def test_an_event_for_a_subscription_that_is_unknown_does_no_harm(world: World, event: str) -> None:
     """Ours once, by its clientState, and gone since: at most what is declared is looked after once more."""
-    relay = subscribed(world)
-    tenant, secret = relay.settings.tenant_id, relay.settings.client_state_secrets[0]
+    app = subscribed(world)
+    tenant, secret = app.settings.tenant_id, app.settings.client_state_secrets[0]
     state = client_state.mint(secret, tenant, CHATS, bytes)
     before = {one.id for one in world.graph.subscriptions()}
     calls = len(world.graph.calls())
     for _ in range(UNKNOWN):
         item = lifecycle(event, subscriptionId=str(uuid.uuid4()), tenantId=tenant, clientState=state)
-        assert post(relay, item) == 202
-    all_acted_upon(world, relay)
+        assert post(app, item) == 202
+    all_acted_upon(world, app)
     assert {one.id for one in world.graph.subscriptions()} == before
     assert world.graph.calls("PATCH") + world.graph.calls("DELETE") == []
     in_doubt = {"reauthorizationRequired": UNKNOWN, "subscriptionTired": 0}.get(event, 0)
     assert len(world.graph.calls()) - calls <= in_doubt + 2 + ONE_READ_BACK
-    assert relay.dead_letters() == 0
+    assert app.dead_letters() == 0
 
 
 @pytest.mark.parametrize("event", ["reauthorizationRequired", "subscriptionRemoved", "missed"])
 def test_a_strangers_event_is_answered_like_the_others_and_causes_nothing(world: World, event: str) -> None:
-    relay = subscribed(world)
+    app = subscribed(world)
     [chats, _] = world.graph.subscriptions()
     calls = len(world.graph.calls())
     for state in (None, "guess", "x" * client_state.LENGTH):
-        item = lifecycle(event, subscriptionId=chats.id, tenantId=relay.settings.tenant_id, clientState=state)
-        assert post(relay, item) == 202
-    assert relay.work() == 0
+        item = lifecycle(event, subscriptionId=chats.id, tenantId=app.settings.tenant_id, clientState=state)
+        assert post(app, item) == 202
+    assert app.work() == 0
     assert len(world.graph.calls()) == calls
 
 
 def test_an_event_of_a_resource_that_is_declared_no_more_changes_nothing(world: World) -> None:
     subscribed(world)
-    relay = world.relay(declared(MAIL, rich=False))
+    app = world.instance(declared(MAIL, rich=False))
     world.graph.advance(minutes=20)
     calls = len(world.graph.calls())
     send(world, CHATS, "reauthorizationRequired", 3)
-    all_acted_upon(world, relay)
+    all_acted_upon(world, app)
     assert len(world.graph.calls()) == calls
 
 
 def test_a_storm_over_many_subscriptions_lists_them_once_and_brings_all_back(world: World) -> None:
     many = [declared(f"/chats/19:{number}@thread.v2/messages", rich=False) for number in range(60)]
-    relay = world.relay(*many)
-    relay.tick()
+    app = world.instance(*many)
+    app.tick()
     listed = len(world.graph.calls("GET", "subscriptions"))
     for one in world.graph.subscriptions():
         world.graph.post("lifecycle", subscriptionId=one.id, event="subscriptionRemoved")
-    all_acted_upon(world, relay)
+    all_acted_upon(world, app)
     assert len(world.graph.subscriptions()) == len(many)
     assert len(world.graph.calls("GET", "subscriptions")) - listed < 10  # pages of one list or two, not sixty lists
     assert {call.status for call in world.graph.calls(path="subscriptions")} <= {200, 201, 204}
 
 
 def test_what_was_missed_is_read_back_without_listing_subscriptions(world: World) -> None:
-    relay = subscribed(world)
+    app = subscribed(world)
     listed = len(world.graph.calls("GET", "subscriptions"))
     send(world, MAIL, "missed", 5)
-    all_acted_upon(world, relay)
+    all_acted_upon(world, app)
     assert len(world.graph.calls("GET", "subscriptions")) == listed

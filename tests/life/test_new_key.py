@@ -10,7 +10,7 @@ import pytest
 from local.child import Child
 from local.host.process import ROOT
 from tests.life.conftest import CHATS, TEAMS, World, declared, in_thread
-from tests.life.relay import Relay, bring
+from tests.life.instance import Instance, bring
 
 OVERLAP = timedelta(hours=8)
 
@@ -21,26 +21,26 @@ def in_use(world: World) -> set[str]:
 
 def run(world: World, **time: float) -> None:
     """Let time pass, an hour at a time, with a run of the timer and all work done after each."""
-    relay = world.instances[-1]
+    app = world.instances[-1]
     for _ in range(timedelta(**time) // timedelta(hours=1)):
         world.graph.advance(hours=1)
-        relay.tick()
-        relay.work()
+        app.tick()
+        app.work()
 
 
-def keys(relay: Relay) -> Path:
-    return Path(relay.settings.key_store.removeprefix("file:"))
+def keys(app: Instance) -> Path:
+    return Path(app.settings.key_store.removeprefix("file:"))
 
 
-def early(world: World, relay: Relay) -> str:
+def early(world: World, app: Instance) -> str:
     """Make a new key before its time, as an operator may, and return its id. The age of keys is told in seconds."""
     world.graph.advance(minutes=1)
-    return relay.ring.create().key_id
+    return app.relay.keys.create().key_id
 
 
 def test_a_key_is_followed_by_another_in_time_and_retired_after_the_overlap(world: World) -> None:
-    relay = world.relay(declared(CHATS), declared(TEAMS), KEY_OVERLAP_HOURS="8")
-    bring(keys(relay), "old", world.graph.clock() - timedelta(days=90) + timedelta(hours=3))
+    app = world.instance(declared(CHATS), declared(TEAMS), KEY_OVERLAP_HOURS="8")
+    bring(keys(app), "old", world.graph.clock() - timedelta(days=90) + timedelta(hours=3))
     run(world, hours=1)
     world.graph.post("messages", count=5)
     assert in_use(world) == {"old"}
@@ -50,74 +50,76 @@ def test_a_key_is_followed_by_another_in_time_and_retired_after_the_overlap(worl
     assert len(world.graph.calls("DELETE")) == 0
     world.graph.post("messages", count=5)
     run(world, hours=OVERLAP // timedelta(hours=1) - 2)
-    assert relay.keys.ids() == sorted(["old", new])
-    relay.work_until(world.delivered())
+    assert app.key_store.ids() == sorted(["old", new])
+    app.work_until(world.delivered())
     for _ in range(3):
-        relay.work_until(relay.storage.is_empty)  # a message may need the key, be it a challenge to re-authorize
+        app.work_until(
+            lambda: app.relay.storage.queues.length() == 0
+        )  # a message may need the key, be it a challenge to re-authorize
         run(world, hours=1)
-    assert relay.keys.ids() == [new]
+    assert app.key_store.ids() == [new]
     assert in_use(world) == {new}
-    assert relay.dead_letters() == 0
+    assert app.dead_letters() == 0
 
 
 def test_a_certificate_that_expires_before_long_is_followed_by_another(world: World) -> None:
-    relay = world.relay(declared(CHATS))
-    bring(keys(relay), "short-lived", world.graph.clock() - timedelta(days=1), timedelta(days=12))
-    relay.tick()
+    app = world.instance(declared(CHATS))
+    bring(keys(app), "short-lived", world.graph.clock() - timedelta(days=1), timedelta(days=12))
+    app.tick()
     assert in_use(world) == {"short-lived"}
     world.graph.advance(days=2)
-    relay.tick()
+    app.tick()
     assert in_use(world) != {"short-lived"}
 
 
 def test_a_second_run_makes_no_second_key(world: World) -> None:
-    relay = world.relay(declared(CHATS))
-    bring(keys(relay), "old", world.graph.clock() - timedelta(days=100))
+    app = world.instance(declared(CHATS))
+    bring(keys(app), "old", world.graph.clock() - timedelta(days=100))
     for _ in range(3):
-        relay.tick()
-    assert len(relay.keys.ids()) == 2
+        app.tick()
+    assert len(app.key_store.ids()) == 2
     assert in_use(world).isdisjoint({"old"})
     assert len(world.graph.calls("PATCH")) == 0
 
 
 def test_an_old_key_stays_while_messages_wait_on_the_queue(world: World) -> None:
-    relay = world.relay(declared(CHATS), KEY_OVERLAP_HOURS="8")
-    relay.tick()
+    app = world.instance(declared(CHATS), KEY_OVERLAP_HOURS="8")
+    app.tick()
     [old] = in_use(world)
     world.graph.post("messages", count=3)
-    relay.work_until(lambda: world.graph.get("summary")["pending"] == 0)
-    with relay.queue() as queue:
+    app.work_until(lambda: world.graph.get("summary")["pending"] == 0)
+    with app.queue() as queue:
         queue.send_message("waiting", visibility_timeout=3600)
-        early(world, relay)
+        early(world, app)
         for _ in range(6):
             world.graph.advance(hours=3)
-            relay.tick()
-        assert old in relay.keys.ids()
+            app.tick()
+        assert old in app.key_store.ids()
         queue.clear_messages()
-    relay.tick()
-    assert old not in relay.keys.ids()
+    app.tick()
+    assert old not in app.key_store.ids()
 
 
 @pytest.mark.parametrize("certificates", ["stay", "are refused"])
 def test_where_graph_does_not_change_a_certificate_the_subscription_is_replaced_and_the_seam_read_back(
     world: World, certificates: str
 ) -> None:
-    relay = world.relay(declared(CHATS), declared(TEAMS))
-    relay.tick()
+    app = world.instance(declared(CHATS), declared(TEAMS))
+    app.tick()
     old = {one.id for one in world.graph.subscriptions()}
     world.graph.watch.certificates = certificates  # type: ignore[assignment]
-    new = early(world, relay)
+    new = early(world, app)
     hold = world.graph.hold("DELETE", 1, done_first=True)
-    run = in_thread(relay.tick)
+    run = in_thread(app.tick)
     assert hold.reached.wait(30)
     world.graph.post("messages", count=4)
     hold.gone.set()
     run.result()
     assert in_use(world) == {new}
     assert old.isdisjoint(one.id for one in world.graph.subscriptions())
-    relay.work_until(world.delivered())
+    app.work_until(world.delivered())
     changes = len(world.graph.calls("POST")) + len(world.graph.calls("PATCH")) + len(world.graph.calls("DELETE"))
-    relay.tick()
+    app.tick()
     assert changes == len(world.graph.calls("POST")) + len(world.graph.calls("PATCH")) + len(
         world.graph.calls("DELETE")
     )
@@ -125,33 +127,33 @@ def test_where_graph_does_not_change_a_certificate_the_subscription_is_replaced_
 
 def test_where_items_go_on_naming_the_old_key_it_stays_and_the_subscription_is_replaced_in_time(world: World) -> None:
     """Graph shows the new certificate, and goes on using the old one."""
-    relay = world.relay(declared(CHATS), KEY_OVERLAP_HOURS="8")
-    relay.tick()
+    app = world.instance(declared(CHATS), KEY_OVERLAP_HOURS="8")
+    app.tick()
     world.graph.post("faults", stuck_certificates=True)
     [before] = [one.id for one in world.graph.subscriptions()]
-    [old] = relay.keys.ids()
-    new = early(world, relay)
+    [old] = app.key_store.ids()
+    new = early(world, app)
     for _ in range(18):
         world.graph.advance(hours=3)
-        relay.tick()
+        app.tick()
         world.graph.post("messages", count=1)
-        relay.work_until(world.delivered())
+        app.work_until(world.delivered())
         [now] = [one.id for one in world.graph.subscriptions()]
-        assert old in relay.keys.ids() or now != before
+        assert old in app.key_store.ids() or now != before
     assert in_use(world) == {new}
     assert now != before
-    relay.tick()
+    app.tick()
     assert [one.id for one in world.graph.subscriptions()] == [now]  # and once is enough
-    assert relay.dead_letters() == 0
+    assert app.dead_letters() == 0
 
 
 def test_other_certificates_of_ours_do_not_keep_a_subscription_from_being_renewed(world: World) -> None:
     """A renewal goes on where Graph refuses certificates: it carries none, since the key is the same."""
-    relay = world.relay(declared(CHATS))
-    relay.tick()
+    app = world.instance(declared(CHATS))
+    app.tick()
     world.graph.watch.certificates = "are refused"
     world.graph.advance(hours=48)
-    relay.tick()
+    app.tick()
     [subscription] = world.graph.subscriptions()
     assert subscription.expires - world.graph.clock() > timedelta(hours=70)
 
@@ -160,16 +162,16 @@ def test_other_certificates_of_ours_do_not_keep_a_subscription_from_being_renewe
 def test_a_run_that_is_killed_about_to_retire_a_key_or_right_after_is_completed_by_the_next(
     world: World, tmp_path: Path, when: str
 ) -> None:
-    relay = world.relay(declared(CHATS), declared(TEAMS), KEY_OVERLAP_HOURS="8")
-    bring(keys(relay), "old", world.graph.clock() - timedelta(days=10))
-    relay.tick()
+    app = world.instance(declared(CHATS), declared(TEAMS), KEY_OVERLAP_HOURS="8")
+    bring(keys(app), "old", world.graph.clock() - timedelta(days=10))
+    app.tick()
     world.graph.post("messages", count=5)
-    new = early(world, relay)
+    new = early(world, app)
     run(world, hours=1)
     assert in_use(world) == {new}
     world.graph.advance(hours=9)
     world.graph.post("messages", count=5)
-    relay.work_until(world.delivered())
+    app.work_until(world.delivered())
     ahead = (world.graph.clock() - datetime.now(UTC)).total_seconds()
     child = Child(
         "a run",
@@ -182,11 +184,11 @@ def test_a_run_that_is_killed_about_to_retire_a_key_or_right_after_is_completed_
         child.wait_until(lambda: "halted" in child.tail())
     finally:
         child.kill()
-    assert ("old" in relay.keys.ids()) == (when == "before")
+    assert ("old" in app.key_store.ids()) == (when == "before")
     for _ in range(2):
-        relay.tick()
-        assert relay.keys.ids() == [new]
-    assert (keys(relay) / "old.retired").exists()
+        app.tick()
+        assert app.key_store.ids() == [new]
+    assert (keys(app) / "old.retired").exists()
     world.graph.post("messages", count=5)
-    relay.work_until(world.delivered())
-    assert relay.dead_letters() == 0
+    app.work_until(world.delivered())
+    assert app.dead_letters() == 0

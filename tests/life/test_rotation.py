@@ -24,7 +24,7 @@ from local.run.comparison import differences
 from shared.configuration.settings import StorageSettings
 from tests.builders import destination_secret, environment
 from tests.life.conftest import CHATS, TEAMS, declared
-from tests.life.relay import Relay, bring
+from tests.life.instance import Instance, bring
 from tests.life.watched_graph import WatchedGraph, watched_graph
 
 MESSAGES = int(os.environ.get("LIFE_MESSAGES", "5000"))
@@ -44,20 +44,20 @@ def eventually(condition: Callable[[], object]) -> None:
 
 @dataclass
 class Flow:
-    """Messages that flow from Graph through the functions to the feed; `relay` is a second instance, on virtual time.
+    """Messages that flow from Graph through the functions to the feed; `app` is a second instance, on virtual time.
 
-    The host's key is ten days old, and it has been told to change keys after five; `relay` to do so after ninety.
+    The host's key is ten days old, and it has been told to change keys after five; `app` to do so after ninety.
     """
 
     graph: WatchedGraph
     feed: RunningFeed
     host: HostProcess
-    relay: Relay
+    app: Instance
     http: httpx.Client
 
     def begin(self, messages: int) -> None:
         """Subscribe with the old key, and have messages written; return when some have been."""
-        self.relay.tick()
+        self.app.tick()
         assert self.in_use() == {"old"}
         self.graph.post("generate", rate=RATE, messages=messages)
         eventually(lambda: self.graph.get("summary")["written"] > messages / 10)
@@ -90,21 +90,21 @@ class Flow:
         eventually(lambda: self.graph.get("summary")["pending"] == 0)
         eventually(lambda: not differences(self.graph.messages(), self.feed.contents()))
         eventually(self._nothing_waits)
-        assert self.relay.dead_letters() == 0
+        assert self.app.dead_letters() == 0
         assert self.feed.summary()["refused"] == {}
         [new] = self.in_use()
-        assert sorted(self.relay.keys.ids()) == sorted(["old", new])  # no key was made twice
-        self.relay.tick()
+        assert sorted(self.app.key_store.ids()) == sorted(["old", new])  # no key was made twice
+        self.app.tick()
         self.graph.advance(hours=5)
         # By now Graph asks for re-authorization: while that lies on the queue, the old key stays.
         eventually(lambda: self._is_retired(new))
 
     def _is_retired(self, new: str) -> bool:
-        self.relay.tick()
-        return self.relay.keys.ids() == [new]
+        self.app.tick()
+        return self.app.key_store.ids() == [new]
 
     def _nothing_waits(self) -> bool:
-        with self.relay.queue() as queue:
+        with self.app.queue() as queue:
             return queue.get_queue_properties().approximate_message_count == 0
 
 
@@ -142,7 +142,7 @@ def flow(
         )
         host.settings.update(environ, KEY_ROTATION_DAYS="5")
         with host:
-            yield Flow(graph, feed, host, Relay(environ, session, graph.clock), client)
+            yield Flow(graph, feed, host, Instance(environ, session, graph.clock), client)
 
 
 def test_a_rotation_loses_nothing_and_the_old_key_is_retired_in_the_end(flow: Flow) -> None:

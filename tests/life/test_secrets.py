@@ -25,37 +25,37 @@ def flow(world: World) -> None:
 def test_the_secret_of_client_states_changes_and_nothing_is_refused(world: World) -> None:
     before = refused()
     old, new = world.environ["CLIENT_STATE_SECRET"], client_state_secret()
-    relay = world.relay(declared(CHATS), declared(TEAMS))
-    relay.tick()
+    app = world.instance(declared(CHATS), declared(TEAMS))
+    app.tick()
     first = {one.client_state for one in world.graph.subscriptions()}
     flow(world)
-    relay = world.relay(CLIENT_STATE_SECRET=f"{new},{old}")
+    app = world.instance(CLIENT_STATE_SECRET=f"{new},{old}")
     flow(world)
-    relay.tick()
+    app.tick()
     flow(world)
     second = {one.client_state for one in world.graph.subscriptions()}
     assert first.isdisjoint(second)
-    relay.work_until(world.delivered())
-    relay.work_until(lambda: world.graph.get("summary")["pending"] == 0)
+    app.work_until(world.delivered())
+    app.work_until(lambda: world.graph.get("summary")["pending"] == 0)
 
-    relay = world.relay(CLIENT_STATE_SECRET=new)
+    app = world.instance(CLIENT_STATE_SECRET=new)
     flow(world)
-    relay.tick()
+    app.tick()
     flow(world)
     assert {one.client_state for one in world.graph.subscriptions()} == second
-    relay.work_until(world.delivered())
+    app.work_until(world.delivered())
     assert len(world.inbox.messages()) == 100
     assert refused() == before
-    assert relay.dead_letters() == 0
+    assert app.dead_letters() == 0
 
 
 def test_the_secret_of_the_destination_changes_on_both_sides_and_nothing_goes_unsigned(world: World) -> None:
     old, new = world.environ["DESTINATION_SECRET"], destination_secret()
     for signed_with, expected in ((old, old), (f"{new},{old}", old), (f"{new},{old}", new), (new, new)):
-        relay = world.relay(declared(CHATS), DESTINATION_SECRET=signed_with)
+        app = world.instance(declared(CHATS), DESTINATION_SECRET=signed_with)
         world.inbox.secret = expected
-        relay.tick()
+        app.tick()
         flow(world)
-        relay.work_until(world.delivered())
+        app.work_until(world.delivered())
     assert len(world.inbox.messages()) == 80
     assert world.inbox.unsigned == 0

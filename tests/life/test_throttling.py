@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import CHAT
 from tests.life.conftest import CHATS, TEAMS, World, declared
 from tests.life.watched_graph import WatchedGraph
@@ -30,20 +31,20 @@ def too_early(graph: WatchedGraph) -> list[datetime]:
 
 @pytest.mark.parametrize("retry_after", [1, 30, 400, None])
 def test_it_converges_and_never_calls_earlier_than_told(world: World, retry_after: int | None) -> None:
-    relay = world.relay(*DECLARED)
+    app = world.instance(*DECLARED)
     world.graph.post("faults", throttle=1 / 3, retry_after=retry_after)
     ticks = 0
     while len(world.graph.subscriptions()) < len(DECLARED):
-        relay.tick()
-        relay.work()
+        app.tick()
+        app.work()
         world.graph.advance(minutes=5)
         ticks += 1
         assert ticks < 60, "it does not converge"
-    relay.ring.create()
-    key = relay.ring.current().key_id
+    app.relay.keys.create()
+    key = app.relay.keys.current().key_id
     while {one.recipient.certificate_id for one in world.graph.subscriptions()} != {key}:
-        relay.tick()
-        relay.work()
+        app.tick()
+        app.work()
         world.graph.advance(minutes=5)
         ticks += 1
         assert ticks < 120, "the rotation does not converge"
@@ -53,27 +54,26 @@ def test_it_converges_and_never_calls_earlier_than_told(world: World, retry_afte
 
 
 def test_a_run_waits_where_it_is_told_so_that_one_is_enough(world: World) -> None:
-    relay = world.relay(*DECLARED)
-    relay.limits = timedelta(minutes=3)
-    relay.sleep = lambda wait: world.graph.advance(seconds=wait.total_seconds())
+    app = world.instance(*DECLARED)
+    app.wait_budget = WaitBudget(timedelta(minutes=3), lambda wait: world.graph.advance(seconds=wait.total_seconds()))
     world.graph.post("faults", throttle=1 / 3, retry_after=2)
-    relay.tick()
+    app.tick()
     assert len(world.graph.subscriptions()) == len(DECLARED)
     assert any(call.status == 429 for call in world.graph.calls())
     assert too_early(world.graph) == []
 
 
 def test_messages_are_read_back_through_it(world: World) -> None:
-    relay = world.relay(declared(f"/chats/{CHAT}/messages"))
-    relay.tick()
+    app = world.instance(declared(f"/chats/{CHAT}/messages"))
+    app.tick()
     [subscription] = world.graph.subscriptions()
     world.graph.delete(f"subscriptions/{subscription.id}")
     world.graph.post("messages", count=25, chat=CHAT)
     world.graph.post("faults", throttle=1 / 3, retry_after=1)
     while not world.graph.subscriptions():
-        relay.tick()
+        app.tick()
         world.graph.advance(minutes=5)
-    relay.tick()
-    relay.work_until(world.delivered())
+    app.tick()
+    app.work_until(world.delivered())
     assert too_early(world.graph) == []
-    assert relay.dead_letters() == 0
+    assert app.dead_letters() == 0

@@ -15,40 +15,40 @@ def watching(world: World) -> set[str]:
 def test_a_subscription_deleted_behind_our_back_is_live_again_within_one_run_and_its_gap_is_read_back(
     world: World,
 ) -> None:
-    relay = world.relay(declared(CHATS), declared(TEAMS))
-    relay.tick()
+    app = world.instance(declared(CHATS), declared(TEAMS))
+    app.tick()
     world.graph.post("messages", count=2)
-    relay.work_until(world.delivered())
+    app.work_until(world.delivered())
     [chats, _] = world.graph.subscriptions()
     world.graph.delete(f"subscriptions/{chats.id}")
     world.graph.post("messages", count=3)
     assert watching(world) == {TEAMS}
-    relay.tick()
+    app.tick()
     assert watching(world) == {CHATS, TEAMS}
     world.graph.post("messages", count=2)
-    relay.work_until(world.delivered())
+    app.work_until(world.delivered())
     assert len(world.inbox.messages()) == 7
-    assert relay.dead_letters() == 0
+    assert app.dead_letters() == 0
 
 
 def test_one_that_expired_while_nothing_ran_is_live_again_and_its_gap_is_read_back(world: World) -> None:
-    relay = world.relay(declared(CHATS))
-    relay.tick()
+    app = world.instance(declared(CHATS))
+    app.tick()
     world.graph.advance(days=4)
     world.graph.post("messages", count=3)
     assert watching(world) == set()
-    relay.tick()
-    relay.work_until(world.delivered())
+    app.tick()
+    app.work_until(world.delivered())
     assert watching(world) == {CHATS}
 
 
 def test_one_that_goes_between_the_look_and_the_renewal_is_made_anew_in_the_same_run(world: World) -> None:
-    relay = world.relay(declared(CHATS))
-    relay.tick()
+    app = world.instance(declared(CHATS))
+    app.tick()
     [old] = world.graph.subscriptions()
     world.graph.advance(hours=48)
     hold = world.graph.hold("PATCH", 1)
-    run = in_thread(relay.tick)
+    run = in_thread(app.tick)
     assert hold.reached.wait(30)
     world.graph.delete(f"subscriptions/{old.id}")
     world.graph.post("messages", count=2)
@@ -56,7 +56,7 @@ def test_one_that_goes_between_the_look_and_the_renewal_is_made_anew_in_the_same
     run.result()
     [new] = world.graph.subscriptions()
     assert new.id != old.id
-    relay.work_until(world.delivered())
+    app.work_until(world.delivered())
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_one_that_goes_between_the_look_and_the_renewal_is_made_anew_in_the_same
     ],
 )
 def test_what_differs_from_its_declaration_is_replaced(world: World, change: dict[str, Any]) -> None:
-    world.relay(declared(CHATS)).tick()
-    changed = world.relay({**declared(CHATS), **change})
+    world.instance(declared(CHATS)).tick()
+    changed = world.instance({**declared(CHATS), **change})
     changed.tick()
     [subscription] = world.graph.subscriptions()
     assert subscription.change_types == set(change.get("changeTypes", ["created", "updated", "deleted"]))
@@ -80,11 +80,11 @@ def test_what_differs_from_its_declaration_is_replaced(world: World, change: dic
 
 
 def test_what_is_declared_no_more_is_removed_and_what_is_anothers_stays(world: World) -> None:
-    world.relay(declared(CHATS), declared(TEAMS)).tick()
+    world.instance(declared(CHATS), declared(TEAMS)).tick()
     elsewhere = "https://127.0.0.1:1/elsewhere"
     with_another_url = next(one for one in world.graph.subscriptions() if one.resource == TEAMS)
     with_another_url.notification_url = elsewhere
-    world.relay(declared(CHATS)).tick()
+    world.instance(declared(CHATS)).tick()
     assert [(one.resource, one.notification_url == elsewhere) for one in world.graph.subscriptions()] == [
         (CHATS, False),
         (TEAMS, True),
@@ -93,7 +93,7 @@ def test_what_is_declared_no_more_is_removed_and_what_is_anothers_stays(world: W
 
 def test_two_runs_at_once_do_no_harm(world: World) -> None:
     """Two instances, at every stage of a subscription's life: creation, renewal, a new key, loss."""
-    one, other = world.relay(declared(CHATS), declared(TEAMS)), world.relay()
+    one, other = world.instance(declared(CHATS), declared(TEAMS)), world.instance()
 
     def both() -> None:
         runs = [in_thread(one.tick), in_thread(other.tick)]
@@ -107,10 +107,10 @@ def test_two_runs_at_once_do_no_harm(world: World) -> None:
     world.graph.advance(hours=48)
     both()
     assert all(one.expires - world.graph.clock() > timedelta(hours=60) for one in world.graph.subscriptions())
-    one.ring.create()
+    one.relay.keys.create()
     both()
     [key] = {one.recipient.certificate_id for one in world.graph.subscriptions()}
-    assert key == other.ring.current().key_id
+    assert key == other.relay.keys.current().key_id
     world.graph.delete(f"subscriptions/{world.graph.subscriptions()[0].id}")
     world.graph.post("messages", count=3)
     both()

@@ -12,7 +12,7 @@ from azure.storage.queue import QueueClient
 
 from shared.configuration.settings import StorageSettings
 from shared.messages.envelope import ChangeBatch, read
-from shared.storage.queues import BACKGROUND_LIMITS, Storage
+from tests.accounts import queues
 from tests.builders import body, change, environment, minted
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +101,7 @@ def test_what_the_worker_hands_over_is_queued(storage_settings: StorageSettings)
 def test_while_settings_are_wrong_it_fails_so_that_the_host_keeps_the_events(
     storage_settings: StorageSettings, missing: str
 ) -> None:
-    Storage(storage_settings, BACKGROUND_LIMITS).ready()
+    queues(storage_settings).create_missing()
     environ = environment(AzureWebJobsStorage=storage_settings.connection_string, NOTIFICATION_URL=HUB_URL, **NAMESPACE)
     del environ[missing]
     ended = run(INVOKE, environ, str(ROOT), body(change()).hex())

@@ -11,17 +11,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from notify_http.function import handshake, notify_http
-from shared import clients
+from shared import relay
 from shared.configuration.settings import StorageSettings
 from tests.builders import TENANT, body, change, environment, minted
 
 
 @pytest.fixture(autouse=True)
-def fresh_clients() -> None:
+def fresh_relay() -> None:
     """Each test has settings of its own."""
-    for made in vars(clients).values():
-        if hasattr(made, "cache_clear"):
-            made.cache_clear()
+    relay.forget()
 
 
 def set_up(monkeypatch: pytest.MonkeyPatch, **changes: str | None) -> dict[str, str]:
@@ -90,7 +88,7 @@ def test_wrong_settings_are_named_in_the_log_alone_and_answered_503(
     assert name not in answer.get_body().decode()
 
 
-def test_settings_are_believed_again_once_they_are_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_work_again_once_they_are_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     set_up(monkeypatch, GRAPH_TENANT_ID="")
     assert post(b'{"value": []}').status_code == 503
     set_up(monkeypatch)

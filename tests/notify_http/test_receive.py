@@ -14,7 +14,8 @@ from notify_http.receive import LARGEST_BODY, Answer, receive
 from shared.configuration.settings import StorageSettings
 from shared.messages.envelope import ChangeBatch, ItemBatch, LifecycleBatch, read
 from shared.messages.ingest import ExpectedRecipient
-from shared.storage.queues import BACKGROUND_LIMITS, Storage, TimeLimits
+from shared.storage.account import TimeLimits
+from tests.accounts import claims, queues
 from tests.builders import (
     NOW,
     OTHER_TENANT,
@@ -31,27 +32,28 @@ from tests.builders import (
 )
 from tests.token_cases import Mint
 
-ADDRESSEE = ExpectedRecipient(TENANT, [client_state_secret(), client_state_secret("retiring")])
+RECIPIENT = ExpectedRecipient(TENANT, [client_state_secret(), client_state_secret("retiring")])
 MEGABYTE = 1 << 20
 
 
-class Hall:
-    """The door and what lies behind it."""
+class Endpoint:
+    """The endpoint, and the storage behind it."""
 
     def __init__(self, settings: StorageSettings) -> None:
-        self.storage = Storage(settings, BACKGROUND_LIMITS)
+        self.queues = queues(settings)
+        self._claims = claims(settings)
         self._settings = settings
 
     def post(self, text: bytes) -> Answer:
-        return receive(text, ADDRESSEE, self.storage, NOW)
+        return receive(text, RECIPIENT, self.queues, NOW)
 
     def queued(self) -> list[ItemBatch]:
-        """Take out what has been queued."""
+        """Receive what has been queued."""
         found: list[ItemBatch] = []
         with QueueClient.from_connection_string(self._settings.connection_string, self._settings.queue) as queue:
             while messages := self._received(queue):
                 for text in messages:
-                    envelope = read(self.storage.fetch(text).text)
+                    envelope = read(self._claims.open(text).text)
                     assert isinstance(envelope, ItemBatch)
                     found.append(envelope)
         return found
@@ -68,43 +70,45 @@ class Hall:
 
 
 @pytest.fixture
-def hall(storage_settings: StorageSettings) -> Hall:
-    return Hall(storage_settings)
+def endpoint(storage_settings: StorageSettings) -> Endpoint:
+    return Endpoint(storage_settings)
 
 
 @pytest.fixture(scope="module")
-def away(tmp_path_factory: pytest.TempPathFactory) -> Hall:
-    """A door behind which storage is away."""
+def without_storage(tmp_path_factory: pytest.TempPathFactory) -> Endpoint:
+    """An endpoint whose storage is unavailable."""
     settings = StorageSettings("q-away", Azurite(tmp_path_factory.mktemp("away")).connection_string)
-    hall = Hall(settings)
-    hall.storage = Storage(settings, TimeLimits(connect=1, read=1, retries=0, backoff=0))
-    return hall
+    endpoint = Endpoint(settings)
+    endpoint.queues = queues(settings, TimeLimits(connect=1, read=1, retries=0, backoff=0))
+    return endpoint
 
 
-def test_what_is_ours_is_durable_before_it_is_acknowledged(hall: Hall) -> None:
-    assert hall.post(body(rich(id="1"), lifecycle(id="2"), change(id="3"))) == Answer(202)
-    changes, lifecycles = sorted(hall.queued(), key=lambda envelope: isinstance(envelope, LifecycleBatch))
+def test_what_is_ours_is_durable_before_it_is_acknowledged(endpoint: Endpoint) -> None:
+    assert endpoint.post(body(rich(id="1"), lifecycle(id="2"), change(id="3"))) == Answer(202)
+    changes, lifecycles = sorted(endpoint.queued(), key=lambda envelope: isinstance(envelope, LifecycleBatch))
     assert isinstance(changes, ChangeBatch)
     assert [json.loads(bytes(item))["id"] for item in changes.items] == ["1", "3"]
     assert [json.loads(bytes(item))["id"] for item in lifecycles.items] == ["2"]
     assert changes.received == lifecycles.received == NOW
 
 
-def test_items_are_queued_as_they_came_and_still_sealed(hall: Hall) -> None:
+def test_items_are_queued_as_they_came_and_still_sealed(endpoint: Endpoint) -> None:
     item = rich(new={"a": [1.5, None]})
-    hall.post(body(item))
-    (envelope,) = hall.queued()
+    endpoint.post(body(item))
+    (envelope,) = endpoint.queued()
     assert json.loads(bytes(envelope.items[0])) == item
     assert b"Ada" not in bytes(envelope.items[0])
 
 
-def test_while_storage_is_away_the_answer_is_503_and_says_when_to_come_again(away: Hall) -> None:
-    answer = away.post(body(change()))
+def test_while_storage_is_unavailable_the_answer_is_503_and_says_when_to_retry(without_storage: Endpoint) -> None:
+    answer = without_storage.post(body(change()))
     assert answer.status == 503
     assert answer.retry_after
 
 
-def test_nothing_of_strangers_is_stored_and_they_do_not_learn_of_it(hall: Hall, away: Hall) -> None:
+def test_nothing_of_strangers_is_stored_and_the_answer_does_not_show_it(
+    endpoint: Endpoint, without_storage: Endpoint
+) -> None:
     strangers = [
         change(clientState="guess"),
         change(clientState=None),
@@ -116,19 +120,19 @@ def test_nothing_of_strangers_is_stored_and_they_do_not_learn_of_it(hall: Hall, 
         lifecycle(clientState="guess"),
         lifecycle(clientState=minted(OTHER_TENANT)),
     ]
-    assert hall.post(body(*strangers, tokens=["a.b.c"] * 10_000)) == Answer(202)
-    assert away.post(body(*strangers)) == Answer(202)
-    assert hall.queued() == []
+    assert endpoint.post(body(*strangers, tokens=["a.b.c"] * 10_000)) == Answer(202)
+    assert without_storage.post(body(*strangers)) == Answer(202)
+    assert endpoint.queued() == []
 
 
-def test_the_secret_that_is_being_retired_still_opens_the_door(hall: Hall) -> None:
-    hall.post(body(change(id="1", clientState=minted(secret=client_state_secret("retiring")))))
-    assert hall.ids() == ["1"]
+def test_the_secret_that_is_being_retired_is_still_accepted(endpoint: Endpoint) -> None:
+    endpoint.post(body(change(id="1", clientState=minted(secret=client_state_secret("retiring")))))
+    assert endpoint.ids() == ["1"]
 
 
-def test_an_item_of_another_tenant_is_ours_if_its_clientstate_was_minted_for_it(hall: Hall) -> None:
-    hall.post(body(change(id="1", tenantId=OTHER_TENANT), change(id="2", tenantId=OTHER_TENANT.upper())))
-    assert hall.ids() == ["1", "2"]
+def test_an_item_of_another_tenant_is_ours_if_its_clientstate_was_minted_for_it(endpoint: Endpoint) -> None:
+    endpoint.post(body(change(id="1", tenantId=OTHER_TENANT), change(id="2", tenantId=OTHER_TENANT.upper())))
+    assert endpoint.ids() == ["1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -148,57 +152,57 @@ def test_an_item_of_another_tenant_is_ours_if_its_clientstate_was_minted_for_it(
     ],
     ids=lambda bad: str(bad)[:20],
 )
-def test_one_bad_item_costs_its_neighbours_nothing(hall: Hall, bad: object) -> None:
-    assert hall.post(body(change(id="1"), bad, lifecycle(id="2"), bad, change(id="3"))) == Answer(202)
-    assert sorted(hall.ids()) == ["1", "2", "3"]
+def test_one_bad_item_costs_its_neighbours_nothing(endpoint: Endpoint, bad: object) -> None:
+    assert endpoint.post(body(change(id="1"), bad, lifecycle(id="2"), bad, change(id="3"))) == Answer(202)
+    assert sorted(endpoint.ids()) == ["1", "2", "3"]
 
 
-def test_an_item_with_half_a_surrogate_costs_its_neighbours_nothing(hall: Hall) -> None:
+def test_an_item_with_half_a_surrogate_costs_its_neighbours_nothing(endpoint: Endpoint) -> None:
     text = body(change(id="1"), change(id="2", note="@")).replace(b'"@"', rb'"\ud83d"')
-    assert hall.post(text) == Answer(202)
-    assert "1" in hall.ids()
+    assert endpoint.post(text) == Answer(202)
+    assert "1" in endpoint.ids()
 
 
-def test_tokens_go_with_the_items_of_their_tenants(hall: Hall) -> None:
+def test_tokens_go_with_the_items_of_their_tenants(endpoint: Endpoint) -> None:
     desired, others = Mint(rsa_key("authority")).token(), Mint(rsa_key("authority"), tenant=OTHER_TENANT).token()
     strangers = Mint(rsa_key("authority"), tenant="c7d1e2f3-0a0b-4c0d-8e0f-00000000000f").token()
-    hall.post(body(rich(), tokens=[desired, others, strangers, desired, "junk", 7]))
-    assert [envelope.tokens for envelope in hall.queued()] == [(desired,)]
+    endpoint.post(body(rich(), tokens=[desired, others, strangers, desired, "junk", 7]))
+    assert [envelope.tokens for envelope in endpoint.queued()] == [(desired,)]
 
 
-def test_that_graph_got_no_token_is_remembered(hall: Hall) -> None:
-    hall.post(body(rich(), tokens=None))
-    assert [envelope.tokens for envelope in hall.queued()] == [None]
+def test_that_graph_got_no_token_is_remembered(endpoint: Endpoint) -> None:
+    endpoint.post(body(rich(), tokens=None))
+    assert [envelope.tokens for envelope in endpoint.queued()] == [None]
 
 
-def test_a_thousand_items_and_four_megabytes_work(hall: Hall) -> None:
+def test_a_thousand_items_and_four_megabytes_work(endpoint: Endpoint) -> None:
     items = [change(id=str(number), filler="x" * 4000) for number in range(1000)]
     text = body(*items)
     assert len(text) > 4 * MEGABYTE
-    assert hall.post(text) == Answer(202)
-    assert sorted(hall.ids(), key=int) == [str(number) for number in range(1000)]
+    assert endpoint.post(text) == Answer(202)
+    assert sorted(endpoint.ids(), key=int) == [str(number) for number in range(1000)]
 
 
-def test_an_item_that_is_too_long_for_a_message_is_stored_all_the_same(hall: Hall) -> None:
+def test_an_item_that_is_too_long_for_a_message_is_stored_all_the_same(endpoint: Endpoint) -> None:
     long = message(body={"contentType": "text", "content": "x" * (3 * MEGABYTE)})
-    hall.post(body(change(id="1"), rich(long, id="2"), change(id="3")))
-    assert sorted(hall.ids()) == ["1", "2", "3"]
+    endpoint.post(body(change(id="1"), rich(long, id="2"), change(id="3")))
+    assert sorted(endpoint.ids()) == ["1", "2", "3"]
 
 
-def test_forty_notifications_of_five_kilobytes_cost_four_messages_at_most(hall: Hall) -> None:
+def test_forty_notifications_of_five_kilobytes_cost_four_messages_at_most(endpoint: Endpoint) -> None:
     long = message(body={"contentType": "text", "content": "x" * 2300})
     text = body(*(rich(long) for _ in range(40)), tokens=[Mint(rsa_key("authority")).token()])
     assert 150_000 < len(text) < 220_000
-    hall.post(text)
-    assert len(hall.queued()) <= 4
+    endpoint.post(text)
+    assert len(endpoint.queued()) <= 4
 
 
-def test_an_empty_collection_is_acknowledged_without_storage(away: Hall) -> None:
-    assert away.post(b'{"value": []}') == Answer(202)
+def test_an_empty_collection_is_acknowledged_without_storage(without_storage: Endpoint) -> None:
+    assert without_storage.post(b'{"value": []}') == Answer(202)
 
 
-def test_a_body_beyond_the_limit_is_not_even_read(away: Hall) -> None:
-    assert away.post(b"[" * (LARGEST_BODY + 1)).status == 413
+def test_a_body_beyond_the_limit_is_not_even_read(without_storage: Endpoint) -> None:
+    assert without_storage.post(b"[" * (LARGEST_BODY + 1)).status == 413
 
 
 json_values = st.recursive(
@@ -231,32 +235,32 @@ items = st.dictionaries(
 @example(b'{"value": [' + b"9" * 1_000_000 + b"]}")
 @example(b'{"value": [{"a": 1, "a": 2}], "value": null}')
 @example(b'{"value": []}\xff')
-def test_any_bytes_are_answered_without_storage_and_without_a_5xx(away: Hall, text: bytes) -> None:
-    assert away.post(text).status in (202, 400)
+def test_any_bytes_are_answered_without_storage_and_without_a_5xx(without_storage: Endpoint, text: bytes) -> None:
+    assert without_storage.post(text).status in (202, 400)
 
 
 @given(st.lists(items | json_values, max_size=4), json_values)
 def test_any_json_is_answered_without_storage_and_without_a_5xx(
-    away: Hall, value: list[object], tokens: object
+    without_storage: Endpoint, value: list[object], tokens: object
 ) -> None:
-    assert away.post(body(*value, tokens=tokens)).status == 202
+    assert without_storage.post(body(*value, tokens=tokens)).status == 202
 
 
 @given(items, json_values)
 @example({}, [["a"] * 3, None, {"b": 7}])
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_else_is_in_an_item_of_ours_it_is_stored_or_malformed(
-    hall: Hall, item: dict[str, object], tokens: object
+    endpoint: Endpoint, item: dict[str, object], tokens: object
 ) -> None:
     item = {**item, "tenantId": TENANT, "clientState": minted(resource=RESOURCE)}
-    assert hall.post(body(item, tokens=tokens)) == Answer(202)
-    for envelope in hall.queued():
+    assert endpoint.post(body(item, tokens=tokens)) == Answer(202)
+    for envelope in endpoint.queued():
         assert [json.loads(bytes(one)) for one in envelope.items] == [json.loads(msgspec.json.encode(item))]
 
 
 @pytest.mark.parametrize("depth", [900, 950, 990, 1000, 1010, 5000])
-def test_deep_tokens_beside_an_item_of_ours_are_answered(hall: Hall, depth: int) -> None:
+def test_deep_tokens_beside_an_item_of_ours_are_answered(endpoint: Endpoint, depth: int) -> None:
     text = body(change(id="1"), tokens=0).replace(
         b'"validationTokens":0', b'"validationTokens":' + b"[" * depth + b"]" * depth
     )
-    assert hall.post(text).status in (202, 400)
+    assert endpoint.post(text).status in (202, 400)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ from graph_simulator.server import running as running_graph
 from local.feed.server import RunningFeed
 from local.feed.server import running as running_feed
 from ops.cli import ops
-from shared import clients
-from shared.configuration.settings import StorageSettings
-from shared.storage.queues import BACKGROUND_LIMITS, Storage
+from shared import relay
+from shared.configuration.settings import SettingsError, StorageSettings
+from shared.storage.clients import StorageClients
 from tests import builders
 from tests.builders import CLIENT_ID, TENANT, destination_secret, environment
 from tests.servers import Answer, Asked, Server, serving
@@ -63,30 +64,24 @@ def run(*arguments: str, environment: Mapping[str, str], typed: str = "") -> Res
     """Run a command with these settings and no others, as a process of its own would."""
     bare = {name: value for name, value in os.environ.items() if name not in builders.environment()}
     with patch.dict(os.environ, bare | dict(environment), clear=True):
-        forget_clients()
+        relay.forget()
         result = CliRunner().invoke(ops, arguments, input=typed)
-    clients.session().close()
-    forget_clients()
+        with suppress(SettingsError):
+            relay.relay().session.close()
+    relay.forget()
     gc.collect()  # MSAL keeps connections to itself; a server that is stopped would wait for them
     return result
 
 
-def forget_clients() -> None:
-    """Have the next command read its settings anew."""
-    for made in vars(clients).values():
-        if hasattr(made, "cache_clear"):
-            made.cache_clear()
-
-
-def shaking_hands(asked: Asked) -> Answer:
+def complete_handshake(asked: Asked) -> Answer:
     """An endpoint that echoes validation tokens."""
     token = parse_qs(urlsplit(asked.path).query).get("validationToken", [""])[0]
     return Answer(200 if token else 404, token.encode(), {"Content-Type": "text/plain"})
 
 
 @pytest.fixture
-def storage(storage_settings: StorageSettings) -> Storage:
-    return Storage(storage_settings, BACKGROUND_LIMITS)
+def storage(storage_settings: StorageSettings) -> StorageClients:
+    return StorageClients.of(storage_settings)
 
 
 @pytest.fixture
@@ -98,7 +93,7 @@ def graph(authority: Authority) -> Iterator[GraphServer]:
 
 @pytest.fixture
 def endpoint(authority: Authority) -> Iterator[Server]:
-    with serving(shaking_hands, authority) as server:
+    with serving(complete_handshake, authority) as server:
         yield server
 
 
@@ -129,7 +124,7 @@ def desk(storage_settings: StorageSettings, trusted: Path) -> Iterator[Operator]
             REQUESTS_CA_BUNDLE=str(trusted),
         )
     )
-    forget_clients()
+    relay.forget()
 
 
 @pytest.fixture

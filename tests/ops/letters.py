@@ -7,15 +7,16 @@ from azure.storage.queue import QueueClient
 from shared.configuration.settings import StorageSettings
 from shared.errors import Reason
 from shared.messages.envelope import DeadLetter, Envelope, read, write
-from shared.storage.queues import Queue, Storage
+from shared.storage.clients import StorageClients
+from shared.storage.queues import Queue
 from tests import builders
 
 
 def give_up(
-    storage: Storage, envelope: Envelope, reason: Reason = Reason.KEY_UNKNOWN, ago: timedelta = timedelta(0)
+    storage: StorageClients, envelope: Envelope, reason: Reason = Reason.KEY_UNKNOWN, ago: timedelta = timedelta(0)
 ) -> None:
     """Do as process_queue does."""
-    storage.put_dead_letter(write(DeadLetter(reason, datetime.now(UTC) - ago, envelope)))
+    storage.queues.send(write(DeadLetter(reason, datetime.now(UTC) - ago, envelope)), Queue.DEAD_LETTERS)
 
 
 def poison(settings: StorageSettings, text: str) -> None:
@@ -25,9 +26,9 @@ def poison(settings: StorageSettings, text: str) -> None:
     queue.send_message(text, time_to_live=-1)
 
 
-def queued(storage: Storage) -> list[Envelope]:
-    """Return what lies on the queue."""
-    return [read(storage.fetch(queued.text).text) for queued in storage.peek(Queue.NOTIFICATIONS)]
+def queued(storage: StorageClients) -> list[Envelope]:
+    """Return what is on the queue."""
+    return [read(storage.claims.open(message.text).text) for message in storage.queues.peek(Queue.NOTIFICATIONS)]
 
 
 def large(number: int = 0) -> Envelope:

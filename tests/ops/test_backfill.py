@@ -6,7 +6,7 @@ import pytest
 from ops.backfill import READABLE
 from shared.messages.envelope import ReadbackPage
 from shared.readback.pages import can_read
-from shared.storage.queues import Storage
+from shared.storage.clients import StorageClients
 from tests import builders
 from tests.ops.conftest import Operator
 from tests.ops.letters import queued
@@ -14,7 +14,7 @@ from tests.ops.letters import queued
 SINCE, UNTIL = "2026-11-20T10:00+01:00", "2026-11-21"
 
 
-def test_a_backfill_is_queued_for_the_app_to_do(operator: Operator, storage: Storage) -> None:
+def test_a_backfill_is_queued_for_the_app_to_do(operator: Operator, storage: StorageClients) -> None:
     told = operator.json("backfill", "--resource", "/chats/a/messages", "--since", SINCE, "--until", UNTIL)
     (asked,) = queued(storage)
     assert isinstance(asked, ReadbackPage)
@@ -25,7 +25,7 @@ def test_a_backfill_is_queued_for_the_app_to_do(operator: Operator, storage: Sto
 
 
 def test_without_an_end_it_reads_up_to_now_and_a_span_counts_back_from_there(
-    operator: Operator, storage: Storage
+    operator: Operator, storage: StorageClients
 ) -> None:
     operator.json(
         "backfill", "--resource", "/teams/getAllMessages", "--since", "36h", "--tenant", builders.OTHER_TENANT
@@ -42,7 +42,7 @@ def test_what_is_named_as_readable_is(named: str) -> None:
     assert can_read(named)
 
 
-def test_what_is_read_by_a_delta_query_is_not_said_to_have_a_range(operator: Operator, storage: Storage) -> None:
+def test_what_is_read_by_a_delta_query_is_not_said_to_have_a_range(operator: Operator, storage: StorageClients) -> None:
     result = operator("backfill", "--resource", "/users", "--since", "1h")
     assert "changed since it was last compared" in " ".join(result.stdout.split())
     assert len(queued(storage)) == 1
@@ -60,7 +60,7 @@ def test_what_is_read_by_a_delta_query_is_not_said_to_have_a_range(operator: Ope
     ],
 )
 def test_what_can_not_be_read_back_is_wrong_usage_and_queues_nothing(
-    operator: Operator, storage: Storage, arguments: tuple[str, ...], complaint: str
+    operator: Operator, storage: StorageClients, arguments: tuple[str, ...], complaint: str
 ) -> None:
     result = operator("backfill", *arguments)
     assert result.exit_code == 2

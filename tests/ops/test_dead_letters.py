@@ -1,5 +1,6 @@
 import json
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,8 +10,11 @@ from shared.configuration.settings import StorageSettings
 from shared.errors import Reason, RetryLater, Undeliverable
 from shared.messages.dead_letters import DeadLetters
 from shared.messages.envelope import ChangeBatch, DeadLetter, ReadbackPage, write
-from shared.storage.queues import BACKGROUND_LIMITS, Queue, QueuedMessage, Storage
+from shared.storage.account import BACKGROUND_LIMITS
+from shared.storage.clients import StorageClients
+from shared.storage.queues import AzureQueues, Queue, QueuedMessage
 from tests import builders
+from tests.accounts import claims
 from tests.ops.conftest import Operator
 from tests.ops.letters import give_up, large, poison, queued
 
@@ -20,6 +24,10 @@ TEXT = "for nobody else"
 def letters(desk: Operator, *arguments: str) -> list[dict[str, str]]:
     found: list[dict[str, str]] = desk.json("dead-letters", "list", *arguments)["letters"]
     return found
+
+
+def look_through(storage: StorageClients) -> DeadLetters:
+    return DeadLetters(storage.queues, storage.claims, lambda: datetime.now(UTC))
 
 
 def numbered(number: int) -> ChangeBatch:
@@ -40,7 +48,7 @@ def test_where_nothing_was_ever_given_up_there_is_nothing_to_list(desk: Operator
     assert "There are none." in desk("dead-letters", "list").stdout
 
 
-def test_every_letter_is_listed_once_and_left_where_it_is(desk: Operator, storage: Storage) -> None:
+def test_every_letter_is_listed_once_and_left_where_it_is(desk: Operator, storage: StorageClients) -> None:
     for number in range(70):
         give_up(storage, numbered(number))
     wanted = {builders.chat_path(str(number)) for number in range(70)}
@@ -50,7 +58,9 @@ def test_every_letter_is_listed_once_and_left_where_it_is(desk: Operator, storag
         assert resources(found) == wanted
 
 
-def test_letters_are_told_apart_by_reason_age_and_the_beginning_of_their_id(desk: Operator, storage: Storage) -> None:
+def test_letters_are_told_apart_by_reason_age_and_the_beginning_of_their_id(
+    desk: Operator, storage: StorageClients
+) -> None:
     give_up(storage, numbered(1), Reason.KEY_UNKNOWN, timedelta(days=3))
     give_up(storage, numbered(2), Reason.DESTINATION_REJECTED)
     old, new = letters(desk)
@@ -62,7 +72,7 @@ def test_letters_are_told_apart_by_reason_age_and_the_beginning_of_their_id(desk
 
 
 def test_the_hosts_poison_queue_is_listed_and_replayed_with_the_others(
-    desk: Operator, storage: Storage, storage_settings: StorageSettings
+    desk: Operator, storage: StorageClients, storage_settings: StorageSettings
 ) -> None:
     poison(storage_settings, write(numbered(1)))
     assert [one["reason"] for one in letters(desk)] == ["poison"]
@@ -72,7 +82,7 @@ def test_the_hosts_poison_queue_is_listed_and_replayed_with_the_others(
 
 
 def test_a_replayed_letter_is_what_it_was_but_for_the_attempts_and_a_new_horizon(
-    desk: Operator, storage: Storage
+    desk: Operator, storage: StorageClients
 ) -> None:
     envelope = builders.changes(builders.rich(), tokens=["a.b.c"], attempt=17)
     give_up(storage, envelope)
@@ -87,7 +97,7 @@ def test_a_replayed_letter_is_what_it_was_but_for_the_attempts_and_a_new_horizon
     assert letters(desk) == []
 
 
-def test_only_what_was_meant_is_replayed(desk: Operator, storage: Storage) -> None:
+def test_only_what_was_meant_is_replayed(desk: Operator, storage: StorageClients) -> None:
     give_up(storage, numbered(1), Reason.KEY_UNKNOWN)
     give_up(storage, numbered(2), Reason.CONTENT_UNREADABLE)
     desk.json("dead-letters", "replay", "--reason", "key_unknown")
@@ -96,7 +106,7 @@ def test_only_what_was_meant_is_replayed(desk: Operator, storage: Storage) -> No
 
 
 def test_a_letter_too_large_for_a_message_is_replayed_with_a_blob_of_its_own(
-    desk: Operator, storage: Storage, storage_settings: StorageSettings
+    desk: Operator, storage: StorageClients, storage_settings: StorageSettings
 ) -> None:
     envelope = large()
     give_up(storage, envelope)
@@ -110,7 +120,7 @@ def test_a_letter_too_large_for_a_message_is_replayed_with_a_blob_of_its_own(
 
 
 def test_dropping_a_letter_removes_its_blob(
-    desk: Operator, storage: Storage, storage_settings: StorageSettings
+    desk: Operator, storage: StorageClients, storage_settings: StorageSettings
 ) -> None:
     give_up(storage, large())
     assert desk.json("dead-letters", "drop", "--all", "--yes")["done"] == {"key_unknown": 1}
@@ -118,35 +128,37 @@ def test_dropping_a_letter_removes_its_blob(
     assert blobs(storage_settings) == 0
 
 
-def test_who_dies_between_queueing_and_removing_leaves_the_letter(storage_settings: StorageSettings) -> None:
-    class Dying(Storage):
-        def remove(self, taken: QueuedMessage) -> None:
+def test_a_crash_between_enqueueing_and_deleting_leaves_the_letter(
+    storage: StorageClients, storage_settings: StorageSettings
+) -> None:
+    class Crashing(AzureQueues):
+        def delete(self, message: QueuedMessage) -> None:
             raise SystemExit
 
-    storage = Dying(storage_settings, BACKGROUND_LIMITS)
-    give_up(storage, large())
-    letters = DeadLetters(storage, lambda: datetime.now(UTC))
+    crashing = replace(storage, queues=Crashing(storage_settings, BACKGROUND_LIMITS, claims(storage_settings)))
+    give_up(crashing, large())
+    letters = look_through(crashing)
     with closing(letters.each()) as each, pytest.raises(SystemExit):
         letters.replay(next(each))
     assert len(queued(storage)) == 1
-    assert storage.length(Queue.DEAD_LETTERS) == 1
-    (left,) = storage.peek(Queue.DEAD_LETTERS)
-    assert storage.fetch(left.text).text
+    assert storage.queues.length(Queue.DEAD_LETTERS) == 1
+    (left,) = storage.queues.peek(Queue.DEAD_LETTERS)
+    assert storage.claims.open(left.text).text
 
 
-def test_who_stops_halfway_leaves_the_others_for_everybody_to_see(desk: Operator, storage: Storage) -> None:
+def test_whoever_stops_halfway_leaves_the_others_visible_to_everybody(desk: Operator, storage: StorageClients) -> None:
     for number in range(5):
         give_up(storage, numbered(number))
-    with closing(DeadLetters(storage, lambda: datetime.now(UTC)).each()) as each:
+    with closing(look_through(storage).each()) as each:
         next(each)
-        assert storage.peek(Queue.DEAD_LETTERS) == []
+        assert storage.queues.peek(Queue.DEAD_LETTERS) == []
     assert len(letters(desk)) == 5
 
 
-def test_what_is_given_up_again_at_once_is_left_for_the_next_time(storage: Storage) -> None:
+def test_what_is_given_up_again_at_once_is_left_for_the_next_time(storage: StorageClients) -> None:
     for number in range(3):
         give_up(storage, numbered(number))
-    letters, replayed = DeadLetters(storage, lambda: datetime.now(UTC)), 0
+    letters, replayed = look_through(storage), 0
     with closing(letters.each()) as each:
         for letter in each:
             letters.replay(letter)
@@ -158,9 +170,9 @@ def test_what_is_given_up_again_at_once_is_left_for_the_next_time(storage: Stora
 
 @pytest.mark.parametrize("text", ["", "not ours", '{"kind": "change"}', '{"reason":"key_unknown"}'])
 def test_what_the_app_did_not_write_is_left_by_a_replay_and_can_be_dropped(
-    desk: Operator, storage: Storage, text: str
+    desk: Operator, storage: StorageClients, text: str
 ) -> None:
-    storage.put_dead_letter(text)
+    storage.queues.send(text, Queue.DEAD_LETTERS)
     (left,) = letters(desk)
     assert (left["kind"], left["reason"]) == ("unreadable", "malformed")
     assert desk.json("dead-letters", "replay", "--all", ends=1)["left"] == [left["id"]]
@@ -169,7 +181,7 @@ def test_what_the_app_did_not_write_is_left_by_a_replay_and_can_be_dropped(
 
 
 def test_a_letter_whose_blob_is_gone_says_so(
-    desk: Operator, storage: Storage, storage_settings: StorageSettings
+    desk: Operator, storage: StorageClients, storage_settings: StorageSettings
 ) -> None:
     give_up(storage, large())
     claims = ContainerClient.from_connection_string(
@@ -183,7 +195,7 @@ def test_a_letter_whose_blob_is_gone_says_so(
 
 
 def test_showing_a_letter_tells_outer_fields_and_nothing_that_is_sealed_or_secret(
-    desk: Operator, storage: Storage
+    desk: Operator, storage: StorageClients
 ) -> None:
     item = builders.rich(builders.message(body={"content": TEXT}), resourceData={"id": "1", "activity": TEXT})
     give_up(storage, builders.changes(item, tokens=["header.claims.signature"]))
@@ -200,7 +212,7 @@ def test_showing_a_letter_tells_outer_fields_and_nothing_that_is_sealed_or_secre
         assert [one for one in secret if one in output] == []
 
 
-def test_showing_a_page_to_be_read_hides_its_link(desk: Operator, storage: Storage) -> None:
+def test_showing_a_page_to_be_read_hides_its_link(desk: Operator, storage: StorageClients) -> None:
     page = ReadbackPage(
         builders.NOW, builders.TENANT, "/chats/a/messages", builders.NOW, builders.NOW, "https://x/?$skiptoken=s"
     )
@@ -211,7 +223,7 @@ def test_showing_a_page_to_be_read_hides_its_link(desk: Operator, storage: Stora
     assert "skiptoken" not in json.dumps(told)
 
 
-def test_a_letter_can_do_nothing_to_the_terminal(desk: Operator, storage: Storage) -> None:
+def test_a_letter_can_do_nothing_to_the_terminal(desk: Operator, storage: StorageClients) -> None:
     give_up(storage, builders.changes(builders.change("chats/\x1b]0;owned\x07/messages/[red]1")))
     (letter,) = letters(desk)
     for output in (desk("dead-letters", "list").stdout, desk("dead-letters", "show", letter["id"]).stdout):
@@ -221,7 +233,7 @@ def test_a_letter_can_do_nothing_to_the_terminal(desk: Operator, storage: Storag
         assert "[red]" in output
 
 
-def test_an_id_that_no_letter_has_needs_attention(desk: Operator, storage: Storage) -> None:
+def test_an_id_that_no_letter_has_needs_attention(desk: Operator, storage: StorageClients) -> None:
     give_up(storage, numbered(1))
     for command in (("show",), ("replay",), ("drop", "--yes")):
         told = desk.json("dead-letters", *command, "no-such-id", ends=1)
@@ -230,14 +242,14 @@ def test_an_id_that_no_letter_has_needs_attention(desk: Operator, storage: Stora
 
 
 @pytest.mark.parametrize("command", ["replay", "drop"])
-def test_all_letters_must_be_asked_for_in_so_many_words(desk: Operator, storage: Storage, command: str) -> None:
+def test_all_letters_must_be_asked_for_in_so_many_words(desk: Operator, storage: StorageClients, command: str) -> None:
     give_up(storage, numbered(1))
     assert desk("dead-letters", command).exit_code == 2
     assert desk("dead-letters", command, "--all", "--reason", "key_unknown").exit_code == 2
     assert len(letters(desk)) == 1
 
 
-def test_letters_are_dropped_only_after_a_yes(desk: Operator, storage: Storage) -> None:
+def test_letters_are_dropped_only_after_a_yes(desk: Operator, storage: StorageClients) -> None:
     give_up(storage, numbered(1))
     assert desk("dead-letters", "drop", "--all", typed="n\n").exit_code == 1
     assert len(letters(desk)) == 1
@@ -245,32 +257,32 @@ def test_letters_are_dropped_only_after_a_yes(desk: Operator, storage: Storage) 
     assert letters(desk) == []
 
 
-def test_dead_letters_need_no_settings_but_those_of_storage(desk: Operator, storage: Storage) -> None:
+def test_dead_letters_need_no_settings_but_those_of_storage(desk: Operator, storage: StorageClients) -> None:
     give_up(storage, numbered(1))
     kept = ("AzureWebJobsStorage", "NOTIFICATION_QUEUE")
     bare = Operator({name: value if name in kept else "" for name, value in desk.environment.items()})
     assert len(letters(bare)) == 1
 
 
-def test_a_letter_with_nothing_in_it_is_not_replayed(storage: Storage) -> None:
-    storage.put_dead_letter("not ours")
-    letters = DeadLetters(storage, lambda: datetime.now(UTC))
+def test_a_letter_with_nothing_in_it_is_not_replayed(storage: StorageClients) -> None:
+    storage.queues.send("not ours", Queue.DEAD_LETTERS)
+    letters = look_through(storage)
     with closing(letters.each()) as each, pytest.raises(Undeliverable):
         letters.replay(next(each))
-    assert storage.length(Queue.DEAD_LETTERS) == 1
+    assert storage.queues.length(Queue.DEAD_LETTERS) == 1
 
 
-def test_a_message_that_somebody_else_holds_by_now_is_theirs(storage: Storage) -> None:
-    storage.put_dead_letter(write(DeadLetter(Reason.GRAPH, builders.NOW, numbered(1))))
-    (taken,) = storage.take(Queue.DEAD_LETTERS, timedelta(minutes=1))
-    storage.give_back(taken)
-    (again,) = storage.take(Queue.DEAD_LETTERS, timedelta(minutes=1))
-    storage.give_back(taken)
-    storage.remove(taken)
-    assert storage.peek(Queue.DEAD_LETTERS) == []
-    assert storage.length(Queue.DEAD_LETTERS) == 1
-    storage.remove(again)
-    assert storage.length(Queue.DEAD_LETTERS) == 0
+def test_a_message_that_another_has_received_since_is_left_alone(storage: StorageClients) -> None:
+    storage.queues.send(write(DeadLetter(Reason.GRAPH, builders.NOW, numbered(1))), Queue.DEAD_LETTERS)
+    (received,) = storage.queues.receive(Queue.DEAD_LETTERS, timedelta(minutes=1))
+    storage.queues.release(received)
+    (again,) = storage.queues.receive(Queue.DEAD_LETTERS, timedelta(minutes=1))
+    storage.queues.release(received)
+    storage.queues.delete(received)
+    assert storage.queues.peek(Queue.DEAD_LETTERS) == []
+    assert storage.queues.length(Queue.DEAD_LETTERS) == 1
+    storage.queues.delete(again)
+    assert storage.queues.length(Queue.DEAD_LETTERS) == 0
 
 
 def test_without_storage_the_command_ends_with_3(desk: Operator) -> None:
@@ -287,14 +299,14 @@ def _nowhere(connection_string: str) -> str:
                     for name, value in parts.items())  # fmt: skip
 
 
-def test_the_first_letters_are_looked_at_without_being_taken(storage: Storage) -> None:
+def test_the_first_letters_are_looked_at_without_being_received(storage: StorageClients) -> None:
     give_up(storage, numbered(1))
-    letters = DeadLetters(storage, lambda: datetime.now(UTC))
+    letters = look_through(storage)
     assert [one.reason for one in letters.first()] == [Reason.KEY_UNKNOWN]
-    assert len(storage.peek(Queue.DEAD_LETTERS)) == 1
+    assert len(storage.queues.peek(Queue.DEAD_LETTERS)) == 1
 
 
-def test_storage_that_is_away_is_said_to_be(storage_settings: StorageSettings) -> None:
-    gone = StorageSettings(storage_settings.queue, _nowhere(storage_settings.connection_string))
+def test_unavailable_storage_is_reported(storage_settings: StorageSettings) -> None:
+    unreachable = StorageSettings(storage_settings.queue, _nowhere(storage_settings.connection_string))
     with pytest.raises(RetryLater):
-        DeadLetters(Storage(gone, BACKGROUND_LIMITS), lambda: datetime.now(UTC)).first()
+        look_through(StorageClients.of(unreachable)).first()

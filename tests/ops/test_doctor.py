@@ -11,7 +11,7 @@ from graph_simulator.server import GraphServer
 from local.feed.server import RunningFeed
 from shared.configuration.settings import StorageSettings
 from shared.graph.validation_token import PUBLISHER
-from shared.storage.queues import Storage
+from shared.storage.clients import StorageClients
 from tests import builders
 from tests.ops.conftest import Operator
 from tests.ops.letters import give_up
@@ -144,7 +144,7 @@ def test_a_destination_that_is_away_is_unreachable(healthy: Operator) -> None:
     assert diagnosed(away, 3)["destination"]["verdict"] == "unreachable"
 
 
-def test_dead_letters_need_attention(healthy: Operator, storage: Storage) -> None:
+def test_dead_letters_need_attention(healthy: Operator, storage: StorageClients) -> None:
     give_up(storage, builders.changes(builders.change()))
     assert with_verdict(diagnosed(healthy, 1), "attention") == {"dead letters"}
 

@@ -3,12 +3,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from graph_simulator.server import GraphServer
+from shared.configuration.declaration import declaration_id
 from shared.configuration.settings import StorageSettings
-from shared.graph.client_state import declaration_id
-from shared.readback import checkpoints
-from shared.readback.checkpoints import Progress
-from shared.storage.tables import Tables
+from shared.readback.checkpoints import Checkpoint, Checkpoints
 from tests import builders
+from tests.accounts import tables
 from tests.ops.conftest import Operator
 from tests.servers import Answer, Server
 
@@ -23,7 +22,7 @@ def test_a_missing_subscription_is_made_and_a_second_run_finds_nothing_to_do(
     assert "as it should be" in operator("reconcile").stdout
 
 
-def test_all_subscriptions_can_be_made_anew_though_nothing_is_wrong_with_them(
+def test_all_subscriptions_can_be_recreated_although_nothing_is_wrong_with_them(
     operator: Operator, graph: GraphServer
 ) -> None:
     operator.json("reconcile")
@@ -37,11 +36,11 @@ def test_all_subscriptions_can_be_made_anew_though_nothing_is_wrong_with_them(
 def test_the_gap_before_a_new_subscription_is_read_back_by_the_next_run_of_the_timer(
     operator: Operator, storage_settings: StorageSettings
 ) -> None:
-    tables, declared = Tables(storage_settings), declaration_id(builders.TENANT, builders.RESOURCE)
+    checkpoints, declared = Checkpoints(tables(storage_settings)), declaration_id(builders.TENANT, builders.RESOURCE)
     until = datetime.now(UTC) - timedelta(hours=1)
-    checkpoints.save(tables, declared, until, until)
+    checkpoints.save(declared, until, until)
     operator.json("reconcile")
-    assert checkpoints.load_all(tables)[declared] == Progress(until, due=True)
+    assert checkpoints.all()[declared] == Checkpoint(until, due=True)
 
 
 def test_a_rotation_gives_every_rich_subscription_a_new_key_and_keeps_the_old_one(
@@ -80,7 +79,7 @@ def test_a_tenant_that_can_not_be_listed_does_not_cost_the_others(operator: Oper
     }
 
 
-def test_a_graph_that_is_away_ends_with_3(operator: Operator, graph: GraphServer) -> None:
+def test_an_unavailable_graph_ends_with_3(operator: Operator, graph: GraphServer) -> None:
     graph.post("faults", unavailable=["graph"])
     (step,) = operator.json("reconcile", ends=3)["steps"]
     assert step["later"] is True

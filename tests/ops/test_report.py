@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.moment import Moment, Span
 from ops.report import plain, span
+from ops.time_argument import Moment, Span
 
 
 @pytest.mark.parametrize(

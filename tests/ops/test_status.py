@@ -5,24 +5,19 @@ import pytest
 from azure.storage.queue import QueueServiceClient
 
 from graph_simulator.server import GraphServer
+from shared.configuration.declaration import declaration_id
 from shared.configuration.settings import StorageSettings
-from shared.graph.client_state import declaration_id
 from shared.messages.envelope import write
-from shared.readback import checkpoints
-from shared.storage.queues import Queue, Storage
-from shared.storage.tables import Tables
-from shared.subscriptions.silence import Silence, Source
+from shared.readback.checkpoints import Checkpoints
+from shared.storage.clients import StorageClients
+from shared.storage.queues import Queue
+from shared.subscriptions.silence import LastSeen, Source
 from tests import builders
 from tests.ops.conftest import Operator
 from tests.ops.letters import give_up, poison
 from tests.servers import Answer, Server, in_json
 
 DECLARED = declaration_id(builders.TENANT, builders.RESOURCE)
-
-
-@pytest.fixture
-def tables(storage_settings: StorageSettings) -> Tables:
-    return Tables(storage_settings)
 
 
 def test_a_system_that_was_never_run_lacks_its_subscription_and_its_key(operator: Operator) -> None:
@@ -33,11 +28,13 @@ def test_a_system_that_was_never_run_lacks_its_subscription_and_its_key(operator
     assert told["unreachable"] == []
 
 
-def test_looking_changes_nothing(operator: Operator, storage_settings: StorageSettings, keys: Path) -> None:
+def test_looking_changes_nothing(
+    operator: Operator, storage: StorageClients, storage_settings: StorageSettings, keys: Path
+) -> None:
     operator("status")
     account = QueueServiceClient.from_connection_string(storage_settings.connection_string)
     assert [one.name for one in account.list_queues(storage_settings.queue)] == []
-    assert Tables(storage_settings).names() == []
+    assert storage.tables.names() == []
     assert not keys.exists()
 
 
@@ -74,7 +71,9 @@ def test_what_nothing_declares_any_more_is_shown_with_its_removal(operator: Oper
     assert [one["resource"].strip("/") for one in removed] == ["chats/getAllMessages"]
 
 
-def test_a_graph_that_is_away_hides_nothing_else(operator: Operator, graph: GraphServer, storage: Storage) -> None:
+def test_a_graph_that_is_away_hides_nothing_else(
+    operator: Operator, graph: GraphServer, storage: StorageClients
+) -> None:
     operator.json("reconcile")
     give_up(storage, builders.changes(builders.change()))
     graph.post("faults", unavailable=["graph"])
@@ -92,7 +91,7 @@ def test_a_graph_that_refuses_needs_attention(operator: Operator, graph: GraphSe
 
 
 def test_dead_letters_are_counted_by_reason_those_of_the_host_too(
-    operator: Operator, storage: Storage, storage_settings: StorageSettings
+    operator: Operator, storage: StorageClients, storage_settings: StorageSettings
 ) -> None:
     operator.json("reconcile")
     for _ in range(2):
@@ -100,35 +99,35 @@ def test_dead_letters_are_counted_by_reason_those_of_the_host_too(
     poison(storage_settings, write(builders.changes(builders.change())))
     told = operator.json("status", ends=1)
     assert told["dead_letters"] == {"count": 3, "by_reason": {"key_unknown": 2, "poison": 1}, "looked_at": 3}
-    assert len(storage.peek(Queue.DEAD_LETTERS)) == 2
+    assert len(storage.queues.peek(Queue.DEAD_LETTERS)) == 2
     assert "2 key_unknown, 1 poison" in operator("status").stdout
 
 
 @pytest.mark.parametrize("text", [write(builders.changes(builders.change())), "not ours"])
 def test_the_queue_is_as_old_as_the_oldest_receipt_that_can_be_read(
-    operator: Operator, storage: Storage, text: str
+    operator: Operator, storage: StorageClients, text: str
 ) -> None:
     operator.json("reconcile")
     recently = builders.changes(builders.change())
-    storage.put(write(type(recently)(datetime.now(UTC) - timedelta(minutes=30), recently.items)))
-    storage.put(text)
+    storage.queues.send(write(type(recently)(datetime.now(UTC) - timedelta(minutes=30), recently.items)))
+    storage.queues.send(text)
     told = operator.json("status", ends=1)
     assert told["queue"]["messages"] == 2
     assert 1_800 <= told["queue"]["oldest_seconds"] < 3_600
     assert any("process_queue" in one for one in told["attention"])
 
 
-def test_silence_and_sweeps_are_told_from_what_the_app_remembers(operator: Operator, tables: Tables) -> None:
+def test_silence_and_sweeps_are_shown_from_what_the_app_remembers(operator: Operator, storage: StorageClients) -> None:
     operator.json("reconcile")
-    now = datetime.now(UTC)
-    Silence(tables).seen({DECLARED: Source("s")}, now - timedelta(hours=2))
-    checkpoints.save(tables, DECLARED, now - timedelta(hours=3), now)
+    now, checkpoints = datetime.now(UTC), Checkpoints(storage.tables)
+    LastSeen(storage.tables).note({DECLARED: Source("s")}, now - timedelta(hours=2))
+    checkpoints.save(DECLARED, now - timedelta(hours=3), now)
     told = operator.json("status")
     assert 7_200 <= told["subscriptions"][0]["silent_seconds"] < 9_000
     (sweep,) = told["sweeps"]
     assert datetime.fromisoformat(sweep["compared_until"]) == now - timedelta(hours=3)
-    checkpoints.save(tables, DECLARED, now - timedelta(days=3), now - timedelta(days=3))
-    checkpoints.suspect_gap(tables, DECLARED, now)
+    checkpoints.save(DECLARED, now - timedelta(days=3), now - timedelta(days=3))
+    checkpoints.suspect_gap(DECLARED, now)
     told = operator.json("status", ends=1)
     assert told["sweeps"][0]["due"] is True
     assert any("not compared" in one for one in told["attention"])

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from subprocess import Popen
 
-from shared.storage.queues import Storage
+from shared.storage.clients import StorageClients
 from tests import builders
 from tests.ops.conftest import Operator
 from tests.ops.letters import give_up
@@ -20,7 +20,7 @@ def watching(operator: Operator) -> Iterator[Popen[str]]:
         process.communicate()
 
 
-def test_the_status_is_told_again_and_again_until_ctrl_c(operator: Operator, storage: Storage) -> None:
+def test_the_status_is_told_again_and_again_until_ctrl_c(operator: Operator, storage: StorageClients) -> None:
     operator.json("reconcile")
     with watching(operator) as process:
         assert process.stdout is not None

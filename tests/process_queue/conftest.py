@@ -7,10 +7,12 @@ import requests
 
 from graph_simulator.authority import Authority
 from shared.configuration.settings import StorageSettings
-from tests.process_queue.away import Away
+from tests.process_queue.readback_harness import ReadbackHarness
 
 
 @pytest.fixture
-def away(storage_settings: StorageSettings, authority: Authority, session: requests.Session) -> Iterator[Away]:
-    with Away(storage_settings, authority, session) as away:
-        yield away
+def harness(
+    storage_settings: StorageSettings, authority: Authority, session: requests.Session
+) -> Iterator[ReadbackHarness]:
+    with ReadbackHarness(storage_settings, authority, session) as harness:
+        yield harness

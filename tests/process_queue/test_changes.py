@@ -12,18 +12,17 @@ from azure.storage.queue import QueueClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from process_queue.changes import BatchOutcome, Delivering, relay_changes
-from process_queue.settle import Requeue
-from process_queue.verify import Proofs
+from process_queue.changes import BatchOutcome, ChangeHandler
+from process_queue.requeue import Requeue
 from shared.configuration.settings import StorageSettings
 from shared.delivery.destination import Destination
-from shared.delivery.event import event_without_content
 from shared.delivery.ledger import Ledger
+from shared.delivery.outbox import Outbox
 from shared.errors import Reason, RetryLater
 from shared.messages.envelope import ChangeBatch, read, read_dead_letter
-from shared.storage.queues import BACKGROUND_LIMITS
-from shared.storage.tables import Tables
-from shared.subscriptions.silence import Silence
+from shared.subscriptions.silence import LastSeen
+from tests.accounts import claims
+from tests.accounts import tables as tables_of
 from tests.builders import (
     CLIENT_ID,
     NOW,
@@ -37,24 +36,25 @@ from tests.builders import (
     raw,
     rich,
 )
-from tests.hurried import Hurried
-from tests.process_queue.test_verify import TOKEN, our_key, signing_key
+from tests.process_queue.verification import TOKEN, verifier
 from tests.servers import Answer, Asked, Server, serving
+from tests.undelayed import UndelayedQueues
 
 HORIZON = timedelta(hours=72)
 DONE = Answer(204)
 
 
-class Way:
+class RelayUnderTest:
     """The way from an envelope to the destination, and the places where items can end."""
 
     def __init__(self, storage_settings: StorageSettings, server: Server, session: requests.Session) -> None:
         self.clock = Clock(NOW + HORIZON - timedelta(seconds=1))
         self.server = server
         self._settings = storage_settings
-        self._storage = Hurried(storage_settings, BACKGROUND_LIMITS)
-        self._storage.ready()
-        self._tables = Tables(storage_settings)
+        self._queues = UndelayedQueues(storage_settings)
+        self._queues.create_missing()
+        self._claims = claims(storage_settings)
+        self._tables = tables_of(storage_settings)
         self._session = session
         self.taken: list[dict[str, Any]] = []
         server.script = self._take
@@ -63,10 +63,10 @@ class Way:
 
     def relay(self, envelope: ChangeBatch) -> None:
         """Relay with clients of a fresh process."""
-        proofs = Proofs(TENANT, CLIENT_ID, signing_key, our_key, event_without_content)
         destination = Destination(self.server.url, [destination_secret()], self._session, self.clock)
-        delivering = Delivering(destination, Ledger(self._tables), Silence(self._tables), self.clock)
-        relay_changes(envelope, proofs, delivering, Requeue(self._storage, HORIZON, self.clock, lambda: 0.0))
+        outbox = Outbox(destination, Ledger(self._tables, HORIZON * 20))
+        requeue = Requeue(self._queues, HORIZON, self.clock, lambda: 0.0)
+        ChangeHandler(verifier(), outbox, LastSeen(self._tables), requeue, self.clock).handle(envelope)
 
     def delivered(self) -> list[str]:
         """The ids of the messages that the destination has taken."""
@@ -102,7 +102,7 @@ class Way:
             while messages := list(queue.receive_messages(max_messages=32)):
                 for one in messages:
                     queue.delete_message(one)
-                    yield self._storage.fetch(one.content).text
+                    yield self._claims.open(one.content).text
             assert queue.get_queue_properties().approximate_message_count == 0
 
 
@@ -115,102 +115,102 @@ def item(name: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def way(storage_settings: StorageSettings, session: requests.Session) -> Iterator[Way]:
+def app(storage_settings: StorageSettings, session: requests.Session) -> Iterator[RelayUnderTest]:
     with serving(lambda _: DONE) as server:
-        yield Way(storage_settings, server, session)
+        yield RelayUnderTest(storage_settings, server, session)
 
 
-def test_proven_items_are_delivered_in_one_batch_and_nothing_is_left(way: Way) -> None:
-    way.relay(changes(item("1"), item("2"), change(resourceData={"id": "3"}), tokens=[TOKEN]))
-    assert way.delivered() == ["1", "2", "3"]
-    assert len(way.server.asked) == 1
-    assert way.queued() == []
-    assert way.dead() == []
+def test_proven_items_are_delivered_in_one_batch_and_nothing_is_left(app: RelayUnderTest) -> None:
+    app.relay(changes(item("1"), item("2"), change(resourceData={"id": "3"}), tokens=[TOKEN]))
+    assert app.delivered() == ["1", "2", "3"]
+    assert len(app.server.asked) == 1
+    assert app.queued() == []
+    assert app.dead() == []
 
 
-def test_refused_items_end_nowhere(way: Way) -> None:
-    way.relay(changes(item("1"), item("2")))
-    assert way.delivered() == []
-    assert way.queued() == []
-    assert way.dead() == []
-    assert way.server.asked == []
+def test_refused_items_end_nowhere(app: RelayUnderTest) -> None:
+    app.relay(changes(item("1"), item("2")))
+    assert app.delivered() == []
+    assert app.queued() == []
+    assert app.dead() == []
+    assert app.server.asked == []
 
 
-def test_an_event_that_was_delivered_is_not_delivered_again(way: Way) -> None:
+def test_an_event_that_was_delivered_is_not_delivered_again(app: RelayUnderTest) -> None:
     envelope = changes(item("1"), item("1"), tokens=[TOKEN])
-    way.relay(envelope)
-    way.relay(envelope)
-    assert way.delivered() == ["1"]
+    app.relay(envelope)
+    app.relay(envelope)
+    assert app.delivered() == ["1"]
 
 
-def test_a_newer_version_is_delivered_after_an_older_one(way: Way) -> None:
+def test_a_newer_version_is_delivered_after_an_older_one(app: RelayUnderTest) -> None:
     edited = rich(message("1", lastModifiedDateTime="2023-11-14T23:00:00Z", etag="1700002800000"))
-    way.relay(changes(item("1"), tokens=[TOKEN]))
-    way.relay(changes(edited, tokens=[TOKEN]))
-    first, second = way.taken
+    app.relay(changes(item("1"), tokens=[TOKEN]))
+    app.relay(changes(edited, tokens=[TOKEN]))
+    first, second = app.taken
     assert first["id"] != second["id"]
     assert first["version"] < second["version"]
 
 
-def test_what_can_never_be_opened_is_put_away_sealed_with_its_reason(way: Way) -> None:
+def test_what_can_never_be_opened_is_put_away_sealed_with_its_reason(app: RelayUnderTest) -> None:
     broken = item("2", encryptedContent=encrypted(message("2"), dataSignature=encrypted(b"x")["dataSignature"]))
     unknown = item("3")
     unknown["encryptedContent"] |= {"encryptionCertificateId": "gone", "encryptionCertificateThumbprint": ""}
-    way.relay(changes(item("1"), broken, unknown, item("4"), tokens=[TOKEN]))
-    assert way.delivered() == ["1", "4"]
-    assert sorted(way.dead()) == [(Reason.CONTENT_UNREADABLE, "2"), (Reason.KEY_UNKNOWN, "3")]
-    assert way.queued() == []
+    app.relay(changes(item("1"), broken, unknown, item("4"), tokens=[TOKEN]))
+    assert app.delivered() == ["1", "4"]
+    assert sorted(app.dead()) == [(Reason.CONTENT_UNREADABLE, "2"), (Reason.KEY_UNKNOWN, "3")]
+    assert app.queued() == []
 
 
-def test_a_rejected_event_is_put_away_and_its_neighbours_are_delivered(way: Way) -> None:
-    way.rejects = {"2"}
-    way.relay(changes(item("1"), item("2"), item("3"), tokens=[TOKEN]))
-    assert way.delivered() == ["1", "3"]
-    assert way.dead() == [(Reason.DESTINATION_REJECTED, "2")]
+def test_a_rejected_event_is_put_away_and_its_neighbours_are_delivered(app: RelayUnderTest) -> None:
+    app.rejects = {"2"}
+    app.relay(changes(item("1"), item("2"), item("3"), tokens=[TOKEN]))
+    assert app.delivered() == ["1", "3"]
+    assert app.dead() == [(Reason.DESTINATION_REJECTED, "2")]
 
 
-def test_while_the_destination_is_away_items_are_queued_again_sealed_and_counted(way: Way) -> None:
-    way.answer = Answer(503)
-    way.relay(changes(item("1"), item("2"), tokens=[TOKEN], attempt=0))
-    (again,) = way.queued()
+def test_while_the_destination_is_away_items_are_queued_again_sealed_and_counted(app: RelayUnderTest) -> None:
+    app.answer = Answer(503)
+    app.relay(changes(item("1"), item("2"), tokens=[TOKEN], attempt=0))
+    (again,) = app.queued()
     assert names_of(again) == ["1", "2"]
     assert again.attempt == 1
     assert again.tokens == (TOKEN,)
     assert again.proven == (TENANT,)
     assert b'"displayName"' not in b"".join(bytes(one) for one in again.items)
-    assert way.dead() == []
-    way.answer = DONE
-    way.relay(again)
-    assert way.delivered() == ["1", "2"]
+    assert app.dead() == []
+    app.answer = DONE
+    app.relay(again)
+    assert app.delivered() == ["1", "2"]
 
 
-def test_past_the_horizon_items_are_put_away(way: Way) -> None:
-    way.answer = Answer(503)
-    way.clock.advance(hours=1)
-    way.relay(changes(item("1"), item("2"), tokens=[TOKEN], attempt=40))
-    assert sorted(way.dead()) == [(Reason.DESTINATION, "1"), (Reason.DESTINATION, "2")]
-    assert way.queued() == []
+def test_past_the_horizon_items_are_put_away(app: RelayUnderTest) -> None:
+    app.answer = Answer(503)
+    app.clock.advance(hours=1)
+    app.relay(changes(item("1"), item("2"), tokens=[TOKEN], attempt=40))
+    assert sorted(app.dead()) == [(Reason.DESTINATION, "1"), (Reason.DESTINATION, "2")]
+    assert app.queued() == []
 
 
-def test_items_that_wait_for_different_things_wait_apart(way: Way) -> None:
-    way.answer = Answer(503)
+def test_items_that_wait_for_different_things_wait_apart(app: RelayUnderTest) -> None:
+    app.answer = Answer(503)
     keyless = item("2")
     keyless["encryptedContent"]["encryptionCertificateId"] = "away"
-    way.relay(changes(item("1"), keyless, tokens=[TOKEN]))
-    assert sorted(names_of(envelope) for envelope in way.queued()) == [["1"], ["2"]]
+    app.relay(changes(item("1"), keyless, tokens=[TOKEN]))
+    assert sorted(names_of(envelope) for envelope in app.queued()) == [["1"], ["2"]]
 
 
 @given(st.lists(st.sampled_from(["good", "rejected", "forged", "broken", "keyless"]), max_size=7), st.booleans())
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_item_is_ever_in_no_place_or_in_two(way: Way, kinds: list[str], away: bool) -> None:
+def test_no_item_is_ever_in_no_place_or_in_two(app: RelayUnderTest, kinds: list[str], away: bool) -> None:
     items: list[dict[str, Any]] = []
     expected = Counter[str]()
-    way.taken, way.rejects, way.answer = [], set(), Answer(503) if away else DONE
+    app.taken, app.rejects, app.answer = [], set(), Answer(503) if away else DONE
     for number, kind in enumerate(kinds):
-        name = f"{number}-{kind}-{id(items)}-{len(way.server.asked)}"
+        name = f"{number}-{kind}-{id(items)}-{len(app.server.asked)}"
         one = item(name)
         if kind == "rejected" and not away:
-            way.rejects.add(name)
+            app.rejects.add(name)
         if kind == "forged":
             one["tenantId"] = CLIENT_ID
         if kind == "broken":
@@ -219,9 +219,9 @@ def test_no_item_is_ever_in_no_place_or_in_two(way: Way, kinds: list[str], away:
             one["encryptedContent"]["encryptionCertificateId"] = "away"
         items.append(one)
         expected[name] = kind != "forged"
-    way.relay(changes(*items, tokens=[TOKEN]))
-    places = Counter([*way.delivered(), *(name for _, name in way.dead())])
-    places.update(name for envelope in way.queued() for name in names_of(envelope))
+    app.relay(changes(*items, tokens=[TOKEN]))
+    places = Counter([*app.delivered(), *(name for _, name in app.dead())])
+    places.update(name for envelope in app.queued() for name in names_of(envelope))
     assert places == +expected
 
 
@@ -229,6 +229,6 @@ def test_of_several_waits_asked_for_the_longest_is_kept() -> None:
     outcome = BatchOutcome()
     for seconds in (5, 60, None, 30):
         wait = None if seconds is None else timedelta(seconds=seconds)
-        outcome.keep(raw(change()), RetryLater(Reason.GRAPH_THROTTLED, retry_after=wait))
-    assert outcome.why[Reason.GRAPH_THROTTLED].retry_after == timedelta(seconds=60)
-    assert len(outcome.kept[Reason.GRAPH_THROTTLED]) == 4
+        outcome.retry(raw(change()), RetryLater(Reason.GRAPH_THROTTLED, retry_after=wait))
+    assert outcome.retries[Reason.GRAPH_THROTTLED].failure.retry_after == timedelta(seconds=60)
+    assert len(outcome.retries[Reason.GRAPH_THROTTLED].items) == 4

@@ -9,7 +9,7 @@ from shared.delivery.event import event_of_entry
 from shared.errors import RetryLater
 from shared.messages.envelope import ReadbackPage
 from tests.builders import NOW, TENANT
-from tests.process_queue.away import DONE, Away, asked_for
+from tests.process_queue.readback_harness import DONE, ReadbackHarness, asked_for
 from tests.servers import Answer, in_json
 
 ENTRY = {"id": "a/b=", "lastModifiedDateTime": "2023-11-14T22:14:20Z", "name": "x"}
@@ -23,57 +23,61 @@ class TestARejectedEntry:
         return str(request.param)
 
     @pytest.fixture
-    def replayed(self, away: Away, resource: str) -> ReadbackPage:
-        away.pages[f"/v1.0/{quote(resource)}/delta"] = {"value": [ENTRY]}
-        away.destination_answers = Answer(422)
-        away.read(asked_for(resource))
-        away.destination_answers = DONE
-        return away.replay()
+    def replayed(self, harness: ReadbackHarness, resource: str) -> ReadbackPage:
+        harness.pages[f"/v1.0/{quote(resource)}/delta"] = {"value": [ENTRY]}
+        harness.destination_answers = Answer(422)
+        harness.read(asked_for(resource))
+        harness.destination_answers = DONE
+        return harness.replay()
 
     @pytest.fixture
     def path(self, resource: str) -> str:
         """Where Graph has that one entry."""
         return f"/v1.0/{quote(resource).replace('/root', '/items')}/a%2Fb%3D"
 
-    def test_is_read_by_itself(self, away: Away, replayed: ReadbackPage, resource: str, path: str) -> None:
-        away.pages[path] = ENTRY
-        away.read(replayed)
-        (event,) = away.delivered
+    def test_is_read_by_itself(
+        self, harness: ReadbackHarness, replayed: ReadbackPage, resource: str, path: str
+    ) -> None:
+        harness.pages[path] = ENTRY
+        harness.read(replayed)
+        (event,) = harness.delivered
         entry = event_of_entry(msgspec.json.encode(ENTRY), resource, "", TENANT, NOW)
         assert (event["id"], event["subject"]) == (entry.id, f"{resource}/a/b=")
 
     def test_is_a_deletion_if_it_is_gone_by_now(
-        self, away: Away, replayed: ReadbackPage, resource: str, path: str
+        self, harness: ReadbackHarness, replayed: ReadbackPage, resource: str, path: str
     ) -> None:
-        away.pages[path] = in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
-        away.read(replayed)
-        (event,) = away.delivered
+        harness.pages[path] = in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
+        harness.read(replayed)
+        (event,) = harness.delivered
         assert event["type"].endswith("Deleted")
         assert (event["subject"], event["data"]["id"]) == (f"{resource}/a/b=", "a/b=")
 
-    def test_is_kept_while_graph_does_not_give_it(self, away: Away, replayed: ReadbackPage, path: str) -> None:
-        away.pages[path] = in_json({"error": {"code": "Forbidden", "message": "no"}}, 403)
+    def test_is_kept_while_graph_does_not_give_it(
+        self, harness: ReadbackHarness, replayed: ReadbackPage, path: str
+    ) -> None:
+        harness.pages[path] = in_json({"error": {"code": "Forbidden", "message": "no"}}, 403)
         with pytest.raises(RetryLater, match="403 Forbidden"):
-            away.read(replayed)
+            harness.read(replayed)
 
 
 class TestDelta:
     """Resources other than messages: what has changed since Graph was asked last."""
 
     @pytest.fixture
-    def begun(self, away: Away) -> Away:
+    def begun(self, harness: ReadbackHarness) -> ReadbackHarness:
         """A first query, over an empty range, found the link to go on from."""
-        away.pages["/v1.0/users/delta"] = {
+        harness.pages["/v1.0/users/delta"] = {
             "value": [{"id": "u1", "displayName": "Ada"}],
-            "@odata.deltaLink": f"{away.graph.url}/v1.0/users/delta-1",
+            "@odata.deltaLink": f"{harness.graph.url}/v1.0/users/delta-1",
         }
-        away.read(asked_for("/users", since=NOW))
-        return away
+        harness.read(asked_for("/users", since=NOW))
+        return harness
 
-    def test_the_first_query_delivers_nothing(self, begun: Away) -> None:
+    def test_the_first_query_delivers_nothing(self, begun: ReadbackHarness) -> None:
         assert begun.delivered == []
 
-    def test_later_ones_deliver_what_changed_and_what_is_gone(self, begun: Away) -> None:
+    def test_later_ones_deliver_what_changed_and_what_is_gone(self, begun: ReadbackHarness) -> None:
         begun.pages["/v1.0/users/delta-1"] = {
             "value": [{"id": "u2", "displayName": "Lin"}, {"id": "u3", "@removed": {"reason": "deleted"}}],
             "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-2",
@@ -87,7 +91,7 @@ class TestDelta:
         begun.read(asked_for("/users"))
         assert begun.graph.paths()[-1] == "/v1.0/users/delta-2"
 
-    def test_each_state_of_what_does_not_say_when_it_was_modified_is_delivered(self, begun: Away) -> None:
+    def test_each_state_of_what_does_not_say_when_it_was_modified_is_delivered(self, begun: ReadbackHarness) -> None:
         for number, name in enumerate("ABA"):
             begun.clock.advance(hours=1)
             begun.pages[f"/v1.0/users/delta-{number + 1}"] = {
@@ -99,7 +103,7 @@ class TestDelta:
         versions = [event["version"] for event in begun.delivered]
         assert versions == sorted(set(versions))
 
-    def test_the_link_is_not_moved_on_before_all_is_delivered(self, begun: Away) -> None:
+    def test_the_link_is_not_moved_on_before_all_is_delivered(self, begun: ReadbackHarness) -> None:
         begun.pages["/v1.0/users/delta-1"] = {
             "value": [{"id": "u2"}],
             "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-2",
@@ -111,7 +115,7 @@ class TestDelta:
         begun.read(asked_for("/users"))
         assert [event["subject"] for event in begun.delivered] == ["users/u2"]
 
-    def test_a_first_query_that_comes_late_passes_nothing_over(self, begun: Away) -> None:
+    def test_a_first_query_that_comes_late_passes_nothing_over(self, begun: ReadbackHarness) -> None:
         """It was queued as the resource was declared; consent came later, and a gap was read in between."""
         begun.pages["/v1.0/users/delta-1"] = {
             "value": [{"id": "u2"}],
@@ -122,12 +126,12 @@ class TestDelta:
         assert [event["subject"] for event in begun.delivered] == ["users/u2"]
 
     @pytest.mark.parametrize(("status", "code"), [(410, "resyncRequired"), (400, "badRequest")])
-    def test_a_link_too_old_starts_over(self, begun: Away, status: int, code: str) -> None:
+    def test_a_link_too_old_starts_over(self, begun: ReadbackHarness, status: int, code: str) -> None:
         begun.pages["/v1.0/users/delta-1"] = in_json({"error": {"code": code, "message": "old"}}, status)
         begun.read(asked_for("/users"))
         assert [event["subject"] for event in begun.delivered] == ["users/u1"]
 
-    def test_a_query_that_is_refused_from_the_start_is_kept_for_later(self, away: Away) -> None:
-        away.pages["/v1.0/users/delta"] = in_json({"error": {"code": "badRequest", "message": "no"}}, 400)
+    def test_a_query_that_is_refused_from_the_start_is_kept_for_later(self, harness: ReadbackHarness) -> None:
+        harness.pages["/v1.0/users/delta"] = in_json({"error": {"code": "badRequest", "message": "no"}}, 400)
         with pytest.raises(RetryLater, match="400 badRequest"):
-            away.read(asked_for("/users"))
+            harness.read(asked_for("/users"))

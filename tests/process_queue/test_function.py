@@ -9,12 +9,14 @@ import pytest
 from azure.storage.blob import ContainerClient
 
 from process_queue.function import process_queue
-from shared import clients
+from shared.configuration.declaration import declaration_id
 from shared.configuration.settings import StorageSettings
-from shared.errors import Reason, RetryLater, Undeliverable
+from shared.errors import AlreadyProcessed, Reason, RetryLater, Undeliverable
 from shared.graph.client_state import mint
-from shared.messages.envelope import MESSAGE_LIMIT, ItemBatch, ReadbackPage, write
-from shared.storage.queues import BACKGROUND_LIMITS, Queue, Storage
+from shared.messages.envelope import ItemBatch, ReadbackPage, write
+from shared.relay import forget, relay, utc_now
+from shared.storage.queues import MESSAGE_LIMIT, Queue
+from tests.accounts import claims, queues
 from tests.builders import (
     NOW,
     RESOURCE,
@@ -37,8 +39,8 @@ class Host:
         self.destination = destination
         self.delivered: list[str] = []
         self._monkeypatch = monkeypatch
-        self.storage = Storage(storage_settings, BACKGROUND_LIMITS)
-        self.storage.ready()
+        self.queues = queues(storage_settings)
+        self.queues.create_missing()
         destination.script = self._take
         self.set()
 
@@ -54,23 +56,23 @@ class Host:
             self._monkeypatch.delenv(name, raising=False)
         for name, value in environment(**settings).items():
             self._monkeypatch.setenv(name, value)
-        forget_clients()
+        forget()
 
     def offer(self, text: str) -> None:
         process_queue.build().get_user_function()(func.QueueMessage(id="1", body=text))
 
     def hidden(self) -> int:
         """How many messages wait for their time."""
-        return self.storage.length(Queue.NOTIFICATIONS) - len(self.storage.peek(Queue.NOTIFICATIONS))
+        return self.queues.length(Queue.NOTIFICATIONS) - len(self.queues.peek(Queue.NOTIFICATIONS))
 
     def dead(self) -> int:
-        return self.storage.length(Queue.DEAD_LETTERS)
+        return self.queues.length(Queue.DEAD_LETTERS)
 
     def claim(self, envelope: ItemBatch) -> str:
         """The text of a message whose content lies in a blob."""
-        self.storage.put(write(envelope))
-        (queued,) = self.storage.take(Queue.NOTIFICATIONS, timedelta(minutes=5))
-        self.storage.remove(queued)
+        self.queues.send(write(envelope))
+        (queued,) = self.queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=5))
+        self.queues.delete(queued)
         assert queued.text.startswith("claim:")
         return queued.text
 
@@ -84,17 +86,11 @@ class Host:
         return Answer(204)
 
 
-def forget_clients() -> None:
-    for made in vars(clients).values():
-        if hasattr(made, "cache_clear"):
-            made.cache_clear()
-
-
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch, storage_settings: StorageSettings) -> Iterator[Host]:
     with serving(lambda _: Answer(204)) as destination:
         yield Host(monkeypatch, storage_settings, destination)
-    forget_clients()
+    forget()
 
 
 def bare(*numbers: int, padding: str = "") -> ItemBatch:
@@ -109,7 +105,7 @@ def test_a_message_is_delivered_and_its_blob_is_discarded(host: Host) -> None:
     host.offer(write(bare(1)))
     host.offer(host.claim(bare(2, padding=LARGE)))
     assert [subject.rpartition("/")[2] for subject in host.delivered] == ["1", "2"]
-    assert (host.storage.length(Queue.NOTIFICATIONS), host.dead(), host.blobs()) == (0, 0, 0)
+    assert (host.queues.length(Queue.NOTIFICATIONS), host.dead(), host.blobs()) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("wrong", ["GRAPH_TENANT_ID", "DESTINATION_URL", "SUBSCRIPTIONS", "KEY_STORE"])
@@ -150,7 +146,7 @@ def test_a_blob_that_can_not_be_removed_costs_nothing_but_its_place(host: Host) 
     with serving(all_but_deletion(host.storage_settings, "Blob")) as server:
         host.set(AzureWebJobsStorage=rerouted(host.storage_settings, "Blob", server.url).connection_string)
         host.offer(claim)
-    assert (len(host.delivered), host.storage.length(Queue.NOTIFICATIONS), host.dead(), host.blobs()) == (1, 0, 0, 1)
+    assert (len(host.delivered), host.queues.length(Queue.NOTIFICATIONS), host.dead(), host.blobs()) == (1, 0, 0, 1)
 
 
 def test_while_the_queue_is_away_the_host_keeps_the_message(host: Host) -> None:
@@ -167,14 +163,14 @@ def test_a_message_of_nobody_is_left_to_the_host(host: Host, text: str) -> None:
     with pytest.raises(Undeliverable) as strange:
         host.offer(text)
     assert strange.value.reason is Reason.MALFORMED
-    assert (host.storage.length(Queue.NOTIFICATIONS), host.dead(), host.delivered) == (0, 0, [])
+    assert (host.queues.length(Queue.NOTIFICATIONS), host.dead(), host.delivered) == (0, 0, [])
 
 
 def test_a_claim_that_was_dealt_with_before_is_done(host: Host) -> None:
     claim = host.claim(bare(1, padding=LARGE))
     for _ in range(3):
         host.offer(claim)
-    assert (len(host.delivered), host.storage.length(Queue.NOTIFICATIONS), host.dead()) == (1, 0, 0)
+    assert (len(host.delivered), host.queues.length(Queue.NOTIFICATIONS), host.dead()) == (1, 0, 0)
 
 
 def test_what_the_destination_did_not_take_has_a_claim_of_its_own(host: Host) -> None:
@@ -183,12 +179,12 @@ def test_what_the_destination_did_not_take_has_a_claim_of_its_own(host: Host) ->
     first = host.claim(_now(bare(1, padding=LARGE)))
     host.offer(first)
     assert (host.hidden(), host.dead(), host.blobs()) == (1, 0, 1)
-    with pytest.raises(Undeliverable):
-        host.storage.fetch(first)
+    with pytest.raises(AlreadyProcessed):
+        claims(host.storage_settings).open(first)
 
 
 def _now(envelope: ItemBatch) -> ItemBatch:
-    return type(envelope)(clients.now(), envelope.items, envelope.tokens)
+    return type(envelope)(utc_now(), envelope.items, envelope.tokens)
 
 
 @pytest.mark.parametrize("kind", ["change", "lifecycle", "readback"])
@@ -200,9 +196,9 @@ def test_each_kind_finds_its_way_and_waits_while_graph_is_away(
     host.set(
         LOGIN_BASE_URL="https://127.0.0.1:9", GRAPH_BASE_URL="https://127.0.0.1:9", SUBSCRIPTIONS=json.dumps(declared)
     )
-    secret = clients.settings().client_state_secrets[0]
-    state = mint(secret, TENANT, RESOURCE, lambda n: b"r" * n)
-    received = clients.now()
+    secret = relay().settings.client_state_secrets[0]
+    state = mint(secret, TENANT, declaration_id(TENANT, RESOURCE), lambda n: b"r" * n)
+    received = utc_now()
     item = change(clientState=state)
     if kind == "lifecycle":
         item = {**item, "lifecycleEvent": "reauthorizationRequired"}

@@ -9,10 +9,11 @@ import requests
 
 from graph_simulator.authority import Authority
 from process_queue.hydration import Hydration
-from shared.configuration.declaration import Declaration
+from shared.configuration.declaration import Declaration, Declarations
 from shared.delivery.event import Event, event_of_content
 from shared.errors import Reason, Refused, RetryLater, Undeliverable
 from shared.graph.client import GraphClient
+from shared.graph.client_state import id_in_client_state
 from shared.graph.notification import read_notification
 from tests.builders import NOW, OTHER_TENANT, TENANT, Clock, change, chat_path, message, minted, raw
 from tests.servers import Answer, Server, in_json, serving
@@ -22,7 +23,7 @@ CHATS = "/chats/getAllMessages"
 
 
 @dataclass
-class Desk:
+class HydratedItems:
     server: Server
     graph: GraphClient
 
@@ -30,46 +31,48 @@ class Desk:
         """Return the event of an item, where chats are declared so in TENANT."""
         declared = Declaration(CHATS, ("created",), tenant_id=TENANT, hydrate=hydrate)
         written = change(path or chat_path(), clientState=minted(tenant, CHATS), tenantId=tenant, **item)
-        return Hydration([declared], self.graph).event(read_notification(raw(written)), tenant, NOW)
+        notification = read_notification(raw(written))
+        declaration = Declarations([declared]).get(id_in_client_state(notification.client_state), tenant)
+        return Hydration(self.graph).event(notification, declaration, tenant, NOW)
 
 
 @pytest.fixture
-def desk(authority: Authority, session: requests.Session) -> Iterator[Desk]:
+def items(authority: Authority, session: requests.Session) -> Iterator[HydratedItems]:
     with serving(lambda _: in_json(message()), authority) as server:
-        yield Desk(server, GraphClient(server.url, Bearer(), session, Clock()))
+        yield HydratedItems(server, GraphClient(server.url, Bearer(), session, Clock()))
 
 
-def test_what_is_named_is_read_and_is_the_event_it_would_have_been_with_content(desk: Desk) -> None:
-    event = desk.event()
+def test_what_is_named_is_read_and_is_the_event_it_would_have_been_with_content(items: HydratedItems) -> None:
+    event = items.event()
     pushed = event_of_content(msgspec.json.encode(message()), read_notification(raw(change(chat_path()))), TENANT, NOW)
     assert (event.id, event.version, event.data, event.partial) == (pushed.id, pushed.version, pushed.data, False)
-    assert desk.server.paths() == ["/v1.0/chats/19%3A9e11111111111111%40thread.v2/messages/1700000000000"]
+    assert items.server.paths() == ["/v1.0/chats/19%3A9e11111111111111%40thread.v2/messages/1700000000000"]
 
 
-def test_where_nobody_asked_for_it_nothing_is_read(desk: Desk) -> None:
-    assert desk.event(hydrate=False).partial
-    assert desk.event(tenant=OTHER_TENANT).partial  # declared in another tenant alone
-    assert desk.server.asked == []
+def test_where_nobody_asked_for_it_nothing_is_read(items: HydratedItems) -> None:
+    assert items.event(hydrate=False).partial
+    assert items.event(tenant=OTHER_TENANT).partial  # declared in another tenant alone
+    assert items.server.asked == []
 
 
-def test_a_deletion_is_ordered_by_when_it_was_and_not_by_when_we_heard_of_it(desk: Desk) -> None:
+def test_a_deletion_is_ordered_by_when_it_was_and_not_by_when_we_heard_of_it(items: HydratedItems) -> None:
     deleted = message(deletedDateTime="2023-11-14T22:14:20Z", lastModifiedDateTime="2023-11-14T22:14:20Z")
-    desk.server.script = lambda _: in_json(deleted)
-    event = desk.event(changeType="deleted")
+    items.server.script = lambda _: in_json(deleted)
+    event = items.event(changeType="deleted")
     pushed = event_of_content(msgspec.json.encode(deleted), read_notification(raw(change(chat_path()))), TENANT, NOW)
     assert (event.type, event.partial) == ("Microsoft.Graph.ChatMessageDeleted", False)
     assert (event.id, event.version) == (pushed.id, pushed.version)
 
 
-def test_what_was_restored_since_its_deletion_is_not_said_to_be_deleted(desk: Desk) -> None:
-    event = desk.event(changeType="deleted")
+def test_what_was_restored_since_its_deletion_is_not_said_to_be_deleted(items: HydratedItems) -> None:
+    event = items.event(changeType="deleted")
     assert (event.type, event.partial) == ("Microsoft.Graph.ChatMessageUpdated", False)
 
 
 @pytest.mark.parametrize("change_type", ["created", "updated", "deleted"])
-def test_what_graph_has_no_more_was_deleted(desk: Desk, change_type: str) -> None:
-    desk.server.script = lambda _: in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
-    event = desk.event(changeType=change_type)
+def test_what_graph_has_no_more_was_deleted(items: HydratedItems, change_type: str) -> None:
+    items.server.script = lambda _: in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
+    event = items.event(changeType=change_type)
     assert (event.type, event.partial) == ("Microsoft.Graph.ChatMessageDeleted", True)
 
 
@@ -82,41 +85,41 @@ def test_what_graph_has_no_more_was_deleted(desk: Desk, change_type: str) -> Non
         (Answer(429), Reason.GRAPH_THROTTLED),
     ],
 )
-def test_what_can_not_be_read_now_is_kept(desk: Desk, answer: Answer, reason: Reason) -> None:
-    desk.server.script = lambda _: answer
+def test_what_can_not_be_read_now_is_kept(items: HydratedItems, answer: Answer, reason: Reason) -> None:
+    items.server.script = lambda _: answer
     with pytest.raises(RetryLater) as kept:
-        desk.event()
+        items.event()
     assert kept.value.reason is reason
 
 
 @pytest.mark.parametrize("text", [b"", b"<html>", b"[]", b"\xff"])
-def test_an_answer_that_is_no_resource_is_given_up(desk: Desk, text: bytes) -> None:
-    desk.server.script = lambda _: Answer(200, text)
+def test_an_answer_that_is_no_resource_is_given_up(items: HydratedItems, text: bytes) -> None:
+    items.server.script = lambda _: Answer(200, text)
     with pytest.raises(Undeliverable) as given_up:
-        desk.event()
+        items.event()
     assert given_up.value.reason is Reason.CONTENT_NOT_JSON
 
 
 @pytest.mark.parametrize(
     "path", ["users/../../beta/users", "users/%2e%2e/x", "users('..')/messages('1')", "./users/1", "users/.", ".."]
 )
-def test_a_path_that_climbs_is_refused_and_never_asked_for(desk: Desk, path: str) -> None:
+def test_a_path_that_climbs_is_refused_and_never_asked_for(items: HydratedItems, path: str) -> None:
     with pytest.raises(Refused) as refused:
-        desk.event(path)
+        items.event(path)
     assert refused.value.reason is Reason.MALFORMED
-    assert desk.server.asked == []
+    assert items.server.asked == []
 
 
 @pytest.mark.parametrize("path", ["chats/a/messages/1?$select=b", "chats/a/messages/1#b", "chats/a%2Fb/messages/1"])
-def test_whatever_is_named_is_asked_of_graph_as_a_path(desk: Desk, path: str) -> None:
-    desk.event(path)
-    (asked,) = desk.server.paths()
+def test_whatever_is_named_is_asked_of_graph_as_a_path(items: HydratedItems, path: str) -> None:
+    items.event(path)
+    (asked,) = items.server.paths()
     assert asked.startswith("/v1.0/chats/a")
     assert "?" not in asked
     assert "#" not in asked
 
 
 @pytest.mark.parametrize("path", ["users/5d", "https://elsewhere.example/users/1", "//elsewhere.example/x"])
-def test_what_was_not_declared_is_not_read(desk: Desk, path: str) -> None:
-    assert desk.event(path).partial
-    assert desk.server.asked == []
+def test_what_was_not_declared_is_not_read(items: HydratedItems, path: str) -> None:
+    assert items.event(path).partial
+    assert items.server.asked == []

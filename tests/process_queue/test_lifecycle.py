@@ -14,16 +14,20 @@ import pytest
 import requests
 
 from graph_simulator.authority import Authority
-from process_queue.lifecycle import LifecycleHandler, Recently, act
+from process_queue.lifecycle import LifecycleHandler
+from shared.configuration.declaration import Declarations
 from shared.configuration.settings import StorageSettings
 from shared.errors import RetryLater
 from shared.graph.client import GraphClient
-from shared.graph.client_state import declaration_id
-from shared.readback import checkpoints
+from shared.readback.checkpoints import Checkpoints
 from shared.readback.sweep import Sweep
-from shared.storage.queues import BACKGROUND_LIMITS, Storage
-from shared.storage.tables import Tables
-from shared.subscriptions.plan import DesiredState, Subscriptions
+from shared.subscriptions.client import SubscriptionsClient
+from shared.subscriptions.once import Once
+from shared.subscriptions.reconcile import Reconciler
+from shared.subscriptions.subscription import DesiredState
+from shared.subscriptions.tenants import Tenants
+from tests.accounts import queues
+from tests.accounts import tables as tables_of
 from tests.builders import (
     NOTIFICATION_URL,
     NOW,
@@ -51,32 +55,36 @@ FRESH = in_json(
 )  # renewed a moment ago: there is nothing to do
 
 
-class World:
+class ScriptedGraph:
     def __init__(self, graph: Server, settings: StorageSettings, session: requests.Session) -> None:
         self.clock = Clock(NOW + timedelta(seconds=5))
         self.answers: dict[str, Answer] = {}
         self._graph = graph
-        self._tables = Tables(settings)
-        checkpoints.save(self._tables, declaration_id(TENANT, declaration().resource), NOW, NOW)
+        self._checkpoints = Checkpoints(tables_of(settings))
+        self._checkpoints.save(declaration().id, NOW, NOW)
         graph.script = lambda asked: self.answers.get(asked.path.rpartition("/")[2], FRESH)
         client = GraphClient(graph.url, Bearer(), session, self.clock)
-        self._keeper = LifecycleHandler(
+        declarations = Declarations([declaration()])
+        subscriptions = SubscriptionsClient(client, self.clock, random.Random(1).randbytes)
+        tenants = Tenants(tables_of(settings))
+        self.handler = LifecycleHandler(
             TENANT,
-            [declaration()],
-            Subscriptions(client, self.clock, random.Random(1).randbytes),
-            Sweep(self._tables, Storage(settings, BACKGROUND_LIMITS), timedelta(0)),
+            declarations,
+            subscriptions,
+            Reconciler(TENANT, declarations, subscriptions, tenants, self.clock),
+            Sweep(self._checkpoints, queues(settings), timedelta(0)),
             lambda: DesiredState(NOTIFICATION_URL, client_state_secret(), encryption_key()),
             self.clock,
-            Recently(),
+            Once(self.clock),
         )
 
     def act(self, *subscriptions: str, attempt: int = 0, **changes: str) -> None:
         envelope = lifecycle_items(*[lifecycle(subscriptionId=one, **changes) for one in subscriptions])
-        act(msgspec.structs.replace(envelope, attempt=attempt), self._keeper)
+        self.handler.handle(msgspec.structs.replace(envelope, attempt=attempt))
 
     def gap_suspected(self) -> bool:
         """Whether something will be read back."""
-        return any(one.due for one in checkpoints.load_all(self._tables).values())
+        return any(one.due for one in self._checkpoints.all().values())
 
     def methods(self) -> list[str]:
         """How Graph was asked."""
@@ -90,86 +98,86 @@ class World:
 
 
 @pytest.fixture
-def world(
+def scripted(
     authority: Authority, storage_settings: StorageSettings, session: requests.Session, tmp_path: Path
-) -> Iterator[World]:
+) -> Iterator[ScriptedGraph]:
     with serving(lambda _: FRESH, authority) as graph:
-        yield World(graph, storage_settings, session)
+        yield ScriptedGraph(graph, storage_settings, session)
 
 
-def test_an_item_that_has_to_wait_keeps_no_other_waiting_and_all_come_again(world: World) -> None:
-    world.answers[FIRST] = Answer(503)
+def test_an_item_that_has_to_wait_keeps_no_other_waiting_and_all_come_again(scripted: ScriptedGraph) -> None:
+    scripted.answers[FIRST] = Answer(503)
     with pytest.raises(RetryLater):
-        world.act(FIRST, SECOND)
-    assert world.asked() == [FIRST, SECOND]
-    world.answers.clear()
-    world.act(FIRST, SECOND)
-    assert world.asked() == [FIRST]  # the other is done, and is not done again
+        scripted.act(FIRST, SECOND)
+    assert scripted.asked() == [FIRST, SECOND]
+    scripted.answers.clear()
+    scripted.act(FIRST, SECOND)
+    assert scripted.asked() == [FIRST]  # the other is done, and is not done again
 
 
 def test_a_refused_re_authorization_is_tried_until_it_is_granted_and_what_was_missed_is_read_back(
-    world: World, caplog: pytest.LogCaptureFixture
+    scripted: ScriptedGraph, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`renew_timer` sees no fault in such a subscription, and Graph holds back what it has to tell meanwhile."""
-    world.answers[FIRST] = FORBIDDEN
+    scripted.answers[FIRST] = FORBIDDEN
     with pytest.raises(RetryLater, match="403 Forbidden"):
-        world.act(FIRST, SECOND)
-    assert world.asked() == [FIRST, SECOND]
+        scripted.act(FIRST, SECOND)
+    assert scripted.asked() == [FIRST, SECOND]
     assert "403 Forbidden: no consent. Grant the application permission Chat.Read.All" in caplog.text
-    assert not world.gap_suspected()
-    world.answers.clear()
-    world.act(FIRST, SECOND, attempt=1)
-    assert world.asked() == [FIRST]
-    assert world.gap_suspected()
+    assert not scripted.gap_suspected()
+    scripted.answers.clear()
+    scripted.act(FIRST, SECOND, attempt=1)
+    assert scripted.asked() == [FIRST]
+    assert scripted.gap_suspected()
 
 
 def test_a_storm_of_removals_from_a_tenant_that_refuses_its_list_costs_one_list(
-    world: World, caplog: pytest.LogCaptureFixture
+    scripted: ScriptedGraph, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.answers["subscriptions"] = FORBIDDEN
-    world.act(FIRST, SECOND, lifecycleEvent="subscriptionRemoved")
-    assert world.asked() == ["subscriptions"]
+    scripted.answers["subscriptions"] = FORBIDDEN
+    scripted.act(FIRST, SECOND, lifecycleEvent="subscriptionRemoved")
+    assert scripted.asked() == ["subscriptions"]
     assert "an administrator there has to grant Chat.Read.All to this app" in caplog.text
-    assert world.gap_suspected()
+    assert scripted.gap_suspected()
 
 
-def test_a_subscription_of_another_declaration_is_not_touched(world: World) -> None:
+def test_a_subscription_of_another_declaration_is_not_touched(scripted: ScriptedGraph) -> None:
     """A clientState is good for what it was minted for."""
-    world.answers[FIRST] = in_json(
+    scripted.answers[FIRST] = in_json(
         {**json.loads(FRESH.body), "resource": "/users", "expirationDateTime": NOW.isoformat()}
     )
-    world.act(FIRST, SECOND)
-    assert world.methods() == ["GET", "GET"]
+    scripted.act(FIRST, SECOND)
+    assert scripted.methods() == ["GET", "GET"]
 
 
-def test_an_item_that_names_its_own_tenant_for_a_subscription_holds_up_nobody(world: World) -> None:
+def test_an_item_that_names_its_own_tenant_for_a_subscription_holds_up_nobody(scripted: ScriptedGraph) -> None:
     """What is done for a tenant and for a subscription is told apart, whatever a stranger calls the one."""
     gone = in_json({"error": {"code": "ResourceNotFound", "message": "gone"}}, 404)
-    world.answers |= {TENANT: gone, "subscriptions": in_json({"value": []})}
+    scripted.answers |= {TENANT: gone, "subscriptions": in_json({"value": []})}
     with pytest.raises(RetryLater):  # nothing can be made at this Graph
-        world.act(TENANT)
-    assert world.asked()[:2] == [TENANT, "subscriptions"]
+        scripted.act(TENANT)
+    assert scripted.asked()[:2] == [TENANT, "subscriptions"]
 
 
 @pytest.mark.parametrize("name", ["../users", "", "x", FIRST + "/../..", FIRST + "?a", "é", FIRST + "\n"])
-def test_an_id_that_is_none_never_gets_into_a_url(world: World, name: str) -> None:
-    world.act(name, SECOND)
-    assert world.asked() == [SECOND]
+def test_an_id_that_is_none_never_gets_into_a_url(scripted: ScriptedGraph, name: str) -> None:
+    scripted.act(name, SECOND)
+    assert scripted.asked() == [SECOND]
 
 
-def test_another_tenants_item_and_one_that_can_not_be_read_change_nothing(world: World) -> None:
-    world.act(FIRST, tenantId="c7d1e2f3-0a0b-4c0d-8e0f-0000000000ff")
-    act(lifecycle_items("no object", 1, {}), world._keeper)
-    assert world.asked() == []
+def test_another_tenants_item_and_one_that_can_not_be_read_change_nothing(scripted: ScriptedGraph) -> None:
+    scripted.act(FIRST, tenantId="c7d1e2f3-0a0b-4c0d-8e0f-0000000000ff")
+    scripted.handler.handle(lifecycle_items("no object", 1, {}))
+    assert scripted.asked() == []
 
 
-def test_an_event_that_came_after_the_last_action_is_acted_upon(world: World) -> None:
-    world.clock.now = NOW
+def test_an_event_that_came_after_the_last_action_is_acted_upon(scripted: ScriptedGraph) -> None:
+    scripted.clock.now = NOW
     for _ in range(2):  # begun at the very moment of receipt: it may not have seen what the item tells of
-        world.act(FIRST)
-        assert world.asked() == [FIRST]
-    world.clock.advance(seconds=1)
-    world.act(FIRST)
-    world.asked()
-    world.act(FIRST)
-    assert world.asked() == []
+        scripted.act(FIRST)
+        assert scripted.asked() == [FIRST]
+    scripted.clock.advance(seconds=1)
+    scripted.act(FIRST)
+    scripted.asked()
+    scripted.act(FIRST)
+    assert scripted.asked() == []

@@ -26,57 +26,57 @@ from tests.builders import (
     message,
     raw,
 )
-from tests.process_queue.away import DONE, Away, asked_for, names
+from tests.process_queue.readback_harness import DONE, ReadbackHarness, asked_for, names
 from tests.servers import Answer, in_json
 
 CHAT_LIST = f"/v1.0/chats/{CHAT.replace(':', '%3A').replace('@', '%40')}/messages"
 
 
-def test_what_was_delivered_before_is_not_delivered_again(away: Away) -> None:
-    away.pages[CHAT_LIST] = {"value": [message("1"), message("2")]}
-    away.read(asked_for(f"/chats/{CHAT}/messages"))
-    away.pages[CHAT_LIST] = {"value": [message("1"), message("3"), message("2")]}
-    away.read(asked_for(f"/chats/{CHAT}/messages"))
-    assert names(away) == ["1", "2", "3"]
+def test_what_was_delivered_before_is_not_delivered_again(harness: ReadbackHarness) -> None:
+    harness.pages[CHAT_LIST] = {"value": [message("1"), message("2")]}
+    harness.read(asked_for(f"/chats/{CHAT}/messages"))
+    harness.pages[CHAT_LIST] = {"value": [message("1"), message("3"), message("2")]}
+    harness.read(asked_for(f"/chats/{CHAT}/messages"))
+    assert names(harness) == ["1", "2", "3"]
 
 
-def test_a_chat_is_asked_for_with_the_order_without_which_graph_ignores_the_filter(away: Away) -> None:
-    away.pages[CHAT_LIST] = {"value": []}
-    away.read(asked_for(f"/chats/{CHAT}/messages"))
-    query = parse_qs(urlsplit(away.graph.asked[0].path).query)
+def test_a_chat_is_asked_for_with_the_order_without_which_graph_ignores_the_filter(harness: ReadbackHarness) -> None:
+    harness.pages[CHAT_LIST] = {"value": []}
+    harness.read(asked_for(f"/chats/{CHAT}/messages"))
+    query = parse_qs(urlsplit(harness.graph.asked[0].path).query)
     assert query["$orderby"] == ["lastModifiedDateTime desc"]
     assert query["$filter"] == [
         "lastModifiedDateTime gt 2031-02-02T04:05:06.000Z and lastModifiedDateTime lt 2031-02-03T04:05:06.000Z"
     ]
 
 
-def test_a_version_has_the_id_it_would_have_had_if_it_had_been_pushed(away: Away) -> None:
+def test_a_version_has_the_id_it_would_have_had_if_it_had_been_pushed(harness: ReadbackHarness) -> None:
     written = message("1700000000000")
-    away.pages[CHAT_LIST] = {"value": [written]}
-    away.read(asked_for(f"/chats/{CHAT}/messages"))
+    harness.pages[CHAT_LIST] = {"value": [written]}
+    harness.read(asked_for(f"/chats/{CHAT}/messages"))
     pushed = event_of_content(
         msgspec.json.encode(written), read_notification(raw(change(chat_path("1700000000000")))), TENANT, NOW
     )
-    (event,) = away.delivered
+    (event,) = harness.delivered
     assert (event["id"], event["version"], event["source"]) == (pushed.id, pushed.version, pushed.source)
 
 
-def test_the_next_page_is_a_message_of_its_own(away: Away) -> None:
-    link = f"{away.graph.url}/v1.0/next?$skiptoken=x"
-    away.pages[CHAT_LIST] = {"value": [message("1")], "@odata.nextLink": link}
-    away.read(asked_for(f"/chats/{CHAT}/messages"))
-    assert [one.link for one in away.queued()] == [link]
+def test_the_next_page_is_a_message_of_its_own(harness: ReadbackHarness) -> None:
+    link = f"{harness.graph.url}/v1.0/next?$skiptoken=x"
+    harness.pages[CHAT_LIST] = {"value": [message("1")], "@odata.nextLink": link}
+    harness.read(asked_for(f"/chats/{CHAT}/messages"))
+    assert [one.link for one in harness.queued()] == [link]
 
 
-def test_nothing_follows_a_page_that_the_destination_did_not_take(away: Away) -> None:
-    away.pages[CHAT_LIST] = {"value": [message("1")], "@odata.nextLink": f"{away.graph.url}/v1.0/next"}
-    away.destination_answers = Answer(503)
+def test_nothing_follows_a_page_that_the_destination_did_not_take(harness: ReadbackHarness) -> None:
+    harness.pages[CHAT_LIST] = {"value": [message("1")], "@odata.nextLink": f"{harness.graph.url}/v1.0/next"}
+    harness.destination_answers = Answer(503)
     with pytest.raises(RetryLater, match=Reason.DESTINATION):
-        away.read(asked_for(f"/chats/{CHAT}/messages"))
-    assert away.queued() == []
-    away.destination_answers = DONE
-    away.read(asked_for(f"/chats/{CHAT}/messages"))
-    assert names(away) == ["1"]
+        harness.read(asked_for(f"/chats/{CHAT}/messages"))
+    assert harness.queued() == []
+    harness.destination_answers = DONE
+    harness.read(asked_for(f"/chats/{CHAT}/messages"))
+    assert names(harness) == ["1"]
 
 
 GOOD, REJECTED, STUMBLED = "good", "rejected", "stumbled over"
@@ -87,44 +87,44 @@ kinds = st.lists(st.sampled_from([GOOD, GOOD, REJECTED, STUMBLED]), min_size=1, 
 @example([STUMBLED, STUMBLED, STUMBLED, STUMBLED, GOOD], [STUMBLED, GOOD])
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_event_that_the_destination_stumbles_over_holds_up_none_of_the_others(
-    away: Away, first: list[str], second: list[str]
+    harness: ReadbackHarness, first: list[str], second: list[str]
 ) -> None:
     named = {str(uuid.uuid4().int): kind for kind in (*first, *second)}
     messages = [message(name) for name in named]
-    link = f"{away.graph.url}/v1.0/next"
-    away.begin_anew()
-    away.pages[CHAT_LIST] = {"value": messages[: len(first)], "@odata.nextLink": link}
-    away.pages["/v1.0/next"] = {"value": messages[len(first) :]}
-    away.pages |= {f"{CHAT_LIST}/{one['id']}": one for one in messages}
-    away.rejects = {name for name, kind in named.items() if kind == REJECTED}
-    away.stumbles_over = {name for name, kind in named.items() if kind == STUMBLED}
-    away.read_to_the_end(asked_for(f"/chats/{CHAT}/messages"))
-    assert sorted(names(away)) == sorted(name for name, kind in named.items() if kind == GOOD)
-    expected = dict.fromkeys(away.rejects, Reason.DESTINATION_REJECTED)
-    expected |= dict.fromkeys(away.stumbles_over, Reason.DESTINATION_ERROR)
-    assert sorted(away.dead()) == sorted(expected.items())
+    link = f"{harness.graph.url}/v1.0/next"
+    harness.start_over()
+    harness.pages[CHAT_LIST] = {"value": messages[: len(first)], "@odata.nextLink": link}
+    harness.pages["/v1.0/next"] = {"value": messages[len(first) :]}
+    harness.pages |= {f"{CHAT_LIST}/{one['id']}": one for one in messages}
+    harness.rejects = {name for name, kind in named.items() if kind == REJECTED}
+    harness.stumbles_over = {name for name, kind in named.items() if kind == STUMBLED}
+    harness.read_to_the_end(asked_for(f"/chats/{CHAT}/messages"))
+    assert sorted(names(harness)) == sorted(name for name, kind in named.items() if kind == GOOD)
+    expected = dict.fromkeys(harness.rejects, Reason.DESTINATION_REJECTED)
+    expected |= dict.fromkeys(harness.stumbles_over, Reason.DESTINATION_ERROR)
+    assert sorted(harness.dead()) == sorted(expected.items())
 
 
-def test_a_page_is_not_parted_the_first_time_the_destination_stumbles(away: Away) -> None:
-    away.pages[CHAT_LIST] = {"value": [message("1"), message("2")]}
-    away.stumbles_over = {"1"}
+def test_a_page_is_not_parted_the_first_time_the_destination_stumbles(harness: ReadbackHarness) -> None:
+    harness.pages[CHAT_LIST] = {"value": [message("1"), message("2")]}
+    harness.stumbles_over = {"1"}
     with pytest.raises(RetryLater, match=Reason.DESTINATION_ERROR):
-        away.read(asked_for(f"/chats/{CHAT}/messages"))
-    assert (away.delivered, away.queued()) == ([], [])
+        harness.read(asked_for(f"/chats/{CHAT}/messages"))
+    assert (harness.delivered, harness.queued()) == ([], [])
 
 
-def test_a_page_goes_on_while_what_was_stumbled_over_is_tried_again_by_itself(away: Away) -> None:
-    away.pages[CHAT_LIST] = {
+def test_a_page_goes_on_while_what_was_stumbled_over_is_tried_again_by_itself(harness: ReadbackHarness) -> None:
+    harness.pages[CHAT_LIST] = {
         "value": [message("1"), message("2")],
-        "@odata.nextLink": f"{away.graph.url}/v1.0/next",
+        "@odata.nextLink": f"{harness.graph.url}/v1.0/next",
     }
-    away.stumbles_over = {"1"}
+    harness.stumbles_over = {"1"}
     again = msgspec.structs.replace(asked_for(f"/chats/{CHAT}/messages"), attempt=1)
-    away.read(again)
-    assert names(away) == ["2"]
-    alone, further = away.queued()
+    harness.read(again)
+    assert names(harness) == ["2"]
+    alone, further = harness.queued()
     assert (segments(alone.resource), alone.attempt) == (("chats", CHAT, "messages", "1"), 1)
-    assert (further.resource, further.link, further.attempt) == (again.resource, f"{away.graph.url}/v1.0/next", 0)
+    assert (further.resource, further.link, further.attempt) == (again.resource, f"{harness.graph.url}/v1.0/next", 0)
 
 
 @pytest.mark.parametrize(
@@ -134,29 +134,29 @@ def test_a_page_goes_on_while_what_was_stumbled_over_is_tried_again_by_itself(aw
         ("/chats/getAllMessages", "/v1.0/users", "users/{}/chats/getAllMessages"),
     ],
 )
-def test_a_tenant_wide_resource_fans_out(away: Away, resource: str, listing: str, each: str) -> None:
-    link = f"{away.graph.url}/v1.0/more"
-    away.pages[listing] = {"value": [{"id": "a"}, {"id": "b"}], "@odata.nextLink": link}
-    away.read(asked_for(resource))
-    assert [(one.resource, one.link) for one in away.queued()] == [
+def test_a_tenant_wide_resource_fans_out(harness: ReadbackHarness, resource: str, listing: str, each: str) -> None:
+    link = f"{harness.graph.url}/v1.0/more"
+    harness.pages[listing] = {"value": [{"id": "a"}, {"id": "b"}], "@odata.nextLink": link}
+    harness.read(asked_for(resource))
+    assert [(one.resource, one.link) for one in harness.queued()] == [
         (each.format("a"), ""),
         (each.format("b"), ""),
         (resource, link),
     ]
 
 
-def test_a_channel_is_read_from_its_team_and_others_are_left_out(away: Away) -> None:
+def test_a_channel_is_read_from_its_team_and_others_are_left_out(harness: ReadbackHarness) -> None:
     other = channel_message("2") | {"channelIdentity": {"teamId": TEAM, "channelId": "19:other@thread.tacv2"}}
-    away.pages[f"/v1.0/teams/{TEAM}/channels/getAllMessages"] = {"value": [channel_message("1"), other]}
-    away.read(asked_for(f"/teams/{TEAM}/channels/{CHANNEL}/messages"))
-    assert names(away) == ["1"]
+    harness.pages[f"/v1.0/teams/{TEAM}/channels/getAllMessages"] = {"value": [channel_message("1"), other]}
+    harness.read(asked_for(f"/teams/{TEAM}/channels/{CHANNEL}/messages"))
+    assert names(harness) == ["1"]
 
 
-def test_what_the_destination_rejects_is_kept_by_name_and_without_content(away: Away) -> None:
-    away.pages[CHAT_LIST] = {"value": [message("1", body={"contentType": "text", "content": "private words"})]}
-    away.destination_answers = Answer(422)
-    away.read(asked_for(f"/chats/{CHAT}/messages"))
-    (text,) = away.dead_texts()
+def test_what_the_destination_rejects_is_kept_by_name_and_without_content(harness: ReadbackHarness) -> None:
+    harness.pages[CHAT_LIST] = {"value": [message("1", body={"contentType": "text", "content": "private words"})]}
+    harness.destination_answers = Answer(422)
+    harness.read(asked_for(f"/chats/{CHAT}/messages"))
+    (text,) = harness.dead_texts()
     letter = read_dead_letter(text)
     assert isinstance(letter.envelope, ReadbackPage)
     assert letter.reason is Reason.DESTINATION_REJECTED
@@ -164,63 +164,65 @@ def test_what_the_destination_rejects_is_kept_by_name_and_without_content(away: 
     assert "private words" not in text
 
 
-def test_a_dead_letter_of_one_message_reads_that_message_again(away: Away) -> None:
-    away.pages[f"{CHAT_LIST}/1"] = message("1")
-    away.read(asked_for(f"chats/{CHAT}/messages/1"))
-    assert names(away) == ["1"]
+def test_a_dead_letter_of_one_message_reads_that_message_again(harness: ReadbackHarness) -> None:
+    harness.pages[f"{CHAT_LIST}/1"] = message("1")
+    harness.read(asked_for(f"chats/{CHAT}/messages/1"))
+    assert names(harness) == ["1"]
 
 
-def test_a_chat_that_is_gone_has_nothing_to_read(away: Away) -> None:
-    away.pages[CHAT_LIST] = in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
-    away.read(asked_for(f"/chats/{CHAT}/messages"))
-    assert (away.delivered, away.queued()) == ([], [])
+def test_a_chat_that_is_gone_has_nothing_to_read(harness: ReadbackHarness) -> None:
+    harness.pages[CHAT_LIST] = in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
+    harness.read(asked_for(f"/chats/{CHAT}/messages"))
+    assert (harness.delivered, harness.queued()) == ([], [])
 
 
-def test_missing_consent_keeps_the_page_for_later(away: Away) -> None:
-    away.pages[CHAT_LIST] = in_json({"error": {"code": "Forbidden", "message": "no"}}, 403)
+def test_missing_consent_keeps_the_page_for_later(harness: ReadbackHarness) -> None:
+    harness.pages[CHAT_LIST] = in_json({"error": {"code": "Forbidden", "message": "no"}}, 403)
     with pytest.raises(RetryLater, match="403 Forbidden"):
-        away.read(asked_for(f"/chats/{CHAT}/messages"))
+        harness.read(asked_for(f"/chats/{CHAT}/messages"))
 
 
-def test_a_link_that_is_refused_begins_anew_and_not_at_once(away: Away) -> None:
-    away.pages["/v1.0/users/5d/chats/getAllMessages"] = in_json({"error": {"code": "BadRequest", "message": "no"}}, 400)
-    link = f"{away.graph.url}/v1.0/users/5d/chats/getAllMessages"
-    away.read(msgspec.structs.replace(asked_for("/chats/getAllMessages"), link=link))
-    (again,) = away.queued()
+def test_a_link_that_is_refused_begins_anew_and_not_at_once(harness: ReadbackHarness) -> None:
+    harness.pages["/v1.0/users/5d/chats/getAllMessages"] = in_json(
+        {"error": {"code": "BadRequest", "message": "no"}}, 400
+    )
+    link = f"{harness.graph.url}/v1.0/users/5d/chats/getAllMessages"
+    harness.read(msgspec.structs.replace(asked_for("/chats/getAllMessages"), link=link))
+    (again,) = harness.queued()
     assert again.link == ""
-    assert away.delays == [timedelta(minutes=10)]
+    assert harness.delays == [timedelta(minutes=10)]
 
 
-def test_an_odd_entry_of_a_list_costs_its_page_nothing(away: Away) -> None:
-    away.pages["/v1.0/users"] = {"value": ["odd", {"id": 7}, {"id": "5d"}]}
-    away.read(asked_for("/chats/getAllMessages"))
-    assert [one.resource for one in away.queued()] == ["users/5d/chats/getAllMessages"]
-    away.pages["/v1.0/teams/t1/channels/getAllMessages"] = {"value": [7, {"channelIdentity": 7}]}
-    away.read(asked_for("/teams/t1/channels/c1/messages"))
-    assert (away.delivered, away.dead()) == ([], [])
+def test_an_odd_entry_of_a_list_costs_its_page_nothing(harness: ReadbackHarness) -> None:
+    harness.pages["/v1.0/users"] = {"value": ["odd", {"id": 7}, {"id": "5d"}]}
+    harness.read(asked_for("/chats/getAllMessages"))
+    assert [one.resource for one in harness.queued()] == ["users/5d/chats/getAllMessages"]
+    harness.pages["/v1.0/teams/t1/channels/getAllMessages"] = {"value": [7, {"channelIdentity": 7}]}
+    harness.read(asked_for("/teams/t1/channels/c1/messages"))
+    assert (harness.delivered, harness.dead()) == ([], [])
 
 
-def test_a_range_that_is_read_once_more_delivers_only_what_is_missing(away: Away) -> None:
-    away.pages[CHAT_LIST] = {"value": [message("1")]}
-    away.read(asked_for(f"/chats/{CHAT}/messages"))
-    away.pages[CHAT_LIST] = {"value": [message("1"), message("2")]}
-    away.read(msgspec.structs.replace(asked_for(f"/chats/{CHAT}/messages"), replayed=NOW))
-    assert names(away) == ["1", "2"]
+def test_a_range_that_is_read_once_more_delivers_only_what_is_missing(harness: ReadbackHarness) -> None:
+    harness.pages[CHAT_LIST] = {"value": [message("1")]}
+    harness.read(asked_for(f"/chats/{CHAT}/messages"))
+    harness.pages[CHAT_LIST] = {"value": [message("1"), message("2")]}
+    harness.read(msgspec.structs.replace(asked_for(f"/chats/{CHAT}/messages"), replayed=NOW))
+    assert names(harness) == ["1", "2"]
 
 
 def test_an_answer_that_is_no_message_costs_its_page_nothing_and_is_kept_if_nothing_else_was_asked_for(
-    away: Away,
+    harness: ReadbackHarness,
 ) -> None:
-    away.pages[CHAT_LIST] = {"value": [{"odd": True}, message("1")]}
-    away.read(asked_for(f"/chats/{CHAT}/messages"))
-    assert (names(away), away.dead()) == (["1"], [])
-    away.pages[f"{CHAT_LIST}/2"] = {"odd": True}
-    away.read(asked_for(f"chats/{CHAT}/messages/2"))
-    assert (names(away), away.dead()) == (["1"], [("2", Reason.CONTENT_NOT_JSON)])
+    harness.pages[CHAT_LIST] = {"value": [{"odd": True}, message("1")]}
+    harness.read(asked_for(f"/chats/{CHAT}/messages"))
+    assert (names(harness), harness.dead()) == (["1"], [])
+    harness.pages[f"{CHAT_LIST}/2"] = {"odd": True}
+    harness.read(asked_for(f"chats/{CHAT}/messages/2"))
+    assert (names(harness), harness.dead()) == (["1"], [("2", Reason.CONTENT_NOT_JSON)])
 
 
-def test_what_nobody_can_read_back_is_kept_as_a_dead_letter(away: Away) -> None:
-    away.read(asked_for("/communications/callRecords/1"))
-    (text,) = away.dead_texts()
+def test_what_nobody_can_read_back_is_kept_as_a_dead_letter(harness: ReadbackHarness) -> None:
+    harness.read(asked_for("/communications/callRecords/1"))
+    (text,) = harness.dead_texts()
     assert read_dead_letter(text).reason is Reason.READBACK_UNKNOWN
-    assert away.graph.asked == []
+    assert harness.graph.asked == []

@@ -6,48 +6,26 @@ from typing import Any
 import msgspec
 import pytest
 
-from process_queue.verify import Proofs, Verifier
-from shared.delivery.event import event_without_content
-from shared.errors import Reason, Refused, RelayError, RetryLater, Undeliverable
+from shared.errors import Reason, Refused, RelayError
 from shared.graph.validation_token import SigningKey
-from shared.keys.ring import EncryptionKey
 from tests.builders import (
-    CLIENT_ID,
     OTHER_TENANT,
     TENANT,
     change,
     changes,
+    declaration,
     encrypted,
     encryption_key,
     message,
+    minted,
     raw,
     rich,
     rsa_key,
 )
-from tests.token_cases import ISSUERS, REFUSED, Mint, TokenCase
+from tests.process_queue.verification import MINT, TOKEN, AuthorityKeys, verifier
+from tests.token_cases import REFUSED, Mint, TokenCase
 
-MINT = Mint(rsa_key("authority"))
-TOKEN = MINT.token()
 OTHERS = Mint(rsa_key("authority"), tenant=OTHER_TENANT).token()
-
-
-def signing_key(kid: str, received: datetime) -> SigningKey:
-    if kid == "away":
-        raise RetryLater(Reason.SIGNING_KEYS)
-    if kid != "authority-1":
-        raise Refused(Reason.TOKEN_KEY)
-    return SigningKey(rsa_key("authority").public_key(), ISSUERS)
-
-
-def our_key(key_id: str, thumbprint: str, received: datetime) -> EncryptionKey:
-    if key_id == "away":
-        raise RetryLater(Reason.KEY_STORE)
-    if encryption_key().key_id == key_id or thumbprint == encryption_key().thumbprint:
-        return encryption_key()
-    raise Undeliverable(Reason.KEY_UNKNOWN)
-
-
-PROOFS = Proofs(TENANT, CLIENT_ID, signing_key, our_key, event_without_content)
 
 
 def verdict(item: dict[str, Any], *tokens: str) -> type[RelayError] | Reason | None:
@@ -57,11 +35,11 @@ def verdict(item: dict[str, Any], *tokens: str) -> type[RelayError] | Reason | N
 
 def verdicts(items: list[dict[str, Any]], *tokens: str, null: bool = False) -> list[Reason | None]:
     envelope = changes(*items, tokens=None if null else tokens)
-    verifier = Verifier(envelope, PROOFS)
+    batch = verifier().batch(envelope)
     found: list[Reason | None] = []
     for item in envelope.items:
         try:
-            verifier.event(item)
+            batch.event(item)
             found.append(None)
         except RelayError as error:
             found.append(error.reason)
@@ -70,7 +48,7 @@ def verdicts(items: list[dict[str, Any]], *tokens: str, null: bool = False) -> l
 
 def test_an_item_with_a_good_token_becomes_an_event_with_its_content() -> None:
     envelope = changes(rich(message("17")), tokens=[TOKEN])
-    event = Verifier(envelope, PROOFS).event(envelope.items[0])
+    event = verifier().batch(envelope).event(envelope.items[0])
     assert event.subject.endswith("/messages/17")
     assert "Grüße 🎈".encode() in bytes(event.data)
     assert event.id.startswith(TENANT)
@@ -113,7 +91,7 @@ def test_while_a_token_cannot_be_judged_the_items_wait_whatever_the_others_say()
 def test_a_token_proves_nothing_about_an_item_that_it_did_not_come_with() -> None:
     envelope = changes(rich(), tokens=[])
     with pytest.raises(Refused):
-        Verifier(envelope, PROOFS).event(raw(rich(validationTokens=[TOKEN])))
+        verifier().batch(envelope).event(raw(rich(validationTokens=[TOKEN])))
 
 
 @pytest.mark.parametrize(
@@ -165,44 +143,49 @@ def test_content_of_another_item_is_the_content_of_another_message() -> None:
     first, second = rich(message("1")), rich(message("2"))
     first["encryptedContent"], second["encryptedContent"] = second["encryptedContent"], first["encryptedContent"]
     envelope = changes(first, second, tokens=[TOKEN])
-    verifier = Verifier(envelope, PROOFS)
-    assert [verifier.event(item).subject[-1] for item in envelope.items] == ["2", "1"]
+    batch = verifier().batch(envelope)
+    assert [batch.event(item).subject[-1] for item in envelope.items] == ["2", "1"]
 
 
 def test_tokens_are_checked_once_for_all_items_of_a_tenant() -> None:
-    asked: list[str] = []
-
-    def counted(kid: str, received: datetime) -> SigningKey:
-        asked.append(kid)
-        return signing_key(kid, received)
-
+    keys = AuthorityKeys()
     envelope = changes(*(rich() for _ in range(10)), tokens=[TOKEN])
-    verifier = Verifier(envelope, Proofs(TENANT, CLIENT_ID, counted, our_key, event_without_content))
+    batch = verifier(keys).batch(envelope)
     for item in envelope.items:
-        verifier.event(item)
-    assert asked == ["authority-1"]
+        batch.event(item)
+    assert keys.asked == ["authority-1"]
 
 
 def test_what_an_earlier_attempt_proved_stays_proven_when_keys_have_rotated() -> None:
     earlier = changes(rich(), tokens=[TOKEN])
-    verifier = Verifier(earlier, PROOFS)
-    verifier.event(earlier.items[0])
-    assert verifier.proven() == (TENANT,)
+    batch = verifier().batch(earlier)
+    batch.event(earlier.items[0])
+    assert batch.verified_tenants == (TENANT,)
 
-    def rotated(kid: str, received: datetime) -> SigningKey:
-        raise Refused(Reason.TOKEN_KEY)
+    class Rotated(AuthorityKeys):
+        def find(self, kid: str, received: datetime) -> SigningKey:
+            raise Refused(Reason.TOKEN_KEY)
 
-    later = msgspec.structs.replace(earlier, proven=verifier.proven())
-    Verifier(later, Proofs(TENANT, CLIENT_ID, rotated, our_key, event_without_content)).event(later.items[0])
+    later = msgspec.structs.replace(earlier, proven=batch.verified_tenants)
+    verifier(Rotated()).batch(later).event(later.items[0])
+
+
+def test_a_client_state_is_good_only_for_its_own_declaration() -> None:
+    teams = declaration("/teams/getAllMessages")
+    item = rich(clientState=minted(resource=teams.resource))
+    envelope = changes(item, tokens=[TOKEN])
+    with pytest.raises(Refused) as refused:
+        verifier(declarations=[declaration(), teams]).batch(envelope).event(envelope.items[0])
+    assert refused.value.reason is Reason.CLIENT_STATE
 
 
 def test_no_reason_holds_what_was_sent() -> None:
     envelope = changes(
         rich(encryptedContent=encrypted(message(), data="s3cret")), rich(tenantId=OTHER_TENANT), tokens=[TOKEN]
     )
-    verifier = Verifier(envelope, PROOFS)
+    batch = verifier().batch(envelope)
     for item in envelope.items:
         with pytest.raises(RelayError) as error:
-            verifier.event(item)
+            batch.event(item)
         for hidden in ("s3cret", "Ada", TOKEN[-40:], "19:"):
             assert hidden not in str(error.value)

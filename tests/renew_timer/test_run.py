@@ -6,46 +6,29 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
 import requests
 from azure.storage.queue import QueueClient
 
 from graph_simulator.authority import Authority
 from local.host import metrics
-from renew_timer.run import Run, run
-from shared.configuration.declaration import Declaration
-from shared.configuration.settings import StorageSettings
+from renew_timer.run import RenewalRun
+from shared.configuration.declaration import Declaration, declaration_id
+from shared.configuration.settings import Settings, StorageSettings
 from shared.delivery.event import Event
-from shared.delivery.ledger import KEPT, Ledger
 from shared.errors import Reason, RetryLater
-from shared.graph.client import GraphClient
-from shared.graph.client_state import declaration_id
-from shared.graph.credential_expiry import CredentialExpiry
-from shared.keys.directory import KeyDirectory
-from shared.keys.ring import KeyRing
-from shared.keys.rotation import Rotation
-from shared.messages.retry import WaitBudget
-from shared.readback import checkpoints
-from shared.readback.sweep import Sweep
-from shared.storage.queues import BACKGROUND_LIMITS, Queue, Storage
-from shared.storage.tables import Tables
-from shared.subscriptions.plan import DesiredState, Subscriptions
-from shared.subscriptions.silence import Silence
-from tests.builders import (
-    CLIENT_ID,
-    NOTIFICATION_URL,
-    OTHER_TENANT,
-    RESOURCE,
-    TENANT,
-    Clock,
-    client_state_secret,
-    declaration,
-    raw,
-)
+from shared.relay import Relay
+from shared.storage.clients import StorageClients
+from shared.storage.queues import Queue
+from shared.storage.state import STATE
+from shared.subscriptions.wait_budget import WaitBudget
+from tests.builders import OTHER_TENANT, RESOURCE, TENANT, Clock, declaration, environment, raw
 from tests.rerouted import refuses, rerouted
 from tests.servers import Answer, Asked, in_json, serving
-from tests.shared.graph.test_client import Bearer
+from tests.stand_ins.entra import entra
 
 OURS = declaration()
 THEIRS = declaration(tenant=OTHER_TENANT)
@@ -53,57 +36,52 @@ FORBIDDEN = in_json({"error": {"code": "Forbidden", "message": "no consent"}}, 4
 HOUR = timedelta(hours=1)
 
 
-class Refusing(Bearer):
-    """Entra ID, which may know the app no more."""
-
-    def __init__(self, world: "World") -> None:
-        super().__init__()
-        self._world = world
-
-    def token(self, tenant_id: str, scope: str) -> str:
-        if self._world.refuses_login:
-            raise RetryLater(Reason.LOGIN, "AADSTS700016")
-        return super().token(tenant_id, scope)
-
-
-class World:
-    """Graph with the subscriptions of two tenants, and what a run needs."""
+class ScriptedTenants:
+    """Graph with the subscriptions of two tenants, Entra ID, our own endpoint, and the app between them."""
 
     def __init__(self, url: str, storage_settings: StorageSettings, session: requests.Session, keys: Path) -> None:
         self.clock = Clock()
-        self.declarations: tuple[Declaration, ...] = (OURS, THEIRS)
         self.held: dict[str, dict[str, dict[str, Any]]] = {TENANT: {}, OTHER_TENANT: {}}
         self.answers: dict[tuple[str, str], Answer] = {}  # instead of what Graph would say: by method and tenant
         self.done: list[str] = []
         self.keys = keys
-        self.tables = Tables(storage_settings)
-        self.storage = Storage(storage_settings, BACKGROUND_LIMITS)
+        self.storage_settings = storage_settings
         self.refuses_login = False
-        self._graph = GraphClient(url, Refusing(self), session, self.clock)
-        self.expiry = CredentialExpiry(self._graph, TENANT, CLIENT_ID)
+        self._url = url
+        self._session = session
+        self._secret = environment()["CLIENT_STATE_SECRET"]
+        self.declare(OURS, THEIRS)
+
+    def declare(self, *declarations: Declaration) -> None:
+        """Start the app again, with other declarations."""
+        environ = environment(
+            CLIENT_STATE_SECRET=self._secret,
+            SUBSCRIPTIONS=msgspec.json.encode(declarations).decode(),
+            KEY_STORE=f"file:{self.keys}",
+            GRAPH_BASE_URL=self._url,
+            LOGIN_BASE_URL=self._url,
+            NOTIFICATION_URL=f"{self._url}/api/notifications",
+            SWEEP_INTERVAL_HOURS="0",
+        )
+        self._settings = Settings.from_environment(environ)
+        self.start(self.storage_settings)
+
+    def start(self, storage_settings: StorageSettings) -> None:
+        """Start the app again, with another storage account."""
+        storage = StorageClients.of(storage_settings)
+        self.relay = Relay(self._settings, storage, clock=self.clock, session=self._session, chance=random.Random(1))
 
     def run(self) -> None:
-        ring = KeyRing(KeyDirectory(self.keys), self.clock)
-        run(
-            Run(
-                tenant_id=TENANT,
-                declarations=self.declarations,
-                desired=lambda key: DesiredState(NOTIFICATION_URL, client_state_secret(), key),
-                subscriptions=Subscriptions(self._graph, self.clock, random.Random(1).randbytes),
-                rotation=Rotation(ring, self.tables, timedelta(days=90), 72 * HOUR, 72 * HOUR),
-                sweep=Sweep(self.tables, self.storage, timedelta(0)),
-                silence=Silence(self.tables),
-                ledger=Ledger(self.tables),
-                storage=self.storage,
-                credential_expiry=self.expiry,
-                probe=self._probe,
-                clock=self.clock,
-                wait_budget=WaitBudget.none(),
-            )
-        )
+        RenewalRun(self.relay, WaitBudget.none())()
 
     def answer(self, asked: Asked) -> Answer:
         """Do as Graph does, and note it."""
+        if asked.path.startswith("/api/notifications"):
+            self.done.append("probe")
+            return handshake_echo(asked)
+        return entra(asked, self._url, refuses=self.refuses_login) or self._graph(asked)
+
+    def _graph(self, asked: Asked) -> Answer:
         tenant = asked.headers["authorization"].split()[1]
         self.done.append(f"{asked.method} {'ours' if tenant == TENANT else 'theirs'}")
         if asked.path.startswith("/v1.0/applications"):
@@ -127,25 +105,25 @@ class World:
 
     def suspected(self) -> set[str]:
         """The tenants of which a gap is suspected, or was."""
-        rows = self.tables.find("state", "PartitionKey eq @p", {"p": "gaps"})
-        names = {str(row["RowKey"]) for row in rows}
+        names = {str(row["RowKey"]) for row in self.relay.storage.tables.partition(STATE, "gaps")}
         return {tenant for tenant in (TENANT, OTHER_TENANT) if declaration_id(tenant, RESOURCE) in names}
 
     def due(self) -> set[str]:
-        known = checkpoints.load_all(self.tables)
+        known = self.relay.checkpoints.all()
         names = {name for name, one in known.items() if one.due}
         return {tenant for tenant in (TENANT, OTHER_TENANT) if declaration_id(tenant, RESOURCE) in names}
 
     def is_read_back(self, tenant: str) -> bool:
         """Whether a comparison with Graph was started in a tenant."""
-        return any(tenant in queued.text for queued in self.storage.peek(Queue.NOTIFICATIONS))
+        return any(tenant in queued.text for queued in self.relay.storage.queues.peek(Queue.NOTIFICATIONS))
 
     def live(self) -> dict[str, int]:
         return {tenant: len(held) for tenant, held in self.held.items()}
 
-    def _probe(self) -> str | None:
-        self.done.append("probe")
-        return None
+
+def handshake_echo(asked: Asked) -> Answer:
+    token = parse_qs(urlsplit(asked.path).query)["validationToken"][0]
+    return Answer(200, token.encode(), {"Content-Type": "text/plain"})
 
 
 def runs() -> int:
@@ -155,18 +133,18 @@ def runs() -> int:
 
 
 @pytest.fixture
-def world(
+def tenants(
     authority: Authority, session: requests.Session, storage_settings: StorageSettings, tmp_path: Path
-) -> Iterator[World]:
+) -> Iterator[ScriptedTenants]:
     with serving(lambda _: Answer(500), authority) as graph:
-        world = World(graph.url, storage_settings, session, tmp_path / "keys")
-        graph.script = world.answer
-        yield world
+        tenants = ScriptedTenants(graph.url, storage_settings, session, tmp_path / "keys")
+        graph.script = tenants.answer
+        yield tenants
 
 
-def test_each_tenant_is_looked_at_and_our_endpoint_once_before_graph_is_asked_to(world: World) -> None:
-    world.run()
-    assert world.done == [
+def test_each_tenant_is_looked_at_and_our_endpoint_once_before_graph_is_asked_to(tenants: ScriptedTenants) -> None:
+    tenants.run()
+    assert tenants.done == [
         "GET ours",
         "probe",
         "POST ours",
@@ -178,18 +156,18 @@ def test_each_tenant_is_looked_at_and_our_endpoint_once_before_graph_is_asked_to
     ]
 
 
-def test_a_run_is_counted_once_it_has_come_to_its_end(world: World) -> None:
+def test_a_run_is_counted_once_it_has_come_to_its_end(tenants: ScriptedTenants) -> None:
     before = runs()
-    world.run()
+    tenants.run()
     assert runs() == before + 1
 
 
-def test_a_second_run_only_looks(world: World) -> None:
-    world.run()
-    world.done.clear()
-    world.run()
-    assert world.done == ["GET ours", "GET theirs"]
-    assert world.live() == {TENANT: 1, OTHER_TENANT: 1}
+def test_a_second_run_only_looks(tenants: ScriptedTenants) -> None:
+    tenants.run()
+    tenants.done.clear()
+    tenants.run()
+    assert tenants.done == ["GET ours", "GET theirs"]
+    assert tenants.live() == {TENANT: 1, OTHER_TENANT: 1}
 
 
 @pytest.mark.parametrize("failing", [TENANT, OTHER_TENANT])
@@ -197,152 +175,158 @@ def test_a_second_run_only_looks(world: World) -> None:
     ("answer", "suspected"), [(FORBIDDEN, True), (Answer(503), False), (Answer(429), False), (Answer(200), False)]
 )
 def test_a_tenant_that_can_not_be_listed_costs_the_others_nothing(
-    world: World, failing: str, answer: Answer, suspected: bool, caplog: pytest.LogCaptureFixture
+    tenants: ScriptedTenants, failing: str, answer: Answer, suspected: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = ({TENANT, OTHER_TENANT} - {failing}).pop()
-    world.answers["GET", failing] = answer
-    world.run()
-    assert world.live() == {failing: 0, other: 1}
-    assert world.suspected() == ({failing, other} if suspected else {other})
+    tenants.answers["GET", failing] = answer
+    tenants.run()
+    assert tenants.live() == {failing: 0, other: 1}
+    assert tenants.suspected() == ({failing, other} if suspected else {other})
     assert f"Tenant {failing} is left as it is" in caplog.text
     assert f"Tenant {other}" not in caplog.text
-    del world.answers["GET", failing]
-    world.clock.advance(minutes=5)
-    world.run()
-    assert world.live() == {failing: 1, other: 1}
+    del tenants.answers["GET", failing]
+    tenants.clock.advance(minutes=5)
+    tenants.run()
+    assert tenants.live() == {failing: 1, other: 1}
 
 
 @pytest.mark.parametrize("answer", [FORBIDDEN, Answer(503), in_json({})])
 def test_a_subscription_that_can_not_be_made_costs_the_others_nothing_and_its_gap_waits(
-    world: World, answer: Answer
+    tenants: ScriptedTenants, answer: Answer
 ) -> None:
-    world.run()
-    world.held[TENANT].clear()
-    world.answers["POST", TENANT] = answer
-    world.clock.advance(minutes=5)
-    world.run()
-    assert world.live() == {TENANT: 0, OTHER_TENANT: 1}
-    assert TENANT in world.due()
-    assert not world.is_read_back(TENANT)
-    del world.answers["POST", TENANT]
-    world.clock.advance(minutes=5)
-    world.run()
-    assert world.live() == {TENANT: 1, OTHER_TENANT: 1}
-    assert world.is_read_back(TENANT)
+    tenants.run()
+    tenants.held[TENANT].clear()
+    tenants.answers["POST", TENANT] = answer
+    tenants.clock.advance(minutes=5)
+    tenants.run()
+    assert tenants.live() == {TENANT: 0, OTHER_TENANT: 1}
+    assert TENANT in tenants.due()
+    assert not tenants.is_read_back(TENANT)
+    del tenants.answers["POST", TENANT]
+    tenants.clock.advance(minutes=5)
+    tenants.run()
+    assert tenants.live() == {TENANT: 1, OTHER_TENANT: 1}
+    assert tenants.is_read_back(TENANT)
 
 
-def test_no_key_is_retired_while_a_tenant_can_not_be_listed(world: World) -> None:
-    world.run()
-    (old,) = world.keys.glob("*.pem")
-    world.answers["GET", OTHER_TENANT] = Answer(503)
+def test_no_key_is_retired_while_a_tenant_can_not_be_listed(tenants: ScriptedTenants) -> None:
+    tenants.run()
+    (old,) = tenants.keys.glob("*.pem")
+    tenants.answers["GET", OTHER_TENANT] = Answer(503)
     for _ in range(5):
-        world.clock.advance(days=89)
-        world.run()
+        tenants.clock.advance(days=89)
+        tenants.run()
     assert old.exists()
-    del world.answers["GET", OTHER_TENANT]
+    del tenants.answers["GET", OTHER_TENANT]
     for _ in range(2):
-        world.clock.advance(days=10)
-        world.run()
+        tenants.clock.advance(days=15)
+        tenants.run()
     assert not old.exists()
 
 
-def test_what_is_declared_no_more_is_removed_in_every_tenant_even_if_it_was_the_last(world: World) -> None:
-    world.run()
-    world.declarations = ()
-    world.run()
-    assert world.live() == {TENANT: 0, OTHER_TENANT: 0}
-    world.done.clear()
-    world.run()
-    assert world.done == ["GET ours"]  # nothing is left to look after in the other
+def test_what_is_declared_no_more_is_removed_in_every_tenant_even_if_it_was_the_last(tenants: ScriptedTenants) -> None:
+    tenants.run()
+    tenants.declare()
+    tenants.run()
+    assert tenants.live() == {TENANT: 0, OTHER_TENANT: 0}
+    tenants.done.clear()
+    tenants.run()
+    assert tenants.done == ["GET ours"]  # nothing is left to look after in the other
 
 
-def test_a_tenant_declared_no_more_that_is_away_is_tried_again_and_keeps_nothing_waiting(world: World) -> None:
-    world.run()
-    world.declarations = (OURS,)
-    world.answers["GET", OTHER_TENANT] = FORBIDDEN
-    world.run()
-    assert world.live() == {TENANT: 1, OTHER_TENANT: 1}
-    assert world.suspected() == {TENANT, OTHER_TENANT}  # from the first run
-    del world.answers["GET", OTHER_TENANT]
-    world.run()
-    assert world.live() == {TENANT: 1, OTHER_TENANT: 0}
+def test_a_former_tenant_that_is_unavailable_is_tried_again_and_delays_nothing(
+    tenants: ScriptedTenants,
+) -> None:
+    tenants.run()
+    tenants.declare(OURS)
+    tenants.answers["GET", OTHER_TENANT] = FORBIDDEN
+    tenants.run()
+    assert tenants.live() == {TENANT: 1, OTHER_TENANT: 1}
+    assert tenants.suspected() == {TENANT, OTHER_TENANT}  # from the first run
+    del tenants.answers["GET", OTHER_TENANT]
+    tenants.run()
+    assert tenants.live() == {TENANT: 1, OTHER_TENANT: 0}
 
 
-def test_a_tenant_is_forgotten_once_its_subscriptions_must_have_expired(world: World) -> None:
-    world.run()
-    world.declarations = (OURS,)
-    world.answers["GET", OTHER_TENANT] = FORBIDDEN
-    world.clock.advance(days=32)
-    world.done.clear()
-    world.run()
-    assert "GET theirs" not in world.done
+def test_a_tenant_is_forgotten_once_its_subscriptions_must_have_expired(tenants: ScriptedTenants) -> None:
+    tenants.run()
+    tenants.declare(OURS)
+    tenants.answers["GET", OTHER_TENANT] = FORBIDDEN
+    tenants.clock.advance(days=32)
+    tenants.done.clear()
+    tenants.run()
+    assert "GET theirs" not in tenants.done
 
 
 def test_a_step_that_fails_costs_the_steps_after_it_nothing(
-    world: World, storage_settings: StorageSettings, caplog: pytest.LogCaptureFixture
+    tenants: ScriptedTenants, storage_settings: StorageSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    old = Event("e", "/s", "s", "t", world.clock.now - 2 * KEPT, "v", raw({}))
-    Ledger(world.tables).record([old])
-    world.answers["application", TENANT] = Answer(503)
-    world.run()
-    assert "The look at the app's credentials did not come to an end" in caplog.text
-    assert Ledger(world.tables).missing([old]) == [old]  # forgotten, though that comes after it
+    old = Event("e", "/s", "s", "t", tenants.clock.now - timedelta(days=120), "v", raw({}))
+    tenants.relay.ledger.record([old])
+    tenants.answers["application", TENANT] = Answer(503)
+    tenants.run()
+    assert "Checking the app's credentials failed" in caplog.text
+    assert tenants.relay.ledger.undelivered([old]) == [old]  # forgotten, though that comes after it
 
 
-def test_what_the_host_has_given_up_is_kept_for_ever(world: World, storage_settings: StorageSettings) -> None:
+def test_what_the_host_has_given_up_is_kept(tenants: ScriptedTenants, storage_settings: StorageSettings) -> None:
     name = f"{storage_settings.queue}-poison"
     with QueueClient.from_connection_string(storage_settings.connection_string, name) as poison:
         poison.create_queue()
         poison.send_message("given up")
-    world.run()
-    (queued,) = world.storage.peek(Queue.POISON)
-    assert (queued.text, queued.is_kept) == ("given up", True)
+    tenants.run()
+    (queued,) = tenants.relay.storage.queues.peek(Queue.POISON)
+    assert (queued.text, queued.never_expires) == ("given up", True)
 
 
-def test_without_keys_subscriptions_are_renewed_and_none_is_made_or_removed(world: World) -> None:
-    world.run()
-    world.declarations = (OURS, THEIRS, declaration("/teams/getAllMessages"))
-    away = world.keys.rename(world.keys.with_name("away"))
-    world.keys.touch()
-    world.clock.advance(hours=60)
-    world.done.clear()
-    world.run()
-    assert [one for one in world.done if one.startswith(("P", "D"))] == ["PATCH ours", "PATCH theirs"]
-    assert {one["encryptionCertificateId"] for held in world.held.values() for one in held.values()} == {
+def test_without_keys_subscriptions_are_renewed_and_none_is_made_or_removed(tenants: ScriptedTenants) -> None:
+    tenants.run()
+    tenants.declare(OURS, THEIRS, declaration("/teams/getAllMessages"))
+    away = tenants.keys.rename(tenants.keys.with_name("away"))
+    tenants.keys.touch()
+    tenants.clock.advance(hours=60)
+    tenants.done.clear()
+    tenants.run()
+    assert [one for one in tenants.done if one.startswith(("P", "D"))] == ["PATCH ours", "PATCH theirs"]
+    assert {one["encryptionCertificateId"] for held in tenants.held.values() for one in held.values()} == {
         path.stem for path in away.glob("*.pem")
     }
-    world.keys.unlink()
-    away.rename(world.keys)
-    world.run()
-    assert world.live() == {TENANT: 2, OTHER_TENANT: 1}
+    tenants.keys.unlink()
+    away.rename(tenants.keys)
+    tenants.run()
+    assert tenants.live() == {TENANT: 2, OTHER_TENANT: 1}
 
 
-def test_tables_that_are_away_cost_no_subscription_its_life(world: World, storage_settings: StorageSettings) -> None:
-    world.run()
-    world.clock.advance(hours=60)
-    world.done.clear()
+def test_unavailable_tables_cost_no_subscription_its_life(
+    tenants: ScriptedTenants, storage_settings: StorageSettings
+) -> None:
+    tenants.run()
+    tenants.clock.advance(hours=60)
+    tenants.done.clear()
     with serving(refuses) as server:
-        world.tables = Tables(rerouted(storage_settings, "Table", server.url))
-        world.run()
-    assert [one for one in world.done if one.startswith("P")] == ["PATCH ours", "PATCH theirs"]
+        tenants.start(rerouted(storage_settings, "Table", server.url))
+        tenants.run()
+    assert [one for one in tenants.done if one.startswith("P")] == ["PATCH ours", "PATCH theirs"]
 
 
-def test_without_queues_nothing_is_done(world: World, storage_settings: StorageSettings) -> None:
+def test_without_queues_nothing_is_done(tenants: ScriptedTenants, storage_settings: StorageSettings) -> None:
     before = runs()
     with serving(refuses) as server:
-        world.storage = Storage(rerouted(storage_settings, "Queue", server.url), BACKGROUND_LIMITS)
+        tenants.start(rerouted(storage_settings, "Queue", server.url))
         with pytest.raises(RetryLater) as away:
-            world.run()
+            tenants.run()
     assert away.value.reason is Reason.STORAGE
-    assert (world.done, list(world.keys.parent.glob("keys/*")), runs()) == ([], [], before)
+    assert (tenants.done, list(tenants.keys.parent.glob("keys/*")), runs()) == ([], [], before)
 
 
-def test_each_tenants_subscription_is_gauged_by_itself_and_one_that_is_missing_has_nothing_left(world: World) -> None:
-    world.run()
-    world.held[OTHER_TENANT].clear()
-    world.answers["POST", OTHER_TENANT] = FORBIDDEN
-    world.clock.advance(hours=1)
-    world.run()
+def test_each_tenants_subscription_is_gauged_and_a_missing_one_has_no_time_left(
+    tenants: ScriptedTenants,
+) -> None:
+    tenants.run()
+    tenants.held[OTHER_TENANT].clear()
+    tenants.answers["POST", OTHER_TENANT] = FORBIDDEN
+    tenants.clock.advance(hours=1)
+    tenants.run()
     left = {
         point["attributes"]["tenant"]: point["value"]
         for point in metrics.current()
@@ -352,11 +336,12 @@ def test_each_tenants_subscription_is_gauged_by_itself_and_one_that_is_missing_h
     assert left[OTHER_TENANT] == 0
 
 
-def test_a_login_that_is_refused_leaves_a_gap_to_be_read_back(world: World) -> None:
+def test_a_login_that_is_refused_leaves_a_gap_to_be_read_back(tenants: ScriptedTenants) -> None:
     for _ in range(2):
-        world.run()
-        world.clock.advance(minutes=5)
-    before = world.due()
-    world.refuses_login = True
-    world.run()
-    assert (before, world.due()) == (set(), {TENANT, OTHER_TENANT})
+        tenants.run()
+        tenants.clock.advance(minutes=5)
+    before = tenants.due()
+    tenants.refuses_login = True
+    tenants.start(tenants.storage_settings)  # a new process has no token yet
+    tenants.run()
+    assert (before, tenants.due()) == (set(), {TENANT, OTHER_TENANT})

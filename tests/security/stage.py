@@ -27,7 +27,7 @@ from local.feed import server as feed_server
 from local.feed.server import RunningFeed
 from local.host.process import HostProcess
 from shared.keys.directory import KeyDirectory
-from shared.keys.ring import EncryptionKey
+from shared.keys.key import EncryptionKey
 from tests.builders import CLIENT_ID, OTHER_TENANT, TEAM, TENANT, message, minted, rich
 from tests.token_cases import Mint
 

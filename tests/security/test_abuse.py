@@ -17,7 +17,8 @@ from notify_http.receive import LARGEST_BODY, receive
 from shared.configuration.settings import StorageSettings
 from shared.graph.notification import MOST_ITEMS
 from shared.messages.ingest import ExpectedRecipient
-from shared.storage.queues import ACKNOWLEDGE_LIMITS, Storage
+from shared.storage.queues import Queues
+from tests.accounts import queues
 from tests.builders import (
     NOW,
     OTHER_TENANT,
@@ -34,7 +35,7 @@ from tests.security.stage import staged, until
 from tests.token_cases import Mint
 
 ROOT = Path(__file__).parents[2]
-ADDRESSEE = ExpectedRecipient(TENANT, [client_state_secret()])
+RECIPIENT = ExpectedRecipient(TENANT, [client_state_secret()])
 MEGABYTE = 1 << 20
 
 JUNK: dict[str, Callable[[], bytes]] = {
@@ -89,8 +90,8 @@ def lines() -> Iterator[_Lines]:
 
 
 @pytest.fixture
-def storage(storage_settings: StorageSettings) -> Storage:
-    return Storage(storage_settings, ACKNOWLEDGE_LIMITS)
+def storage(storage_settings: StorageSettings) -> Queues:
+    return queues(storage_settings)
 
 
 def strangers(count: int) -> list[object]:
@@ -105,39 +106,39 @@ def strangers(count: int) -> list[object]:
     return [kinds[number % len(kinds)]() for number in range(count)]
 
 
-def test_a_flood_of_strangers_costs_no_request_and_no_line(storage: Storage, lines: _Lines) -> None:
+def test_a_flood_of_strangers_costs_no_request_and_no_line(storage: Queues, lines: _Lines) -> None:
     token = Mint(rsa_key("authority")).token()
     for _ in range(20):
-        assert receive(body(*strangers(50), tokens=[token] * 100), ADDRESSEE, storage, NOW).status == 202
+        assert receive(body(*strangers(50), tokens=[token] * 100), RECIPIENT, storage, NOW).status == 202
     assert lines.lines == []
 
 
-def test_one_item_of_ours_among_them_costs_what_it_costs_alone(storage: Storage, lines: _Lines) -> None:
-    storage.ready()
+def test_one_item_of_ours_among_them_costs_what_it_costs_alone(storage: Queues, lines: _Lines) -> None:
+    storage.create_missing()
     costs = []
     for others in ([], strangers(500)):
         lines.lines.clear()
-        assert receive(body(change(), *others), ADDRESSEE, storage, NOW).status == 202
+        assert receive(body(change(), *others), RECIPIENT, storage, NOW).status == 202
         costs.append(len(lines.requests()))
     assert costs[0] == costs[1] == 1
 
 
 @pytest.mark.parametrize("kind", JUNK)
-def test_junk_costs_no_request_and_no_line(kind: str, storage: Storage, lines: _Lines) -> None:
-    assert receive(JUNK[kind](), ADDRESSEE, storage, NOW).status in (202, 400, 413)
+def test_junk_costs_no_request_and_no_line(kind: str, storage: Queues, lines: _Lines) -> None:
+    assert receive(JUNK[kind](), RECIPIENT, storage, NOW).status in (202, 400, 413)
     assert lines.lines == []
 
 
 PROGRAM = """
 import pathlib, re, sys, time
 from tests.builders import NOW
-from tests.security.test_abuse import JUNK, ADDRESSEE
+from tests.security.test_abuse import JUNK, RECIPIENT
 from notify_http.receive import receive
 def peak(): return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) * 1024
 text = JUNK[sys.argv[1]]()
 pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins here, whatever it took to make the text
 before, began = peak(), time.process_time()
-receive(text, ADDRESSEE, None, NOW)
+receive(text, RECIPIENT, None, NOW)
 print(len(text), peak() - before, time.process_time() - began)
 """
 
@@ -151,12 +152,12 @@ def test_junk_costs_little_memory_and_time_beside_its_length(kind: str) -> None:
     assert seconds < 5  # CPU, not the clock on the wall; measured: half a second at most
 
 
-def test_what_strangers_send_is_never_held_against_a_key(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_strangers_send_is_never_held_against_a_key(storage: Queues, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: Counter[str] = Counter()
     monkeypatch.setattr(jwt, "decode", lambda *_, **__: calls.update(["decode"]))
     monkeypatch.setattr(jwt, "get_unverified_header", lambda *_, **__: calls.update(["header"]))
     token = Mint(rsa_key("authority")).token()
-    assert receive(body(*strangers(200), tokens=[token] * 200), ADDRESSEE, storage, NOW).status == 202
+    assert receive(body(*strangers(200), tokens=[token] * 200), RECIPIENT, storage, NOW).status == 202
     assert not calls
 
 
@@ -177,14 +178,14 @@ def test_the_running_host_asks_nobody_and_says_nothing_while_it_is_flooded(
 
 
 def test_tokens_are_stored_once_for_many_items_however_many_there_are(
-    storage: Storage, lines: _Lines, storage_settings: StorageSettings
+    storage: Queues, lines: _Lines, storage_settings: StorageSettings
 ) -> None:
     """Whoever has learnt a clientState can't have a POST stored many times over."""
     token = Mint(rsa_key("authority")).token()
     stem, _, signature = token.rpartition(".")
     tokens = [f"{stem}.{number:06}{signature[6:]}" for number in range(2000)]
     text = body(*(change(filler="x" * 1000) for _ in range(100)), tokens=tokens)
-    storage.ready()
+    storage.create_missing()
     lines.lines.clear()
-    assert receive(text, ADDRESSEE, Storage(storage_settings, ACKNOWLEDGE_LIMITS), NOW).status == 202
+    assert receive(text, RECIPIENT, queues(storage_settings), NOW).status == 202
     assert len(lines.requests()) <= 10

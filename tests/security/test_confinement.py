@@ -9,7 +9,8 @@ import pytest
 from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer
 from local.azurite import Azurite
-from shared.resources.path import belongs, climbs, covers, segments
+from shared.resources.matching import is_certainly_elsewhere, is_certainly_within
+from shared.resources.path import climbs, segments
 from tests.builders import (
     CHANNEL,
     CHAT,
@@ -91,8 +92,8 @@ def test_dots_that_do_not_climb_are_let_through(path: str) -> None:
         ("", chat_path()),
     ],
 )
-def test_whatever_may_be_genuine_is_covered(declared: str, named: str) -> None:
-    assert covers(declared, named)
+def test_whatever_may_be_genuine_is_not_certainly_elsewhere(declared: str, named: str) -> None:
+    assert not is_certainly_elsewhere(declared, named)
 
 
 @pytest.mark.parametrize(
@@ -109,8 +110,8 @@ def test_whatever_may_be_genuine_is_covered(declared: str, named: str) -> None:
         ("/teams/getAllMessages", chat_path()),
     ],
 )
-def test_what_certainly_lies_elsewhere_is_not_covered(declared: str, named: str) -> None:
-    assert not covers(declared, named)
+def test_what_contradicts_the_declaration_is_certainly_elsewhere(declared: str, named: str) -> None:
+    assert is_certainly_elsewhere(declared, named)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +130,8 @@ def test_what_certainly_lies_elsewhere_is_not_covered(declared: str, named: str)
         (ONE_CHAT, chat_path("1")),
     ],
 )
-def test_what_was_declared_may_be_read(declared: str, named: str) -> None:
-    assert belongs(declared, named)
+def test_what_was_declared_is_certainly_within(declared: str, named: str) -> None:
+    assert is_certainly_within(declared, named)
 
 
 @pytest.mark.parametrize(
@@ -148,5 +149,5 @@ def test_what_was_declared_may_be_read(declared: str, named: str) -> None:
         ("", "users/5d"),
     ],
 )
-def test_what_was_not_declared_may_not_be_read(declared: str, named: str) -> None:
-    assert not belongs(declared, named)
+def test_what_was_not_declared_is_not_certainly_within(declared: str, named: str) -> None:
+    assert not is_certainly_within(declared, named)

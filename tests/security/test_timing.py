@@ -101,7 +101,7 @@ def test_a_clientstate_costs_the_same_whichever_part_is_wrong_and_whichever_secr
         "proof wrong in its last character": [right[:-1] + "!"],
         "all wrong": ["!" * 40 + "." + "!" * 42],
     }
-    assert spread(states, lambda state: client_state.check(state, TENANT, SECRETS)) < BOUND
+    assert spread(states, lambda state: client_state.is_ours(state, TENANT, SECRETS)) < BOUND
 
 
 def spread(cases: dict[str, list[T]], call: Callable[[T], object]) -> float:
@@ -145,8 +145,10 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> Compared:
 def test_a_clientstate_is_compared_whole_with_the_proof_of_each_secret(compared: Compared, place: int) -> None:
     for state in (minted(), minted(secret=SECRETS[1])):
         compared.lengths.clear()
-        assert client_state.check(state, TENANT, SECRETS)
-        client_state.check(f"{state[:place]}{'-' if state[place] != '-' else '_'}{state[place + 1 :]}", TENANT, SECRETS)
+        assert client_state.is_ours(state, TENANT, SECRETS)
+        client_state.is_ours(
+            f"{state[:place]}{'-' if state[place] != '-' else '_'}{state[place + 1 :]}", TENANT, SECRETS
+        )
         assert len(compared.lengths) == 2 * len(SECRETS)
         assert compared.lengths[0] == (43, 43)
 

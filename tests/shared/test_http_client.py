@@ -12,16 +12,13 @@ from hypothesis import strategies as st
 
 from graph_simulator.authority import Authority
 from shared import http_client
-from shared.http_client import read_bounded, retry_after
+from shared.http_client import exchange, read_bounded, retry_after
 from tests.builders import NOW
 from tests.servers import RESET, Answer, serving
 
 
-def asking(value: str | None) -> requests.Response:
-    answer = requests.Response()
-    if value is not None:
-        answer.headers["Retry-After"] = value
-    return answer
+def headers(value: str | None) -> dict[str, str]:
+    return {} if value is None else {"Retry-After": value}
 
 
 @pytest.mark.parametrize(
@@ -43,12 +40,12 @@ def asking(value: str | None) -> requests.Response:
 )
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: int | None) -> None:
     expected = None if seconds is None else timedelta(seconds=seconds)
-    assert retry_after(asking(value), NOW) == expected
+    assert retry_after(headers(value), NOW) == expected
 
 
 @given(st.text() | st.from_regex(r"\w{3}, \d{1,30} \w{3} \d{1,30} \d+:\d+:\d+ [+-]\d{1,30}", fullmatch=True))
 def test_any_retry_after_is_understood_or_ignored(value: str) -> None:
-    wait = retry_after(asking(value), NOW)
+    wait = retry_after(headers(value), NOW)
     assert wait is None or wait >= timedelta(0)
 
 
@@ -56,7 +53,37 @@ def test_any_retry_after_is_understood_or_ignored(value: str) -> None:
     "value", ["1 Jan 99999999999999999999 0:0:0", "1 Jan 2031 0:0:0 +99999999999999999999", ",", "0"]
 )
 def test_an_absurd_date_is_understood_or_ignored(value: str) -> None:
-    retry_after(asking(value), datetime(2031, 1, 1, tzinfo=UTC))
+    retry_after(headers(value), datetime(2031, 1, 1, tzinfo=UTC))
+
+
+def test_an_exchange_sends_one_request_and_reads_the_whole_answer(
+    session: requests.Session, authority: Authority
+) -> None:
+    with serving(lambda _: Answer(201, b"made", {"X-Id": "7"}), authority) as server:
+        answer = exchange(
+            session,
+            "POST",
+            f"{server.url}/a?b=1",
+            timeout=30,
+            limit=4,
+            params={"c": "2"},
+            headers={"X-Mine": "m"},
+            data=b"d",
+        )
+        (asked,) = server.asked
+    assert (answer.status, answer.headers["x-id"], answer.body) == (201, "7", b"made")
+    assert (asked.method, asked.path, asked.headers["x-mine"], asked.body) == ("POST", "/a?b=1&c=2", "m", b"d")
+
+
+def test_an_exchange_follows_no_redirect(session: requests.Session, authority: Authority) -> None:
+    with serving(lambda _: Answer(302, headers={"Location": "/elsewhere"}), authority) as server:
+        assert exchange(session, "GET", server.url, timeout=30, limit=0).status == 302
+        assert len(server.asked) == 1
+
+
+def test_an_exchange_refuses_an_answer_beyond_its_limit(session: requests.Session, authority: Authority) -> None:
+    with serving(lambda _: Answer(body=b"12345"), authority) as server, pytest.raises(requests.RequestException):
+        exchange(session, "GET", server.url, timeout=30, limit=4)
 
 
 def test_a_body_is_read_whole_up_to_the_limit(session: requests.Session, authority: Authority) -> None:

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.configuration.schedule import is_schedule
-from shared.configuration.settings import Settings, SettingsError, storage_settings, trigger_settings
+from shared.configuration.settings import Settings, SettingsError, storage_settings
+from shared.configuration.triggers import trigger_settings
 from shared.configuration.values import CLOUDS, event_hub
 from tests.builders import CLIENT_ID, NOTIFICATION_URL, TENANT, destination_secret, environment
 
@@ -49,18 +50,24 @@ def complaints(**changes: str | None) -> list[str]:
     return error.value.complaints
 
 
+def values(environ: dict[str, str]) -> dict[str, object]:
+    settings = Settings.from_environment(environ)
+    return {**vars(settings), "declarations": list(settings.declarations)}
+
+
 def test_a_complete_environment_is_read() -> None:
-    settings = Settings.from_environment(environment())
+    environ = environment()
+    settings = Settings.from_environment(environ)
     assert settings.tenant_id == TENANT
     assert settings.client_id == CLIENT_ID
     assert settings.notification_url == NOTIFICATION_URL
-    assert settings.storage.queue == "notifications"
+    assert storage_settings(environ).queue == trigger_settings(environ).queue == "notifications"
     assert settings.graph_url == "https://graph.microsoft.com"
     assert settings.key_rotation == timedelta(days=90)
     assert settings.key_overlap == settings.delivery_horizon == timedelta(hours=72)
     assert settings.sweep_interval == timedelta(hours=24)
     assert settings.ledger_kept == timedelta(days=60)
-    assert settings.renew_schedule == "0 */5 * * * *"
+    assert trigger_settings(environ).renew_schedule == "0 */5 * * * *"
     assert [one.tenant_id for one in settings.declarations] == [TENANT]
 
 
@@ -113,7 +120,7 @@ def test_any_environment_is_settings_or_complaints(changes: dict[str, str]) -> N
 
 def test_secrets_do_not_show_in_what_is_printed() -> None:
     environ = environment()
-    shown = repr(Settings.from_environment(environ))
+    shown = repr(Settings.from_environment(environ)) + repr(storage_settings(environ))
     for name in ("AzureWebJobsStorage", "GRAPH_CLIENT_SECRET", "DESTINATION_SECRET"):
         assert environ[name] not in shown
     assert str(base64.b64decode(environ["CLIENT_STATE_SECRET"])) not in shown
@@ -123,7 +130,8 @@ def test_secrets_do_not_show_in_what_is_printed() -> None:
 def test_space_around_a_value_is_no_part_of_it(name: str) -> None:
     environ = environment()
     padded = {**environ, name: f" {environ[name]}\n"}
-    assert Settings.from_environment(padded) == Settings.from_environment(environ)
+    assert values(padded) == values(environ)
+    assert storage_settings(padded) == storage_settings(environ)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +245,9 @@ def test_a_second_secret_is_live_too() -> None:
 
 def test_storage_may_be_reached_with_an_identity() -> None:
     named = {"AzureWebJobsStorage": None, "AzureWebJobsStorage__accountName": "relay"}
-    storage = Settings.from_environment(environment(**named)).storage
+    environ = environment(**named)
+    assert Settings.from_environment(environ)
+    storage = storage_settings(environ)
     assert storage.urls == tuple(f"https://relay.{service}.core.windows.net" for service in ("queue", "blob", "table"))
     addressed = {
         f"AzureWebJobsStorage__{service}ServiceUri": f"https://{service}" for service in ("queue", "blob", "table")
@@ -245,7 +255,7 @@ def test_storage_may_be_reached_with_an_identity() -> None:
     assert storage_settings(addressed).urls == ("https://queue", "https://blob", "https://table")
 
 
-def test_storage_is_known_while_other_settings_are_wrong() -> None:
+def test_storage_settings_are_read_while_other_settings_are_wrong() -> None:
     connection = environment()["AzureWebJobsStorage"]
     assert storage_settings({"AzureWebJobsStorage": connection}).connection_string == connection
     with pytest.raises(SettingsError):

@@ -1,4 +1,4 @@
-"""What keeps a destination that is away from costing an attempt for every message."""
+"""What keeps a destination that is unavailable from costing an attempt for every message."""
 
 from datetime import timedelta
 
@@ -29,7 +29,7 @@ def test_attempts_pass_until_failures_in_a_row_stop_them() -> None:
     assert [tried(breaker, fails=True) for _ in range(TRIPS_AFTER + 2)] == [True] * TRIPS_AFTER + [False] * 2
 
 
-def test_a_success_between_starts_the_count_anew() -> None:
+def test_a_success_between_starts_the_count_again() -> None:
     breaker = CircuitBreaker(Reason.DESTINATION, Clock())
     assert all(tried(breaker, fails=number % 2 == 0) for number in range(20))
 

@@ -70,13 +70,13 @@ def test_an_access_token_is_sent_along_if_the_destination_wants_one(
 
 
 def test_events_are_kept_while_there_is_no_access_token(server: Server, session: requests.Session, secret: str) -> None:
-    def away() -> str:
+    def unavailable() -> str:
         raise RetryLater(Reason.LOGIN)
 
-    delivery = Destination(server.url, [secret], session, lambda: NOW, away).deliver(some(2))
+    delivery = Destination(server.url, [secret], session, lambda: NOW, unavailable).deliver(some(2))
     assert len(delivery.kept) == 2
-    assert delivery.why is not None
-    assert delivery.why.reason is Reason.LOGIN
+    assert delivery.failure is not None
+    assert delivery.failure.reason is Reason.LOGIN
     assert server.asked == []
 
 
@@ -136,12 +136,12 @@ def test_a_destination_that_is_down_is_not_asked_for_every_message_and_found_aga
     clock = Clock()
     destination = Destination(server.url, [secret], session, clock)
     server.script = lambda _: Answer(503)
-    wait_budget = [why.retry_after for _ in range(50) if (why := destination.deliver(some(1)).why)]
-    assert len(wait_budget) == 50
+    waits = [failure.retry_after for _ in range(50) if (failure := destination.deliver(some(1)).failure)]
+    assert len(waits) == 50
     assert len(server.asked) < 10
-    assert wait_budget[-1]
+    assert waits[-1]
     server.script = lambda _: DONE
-    clock.advance(seconds=wait_budget[-1].total_seconds())
+    clock.advance(seconds=waits[-1].total_seconds())
     assert len(destination.deliver(some(1)).delivered) == 1
 
 
@@ -191,7 +191,7 @@ def test_every_event_is_in_exactly_one_place(
     delivery = destination.deliver(events)
     placed = [*delivery.delivered, *(one.event for one in delivery.rejected), *delivery.kept]
     assert sorted(event.id for event in placed) == sorted(event.id for event in events)
-    assert bool(delivery.kept) is (delivery.why is not None)
+    assert bool(delivery.kept) is (delivery.failure is not None)
     assert not {one.event.id for one in delivery.rejected} - {events[number].id for number in bad if number < count}
 
 
@@ -252,10 +252,10 @@ def test_no_complaint_holds_an_event_or_a_secret(server: Server, session: reques
     for answer in (Answer(503, b"the answer"), Answer(500, b"the answer"), RESET, Answer(410), Answer(302)):
         server.script = in_turn(answer)
         destination = Destination(server.url, [secret], session, lambda: NOW)
-        why = destination.deliver(some(1)).why
-        assert why is not None
+        failure = destination.deliver(some(1)).failure
+        assert failure is not None
         for hidden in ("Ada", "19:", secret.removeprefix("whsec_"), "the answer"):
-            assert hidden not in str(why)
+            assert hidden not in str(failure)
 
 
 def rejecting(bad: set[str], status: int) -> Script:
@@ -268,6 +268,6 @@ def assert_kept(destination: Destination, count: int, reason: Reason) -> RetryLa
     assert delivery.kept == tuple(events)
     assert delivery.delivered == ()
     assert delivery.rejected == ()
-    assert delivery.why is not None
-    assert delivery.why.reason is reason
-    return delivery.why
+    assert delivery.failure is not None
+    assert delivery.failure.reason is reason
+    return delivery.failure

@@ -3,7 +3,7 @@ test_ledger_concurrency.py.
 """
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 
 from shared.configuration.settings import StorageSettings
 from shared.delivery.event import Event
-from shared.delivery.ledger import KEPT, Ledger
+from shared.delivery.ledger import Ledger
 from shared.errors import RetryLater
-from shared.storage.tables import Row, Tables
+from shared.storage.account import BACKGROUND_LIMITS
+from shared.storage.tables import AzureTables, Tables
+from tests import accounts
 from tests.builders import NOW
 from tests.rerouted import refuses, rerouted
 from tests.servers import serving
 
 WEEK = timedelta(days=7)
+KEPT = timedelta(days=60)
 
 
 def event(event_id: str = "e", time: datetime = NOW) -> Event:
@@ -29,12 +32,12 @@ def event(event_id: str = "e", time: datetime = NOW) -> Event:
 
 @pytest.fixture
 def tables(storage_settings: StorageSettings) -> Tables:
-    return Tables(storage_settings)
+    return accounts.tables(storage_settings)
 
 
 @pytest.fixture
 def ledger(tables: Tables) -> Ledger:
-    return Ledger(tables)
+    return Ledger(tables, KEPT)
 
 
 ids = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
@@ -50,7 +53,7 @@ def test_what_was_recorded_is_known_and_nothing_else(ledger: Ledger, events: lis
     events = [msgspec.structs.replace(one, id=run + one.id) for one in events]
     known = data.draw(st.lists(st.sampled_from(events), max_size=12)) if events else []
     ledger.record(known)
-    assert ledger.missing(events) == [one for one in events if one not in known]
+    assert ledger.undelivered(events) == [one for one in events if one not in known]
 
 
 @pytest.mark.parametrize("number", [1, 12, 13, 101])
@@ -58,7 +61,7 @@ def test_any_number_of_events_of_one_second_is_known(ledger: Ledger, number: int
     recorded = [event(f"e{one}") for one in range(number)]
     ledger.record(recorded)
     stranger = event("stranger")
-    assert ledger.missing([*recorded, stranger]) == [stranger]
+    assert ledger.undelivered([*recorded, stranger]) == [stranger]
 
 
 @pytest.mark.parametrize(
@@ -77,9 +80,9 @@ def test_any_number_of_events_of_one_second_is_known(ledger: Ledger, number: int
 )
 def test_an_id_is_known_by_its_exact_spelling(ledger: Ledger, event_id: str) -> None:
     ledger.record([event(event_id)])
-    assert ledger.missing([event(event_id)]) == []
+    assert ledger.undelivered([event(event_id)]) == []
     for other in (event_id + " ", event_id.swapcase() + "x", f"x{event_id}"):
-        assert ledger.missing([event(other)]) != []
+        assert ledger.undelivered([event(other)]) != []
 
 
 @pytest.mark.parametrize(
@@ -87,18 +90,18 @@ def test_an_id_is_known_by_its_exact_spelling(ledger: Ledger, event_id: str) -> 
 )
 def test_times_as_odd_as_can_be_are_known(ledger: Ledger, time: datetime) -> None:
     ledger.record([event("e", time)])
-    assert ledger.missing([event("e", time)]) == []
+    assert ledger.undelivered([event("e", time)]) == []
 
 
-def test_one_event_twice_in_a_batch_is_missing_twice_and_recorded_once(ledger: Ledger) -> None:
+def test_one_event_twice_in_a_batch_is_undelivered_twice_and_recorded_once(ledger: Ledger) -> None:
     twice = [event("e"), event("e")]
-    assert ledger.missing(twice) == twice
+    assert ledger.undelivered(twice) == twice
     ledger.record(twice)
-    assert ledger.missing(twice) == []
+    assert ledger.undelivered(twice) == []
 
 
 def test_nothing_is_nothing(ledger: Ledger, tables: Tables) -> None:
-    assert ledger.missing([]) == []
+    assert ledger.undelivered([]) == []
     ledger.record([])
     ledger.forget(NOW)
     assert tables.names() == []
@@ -118,7 +121,7 @@ def test_what_is_young_stays_known_and_what_is_old_is_forgotten(
     recorded = {age: event(f"{run}{age}", now - age) for age in ages}
     ledger.record(recorded.values())
     ledger.forget(now)
-    forgotten = ledger.missing(list(recorded.values()))
+    forgotten = ledger.undelivered(list(recorded.values()))
     assert [age for age in recorded if age <= KEPT and recorded[age] in forgotten] == []
     assert [age for age in recorded if age > KEPT + 2 * WEEK and recorded[age] not in forgotten] == []
 
@@ -128,7 +131,7 @@ def test_how_long_a_row_is_kept_can_be_set(tables: Tables) -> None:
     old, young = event("old", NOW - timedelta(days=3) - 2 * WEEK), event("young", NOW - timedelta(days=3))
     ledger.record([old, young])
     ledger.forget(NOW)
-    assert ledger.missing([old, young]) == [old]
+    assert ledger.undelivered([old, young]) == [old]
 
 
 def test_only_weeks_of_the_ledger_are_forgotten(ledger: Ledger, tables: Tables) -> None:
@@ -139,38 +142,38 @@ def test_only_weeks_of_the_ledger_are_forgotten(ledger: Ledger, tables: Tables) 
     assert sorted(tables.names()) == ["ledger20310203", "state"]
     ledger.forget(NOW)
     ledger.record([old])  # it comes again, and its week is made again
-    assert ledger.missing([old]) == []
+    assert ledger.undelivered([old]) == []
 
 
-def test_while_tables_are_away_everything_is_missing_and_nothing_raises(
+def test_while_tables_are_unavailable_everything_is_undelivered_and_nothing_raises(
     storage_settings: StorageSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(refuses) as server:
-        away = Ledger(Tables(rerouted(storage_settings, "Table", server.url)))
-        away.record([event("secret-id")])
-        assert away.missing([event("secret-id")]) == [event("secret-id")]
+        unavailable = Ledger(accounts.tables(rerouted(storage_settings, "Table", server.url)), KEPT)
+        unavailable.record([event("secret-id")])
+        assert unavailable.undelivered([event("secret-id")]) == [event("secret-id")]
         assert "secret-id" not in caplog.text
         with pytest.raises(RetryLater):
-            away.forget(NOW)
+            unavailable.forget(NOW)
 
 
 def test_a_part_that_can_not_be_looked_up_costs_the_rest_nothing(storage_settings: StorageSettings) -> None:
-    """Of two weeks, one can't be read: its events count as missing, the others are known."""
+    """Of two weeks, one can't be read: its events count as undelivered, the others are known."""
     known, unknown = event("known", NOW - WEEK), event("unknown")
-    Ledger(Tables(storage_settings)).record([known, unknown])
+    Ledger(accounts.tables(storage_settings), KEPT).record([known, unknown])
     with serving(refuses) as server:
-        half = _HalfAway(storage_settings, Tables(rerouted(storage_settings, "Table", server.url)))
-        assert Ledger(half).missing([known, unknown]) == [unknown]
+        half = _HalfUnavailable(storage_settings, accounts.tables(rerouted(storage_settings, "Table", server.url)))
+        assert Ledger(half, KEPT).undelivered([known, unknown]) == [unknown]
 
 
-class _HalfAway(Tables):
+class _HalfUnavailable(AzureTables):
     """The tables of this week are behind a firewall."""
 
-    def __init__(self, settings: StorageSettings, away: Tables) -> None:
-        super().__init__(settings)
-        self._away = away
+    def __init__(self, settings: StorageSettings, unavailable: Tables) -> None:
+        super().__init__(settings, BACKGROUND_LIMITS)
+        self._unavailable = unavailable
 
-    def find(self, table: str, where: str, parameters: Row, columns: Iterable[str] = ()) -> Iterator[Row]:
+    def existing(self, table: str, partition: str, keys: Sequence[str]) -> set[str]:
         if table == "ledger20310203":
-            return self._away.find(table, where, parameters, columns)
-        return super().find(table, where, parameters, columns)
+            return self._unavailable.existing(table, partition, keys)
+        return super().existing(table, partition, keys)

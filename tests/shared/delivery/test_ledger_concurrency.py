@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from shared.configuration.settings import StorageSettings
 from shared.delivery.event import Event
 from shared.delivery.ledger import Ledger
-from shared.storage.tables import TRANSACTION_LIMIT, Tables
+from shared.storage.tables import TRANSACTION_LIMIT
+from tests import accounts
 from tests.builders import NOW, TENANT
 
 WRITERS = 6
@@ -37,7 +38,7 @@ def event(number: int, *, run: str = "", apart: timedelta = timedelta(millisecon
 @pytest.fixture
 def open_ledger(storage_settings: StorageSettings) -> Callable[[], Ledger]:
     """A ledger with clients of its own, as another process has them; the tables are not there yet."""
-    return lambda: Ledger(Tables(storage_settings))
+    return lambda: Ledger(accounts.tables(storage_settings), timedelta(days=60))
 
 
 def at_once(actions: Sequence[Callable[[], object]]) -> None:
@@ -53,16 +54,16 @@ def at_once(actions: Sequence[Callable[[], object]]) -> None:
             running.result()
 
 
-def test_writers_that_find_no_table_all_make_themselves_remembered(open_ledger: Callable[[], Ledger]) -> None:
+def test_writers_that_find_no_table_are_all_remembered(open_ledger: Callable[[], Ledger]) -> None:
     of_each = [[event(10 * writer + number) for number in range(10)] for writer in range(WRITERS)]
     at_once([lambda own=own: open_ledger().record(own) for own in of_each])  # type: ignore[misc]
-    assert open_ledger().missing(list(chain(*of_each))) == []
+    assert open_ledger().undelivered(list(chain(*of_each))) == []
 
 
 def test_writers_of_the_same_events_do_not_get_in_each_others_way(open_ledger: Callable[[], Ledger]) -> None:
     same = [event(number, apart=timedelta()) for number in range(TRANSACTION_LIMIT + 20)]
     at_once([lambda: open_ledger().record(same)] * WRITERS)
-    assert open_ledger().missing(same) == []
+    assert open_ledger().undelivered(same) == []
 
 
 def test_what_is_known_stays_known_while_others_write(open_ledger: Callable[[], Ledger]) -> None:
@@ -73,7 +74,7 @@ def test_what_is_known_stays_known_while_others_write(open_ledger: Callable[[], 
     def look() -> None:
         ledger = open_ledger()
         for _ in range(10):
-            forgotten.extend(ledger.missing(known))
+            forgotten.extend(ledger.undelivered(known))
 
     def write() -> None:
         ledger = open_ledger()
@@ -92,19 +93,19 @@ batches = st.lists(st.lists(st.integers(0, 25), max_size=15), min_size=2, max_si
 def test_every_event_is_delivered_by_somebody_and_known_to_all(
     open_ledger: Callable[[], Ledger], batches: list[list[int]]
 ) -> None:
-    """Each writer does what the app does: looks, delivers what is missing, records it."""
+    """Each writer does what the app does: looks, delivers what is undelivered, records it."""
     run = uuid.uuid4().hex  # the tables outlive an example
     delivered: list[Event] = []
 
     def relay(numbers: list[int]) -> None:
         ledger = open_ledger()
-        missing = ledger.missing([event(number, run=run) for number in numbers])
-        delivered.extend(missing)
-        ledger.record(missing)
+        undelivered = ledger.undelivered([event(number, run=run) for number in numbers])
+        delivered.extend(undelivered)
+        ledger.record(undelivered)
 
     at_once([lambda numbers=numbers: relay(numbers) for numbers in batches])  # type: ignore[misc]
     every = {event(number, run=run).id for number in chain(*batches)}
     assert {one.id for one in delivered} == every
     never = {event(number, run=run).id for number in range(26)} - every
-    missing = open_ledger().missing([event(number, run=run) for number in range(26)])
-    assert {one.id for one in missing} == never
+    undelivered = open_ledger().undelivered([event(number, run=run) for number in range(26)])
+    assert {one.id for one in undelivered} == never

@@ -90,7 +90,9 @@ def test_a_token_that_is_refused_twice_is_a_refusal(graph: GraphClient, server: 
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 410, 302])
-def test_an_answer_that_no_repetition_mends_is_a_refusal(graph: GraphClient, server: Server, status: int) -> None:
+def test_an_answer_that_repetition_does_not_change_is_a_refusal(
+    graph: GraphClient, server: Server, status: int
+) -> None:
     server.script = lambda _: error(status, "ValidationError", "It timed out.")
     with pytest.raises(GraphRequestError, match="ValidationError: It timed out") as refusal:
         graph.post(TENANT, "subscriptions", {})

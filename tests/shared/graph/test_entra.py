@@ -9,7 +9,7 @@ from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer
 from shared.errors import Reason, RetryLater
 from shared.graph.entra import AppCredential, EntraClient
-from shared.keys.ring import write_pem
+from shared.keys.key import write_pem
 from tests.builders import CLIENT_ID, OTHER_TENANT, TENANT, encryption_key, pem_of, rsa_key
 from tests.servers import RESET, Answer, Script, in_json, serving
 

@@ -72,12 +72,12 @@ def test_any_bytes_stay_as_long_as_they_were(text: bytes) -> None:
 
 
 @given(strings)
-def test_what_is_mended_needs_no_more_of_it(value: str) -> None:
+def test_what_is_repaired_needs_no_more_of_it(value: str) -> None:
     once = repaired(f'"{value}"'.encode())
     assert repaired(once) == once
 
 
 @pytest.mark.parametrize("halves", [MOST_HALVES, MOST_HALVES + 1])
-def test_a_text_made_of_halves_is_not_mended_beyond_a_limit(halves: int) -> None:
+def test_a_text_made_of_halves_is_not_repaired_beyond_a_limit(halves: int) -> None:
     text = repaired(f'"{HALF * halves}"'.encode())
     assert text.count(rb"\ufffd") == min(halves, MOST_HALVES)

@@ -25,7 +25,9 @@ def find(kid: str) -> SigningKey:
 
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case.name)
 def test_a_genuine_token_proves_its_tenant(case: TokenCase) -> None:
-    assert check(case.token(mint()), find, CLIENT_ID, NOW) == TENANT
+    token = case.token(mint())
+    check(token, find, CLIENT_ID, NOW)
+    assert tenant_claimed(token) == TENANT
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
@@ -41,7 +43,7 @@ def test_each_case_has_a_name_of_its_own() -> None:
 
 def test_a_token_that_expired_in_the_queue_is_judged_as_of_its_receipt() -> None:
     token = mint().token(exp=mint().moment(60))
-    assert check(token, find, CLIENT_ID, NOW) == TENANT
+    check(token, find, CLIENT_ID, NOW)
     with pytest.raises(Refused):
         check(token, find, CLIENT_ID, NOW + timedelta(hours=1))
 
@@ -58,20 +60,20 @@ def test_the_skew_at_the_beginning_of_a_life_is_five_minutes(seconds: int, good:
 
 def test_a_key_speaks_only_for_the_versions_whose_metadata_list_it() -> None:
     first_only = SigningKey(rsa_key("authority").public_key(), {"1.0": ISSUERS["1.0"]})
-    assert check(mint().token("1.0"), lambda _: first_only, CLIENT_ID, NOW) == TENANT
+    check(mint().token("1.0"), lambda _: first_only, CLIENT_ID, NOW)
     with pytest.raises(Refused, match=Reason.TOKEN_ISSUER):
         check(mint().token("2.0"), lambda _: first_only, CLIENT_ID, NOW)
 
 
-def test_a_token_is_kept_while_the_keys_are_away() -> None:
-    def away(_: str) -> SigningKey:
+def test_a_token_is_retried_while_the_keys_are_unavailable() -> None:
+    def unavailable(_: str) -> SigningKey:
         raise RetryLater(Reason.SIGNING_KEYS)
 
     with pytest.raises(RetryLater):
-        check(mint().token(), away, CLIENT_ID, NOW)
+        check(mint().token(), unavailable, CLIENT_ID, NOW)
 
 
-def test_the_tenant_is_told_before_anything_is_proven() -> None:
+def test_the_claimed_tenant_is_known_before_anything_is_proven() -> None:
     assert tenant_claimed(mint().token(tid=OTHER_TENANT.upper())) == OTHER_TENANT
     assert tenant_claimed(replaced(mint().token(), 2, "forged")) == TENANT
 

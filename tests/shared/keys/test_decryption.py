@@ -1,4 +1,4 @@
-"""How a resource is opened (Graph contract §4)."""
+"""How a resource is opened (docs/graph.md)."""
 
 import base64
 import hmac
@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.keys.decryption import open_content
 from shared.errors import Reason, Undeliverable
 from shared.graph.notification import EncryptedContent
+from shared.keys.decryption import open_content
 from tests.builders import content, encrypted, encryption_key, message, seal, wrap
 
 KEY = encryption_key()

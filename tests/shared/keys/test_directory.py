@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import RetryLater, Reason
+from shared.errors import Reason, RetryLater
 from shared.keys.directory import LIFETIME, KeyDirectory
-from shared.keys.ring import KeyRing, new_key, write_pem
+from shared.keys.key import new_key, write_pem
+from shared.keys.ring import KeyRing
 from tests.builders import NOW, Clock, encryption_key
 
 
@@ -86,7 +87,7 @@ def test_a_retired_key_is_gone_for_good(tmp_path: Path) -> None:
     assert store.get(made.key_id) is None
 
 
-def test_a_directory_that_cannot_be_one_is_told(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(RetryLater) as retry_later:

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from graph_simulator.authority import write_private
-from shared.errors import RetryLater, Reason
-from shared.keys.directory import KeyDirectory
-from shared.keys.ring import EncryptionKey, KeyRing, new_key, write_pem
-from shared.keys.rotation import EXPIRES_SOON, RETRIED_BY_GRAPH, Rotation
 from shared.configuration.settings import StorageSettings
+from shared.errors import Reason, RetryLater
+from shared.keys.directory import KeyDirectory
+from shared.keys.key import EncryptionKey, new_key, write_pem
+from shared.keys.ring import KeyRing
+from shared.keys.rotation import EXPIRES_SOON, RETRIED_BY_GRAPH, Rotation
 from shared.storage.tables import Tables
+from tests import accounts
 from tests.builders import Clock
 from tests.rerouted import refuses, rerouted
 from tests.servers import serving
@@ -38,7 +40,7 @@ class Full(KeyDirectory):
         raise RetryLater(Reason.KEY_STORE, "no key can be made")
 
 
-class Desk:
+class Workbench:
     """A directory of keys and a rotation over it, at a time that a test sets."""
 
     def __init__(self, tables: Tables, directory: Path) -> None:
@@ -70,79 +72,81 @@ class Desk:
 
 
 @pytest.fixture
-def desk(storage_settings: StorageSettings, tmp_path: Path) -> Desk:
-    return Desk(Tables(storage_settings), tmp_path / "keys")
+def workbench(storage_settings: StorageSettings, tmp_path: Path) -> Workbench:
+    return Workbench(accounts.tables(storage_settings), tmp_path / "keys")
 
 
 OLD, NEW = key("old", START - AGE), key("new", START)
 
 
 class TestRenewing:
-    def test_a_key_serves_until_it_is_as_old_as_that(self, desk: Desk) -> None:
-        desk.bring(OLD)
-        assert desk.renew(START - MOMENT) == "old"
-        made = desk.renew(START)
+    def test_a_key_serves_until_it_is_as_old_as_that(self, workbench: Workbench) -> None:
+        workbench.bring(OLD)
+        assert workbench.renew(START - MOMENT) == "old"
+        made = workbench.renew(START)
         assert made != "old"
-        assert desk.renew(START + AGE - MOMENT) == made
+        assert workbench.renew(START + AGE - MOMENT) == made
 
-    def test_a_key_that_expires_before_long_is_followed_by_another_however_young(self, desk: Desk) -> None:
-        desk.bring(key("short", START - DAY, OVERLAP + EXPIRES_SOON + 2 * DAY))
-        assert desk.renew(START + DAY - MOMENT) == "short"
-        assert desk.renew(START + DAY) != "short"
+    def test_a_key_that_expires_before_long_is_followed_by_another_however_young(self, workbench: Workbench) -> None:
+        workbench.bring(key("short", START - DAY, OVERLAP + EXPIRES_SOON + 2 * DAY))
+        assert workbench.renew(START + DAY - MOMENT) == "short"
+        assert workbench.renew(START + DAY) != "short"
 
-    def test_the_first_key_is_made(self, desk: Desk) -> None:
-        made = desk.renew(START)
-        assert desk.renew(START + DAY) == made
+    def test_the_first_key_is_made(self, workbench: Workbench) -> None:
+        made = workbench.renew(START)
+        assert workbench.renew(START + DAY) == made
 
-    def test_a_key_that_was_brought_serves_from_its_beginning(self, desk: Desk) -> None:
-        desk.bring(key("now", START - DAY), key("brought", START + DAY))
-        assert desk.renew(START) == "now"
-        assert desk.renew(START + DAY) == "brought"
+    def test_a_key_that_was_brought_serves_from_its_beginning(self, workbench: Workbench) -> None:
+        workbench.bring(key("now", START - DAY), key("brought", START + DAY))
+        assert workbench.renew(START) == "now"
+        assert workbench.renew(START + DAY) == "brought"
 
-    def test_where_none_can_be_made_the_current_one_goes_on(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-        desk.bring(OLD)
-        desk.store = Full
+    def test_where_none_can_be_made_the_current_one_goes_on(
+        self, workbench: Workbench, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        workbench.bring(OLD)
+        workbench.store = Full
         for day in range(3):
-            assert desk.renew(START + day * DAY) == "old"
-        assert "No key could be made to follow old" in caplog.text
-        desk.store = KeyDirectory
-        assert desk.renew(START + 3 * DAY) != "old"
+            assert workbench.renew(START + day * DAY) == "old"
+        assert "Could not create a new encryption key; old stays in use" in caplog.text
+        workbench.store = KeyDirectory
+        assert workbench.renew(START + 3 * DAY) != "old"
 
-    def test_since_when_a_key_is_current_is_remembered(self, desk: Desk) -> None:
-        desk.bring(OLD, NEW)
-        assert desk.rotation().current_since(NEW, START + DAY) == START + DAY
-        assert desk.rotation().current_since(NEW, START + 9 * DAY) == START + DAY
+    def test_since_when_a_key_is_current_is_remembered(self, workbench: Workbench) -> None:
+        workbench.bring(OLD, NEW)
+        assert workbench.rotation().current_since(NEW, START + DAY) == START + DAY
+        assert workbench.rotation().current_since(NEW, START + 9 * DAY) == START + DAY
 
 
 @pytest.fixture
-def two(desk: Desk) -> Desk:
+def two(workbench: Workbench) -> Workbench:
     """An old key that has just been followed by a new one."""
-    desk.bring(OLD, NEW)
-    assert desk.retire(START, "new") == {"old", "new"}
-    return desk
+    workbench.bring(OLD, NEW)
+    assert workbench.retire(START, "new") == {"old", "new"}
+    return workbench
 
 
 class TestRetiring:
-    def test_a_key_goes_once_it_was_named_by_nothing_for_the_overlap(self, two: Desk) -> None:
+    def test_a_key_goes_once_it_was_named_by_nothing_for_the_overlap(self, two: Workbench) -> None:
         assert two.retire(START + OVERLAP - MOMENT, "new") == {"old", "new"}
         assert two.retire(START + OVERLAP, "new") == {"new"}
         assert (two.directory / "old.retired").exists()
         assert two.rotation().unnamed() == {}
 
-    def test_an_overlap_of_none_still_waits_for_what_graph_may_send_again(self, desk: Desk) -> None:
-        desk.overlap = timedelta(0)
-        desk.bring(OLD, NEW)
-        desk.retire(START, "new")
-        assert desk.retire(START + RETRIED_BY_GRAPH - MOMENT, "new") == {"old", "new"}
-        assert desk.retire(START + RETRIED_BY_GRAPH, "new") == {"new"}
+    def test_an_overlap_of_none_still_waits_for_what_graph_may_send_again(self, workbench: Workbench) -> None:
+        workbench.overlap = timedelta(0)
+        workbench.bring(OLD, NEW)
+        workbench.retire(START, "new")
+        assert workbench.retire(START + RETRIED_BY_GRAPH - MOMENT, "new") == {"old", "new"}
+        assert workbench.retire(START + RETRIED_BY_GRAPH, "new") == {"new"}
 
-    def test_while_messages_wait_a_key_stays_for_as_long_as_one_can_wait(self, two: Desk) -> None:
+    def test_while_messages_wait_a_key_stays_for_as_long_as_one_can_wait(self, two: Workbench) -> None:
         two.queue_is_empty = False
         longest = OVERLAP + RETRIED_BY_GRAPH + QUEUED
         assert two.retire(START + longest - MOMENT, "new") == {"old", "new"}
         assert two.retire(START + longest, "new") == {"new"}
 
-    def test_a_key_that_is_named_again_begins_to_wait_anew(self, two: Desk) -> None:
+    def test_a_key_that_is_named_again_begins_to_wait_again(self, two: Workbench) -> None:
         two.retire(START + OVERLAP - MOMENT, "new", "old")
         assert two.rotation().unnamed() == {}
         again = START + OVERLAP
@@ -151,48 +155,48 @@ class TestRetiring:
         assert two.retire(again + OVERLAP - MOMENT, "new") == {"old", "new"}
         assert two.retire(again + OVERLAP, "new") == {"new"}
 
-    def test_a_key_that_is_named_stays_for_ever(self, two: Desk) -> None:
+    def test_a_key_that_is_named_stays(self, two: Workbench) -> None:
         for days in (1, 100, 700):
             assert two.retire(START + days * DAY, "old") == {"old", "new"}
 
-    def test_the_current_key_stays_though_nothing_names_it(self, two: Desk) -> None:
+    def test_the_current_key_stays_though_nothing_names_it(self, two: Workbench) -> None:
         assert two.retire(START + OVERLAP) == {"new"}
         assert two.retire(START + 100 * DAY) == {"new"}
 
-    def test_a_key_whose_time_has_yet_to_come_stays(self, two: Desk) -> None:
+    def test_a_key_whose_time_has_yet_to_come_stays(self, two: Workbench) -> None:
         two.bring(key("brought", START + 300 * DAY))
         assert two.retire(START + 10 * DAY, "new") == {"new", "brought"}
         assert two.retire(START + 20 * DAY, "new") == {"new", "brought"}
 
-    def test_each_key_waits_for_itself(self, two: Desk) -> None:
+    def test_each_key_waits_for_itself(self, two: Workbench) -> None:
         two.bring(key("older", START - 2 * AGE))
         assert two.retire(START + OVERLAP, "new") == {"older", "new"}
         assert two.retire(START + 2 * OVERLAP, "new") == {"new"}
 
-    def test_a_key_that_an_item_has_named_goes_once_none_has_for_the_overlap(self, two: Desk) -> None:
+    def test_a_key_that_an_item_has_named_goes_once_none_has_for_the_overlap(self, two: Workbench) -> None:
         used = {"old": START + DAY}
         assert two.retire(START + OVERLAP, "new", used=used) == {"old", "new"}
         assert two.retire(START + DAY + OVERLAP - MOMENT, "new", used=used) == {"old", "new"}
         assert two.retire(START + DAY + OVERLAP, "new", used=used) == {"new"}
 
-    def test_names_that_no_key_has_do_no_harm(self, two: Desk) -> None:
+    def test_names_that_no_key_has_do_no_harm(self, two: Workbench) -> None:
         assert two.retire(START + DAY, "new", "", "unheard of") == {"old", "new"}
 
 
-@pytest.mark.parametrize("act", [lambda desk: desk.renew(START), lambda desk: desk.retire(START)])
+@pytest.mark.parametrize("act", [lambda workbench: workbench.renew(START), lambda workbench: workbench.retire(START)])
 def test_while_the_directory_can_not_be_read_nothing_is_made_and_nothing_goes(
-    desk: Desk, act: Callable[[Desk], object]
+    workbench: Workbench, act: Callable[[Workbench], object]
 ) -> None:
-    desk.directory.rmdir()
-    desk.directory.touch()
-    with pytest.raises(RetryLater) as away:
-        act(desk)
-    assert away.value.reason is Reason.KEY_STORE
+    workbench.directory.rmdir()
+    workbench.directory.touch()
+    with pytest.raises(RetryLater) as unavailable:
+        act(workbench)
+    assert unavailable.value.reason is Reason.KEY_STORE
 
 
-def test_while_the_table_is_away_no_key_goes(two: Desk, storage_settings: StorageSettings) -> None:
+def test_while_the_table_is_unavailable_no_key_is_retired(two: Workbench, storage_settings: StorageSettings) -> None:
     with serving(refuses) as server:
-        two.tables = Tables(rerouted(storage_settings, "Table", server.url))
+        two.tables = accounts.tables(rerouted(storage_settings, "Table", server.url))
         with pytest.raises(RetryLater):
             two.retire(START + 100 * DAY, "new")
     assert {path.stem for path in two.directory.glob("*.pem")} == {"old", "new"}

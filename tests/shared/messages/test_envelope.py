@@ -1,8 +1,6 @@
-"""What lies on the queue."""
+"""What is on the queue."""
 
 import json
-from collections import Counter
-from itertools import pairwise
 from xml.etree import ElementTree
 
 import msgspec
@@ -12,21 +10,18 @@ from hypothesis import strategies as st
 
 from shared.errors import Reason, Undeliverable
 from shared.messages.envelope import (
-    MESSAGE_LIMIT,
     ChangeBatch,
     DeadLetter,
     Envelope,
     ItemBatch,
     LifecycleBatch,
     ReadbackPage,
-    Sealed,
-    pack,
     read,
     read_dead_letter,
-    sealed,
     write,
 )
-from tests.builders import NOW, OTHER_TENANT, TENANT, change, lifecycle, rich
+from shared.messages.packing import sealed
+from tests.builders import NOW, TENANT, lifecycle
 
 json_values = st.recursive(
     st.none()
@@ -38,63 +33,6 @@ json_values = st.recursive(
     max_leaves=12,
 )
 items = st.dictionaries(st.text(), json_values, max_size=4)
-tenants = st.sampled_from([TENANT, OTHER_TENANT, "third"])
-posts = st.lists(st.tuples(items, tenants), max_size=15)
-token_texts = st.text("abcXYZ019-_.", min_size=1, max_size=200)
-token_pairs = st.lists(st.tuples(tenants, token_texts), max_size=6)
-limits = st.integers(200, 4000)
-
-
-def packed(
-    post: list[tuple[dict[str, object], str]], tokens: list[tuple[str, str]] | None, limit: int
-) -> list[tuple[ChangeBatch, list[Sealed]]]:
-    """Envelopes, each with the sealed items that it should hold."""
-    desired = [sealed(msgspec.Raw(json.dumps(item, ensure_ascii=False).encode()), tenant) for item, tenant in post]
-    envelopes = pack(ChangeBatch, NOW, desired, tokens, limit)
-    left = iter(desired)
-    return [(envelope, [next(left) for _ in envelope.items]) for envelope in envelopes]
-
-
-@given(posts, token_pairs, limits)
-def test_packing_loses_nothing_adds_nothing_and_keeps_the_order(
-    post: list[tuple[dict[str, object], str]], tokens: list[tuple[str, str]], limit: int
-) -> None:
-    held = [bytes(item) for envelope, _ in packed(post, tokens, limit) for item in envelope.items]
-    assert [json.loads(item) for item in held] == [item for item, _ in post]
-
-
-@given(posts, token_pairs | st.none(), limits)
-def test_only_an_envelope_of_a_single_item_exceeds_the_limit(
-    post: list[tuple[dict[str, object], str]], tokens: list[tuple[str, str]] | None, limit: int
-) -> None:
-    for envelope, _ in packed(post, tokens, limit):
-        assert envelope.items
-        assert len(write(envelope)) <= limit or len(envelope.items) == 1
-
-
-@given(posts, token_pairs, limits)
-def test_an_envelope_has_the_tokens_of_exactly_its_items_tenants(
-    post: list[tuple[dict[str, object], str]], tokens: list[tuple[str, str]], limit: int
-) -> None:
-    for envelope, held in packed(post, tokens, limit):
-        speaking = {one.tenant for one in held}
-        assert envelope.tokens is not None
-        assert Counter(envelope.tokens) == Counter(token for tenant, token in tokens if tenant in speaking)
-
-
-@given(posts)
-def test_that_graph_got_no_token_is_kept_in_every_envelope(post: list[tuple[dict[str, object], str]]) -> None:
-    assert all(envelope.tokens is None for envelope, _ in packed(post, None, 500))
-
-
-@given(posts, token_pairs, limits)
-def test_no_two_neighbours_would_have_fitted_into_one(
-    post: list[tuple[dict[str, object], str]], tokens: list[tuple[str, str]], limit: int
-) -> None:
-    envelopes = packed(post, tokens, limit)
-    for (_, one), (_, following) in pairwise(envelopes):
-        (both,) = pack(ChangeBatch, NOW, [*one, following[0]], tokens, 10**9)
-        assert len(write(both)) > limit - 2  # the estimate counts a comma too many, of items and of tokens
 
 
 @given(items)
@@ -125,19 +63,6 @@ def test_numbers_and_spelling_survive_untouched() -> None:
     assert bytes(back.items[0]) == item
 
 
-def test_a_post_of_a_thousand_items_makes_few_messages_within_the_limit() -> None:
-    desired = [sealed(msgspec.Raw(msgspec.json.encode(change())), TENANT) for _ in range(1000)]
-    envelopes = pack(ChangeBatch, NOW, desired, [(TENANT, "x" * 1500)])
-    total = sum(len(write(envelope)) for envelope in envelopes)
-    assert all(len(write(envelope)) <= MESSAGE_LIMIT for envelope in envelopes)
-    assert len(envelopes) <= total // (MESSAGE_LIMIT * 0.9) + 1
-
-
-def test_forty_rich_notifications_cost_four_messages_at_most() -> None:
-    desired = [sealed(msgspec.Raw(msgspec.json.encode(rich())), TENANT) for _ in range(40)]
-    assert len(pack(ChangeBatch, NOW, desired, [(TENANT, "x" * 1500)])) <= 4
-
-
 @pytest.mark.parametrize(
     "envelope",
     [
@@ -157,7 +82,7 @@ def test_what_was_written_is_read(envelope: Envelope) -> None:
 
 
 @given(st.text())
-def test_any_text_is_an_envelope_or_unreadable(text: str) -> None:
+def test_any_text_is_an_envelope_or_undeliverable(text: str) -> None:
     for reader in (read, read_dead_letter):
         with pytest.raises(Undeliverable) as undeliverable:
             reader(text)
@@ -169,13 +94,13 @@ def test_any_text_is_an_envelope_or_unreadable(text: str) -> None:
     ["", "null", "{}", "[" * 100_000, '{"kind": "other", "received": "2031-02-03T04:05:06Z", "items": []}', "\ud800"],
     ids=lambda text: repr(text[:20]),
 )
-def test_what_this_app_did_not_write_is_unreadable(text: str) -> None:
+def test_what_this_app_did_not_write_is_undeliverable(text: str) -> None:
     with pytest.raises(Undeliverable):
         read(text)
 
 
 def written(item: bytes) -> str:
-    return write(ChangeBatch(NOW, (msgspec.Raw(sealed(msgspec.Raw(item), TENANT).item),)))
+    return write(ChangeBatch(NOW, (msgspec.Raw(sealed(msgspec.Raw(item), TENANT).text),)))
 
 
 def written_or_escaped(content: ItemBatch | ReadbackPage | DeadLetter) -> str:

@@ -12,7 +12,7 @@ attempts = st.integers(0, 10_000)
 chances = st.floats(0, 1, exclude_max=True)
 horizons = st.timedeltas(timedelta(minutes=1), timedelta(days=30))
 ages = st.timedeltas(timedelta(0), timedelta(days=40))
-wait_budget = st.none() | st.timedeltas(timedelta(0), timedelta(days=400))
+waits = st.none() | st.timedeltas(timedelta(0), timedelta(days=400))
 
 
 def decide(
@@ -25,7 +25,7 @@ def decide(
     return after_failure(attempt, NOW - age, NOW, horizon, wait, lambda: chance)
 
 
-@given(attempts, ages, horizons, wait_budget, chances)
+@given(attempts, ages, horizons, waits, chances)
 def test_an_item_is_given_up_at_its_horizon_and_not_before(
     attempt: int, age: timedelta, horizon: timedelta, wait: timedelta | None, chance: float
 ) -> None:

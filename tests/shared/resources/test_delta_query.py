@@ -1,4 +1,4 @@
-"""Which resources have delta queries, how they are called, and the links they go on from."""
+"""Which resources have delta queries, how they are called and what their entries are."""
 
 from urllib.parse import quote
 
@@ -6,14 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.configuration.settings import StorageSettings
-from shared.resources import delta_query
 from shared.resources.delta_query import delta_path, entry, kind_of
 from shared.resources.path import segments
-from shared.storage.tables import Tables
-from tests.builders import OTHER_TENANT, RESOURCE, TENANT
-
-LINK = "https://graph.microsoft.com/v1.0/users/delta?$deltatoken=" + "Ab-_" * 500
+from tests.builders import RESOURCE
 
 
 @pytest.mark.parametrize(
@@ -79,24 +74,3 @@ def test_whatever_is_declared_the_path_stays_below_what_was_named(resource: str)
         assert path.endswith("/delta")
         assert set(path) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%/_.-~")
         assert (kind_of(resource) or "").isalpha()
-
-
-@pytest.fixture
-def tables(storage_settings: StorageSettings) -> Tables:
-    return Tables(storage_settings)
-
-
-def test_there_is_no_link_before_the_first_query_has_ended(tables: Tables) -> None:
-    assert delta_query.load(tables, TENANT, "users") is None
-
-
-def test_the_link_kept_last_is_the_one_to_go_on_from_however_the_resource_is_spelled(tables: Tables) -> None:
-    for link in ("https://graph.microsoft.com/old", LINK):
-        delta_query.save(tables, TENANT, "/users", link)
-    assert delta_query.load(tables, TENANT.upper(), "Users/") == LINK
-
-
-def test_each_tenant_and_resource_has_a_link_of_its_own(tables: Tables) -> None:
-    delta_query.save(tables, TENANT, "users", LINK)
-    assert delta_query.load(tables, OTHER_TENANT, "users") is None
-    assert delta_query.load(tables, TENANT, "groups") is None

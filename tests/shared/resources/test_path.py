@@ -1,4 +1,4 @@
-"""Paths of resources in Graph's many spellings (contract §9)."""
+"""Paths of resources in Graph's many spellings (docs/graph.md, "Resource strings")."""
 
 from urllib.parse import quote
 

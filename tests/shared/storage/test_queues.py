@@ -1,4 +1,4 @@
-"""The queue, its dead letters and its claim checks, on a real Azurite."""
+"""The queues, on a real Azurite."""
 
 import base64
 import re
@@ -8,193 +8,174 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from azure.storage.blob import ContainerClient
-from azure.storage.queue import ExponentialRetry, QueueClient
+from azure.storage.queue import QueueClient
 
 from local.azurite import Azurite
 from shared.configuration.settings import SettingsError, StorageSettings
 from shared.configuration.settings import storage_settings as settings_of
-from shared.errors import Reason, RetryLater, Undeliverable
-from shared.messages.envelope import MESSAGE_LIMIT
-from shared.storage.queues import ACKNOWLEDGE_LIMITS, BACKGROUND_LIMITS, Claimed, Queue, Storage, TimeLimits
+from shared.errors import AlreadyProcessed, Reason, RetryLater
+from shared.storage.account import ACKNOWLEDGE_LIMITS, TimeLimits
+from shared.storage.claim_check import ClaimCheck, Opened
+from shared.storage.queues import MESSAGE_LIMIT, Queue, Queues
+from tests import accounts
 from tests.builders import environment
 from tests.rerouted import refuses, rerouted
 from tests.servers import RESET, Answer, Asked, serving
+from tests.shared.storage.stored import blobs, received
 
 LONG = "x" * (MESSAGE_LIMIT + 1)
 
 
 @pytest.fixture
-def storage(storage_settings: StorageSettings) -> Storage:
-    return Storage(storage_settings, BACKGROUND_LIMITS)
+def queues(storage_settings: StorageSettings) -> Queues:
+    return accounts.queues(storage_settings)
 
 
-def received(settings: StorageSettings, suffix: str = "") -> list[str]:
-    with QueueClient.from_connection_string(settings.connection_string, settings.queue + suffix) as queue:
-        return [message.content for message in queue.receive_messages()]
+@pytest.fixture
+def claims(storage_settings: StorageSettings) -> ClaimCheck:
+    return accounts.claims(storage_settings)
 
 
-def blobs(settings: StorageSettings) -> list[str]:
-    with ContainerClient.from_connection_string(settings.connection_string, f"{settings.queue}-claims") as claims:
-        return list(claims.list_blob_names())
-
-
-def test_a_text_is_queued_as_it_is_and_a_missing_queue_is_made(
-    storage: Storage, storage_settings: StorageSettings
+def test_a_text_is_queued_as_it_is_and_a_missing_queue_is_created(
+    queues: Queues, storage_settings: StorageSettings
 ) -> None:
-    storage.put('{"a": "<&>\\u00e9"}')
+    queues.send('{"a": "<&>\\u00e9"}')
     assert received(storage_settings) == ['{"a": "<&>\\u00e9"}']
 
 
 @pytest.mark.parametrize("letter", ["x", '"', "<", "&"])
 def test_a_text_at_the_limit_is_a_message_and_one_beyond_it_a_claim(
-    storage: Storage, storage_settings: StorageSettings, letter: str
+    queues: Queues, claims: ClaimCheck, storage_settings: StorageSettings, letter: str
 ) -> None:
-    storage.put(letter * MESSAGE_LIMIT)
-    storage.put(letter * (MESSAGE_LIMIT + 1))
+    queues.send(letter * MESSAGE_LIMIT)
+    queues.send(letter * (MESSAGE_LIMIT + 1))
     whole, claim = received(storage_settings)
-    assert storage.fetch(whole) == Claimed(letter * MESSAGE_LIMIT)
-    claimed = storage.fetch(claim)
-    assert claimed.text == letter * (MESSAGE_LIMIT + 1)
-    assert blobs(storage_settings) == [claimed.claim]
+    assert claims.open(whole) == Opened(letter * MESSAGE_LIMIT)
+    opened = claims.open(claim)
+    assert opened.text == letter * (MESSAGE_LIMIT + 1)
+    assert blobs(storage_settings) == [opened.blob]
 
 
-def test_a_claim_is_discarded_once_it_has_been_dealt_with(storage: Storage, storage_settings: StorageSettings) -> None:
-    storage.put(LONG)
-    (message,) = received(storage_settings)
-    claimed = storage.fetch(message)
-    storage.discard(claimed)
-    assert blobs(storage_settings) == []
-    storage.discard(claimed)
-    with pytest.raises(Undeliverable) as gone:
-        storage.fetch(message)
-    assert gone.value.reason is Reason.CLAIM_GONE
-
-
-def test_what_could_not_be_queued_leaves_no_blob(storage: Storage, storage_settings: StorageSettings) -> None:
-    storage.ready()
+def test_what_could_not_be_queued_leaves_no_blob(queues: Queues, storage_settings: StorageSettings) -> None:
+    queues.create_missing()
     with serving(refuses) as server:
-        queueless = Storage(rerouted(storage_settings, "Queue", server.url), BACKGROUND_LIMITS)
-        for put in (queueless.put, queueless.put_dead_letter):
+        queueless = accounts.queues(rerouted(storage_settings, "Queue", server.url))
+        for queue in (Queue.NOTIFICATIONS, Queue.DEAD_LETTERS):
             with pytest.raises(RetryLater):
-                put(LONG)
+                queueless.send(LONG, queue)
     assert blobs(storage_settings) == []
 
 
-def test_a_message_whose_answer_was_lost_is_a_double_of_what_is_sent_again(
-    storage: Storage, storage_settings: StorageSettings
+def test_a_message_whose_answer_was_lost_is_a_duplicate_of_what_is_sent_again(
+    queues: Queues, claims: ClaimCheck, storage_settings: StorageSettings
 ) -> None:
     queue = QueueClient.from_connection_string(storage_settings.connection_string, storage_settings.queue)
-    storage.ready()
+    queues.create_missing()
 
-    def takes_and_breaks_off(asked: Asked) -> Answer:
+    def enqueues_and_breaks_off(asked: Asked) -> Answer:
         queue.send_message(re.findall(b"claim:[0-9a-f-]+", asked.body)[0].decode())
         return RESET
 
     once = TimeLimits(connect=1, read=1, retries=0, backoff=0)
-    with serving(takes_and_breaks_off) as server:
-        deaf = Storage(rerouted(storage_settings, "Queue", server.url), once)
+    with serving(enqueues_and_breaks_off) as server:
+        deaf = accounts.queues(rerouted(storage_settings, "Queue", server.url), once)
         with pytest.raises(RetryLater):
-            deaf.put(LONG)
-    storage.put(LONG)
-    double, again = received(storage_settings)
-    with pytest.raises(Undeliverable) as gone:
-        storage.fetch(double)
+            deaf.send(LONG)
+    queues.send(LONG)
+    duplicate, again = received(storage_settings)
+    with pytest.raises(AlreadyProcessed) as gone:
+        claims.open(duplicate)
     assert gone.value.reason is Reason.CLAIM_GONE
-    assert storage.fetch(again).text == LONG
+    assert claims.open(again).text == LONG
 
 
-def test_a_message_that_is_no_claim_needs_no_storage_to_be_fetched_and_discarded(tmp_path: Path) -> None:
-    away = Storage(StorageSettings("q-any", Azurite(tmp_path).connection_string), ACKNOWLEDGE_LIMITS)
-    claimed = away.fetch('{"kind": "change"}')
-    away.discard(claimed)
-    assert claimed == Claimed('{"kind": "change"}')
-
-
-def test_a_delayed_text_is_in_the_queue_and_not_yet_seen(storage: Storage, storage_settings: StorageSettings) -> None:
-    storage.ready()
-    assert storage.is_empty()
-    storage.put("later", delay=timedelta(days=6))
+def test_a_delayed_text_is_in_the_queue_and_not_yet_visible(queues: Queues, storage_settings: StorageSettings) -> None:
+    queues.create_missing()
+    assert queues.length() == 0
+    queues.send("later", delay=timedelta(days=6))
     assert received(storage_settings) == []
-    assert not storage.is_empty()
+    assert queues.length() == 1
 
 
-def test_messages_are_kept_until_they_are_dealt_with(storage: Storage, storage_settings: StorageSettings) -> None:
-    storage.put("kept")
+def test_messages_never_expire(queues: Queues, storage_settings: StorageSettings) -> None:
+    queues.send("kept")
     with QueueClient.from_connection_string(storage_settings.connection_string, storage_settings.queue) as queue:
         (message,) = queue.receive_messages()
     assert message.expires_on is not None
     assert message.expires_on.year == 9999
+    queues.send("kept too", Queue.DEAD_LETTERS)
+    (peeked,) = queues.peek(Queue.DEAD_LETTERS)
+    assert peeked.never_expires
 
 
-def test_dead_letters_lie_in_a_queue_of_their_own(storage: Storage, storage_settings: StorageSettings) -> None:
-    storage.put_dead_letter("dead")
-    storage.put_dead_letter(LONG)
-    storage.ready()
+def test_dead_letters_have_a_queue_of_their_own(
+    queues: Queues, claims: ClaimCheck, storage_settings: StorageSettings
+) -> None:
+    queues.send("dead", Queue.DEAD_LETTERS)
+    queues.send(LONG, Queue.DEAD_LETTERS)
+    queues.create_missing()
     assert received(storage_settings) == []
     dead, claim = received(storage_settings, "-dead-letters")
     assert dead == "dead"
-    assert storage.fetch(claim).text == LONG
+    assert claims.open(claim).text == LONG
 
 
-def test_what_the_host_has_given_up_for_a_week_is_kept_for_ever(
-    storage: Storage, storage_settings: StorageSettings
-) -> None:
-    name = f"{storage_settings.queue}-poison"
-    with QueueClient.from_connection_string(storage_settings.connection_string, name) as poison:
-        poison.create_queue()
-        for number in range(40):
-            poison.send_message(f"kept {number}", time_to_live=-1)
-            poison.send_message(f"for a week {number}")
-        for _ in range(2):
-            storage.keep_poison()
-        queued = list(poison.receive_messages(messages_per_page=32))
-    expected = [f"{how} {number}" for how in ("kept", "for a week") for number in range(40)]
-    assert sorted(one.content for one in queued) == sorted(expected)
-    assert {one.expires_on.year for one in queued if one.expires_on} == {9999}
-
-
-def test_where_the_host_has_given_up_nothing_there_is_nothing_to_keep(storage: Storage) -> None:
-    storage.keep_poison()
-    assert storage.length(Queue.POISON) == 0
-
-
-def test_ready_may_be_said_again_and_again(storage: Storage, storage_settings: StorageSettings) -> None:
-    storage.ready()
-    storage.ready()
+def test_what_is_missing_may_be_created_again_and_again(queues: Queues, storage_settings: StorageSettings) -> None:
+    queues.create_missing()
+    queues.create_missing()
     assert received(storage_settings) == received(storage_settings, "-dead-letters") == blobs(storage_settings) == []
 
 
+@pytest.mark.parametrize("queue", Queue, ids=repr)
+def test_a_queue_that_does_not_exist_is_empty(queues: Queues, queue: Queue) -> None:
+    assert queues.length(queue) == 0
+    assert queues.peek(queue) == queues.receive(queue, timedelta(minutes=1)) == []
+
+
+def test_a_received_message_is_hidden_until_it_is_released_and_gone_once_it_is_deleted(queues: Queues) -> None:
+    queues.send("one")
+    (first,) = queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=10))
+    assert (first.text, queues.peek(Queue.NOTIFICATIONS)) == ("one", [])
+    queues.release(first)
+    (again,) = queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=10))
+    assert again.id == first.id
+    queues.release(first)  # a receipt of before does nothing, and raises nothing
+    queues.delete(first)
+    assert queues.length() == 1
+    queues.delete(again)
+    queues.delete(again)
+    assert queues.length() == 0
+
+
 def test_many_texts_are_queued_together_long_ones_among_them(
-    storage: Storage, storage_settings: StorageSettings
+    queues: Queues, claims: ClaimCheck, storage_settings: StorageSettings
 ) -> None:
     texts = [*(f"text {number}" for number in range(20)), LONG]
-    storage.put_all(texts, within=timedelta(seconds=60))
+    queues.send_all(texts, within=timedelta(seconds=60))
     got: list[str] = []
     while more := received(storage_settings):
-        got += [storage.fetch(message).text for message in more]
+        got += [claims.open(message).text for message in more]
     assert sorted(got) == sorted(texts)
 
 
 def test_nothing_to_queue_is_queued_without_storage(tmp_path: Path) -> None:
-    Storage(StorageSettings("q-any", Azurite(tmp_path).connection_string), ACKNOWLEDGE_LIMITS).put_all(
-        [], within=timedelta(0)
-    )
+    nowhere = StorageSettings("q-any", Azurite(tmp_path).connection_string)
+    accounts.queues(nowhere, ACKNOWLEDGE_LIMITS).send_all([], within=timedelta(0))
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> StorageSettings:
-    """A storage account that is away: nothing listens."""
-    return StorageSettings("q-away", Azurite(tmp_path_factory.mktemp("away")).connection_string)
+    """A storage account where nothing listens."""
+    return StorageSettings("q-stopped", Azurite(tmp_path_factory.mktemp("stopped")).connection_string)
 
 
-def test_while_storage_is_away_the_prompt_client_says_so_within_its_limit(stopped: StorageSettings) -> None:
+def test_while_storage_is_stopped_the_acknowledging_queues_say_so_within_their_limit(stopped: StorageSettings) -> None:
     with pytest.raises(RetryLater) as retry_later:
-        Storage(stopped, ACKNOWLEDGE_LIMITS).put_all(["a", LONG], within=timedelta(seconds=2.4))
+        accounts.queues(stopped, ACKNOWLEDGE_LIMITS).send_all(["a", LONG], within=timedelta(seconds=2.4))
     assert retry_later.value.reason is Reason.STORAGE
 
 
-def test_a_storage_that_does_not_answer_is_away_when_the_time_is_over() -> None:
+def test_a_storage_that_does_not_answer_is_unavailable_when_the_time_is_over() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and never answers
         port = silent.getsockname()[1]
         key = base64.b64encode(secrets.token_bytes(64)).decode()
@@ -202,25 +183,20 @@ def test_a_storage_that_does_not_answer_is_away_when_the_time_is_over() -> None:
             "q-silent", f"AccountName=a;AccountKey={key};QueueEndpoint=http://127.0.0.1:{port}/a"
         )
         with pytest.raises(RetryLater, match="in time"):
-            Storage(settings, ACKNOWLEDGE_LIMITS).put_all(["a"], within=timedelta(seconds=0.1))
+            accounts.queues(settings, ACKNOWLEDGE_LIMITS).send_all(["a"], within=timedelta(seconds=0.1))
 
 
-def test_the_prompt_clients_one_retry_is_at_once() -> None:
-    assert ACKNOWLEDGE_LIMITS.retries == 1
-    assert ExponentialRetry(**ACKNOWLEDGE_LIMITS.options()).get_backoff_time({"count": 1}) == 0
-
-
-def test_while_storage_is_away_everything_says_so_and_names_no_account(stopped: StorageSettings) -> None:
-    storage = Storage(stopped, TimeLimits(connect=1, read=1, retries=0, backoff=0))
+def test_while_storage_is_stopped_every_call_says_so_and_names_no_account(stopped: StorageSettings) -> None:
+    once = TimeLimits(connect=1, read=1, retries=0, backoff=0)
+    queues = accounts.queues(stopped, once)
     for call in (
-        lambda: storage.put("a"),
-        lambda: storage.put(LONG),
-        lambda: storage.put_dead_letter("a"),
-        lambda: storage.fetch("claim:a"),
-        lambda: storage.discard(Claimed("", "a")),
-        storage.ready,
-        storage.is_empty,
-        storage.keep_poison,
+        lambda: queues.send("a"),
+        lambda: queues.send(LONG),
+        lambda: queues.send("a", Queue.DEAD_LETTERS),
+        lambda: queues.receive(Queue.POISON, timedelta(minutes=1)),
+        lambda: queues.peek(Queue.NOTIFICATIONS),
+        queues.create_missing,
+        queues.length,
     ):
         with pytest.raises(RetryLater) as retry_later:
             call()
@@ -228,12 +204,12 @@ def test_while_storage_is_away_everything_says_so_and_names_no_account(stopped: 
         assert "relay" not in str(retry_later.value)
 
 
-def test_an_account_key_that_is_not_ours_is_storage_being_away(azurite: Azurite) -> None:
+def test_an_account_key_that_is_not_ours_is_storage_that_is_unavailable(azurite: Azurite) -> None:
     key = azurite.connection_string.partition("AccountKey=")[2].partition(";")[0]
     foreign = base64.b64encode(secrets.token_bytes(64)).decode()
     settings = StorageSettings("q-foreign", azurite.connection_string.replace(key, foreign))
     with pytest.raises(RetryLater):
-        Storage(settings, ACKNOWLEDGE_LIMITS).put("a")
+        accounts.queues(settings, ACKNOWLEDGE_LIMITS).send("a")
 
 
 @pytest.mark.parametrize(
@@ -246,16 +222,14 @@ def test_an_account_key_that_is_not_ours_is_storage_being_away(azurite: Azurite)
         "AccountName=x;AccountKey=%;QueueEndpoint=http://127.0.0.1:9/x",
     ],
 )
-def test_a_broken_connection_string_is_told_as_a_setting_or_is_storage_being_away(text: str) -> None:
+def test_a_broken_connection_string_is_reported_as_a_setting_or_as_storage_that_is_unavailable(text: str) -> None:
     with pytest.raises((RetryLater, SettingsError)):
-        Storage(settings_of(environment(AzureWebJobsStorage=text)), ACKNOWLEDGE_LIMITS).put("a")
+        accounts.queues(settings_of(environment(AzureWebJobsStorage=text)), ACKNOWLEDGE_LIMITS).send("a")
 
 
-def test_nothing_comes_earlier_than_told_for_the_whole_seconds_that_a_queue_counts(
-    storage_settings: StorageSettings,
-) -> None:
+def test_a_delay_is_rounded_up_to_the_whole_seconds_that_a_queue_counts(storage_settings: StorageSettings) -> None:
     with serving(refuses) as server:
-        away = Storage(rerouted(storage_settings, "Queue", server.url), BACKGROUND_LIMITS)
+        refused = accounts.queues(rerouted(storage_settings, "Queue", server.url))
         with pytest.raises(RetryLater):
-            away.put("text", delay=timedelta(seconds=10.4))
+            refused.send("text", delay=timedelta(seconds=10.4))
     assert "visibilitytimeout=11" in server.asked[0].path

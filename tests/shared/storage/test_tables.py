@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from shared.configuration.settings import StorageSettings
 from shared.errors import Reason, RetryLater
 from shared.storage.tables import TRANSACTION_LIMIT, Row, Tables
+from tests import accounts
 from tests.rerouted import refuses, rerouted
 from tests.servers import serving
 
@@ -24,11 +25,11 @@ rows = st.dictionaries(st.sampled_from(["since", "link", "longest", "due"]), val
 
 @pytest.fixture
 def tables(storage_settings: StorageSettings) -> Tables:
-    return Tables(storage_settings)
+    return accounts.tables(storage_settings)
 
 
 def found(tables: Tables, partition: str) -> list[Row]:
-    return list(tables.find("state", "PartitionKey eq @partition", {"partition": partition}))
+    return list(tables.partition("state", partition))
 
 
 def own(row: Row | None) -> Row | None:
@@ -36,7 +37,7 @@ def own(row: Row | None) -> Row | None:
     return row and {name: value for name, value in row.items() if name not in ("PartitionKey", "RowKey")}
 
 
-def test_where_there_is_no_table_there_is_nothing_and_nothing_to_remove(tables: Tables) -> None:
+def test_a_table_that_does_not_exist_is_empty_and_has_nothing_to_remove(tables: Tables) -> None:
     assert tables.get("state", "p", "k") is None
     assert found(tables, "p") == []
     assert tables.names() == []
@@ -69,18 +70,23 @@ def test_any_number_of_rows_is_written_together_table_or_no_table(tables: Tables
         assert {row["RowKey"]: row["n"] for row in found(tables, "p")} == {f"k{one}": one for one in range(number)}
 
 
-def test_a_search_is_about_its_partition_alone_and_can_not_be_widened_by_what_it_is_given(tables: Tables) -> None:
+def test_a_query_is_about_its_partition_alone_and_can_not_be_widened_by_what_it_is_given(tables: Tables) -> None:
     quoted = "p' or 'a' eq 'a"
     for partition in ("p", "q", quoted):
         tables.put("state", partition, "k", {})
     assert [row["PartitionKey"] for row in found(tables, "p")] == ["p"]
     assert [row["PartitionKey"] for row in found(tables, quoted)] == [quoted]
+    assert tables.existing("state", "p", [quoted, "k' or RowKey ne '"]) == set()
 
 
-def test_a_search_can_leave_out_columns(tables: Tables) -> None:
-    tables.put("state", "p", "k", {"a": 1})
-    wanted = tables.find("state", "PartitionKey eq @p", {"p": "p"}, ["RowKey"])
-    assert [dict(row) for row in wanted] == [{"RowKey": "k"}]
+@pytest.mark.parametrize("number", [0, 1, 12, 13, 30])
+def test_of_any_number_of_keys_those_that_have_a_row_are_found(tables: Tables, number: int) -> None:
+    asked = [f"k{one}" for one in range(number)]
+    assert tables.existing("state", "p", asked) == set()
+    there = {"k0", "k11", "k12", "k29"}
+    tables.put_all("state", "p", {key: {} for key in there})
+    tables.put("state", "another", "k1", {})
+    assert tables.existing("state", "p", asked) == there & set(asked)
 
 
 def test_a_dropped_table_is_gone_and_its_neighbours_stay(tables: Tables) -> None:
@@ -94,7 +100,7 @@ def test_a_dropped_table_is_gone_and_its_neighbours_stay(tables: Tables) -> None
 def test_apps_with_queues_of_their_own_share_an_account_and_no_row(
     tables: Tables, storage_settings: StorageSettings
 ) -> None:
-    other = Tables(replace(storage_settings, queue=f"{storage_settings.queue}2"))
+    other = accounts.tables(replace(storage_settings, queue=f"{storage_settings.queue}2"))
     tables.put("state", "p", "k", {"of": "one"})
     assert other.get("state", "p", "k") is None
     other.put("state", "p", "k", {"of": "another"})
@@ -102,26 +108,27 @@ def test_apps_with_queues_of_their_own_share_an_account_and_no_row(
     assert own(tables.get("state", "p", "k")) == {"of": "one"}
 
 
-def test_an_account_that_refuses_is_away_and_is_not_named(storage_settings: StorageSettings) -> None:
+def test_an_account_that_refuses_is_unavailable_and_is_not_named(storage_settings: StorageSettings) -> None:
     with serving(refuses) as server:
-        tables = Tables(rerouted(storage_settings, "Table", server.url))
+        tables = accounts.tables(rerouted(storage_settings, "Table", server.url))
         for attempt in (
             lambda: tables.get("state", "p", "k"),
             lambda: tables.put("state", "p", "k", {}),
             lambda: tables.put_all("state", "p", {"k": {}, "l": {}}),
             lambda: tables.remove("state", "p", "k"),
             lambda: found(tables, "p"),
+            lambda: tables.existing("state", "p", ["k"]),
             tables.names,
             lambda: tables.drop("state"),
         ):
-            with pytest.raises(RetryLater) as away:
+            with pytest.raises(RetryLater) as unavailable:
                 attempt()
-            assert away.value.reason is Reason.STORAGE
-            assert "127.0.0.1" not in str(away.value)
+            assert unavailable.value.reason is Reason.STORAGE
+            assert "127.0.0.1" not in str(unavailable.value)
 
 
 @pytest.mark.parametrize("queue", ["abc", "a" * 44, "a-b-1", "a" * 50])
 def test_every_queue_that_the_settings_allow_has_tables(storage_settings: StorageSettings, queue: str) -> None:
-    tables = Tables(replace(storage_settings, queue=queue))
+    tables = accounts.tables(replace(storage_settings, queue=queue))
     tables.put("ledger20310127", "p", "k", {"a": 1})
     assert own(tables.get("ledger20310127", "p", "k")) == {"a": 1}

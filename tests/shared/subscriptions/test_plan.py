@@ -1,40 +1,28 @@
-"""Desired against actual: what is decided, on a model of Graph; what is carried out, against the simulator."""
+"""Desired against actual: what is decided, on a model of Graph. test_client.py shows it carried out."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
-from secrets import token_bytes
-from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
-import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph_simulator.authority import Authority
-from graph_simulator.server import GraphServer
 from shared.configuration.declaration import Declaration
-from shared.errors import RetryLater
-from shared.graph.client import GraphClient, GraphRequestError
-from shared.graph.entra import AppCredential, EntraClient
-from shared.keys.ring import EncryptionKey
+from shared.keys.key import EncryptionKey
 from shared.lifetimes import longest_lifetime
-from shared.subscriptions.plan import Action, DesiredState, Step, Subscription, Subscriptions, follow_up, plan
+from shared.subscriptions.plan import plan
+from shared.subscriptions.subscription import Action, DesiredState, Step, Subscription
 from tests.builders import (
-    CLIENT_ID,
     NOTIFICATION_URL,
     NOW,
     TENANT,
-    Clock,
     client_state_secret,
     declaration,
     encryption_key,
 )
-from tests.servers import Answer, Asked, Server, in_json, serving
-from tests.shared.graph.test_client import Bearer
 
 FOREIGN_URL = "https://elsewhere.example.org/hook"
 RESOURCES = ("/chats/getAllMessages", "/teams/getAllMessages", "/users", "/chats/1/messages")
@@ -59,7 +47,7 @@ class Model:
     ids: Iterator[int] = field(default_factory=count)
 
     def carry_out(self, step: Step, mine: DesiredState) -> None:
-        """Do what `Subscriptions` does; what Graph refuses does not happen."""
+        """Do what `SubscriptionsClient` does; what Graph refuses does not happen."""
         wanted, old = step.declaration, step.subscription
         if step.action is Action.REMOVE:
             assert old
@@ -218,7 +206,7 @@ def test_one_without_resource_data_has_no_certificate_to_care_for() -> None:
     ],
     ids=str,
 )
-def test_what_no_patch_can_mend_is_replaced(changes: dict[str, object]) -> None:
+def test_what_no_patch_can_repair_is_replaced(changes: dict[str, object]) -> None:
     assert only_step(declaration(), subscription("1", declaration(), desired(), **changes)).action is Action.REPLACE
 
 
@@ -228,7 +216,7 @@ def test_spelling_is_no_difference() -> None:
     assert plan([declaration()], [held], desired(), TENANT, NOW) == []
 
 
-def test_of_doublets_the_one_without_fault_stays() -> None:
+def test_of_duplicates_the_one_without_fault_stays() -> None:
     good = subscription("good", declaration(), desired(), expiration_date_time=NOW + timedelta(hours=60))
     bad = subscription("bad", declaration(), desired(), change_type="created")
     step = only_step(declaration(), bad, good)
@@ -242,143 +230,6 @@ def test_the_mark_joins_a_query_that_is_there() -> None:
     assert client_state_secret().hex() not in marked
 
 
-# Carried out against the simulator, which is as strict as the contract says Graph is.
-
-
-def echo(asked: Asked) -> Answer:
-    tokens = parse_qs(urlsplit(asked.path).query).get("validationToken")
-    headers = {"Content-Type": "text/plain"}
-    return Answer(200, tokens[0].encode(), headers) if tokens else Answer(202)
-
-
-@pytest.fixture
-def endpoint(authority: Authority) -> Iterator[Server]:
-    with serving(echo, authority) as server:
-        yield server
-
-
-@pytest.fixture
-def clock(simulator: GraphServer) -> Clock:
-    """The simulator's time, a window of its limits after the last test."""
-    return Clock(datetime.fromisoformat(simulator.post("clock", advance_seconds=20)["now"]))
-
-
-@pytest.fixture
-def app(simulator: GraphServer, session: requests.Session, clock: Clock) -> Iterator[Subscriptions]:
-    """The app's subscriptions at a Graph that holds none yet."""
-    identity = EntraClient(simulator.url, CLIENT_ID, AppCredential(secret=simulator.registration.client_secret))
-    made = Subscriptions(GraphClient(simulator.url, identity, session, clock), clock, token_bytes)
-    yield made
-    for one in made.list(TENANT):
-        simulator.delete(f"subscriptions/{one.id}")
-
-
-def reconcile(app: Subscriptions, wanted: list[Declaration], mine: DesiredState, clock: Clock) -> list[Action]:
-    steps = plan(wanted, app.list(TENANT), mine, TENANT, clock())
-    for step in steps:
-        outcome = app.carry_out(step, mine)
-        assert outcome.error is None, outcome.error
-    return [step.action for step in steps]
-
-
-def test_declared_subscriptions_are_made_and_then_left_alone(
-    app: Subscriptions, endpoint: Server, clock: Clock
-) -> None:
-    wanted = [declaration(), declaration("/users", rich=False, types="updated")]
-    mine = desired(f"{endpoint.url}/api/notifications?code=1")
-    assert reconcile(app, wanted, mine, clock) == [Action.CREATE, Action.CREATE]
-    assert reconcile(app, wanted, mine, clock) == []
-    held = {one.resource: one for one in app.list(TENANT)}
-    assert held["/chats/getAllMessages"].encryption_certificate_id == key_of(mine)
-    assert held["/chats/getAllMessages"].notification_url == mine.marked_url
-    assert len(endpoint.asked) == 4
-
-
-def test_a_subscription_is_renewed_and_rekeyed_in_place(app: Subscriptions, endpoint: Server, clock: Clock) -> None:
-    mine = desired(endpoint.url)
-    reconcile(app, [declaration()], mine, clock)
-    (before,) = app.list(TENANT)
-    rotated = desired(endpoint.url, key=encryption_key("enc-2"))
-    assert reconcile(app, [declaration()], rotated, clock) == [Action.REKEY]
-    (after,) = app.list(TENANT)
-    assert (after.id, after.encryption_certificate_id) == (before.id, "enc-2")
-
-
-def test_a_new_secret_replaces_the_subscription(app: Subscriptions, endpoint: Server, clock: Clock) -> None:
-    reconcile(app, [declaration()], desired(endpoint.url, "retired"), clock)
-    assert reconcile(app, [declaration()], desired(endpoint.url), clock) == [Action.REPLACE]
-    assert reconcile(app, [declaration()], desired(endpoint.url), clock) == []
-    assert len(app.list(TENANT)) == 1
-
-
-@pytest.mark.parametrize("resource", ["/chats/getAllMessages", "/chats/19:a@thread.v2/messages"])
-def test_other_change_types_replace_the_subscription_whatever_the_quota(
-    app: Subscriptions, endpoint: Server, clock: Clock, resource: str
-) -> None:
-    mine = desired(endpoint.url)
-    reconcile(app, [declaration(resource, types="created")], mine, clock)
-    assert reconcile(app, [declaration(resource)], mine, clock) == [Action.REPLACE]
-    assert reconcile(app, [declaration(resource)], mine, clock) == []
-
-
-def test_what_is_declared_no_more_is_removed(app: Subscriptions, endpoint: Server, clock: Clock) -> None:
-    reconcile(app, [declaration()], desired(endpoint.url), clock)
-    assert reconcile(app, [], desired(endpoint.url), clock) == [Action.REMOVE]
-    assert app.list(TENANT) == []
-
-
-def test_a_subscription_that_vanished_before_it_was_renewed_is_made_anew(
-    app: Subscriptions, endpoint: Server, clock: Clock, simulator: GraphServer
-) -> None:
-    mine = desired(endpoint.url)
-    reconcile(app, [declaration()], mine, clock)
-    (old,) = app.list(TENANT)
-    simulator.delete(f"subscriptions/{old.id}")
-    outcome = app.carry_out(Step(Action.RENEW, TENANT, declaration(), old, "a test"), mine)
-    instead = follow_up(outcome, mine)
-    assert instead is not None
-    assert instead.action is Action.CREATE
-    assert app.carry_out(instead, mine).error is None
-    assert [one.id for one in app.list(TENANT)] != [old.id]
-    with pytest.raises(GraphRequestError) as gone:
-        app.extend(TENANT, old.id, declaration(), mine)
-    assert gone.value.status == 404
-
-
-def test_an_extension_is_not_repeated_within_ten_minutes(
-    app: Subscriptions, endpoint: Server, clock: Clock, simulator: GraphServer
-) -> None:
-    mine = desired(endpoint.url)
-    reconcile(app, [declaration()], mine, clock)
-    (held,) = app.list(TENANT)
-    assert app.extend(TENANT, held.id, declaration(), mine) is None
-    clock.now = datetime.fromisoformat(simulator.post("clock", advance_seconds=660)["now"])
-    extended = app.extend(TENANT, held.id, declaration(), mine)
-    assert extended is not None
-    assert extended.expiration_date_time > held.expiration_date_time
-
-
-def test_an_endpoint_that_fails_the_handshake_is_an_outcome_and_stops_nothing(
-    app: Subscriptions, endpoint: Server, clock: Clock
-) -> None:
-    endpoint.script = lambda _: Answer(403)
-    outcome = app.carry_out(Step(Action.CREATE, TENANT, declaration(), None, "a test"), desired(endpoint.url))
-    assert isinstance(outcome.error, GraphRequestError)
-    assert outcome.error.status == 400
-    assert "Forbidden" in str(outcome.error)
-
-
-def test_without_consent_the_outcome_is_a_refusal(
-    app: Subscriptions, endpoint: Server, clock: Clock, simulator: GraphServer
-) -> None:
-    simulator.post("consent", tenant=TENANT, granted=False)
-    try:
-        outcome = app.carry_out(Step(Action.CREATE, TENANT, declaration(), None, "a test"), desired(endpoint.url))
-    finally:
-        simulator.post("consent", tenant=TENANT, granted=True)
-    assert isinstance(outcome.error, GraphRequestError | RetryLater)
-
-
 HUB_URL = "EventHub:https://relay.servicebus.windows.net/eventhubname/graph?tenantId=contoso.example"
 
 
@@ -388,9 +239,9 @@ def test_the_url_of_an_event_hub_stays_as_it_is() -> None:
     assert plan([declaration()], [subscription("1", declaration(), mine)], mine, TENANT, NOW) == []
 
 
-def test_made_anew_even_what_is_without_fault_is_replaced() -> None:
+def test_to_be_recreated_even_what_is_without_fault_is_replaced() -> None:
     found = subscription("1", declaration(), desired())
-    (step,) = plan([declaration()], [found], replace(desired(), anew=True), TENANT, NOW)
+    (step,) = plan([declaration()], [found], replace(desired(), recreate=True), TENANT, NOW)
     assert (step.action, step.subscription) == (Action.REPLACE, found)
 
 
@@ -408,46 +259,3 @@ def test_what_has_the_least_time_left_comes_first_and_what_is_missing_before_all
         "/chats/b/messages",
         "/chats/a/messages",
     ]
-
-
-def test_without_a_key_what_lives_is_renewed_and_what_needs_one_waits(
-    app: Subscriptions, endpoint: Server, clock: Clock, simulator: GraphServer
-) -> None:
-    reconcile(app, [declaration()], desired(endpoint.url), clock)
-    keyless = replace(desired(endpoint.url), key=None)
-    clock.now = datetime.fromisoformat(simulator.post("clock", advance_seconds=60 * 3600)["now"])
-    (renewal,) = plan([declaration()], app.list(TENANT), keyless, TENANT, clock())
-    assert (renewal.action, app.carry_out(renewal, keyless).error) == (Action.RENEW, None)
-    other = [declaration(), declaration("/teams/getAllMessages"), declaration("/users", rich=False, types="updated")]
-    outcomes = {
-        one.declaration: app.carry_out(one, keyless) for one in plan(other, app.list(TENANT), keyless, TENANT, clock())
-    }
-    assert {declared.resource: outcome.error is None for declared, outcome in outcomes.items() if declared} == {
-        "/teams/getAllMessages": False,
-        "/users": True,
-    }
-    (anew,) = plan([declaration()], app.list(TENANT)[:1], replace(keyless, anew=True), TENANT, clock())
-    assert app.carry_out(anew, keyless).error is not None
-    assert any(one.resource == "/chats/getAllMessages" for one in app.list(TENANT))  # not deleted first
-
-
-def test_where_graph_grants_less_than_our_table_says_it_is_asked_for_an_hour(
-    session: requests.Session, authority: Authority
-) -> None:
-    def grudging(asked: Asked) -> Answer:
-        """As Graph, had it lowered its maximum to an hour."""
-        wanted = json.loads(asked.body)
-        if datetime.fromisoformat(wanted["expirationDateTime"]) > NOW + timedelta(hours=1):
-            return in_json({"error": {"code": "InvalidRequest", "message": "too long"}}, 400)
-        return in_json({"id": "1", "resource": "r", "changeType": "created", "notificationUrl": "u", **wanted})
-
-    wanted, mine = declaration(), desired()
-    dying = subscription("1", wanted, mine, expiration_date_time=NOW)
-    with serving(grudging, authority) as server:
-        app = Subscriptions(GraphClient(server.url, Bearer(), session, Clock()), Clock(), token_bytes)
-        for found in ([], [dying]):
-            (step,) = plan([wanted], found, mine, TENANT, NOW)
-            outcome = app.carry_out(step, mine)
-            assert outcome.error is None
-            assert outcome.subscription
-            assert timedelta(minutes=50) < outcome.subscription.expiration_date_time - NOW <= timedelta(hours=1)

@@ -12,15 +12,20 @@ import pytest
 import requests
 
 from graph_simulator.authority import Authority
-from shared.configuration.declaration import Declaration
+from shared.configuration.declaration import Declaration, Declarations
+from shared.configuration.settings import StorageSettings
 from shared.errors import Reason, RetryLater
 from shared.graph.client import GraphClient
-from shared.messages.retry import WaitBudget
-from shared.subscriptions.plan import Action, DesiredState, Subscriptions
-from shared.subscriptions.reconcile import Reconciled, reconcile
+from shared.subscriptions.client import SubscriptionsClient
+from shared.subscriptions.reconcile import Reconciled, Reconciler, Unlisted
+from shared.subscriptions.subscription import Action, DesiredState
+from shared.subscriptions.tenants import Tenants
+from shared.subscriptions.wait_budget import WaitBudget
+from tests import accounts
 from tests.builders import (
     NOTIFICATION_URL,
     NOW,
+    OTHER_TENANT,
     TENANT,
     Clock,
     client_state_secret,
@@ -28,6 +33,7 @@ from tests.builders import (
     encryption_key,
     minted,
 )
+from tests.rerouted import refuses, rerouted
 from tests.servers import Answer, Asked, Server, in_json, serving
 from tests.shared.graph.test_client import Bearer
 
@@ -53,17 +59,20 @@ def held(one: Declaration) -> dict[str, Any]:
 class World:
     """Graph, with what it answers to each method in turn."""
 
-    def __init__(self, graph: Server, session: requests.Session) -> None:
+    def __init__(self, graph: Server, session: requests.Session, tenants: Tenants) -> None:
         self.clock = Clock(NOW)
         self.answers: dict[str, list[Answer]] = {"GET": [in_json({"value": [held(LIVES)]})]}
         self._graph = graph
         graph.script = self._answer
         client = GraphClient(graph.url, Bearer(), session, self.clock)
-        self._subscriptions = Subscriptions(client, self.clock, random.Random(1).randbytes)
+        subscriptions = SubscriptionsClient(client, self.clock, random.Random(1).randbytes)
+        self.reconciler = Reconciler(TENANT, Declarations([LIVES, MISSING]), subscriptions, tenants, self.clock)
 
     def reconcile(self, before_gap: Any = lambda _: None) -> Reconciled:
-        wait_budget = WaitBudget(timedelta(minutes=3), lambda wait: self.clock.advance(seconds=wait.total_seconds()))
-        return reconcile(TENANT, [LIVES, MISSING], OURS, self._subscriptions, before_gap, self.clock, wait_budget)
+        return self.reconciler.tenant(TENANT, OURS, before_gap, self.wait_budget())
+
+    def wait_budget(self) -> WaitBudget:
+        return WaitBudget(timedelta(minutes=3), lambda wait: self.clock.advance(seconds=wait.total_seconds()))
 
     def asked(self) -> list[str]:
         return [one.method for one in self._graph.asked]
@@ -75,34 +84,39 @@ class World:
 
 
 @pytest.fixture
-def world(authority: Authority, session: requests.Session) -> Iterator[World]:
+def tenants(storage_settings: StorageSettings) -> Tenants:
+    return Tenants(accounts.tables(storage_settings))
+
+
+@pytest.fixture
+def world(authority: Authority, session: requests.Session, tenants: Tenants) -> Iterator[World]:
     with serving(lambda _: Answer(), authority) as graph:
-        yield World(graph, session)
+        yield World(graph, session, tenants)
 
 
 def outcomes(reconciled: Reconciled) -> list[tuple[Action, bool]]:
     return sorted((one.step.action, one.error is None) for one in reconciled.outcomes)
 
 
-def test_where_a_gap_can_not_be_noted_nothing_is_made_and_the_others_are_renewed(world: World) -> None:
-    """What is made before its gap is noted would leave it unread."""
+def test_where_a_gap_can_not_be_noted_nothing_is_created_and_the_others_are_renewed(world: World) -> None:
+    """What is created before its gap is noted would leave it unread."""
 
-    def away(_: Declaration) -> None:
+    def unavailable(_: Declaration) -> None:
         raise RetryLater(Reason.STORAGE)
 
-    reconciled = world.reconcile(away)
+    reconciled = world.reconcile(unavailable)
     assert outcomes(reconciled) == [(Action.CREATE, False), (Action.RENEW, True)]
     assert world.asked() == ["GET", "PATCH"]
     assert len(reconciled.failing) == 1
 
 
-def test_what_may_have_been_made_is_not_made_again_before_it_was_listed(world: World) -> None:
+def test_what_may_have_been_created_is_not_created_again_before_it_was_listed(world: World) -> None:
     world.answers["POST"] = [BUSY]
     assert outcomes(world.reconcile()) == [(Action.CREATE, False), (Action.RENEW, True)]
     assert world.asked().count("POST") == 1
 
 
-def test_what_was_throttled_is_made_in_the_same_run(world: World) -> None:
+def test_what_was_throttled_is_created_in_the_same_run(world: World) -> None:
     world.answers["POST"] = [THROTTLED]
     assert outcomes(world.reconcile()) == [(Action.CREATE, True), (Action.RENEW, True)]
 
@@ -111,3 +125,40 @@ def test_a_renewal_is_repeated_after_the_time_that_graph_asks_for(world: World) 
     world.answers["PATCH"] = [BUSY, THROTTLED]
     assert outcomes(world.reconcile()) == [(Action.CREATE, True), (Action.RENEW, True)]
     assert world.clock() >= NOW + timedelta(seconds=2)
+
+
+def test_a_tenant_that_is_declared_no_more_is_visited_until_it_is_forgotten(world: World, tenants: Tenants) -> None:
+    tenants.former([OTHER_TENANT], NOW)
+    visited = {tenant: list(declared) for tenant, declared in world.reconciler.tenants().items()}
+    assert visited == {TENANT: [LIVES, MISSING], OTHER_TENANT: []}
+    world.reconciler.forget(OTHER_TENANT)
+    world.reconciler.forget(TENANT)  # ours is visited whatever becomes of it
+    assert list(world.reconciler.tenants()) == [TENANT]
+
+
+def test_a_tenant_whose_subscriptions_can_not_be_listed_costs_the_others_nothing(
+    world: World, tenants: Tenants
+) -> None:
+    tenants.former([OTHER_TENANT], NOW)
+    world.answers["GET"] = [Answer(403), in_json({"value": []})]
+    results = {
+        tenant: result for tenant, _, result in world.reconciler.every_tenant(OURS, lambda _: None, world.wait_budget())
+    }
+    assert list(results) == [TENANT, OTHER_TENANT]
+    assert isinstance(results[TENANT], Unlisted)
+    other = results[OTHER_TENANT]
+    assert isinstance(other, Reconciled)
+    assert other.is_clean
+    assert other.outcomes == []
+
+
+def test_where_former_tenants_can_not_be_looked_up_the_declared_ones_are_visited(
+    authority: Authority,
+    session: requests.Session,
+    storage_settings: StorageSettings,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serving(refuses) as table, serving(lambda _: Answer(), authority) as graph:
+        tenants = Tenants(accounts.tables(rerouted(storage_settings, "Table", table.url)))
+        assert list(World(graph, session, tenants).reconciler.tenants()) == [TENANT]
+    assert "Looking up former tenants failed; the next run retries" in caplog.text

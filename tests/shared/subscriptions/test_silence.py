@@ -1,4 +1,4 @@
-"""Which silence is odd: far longer than any of late, with a memory that fades."""
+"""Which silence is unusual: far longer than any of late, with a memory that fades."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -7,27 +7,31 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.configuration.declaration import Declarations
 from shared.configuration.settings import StorageSettings
-from shared.storage.tables import Row, Tables
+from shared.storage.account import BACKGROUND_LIMITS
+from shared.storage.tables import AzureTables, Row, Tables
 from shared.subscriptions.silence import (
     HALF_LIFE,
     NOTED_EVERY,
     SHORTEST_ALARMING_SILENCE,
     SILENCE_FACTOR,
     LastSeen,
-    Silence,
+    Sighting,
     Source,
 )
+from tests import accounts
 from tests.builders import NOW, RESOURCE, TENANT, declaration
 from tests.rerouted import refuses, rerouted
 from tests.servers import serving
 
 HOUR = timedelta(hours=1)
 MOMENT = timedelta(seconds=1)
+CHATS = declaration()
 SOURCE = Source("3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11", "key")
 
 
-class Counting(Tables):
+class Counting(AzureTables):
     """The real tables; writes are counted."""
 
     writes = 0
@@ -39,118 +43,118 @@ class Counting(Tables):
 
 @pytest.fixture
 def tables(storage_settings: StorageSettings) -> Counting:
-    return Counting(storage_settings)
+    return Counting(storage_settings, BACKGROUND_LIMITS)
 
 
-def heard_at(tables: Tables, *moments: datetime, name: str = "d") -> None:
+def seen_at(tables: Tables, *moments: datetime, name: str = CHATS.id) -> None:
     """Each by a process of its own, which remembers nothing."""
     for moment in moments:
-        Silence(tables).seen({name: SOURCE}, moment)
+        LastSeen(tables).note({name: SOURCE}, moment)
 
 
-def last(silence: Silence) -> dict[str, datetime]:
-    return {one.declaration: one.last for one in silence.last_seen()}
+def last(last_seen: LastSeen) -> dict[str, datetime]:
+    return {one.declaration: one.last for one in last_seen.all()}
 
 
 @pytest.fixture
-def is_odd(tables: Tables, caplog: pytest.LogCaptureFixture) -> "Odd":
-    return Odd(tables, caplog)
+def is_unusual(tables: Tables, caplog: pytest.LogCaptureFixture) -> "Unusual":
+    return Unusual(tables, caplog)
 
 
-class Odd:
-    """Whether a person is told of the silence at a time."""
+class Unusual:
+    """Whether a warning is logged of the silence at a time."""
 
     def __init__(self, tables: Tables, caplog: pytest.LogCaptureFixture) -> None:
         self._tables, self._caplog = tables, caplog
 
-    def __call__(self, now: datetime, name: str = "d") -> bool:
+    def __call__(self, now: datetime) -> bool:
         self._caplog.clear()
-        Silence(self._tables).report({name: declaration()}, now)
+        LastSeen(self._tables).report(Declarations([CHATS]), now)
         return [record.levelname for record in self._caplog.records] == ["WARNING"]
 
 
-def test_what_was_never_heard_of_is_not_silent(is_odd: Odd) -> None:
-    assert not is_odd(NOW)
+def test_what_was_never_seen_is_not_silent(is_unusual: Unusual) -> None:
+    assert not is_unusual(NOW)
 
 
-def test_short_silences_are_never_odd(tables: Tables, is_odd: Odd) -> None:
-    heard_at(tables, NOW)
-    assert not is_odd(NOW + SILENCE_FACTOR * SHORTEST_ALARMING_SILENCE)
-    assert is_odd(NOW + SILENCE_FACTOR * SHORTEST_ALARMING_SILENCE + MOMENT)
+def test_short_silences_are_never_unusual(tables: Tables, is_unusual: Unusual) -> None:
+    seen_at(tables, NOW)
+    assert not is_unusual(NOW + SILENCE_FACTOR * SHORTEST_ALARMING_SILENCE)
+    assert is_unusual(NOW + SILENCE_FACTOR * SHORTEST_ALARMING_SILENCE + MOMENT)
 
 
-def test_the_longest_silence_so_far_is_the_measure(tables: Tables, is_odd: Odd) -> None:
-    heard_at(tables, NOW, NOW + 10 * HOUR, NOW + 11 * HOUR)
-    assert not is_odd(NOW + 11 * HOUR + 28 * HOUR)
-    assert is_odd(NOW + 11 * HOUR + 31 * HOUR)
+def test_the_longest_silence_so_far_is_the_measure(tables: Tables, is_unusual: Unusual) -> None:
+    seen_at(tables, NOW, NOW + 10 * HOUR, NOW + 11 * HOUR)
+    assert not is_unusual(NOW + 11 * HOUR + 28 * HOUR)
+    assert is_unusual(NOW + 11 * HOUR + 31 * HOUR)
 
 
-def test_the_measure_fades(tables: Tables, is_odd: Odd) -> None:
+def test_the_measure_fades(tables: Tables, is_unusual: Unusual) -> None:
     """A silence of 40 hours, two half-lives ago, and steady talk ever since, counts as one of 10."""
-    heard_at(tables, NOW, NOW + 40 * HOUR)
-    row = dict(tables.get("state", "silence", "d") or {})
+    seen_at(tables, NOW, NOW + 40 * HOUR)
+    row = dict(tables.get("state", "silence", CHATS.id) or {})
     later = NOW + 40 * HOUR + 2 * HALF_LIFE
-    tables.put("state", "silence", "d", {"last": row["last"], "longest": row["longest"]})
-    heard_at(tables, later)
-    assert float(str((tables.get("state", "silence", "d") or {})["longest"])) == (2 * HALF_LIFE).total_seconds()
-    tables.put("state", "silence", "d", {"last": later.isoformat(), "longest": 40 * 3600.0})
-    assert not is_odd(later + 60 * HOUR)
-    tables.put("state", "silence", "d", {"last": later.isoformat(), "longest": 40 * 3600.0 / 4})
-    assert is_odd(later + 60 * HOUR)
+    tables.put("state", "silence", CHATS.id, {"last": row["last"], "longest": row["longest"]})
+    seen_at(tables, later)
+    assert float(str((tables.get("state", "silence", CHATS.id) or {})["longest"])) == (2 * HALF_LIFE).total_seconds()
+    tables.put("state", "silence", CHATS.id, {"last": later.isoformat(), "longest": 40 * 3600.0})
+    assert not is_unusual(later + 60 * HOUR)
+    tables.put("state", "silence", CHATS.id, {"last": later.isoformat(), "longest": 40 * 3600.0 / 4})
+    assert is_unusual(later + 60 * HOUR)
 
 
 def test_a_warning_names_the_resource_and_what_to_do(tables: Tables, caplog: pytest.LogCaptureFixture) -> None:
-    heard_at(tables, NOW)
-    Silence(tables).report({"d": declaration(), "never heard of": declaration("/users")}, NOW + 5 * HOUR)
+    seen_at(tables, NOW)
+    LastSeen(tables).report(Declarations([CHATS, declaration("/users")]), NOW + 5 * HOUR)
     assert f"{RESOURCE} in tenant {TENANT} has been silent for 5.0 hours" in caplog.text
     assert "ops reconcile --anew" in caplog.text
     assert "/users" not in caplog.text
 
 
 def test_what_is_declared_no_more_is_not_reported(tables: Tables, caplog: pytest.LogCaptureFixture) -> None:
-    heard_at(tables, NOW)
-    Silence(tables).report({}, NOW + 100 * HOUR)
+    seen_at(tables, NOW)
+    LastSeen(tables).report(Declarations([]), NOW + 100 * HOUR)
     assert caplog.messages == []
 
 
 def test_a_busy_subscription_costs_one_write_a_minute(tables: Counting) -> None:
-    silence = Silence(tables)
+    last_seen = LastSeen(tables)
     for seconds in range(0, 125, 5):
-        silence.seen({"d": SOURCE}, NOW + timedelta(seconds=seconds))
+        last_seen.note({"d": SOURCE}, NOW + timedelta(seconds=seconds))
     assert tables.writes == 3
-    assert last(silence) == {"d": NOW + 2 * NOTED_EVERY}
+    assert last(last_seen) == {"d": NOW + 2 * NOTED_EVERY}
 
 
 def test_another_subscription_or_key_is_noted_at_once(tables: Counting) -> None:
-    silence = Silence(tables)
+    last_seen = LastSeen(tables)
     other = Source(SOURCE.subscription_id, "new key")
-    silence.seen({"d": SOURCE}, NOW)
-    silence.seen({"d": other}, NOW + MOMENT)
-    assert silence.last_seen() == [LastSeen("d", other, NOW + MOMENT)]
+    last_seen.note({"d": SOURCE}, NOW)
+    last_seen.note({"d": other}, NOW + MOMENT)
+    assert last_seen.all() == [Sighting("d", other, NOW + MOMENT)]
 
 
 def test_each_declaration_is_noted_by_itself(tables: Counting) -> None:
-    silence = Silence(tables)
-    silence.seen({"d": SOURCE, "e": SOURCE}, NOW)
-    silence.seen({"e": SOURCE}, NOW + HOUR)
-    assert last(silence) == {"d": NOW, "e": NOW + HOUR}
+    last_seen = LastSeen(tables)
+    last_seen.note({"d": SOURCE, "e": SOURCE}, NOW)
+    last_seen.note({"e": SOURCE}, NOW + HOUR)
+    assert last(last_seen) == {"d": NOW, "e": NOW + HOUR}
 
 
-def test_while_tables_are_away_nothing_stops(storage_settings: StorageSettings) -> None:
+def test_while_tables_are_unavailable_nothing_stops(storage_settings: StorageSettings) -> None:
     with serving(refuses) as server:
-        Silence(Tables(rerouted(storage_settings, "Table", server.url))).seen({"d": SOURCE}, NOW)
+        LastSeen(accounts.tables(rerouted(storage_settings, "Table", server.url))).note({"d": SOURCE}, NOW)
         assert server.asked != []
 
 
 @given(st.lists(st.timedeltas(-3 * HOUR, 3 * HOUR), min_size=1, max_size=6), st.booleans())
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_last_heard_is_the_latest_in_whatever_order_messages_are_dealt_with(
+def test_last_seen_is_the_latest_in_whatever_order_messages_are_processed(
     tables: Tables, apart: list[timedelta], alone: bool
 ) -> None:
     """`alone`: each by another process, so that nothing is left out; else within a minute of the latest."""
     name, moments = uuid.uuid4().hex, [NOW + one for one in apart]
-    one = Silence(tables)
+    one = LastSeen(tables)
     for moment in moments:
-        (Silence(tables) if alone else one).seen({name: SOURCE}, moment)
+        (LastSeen(tables) if alone else one).note({name: SOURCE}, moment)
     latest = last(one)[name]
     assert latest == max(moments) if alone else timedelta(0) <= max(moments) - latest < NOTED_EVERY

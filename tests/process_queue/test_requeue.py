@@ -1,6 +1,6 @@
 """What can't be finished now, step by step: when it comes again, in which parts, and when it is given up.
 
-Many rounds of it, with crashes, are in test_settle_properties.py.
+Many rounds of it, with crashes, are in test_requeue_properties.py.
 """
 
 from datetime import datetime, timedelta
@@ -10,12 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from process_queue.settle import Requeue
+from process_queue.requeue import Requeue
 from shared.configuration.settings import StorageSettings
 from shared.errors import Reason, RetryLater
 from shared.messages.envelope import ChangeBatch, Envelope, ReadbackPage, read, read_dead_letter
 from shared.messages.retry import LONGEST, SCHEDULE
-from shared.storage.queues import BACKGROUND_LIMITS, Queue, Storage
+from shared.storage.account import BACKGROUND_LIMITS
+from shared.storage.queues import AzureQueues, Queue
+from tests.accounts import claims
 from tests.builders import NOW, TENANT, Clock, change, changes, lifecycle, lifecycle_items
 from tests.rerouted import refuses, rerouted
 from tests.servers import serving
@@ -26,42 +28,41 @@ PAGE = ReadbackPage(NOW, TENANT, "/chats/getAllMessages", NOW - HORIZON, NOW)
 ERROR, AWAY = RetryLater(Reason.DESTINATION_ERROR), RetryLater(Reason.DESTINATION)
 
 
-class Desk(Storage):
-    """The real storage, which also notes what is put where, and after which delay."""
+class RecordingQueues(AzureQueues):
+    """The real queues, which also note what is sent where, and with which delay."""
 
-    def __init__(self, storage_settings: StorageSettings) -> None:
-        super().__init__(storage_settings, BACKGROUND_LIMITS)
+    def __init__(self, settings: StorageSettings) -> None:
+        super().__init__(settings, BACKGROUND_LIMITS, claims(settings))
         self.queued: list[tuple[Envelope, timedelta]] = []
-        self.given_up: list[tuple[Envelope, Reason, datetime]] = []
+        self.dead: list[tuple[Envelope, Reason, datetime]] = []
 
-    def put(self, text: str, *, delay: timedelta = timedelta(0)) -> None:
-        super().put(text, delay=delay)
-        self.queued.append((read(text), delay))
+    def send(self, text: str, queue: Queue = Queue.NOTIFICATIONS, *, delay: timedelta = timedelta(0)) -> None:
+        super().send(text, queue, delay=delay)
+        if queue is Queue.DEAD_LETTERS:
+            letter = read_dead_letter(text)
+            self.dead.append((letter.envelope, letter.reason, letter.given_up))
+        else:
+            self.queued.append((read(text), delay))
 
-    def put_dead_letter(self, text: str) -> None:
-        super().put_dead_letter(text)
-        letter = read_dead_letter(text)
-        self.given_up.append((letter.envelope, letter.reason, letter.given_up))
-
-    def postpone(self, envelope: Envelope, why: RetryLater, later: timedelta = timedelta(0)) -> None:
-        self.queued, self.given_up = [], []
-        Requeue(self, HORIZON, Clock(NOW + later), lambda: 0.5).postpone(envelope, why)
+    def later(self, envelope: Envelope, failure: RetryLater, after: timedelta = timedelta(0)) -> None:
+        self.queued, self.dead = [], []
+        Requeue(self, HORIZON, Clock(NOW + after), lambda: 0.5).later(envelope, failure)
 
     def envelopes(self) -> list[Envelope]:
         return [envelope for envelope, _ in self.queued]
 
 
 @pytest.fixture
-def desk(storage_settings: StorageSettings) -> Desk:
-    return Desk(storage_settings)
+def queues(storage_settings: StorageSettings) -> RecordingQueues:
+    return RecordingQueues(storage_settings)
 
 
 def numbered(number: int, attempt: int = 0) -> ChangeBatch:
     return changes(*[change(f"chats('c')/messages('{one}')") for one in range(number)], attempt=attempt)
 
 
-def sizes(desk: Desk) -> list[int]:
-    return [len(envelope.items) for envelope in desk.envelopes() if not isinstance(envelope, ReadbackPage)]
+def sizes(queues: RecordingQueues) -> list[int]:
+    return [len(envelope.items) for envelope in queues.envelopes() if not isinstance(envelope, ReadbackPage)]
 
 
 @pytest.mark.parametrize(
@@ -78,22 +79,22 @@ def sizes(desk: Desk) -> list[int]:
     ],
 )
 def test_only_what_the_destination_stumbles_over_again_is_parted(
-    desk: Desk, number: int, attempt: int, why: RetryLater, parts: list[int]
+    queues: RecordingQueues, number: int, attempt: int, why: RetryLater, parts: list[int]
 ) -> None:
-    desk.postpone(numbered(number, attempt), why)
-    assert sizes(desk) == parts
-    assert {envelope.attempt for envelope in desk.envelopes()} == {attempt + 1}
+    queues.later(numbered(number, attempt), why)
+    assert sizes(queues) == parts
+    assert {envelope.attempt for envelope in queues.envelopes()} == {attempt + 1}
 
 
-def test_lifecycle_items_come_again_as_they_were(desk: Desk) -> None:
+def test_lifecycle_items_come_again_as_they_were(queues: RecordingQueues) -> None:
     envelope = lifecycle_items(lifecycle(), lifecycle("missed"))
-    desk.postpone(envelope, RetryLater(Reason.GRAPH))
-    assert desk.envelopes() == [msgspec.structs.replace(envelope, attempt=1)]
+    queues.later(envelope, RetryLater(Reason.GRAPH))
+    assert queues.envelopes() == [msgspec.structs.replace(envelope, attempt=1)]
 
 
-def test_a_page_is_never_parted(desk: Desk) -> None:
-    desk.postpone(msgspec.structs.replace(PAGE, attempt=5), ERROR)
-    assert desk.envelopes() == [msgspec.structs.replace(PAGE, attempt=6)]
+def test_a_page_is_never_parted(queues: RecordingQueues) -> None:
+    queues.later(msgspec.structs.replace(PAGE, attempt=5), ERROR)
+    assert queues.envelopes() == [msgspec.structs.replace(PAGE, attempt=6)]
 
 
 reasons = st.sampled_from([Reason.DESTINATION_ERROR, Reason.DESTINATION, Reason.GRAPH_THROTTLED])
@@ -105,7 +106,7 @@ wait_budget = st.none() | st.timedeltas(timedelta(0), timedelta(days=30))
 )
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_before_the_horizon_every_item_is_queued_once_and_after_it_is_given_up_once(
-    desk: Desk,
+    queues: RecordingQueues,
     number: int,
     attempt: int,
     reason: Reason,
@@ -117,9 +118,9 @@ def test_before_the_horizon_every_item_is_queued_once_and_after_it_is_given_up_o
     envelope = msgspec.structs.replace(
         numbered(number, attempt), received=begun, replayed=NOW if replayed else None, tokens=("a",), proven=(TENANT,)
     )
-    desk.postpone(envelope, RetryLater(reason, retry_after=wait), later)
-    queued = [(one, bytes(item)) for one in desk.envelopes() if isinstance(one, ChangeBatch) for item in one.items]
-    dead = [(one, bytes(item)) for one, _, _ in desk.given_up if isinstance(one, ChangeBatch) for item in one.items]
+    queues.later(envelope, RetryLater(reason, retry_after=wait), later)
+    queued = [(one, bytes(item)) for one in queues.envelopes() if isinstance(one, ChangeBatch) for item in one.items]
+    dead = [(one, bytes(item)) for one, _, _ in queues.dead if isinstance(one, ChangeBatch) for item in one.items]
     every = [bytes(item) for item in envelope.items]
     assert [item for _, item in queued] == (every if later < HORIZON else [])
     assert [item for _, item in dead] == (every if later >= HORIZON else [])
@@ -127,42 +128,42 @@ def test_before_the_horizon_every_item_is_queued_once_and_after_it_is_given_up_o
         # all that an item will be judged by goes with it
         assert (one.received, one.replayed, one.tokens) == (envelope.received, envelope.replayed, ("a",))
         assert one.proven == (TENANT,)
-    for _, why, at in desk.given_up:
+    for _, why, at in queues.dead:
         assert (why, at) == (reason, NOW + later)
-    for _, delay in desk.queued:
+    for _, delay in queues.queued:
         assert timedelta(0) <= delay <= LONGEST
         assert wait is None or delay >= min(wait, LONGEST)
 
 
-def test_the_last_attempt_is_at_the_horizon(desk: Desk) -> None:
-    desk.postpone(numbered(1, 30), AWAY, HORIZON - MOMENT)
-    assert [delay for _, delay in desk.queued] == [MOMENT]
-    desk.postpone(numbered(1, 31), AWAY, HORIZON)
-    assert (desk.queued, len(desk.given_up)) == ([], 1)
+def test_the_last_attempt_is_at_the_horizon(queues: RecordingQueues) -> None:
+    queues.later(numbered(1, 30), AWAY, HORIZON - MOMENT)
+    assert [delay for _, delay in queues.queued] == [MOMENT]
+    queues.later(numbered(1, 31), AWAY, HORIZON)
+    assert (queues.queued, len(queues.dead)) == ([], 1)
 
 
-def test_what_is_replayed_has_all_its_attempts_again(desk: Desk) -> None:
+def test_what_is_replayed_has_all_its_attempts_again(queues: RecordingQueues) -> None:
     old = msgspec.structs.replace(numbered(1), received=NOW - 10 * HORIZON, replayed=NOW)
-    desk.postpone(old, AWAY)
-    ((again, delay),) = desk.queued
+    queues.later(old, AWAY)
+    ((again, delay),) = queues.queued
     assert delay == SCHEDULE[0]
     assert again.received == old.received  # tokens are judged as of then
     page = msgspec.structs.replace(PAGE, received=NOW - 10 * HORIZON, replayed=NOW)
-    desk.postpone(page, AWAY)
-    assert desk.envelopes() == [msgspec.structs.replace(page, attempt=1)]
+    queues.later(page, AWAY)
+    assert queues.envelopes() == [msgspec.structs.replace(page, attempt=1)]
 
 
-def test_what_is_postponed_is_hidden_until_then(desk: Desk) -> None:
-    desk.postpone(numbered(1), RetryLater(Reason.GRAPH, retry_after=timedelta(hours=1)))
-    assert not desk.is_empty()
-    assert desk.peek(Queue.NOTIFICATIONS) == []
+def test_what_is_postponed_is_hidden_until_then(queues: RecordingQueues) -> None:
+    queues.later(numbered(1), RetryLater(Reason.GRAPH, retry_after=timedelta(hours=1)))
+    assert queues.length() == 1
+    assert queues.peek(Queue.NOTIFICATIONS) == []
 
 
 def test_where_storage_is_away_nothing_is_settled(storage_settings: StorageSettings) -> None:
     with serving(refuses) as server:
-        desk = Desk(rerouted(storage_settings, "Queue", server.url))
+        queues = RecordingQueues(rerouted(storage_settings, "Queue", server.url))
         for later in (timedelta(0), HORIZON):
             with pytest.raises(RetryLater) as away:
-                desk.postpone(numbered(2, 3), ERROR, later)
+                queues.later(numbered(2, 3), ERROR, later)
             assert away.value.reason is Reason.STORAGE
-            assert (desk.queued, desk.given_up) == ([], [])
+            assert (queues.queued, queues.dead) == ([], [])

@@ -16,20 +16,21 @@ from azure.storage.queue import QueueClient, QueueMessage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from process_queue.changes import Delivering, relay_changes
-from process_queue.settle import Requeue
-from process_queue.verify import Proofs
+from process_queue.changes import ChangeHandler
+from process_queue.requeue import Requeue
 from shared.configuration.settings import StorageSettings
 from shared.delivery.destination import Destination
-from shared.delivery.event import event_without_content
 from shared.delivery.ledger import Ledger
+from shared.delivery.outbox import Outbox
 from shared.errors import Reason, RetryLater
 from shared.messages.envelope import ChangeBatch, read, read_dead_letter, write
-from shared.storage.queues import BACKGROUND_LIMITS, Storage
-from shared.storage.tables import Tables
-from shared.subscriptions.silence import Silence
-from tests.builders import CLIENT_ID, TENANT, Clock, changes, destination_secret, message, rich
-from tests.process_queue.test_verify import TOKEN, our_key, signing_key
+from shared.storage.account import BACKGROUND_LIMITS
+from shared.storage.queues import AzureQueues, Queue
+from shared.subscriptions.silence import LastSeen
+from tests.accounts import claims
+from tests.accounts import tables as tables_of
+from tests.builders import Clock, changes, destination_secret, message, rich
+from tests.process_queue.verification import TOKEN, verifier
 from tests.servers import RESET, Answer, Asked, Server, serving
 
 HORIZON = timedelta(hours=48)
@@ -46,8 +47,8 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-class MortalStorage(Storage):
-    """The real storage; the process is killed right before the writes whose numbers `deaths` holds.
+class MortalQueues(AzureQueues):
+    """The real queues; the process is killed right before the writes whose numbers `deaths` holds.
 
     Delays are left out: what is to come again comes at once.
     """
@@ -55,14 +56,10 @@ class MortalStorage(Storage):
     deaths: tuple[int, ...] = ()
     writes = 0
 
-    def put(self, text: str, *, delay: timedelta = timedelta(0)) -> None:
+    def send(self, text: str, queue: Queue = Queue.NOTIFICATIONS, *, delay: timedelta = timedelta(0)) -> None:
         self._live()
         assert delay >= timedelta(0)
-        super().put(text)
-
-    def put_dead_letter(self, text: str) -> None:
-        self._live()
-        super().put_dead_letter(text)
+        super().send(text, queue)
 
     def _live(self) -> None:
         self.writes += 1
@@ -70,13 +67,13 @@ class MortalStorage(Storage):
             raise Killed
 
 
-class Loop:
+class QueueLoop:
     """A host that offers one message after the other, and a destination in trouble."""
 
     def __init__(self, storage_settings: StorageSettings, server: Server, session: requests.Session) -> None:
-        self._storage = MortalStorage(storage_settings, BACKGROUND_LIMITS)
-        self._storage.ready()
-        self._tables = Tables(storage_settings)
+        self._queues = MortalQueues(storage_settings, BACKGROUND_LIMITS, claims(storage_settings))
+        self._queues.create_missing()
+        self._tables = tables_of(storage_settings)
         self._clock = Clock()
         self._server, self._session = server, session
         self._queue, self._dead = (
@@ -90,7 +87,7 @@ class Loop:
         self._queue.clear_messages()
         self._dead.clear_messages()
         self.kinds, self.taken, self.troubles = kinds_of, Counter[str](), list(troubles)
-        self._storage.writes, self._storage.deaths = 0, tuple(deaths)
+        self._queues.writes, self._queues.deaths = 0, tuple(deaths)
         items = [rich(message(name), resourceData={"id": name}) for name in kinds_of]
         self._queue.send_message(write(changes(*items, tokens=[TOKEN])))
         self._clock.now = changes().received
@@ -121,13 +118,13 @@ class Loop:
         return [(name, letter.reason) for letter in letters for name in names_of(letter.envelope)]
 
     def _process(self, envelope: Any) -> None:
-        proofs = Proofs(TENANT, CLIENT_ID, signing_key, our_key, event_without_content)
-        delivering = Delivering(self._destination, Ledger(self._tables), Silence(self._tables), self._clock)
-        requeue = Requeue(self._storage, HORIZON, self._clock, random.random)
+        outbox = Outbox(self._destination, Ledger(self._tables, timedelta(days=60)))
+        requeue = Requeue(self._queues, HORIZON, self._clock, random.random)
+        handler = ChangeHandler(verifier(), outbox, LastSeen(self._tables), requeue, self._clock)
         try:
-            relay_changes(envelope, proofs, delivering, requeue)
-        except RetryLater as retry_later:
-            requeue.postpone(envelope, retry_later)
+            handler.handle(envelope)
+        except RetryLater as failure:
+            requeue.later(envelope, failure)
 
     def _take(self, asked: Asked) -> Answer:
         names = [event["data"]["id"] for event in json.loads(asked.body)]
@@ -152,14 +149,14 @@ def names_of(envelope: Any) -> list[str]:
 
 
 @pytest.fixture
-def loop(storage_settings: StorageSettings, session: requests.Session) -> Iterator[Loop]:
+def loop(storage_settings: StorageSettings, session: requests.Session) -> Iterator[QueueLoop]:
     with serving(lambda _: Answer(204)) as server:
-        yield Loop(storage_settings, server, session)
+        yield QueueLoop(storage_settings, server, session)
 
 
 @given(kinds, troubles, deaths)
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_item_is_ever_in_no_place(loop: Loop, kinds: list[str], troubles: list[Any], deaths: list[int]) -> None:
+def test_no_item_is_ever_in_no_place(loop: QueueLoop, kinds: list[str], troubles: list[Any], deaths: list[int]) -> None:
     named = {f"{uuid.uuid4().hex}": kind for kind in kinds}
     loop.begin(named, troubles, deaths)
     while loop.offer():
@@ -173,7 +170,7 @@ def test_no_item_is_ever_in_no_place(loop: Loop, kinds: list[str], troubles: lis
 @given(kinds, st.lists(st.sampled_from([Answer(500), Answer(503), Answer(429), RESET]), max_size=6))
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_without_a_crash_or_a_lost_answer_every_item_ends_in_one_place(
-    loop: Loop, kinds: list[str], troubles: list[Any]
+    loop: QueueLoop, kinds: list[str], troubles: list[Any]
 ) -> None:
     named = {f"{uuid.uuid4().hex}": kind for kind in kinds}
     loop.begin(named, troubles, [])

@@ -14,7 +14,7 @@ class Verdict(StrEnum):
     UNSEEN = "unseen"
 
 
-class Finding(msgspec.Struct):
+class CheckResult(msgspec.Struct):
     """One thing that was looked at: what it is, how it stands, and what to do."""
 
     check: str
@@ -23,21 +23,21 @@ class Finding(msgspec.Struct):
     todo: str = ""
 
 
-def fine(check: str, says: str) -> Finding:
+def fine(check: str, says: str) -> CheckResult:
     """Return that all is well."""
-    return Finding(check, Verdict.FINE, says)
+    return CheckResult(check, Verdict.FINE, says)
 
 
-def attention(check: str, says: str, todo: str = "") -> Finding:
+def attention(check: str, says: str, todo: str = "") -> CheckResult:
     """Return that a person has to do something."""
-    return Finding(check, Verdict.ATTENTION, says, todo)
+    return CheckResult(check, Verdict.ATTENTION, says, todo)
 
 
-def unreachable(check: str, says: str, todo: str = "") -> Finding:
+def unreachable(check: str, says: str, todo: str = "") -> CheckResult:
     """Return that something needed does not answer."""
-    return Finding(check, Verdict.UNREACHABLE, says, todo)
+    return CheckResult(check, Verdict.UNREACHABLE, says, todo)
 
 
-def unseen(check: str, says: str, todo: str = "") -> Finding:
+def unseen(check: str, says: str, todo: str = "") -> CheckResult:
     """Return that it can't be told from here."""
-    return Finding(check, Verdict.UNSEEN, says, todo)
+    return CheckResult(check, Verdict.UNSEEN, says, todo)

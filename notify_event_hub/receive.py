@@ -1,4 +1,4 @@
-"""What is stored of the events of a hub: each is a collection, as Graph would post it (Graph contract §10).
+"""What is stored of the events of a hub: each is a collection, as Graph would post it (docs/graph.md, "Event Hubs").
 
 No validation tokens come this way. What proves an item is its clientState, and that nobody but Graph may send to the
 hub: that is for the hub's roles to see to.
@@ -12,8 +12,8 @@ import msgspec
 from shared import telemetry
 from shared.errors import Refused
 from shared.graph.notification import read_collection, read_notification
-from shared.messages.ingest import ExpectedRecipient, ingest, proven_by_channel
-from shared.storage.queues import Storage
+from shared.messages.ingest import ExpectedRecipient, ingest, trusted_channel
+from shared.storage.queues import Queues
 
 TIME_LIMIT = timedelta(minutes=1)
 """For storing what is handed over together: nobody waits for an answer."""
@@ -22,13 +22,13 @@ NOT_APPLICABLE = "NA"
 """What stands in every field of the event that Graph sends when a subscription is created."""
 
 
-def take(bodies: Iterable[bytes], recipient: ExpectedRecipient, storage: Storage, received: datetime) -> None:
+def receive(bodies: Iterable[bytes], recipient: ExpectedRecipient, queues: Queues, received: datetime) -> None:
     """Store what is ours in `bodies`; one that is no collection costs the others nothing.
 
-    Raises RetryLater if storage is away: the host then hands over the same events again.
+    Raises RetryLater if storage is unavailable: the host then hands over the same events again.
     """
     items = [item for body in bodies for item in _items(body)]
-    ingest(items, recipient, proven_by_channel, storage, received, TIME_LIMIT)
+    ingest(items, recipient, trusted_channel, queues, received, TIME_LIMIT)
 
 
 def _items(body: bytes) -> Sequence[msgspec.Raw]:

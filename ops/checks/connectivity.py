@@ -1,44 +1,42 @@
 """The two ends: what Graph reaches, what the app delivers to; and the clock that both judge by."""
 
-import uuid
 from collections.abc import Iterator
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import requests
-from standardwebhooks import Webhook
 
-from ops.checks.finding import Finding, attention, fine, unreachable, unseen
+from ops.checks.result import CheckResult, attention, fine, unreachable, unseen
 from ops.report import span
 from ops.subscription_state import Listed, states
-from shared import clients
 from shared.configuration.values import event_hub
-from shared.delivery.destination import CONTENT_TYPE, authorization
 from shared.errors import RetryLater
+from shared.http_client import exchange
+from shared.relay import relay, utc_now
 from shared.subscriptions.endpoint import probe
 
 TOLERATED = 30.0
 """Seconds by which clocks may differ: tokens and signatures allow five minutes, and latency counts here too."""
 
 _TIME_LIMIT = 10
-_EMPTY_BATCH = "[]"
+_LONGEST_ANSWER = 1 << 20
 _AWAY = (408, 425, 429)
 
 
-def clock() -> Iterator[Finding]:
+def clock() -> Iterator[CheckResult]:
     """Compare this machine's clock with the Date of Graph's answer."""
     check = "clock"
     try:
-        url = f"{clients.settings().graph_url}/v1.0/"
-        with clients.session().get(url, timeout=_TIME_LIMIT, allow_redirects=False, stream=True) as answer:
-            theirs = parsedate_to_datetime(answer.headers.get("Date", ""))
+        url = f"{relay().settings.graph_url}/v1.0/"
+        answer = exchange(relay().session, "GET", url, timeout=_TIME_LIMIT, limit=_LONGEST_ANSWER)
+        theirs = parsedate_to_datetime(answer.headers.get("Date", ""))
     except requests.RequestException as error:
         yield unreachable(check, f"Graph does not answer ({type(error).__name__})", "check the way out to Graph")
         return
     except ValueError:
         yield unseen(check, "Graph's answer carries no date")
         return
-    skew = (clients.now() - theirs.replace(tzinfo=theirs.tzinfo or UTC)).total_seconds()
+    skew = (utc_now() - theirs.replace(tzinfo=theirs.tzinfo or UTC)).total_seconds()
     if abs(skew) > TOLERATED:
         told = f"this machine's clock is {span(abs(skew))} {'ahead of' if skew > 0 else 'behind'} Graph's"
         yield attention(check, told, "set it by NTP: tokens and signatures are judged by it")
@@ -46,11 +44,11 @@ def clock() -> Iterator[Finding]:
         yield fine(check, "within seconds of Graph's")
 
 
-def endpoint() -> Iterator[Finding]:
+def endpoint() -> Iterator[CheckResult]:
     """Shake hands with the endpoint as Graph does."""
     check = "endpoint"
-    notification_url = clients.settings().notification_url
-    complaint = probe(notification_url, clients.session())
+    notification_url = relay().settings.notification_url
+    complaint = probe(notification_url, relay().session)
     if event_hub(notification_url):
         yield unseen(check, "an event hub: Graph sends to it, and nobody asks it", "see the subscriptions")
     elif complaint is None:
@@ -62,11 +60,11 @@ def endpoint() -> Iterator[Finding]:
         yield attention(check, complaint, "Graph must reach NOTIFICATION_URL from the internet; see docs/setup.md")
 
 
-def destination() -> Iterator[Finding]:
+def destination() -> Iterator[CheckResult]:
     """Deliver a batch without events, signed: it holds nothing that could be taken in."""
-    check, settings = "destination", clients.settings()
+    check, settings = "destination", relay().settings
     try:
-        status = _deliver_nothing()
+        status = relay().destination.ping()
     except requests.exceptions.SSLError:
         yield attention(check, "TLS fails: its certificate is not trusted, or its name is another", "mend it there")
     except (requests.RequestException, RetryLater) as error:
@@ -76,7 +74,7 @@ def destination() -> Iterator[Finding]:
         yield _of_status(check, status, scoped=settings.destination_scope is not None)
 
 
-def _of_status(check: str, status: int, *, scoped: bool) -> Finding:
+def _of_status(check: str, status: int, *, scoped: bool) -> CheckResult:
     if 200 <= status < 300:
         return fine(check, "it takes a signed batch without events")
     if status in (401, 403):
@@ -89,37 +87,13 @@ def _of_status(check: str, status: int, *, scoped: bool) -> Finding:
     return unseen(check, f"it answers, but {status} to a batch without events, which tells nothing of the secret")
 
 
-def _deliver_nothing() -> int:
-    settings, now = clients.settings(), clients.now()
-    message_id = f"msg_{uuid.uuid4().hex}"
-    signed = (Webhook(secret).sign(message_id, now, _EMPTY_BATCH) for secret in settings.destination_secrets)
-    headers = {
-        "Content-Type": CONTENT_TYPE,
-        "webhook-id": message_id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": " ".join(signed),
-    }
-    if settings.destination_scope:
-        token = authorization(clients.identity(), settings.tenant_id, settings.destination_scope)
-        headers["Authorization"] = f"Bearer {token()}"
-    with clients.session().post(
-        settings.destination_url,
-        data=_EMPTY_BATCH,
-        headers=headers,
-        timeout=_TIME_LIMIT,
-        allow_redirects=False,
-        stream=True,
-    ) as answer:
-        return answer.status_code
-
-
-def subscriptions(known: Listed) -> Iterator[Finding]:
+def subscriptions(known: Listed) -> Iterator[CheckResult]:
     """Tell of each declaration whether its subscription lives."""
     for tenant_id, complaint in known.away.items():
         yield unreachable(f"subscriptions in {tenant_id}", complaint, "run this again")
     for tenant_id, complaint in known.refused.items():
         yield attention(f"subscriptions in {tenant_id}", complaint, "see the permissions above")
-    for state in states(known, None, {}, clients.now()):
+    for state in states(known, None, {}, utc_now()):
         if state.tenant not in known.found:
             continue
         check = f"subscription to {state.resource}"

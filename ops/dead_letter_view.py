@@ -43,7 +43,7 @@ def details(letter: ListedDeadLetter, now: datetime) -> dict[str, Any]:
     """Return all that may be told of a letter."""
     told: dict[str, Any] = {
         "id": letter.id,
-        "queue": letter.queued.shelf.name.lower(),
+        "queue": letter.queued.queue.name.lower(),
         "reason": letter.reason,
         "given_up": letter.since,
         "age_seconds": round((now - letter.since).total_seconds()),

@@ -10,30 +10,30 @@ import requests
 from azure.storage.queue import QueueClient
 
 from graph_simulator.authority import Authority
-from process_queue.changes import Delivering
-from process_queue.readback import Reader, relay_readback
-from process_queue.settle import Requeue
+from process_queue.readback import ReadbackHandler
+from process_queue.requeue import Requeue
 from shared.configuration.settings import StorageSettings
 from shared.delivery.destination import Destination
 from shared.delivery.ledger import Ledger
+from shared.delivery.outbox import Outbox
 from shared.errors import Reason, RetryLater
 from shared.graph.client import GraphClient
-from shared.messages.dead_letters import DeadLetters
 from shared.messages.envelope import ReadbackPage, read, read_dead_letter, write
+from shared.readback.checkpoints import Checkpoints
 from shared.resources.path import segments
-from shared.storage.queues import BACKGROUND_LIMITS, Queue
-from shared.storage.tables import Tables
-from shared.subscriptions.silence import Silence
+from shared.storage.queues import Queue
+from tests.accounts import dead_letters
+from tests.accounts import tables as tables_of
 from tests.builders import NOW, TENANT, Clock, destination_secret
-from tests.hurried import Hurried
 from tests.servers import Answer, Asked, in_json, serving
 from tests.shared.graph.test_client import Bearer
+from tests.undelayed import UndelayedQueues
 
 DONE = Answer(204)
 DAY_BEFORE = NOW - timedelta(days=1)
 
 
-class Away:
+class ReadbackHarness:
     """Graph and the destination, as a test scripts them, and the queue between."""
 
     def __init__(self, storage_settings: StorageSettings, authority: Authority, session: requests.Session) -> None:
@@ -44,15 +44,15 @@ class Away:
         self.rejects: set[str] = set()
         self.clock = Clock(NOW)
         self._settings = storage_settings
-        self._storage = Hurried(storage_settings, BACKGROUND_LIMITS)
-        self._storage.ready()
-        self.delays = self._storage.delays
-        self._settlement = Requeue(self._storage, timedelta(hours=72), self.clock, lambda: 0.0)
-        self._tables = Tables(storage_settings)
+        self._queues = UndelayedQueues(storage_settings)
+        self._queues.create_missing()
+        self.delays = self._queues.delays
+        self._requeue = Requeue(self._queues, timedelta(hours=72), self.clock, lambda: 0.0)
+        self._tables = tables_of(storage_settings)
         self._session = session
         self._authority = authority
 
-    def __enter__(self) -> "Away":
+    def __enter__(self) -> "ReadbackHarness":
         self._graph_server = serving(self._page, self._authority)
         self.graph = self._graph_server.__enter__()
         self._destination_server = serving(self._take)
@@ -68,18 +68,19 @@ class Away:
         return Destination(self._url, [destination_secret()], self._session, self.clock)
 
     def read(self, readback: ReadbackPage) -> None:
-        reader = Reader(GraphClient(self.graph.url, Bearer(), self._session, self.clock), self._tables, self._storage)
-        delivering = Delivering(self._destination, Ledger(self._tables), Silence(self._tables), self.clock)
-        relay_readback(readback, reader, delivering, self._settlement)
+        graph = GraphClient(self.graph.url, Bearer(), self._session, self.clock)
+        outbox = Outbox(self._destination, Ledger(self._tables, timedelta(days=60)))
+        checkpoints = Checkpoints(self._tables)
+        ReadbackHandler(graph, checkpoints, self._queues, outbox, self._requeue, self.clock).handle(readback)
 
     def read_to_the_end(self, readback: ReadbackPage) -> None:
         """Read, and then whatever is queued, an hour each time, until nothing is."""
-        self._storage.put(write(readback))
-        while taken := self._storage.take(Queue.NOTIFICATIONS, timedelta(minutes=5)):
-            for one in taken:
+        self._queues.send(write(readback))
+        while received := self._queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=5)):
+            for message in received:
                 self.clock.advance(hours=1)
-                self._process(one.text)
-                self._storage.remove(one)
+                self._process(message.text)
+                self._queues.delete(message)
 
     def _process(self, text: str) -> None:
         readback = read(text)
@@ -87,9 +88,9 @@ class Away:
         try:
             self.read(readback)
         except RetryLater as retry_later:
-            self._settlement.postpone(readback, retry_later)
+            self._requeue.later(readback, retry_later)
 
-    def begin_anew(self) -> None:
+    def start_over(self) -> None:
         """Forget what an example before has left."""
         self.delivered.clear()
         self.pages.clear()
@@ -118,9 +119,10 @@ class Away:
 
     def replay(self) -> ReadbackPage:
         """Replay the only dead letter, and take from the queue what that puts there."""
-        with closing(DeadLetters(self._storage, self.clock).each()) as letters:
-            for letter in letters:
-                DeadLetters(self._storage, self.clock).replay(letter)
+        letters = dead_letters(self._settings)
+        with closing(letters.each()) as each:
+            for letter in each:
+                letters.replay(letter)
         (again,) = self.queued()
         return again
 
@@ -152,5 +154,5 @@ def asked_for(resource: str, since: datetime = DAY_BEFORE) -> ReadbackPage:
     return ReadbackPage(NOW, TENANT, resource, since, NOW)
 
 
-def names(away: Away) -> list[str]:
-    return [event["data"]["id"] for event in away.delivered]
+def names(harness: ReadbackHarness) -> list[str]:
+    return [event["data"]["id"] for event in harness.delivered]

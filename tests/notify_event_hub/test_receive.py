@@ -1,7 +1,6 @@
 """What is stored of the events of a hub, on a real Azurite, and what becomes of it behind the queue."""
 
 import json
-from collections import Counter
 
 import pytest
 from azure.storage.queue import QueueClient
@@ -9,12 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.azurite import Azurite
-from notify_event_hub.take import take
+from notify_event_hub.receive import receive
 from shared.configuration.settings import StorageSettings
 from shared.errors import RetryLater
-from shared.messages.envelope import MESSAGE_LIMIT, ChangeBatch, ItemBatch, LifecycleBatch, read, sealed, write
-from shared.messages.ingest import ExpectedRecipient, SortedItems, proven_by_channel
-from shared.storage.queues import BACKGROUND_LIMITS, Storage, TimeLimits
+from shared.messages.envelope import ChangeBatch, ItemBatch, LifecycleBatch, read, write
+from shared.messages.ingest import ExpectedRecipient, trusted_channel
+from shared.messages.packing import pack_changes, sealed
+from shared.storage.account import TimeLimits
+from shared.storage.queues import MESSAGE_LIMIT
+from tests.accounts import claims, queues
 from tests.builders import (
     NOW,
     OTHER_TENANT,
@@ -28,7 +30,7 @@ from tests.builders import (
     rich,
 )
 
-ADDRESSEE = ExpectedRecipient(TENANT, [client_state_secret()])
+RECIPIENT = ExpectedRecipient(TENANT, [client_state_secret()])
 TEST_EVENT = {
     "subscriptionId": "NA",
     "subscriptionExpirationDateTime": "NA",
@@ -44,15 +46,16 @@ class Hub:
 
     def __init__(self, settings: StorageSettings) -> None:
         self._settings = settings
-        self._storage = Storage(settings, BACKGROUND_LIMITS)
+        self._queues = queues(settings)
+        self._claims = claims(settings)
 
     def hand_over(self, *bodies: bytes) -> list[ItemBatch]:
         """Return the envelopes that have been queued."""
-        take(bodies, ADDRESSEE, self._storage, NOW)
+        receive(bodies, RECIPIENT, self._queues, NOW)
         with QueueClient.from_connection_string(self._settings.connection_string, self._settings.queue) as queue:
-            self._storage.ready()
+            self._queues.create_missing()
             texts = [one.content for one in queue.receive_messages(max_messages=32)]
-        envelopes = [read(self._storage.fetch(text).text) for text in texts]
+        envelopes = [read(self._claims.open(text).text) for text in texts]
         return [one for one in envelopes if isinstance(one, ItemBatch)]
 
 
@@ -72,7 +75,7 @@ def test_lifecycle_items_come_this_way_too(hub: Hub) -> None:
     assert isinstance(envelope, LifecycleBatch)
 
 
-def test_what_is_not_ours_is_not_proven_by_the_way_it_came(hub: Hub) -> None:
+def test_what_is_not_ours_is_not_proven_by_its_channel(hub: Hub) -> None:
     (envelope,) = hub.hand_over(body(rich(message("1"), clientState="a guess"), rich(message("2"))))
     assert len(envelope.items) == 1
 
@@ -87,22 +90,22 @@ def test_an_event_that_is_no_collection_costs_its_neighbours_nothing(hub: Hub, j
     assert len(envelope.items) == 2
 
 
-def test_while_storage_is_away_the_host_is_told_to_hand_the_events_over_again(
+def test_while_storage_is_unavailable_the_host_is_told_to_hand_the_events_over_again(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     settings = StorageSettings("q-away", Azurite(tmp_path_factory.mktemp("away")).connection_string)
-    storage = Storage(settings, TimeLimits(connect=1, read=1, retries=0, backoff=0))
+    unavailable = queues(settings, TimeLimits(connect=1, read=1, retries=0, backoff=0))
     with pytest.raises(RetryLater):
-        take([body(change())], ADDRESSEE, storage, NOW)
+        receive([body(change())], RECIPIENT, unavailable, NOW)
 
 
 @given(st.lists(st.tuples(st.integers(0, 40_000), st.sampled_from([TENANT, OTHER_TENANT])), max_size=12))
-def test_what_proves_items_fits_the_message_with_them(items: list[tuple[int, str]]) -> None:
+def test_the_evidence_for_items_fits_the_message_with_them(items: list[tuple[int, str]]) -> None:
     changes = [
         sealed(raw({"number": number, "filler": "x" * size}), tenant) for number, (size, tenant) in enumerate(items)
     ]
-    packed = list(proven_by_channel(SortedItems(changes, [], Counter()), NOW))
-    assert [bytes(item) for one in packed for item in one.items] == [one.item for one in changes]
+    packed = pack_changes(changes, trusted_channel([TENANT, OTHER_TENANT]), NOW, "")
+    assert [bytes(item) for one in packed for item in one.items] == [one.text for one in changes]
     assert all(len(write(one)) <= MESSAGE_LIMIT for one in packed if len(one.items) > 1)
     for one in packed:
         tenants = {items[int(json.loads(bytes(item))["number"])][1] for item in one.items}

@@ -1,0 +1,97 @@
+"""What becomes of one queue message: opened, handled by its kind, or kept for later."""
+
+import logging
+from datetime import timedelta
+
+from process_queue.changes import ChangeHandler
+from process_queue.hydration import Hydration
+from process_queue.lifecycle import LifecycleHandler
+from process_queue.readback import ReadbackHandler
+from process_queue.requeue import Requeue
+from process_queue.verify import Verifier
+from shared import telemetry
+from shared.errors import AlreadyProcessed, RetryLater
+from shared.messages import envelope
+from shared.messages.envelope import ChangeBatch, Envelope, LifecycleBatch, ReadbackPage
+from shared.relay import Relay
+from shared.storage.claim_check import ClaimCheck, Opened
+
+_log = logging.getLogger("graph_relay.process")
+
+RESCHEDULE_AFTER = timedelta(minutes=1)
+"""For what can't even be begun: settings are invalid, or the blobs are unavailable and the queue is not."""
+
+
+class MessageHandler:
+    """Handles the messages of one app; one object serves all threads."""
+
+    def __init__(self, relay: Relay) -> None:
+        settings = relay.settings
+        self._claims = relay.storage.claims
+        self._queues = relay.storage.queues
+        self._clock = relay.clock
+        self._requeue = Requeue(self._queues, settings.delivery_horizon, relay.clock, relay.chance.random)
+        verifier = Verifier(
+            settings.tenant_id,
+            settings.client_id,
+            relay.declarations,
+            relay.signing_keys,
+            relay.keys,
+            Hydration(relay.graph),
+        )
+        self._changes = ChangeHandler(verifier, relay.outbox, relay.last_seen, self._requeue, relay.clock)
+        self._readback = ReadbackHandler(
+            relay.graph, relay.checkpoints, self._queues, relay.outbox, self._requeue, relay.clock
+        )
+        self._lifecycle = LifecycleHandler(
+            settings.tenant_id,
+            relay.declarations,
+            relay.subscriptions,
+            relay.reconciler,
+            relay.sweep,
+            lambda: relay.desired_state(relay.keys.current_if_any()),
+            relay.clock,
+            relay.lifecycle_actions,
+        )
+
+    def handle_message(self, text: str) -> None:
+        """Handle the text of a queue message.
+
+        Raises RetryLater if the queue is unavailable, Undeliverable for what this app did not write: the host then
+        offers the message again, and after its limit moves it to the poison queue.
+        """
+        try:
+            opened = self._claims.open(text)
+            content = envelope.read(opened.text)
+            with telemetry.span("process_queue", content.trace):
+                self.handle(content)
+        except AlreadyProcessed:
+            telemetry.DUPLICATES.add(1)  # offered twice; the first time it was processed
+        except RetryLater as retry_later:  # neither could it be handled, nor enqueued again
+            _log.warning("A message stays queued: %s", retry_later)
+            self._queues.send(text, delay=RESCHEDULE_AFTER)
+        else:
+            _delete_claim(self._claims, opened)
+
+    def handle(self, content: Envelope) -> None:
+        """Handle an envelope; what can't be finished now is enqueued again. Raises RetryLater if that fails."""
+        if not content.attempt:
+            telemetry.QUEUE_AGE_SECONDS.record((self._clock() - content.received).total_seconds())
+        try:
+            match content:
+                case ChangeBatch():
+                    self._changes.handle(content)
+                case LifecycleBatch():
+                    self._lifecycle.handle(content)
+                case ReadbackPage():
+                    self._readback.handle(content)
+        except RetryLater as failure:
+            self._requeue.later(content, failure)
+
+
+def _delete_claim(claims: ClaimCheck, opened: Opened) -> None:
+    """Delete the blob of a processed message. One that can't be deleted is left: all else would cost more."""
+    try:
+        claims.delete(opened)
+    except RetryLater as retry_later:
+        _log.warning("A blob is left over that no message claims: %s", retry_later)

@@ -1,0 +1,58 @@
+"""What becomes of an envelope that can't be finished now: enqueued again with a delay of our own, or dead-lettered.
+
+Still sealed. The host's own retry would send a whole outage to the poison queue within minutes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+
+from shared import telemetry
+from shared.errors import Reason, RetryLater
+from shared.messages.envelope import DeadLetter, Envelope, halves, singles, size, write
+from shared.messages.retry import GiveUp, after_failure
+from shared.storage.queues import Queue, Queues
+
+
+@dataclass(frozen=True)
+class Requeue:
+    """Puts envelopes back on the queue, or among the dead letters.
+
+    `chance` returns a number in [0, 1). All methods raise RetryLater if storage is unavailable: nothing is settled
+    then, and the host offers the message again.
+    """
+
+    queues: Queues
+    horizon: timedelta
+    clock: Callable[[], datetime]
+    chance: Callable[[], float]
+
+    def later(self, envelope: Envelope, failure: RetryLater) -> None:
+        """Try an envelope once more, later; past the horizon, dead-letter it."""
+        if envelope.attempt and failure.reason is Reason.DESTINATION_ERROR:
+            # One event may be what the destination fails on: part it from its neighbours, step by step.
+            for half in halves(envelope):
+                self._later(half, failure)
+        else:
+            self._later(envelope, failure)
+
+    def dead_letter(self, envelope: Envelope, reason: Reason) -> None:
+        """Keep an envelope among the dead letters, each item by itself."""
+        for single in singles(envelope):
+            self.queues.send(write(DeadLetter(reason, self.clock(), single)), Queue.DEAD_LETTERS)
+            telemetry.DEAD_LETTERED.add(1, {"reason": reason})
+
+    def _later(self, envelope: Envelope, failure: RetryLater) -> None:
+        first_seen = envelope.replayed or envelope.received
+        # Throttling does not count as a failed attempt; otherwise the backoff would grow to hours.
+        was_throttled = failure.reason is Reason.GRAPH_THROTTLED
+        attempt = 0 if was_throttled else envelope.attempt
+        decision = after_failure(attempt, first_seen, self.clock(), self.horizon, failure.retry_after, self.chance)
+        if isinstance(decision, GiveUp):
+            self.dead_letter(envelope, failure.reason)
+            return
+        again = msgspec.structs.replace(envelope, attempt=envelope.attempt + (not was_throttled))
+        self.queues.send(write(again), delay=decision.delay)
+        telemetry.RETRIED.add(size(envelope), {"reason": failure.reason})

@@ -1,0 +1,156 @@
+"""One instance of the app: every object that lives as long as the process is made here, once."""
+
+import os
+import random
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import requests
+
+from shared import http_client
+from shared.configuration.settings import Settings, storage_settings
+from shared.delivery.destination import Destination, authorization
+from shared.delivery.ledger import Ledger
+from shared.delivery.outbox import Outbox
+from shared.graph.client import GraphClient
+from shared.graph.credential_expiry import CredentialExpiry
+from shared.graph.entra import AppCredential, EntraClient
+from shared.graph.signing_keys import SigningKeys
+from shared.keys.directory import KeyDirectory
+from shared.keys.key import EncryptionKey
+from shared.keys.ring import KeyRing
+from shared.keys.rotation import Rotation
+from shared.keys.store import KeyStore
+from shared.messages.dead_letters import DeadLetters
+from shared.messages.ingest import ExpectedRecipient
+from shared.messages.retry import LONGEST as LONGEST_DELAY
+from shared.readback.checkpoints import Checkpoints
+from shared.readback.sweep import Sweep
+from shared.storage.clients import StorageClients
+from shared.subscriptions.client import SubscriptionsClient
+from shared.subscriptions.once import Once
+from shared.subscriptions.reconcile import Reconciler
+from shared.subscriptions.silence import LastSeen
+from shared.subscriptions.subscription import DesiredState
+from shared.subscriptions.tenants import Tenants
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """Return the time, UTC."""
+    return datetime.now(UTC)
+
+
+class Relay:
+    """One instance of the app. Nothing connects before it is used; every object serves all threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        storage: StorageClients,
+        *,
+        clock: Clock = utc_now,
+        session: requests.Session | None = None,
+        chance: random.Random | None = None,
+        key_store: KeyStore | None = None,
+    ) -> None:
+        """Whatever is left out is the real one; `key_store` is the one that the settings name."""
+        self.settings = settings
+        self.storage = storage
+        self.clock = clock
+        self.session = session or http_client.session()
+        self.chance = chance or random.SystemRandom()
+        self.declarations = settings.declarations
+        self.recipient = ExpectedRecipient(settings.tenant_id, settings.client_state_secrets)
+
+        credential = AppCredential(settings.client_certificate, settings.client_secret, settings.managed_identity)
+        self.entra = EntraClient(settings.login_url, settings.client_id, credential)
+        self.graph = GraphClient(settings.graph_url, self.entra, self.session, clock)
+        self.signing_keys = SigningKeys(settings.login_url, self.session, clock)
+        self.credential_expiry = CredentialExpiry(self.graph, settings.tenant_id, settings.client_id)
+
+        self.keys = KeyRing(key_store or _key_store(settings), clock)
+        longest_queued = settings.delivery_horizon + LONGEST_DELAY
+        self.rotation = Rotation(self.keys, storage.tables, settings.key_rotation, settings.key_overlap, longest_queued)
+
+        scope = settings.destination_scope
+        token = authorization(self.entra, settings.tenant_id, scope) if scope else None
+        self.destination = Destination(
+            settings.destination_url, settings.destination_secrets, self.session, clock, token
+        )
+        self.ledger = Ledger(storage.tables, settings.ledger_kept)
+        self.outbox = Outbox(self.destination, self.ledger)
+
+        self.checkpoints = Checkpoints(storage.tables)
+        self.sweep = Sweep(self.checkpoints, storage.queues, settings.sweep_interval)
+        self.last_seen = LastSeen(storage.tables)
+        self.tenants = Tenants(storage.tables)
+        self.subscriptions = SubscriptionsClient(self.graph, clock, self.chance.randbytes)
+        self.reconciler = Reconciler(settings.tenant_id, self.declarations, self.subscriptions, self.tenants, clock)
+        self.lifecycle_actions = Once(clock)
+
+    def desired_state(self, key: EncryptionKey | None) -> DesiredState:
+        """Return what every subscription of ours carries; `key` is None while the key store is unavailable."""
+        return DesiredState(self.settings.notification_url, self.settings.client_state_secrets[0], key)
+
+    def dead_letters(self) -> DeadLetters:
+        """Return the dead letters, for one look through them: it remembers what it holds."""
+        return DeadLetters(self.storage.queues, self.storage.claims, self.clock)
+
+
+def _key_store(settings: Settings) -> KeyStore:
+    if settings.key_store.startswith("file:"):
+        return KeyDirectory(Path(settings.key_store.removeprefix("file:")))
+    from shared.keys import key_vault  # noqa: PLC0415 - imports that a directory of keys does without
+
+    return key_vault.KeyVault(settings.key_store, key_vault.credential(settings.managed_identity))
+
+
+class _Process:
+    """The objects of this process, made under a lock: threads that come together get the same ones."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._storage: StorageClients | None = None
+        self._relay: Relay | None = None
+
+    def storage(self) -> StorageClients:
+        with self._lock:
+            return self._made_storage()
+
+    def relay(self) -> Relay:
+        with self._lock:
+            if self._relay is None:
+                settings = Settings.from_environment(os.environ)
+                self._relay = Relay(settings, self._made_storage())
+            return self._relay
+
+    def forget(self) -> None:
+        with self._lock:
+            self._storage = self._relay = None
+
+    def _made_storage(self) -> StorageClients:
+        if self._storage is None:
+            self._storage = StorageClients.of(storage_settings(os.environ))
+        return self._storage
+
+
+_process = _Process()
+
+
+def relay() -> Relay:
+    """Return the app of this process. Raises SettingsError, each time until the settings are fixed."""
+    return _process.relay()
+
+
+def storage() -> StorageClients:
+    """Return the storage clients of this process; they need no other settings. Raises SettingsError, as `relay`."""
+    return _process.storage()
+
+
+def forget() -> None:
+    """Have the next call build everything again from the environment: for a process that changes its settings."""
+    _process.forget()

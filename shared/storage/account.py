@@ -1,0 +1,82 @@
+"""The storage account: how long its clients wait, who signs in to it, and its errors as ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from azure.core.credentials import TokenCredential
+from azure.core.exceptions import AzureError
+from azure.core.pipeline.transport import RequestsTransport
+
+from shared import http_client
+from shared.configuration.settings import SettingsError, StorageSettings
+from shared.configuration.values import CONNECTION_STRING
+from shared.errors import Reason, RetryLater
+
+
+@dataclass(frozen=True)
+class TimeLimits:
+    """How long a client tries: seconds to connect and to wait for an answer, retries after the first attempt, and
+    the base (seconds) of the exponential backoff between them.
+    """
+
+    connect: float
+    read: float
+    retries: int
+    backoff: int
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of an Azure client."""
+        # The SDK's own session keeps ten connections, fewer than there are threads.
+        transport = RequestsTransport(
+            session=http_client.session(), session_owner=False, connection_timeout=self.connect, read_timeout=self.read
+        )
+        return {
+            "transport": transport,
+            "retry_total": self.retries,
+            "retry_connect": self.retries,
+            "retry_read": self.retries,
+            "retry_status": self.retries,
+            "initial_backoff": 0,
+            "increment_base": self.backoff,
+            "random_jitter_range": 0,
+        }
+
+
+ACKNOWLEDGE_LIMITS = TimeLimits(connect=1.0, read=2.2, retries=1, backoff=0)
+"""For the path of the 202. One retry, at once: a pooled connection may have been closed meanwhile.
+
+A slow answer is awaited for as long as Graph leaves us time: a request that is abandoned sooner is carried out all the
+same, once more by the retry, and again each time that Graph re-sends it, which keeps a slow queue slow.
+"""
+
+BACKGROUND_LIMITS = TimeLimits(connect=5, read=20, retries=3, backoff=2)
+"""For everything behind the queue."""
+
+
+def identity_credential(settings: StorageSettings) -> TokenCredential:
+    """Return who signs in where there is no connection string: the managed identity in Azure, and on a developer's
+    machine the person who has run `az login`.
+    """
+    from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - 0.2 s that a connection string saves
+
+    return DefaultAzureCredential(managed_identity_client_id=settings.identity_client_id)
+
+
+@contextmanager
+def settings_checked() -> Iterator[None]:
+    """Turn the SDK's complaint about a connection string, which may quote it, into SettingsError."""
+    try:
+        yield
+    except ValueError:
+        raise SettingsError([f"AzureWebJobsStorage: {CONNECTION_STRING}"]) from None
+
+
+@contextmanager
+def translated(what: str = "the storage account") -> Iterator[None]:
+    """Turn the SDK's errors into RetryLater; their texts hold the names of accounts and are left out."""
+    try:
+        yield
+    except AzureError as error:
+        raise RetryLater(Reason.STORAGE, f"{what} does not answer ({type(error).__name__})") from None

@@ -1,0 +1,127 @@
+"""Claim checks: a text too long for a queue message is stored as a blob, and the message holds a claim to it."""
+
+import logging
+import re
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import ContainerClient
+
+from shared.configuration.settings import StorageSettings
+from shared.errors import AlreadyProcessed, Reason, Undeliverable
+from shared.storage.account import TimeLimits, identity_credential, settings_checked, translated
+
+_log = logging.getLogger("graph_relay.storage")
+
+_PREFIX = "claim:"
+_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""A UUID: a message that somebody else wrote must not name another blob."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The text that a queue message stands for, and the name of its blob; None if the message holds the text."""
+
+    text: str
+    blob: str | None = None
+
+
+class ClaimCheck(Protocol):
+    """Where long texts are stored. Every method raises RetryLater if storage is unavailable."""
+
+    def check_in(self, text: str) -> str:
+        """Store `text`, ASCII, and return the queue message that claims it."""
+
+    def open(self, message: str) -> Opened:
+        """Return the text that a queue message stands for.
+
+        Raises:
+            AlreadyProcessed: its blob is gone.
+            Undeliverable: this app did not write it.
+        """
+
+    def delete(self, opened: Opened) -> None:
+        """Delete the blob, if there is one, of a processed message; a blob that is gone already is fine."""
+
+    def withdraw(self, message: str) -> None:
+        """Delete the blob of a message that could not be enqueued. Never raises: at worst a blob is left over."""
+
+    def create_missing(self) -> None:
+        """Create the container if it does not exist."""
+
+
+class BlobClaims:
+    """Claim checks in a blob container; one object serves all threads."""
+
+    def __init__(self, settings: StorageSettings, limits: TimeLimits) -> None:
+        self._settings = settings
+        self._limits = limits
+
+    def check_in(self, text: str) -> str:
+        """See ClaimCheck."""
+        name = str(uuid.uuid4())
+        content = text.encode("ascii")
+        with translated():
+            try:
+                self._container.upload_blob(name, content)
+            except ResourceNotFoundError:
+                self._create_container()
+                self._container.upload_blob(name, content)
+        return _PREFIX + name
+
+    def open(self, message: str) -> Opened:
+        """See ClaimCheck."""
+        if not message.startswith(_PREFIX):
+            return Opened(message)
+        name = message.removeprefix(_PREFIX)
+        if not _NAME.fullmatch(name):
+            raise Undeliverable(Reason.MALFORMED, "a claim that this app did not write")
+        with translated():
+            try:
+                content: bytes = self._container.download_blob(name).readall()
+            except ResourceNotFoundError:
+                raise AlreadyProcessed("the blob of a queue message is gone") from None
+        try:
+            return Opened(content.decode("ascii"), name)
+        except UnicodeDecodeError:
+            raise Undeliverable(Reason.MALFORMED, "a blob that this app did not write") from None
+
+    def delete(self, opened: Opened) -> None:
+        """See ClaimCheck."""
+        if opened.blob is None:
+            return
+        with translated():
+            try:
+                self._container.delete_blob(opened.blob)
+            except ResourceNotFoundError:
+                return
+
+    def withdraw(self, message: str) -> None:
+        """See ClaimCheck."""
+        try:
+            self._container.delete_blob(message.removeprefix(_PREFIX))
+        except AzureError as error:
+            _log.debug("A blob is left over that no message claims (%s)", type(error).__name__)
+
+    def create_missing(self) -> None:
+        """See ClaimCheck."""
+        with translated():
+            self._create_container()
+
+    def _create_container(self) -> None:
+        try:
+            self._container.create_container()
+        except ResourceExistsError:
+            return
+
+    @cached_property
+    def _container(self) -> ContainerClient:
+        name = f"{self._settings.queue}-claims"
+        options = self._limits.options()
+        if self._settings.connection_string:
+            with settings_checked():
+                return ContainerClient.from_connection_string(self._settings.connection_string, name, **options)
+        return ContainerClient(self._settings.urls[1], name, credential=identity_credential(self._settings), **options)

@@ -1,0 +1,33 @@
+"""What a person should do about each failure to keep a subscription."""
+
+from collections.abc import Iterable
+
+from shared.configuration.declaration import Declaration
+from shared.errors import Reason, RelayError, RetryLater
+from shared.graph.client import GraphRequestError
+from shared.permissions import permission
+
+
+def advice(error: RelayError, resource: str) -> str:
+    """Return what a person should do about what failed for the subscription to a resource."""
+    match error:
+        case RetryLater(reason=Reason.GRAPH_THROTTLED):
+            return "Graph limits our calls; a later run retries."
+        case RetryLater():
+            return "The next run retries."
+        case GraphRequestError(status=403):
+            needed = permission(resource)
+            return f"Grant the application permission {needed} and admin consent, or look at Graph's quotas."
+        case GraphRequestError(status=409):
+            return "Another subscription of this app has the resource and change types; the next run lists it."
+        case GraphRequestError(status=404):
+            return "The resource does not exist, or is not visible to this app."
+    return "Fix the declaration, or what the message names; Graph refuses the same request again."
+
+
+def advice_on_tenant(error: RelayError, declarations: Iterable[Declaration]) -> str:
+    """Return what a person should do about a tenant whose subscriptions can't be listed."""
+    if isinstance(error, GraphRequestError) and error.status == 403:
+        needed = ", ".join(sorted({permission(declaration.resource) for declaration in declarations}))
+        return f"Its consent is missing or was withdrawn: an administrator there has to grant {needed} to this app."
+    return "The next run retries."

@@ -1,0 +1,132 @@
+"""One instance of the app on a clock of its own, and a destination beside it."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import requests
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.queue import QueueClient
+from standardwebhooks import Webhook
+
+from graph_simulator.authority import write_private
+from notify_http.function import handshake
+from notify_http.receive import receive
+from process_queue.handler import MessageHandler
+from renew_timer.run import RenewalRun
+from shared.configuration.settings import Settings, storage_settings
+from shared.keys.directory import KeyDirectory
+from shared.keys.key import new_key, write_pem
+from shared.relay import Relay
+from shared.storage.clients import StorageClients
+from shared.subscriptions.wait_budget import WaitBudget
+from tests.servers import Answer, Asked
+
+DEADLINE_SECONDS = 60.0
+
+
+def bring(directory: Path, key_id: str, made: datetime, life: timedelta = timedelta(days=730)) -> None:
+    """Put a key of a certain age into a directory of keys, as a user may."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    write_private(directory / f"{key_id}.pem", write_pem(new_key(key_id, made, life)))
+
+
+class Instance:
+    """An instance of the app. Those with equal settings share a storage account and keys, as instances in Azure do."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        session: requests.Session,
+        clock: Callable[[], datetime],
+        store: type[KeyDirectory] = KeyDirectory,
+    ) -> None:
+        self.wait_budget = WaitBudget.none()
+        self.settings = Settings.from_environment(environ)
+        self.clock = clock
+        self.key_store = store(Path(self.settings.key_store.removeprefix("file:")))
+        self.storage_settings = storage_settings(environ)
+        storage = StorageClients.of(self.storage_settings)
+        self.relay = Relay(self.settings, storage, clock=clock, session=session, key_store=self.key_store)
+
+    def tick(self) -> None:
+        """Do what `renew_timer` does when its time has come."""
+        RenewalRun(self.relay, self.wait_budget)()
+
+    def answer(self, asked: Asked) -> Answer:
+        """Do what `notify_http` does with a request."""
+        query = parse_qs(urlsplit(asked.path).query, keep_blank_values=True)
+        if "validationToken" in query:
+            echo = handshake(query["validationToken"][0])
+            return Answer(echo.status_code, echo.get_body(), {"Content-Type": "text/plain"})
+        return Answer(receive(asked.body, self.relay.recipient, self.relay.storage.acknowledging, self.clock()).status)
+
+    def work(self) -> int:
+        """Do what `process_queue` does with all messages that are on the queue now; return how many there were."""
+        handler = MessageHandler(self.relay)
+        done = 0
+        with self.queue() as queue:
+            try:
+                for message in queue.receive_messages(messages_per_page=32, visibility_timeout=60):
+                    handler.handle_message(str(message.content))
+                    queue.delete_message(message)
+                    done += 1
+            except ResourceNotFoundError:
+                return 0
+        return done
+
+    def work_until(self, condition: Callable[[], object]) -> None:
+        """Work until something has come true; fail after a generous time."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, "it never came to that"
+            if not self.work():
+                time.sleep(0.02)
+
+    def queue(self, suffix: str = "") -> QueueClient:
+        storage = self.storage_settings
+        return QueueClient.from_connection_string(storage.connection_string, storage.queue + suffix)
+
+    def dead_letters(self) -> int:
+        """How many messages were given up."""
+        with self.queue("-dead-letters") as queue:
+            try:
+                return queue.get_queue_properties().approximate_message_count or 0
+            except ResourceNotFoundError:
+                return 0
+
+
+class Inbox:
+    """A destination: takes what is signed with its secret, and keeps the greatest version of each message."""
+
+    def __init__(self, secret: str) -> None:
+        self.secret = secret
+        self.events: list[dict[str, Any]] = []
+        self.unsigned = 0
+        self._lock = threading.Lock()
+
+    def answer(self, asked: Asked) -> Answer:
+        if not self._is_signed(asked):
+            self.unsigned += 1
+            return Answer(401)
+        with self._lock:
+            self.events += json.loads(asked.body)
+        return Answer(204)
+
+    def messages(self) -> dict[str, dict[str, Any]]:
+        """Return the events that came last in the order of their versions, by subject."""
+        with self._lock:
+            ordered = sorted(self.events, key=lambda event: str(event["version"]))
+        return {event["source"] + event["subject"]: event for event in ordered}
+
+    def _is_signed(self, asked: Asked) -> bool:
+        """One of the signatures is ours; the time is not judged, for it is virtual."""
+        message_id, at = asked.headers["webhook-id"], asked.headers["webhook-timestamp"]
+        moment = datetime.fromtimestamp(int(at)).astimezone()
+        expected = Webhook(self.secret).sign(message_id, moment, asked.body.decode())
+        return expected in asked.headers["webhook-signature"].split(" ")

@@ -1,0 +1,59 @@
+"""A verifier for tests: the authority's key and ours in memory, with the declarations checked as in production."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import requests
+
+from process_queue.hydration import Hydration
+from process_queue.verify import Verifier
+from shared.configuration.declaration import Declaration, Declarations
+from shared.errors import Reason, Refused, RetryLater, Undeliverable
+from shared.graph.client import GraphClient
+from shared.graph.validation_token import SigningKey
+from shared.keys.key import EncryptionKey
+from tests.builders import CLIENT_ID, TENANT, Clock, declaration, encryption_key, rsa_key
+from tests.shared.graph.test_client import Bearer
+from tests.token_cases import ISSUERS, Mint
+
+MINT = Mint(rsa_key("authority"))
+TOKEN = MINT.token()
+
+
+class AuthorityKeys:
+    """The authority's one key; `asked` is what was looked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def find(self, kid: str, received: datetime) -> SigningKey:
+        self.asked.append(kid)
+        if kid == "away":
+            raise RetryLater(Reason.SIGNING_KEYS)
+        if kid != "authority-1":
+            raise Refused(Reason.TOKEN_KEY)
+        return SigningKey(rsa_key("authority").public_key(), ISSUERS)
+
+
+class OurKeys:
+    """Our one encryption key."""
+
+    def find(self, key_id: str, thumbprint: str, received: datetime) -> EncryptionKey:
+        if key_id == "away":
+            raise RetryLater(Reason.KEY_STORE)
+        if encryption_key().key_id == key_id or thumbprint == encryption_key().thumbprint:
+            return encryption_key()
+        raise Undeliverable(Reason.KEY_UNKNOWN)
+
+
+def unreachable_graph() -> GraphClient:
+    """A Graph that no test may need."""
+    return GraphClient("https://graph.invalid", Bearer(), requests.Session(), Clock())
+
+
+def verifier(
+    signing_keys: AuthorityKeys | None = None, declarations: Iterable[Declaration] = (declaration(),)
+) -> Verifier:
+    keys = signing_keys or AuthorityKeys()
+    hydration = Hydration(unreachable_graph())
+    return Verifier(TENANT, CLIENT_ID, Declarations(declarations), keys, OurKeys(), hydration)

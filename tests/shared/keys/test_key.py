@@ -1,0 +1,84 @@
+"""One encryption key: its id, its certificate and its PEM text."""
+
+import base64
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from shared.errors import Reason, RetryLater
+from shared.keys.key import is_key_id, new_key, newest_valid, read_pem, write_pem
+from tests.builders import NOW, armoured, encryption_key, pem_of, rsa_key
+
+YEAR = timedelta(days=365)
+
+
+def test_the_newest_key_that_is_valid_now_is_for_new_subscriptions() -> None:
+    older = new_key("z-older", NOW - timedelta(days=9), YEAR)
+    newer = new_key("a-newer", NOW - timedelta(days=1), YEAR)
+    expired = new_key("expired", NOW - timedelta(hours=2), timedelta(hours=1))
+    future = new_key("future", NOW + timedelta(hours=1), YEAR)
+    assert newest_valid([older, newer, expired, future], NOW) is newer
+    assert newest_valid([future, expired], NOW) is None
+    assert newest_valid([expired], expired.expires) is None
+    assert newest_valid([future], future.made) is future
+
+
+def test_the_public_certificate_is_what_graph_takes() -> None:
+    key = encryption_key()
+    text = key.public_certificate
+    certificate = x509.load_der_x509_certificate(base64.b64decode(text, validate=True))
+    assert certificate.public_key() == key.private_key.public_key()
+    assert "\n" not in text
+    assert "PRIVATE" not in text
+    assert key.thumbprint == certificate.fingerprint(hashes.SHA1()).hex().upper()
+    assert (key.made, key.expires) == (NOW - timedelta(days=1), NOW + timedelta(days=364))
+    assert 2048 <= key.private_key.key_size <= 4096
+
+
+def test_what_was_written_as_pem_is_read() -> None:
+    again = read_pem("other-id", write_pem(encryption_key()))
+    assert again.certificate == encryption_key().certificate
+    assert again.key_id == "other-id"
+
+
+@pytest.mark.parametrize(
+    "pem",
+    [
+        b"",
+        b"\xff\xfe",
+        armoured("AAAA").encode(),
+        pem_of(rsa_key("alone")),
+        pem_of(rsa_key("foreign")) + write_pem(encryption_key()).split(b"-----END PRIVATE KEY-----\n")[1],
+        write_pem(encryption_key()).split(b"-----END PRIVATE KEY-----\n")[1],
+        # PKCS#8 of an algorithm that nobody knows
+        armoured("MA0CAQAwBgYEKgMEBQQA").encode()
+        + write_pem(encryption_key()).split(b"-----END PRIVATE KEY-----\n")[1],
+    ],
+    ids=["empty", "bytes", "garbage", "key alone", "key of another", "certificate alone", "unknown algorithm"],
+)
+def test_a_pem_that_is_no_key_with_its_certificate_is_reported_by_its_id(pem: bytes) -> None:
+    with pytest.raises(RetryLater, match="key dropped: expected") as retry_later:
+        read_pem("dropped", pem)
+    assert retry_later.value.reason is Reason.KEY_STORE
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("enc-2031-02", True),
+        ("0a1b.c_d-E", True),
+        ("a" * 128, True),
+        ("a" * 129, False),
+        ("", False),
+        (".hidden", False),
+        ("../a", False),
+        ("a/b", False),
+        ("a b", False),
+        ("a\n", False),
+        ("é", False),
+    ],
+)
+def test_what_can_be_the_id_of_a_key(text: str, good: bool) -> None:
+    assert is_key_id(text) is good

@@ -1,0 +1,46 @@
+"""What the host gives up, kept until a person deals with it. The rest is shown in tests/ops/test_dead_letters.py."""
+
+import pytest
+from azure.storage.queue import QueueClient
+
+from shared.configuration.settings import StorageSettings
+from shared.errors import RetryLater
+from shared.messages.dead_letters import DeadLetters
+from shared.storage.queues import Queue
+from tests import accounts
+from tests.rerouted import refuses, rerouted
+from tests.servers import serving
+
+
+@pytest.fixture
+def dead_letters(storage_settings: StorageSettings) -> DeadLetters:
+    return accounts.dead_letters(storage_settings)
+
+
+def test_what_the_host_keeps_for_a_week_never_expires(
+    dead_letters: DeadLetters, storage_settings: StorageSettings
+) -> None:
+    name = f"{storage_settings.queue}-poison"
+    with QueueClient.from_connection_string(storage_settings.connection_string, name) as poison:
+        poison.create_queue()
+        for number in range(40):
+            poison.send_message(f"kept {number}", time_to_live=-1)
+            poison.send_message(f"for a week {number}")
+        for _ in range(2):
+            dead_letters.keep_poison()
+        queued = list(poison.receive_messages(messages_per_page=32))
+    expected = [f"{how} {number}" for how in ("kept", "for a week") for number in range(40)]
+    assert sorted(one.content for one in queued) == sorted(expected)
+    assert {one.expires_on.year for one in queued if one.expires_on} == {9999}
+
+
+def test_where_the_host_has_given_up_nothing_there_is_nothing_to_keep(
+    dead_letters: DeadLetters, storage_settings: StorageSettings
+) -> None:
+    dead_letters.keep_poison()
+    assert accounts.queues(storage_settings).length(Queue.POISON) == 0
+
+
+def test_an_account_that_refuses_is_unavailable(storage_settings: StorageSettings) -> None:
+    with serving(refuses) as server, pytest.raises(RetryLater):
+        accounts.dead_letters(rerouted(storage_settings, "Queue", server.url)).keep_poison()

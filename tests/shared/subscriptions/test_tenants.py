@@ -1,0 +1,40 @@
+"""The tenants that were declared before, in real tables."""
+
+from datetime import timedelta
+
+import pytest
+
+from shared.configuration.settings import StorageSettings
+from shared.lifetimes import LONGEST_LIFETIME
+from shared.subscriptions.tenants import NOTED_EVERY, Tenants
+from tests import accounts
+from tests.builders import NOW, OTHER_TENANT, TENANT
+
+MOMENT = timedelta(seconds=1)
+
+
+@pytest.fixture
+def tenants(storage_settings: StorageSettings) -> Tenants:
+    return Tenants(accounts.tables(storage_settings))
+
+
+def test_a_tenant_that_is_declared_no_more_is_a_former_one_until_it_is_forgotten(tenants: Tenants) -> None:
+    assert tenants.former([TENANT, OTHER_TENANT], NOW) == []
+    assert tenants.former([TENANT], NOW + MOMENT) == [OTHER_TENANT]
+    tenants.forget(OTHER_TENANT)
+    assert tenants.former([TENANT], NOW + MOMENT) == []
+
+
+def test_a_former_tenant_is_one_until_all_its_subscriptions_must_have_expired(tenants: Tenants) -> None:
+    tenants.former([OTHER_TENANT], NOW)
+    longest = LONGEST_LIFETIME + NOTED_EVERY
+    assert tenants.former([], NOW + longest - MOMENT) == [OTHER_TENANT]
+    assert tenants.former([], NOW + longest) == []
+
+
+def test_that_a_tenant_is_declared_is_noted_once_a_day(tenants: Tenants) -> None:
+    tenants.former([TENANT], NOW)
+    tenants.former([TENANT], NOW + NOTED_EVERY)
+    assert tenants._declared.get(TENANT) == NOW
+    tenants.former([TENANT], NOW + NOTED_EVERY + MOMENT)
+    assert tenants._declared.get(TENANT) == NOW + NOTED_EVERY + MOMENT

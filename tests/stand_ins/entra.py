@@ -1,0 +1,24 @@
+"""Entra ID's token endpoint, scripted: an access token is the tenant that it was asked for."""
+
+from tests.servers import Answer, Asked, in_json
+
+
+def entra(asked: Asked, url: str, *, refuses: bool = False) -> Answer | None:
+    """Answer what is asked of Entra ID at `url`; None for everything else. `refuses`: it does not know the app."""
+    path = asked.path.partition("?")[0]
+    tenant = path.strip("/").partition("/")[0]
+    if path.endswith("/.well-known/openid-configuration"):
+        return in_json(
+            {
+                "issuer": f"{url}/{tenant}/v2.0",
+                "authorization_endpoint": f"{url}/{tenant}/oauth2/v2.0/authorize",
+                "token_endpoint": f"{url}/{tenant}/oauth2/v2.0/token",
+            }
+        )
+    if not path.endswith("/oauth2/v2.0/token"):
+        return None
+    if refuses:
+        return in_json(
+            {"error": "unauthorized_client", "error_description": "AADSTS700016: Application not found."}, 400
+        )
+    return in_json({"token_type": "Bearer", "expires_in": 3600, "access_token": tenant})
