@@ -5,7 +5,7 @@ import secrets
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from shared.errors import RetryLater, Reason
+from shared.errors import Reason, RetryLater
 from shared.keys.key import BrokenKey, EncryptionKey, is_key_id, new_key, read_pem, write_pem
 
 LIFETIME = timedelta(days=730)

@@ -20,7 +20,7 @@ from azure.keyvault.certificates import (
 )
 from azure.keyvault.secrets import SecretClient
 
-from shared.errors import RetryLater, Reason
+from shared.errors import Reason, RetryLater
 from shared.keys.key import KEY_BITS, EncryptionKey, read_pem
 
 NAME = "graph-relay-encryption"

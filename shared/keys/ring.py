@@ -73,9 +73,7 @@ class KeyRing:
             return key
         _raise_again(snapshot.unavailable or snapshot.broken)
         if snapshot.at is None or snapshot.at <= received:
-            raise RetryLater(
-                Reason.KEY_STORE, "the key may be newer than the last look", retry_after=REFRESH_INTERVAL
-            )
+            raise RetryLater(Reason.KEY_STORE, "the key may be newer than the last look", retry_after=REFRESH_INTERVAL)
         raise Undeliverable(Reason.KEY_UNKNOWN, "no key has the id or thumbprint that the item names")
 
     def current(self) -> EncryptionKey:

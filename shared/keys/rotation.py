@@ -23,6 +23,7 @@ EXPIRES_SOON = timedelta(days=7)
 RETRIED_BY_GRAPH = timedelta(hours=4)
 """For so long Graph may still send what was encrypted before a subscription was re-keyed (contract §2)."""
 
+
 class Rotation:
     """When keys come and go.
 
