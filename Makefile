@@ -5,10 +5,13 @@
 VENV := .venv$(if $(VERSION),-$(VERSION))
 RUN := $(VENV)/bin/python
 SETUP = $(or $(PYTHON),python3) tools/setup.py
+LINT := $(RUN) -m ruff check && $(RUN) -m ruff format --check
+# Several workers, each with servers of its own; the one that has nothing left takes tests from another.
+TEST := $(RUN) -m pytest --numprocesses auto --dist worksteal
 COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup run test test-all lint bench chaos fuzz audit vectors lock clean
+.PHONY: help setup test-setup run check test test-all lint bench chaos fuzz audit vectors lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -22,16 +25,18 @@ test-setup:
 run: setup  ## the whole system on this machine, with messages flowing, until Ctrl-C
 	@$(RUN) -m local.run $(ARGS)
 
-test: test-setup  ## all tests
-	@$(RUN) -m pytest $(ARGS)
+check: setup  ## for the edit loop: ruff, mypy, and every test that starts no process
+	@$(RUN) -m mypy & types=$$!; $(LINT) && $(TEST) -m "not process" --hypothesis-profile check $(ARGS); tests=$$?; wait $$types && exit $$tests
+
+test: test-setup  ## all tests, on all cores (ARGS="-n0 ..." in one process)
+	@$(TEST) $(ARGS)
 
 test-all:  ## all tests, on each Python found
 	@status=0; for version in $$($(SETUP) --list); do \
 		$(MAKE) --no-print-directory test VERSION=$$version || status=$$?; done; exit $$status
 
 lint: setup  ## ruff and mypy
-	@$(RUN) -m ruff check
-	@$(RUN) -m ruff format --check
+	@$(LINT)
 	@$(RUN) -m mypy
 
 bench: setup  ## the limits that must hold, as ratios

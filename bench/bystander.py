@@ -3,7 +3,6 @@
 import base64
 import os
 import secrets
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from azure.functions.queue import QueueMessage
 
 from function_app import app
 from graph_simulator.authority import Authority
+from graph_simulator.background import BackgroundServer, in_background
 from graph_simulator.encryption import Recipient, enclose
 from graph_simulator.listener import listening
 from graph_simulator.server import GraphServer, Registration, running
@@ -115,14 +115,9 @@ def bystander() -> Iterator[Bystander]:
 def sink(status: int = 204, body: bytes = b"") -> Iterator[str]:
     """Run a server that takes everything and gives one answer; yield its URL."""
     listener = listening(0)
-    server = uvicorn.Server(uvicorn.Config(_taking(status, body), log_level="error", access_log=False))
-    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-    thread.start()
-    try:
+    config = uvicorn.Config(_taking(status, body), log_level="error", access_log=False)
+    with in_background(BackgroundServer(config), listener):
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/events"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def _taking(status: int, body: bytes) -> Any:

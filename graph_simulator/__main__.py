@@ -6,9 +6,12 @@ import os
 import sys
 from pathlib import Path
 
+import uvicorn
+
+from graph_simulator.app import application
 from graph_simulator.authority import Authority
 from graph_simulator.listener import listening
-from graph_simulator.server import Registration, server_for, simulating
+from graph_simulator.server import Registration, client_for, config_for, simulator_for
 from graph_simulator.vectors.command import main as vectors
 
 
@@ -37,10 +40,11 @@ def simulate() -> None:
 
 async def serve(port: int, authority: Authority, registration: Registration, seed: int) -> None:
     """Serve on a port of this machine until a signal ends it."""
-    async with simulating(registration, authority, seed) as simulator:
+    async with client_for(authority) as client:
+        app = application(simulator_for(registration, client, seed))
         with listening(port) as listener:
             print(f"Graph simulator on https://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-            await server_for(simulator, authority).serve([listener])
+            await uvicorn.Server(config_for(app, authority)).serve([listener])
 
 
 if __name__ == "__main__":

@@ -1,25 +1,23 @@
 """The simulator as a server: alone in a process, or in a thread of a test."""
 
-import asyncio
 import ssl
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import httpx
 import uvicorn
+from starlette.types import ASGIApp
 
 from graph_simulator.app import application
 from graph_simulator.authority import Authority
+from graph_simulator.background import BackgroundServer, in_background
 from graph_simulator.clock import real_time
 from graph_simulator.delivery import AT_ONCE
 from graph_simulator.listener import listening
 from graph_simulator.simulator import Simulator
-
-STARTS_WITHIN_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -65,28 +63,30 @@ class GraphServer:
         return response
 
 
-@asynccontextmanager
-async def simulating(
-    registration: Registration, authority: Authority, seed: int, clock: Callable[[], datetime] = real_time
-) -> AsyncIterator[Simulator]:
-    """Make a simulator whose client trusts `authority` and nobody else."""
+def client_for(authority: Authority) -> httpx.AsyncClient:
+    """Return the client of a simulator: it trusts `authority` and nobody else."""
     trusted = ssl.create_default_context(cafile=authority.ca)
     limits = httpx.Limits(max_connections=2 * AT_ONCE, max_keepalive_connections=AT_ONCE)
-    async with httpx.AsyncClient(verify=trusted, limits=limits, timeout=None, follow_redirects=False) as client:  # noqa: S113 - each use limits the time of the whole call
-        yield Simulator(registration.tenant, registration.client_id, registration.client_secret, client, seed, clock)
+    return httpx.AsyncClient(verify=trusted, limits=limits, timeout=None, follow_redirects=False)  # noqa: S113 - each use limits the time of the whole call
 
 
-def server_for(simulator: Simulator, authority: Authority) -> uvicorn.Server:
-    """Return an HTTPS server for a simulator, not yet started."""
-    config = uvicorn.Config(
-        application(simulator),
+def config_for(app: ASGIApp, authority: Authority) -> uvicorn.Config:
+    """Return how an application is served over HTTPS."""
+    return uvicorn.Config(
+        app,
         ssl_certfile=authority.certificate,
         ssl_keyfile=authority.key,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=2,
     )
-    return uvicorn.Server(config)
+
+
+def simulator_for(
+    registration: Registration, client: httpx.AsyncClient, seed: int = 0, clock: Callable[[], datetime] = real_time
+) -> Simulator:
+    """Return a simulator for one app."""
+    return Simulator(registration.tenant, registration.client_id, registration.client_secret, client, seed, clock)
 
 
 @contextmanager
@@ -94,30 +94,16 @@ def running(
     authority: Authority, registration: Registration, seed: int = 0, clock: Callable[[], datetime] = real_time
 ) -> Iterator[GraphServer]:
     """Run a simulator on a free port, in a thread, for as long as the context lasts."""
-    ready = threading.Event()
-    started: list[tuple[Simulator, uvicorn.Server]] = []
+    client = client_for(authority)
+    simulator = simulator_for(registration, client, seed, clock)
     listener = listening(0)
-    url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-
-    async def serve() -> None:
-        async with simulating(registration, authority, seed, clock) as simulator:
-            server = server_for(simulator, authority)
-            # Nothing is waited for in the end: a client may keep its connection open for as long as it lives.
-            server.config.timeout_graceful_shutdown = 0
-            started.append((simulator, server))
-            ready.set()
-            await server.serve([listener])
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="graph", daemon=True)
-    thread.start()
-    if not ready.wait(STARTS_WITHIN_SECONDS):
-        raise TimeoutError("the simulator did not start")
-    simulator, server = started[0]
-    trusted = ssl.create_default_context(cafile=authority.ca)
-    try:
-        with httpx.Client(base_url=f"{url}/simulator/", verify=trusted, timeout=60) as control:
+    with in_background(BackgroundServer(config_for(application(simulator), authority)), listener, client):
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        with control_client(url, authority) as control:
             yield GraphServer(url, simulator, registration, control)
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
+
+
+def control_client(url: str, authority: Authority) -> httpx.Client:
+    """Return the client of a simulator's controls."""
+    trusted = ssl.create_default_context(cafile=authority.ca)
+    return httpx.Client(base_url=f"{url}/simulator/", verify=trusted, timeout=60)

@@ -1,6 +1,11 @@
-"""What many tests share: a storage account, a certificate authority, a session that trusts it."""
+"""What many tests share: a storage account, a certificate authority, a session that trusts it.
 
+Each worker of pytest-xdist has its own.
+"""
+
+import os
 import secrets
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +23,55 @@ from tests.builders import CLIENT_ID, TENANT
 
 # A slow machine must not fail a property; fixtures that hand out constants may be shared by its examples.
 settings.register_profile("relay", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("check", settings.get_profile("relay"), max_examples=20)  # of `make check`
 settings.load_profile("relay")
+
+PROCESSES = {"azurite", "browser"}
+"""The fixtures that start a process."""
+
+LONGEST_NAME = 40
+"""Characters of a parameter in the name of a test; a secret of 32 bytes has more in Base64."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Use two workers for each core: a worker waits for servers and processes about half of its time."""
+    return min(2 * len(os.sched_getaffinity(0)), 8)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a test's parameter by its text if that is short. A long one may be a secret made for the test: every worker
+    makes another, and they must agree on the names of the tests.
+    """
+    return argname if isinstance(val, str) and len(val) > LONGEST_NAME else None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark the tests that start a process through a fixture; begin with those that may take longest."""
+    for item in items:
+        if PROCESSES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("process")
+    yield
+    items.sort(key=_time_limit, reverse=True)
+
+
+def _time_limit(item: pytest.Item) -> float:
+    limit = item.get_closest_marker("timeout")
+    return float(limit.args[0]) if limit else 0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Hold the tests to their mark: one without it, which `make check` runs, starts no process."""
+    if item.get_closest_marker("process"):
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", _refuse)
+        return (yield)
+
+
+def _refuse(*_: object, **__: object) -> None:
+    pytest.fail("this test starts a process: give it pytest.mark.process")
 
 
 @pytest.fixture(scope="session")

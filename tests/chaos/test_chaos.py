@@ -8,6 +8,8 @@ from tests.chaos.faults import FAULTS, GENTLE_FAULTS, LASTING
 from tests.chaos.run import Run
 from tests.chaos.theatre import Staging, Theatre
 
+pytestmark = pytest.mark.process
+
 MESSAGES = 600
 RATE = 20
 

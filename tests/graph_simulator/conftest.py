@@ -13,24 +13,17 @@ from tests.graph_simulator.receiver import Receiver, receiving
 from tests.waiting import LIMIT
 
 
-@pytest.fixture(scope="session")
-def endpoint(authority: Authority) -> Iterator[Receiver]:
+@pytest.fixture
+def receiver(authority: Authority) -> Iterator[Receiver]:
+    """An endpoint of the test's own: what an earlier one left on its way reaches nobody."""
     with receiving(authority) as endpoint:
         yield endpoint
 
 
 @pytest.fixture
-def receiver(endpoint: Receiver) -> Receiver:
-    endpoint.reset()
-    return endpoint
-
-
-@pytest.fixture
 def graph(authority: Authority, receiver: Receiver) -> Iterator[GraphServer]:
-    """A running simulator. It ends before `receiver` is used again, and with it whatever it still had to send.
-
-    How fast the machine is makes no difference: its clock stands still unless it is advanced, and it waits for answers
-    without end. A test that is about a limit sets it.
+    """A running simulator that is independent of the machine's speed: its clock stands still unless it is advanced, and
+    it waits for answers without end. A test that is about a limit sets it.
     """
     began = datetime.now(UTC)
     registration = Registration(str(uuid.uuid4()), str(uuid.uuid4()), uuid.uuid4().hex)

@@ -1,21 +1,21 @@
 """An HTTPS endpoint that takes notifications, whose behaviour a test decides."""
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from graph_simulator.authority import Authority
+from graph_simulator.background import BackgroundServer, in_background
 from graph_simulator.listener import listening
+from graph_simulator.server import config_for
 
 Message = dict[str, Any]
 
@@ -64,12 +64,6 @@ class Receiver:
         """Return the names of the lifecycle events."""
         return [item["lifecycleEvent"] for item in self.items() if "lifecycleEvent" in item]
 
-    def reset(self) -> None:
-        """Behave well, and forget what came."""
-        self.handshake, self.status, self.silent = echo, 202, False
-        self.handshakes.clear()
-        self.posts.clear()
-
     async def answer(self, request: Request) -> Response:
         """Answer one request."""
         token = request.query_params.get("validationToken")
@@ -94,18 +88,5 @@ def receiving(authority: Authority) -> Iterator[Receiver]:
     listener = listening(0)
     receiver = Receiver(f"https://127.0.0.1:{listener.getsockname()[1]}/hook")
     app = Starlette(routes=[Route("/{path:path}", receiver.answer, methods=["GET", "POST"])])
-    config = uvicorn.Config(
-        app,
-        ssl_certfile=authority.certificate,
-        ssl_keyfile=authority.key,
-        log_level="error",
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
-    thread.start()
-    try:
+    with in_background(BackgroundServer(config_for(app, authority)), listener):
         yield receiver
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()

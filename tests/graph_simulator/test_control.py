@@ -108,6 +108,7 @@ def test_calls_are_counted_by_path_template_and_status(graph: GraphServer, app: 
     }
 
 
+@pytest.mark.process
 def test_it_runs_as_a_process_of_its_own_and_ends_on_a_signal(authority: Authority) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -125,6 +126,7 @@ def test_it_runs_as_a_process_of_its_own_and_ends_on_a_signal(authority: Authori
         assert process.wait(20) in {0, -15}
 
 
+@pytest.mark.process
 def test_it_does_not_start_without_the_apps_secret(authority: Authority) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "GRAPH_CLIENT_SECRET"}
     command = [sys.executable, "-m", "graph_simulator", "--port", "0", "--directory", str(authority.ca.parent),

@@ -13,6 +13,8 @@ from tests.infra.bicep import INFRA
 from tests.infra.deployment import APPLICATION, CLIENT_STATE, DEPLOYED, EMPTY, SECRET_ID, WITH_GATEWAY, Run, deploy
 from tools import azure_cli
 
+pytestmark = pytest.mark.process
+
 PARSER = Path(__file__).parent / "az_parser.py"
 
 

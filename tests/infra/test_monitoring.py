@@ -82,12 +82,14 @@ def test_a_few_that_carry_our_client_state_and_are_refused_are_told() -> None:
     assert "iff(strange, 100, 5)" in alert["query"]
 
 
+@pytest.mark.process
 def test_queries_are_ones_that_kusto_takes() -> None:
     asked = every_query()
     found = dict(zip(asked, kusto.complaints(asked), strict=True))
     assert {query: wrong for query, wrong in found.items() if wrong} == {}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "query",
     [

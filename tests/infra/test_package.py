@@ -11,6 +11,8 @@ import pytest
 
 from infra import package
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def names() -> set[str]:

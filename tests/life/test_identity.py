@@ -109,6 +109,7 @@ def test_a_certificate_of_no_use_is_named_as_such(graph: GraphServer, broken: st
         token(graph, AppCredential(certificate=pem))
 
 
+@pytest.mark.process
 def test_what_proves_the_app_is_shown_nowhere() -> None:
     pem = certificate()
     assert repr(AppCredential(pem, "the secret")) == "AppCredential(managed_identity=None)"

@@ -257,6 +257,7 @@ def test_a_file_that_is_no_key_is_named_and_costs_the_others_nothing(tmp_path: P
     assert ring.current().key_id == made.key_id
 
 
+@pytest.mark.process
 def test_many_processes_share_a_directory(tmp_path: Path) -> None:
     """Each makes keys while the others read: nobody ever sees half a key."""
     program = (

@@ -1,7 +1,6 @@
 """The Graph simulator, with every call noted as it came and went, and any of them held up on demand."""
 
 import asyncio
-import ssl
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -10,12 +9,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-import httpx
 import msgspec
 
+from graph_simulator.app import application
 from graph_simulator.authority import Authority
+from graph_simulator.background import BackgroundServer, in_background
 from graph_simulator.listener import listening
-from graph_simulator.server import GraphServer, Registration, server_for, simulating
+from graph_simulator.server import (
+    GraphServer,
+    Registration,
+    client_for,
+    config_for,
+    control_client,
+    simulator_for,
+)
 
 
 @dataclass(frozen=True)
@@ -150,33 +157,15 @@ class WatchedGraph(GraphServer):
 def watched_graph(authority: Authority, seed: int = 0) -> Iterator[WatchedGraph]:
     """Run a simulator on a free port, in a thread, for as long as the context lasts."""
     registration = Registration(str(uuid.uuid4()), str(uuid.uuid4()), uuid.uuid4().hex)
-    ready = threading.Event()
-    parts: list[Any] = []
+    client = client_for(authority)
+    simulator = simulator_for(registration, client, seed)
+    watch = Watch(application(simulator), simulator.clock)
     listener = listening(0)
-    url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-
-    async def serve() -> None:
-        async with simulating(registration, authority, seed) as simulator:
-            server = server_for(simulator, authority)
-            watch = Watch(server.config.app, simulator.clock)
-            server.config.app = watch
-            server.config.timeout_graceful_shutdown = 0
-            server.config.log_level = "critical"
-            parts.extend((simulator, watch, server))
-            ready.set()
-            await server.serve([listener])
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="graph", daemon=True)
-    thread.start()
-    assert ready.wait(30), "the simulator did not start"
-    simulator, watch, server = parts
-    try:
-        with httpx.Client(
-            base_url=f"{url}/simulator/", verify=ssl.create_default_context(cafile=authority.ca), timeout=60
-        ) as control:
-            yield WatchedGraph(url, simulator, registration, control, watch)
-    finally:
-        if watch.hold:
-            watch.hold.gone.set()
-        server.should_exit = True
-        thread.join()
+    with in_background(BackgroundServer(config_for(watch, authority)), listener, client):
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            with control_client(url, authority) as control:
+                yield WatchedGraph(url, simulator, registration, control, watch)
+        finally:
+            if watch.hold:
+                watch.hold.gone.set()

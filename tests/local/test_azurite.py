@@ -43,6 +43,7 @@ def test_each_one_has_an_account_key_of_its_own(azurite: Azurite, tmp_path: Path
         guess.create_queue(retry_total=0)
 
 
+@pytest.mark.process
 def test_what_was_stored_survives_a_stop_and_a_start(tmp_path: Path) -> None:
     with Azurite(tmp_path) as azurite:
         queue = QueueClient.from_connection_string(azurite.connection_string, "kept")
@@ -56,6 +57,7 @@ def test_what_was_stored_survives_a_stop_and_a_start(tmp_path: Path) -> None:
         queue.close()
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
 def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     program = (

@@ -111,6 +111,7 @@ def read_until(process: subprocess.Popen[str], wanted: Callable[[str], bool], wi
     pytest.fail("it ended first:\n" + "".join(seen))
 
 
+@pytest.mark.process
 def test_all_messages_arrive_in_their_last_version_exactly_once(tmp_path: Path) -> None:
     with started(tmp_path, "--messages", "60", "--rate", "30") as process:
         output, _ = process.communicate(timeout=240)
@@ -118,6 +119,7 @@ def test_all_messages_arrive_in_their_last_version_exactly_once(tmp_path: Path) 
     assert "Every message is there" in output
 
 
+@pytest.mark.process
 def test_it_ends_cleanly_at_once_and_can_be_started_again(tmp_path: Path) -> None:
     for _ in range(2):
         with started(tmp_path, "--rate", "5") as process:
@@ -128,6 +130,7 @@ def test_it_ends_cleanly_at_once_and_can_be_started_again(tmp_path: Path) -> Non
         assert "Traceback" not in output
 
 
+@pytest.mark.process
 def test_a_second_run_in_the_same_directory_says_that_there_is_one(tmp_path: Path) -> None:
     with started(tmp_path) as first:
         read_until(first, lambda line: line.startswith("All parts are up"))
@@ -137,6 +140,7 @@ def test_a_second_run_in_the_same_directory_says_that_there_is_one(tmp_path: Pat
         assert "Another run" in output
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", [["--messages", "0"], ["--rate", "-1"], ["--rate", "soon"]])
 def test_senseless_arguments_are_refused(tmp_path: Path, arguments: list[str]) -> None:
     with started(tmp_path, *arguments) as process:

@@ -55,6 +55,7 @@ def run(program: str, environ: dict[str, str], *arguments: str) -> subprocess.Co
     )
 
 
+@pytest.mark.process
 def test_it_is_there_where_the_notification_url_names_a_hub_and_never_passes_over_what_failed() -> None:
     ended = run(INDEX, environment(NOTIFICATION_URL=HUB_URL))
     found = json.loads(ended.stdout)["notify_event_hub"]
@@ -67,6 +68,7 @@ def test_it_is_there_where_the_notification_url_names_a_hub_and_never_passes_ove
     assert found["retry"]["max_retry_count"] == "-1"  # without end
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("url", ["https://relay.example.org/api/notifications", "", "EventHub:https://relay.example"])
 def test_it_is_not_there_where_graph_posts(url: str) -> None:
     ended = run(INDEX, environment(NOTIFICATION_URL=url))

@@ -11,6 +11,8 @@ from local.run.comparison import differences
 from local.run.system import System
 from tests.ops.conftest import Operator
 
+pytestmark = pytest.mark.process
+
 PATIENCE = 120  # seconds
 
 

@@ -143,6 +143,7 @@ print(len(text), peak() - before, time.process_time() - began)
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is told so by Linux alone")
 @pytest.mark.parametrize("kind", JUNK)
 def test_junk_costs_little_memory_and_time_beside_its_length(kind: str) -> None:

@@ -14,6 +14,8 @@ from tests.security.stage import staged
 from tests.security.talkative_host import TalkativeHost
 from tests.servers import serving
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Written:

@@ -13,6 +13,8 @@ import pytest
 from graph_simulator.authority import Authority
 from tests.servers import Answer, Asked, Server, serving
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = """

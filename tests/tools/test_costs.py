@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tools.costs import PRICES, Load, Standing, costs, month
 
 ROOT = Path(__file__).parents[2]
@@ -16,11 +18,13 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.process
 def test_the_page_tells_the_figures_of_the_script() -> None:
     printed = re.findall(r"\d+\.\d\d$", run().stdout, re.MULTILINE)
     assert sorted(re.findall(r"\$(\d+\.\d\d)", PAGE)) == sorted(printed)
 
 
+@pytest.mark.process
 def test_a_price_can_be_given_and_a_wrong_name_is_told() -> None:
     assert run("--price", "log_alert=0").stdout != run().stdout
     refused = run("--price", "log_alarm=1")

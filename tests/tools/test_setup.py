@@ -10,6 +10,8 @@ import pytest
 
 from tools.setup import no_interpreter
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 

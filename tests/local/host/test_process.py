@@ -71,6 +71,7 @@ def test_a_message_that_was_under_way_in_a_crash_comes_again(
         eventually(lambda: queue.get_queue_properties().approximate_message_count == 0)
 
 
+@pytest.mark.process
 def test_an_app_that_cannot_be_imported_is_shown_with_its_reason(app: Path, tmp_path: Path) -> None:
     (app / "function_app.py").write_text("import nowhere_to_be_found")
     with pytest.raises(ChildFailed, match="No module named 'nowhere_to_be_found'"):

@@ -165,6 +165,7 @@ def test_what_runs_when_the_host_is_asked_to_end_is_finished(
     assert is_empty(queue)
 
 
+@pytest.mark.process
 def test_an_outage_of_storage_only_delays(host_json: HostJson, tmp_path: Path) -> None:
     seen: list[bytes] = []
     with Azurite(tmp_path / "azurite") as azurite:

@@ -231,7 +231,6 @@ def test_keys_are_fetched_over_https_alone(keys: SigningKeys, login: Login, serv
         jwk("odd", n="AQAB", e="AQAB"),
         jwk("odd", kid=["odd"]),
     ],
-    ids=str,
 )
 def test_one_odd_entry_costs_the_other_keys_nothing(keys: SigningKeys, login: Login, odd: dict[str, Any]) -> None:
     login.keys["1.0"] = [odd, *login.keys["1.0"], odd]

@@ -95,6 +95,7 @@ def test_a_directory_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
     assert retry_later.value.reason is Reason.KEY_STORE
 
 
+@pytest.mark.process
 def test_processes_that_share_a_directory_see_whole_keys_alone(tmp_path: Path) -> None:
     program = (
         "import sys\nfrom datetime import datetime, UTC\nfrom pathlib import Path\n"

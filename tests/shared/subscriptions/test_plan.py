@@ -204,7 +204,6 @@ def test_one_without_resource_data_has_no_certificate_to_care_for() -> None:
         {"include_resource_data": False},
         {"change_type": "created"},
     ],
-    ids=str,
 )
 def test_what_no_patch_can_repair_is_replaced(changes: dict[str, object]) -> None:
     assert only_step(declaration(), subscription("1", declaration(), desired(), **changes)).action is Action.REPLACE

@@ -1,0 +1,77 @@
+"""An HTTP server in a thread, which starts and ends within milliseconds."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+
+import uvicorn
+
+STARTS_WITHIN_SECONDS = 240
+
+
+class BackgroundServer(uvicorn.Server):
+    """A server that ends at once: it closes its connections, whatever their clients do with them.
+
+    uvicorn's own takes 0.2 seconds to notice that it should end, and seconds more while a client keeps a connection.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ready = threading.Event()
+        self._ended = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def wait_until_ready(self) -> None:
+        """Wait for the start. Raises TimeoutError."""
+        if not self._ready.wait(STARTS_WITHIN_SECONDS):
+            raise TimeoutError("the server did not start")
+
+    def end(self) -> None:
+        """End it, from another thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._ended.set)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        self._ready.set()
+
+    async def main_loop(self) -> None:
+        """Serve until `end`."""
+        await self.on_tick(0)  # which gives the answers their Date
+        await self._ended.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close everything, and then the application."""
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        await self.lifespan.shutdown()
+
+
+@contextmanager
+def in_background(
+    server: BackgroundServer, listener: socket.socket, client: AbstractAsyncContextManager[object] | None = None
+) -> Iterator[None]:
+    """Run a server in a thread for as long as the context lasts; it closes the listener, and a client that it uses."""
+
+    async def serve() -> None:
+        async with client or nullcontext():
+            await server.serve([listener])
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    try:
+        server.wait_until_ready()
+        yield
+    finally:
+        server.end()
+        thread.join()
