@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,20 +19,24 @@ from graph_simulator.authority import Authority
 from local.host.http import received, sent
 from notify_http.function import notify_http
 from notify_http.receive import receive
-from process_queue.verify import Proofs, Verifier
+from process_queue.hydration import Hydration
+from process_queue.verify import Verifier
 from shared import http_client
-from shared.configuration.declaration import Declaration
+from shared.configuration.declaration import Declaration, Declarations
 from shared.configuration.settings import StorageSettings
-from shared.delivery.event import Event, event_without_content
+from shared.delivery.event import Event
 from shared.errors import Reason, Refused, RelayError
 from shared.graph.notification import Collection, read_collection, read_notification
 from shared.graph.signing_keys import SigningKeys
 from shared.keys.directory import KeyDirectory
 from shared.keys.ring import KeyRing
-from shared.messages.envelope import ChangeBatch, Sealed, read, write
-from shared.messages.ingest import ExpectedRecipient, SortedItems, sort, with_tokens
-from shared.storage.queues import BACKGROUND_LIMITS, Storage
+from shared.messages.envelope import ChangeBatch, read, write
+from shared.messages.ingest import ExpectedRecipient, sort_items, validation_tokens
+from shared.messages.packing import Sealed, pack_changes
+from shared.storage.queues import Queues
+from tests.accounts import queues
 from tests.builders import Clock
+from tests.process_queue.verification import unreachable_graph
 from tests.servers import Answer, Asked, serving
 
 Case = dict[str, Any]
@@ -65,9 +68,9 @@ class App:
 
     vectors: Vectors
     clock: Clock
-    storage: Storage
+    queues: Queues
     recipient: ExpectedRecipient
-    proofs: Proofs
+    verifier: Verifier
 
     def outcome(self, case: Case) -> Outcome:
         """What the app does with a case, as `expected` of the manifest has it; plain texts as octets."""
@@ -76,7 +79,7 @@ class App:
         body, moment = self.vectors.read(case["request"]["body"]), datetime.fromisoformat(case["receivedAt"])
         # A key that is not known may be newer than the last look: only one taken after receipt tells.
         self.clock.now = moment + timedelta(minutes=1)
-        status = receive(body, self.recipient, self.storage, moment).status
+        status = receive(body, self.recipient, self.queues, moment).status
         try:
             collection = read_collection(body)
         except Refused:
@@ -107,15 +110,17 @@ class App:
             except Refused as refused:
                 outcomes[place] = rejected(refused.reason)
                 continue
-            found = sort([item], self.recipient)
+            found = sort_items([item], self.recipient)
             if found.changes:
                 passed[place] = found.changes[0]
             elif found.lifecycle:
                 outcomes[place] = {"verdict": "accept", "lifecycleEvent": event}
             else:
                 outcomes[place] = rejected(next(iter(found.refused)))
-        changes = SortedItems(list(passed.values()), [], Counter())
-        batches = with_tokens(collection)(changes, moment) if passed else ()
+        batches: Sequence[ChangeBatch] = ()
+        if passed:
+            evidence = validation_tokens(collection)(dict.fromkeys(item.tenant for item in passed.values()))
+            batches = pack_changes(passed.values(), evidence, moment, "")
         outcomes |= zip(passed, self._changes([read(write(batch)) for batch in batches]), strict=True)
         return [outcomes[place] for place in range(len(collection.value))]
 
@@ -123,10 +128,10 @@ class App:
         known: set[str] = set()
         for batch in batches:
             assert isinstance(batch, ChangeBatch)
-            verifier = Verifier(batch, self.proofs)
+            verified = self.verifier.batch(batch)
             for item in batch.items:
                 try:
-                    event = verifier.event(item)
+                    event = verified.event(item)
                 except RelayError as refused:
                     yield rejected(refused.reason)
                     continue
@@ -213,16 +218,16 @@ def running_app(vectors: Vectors, storage: StorageSettings, authority: Authority
     with serving(published, authority) as server, http_client.session() as session:
         session.mount(login, ToDisk(login, server.url, authority.ca))
         tenant = manifest["app"]["tenantId"]
-        proofs = Proofs(
+        verifier = Verifier(
             tenant,
             manifest["app"]["clientId"],
-            SigningKeys(login, session, clock).find,
-            KeyRing(KeyDirectory(directory), clock).find,
-            event_without_content,
-            [declaration(one) for one in manifest["subscriptions"]],
+            Declarations(declaration(subscription) for subscription in manifest["subscriptions"]),
+            SigningKeys(login, session, clock),
+            KeyRing(KeyDirectory(directory), clock),
+            Hydration(unreachable_graph()),
         )
         recipient = ExpectedRecipient(tenant, [base64.b64decode(manifest["clientStateSecret"])])
-        yield App(vectors, clock, Storage(storage, BACKGROUND_LIMITS), recipient, proofs)
+        yield App(vectors, clock, queues(storage), recipient, verifier)
 
 
 def declaration(one: dict[str, Any]) -> Declaration:

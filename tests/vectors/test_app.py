@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from shared.configuration.declaration import declaration_id
 from shared.graph import client_state
 from tests.vectors.receiver import App, Case, Outcome, Vectors, complaint
 
@@ -74,7 +75,7 @@ def test_no_octet_of_what_proves_or_seals_an_item_can_be_changed(vectors: Vector
         # The last characters of Base64 may hold bits that stand for nothing.
         for place in range(first, first + len(text) - 4, len(text) // 5):
             altered = Altered(vectors.directory, case["request"]["body"], place)
-            outcome = App(altered, app.clock, app.storage, app.recipient, app.proofs).outcome(case)
+            outcome = App(altered, app.clock, app.queues, app.recipient, app.verifier).outcome(case)
             if not complaint(vectors, case["expected"], outcome):
                 believed.append(place)
     assert believed == []
@@ -85,7 +86,8 @@ def test_client_states_are_those_that_the_app_would_mint(vectors: Vectors) -> No
     secret = base64.b64decode(vectors.manifest["clientStateSecret"])
     for one in vectors.manifest["subscriptions"]:
         random = base64.urlsafe_b64decode(one["clientState"].partition(".")[0] + "==")
-        minted = client_state.mint(secret, one["tenantId"], one["resource"], partial(drawn, random))
+        named = declaration_id(one["tenantId"], one["resource"])
+        minted = client_state.mint(secret, one["tenantId"], named, partial(drawn, random))
         assert minted == one["clientState"]
 
 
