@@ -30,7 +30,7 @@ class MessageHandler:
         self._claims = relay.storage.claims
         self._queues = relay.storage.queues
         self._clock = relay.clock
-        self._requeue = Requeue(self._queues, settings.delivery_horizon, relay.clock, relay.chance.random)
+        self._requeue = Requeue(self._queues, settings.delivery_horizon, relay.clock, relay.random.random)
         verifier = Verifier(
             settings.tenant_id,
             settings.client_id,

@@ -1,11 +1,11 @@
 """One instance of the app: every object that lives as long as the process is made here, once."""
 
 import os
-import random
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random, SystemRandom
 
 import requests
 
@@ -54,7 +54,7 @@ class Relay:
         *,
         clock: Clock = utc_now,
         session: requests.Session | None = None,
-        chance: random.Random | None = None,
+        random: Random | None = None,
         key_store: KeyStore | None = None,
     ) -> None:
         """Whatever is left out is the real one; `key_store` is the one that the settings name."""
@@ -62,7 +62,7 @@ class Relay:
         self.storage = storage
         self.clock = clock
         self.session = session or http_client.session()
-        self.chance = chance or random.SystemRandom()
+        self.random = random or SystemRandom()
         self.declarations = settings.declarations
         self.recipient = ExpectedRecipient(settings.tenant_id, settings.client_state_secrets)
 
@@ -88,7 +88,7 @@ class Relay:
         self.sweep = Sweep(self.checkpoints, storage.queues, settings.sweep_interval)
         self.last_seen = LastSeen(storage.tables)
         self.tenants = Tenants(storage.tables)
-        self.subscriptions = SubscriptionsClient(self.graph, clock, self.chance.randbytes)
+        self.subscriptions = SubscriptionsClient(self.graph, clock, self.random.randbytes)
         self.reconciler = Reconciler(settings.tenant_id, self.declarations, self.subscriptions, self.tenants, clock)
         self.lifecycle_actions = Once(clock)
 

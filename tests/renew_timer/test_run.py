@@ -1,10 +1,10 @@
 """One run of the timer over two tenants, at a scripted Graph: what fails costs the rest nothing."""
 
 import json
-import random
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -69,7 +69,7 @@ class ScriptedTenants:
     def start(self, storage_settings: StorageSettings) -> None:
         """Start the app again, with another storage account."""
         storage = StorageClients.of(storage_settings)
-        self.relay = Relay(self._settings, storage, clock=self.clock, session=self._session, chance=random.Random(1))
+        self.relay = Relay(self._settings, storage, clock=self.clock, session=self._session, random=Random(1))
 
     def run(self) -> None:
         RenewalRun(self.relay, WaitBudget.none())()
