@@ -9,6 +9,9 @@ LINT := $(RUN) -m ruff check && $(RUN) -m ruff format --check
 # Several workers, each with servers of its own; the one that has nothing left takes tests from another.
 TEST := $(RUN) -m pytest --numprocesses auto --dist worksteal
 COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+# For exactly what is deployed (infra/modules/function.bicep): without markers, so that another Python fails.
+COMPILE_DEPLOYED := $(VENV)/bin/uv pip compile --quiet --python-version 3.13 --python-platform x86_64-manylinux_2_28 \
+	--generate-hashes --no-header --no-annotate --constraint requirements.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test-setup run check test test-all lint bench chaos fuzz audit vectors lock clean
@@ -61,6 +64,7 @@ vectors: setup  ## test vectors for receivers of Graph notifications, as a zip i
 lock: setup  ## pin the requirements anew (ARGS=--upgrade for newer versions)
 	@$(COMPILE) $(ARGS) --output-file requirements.txt requirements.in
 	@$(COMPILE) $(ARGS) --output-file requirements-dev.txt requirements-dev.in
+	@$(COMPILE_DEPLOYED) --output-file infra/requirements.txt requirements.in
 
 clean:  ## remove all that was installed or made here
 	rm -rf .venv .venv-3.* .azurite .azure-cli .kusto dist .run .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,6 @@
-// Everything Graph Relay needs in one resource group. infra/deploy.sh drives it; docs/setup.md explains it.
+// Everything Graph Relay needs in one resource group. infra/deploy.sh and azure.yaml drive it; docs/setup.md explains it.
+import { Declaration } from 'types.bicep'
+
 targetScope = 'resourceGroup'
 
 @description('Beginning of every name: lower-case letters and digits.')
@@ -8,53 +10,67 @@ param name string = 'graphrelay'
 
 param location string = resourceGroup().location
 
-@description('gateway: behind an Application Gateway with a firewall. cheap: straight to the internet, to try it out.')
-@allowed(['cheap', 'gateway'])
+@description('''
+Who may call the app, and what it runs on. docs/setup.md compares them.
+cheap: anybody. middle: the addresses of Graph. gateway: an Application Gateway with a firewall.
+dedicated: the addresses of Graph, on an App Service plan instead of Flex Consumption.
+''')
+@allowed(['cheap', 'middle', 'gateway', 'dedicated'])
 param profile string
+
+@description('flex: Flex Consumption. dedicated: an App Service plan with Always On. The gateway goes with either.')
+@allowed(['flex', 'dedicated'])
+param plan string = profile == 'dedicated' ? 'dedicated' : 'flex'
 
 @description('Of the app registration, made by infra/deploy.sh: GRAPH_CLIENT_ID.')
 param clientId string
 
-@description('The declaration as JSON text: SUBSCRIPTIONS.')
-param subscriptions string
+@description('The declaration: SUBSCRIPTIONS.')
+param subscriptions Declaration[]
 
 @description('Where events go: DESTINATION_URL.')
 param destinationUrl string
 
 @description('Optional settings by name, to replace their defaults. None of them may be a secret.')
-param settings object = {}
-
-@description('Empty keeps the secret that the vault has.')
-@secure()
-param clientStateSecret string = ''
-
-@description('Empty keeps the secret that the vault has.')
-@secure()
-param destinationSecret string = ''
+param settings { *: string } = {}
 
 @description('Instances that wait for Graph at all times: a cold start takes longer than its three seconds.')
 @minValue(1)
 param alwaysReady int = profile == 'gateway' ? 2 : 1
 
-@allowed([2048, 4096])
+@description('Flex Consumption only. 512 MB suffice for small notifications and little of them.')
+@allowed([512, 2048, 4096])
 param instanceMemoryMB int = 2048
 
-@minValue(40)
+@description('As many instances as load may start.')
+@minValue(1)
 @maxValue(1000)
-param maximumInstances int = 40
+param maximumInstances int = plan == 'flex' ? 40 : 5
+
+@description('App Service plan only. The B sizes do not scale by themselves.')
+@allowed(['B1', 'B2', 'B3', 'P0v3', 'P1v3', 'P2v3', 'P3v3'])
+param planSize string = 'P0v3'
 
 @description('Receives alerts and budget warnings.')
 param alertEmail string
 
-@description('In the currency of the subscription, a month.')
-param monthlyBudget int = profile == 'gateway' ? 500 : 100
+@description('In the currency of the subscription, a month; 0: no budget, for offers without Cost Management.')
+@minValue(0)
+param monthlyBudget int = profile == 'gateway' ? 600 : (plan == 'dedicated' ? 150 : 100)
 
 @description('First day of the month in which the budget begins; an existing budget keeps its own.')
 param budgetStart string = utcNow('yyyy-MM-01')
 
+@description('How many GB of telemetry a day are taken in at most; the rest of that day is dropped.')
+@minValue(1)
+param dailyLogGB int = 2
+
 @description('How often storage keeps what it is given, and where. An account that exists is not moved by a deployment.')
 @allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS', 'Standard_RAGRS', 'Standard_RAGZRS'])
 param storageSku string = profile == 'gateway' ? 'Standard_ZRS' : 'Standard_LRS'
+
+@description('Whether instances are spread over zones. Takes at least two, and a region and plan that can.')
+param zoneRedundant bool = contains(storageSku, 'ZRS') && alwaysReady > 1 && !startsWith(planSize, 'B')
 
 @description('Where docs/runbook/ of this repository can be read: alerts link there.')
 param runbookUrl string = 'docs/runbook'
@@ -62,26 +78,30 @@ param runbookUrl string = 'docs/runbook'
 @description('Only with the gateway: the public name, for which the certificate was issued.')
 param hostName string = ''
 
-@description('Only with the gateway: the addresses Graph sends from, as Microsoft publishes them at present.')
-param graphAddresses array = []
+@description('All profiles but cheap: the addresses Graph sends from, as Microsoft publishes them at present, in CIDR form.')
+param graphAddresses string[] = []
 
 var suffix = uniqueString(resourceGroup().id)
 var globalName = '${name}${suffix}'
 var tags = { application: 'graph-relay' }
 var behindGateway = profile == 'gateway'
+var dedicated = plan == 'dedicated'
 
 module identity 'modules/identity.bicep' = {
-  name: 'identity'
   params: { name: '${name}-app', location: location, tags: tags }
 }
 
 module telemetry 'modules/telemetry.bicep' = {
-  name: 'telemetry'
-  params: { name: name, location: location, tags: tags, publisherId: identity.outputs.principalId }
+  params: {
+    name: name
+    location: location
+    tags: tags
+    publisherId: identity.outputs.principalId
+    dailyGB: dailyLogGB
+  }
 }
 
 module storage 'modules/storage.bicep' = {
-  name: 'storage'
   params: {
     name: globalName
     location: location
@@ -93,40 +113,50 @@ module storage 'modules/storage.bicep' = {
 }
 
 module keys 'modules/keys.bicep' = {
-  name: 'keys'
   params: {
     name: globalName
     location: location
     tags: union(tags, { purpose: 'relay-keys' })
     principalId: identity.outputs.principalId
     workspaceId: telemetry.outputs.workspaceId
-    clientStateSecret: clientStateSecret
-    destinationSecret: destinationSecret
   }
 }
 
 module network 'modules/network.bicep' = if (behindGateway) {
-  name: 'network'
   params: { name: name, location: location, tags: tags }
 }
 
+// A Flex Consumption app cannot move to another plan, nor back: each plan has an app of its own.
 module relay 'modules/function.bicep' = {
-  name: 'function'
   params: {
-    name: '${name}-${suffix}'
+    name: dedicated ? '${name}-plan-${suffix}' : '${name}-${suffix}'
     location: location
-    tags: tags
+    tags: union(tags, { purpose: 'relay-app', profile: profile, 'azd-service-name': 'relay' })
     identityId: identity.outputs.id
+    openToAll: profile == 'cheap'
     onlySubnetId: behindGateway ? network!.outputs.gatewaySubnetId : ''
+    onlyAddresses: behindGateway ? [] : graphAddresses
     deploymentContainerUrl: storage.outputs.deploymentContainerUrl
+    dedicated: dedicated
+    planSize: planSize
     alwaysReady: alwaysReady
     instanceMemoryMB: instanceMemoryMB
     maximumInstances: maximumInstances
+    zoneRedundant: zoneRedundant
+  }
+}
+
+module scaling 'modules/scaling.bicep' = if (dedicated && !startsWith(planSize, 'B')) {
+  params: {
+    location: location
+    tags: tags
+    planId: relay.outputs.planId
+    least: alwaysReady
+    most: max(alwaysReady, maximumInstances)
   }
 }
 
 module appSettings 'modules/settings.bicep' = {
-  name: 'settings'
   params: {
     appName: relay.outputs.name
     identityClientId: identity.outputs.clientId
@@ -138,12 +168,12 @@ module appSettings 'modules/settings.bicep' = {
     publicName: behindGateway ? hostName : relay.outputs.hostName
     subscriptions: subscriptions
     destinationUrl: destinationUrl
+    planSize: dedicated ? planSize : ''
     overrides: settings
   }
 }
 
 module gateway 'modules/gateway.bicep' = if (behindGateway) {
-  name: 'gateway'
   params: {
     name: name
     location: location
@@ -158,7 +188,6 @@ module gateway 'modules/gateway.bicep' = if (behindGateway) {
 }
 
 module alerts 'modules/alerts.bicep' = {
-  name: 'alerts'
   params: {
     name: name
     location: location
@@ -167,16 +196,16 @@ module alerts 'modules/alerts.bicep' = {
     email: alertEmail
     runbookUrl: runbookUrl
     profile: profile
+    // What Graph waits for is measured where it arrives.
+    frontId: behindGateway ? gateway!.outputs.id : relay.outputs.id
   }
 }
 
 module workbook 'modules/workbook.bicep' = {
-  name: 'workbook'
   params: { location: location, tags: tags, workspaceId: telemetry.outputs.workspaceId }
 }
 
-module budget 'modules/budget.bicep' = {
-  name: 'budget'
+module budget 'modules/budget.bicep' = if (monthlyBudget > 0) {
   params: { name: name, amount: monthlyBudget, start: budgetStart, email: alertEmail }
 }
 

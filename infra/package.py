@@ -1,10 +1,15 @@
-"""Build the package that runs in Azure: a zip of the files that .funcignore leaves.
+"""Build the package that runs in Azure: the files that .funcignore leaves, as a zip or as a directory.
 
     python3 infra/package.py graph-relay.zip
+    python3 infra/package.py dist/app
+
+Its requirements.txt is infra/requirements.txt, resolved for the one Python that is deployed: a remote build with another
+Python must fail, not succeed with other packages (Azure/azure-dev#8538).
 
 Equal files give an equal zip, byte for byte. Needs git, which knows the syntax of .funcignore, and nothing else.
 """
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,15 +31,38 @@ def files() -> list[str]:
     return sorted(filter(None, found.split("\0")))
 
 
+def content(name: str) -> bytes:
+    """Return what the package holds under that name."""
+    source = ROOT / "infra" / name if name == "requirements.txt" else ROOT / name
+    return source.read_bytes()
+
+
 def build(target: Path) -> None:
-    """Write the package to `target`."""
+    """Write the package to `target`: a zip if its name ends so, else a directory, whose content is replaced."""
+    if target.suffix == ".zip":
+        _build_zip(target)
+    else:
+        _build_directory(target)
+
+
+def _build_zip(target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w") as package:
         for name in files():
             entry = zipfile.ZipInfo(name, _BEGINNING_OF_TIME)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
-            package.writestr(entry, (ROOT / name).read_bytes())
+            package.writestr(entry, content(name))
+
+
+def _build_directory(target: Path) -> None:
+    if target.exists():
+        if target.is_symlink() or not (target / "host.json").exists():
+            sys.exit(f"{target}: there, and no package: it is not replaced")
+        shutil.rmtree(target)
+    for name in files():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(content(name))
 
 
 if __name__ == "__main__":

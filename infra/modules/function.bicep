@@ -1,29 +1,46 @@
-// The function app, on Flex Consumption. What it is told lies in settings.bicep.
+// The function app and its plan: Flex Consumption, or an App Service plan. What it is told lies in settings.bicep.
+import { Tags } from '../types.bicep'
+
 param name string
 param location string
-param tags object
+param tags Tags
 param identityId string
 param deploymentContainerUrl string
+
+@description('On an App Service plan of planSize; else on Flex Consumption, with instances of instanceMemoryMB.')
+param dedicated bool
+param planSize string
 param alwaysReady int
 param instanceMemoryMB int
 param maximumInstances int
+param zoneRedundant bool
 
-@description('The one subnet that may call the app; empty: anybody may.')
+@description('Anybody may call the app; else only the subnet or the addresses named here.')
+param openToAll bool
 param onlySubnetId string
+param onlyAddresses string[]
 
-@description('Notifications that one instance receives at a time; the rest of its threads stay free for the 202.')
+@description('Notifications that one Flex instance receives at a time; the rest of its threads stay free for the 202.')
 param httpConcurrency int = 16
 
-resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
+var fromSubnet = { name: 'gateway', action: 'Allow', priority: 100, vnetSubnetResourceId: onlySubnetId }
+var fromGraph = [for (address, number) in onlyAddresses: {
+  name: 'graph-${number}'
+  action: 'Allow'
+  priority: 100 + number
+  ipAddress: address
+}]
+
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: name
   location: location
   tags: tags
-  kind: 'functionapp'
-  sku: { name: 'FC1', tier: 'FlexConsumption' }
-  properties: { reserved: true }
+  kind: dedicated ? 'linux' : 'functionapp'
+  sku: dedicated ? { name: planSize, capacity: alwaysReady } : { name: 'FC1', tier: 'FlexConsumption' }
+  properties: { reserved: true, zoneRedundant: zoneRedundant }
 }
 
-resource app 'Microsoft.Web/sites@2024-11-01' = {
+resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
   tags: tags
@@ -36,7 +53,7 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
     serverFarmId: plan.id
     httpsOnly: true
     keyVaultReferenceIdentity: identityId
-    functionAppConfig: {
+    functionAppConfig: dedicated ? null : {
       runtime: { name: 'python', version: '3.13' }
       deployment: {
         storage: {
@@ -55,11 +72,13 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
     siteConfig: {
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
-      ftpsState: 'Disabled'
-      ipSecurityRestrictionsDefaultAction: empty(onlySubnetId) ? 'Allow' : 'Deny'
-      ipSecurityRestrictions: empty(onlySubnetId) ? [] : [
-        { name: 'gateway', action: 'Allow', priority: 100, vnetSubnetResourceId: onlySubnetId }
-      ]
+      // These four are for App Service plans: Flex Consumption has its own.
+      linuxFxVersion: dedicated ? 'PYTHON|3.13' : null
+      alwaysOn: dedicated ? true : null
+      ftpsState: dedicated ? 'Disabled' : null
+      healthCheckPath: dedicated ? '/' : null
+      ipSecurityRestrictionsDefaultAction: openToAll ? 'Allow' : 'Deny'
+      ipSecurityRestrictions: openToAll ? [] : (empty(onlySubnetId) ? fromGraph : [fromSubnet])
       // Deploying goes through this other site, which asks for an Entra token.
       scmIpSecurityRestrictionsUseMain: false
       scmIpSecurityRestrictionsDefaultAction: 'Allow'
@@ -77,5 +96,7 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
   }
 }
 
+output id string = app.id
+output planId string = plan.id
 output name string = app.name
 output hostName string = app.properties.defaultHostName

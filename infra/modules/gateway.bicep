@@ -1,11 +1,13 @@
 // The public face: TLS, and a firewall that lets Graph post notifications and nobody do anything else.
+import { Tags } from '../types.bicep'
+
 param name string
 param location string
-param tags object
+param tags Tags
 param subnetId string
 param hostName string
 param backendName string
-param graphAddresses array
+param graphAddresses string[]
 param workspaceId string
 
 @description('The vault of infra/certificate-vault.bicep.')
@@ -15,9 +17,8 @@ param certificateVaultName string
 param certificateName string = 'gateway-tls'
 
 var gatewayName = '${name}-gateway'
-var secretsUser = '4633458b-17de-408a-b874-0445c86b69e6'
 
-resource address 'Microsoft.Network/publicIPAddresses@2024-05-01' = {
+resource address 'Microsoft.Network/publicIPAddresses@2025-05-01' = {
   name: gatewayName
   location: location
   tags: tags
@@ -25,27 +26,16 @@ resource address 'Microsoft.Network/publicIPAddresses@2024-05-01' = {
   properties: { publicIPAllocationMethod: 'Static' }
 }
 
-resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+// Made by infra/certificate-vault.bicep, with its role on the vault.
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
   name: gatewayName
-  location: location
-  tags: tags
 }
 
-resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
+resource vault 'Microsoft.KeyVault/vaults@2025-05-01' existing = {
   name: certificateVaultName
 }
 
-resource mayReadCertificate 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: vault
-  name: guid(vault.id, identity.id, secretsUser)
-  properties: {
-    principalId: identity.properties.principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', secretsUser)
-  }
-}
-
-resource firewall 'Microsoft.Network/ApplicationGatewayWebApplicationFirewallPolicies@2024-05-01' = {
+resource firewall 'Microsoft.Network/ApplicationGatewayWebApplicationFirewallPolicies@2025-05-01' = {
   name: gatewayName
   location: location
   tags: tags
@@ -89,7 +79,7 @@ resource firewall 'Microsoft.Network/ApplicationGatewayWebApplicationFirewallPol
   }
 }
 
-resource gateway 'Microsoft.Network/applicationGateways@2024-05-01' = {
+resource gateway 'Microsoft.Network/applicationGateways@2025-05-01' = {
   name: gatewayName
   location: location
   tags: tags
@@ -172,7 +162,6 @@ resource gateway 'Microsoft.Network/applicationGateways@2024-05-01' = {
       }
     ]
   }
-  dependsOn: [mayReadCertificate]
 }
 
 resource blocked 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
@@ -185,4 +174,5 @@ resource blocked 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   }
 }
 
+output id string = gateway.id
 output address string = address.properties.ipAddress

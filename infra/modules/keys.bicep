@@ -1,41 +1,23 @@
 // The app's own vault: its encryption keys and its two secrets, and nothing else, since it may read all of it.
+// infra/deploy.sh puts the secrets there, so that no template and no deployment's history holds one.
+import { Tags } from '../types.bicep'
+
 param name string
 param location string
-param tags object
+param tags Tags
 param workspaceId string
 
 @description('Who may use it.')
 param principalId string
 
-@secure()
-param clientStateSecret string
-
-@secure()
-param destinationSecret string
-
 var secretsUser = '4633458b-17de-408a-b874-0445c86b69e6'
 
 module vault 'vault.bicep' = {
-  name: '${deployment().name}-vault'
   params: { name: name, location: location, tags: tags, workspaceId: workspaceId }
 }
 
-resource made 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
+resource made 'Microsoft.KeyVault/vaults@2025-05-01' existing = {
   name: name
-}
-
-resource clientState 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(clientStateSecret)) {
-  parent: made
-  name: 'client-state-secret'
-  properties: { value: clientStateSecret }
-  dependsOn: [vault]
-}
-
-resource destination 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(destinationSecret)) {
-  parent: made
-  name: 'destination-secret'
-  properties: { value: destinationSecret }
-  dependsOn: [vault]
 }
 
 // The built-in role for certificates may delete and import them as well.
@@ -68,7 +50,8 @@ resource mayKeepKeys 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: keyKeeper.id
+    // Not keyKeeper.id, which names the group: Azure keeps a definition by its subscription, and compares.
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', keyKeeper.name)
   }
   dependsOn: [vault]
 }

@@ -1,4 +1,6 @@
 // The app's settings, by the names of shared/configuration/settings.py. An empty one stands for its default there.
+import { Declaration } from '../types.bicep'
+
 param appName string
 param identityClientId string
 param storageAccount string
@@ -7,19 +9,30 @@ param vaultUrl string
 param insightsConnectionString string
 param clientId string
 param publicName string
-param subscriptions string
+param subscriptions Declaration[]
 param destinationUrl string
 
-@description('Settings, by name, that replace those below.')
-param overrides object
+@description('Of an App Service plan; empty: Flex Consumption, which has these settings built in.')
+param planSize string
 
+@description('Settings, by name, that replace those below.')
+param overrides { *: string }
+
+var processors = { B1: 1, B2: 2, B3: 4, P0v3: 1, P1v3: 2, P2v3: 4, P3v3: 8 }
+var onPlan = empty(planSize) ? {} : {
+  FUNCTIONS_EXTENSION_VERSION: '~4'
+  FUNCTIONS_WORKER_RUNTIME: 'python'
+  FUNCTIONS_WORKER_PROCESS_COUNT: string(processors[planSize])
+  ENABLE_ORYX_BUILD: 'true'
+  SCM_DO_BUILD_DURING_DEPLOYMENT: 'true'
+}
 var notificationUrl = 'https://${publicName}/api/notifications'
 
-resource app 'Microsoft.Web/sites@2024-11-01' existing = {
+resource app 'Microsoft.Web/sites@2025-03-01' existing = {
   name: appName
 }
 
-resource settings 'Microsoft.Web/sites/config@2024-11-01' = {
+resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'appsettings'
   properties: union(
@@ -30,13 +43,15 @@ resource settings 'Microsoft.Web/sites/config@2024-11-01' = {
       AZURE_CLIENT_ID: identityClientId
       APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+      AzureWebJobsDisableHomepage: 'true'
       PYTHON_THREADPOOL_THREAD_COUNT: '32'
       NOTIFICATION_QUEUE: queue
       NOTIFICATION_URL: notificationUrl
       GRAPH_TENANT_ID: tenant().tenantId
       GRAPH_CLIENT_ID: clientId
       GRAPH_CLOUD: 'global'
-      SUBSCRIPTIONS: subscriptions
+      // Text only here: handed through a module, text that begins with a bracket may be evaluated as an expression.
+      SUBSCRIPTIONS: string(subscriptions)
       CLIENT_STATE_SECRET: '@Microsoft.KeyVault(SecretUri=${vaultUrl}secrets/client-state-secret/)'
       KEY_STORE: vaultUrl
       KEY_ROTATION_DAYS: ''
@@ -49,6 +64,7 @@ resource settings 'Microsoft.Web/sites/config@2024-11-01' = {
       SWEEP_INTERVAL_HOURS: ''
       LEDGER_DAYS: ''
     },
+    onPlan,
     overrides
   )
 }

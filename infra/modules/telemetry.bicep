@@ -1,7 +1,9 @@
 // Where the app's metrics, traces and logs go. Keys are off: only an Entra identity may send.
+import { Tags } from '../types.bicep'
+
 param name string
 param location string
-param tags object
+param tags Tags
 
 @description('Who may send telemetry.')
 param publisherId string
@@ -9,15 +11,19 @@ param publisherId string
 @description('Days.')
 param retention int = 30
 
+@description('Taken in a day at most: nobody can run up a bill by making the app log.')
+param dailyGB int
+
 var monitoringMetricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
   name: '${name}-logs'
   location: location
   tags: tags
   properties: {
     sku: { name: 'PerGB2018' }
     retentionInDays: retention
+    workspaceCapping: { dailyQuotaGb: dailyGB }
     features: { disableLocalAuth: true, enableLogAccessUsingOnlyResourcePermissions: true }
   }
 }

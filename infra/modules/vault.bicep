@@ -1,12 +1,14 @@
 // A key vault with roles instead of access policies. A lost key is a lost message, so nothing in it can be purged.
+import { Tags } from '../types.bicep'
+
 param name string
 param location string
-param tags object
+param tags Tags
 
 @description('Where it is written down who read what; empty: nowhere.')
 param workspaceId string = ''
 
-resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
+resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {
   name: name
   location: location
   tags: tags

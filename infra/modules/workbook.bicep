@@ -1,6 +1,8 @@
 // The page that shows every promise of the app: infra/workbook.json, drawn by Azure Monitor.
+import { Tags } from '../types.bicep'
+
 param location string
-param tags object
+param tags Tags
 param workspaceId string
 
 resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {

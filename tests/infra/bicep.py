@@ -11,7 +11,14 @@ from tree_sitter import Language, Node, Parser
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 _PARSER = Parser(Language(tree_sitter_bicep.language()))
-_DECLARATIONS = ("parameter_declaration", "variable_declaration", "resource_declaration", "module_declaration")
+_DECLARATIONS = (
+    "parameter_declaration",
+    "variable_declaration",
+    "resource_declaration",
+    "module_declaration",
+    "type_declaration",
+)
+_AMBIENT = {"string", "int", "bool", "object", "array"}
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,12 @@ class Resource:
 
 @dataclass(frozen=True)
 class Module:
-    """A use of another file."""
+    """A use of another file: the parameters it is given, as they are written, and whether it is named."""
 
     symbol: str
     path: str
-    params: frozenset[str]
+    given: dict[str, str]
+    named: bool
 
 
 @dataclass(frozen=True)
@@ -57,9 +65,21 @@ class Template:
 
     @property
     def parameters(self) -> dict[str, bool]:
-        """Parameters by name, and whether each has a default."""
+        """Parameters by name, and whether each may be left out: it has a default, or may be null."""
         found = self._all("parameter_declaration")
-        return {_symbol(one): any(child.type == "=" for child in one.children) for one in found}
+        return {
+            _symbol(one): any(child.type == "=" for child in one.children) or self.types[_symbol(one)].endswith("?")
+            for one in found
+        }
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The types of the parameters, as they are written."""
+        found = {_symbol(one): one for one in self._all("parameter_declaration")}
+        return {
+            name: next(text(child) for child in one.named_children if child.type in ("type", "primitive_type"))
+            for name, one in found.items()
+        }
 
     @property
     def outputs(self) -> set[str]:
@@ -73,7 +93,18 @@ class Template:
         loops = {
             text(child) for one in self._all("for_statement") for child in one.children_by_field_name("initializer")
         }
-        return names | loops | {text(one.named_children[0]) for one in self._all("lambda_expression")}
+        numbered = {
+            text(child) for one in self._all("for_loop_parameters") for child in one.named_children
+        }
+        lambdas = {text(one.named_children[0]) for one in self._all("lambda_expression")}
+        return names | loops | numbered | lambdas | {name for names, _ in self.imports for name in names}
+
+    @property
+    def imports(self) -> Iterator[tuple[list[str], str]]:
+        """The names taken from other files, and the path of each file."""
+        for one in self._all("import_functionality"):
+            *names, path = one.named_children
+            yield [text(name) for name in names], _text_of_string(path)
 
     @property
     def used(self) -> set[str]:
@@ -95,9 +126,10 @@ class Template:
     def modules(self) -> Iterator[Module]:
         """The uses of other files."""
         for one in self._all("module_declaration"):
-            params = properties(_body(one)).get("params")
-            given = frozenset(properties(params)) if params else frozenset()
-            yield Module(_symbol(one), _text_of_string(one.named_children[1]), given)
+            body = properties(_body(one))
+            params = body.get("params")
+            given = {name: text(value) for name, value in properties(params).items()} if params else {}
+            yield Module(_symbol(one), _text_of_string(one.named_children[1]), given, "name" in body)
 
     @property
     def outputs_used(self) -> set[tuple[str, str]]:

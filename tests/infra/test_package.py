@@ -1,6 +1,7 @@
 """The package holds what the app needs to run, and nothing else."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,8 +9,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from infra import package
+from tests.infra.bicep import template
 
 pytestmark = pytest.mark.process
 
@@ -28,6 +31,47 @@ def test_it_holds_the_rooms_of_the_app_and_what_azure_reads(names: set[str]) -> 
 
 def test_it_holds_code_and_settings_alone(names: set[str]) -> None:
     assert {Path(name).suffix for name in names} == {".py", ".json", ".txt"}
+
+
+def requirements(path: str) -> dict[str, str]:
+    """Return the pinned versions of a requirements file by name, as they hold for the Python that is deployed."""
+    deployed = {"python_version": "3.13", "python_full_version": "3.13.0", "sys_platform": "linux",
+                "platform_system": "Linux", "platform_python_implementation": "CPython"}  # fmt: skip
+    text = re.sub(r"\\\n|--hash=\S+", " ", (package.ROOT / path).read_text(encoding="utf-8"))
+    found = [Requirement(line.partition("#")[0].strip()) for line in text.splitlines() if "==" in line]
+    return {one.name: str(one.specifier) for one in found if not one.marker or one.marker.evaluate(deployed)}
+
+
+def test_requirements_are_those_of_the_python_that_is_deployed() -> None:
+    assert requirements("infra/requirements.txt") == requirements("requirements.txt")
+    assert re.findall(r"version: '([\d.]+)'|'PYTHON\|([\d.]+)'", template("modules/function.bicep").text) == [
+        ("3.13", ""),
+        ("", "3.13"),
+    ]
+
+
+def test_requirements_hold_for_no_other_python() -> None:
+    assert ";" not in package.content("requirements.txt").decode()  # no marker lets another Python pass
+    (needs,) = {one for one in requirements("infra/requirements.txt").items() if one[0] == "azure-functions"}
+    assert needs[1].startswith("==2.")  # which refuses Python below 3.13
+
+
+def test_a_directory_holds_what_the_zip_holds(tmp_path: Path) -> None:
+    package.build(tmp_path / "app.zip")
+    for _ in range(2):  # the second time it replaces the first
+        package.build(tmp_path / "app")
+    with zipfile.ZipFile(tmp_path / "app.zip") as archive:
+        zipped = {name: archive.read(name) for name in archive.namelist()}
+    lying = {str(one.relative_to(tmp_path / "app")): one.read_bytes() for one in (tmp_path / "app").rglob("*.*")}
+    assert {name: text for name, text in lying.items() if name in zipped} == zipped
+    assert set(lying) == set(zipped)
+
+
+def test_a_directory_that_is_no_package_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(SystemExit):
+        package.build(tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
 
 
 def test_what_nobody_named_stays_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

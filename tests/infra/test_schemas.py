@@ -41,7 +41,7 @@ def test_resource_is_as_azure_publishes_it(name: str, schemas: Schemas) -> None:
             "allowSharedKeyAccess: 'no'",
             "account.properties.allowSharedKeyAccess: 'no' does",
         ),
-        ("@2024-01-01", "@2024-01-02", "Microsoft.Storage/storageAccounts@2024-01-02: no such type"),
+        ("@2025-06-01", "@2025-06-02", "Microsoft.Storage/storageAccounts@2025-06-02: no such type"),
     ],
 )
 def test_mistake_is_found(right: str, wrong: str, complaint: str, schemas: Schemas, tmp_path: Path) -> None:
