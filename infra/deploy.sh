@@ -6,15 +6,27 @@ usage() {
   cat <<'TEXT'
 infra/deploy.sh --resource-group NAME [options]
 
-  --profile cheap|gateway   without or with the Application Gateway in front (default: as it is, else cheap)
+  --profile cheap|middle|gateway|dedicated
+                            who may call the app, and what it runs on: docs/setup.md compares them (default: as
+                            infra/parameters.json says, else as it is, else cheap)
   --location REGION         for a resource group that does not exist yet (default: westeurope)
   --parameters FILE         as infra/parameters.example.json (default: infra/parameters.json)
   --subscriptions FILE      what to subscribe to (default: subscriptions.json)
   --tls-certificate FILE    PFX or PEM for the gateway, the first time and whenever it is renewed
+  --rolling-update          from this run on replace instances one after the other (a preview of Azure's), not all at
+                            once; give it with each run
   --what-if                 show what would change in Azure, and change nothing
+  --code-only               build and deploy the code, and verify; touch no resource and no setting
+  --verify                  look at the deployment, say in a table what was seen, and change nothing
   --settings-file FILE      write the settings of the deployment, secrets and all, for python -m ops, and change nothing
   --package-only            build dist/graph-relay.zip, and touch nothing else
   --destroy                 delete the resource group and the app registration, after asking
+
+For azure.yaml, in which azd deploys the resources and the code:
+  --prepare FILE            what comes before the resources; write their parameters to FILE
+  --connect                 what comes after them: secrets, Entra ID, Key Vault references
+  --remember FILE           write down what --forget has to delete
+  --forget FILE             after the group is gone: delete the app registration and the role definition
 
 In the environment: DESTINATION_SECRET sets the secret that signs deliveries (otherwise one is made the first time),
 DEPLOY_PACKAGE names another place for the zip.
@@ -23,14 +35,14 @@ TEXT
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(dirname "$here")"
-resource_group="" profile="" location=westeurope mode=deploy tls_certificate="" settings_file=""
+resource_group="" profile="" location=westeurope mode=deploy tls_certificate="" settings_file="" update_strategy=""
 parameters="$here/parameters.json"
 subscriptions="$root/subscriptions.json"
 package="${DEPLOY_PACKAGE:-$root/dist/graph-relay.zip}"
 
 microsoft_graph=00000003-0000-0000-c000-000000000000
-change_tracking=0bf30f3b-4a52-48df-9a82-234910c4a086
 application_tag=graphRelayClientId
+credential_name=graph-relay-identity
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
 fail() { printf 'deploy.sh: %s\n' "$*" >&2; exit 1; }
@@ -44,7 +56,14 @@ read_arguments() {
       --parameters) parameters="${2:?}"; shift ;;
       --subscriptions) subscriptions="${2:?}"; shift ;;
       --tls-certificate) tls_certificate="${2:?}"; shift ;;
+      --rolling-update) update_strategy=RollingUpdate ;;
       --what-if) mode=what-if ;;
+      --code-only) mode=code-only ;;
+      --verify) mode=verify ;;
+      --prepare) mode=prepare main_parameters="${2:?}"; shift ;;
+      --connect) mode=connect ;;
+      --remember) mode=remember memory="${2:?}"; shift ;;
+      --forget) mode=forget memory="${2:?}"; shift ;;
       --settings-file) settings_file="${2:?}" mode=settings; shift ;;
       --package-only) mode="package-only" ;;
       --destroy) mode=destroy ;;
@@ -53,40 +72,46 @@ read_arguments() {
     esac
     shift
   done
-  [[ $profile =~ ^(cheap|gateway|)$ ]] || fail "--profile: expected cheap or gateway"
+  [[ $profile =~ ^(cheap|middle|gateway|dedicated|)$ ]] ||
+    fail "--profile: expected cheap, middle, gateway or dedicated"
   [[ $mode == package-only || -n $resource_group ]] || fail "--resource-group: missing"
 }
 
 check_inputs() {
   [[ -r $parameters ]] || fail "--parameters: no $parameters; copy infra/parameters.example.json"
-  [[ -r $subscriptions ]] || fail "--subscriptions: no $subscriptions"
-  local needed
-  needed="$(python3 "$here/graph_permissions.py" "$subscriptions")"
-  [[ -n $needed ]] || fail "--subscriptions: nothing is declared in $subscriptions"
-  read -r -a permissions <<<"${needed//$'\n'/ }"
+  [[ -r $subscriptions ]] || fail "--subscriptions: no $subscriptions; copy subscriptions.json.example"
+  read_permissions
   choose_profile
-  if [[ $profile == gateway && -z "$(parameter hostName)" ]]; then fail "hostName: the gateway needs one"; fi
+  write_parameters
   tenant="$(az account show --query tenantId --output tsv)"
   name_application
 }
 
-# A deployment keeps its profile until another is asked for.
+read_permissions() {
+  local needed
+  needed="$(python3 "$here/graph_permissions.py" "$subscriptions")"
+  [[ -n $needed ]] || fail "--subscriptions: nothing is declared in $subscriptions"
+  read -r -a permissions <<<"${needed//$'\n'/ }"
+}
+
+# A deployment keeps its profile until another is asked for: on the command line, or in the file.
 choose_profile() {
-  local exists gateway=""
-  [[ -z $profile ]] || return 0
-  exists="$(az group exists --name "$resource_group")"
-  if [[ $exists == true ]]; then
-    gateway="$(az resource list --resource-group "$resource_group" --query '[0].id' --output tsv \
-      --resource-type Microsoft.Network/applicationGateways)"
+  if [[ -z $profile ]]; then profile="$(parameter profile)"; fi
+  if [[ -z $profile && "$(az group exists --name "$resource_group")" == true ]]; then
+    profile="$(az resource list --resource-group "$resource_group" --output tsv \
+      --resource-type Microsoft.Web/sites --query "[?tags.purpose=='relay-app'].tags.profile | [0] || ''")"
   fi
-  profile="${gateway:+gateway}"
   profile="${profile:-cheap}"
 }
 
-# The value of a parameter of the file, as text; nothing if it is not there.
+# Checks the user's parameters; with the name of a file, writes all parameters of infra/main.bicep to it.
+write_parameters() {
+  python3 "$here/parameters.py" --file "$parameters" --subscriptions "$subscriptions" --profile "$profile" "$@" >&2
+}
+
+# The value of a parameter of the user's file, as text; nothing if it is not there.
 parameter() {
-  python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["parameters"].get(sys.argv[2], {}).get("value", ""))' \
-    "$parameters" "$1"
+  python3 "$here/parameters.py" --file "$parameters" --print "$1"
 }
 
 build_package() {
@@ -138,20 +163,24 @@ make_application() {
     app_id="$(az ad app create --display-name "Graph Relay ($mark)" --sign-in-audience "$audience" \
       --query appId --output tsv)"
     az group update --name "$resource_group" --set "tags.$application_tag=$app_id" --force-string --output none
+  else
+    refuse_stranger
   fi
-  az ad app update --id "$app_id" --sign-in-audience "$audience" --required-resource-accesses "$accesses"
-  make_service_principal "$app_id"
-  # Without this Graph cannot get tokens for the app, and rich notifications come without any (Graph contract 4).
-  az ad sp update --id "$app_id" --set appRoleAssignmentRequired=false
-  make_service_principal "$change_tracking" ||
-    say "Not made: the service principal of Microsoft Graph Change Tracking, without which rich notifications prove
-nothing and are refused. An Application Administrator runs: az ad sp create --id $change_tracking"
+  patiently az ad app update --id "$app_id" --sign-in-audience "$audience" --required-resource-accesses "$accesses"
 }
 
-make_service_principal() {
-  local known
-  known="$(az ad sp list --filter "appId eq '$1'" --query '[0].id' --output tsv)" || return
-  [[ -n $known ]] || az ad sp create --id "$1" --output none
+# Whoever may write tags of the group could name an app of theirs here, and have it consented to.
+refuse_stranger() {
+  local name secrets others
+  name="$(az ad app show --id "$app_id" --query displayName --output tsv)"
+  [[ $name == "Graph Relay ($mark)" || $name == "Graph Relay ($resource_group)" ]] ||
+    fail "the tag $application_tag of $resource_group names the app registration $app_id, which is called $name and \
+not Graph Relay ($mark): nothing was done. If you know that it is ours, give it that name; otherwise take the tag away"
+  secrets="$(az ad app show --id "$app_id" --query 'length(passwordCredentials)' --output tsv)"
+  others="$(az ad app federated-credential list --id "$app_id" --query "[?name!='$credential_name'].name" --output tsv)"
+  [[ $secrets == 0 && -z $others ]] ||
+    fail "the app registration $app_id has $secrets client secrets and the federated credentials '$others', and this \
+script makes none such: whoever holds them would get its permissions. Remove them, then run this again"
 }
 
 # The permissions as the registration names them: by the ids that Microsoft Graph gives its roles.
@@ -170,19 +199,21 @@ print(json.dumps([{"resourceAppId": sys.argv[1], "resourceAccess": roles}]))
 
 grant_consent() {
   say "Consent to ${permissions[*]}"
-  az ad app permission admin-consent --id "$app_id" ||
-    say "Not granted. An administrator opens: https://login.microsoftonline.com/$tenant/adminconsent?client_id=$app_id"
+  local code=0
+  python3 "$here/consent.py" "$app_id" "${permissions[@]}" || code=$?
+  # 3: it may not, and has said who may. Everything else can go on, and the table at the end says so again.
+  ((code == 0 || code == 3)) || return "$code"
 }
 
 trust_identity() {
   say "The app's identity in place of a client secret"
-  local name=graph-relay-identity identity known credential
+  local name="$credential_name" identity known credential
   identity="$(output identityPrincipalId)"
   credential="{\"name\": \"$name\", \"issuer\": \"https://login.microsoftonline.com/$tenant/v2.0\",
     \"subject\": \"$identity\", \"audiences\": [\"api://AzureADTokenExchange\"]}"
   known="$(az ad app federated-credential list --id "$app_id" --query "[?name=='$name'].id" --output tsv)"
   if [[ -z $known ]]; then
-    az ad app federated-credential create --id "$app_id" --parameters "$credential" --output none
+    patiently az ad app federated-credential create --id "$app_id" --parameters "$credential" --output none
   else
     az ad app federated-credential update --id "$app_id" --federated-credential-id "$name" --parameters "$credential"
   fi
@@ -193,7 +224,9 @@ trust_identity() {
 make_group() {
   say "Resource group $resource_group"
   if [[ "$(az group exists --name "$resource_group")" != true ]]; then
-    az group create --name "$resource_group" --location "$location" --tags application=graph-relay --output none
+    # azd deletes only groups that bear the name of its environment.
+    az group create --name "$resource_group" --location "$location" --output none \
+      --tags application=graph-relay ${AZURE_ENV_NAME:+"azd-env-name=$AZURE_ENV_NAME"}
   fi
   recover_vaults
 }
@@ -209,13 +242,14 @@ recover_vaults() {
 
 bring_certificate() {
   say "Certificate of the gateway"
-  local vault operator
+  local vault operator name
   operator="$(az ad signed-in-user show --query id --output tsv)"
+  name="$(parameter name)"
   vault="$(az deployment group create --resource-group "$resource_group" --name certificate-vault \
     --template-file "$here/certificate-vault.bicep" --query properties.outputs.name.value --output tsv \
-    --parameters name="$(parameter name)" operatorId="$operator")"
+    --parameters name="${name:-graphrelay}" operatorId="$operator")"
   if [[ -n $tls_certificate ]]; then
-    # A role that was only just assigned takes minutes to be believed.
+    # A role takes minutes to become effective.
     patiently az keyvault certificate import --vault-name "$vault" --name gateway-tls --file "$tls_certificate" \
       --output none
   elif ! az keyvault certificate show --vault-name "$vault" --name gateway-tls --output none; then
@@ -223,27 +257,42 @@ bring_certificate() {
   fi
 }
 
+# For what needs something that was made a moment ago: Entra ID and Azure take minutes to know it everywhere.
 patiently() {
-  local attempt
-  for attempt in 1 2 3 4 5 6; do
+  local pause
+  for pause in ${pauses:-5 10 20 30 60}; do
     "$@" && return
-    sleep $((attempt * 10))
+    printf 'Perhaps it is not known everywhere yet what was just made: again in %s s.\n' "$pause" >&2
+    sleep "$pause"
   done
-  return 1
+  "$@"
 }
 
-# Prints `value` if the vault has no secret of that name yet; else nothing, which keeps the one it has.
-fresh_secret() {
-  # `|| return`: bash does not stop for errors inside $(...), and a doubt must not replace a secret that is in use.
-  local name="$1" value="$2" vault known=""
+# The secrets lie in the vault before the app is started. Azure tells their names to those who may deploy, and takes
+# new ones from them, but shows no value. A secret that is there stays, unless another is given.
+make_secrets() {
+  say "Secrets"
+  local vault known
   vault="$(az resource list --resource-group "$resource_group" --resource-type Microsoft.KeyVault/vaults \
-    --query "[?tags.purpose=='relay-keys'].id" --output tsv)" || return
-  if [[ -n $vault ]]; then
-    # Azure tells the names of secrets to those who may deploy, and not the values.
-    known="$(az rest --method get --url "$vault/secrets?api-version=2024-11-01" --query "value[?name=='$name'].name" \
-      --output tsv)" || return
+    --query "[?tags.purpose=='relay-keys'].id" --output tsv)"
+  known="$(az rest --method get --url "$vault/secrets?api-version=2025-05-01" --query "value[].name" --output tsv)"
+  if [[ $'\n'$known$'\n' != *$'\n'client-state-secret$'\n'* ]]; then
+    openssl rand -base64 32 | put_secret "$vault" client-state-secret
   fi
-  [[ -n $known ]] || printf '%s' "$value"
+  if [[ -n ${DESTINATION_SECRET:-} ]]; then
+    printf '%s' "$DESTINATION_SECRET" | put_secret "$vault" destination-secret
+  elif [[ $'\n'$known$'\n' != *$'\n'destination-secret$'\n'* ]]; then
+    printf 'whsec_%s' "$(openssl rand -base64 32)" | put_secret "$vault" destination-secret
+  fi
+}
+
+# From standard input, through a file that its owner alone can read: a command line is read by other users.
+put_secret() {
+  secure="$(mktemp)"
+  trap 'rm -f "$secure"' EXIT
+  python3 -c 'import json, sys; json.dump({"properties": {"value": sys.stdin.read().strip()}}, sys.stdout)' >"$secure"
+  az rest --method put --url "$1/secrets/$2?api-version=2025-05-01" --body "@$secure" --output none
+  rm -f "$secure"
 }
 
 # How an account that exists is stored: to change that takes a migration, and no deployment does it by the way.
@@ -252,65 +301,64 @@ present_storage_sku() {
     --query "[?tags.application=='graph-relay'].sku.name | [0] || ''"
 }
 
-# Parameters that are not in the user's file. A file and not the command line, which other users can read.
-write_secure_parameters() {
-  local client_state destination budget_start storage_sku
-  client_state="$(fresh_secret client-state-secret "$(openssl rand -base64 32)")"
-  destination="${DESTINATION_SECRET:-}"
-  if [[ -z $destination ]]; then
-    destination="$(fresh_secret destination-secret "whsec_$(openssl rand -base64 32)")"
-  fi
-  budget_start="$(az consumption budget list --resource-group "$resource_group" --query '[0].timePeriod.startDate' \
-    --output tsv)"
-  storage_sku="$(parameter storageSku)"
-  storage_sku="${storage_sku:-$(present_storage_sku)}"
-  client_state="$client_state" destination="$destination" budget_start="$budget_start" app_id="$app_id" \
-    profile="$profile" storage_sku="$storage_sku" python3 - "$subscriptions" >"$1" <<'PY'
-import json, os, sys
-values = {
-    "profile": os.environ["profile"],
-    "clientId": os.environ["app_id"],
-    "subscriptions": json.dumps(json.load(open(sys.argv[1])), separators=(",", ":")),
-    "clientStateSecret": os.environ["client_state"],
-    "destinationSecret": os.environ["destination"],
+# First day of the budget there is. Offers without Cost Management answer 400: then there is none.
+present_budget_start() {
+  az consumption budget list --resource-group "$resource_group" --query '[0].timePeriod.startDate' --output tsv ||
+    printf '(No budgets here: if the deployment fails over it, set monthlyBudget to 0.)\n' >&2
 }
-if os.environ["budget_start"]:
-    values["budgetStart"] = os.environ["budget_start"][:10]
-if os.environ["storage_sku"]:
-    values["storageSku"] = os.environ["storage_sku"]
-print(json.dumps({
-    "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentParameters.json#",
-    "contentVersion": "1.0.0.0",
-    "parameters": {name: {"value": value} for name, value in values.items()},
-}))
-PY
+
+# All parameters of infra/main.bicep. None is a secret.
+write_main_parameters() {
+  local budget_start storage_sku
+  budget_start="$(present_budget_start)"
+  storage_sku="$(present_storage_sku)"
+  write_parameters --client-id "$app_id" --budget-start "$budget_start" --storage-sku "$storage_sku" --to "$1"
 }
 
 deploy_resources() {
-  secure="$(mktemp)" # readable by its owner alone
-  trap 'rm -f "$secure"' EXIT
-  write_secure_parameters "$secure"
+  local file
+  file="$(mktemp)"
+  write_main_parameters "$file"
   if [[ $mode == what-if ]]; then
     az deployment group what-if --resource-group "$resource_group" --name graph-relay \
-      --template-file "$here/main.bicep" --parameters "@$parameters" --parameters "@$secure"
+      --template-file "$here/main.bicep" --parameters "@$file"
   else
     say "Resources"
     az deployment group create --resource-group "$resource_group" --name graph-relay --output none \
-      --template-file "$here/main.bicep" --parameters "@$parameters" --parameters "@$secure"
+      --template-file "$here/main.bicep" --parameters "@$file"
   fi
+  rm -f "$file"
 }
 
+# Of the newest deployment of infra/main.bicep: azd gives each a name of its own.
 output() {
-  az deployment group show --resource-group "$resource_group" --name graph-relay \
-    --query "properties.outputs.$1.value" --output tsv
+  az deployment group list --resource-group "$resource_group" --output tsv \
+    --query "sort_by([?properties.outputs.appName], &properties.timestamp)[-1].properties.outputs.$1.value"
+}
+
+await_references() {
+  say "Key Vault references"
+  python3 "$here/resolve.py" "$resource_group" "$(output appName)"
 }
 
 deploy_code() {
   say "Code"
   local app
   app="$(output appName)"
-  az functionapp deployment source config-zip --resource-group "$resource_group" --name "$app" \
+  if [[ -n $update_strategy ]]; then
+    az functionapp update-strategy config set --resource-group "$resource_group" --name "$app" \
+      --type "$update_strategy" --output none
+  fi
+  # Straight after the app was made, its deployment site may not answer yet. A build that fails is not tried five times.
+  pauses=30 patiently az functionapp deployment source config-zip --resource-group "$resource_group" --name "$app" \
     --src "$package" --build-remote true --output none
+}
+
+# Ends with an error if anything is not as it should be.
+verify() {
+  say "What there is to see"
+  python3 "$here/verify.py" --resource-group "$resource_group" --app "$(output appName)" --client-id "$app_id" \
+    --url "$(output notificationUrl)" --subscriptions "$subscriptions"
 }
 
 # --- What can be asked for
@@ -322,17 +370,54 @@ deploy() {
   make_application
   if [[ $profile == gateway ]]; then bring_certificate; fi
   deploy_resources
-  trust_identity
-  grant_consent
+  connect
   deploy_code
   say "Graph is to post to $(output notificationUrl)"
   if [[ $profile == gateway ]]; then say "Point the name $(parameter hostName) to $(output gatewayAddress)"; fi
+  verify
+}
+
+# What azd's own steps stand between: before the resources, after them, after the code.
+prepare() {
+  check_inputs
+  is_azd_subscription
+  make_group
+  make_application
+  if [[ $profile == gateway ]]; then bring_certificate; fi
+  write_main_parameters "$main_parameters"
+}
+
+# azd and az are signed in apart, each with a subscription of its own.
+is_azd_subscription() {
+  local subscription
+  subscription="$(az account show --query id --output tsv)"
+  [[ -z ${AZURE_SUBSCRIPTION_ID:-} || $AZURE_SUBSCRIPTION_ID == "$subscription" ]] ||
+    fail "azd deploys to the subscription $AZURE_SUBSCRIPTION_ID, az to $subscription: \
+az account set --subscription $AZURE_SUBSCRIPTION_ID"
+}
+
+connect() {
+  make_secrets
+  trust_identity
+  grant_consent
+  await_references || say "Not resolved yet: the table at the end says what to do"
+}
+
+# For the modes that begin in the middle.
+resume() {
+  [[ -r $subscriptions ]] || fail "--subscriptions: no $subscriptions"
+  read_permissions
+  tenant="$(az account show --query tenantId --output tsv)"
+  name_application
+  find_application
+  [[ -n $app_id ]] || fail "the group $resource_group names no app registration: run infra/deploy.sh whole first"
+  refuse_stranger
 }
 
 what_if() {
   check_inputs
   [[ "$(az group exists --name "$resource_group")" == true ]] ||
-    fail "there is no resource group $resource_group: everything would be made anew"
+    fail "there is no resource group $resource_group: everything would be new"
   find_application
   if [[ -z $app_id ]]; then refuse_namesake; fi
   app_id="${app_id:-00000000-0000-0000-0000-000000000000}"
@@ -368,13 +453,31 @@ vault_secret() {
 }
 
 destroy() {
-  local answer role
+  local answer
   read -r -p "Delete $resource_group with all that is queued in it? Type its name: " answer
   [[ $answer == "$resource_group" ]] || fail "nothing was deleted"
+  memory="$(mktemp)"
+  remember # before the group takes it along
+  az group delete --name "$resource_group" --yes
+  forget
+  say "Its key vaults can be recovered for 90 days; deploying again into $resource_group does so."
+}
+
+# What is not in the group and has to go with it.
+remember() {
+  find_application
   role="$(az role definition list --resource-group "$resource_group" --custom-role-only true --output tsv \
     --query "[?starts_with(roleName, 'Graph Relay key keeper ($resource_group')].name")"
-  find_application # before the group takes the tag with it
-  az group delete --name "$resource_group" --yes
+  printf '%s\n%s\n' "$app_id" "$role" >"$memory"
+}
+
+if_gone() {
+  [[ "$(az group exists --name "$resource_group")" != true ]] ||
+    fail "$resource_group is still there: what goes with it stays too"
+}
+
+forget() {
+  { read -r app_id && read -r role; } <"$memory"
   # The group takes the role's assignments with it, and leaves its definition.
   if [[ -n $role ]]; then
     az role definition delete --name "$role" --custom-role-only true --resource-group "$resource_group" ||
@@ -385,13 +488,19 @@ destroy() {
   else
     say "The group named no app registration, so none was deleted."
   fi
-  say "Its key vaults can be recovered for 90 days; deploying again into $resource_group does so."
+  rm -f "$memory"
 }
 
 read_arguments "$@"
 case "$mode" in
   deploy) deploy ;;
   what-if) what_if ;;
+  code-only) resume; build_package; deploy_code; verify ;;
+  verify) resume; verify ;;
+  prepare) prepare ;;
+  connect) resume; connect ;;
+  remember) remember ;;
+  forget) if_gone; forget ;;
   settings) write_settings ;;
   package-only) build_package ;;
   destroy) destroy ;;

@@ -3,8 +3,8 @@
     python3 infra/package.py graph-relay.zip
     python3 infra/package.py dist/app
 
-Its requirements.txt is infra/requirements.txt, resolved for the one Python that is deployed: a remote build with another
-Python must fail, not succeed with other packages (Azure/azure-dev#8538).
+Its requirements.txt is infra/requirements.txt, resolved for the one Python that is deployed: a remote build with
+another Python must fail, not succeed with other packages (Azure/azure-dev#8538).
 
 Equal files give an equal zip, byte for byte. Needs git, which knows the syntax of .funcignore, and nothing else.
 """

@@ -93,9 +93,7 @@ class Template:
         loops = {
             text(child) for one in self._all("for_statement") for child in one.children_by_field_name("initializer")
         }
-        numbered = {
-            text(child) for one in self._all("for_loop_parameters") for child in one.named_children
-        }
+        numbered = {text(child) for one in self._all("for_loop_parameters") for child in one.named_children}
         lambdas = {text(one.named_children[0]) for one in self._all("lambda_expression")}
         return names | loops | numbered | lambdas | {name for names, _ in self.imports for name in names}
 

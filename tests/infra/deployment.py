@@ -2,12 +2,22 @@
 
 import json
 import os
+import re
+import ssl
 import subprocess
 import sys
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import trustme
+
+from infra.verify import FUNCTIONS, ROLES
 from tests.infra.bicep import INFRA
 
 SECRET_ID = "whsec_" + "A" * 43 + "="
@@ -26,7 +36,16 @@ with open(os.environ["AZ_RECORD"], "a") as record:
 answers = json.loads(Path(os.environ["AZ_ANSWERS"]).read_text())
 line = " ".join(arguments)
 answer = next((text for start, text in answers if line.startswith(start)), "")
-sys.exit("no such thing") if answer is None else print(answer)
+if isinstance(answer, list):  # one after the other, and the last one from then on
+    turn = Path(os.environ["AZ_RECORD"]).read_text().count(json.dumps(arguments)) - 1
+    answer = answer[min(turn, len(answer) - 1)]
+if answer is None or answer.startswith("ERROR"):
+    sys.exit(answer or "no such thing")
+print(answer)
+"""
+
+_SLEEP = """#!/bin/sh
+exit 0
 """
 
 _TENANT = "11111111-1111-4111-8111-111111111111"
@@ -55,52 +74,154 @@ _SETTINGS = json.dumps(
     ]
 )
 
-# What each command prints, by its beginning; None: it fails. The first that fits counts.
-_ALWAYS: list[tuple[str, str | None]] = [
+Answer = str | None | list[str]
+World = list[tuple[str, Answer]]
+
+OPEN, CLOSED = "OPEN/api/notifications", "CLOSED/api/notifications"
+"""Addresses of the app, where `deploy` puts a server: one echoes a handshake, one lets nobody in."""
+
+SITE = "/subscriptions/s/resourceGroups/relay/providers/Microsoft.Web/sites/relay-app"
+_OUTPUT = "deployment group list --resource-group relay --output tsv --query sort_by([?properties.outputs.appName], "
+_OUTPUT += "&properties.timestamp)[-1].properties.outputs."
+_PRINCIPALS = "rest --method get --url https://graph.microsoft.com/v1.0/servicePrincipals"
+_CHANGE_TRACKING = "0bf30f3b-4a52-48df-9a82-234910c4a086"
+_OUR_ROLE = "Graph Relay key keeper (relay, 11111111)"
+
+
+def _found(*principals: dict[str, Any]) -> str:
+    return json.dumps({"value": list(principals)})
+
+
+def named(name: str, **properties: Any) -> dict[str, Any]:
+    """Return a resource as Resource Manager lists it."""
+    return {"name": name, "properties": {"name": name, **properties}}
+
+
+REFERENCES = _found(*(named(name, status="Resolved") for name in ("CLIENT_STATE_SECRET", "DESTINATION_SECRET")))
+WAITING = _found(
+    named("CLIENT_STATE_SECRET", status="Resolved"),
+    named("DESTINATION_SECRET", status="AccessToKeyVaultDenied", details="Key Vault reference was not able to resolve"),
+)
+GRANTED = _found(*({"appRoleId": f"id-of-{name}", "resourceId": "graph"} for name in _ROLES))
+HEARD = [["run", "", 1], ["queue", "", 0], ["key", "", 60]]
+HEARD += [["subscription", f"/{one}/getAllMessages", 3_000] for one in ("chats", "teams")]
+
+
+def site(profile: str = "cheap") -> str:
+    """Return the list of the group's apps, as `az resource list` prints it."""
+    tags = {"application": "graph-relay", "purpose": "relay-app", "profile": profile, "azd-service-name": "relay"}
+    return json.dumps([{"id": SITE, "tags": tags}])
+
+
+def heard(*rows: list[Any]) -> str:
+    """Return an answer of Log Analytics."""
+    return json.dumps({"tables": [{"rows": list(rows)}]})
+
+
+# What each command prints, by its beginning; None: it fails. The first that fits counts. A list: one after the other.
+_AZURE: World = [
+    (f"{_OUTPUT}appName", "relay-app"),
+    (f"{_OUTPUT}notificationUrl", OPEN),
+    (_OUTPUT, "an-output"),
+    ("resource list --resource-group relay --resource-type Microsoft.Web/sites --output json", site()),
+    (f"rest --method get --url {SITE}/functions?", _found(*map(named, FUNCTIONS))),
+    (f"rest --method get --url {SITE}/host/default", json.dumps({"properties": {"state": "Running"}})),
+    (f"rest --method get --url {SITE}/config/configreferences", REFERENCES),
+    (f"rest --method get --url {SITE}?", json.dumps(
+        {"identity": {"userAssignedIdentities": {"id": {"principalId": "the-identity"}}}})),
+    ("role assignment list", json.dumps([
+        *({"roleDefinitionId": f"/x/{role}", "roleDefinitionName": name} for role, name in ROLES.items()),
+        {"roleDefinitionId": "/x/ours", "roleDefinitionName": _OUR_ROLE}])),
+    ("monitor log-analytics workspace list", json.dumps([{"customerId": "the-workspace"}])),
+    ("rest --method post --url https://api.loganalytics.io", heard(*HEARD)),
+    ("network application-gateway list", json.dumps([{"name": "relay-gateway"}])),
+    ("network application-gateway show-backend-health", json.dumps(
+        {"backendAddressPools": [{"backendHttpSettingsCollection": [{"servers": [{"health": "Healthy"}]}]}]})),
+]  # fmt: skip
+_ALWAYS: World = [
     ("account show", _TENANT),
     ("ad app create", APPLICATION),
+    ("ad sp create", json.dumps({"id": "made"})),
     ("ad sp show --id 00000003", "\n".join(f"{name}\tid-of-{name}" for name in _ROLES)),
     ("ad signed-in-user show", "33333333-3333-4333-8333-333333333333"),
     ("deployment group create --resource-group relay --name certificate-vault", "relaytls"),
-    ("deployment group show --resource-group relay --name graph-relay --query properties.outputs.appName", "relay-app"),
-    ("deployment group show", "an-output"),
-]
-EMPTY: list[tuple[str, str | None]] = [
-    *_ALWAYS,
+    (f"{_PRINCIPALS}?$filter=appId eq '00000003", _found(
+        {"id": "graph", "appRoles": [{"value": name, "id": f"id-of-{name}"} for name in _ROLES]})),
+    (f"resource list {_VAULTS} --query [?tags.purpose=='relay-keys'].name", "relaykeys"),
+    (f"resource list {_VAULTS}", _VAULT),
+    *_AZURE,
+]  # fmt: skip
+EMPTY: World = [
     ("group exists", "false"),
     ("keyvault certificate show", None),
-]
-DEPLOYED: list[tuple[str, str | None]] = [
+    (f"{_PRINCIPALS}?$filter=appId eq '{APPLICATION}'", [_found(), _found({"id": "made"})]),
+    (f"{_PRINCIPALS}?$filter=appId eq '{_CHANGE_TRACKING}'", [_found(), _found({"id": "made"})]),
+    (f"{_PRINCIPALS}/made/appRoleAssignments", [_found(), GRANTED]),
+    ("rest --method get --url /subscriptions/s/resourceGroups/relay/providers/Microsoft.KeyVault", ""),
     *_ALWAYS,
+]
+DEPLOYED: World = [
     ("group exists", "true"),
     ("group show --name relay --query tags.graphRelayClientId", APPLICATION),
     ("storage account list", "Standard_LRS"),
-    ("ad sp list", "there"),
-    ("ad app federated-credential list", "there"),
+    (f"ad app show --id {APPLICATION} --query displayName", "Graph Relay (relay, 11111111)"),
+    (f"ad app show --id {APPLICATION} --query length(passwordCredentials)", "0"),
+    (f"ad app federated-credential list --id {APPLICATION} --query [?name==", "there"),
+    (f"{_PRINCIPALS}?$filter=appId eq", _found({"id": "made"})),
+    (f"{_PRINCIPALS}/made/appRoleAssignments", GRANTED),
     ("keyvault list-deleted", "relayold"),
-    (f"resource list {_VAULTS} --query [?tags.purpose=='relay-keys'].name", "relaykeys"),
-    (f"resource list {_VAULTS}", _VAULT),
     ("functionapp config appsettings list", _SETTINGS),
     ("keyvault secret show --vault-name relaykeys --name client-state-secret", CLIENT_STATE),
     ("keyvault secret show --vault-name relaykeys --name destination-secret", SECRET_ID),
-    ("rest --method get", "there"),
+    (f"rest --method get --url {_VAULT}/secrets", "client-state-secret\ndestination-secret"),
     ("consumption budget list", "2026-03-01T00:00:00Z"),
     ("role definition list", "role-id"),
+    ("resource list --resource-group relay --output tsv --resource-type Microsoft.Web/sites", "cheap"),
+    *_ALWAYS,
 ]
-WITH_GATEWAY: list[tuple[str, str | None]] = [
+DEPLOYED.insert(0, _ALWAYS[6])  # of Graph itself, before that of any app
+WITH_GATEWAY: World = [
+    ("resource list --resource-group relay --output tsv --resource-type Microsoft.Web/sites", "gateway"),
+    ("resource list --resource-group relay --resource-type Microsoft.Web/sites --output json", site("gateway")),
+    (f"{_OUTPUT}notificationUrl", CLOSED),
     *DEPLOYED,
-    ("resource list --resource-group relay --query [0].id --output tsv --resource-type Microsoft.Network", "gateway"),
 ]
+
+
+class _Endpoint(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        query = parse_qs(urlsplit(self.path).query)
+        is_open = self.path.startswith("/open/")
+        self.send_response(200 if is_open else 403)
+        self.send_header("Content-Type", "text/plain")
+        self.end_headers()
+        self.wfile.write(query["validationToken"][0].encode() if is_open else b"<html>no</html>")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""
+
+
+@cache
+def _endpoint() -> tuple[str, str]:
+    """Start a server for handshakes; return its address, and the authority that signed its certificate."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    server = ThreadingHTTPServer(("localhost", 0), _Endpoint)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"https://localhost:{server.server_port}", authority.cert_pem.bytes().decode()
 
 
 @dataclass
 class Run:
-    """What came of a run: its exit code, what it said, and every `az` command with the files it was given."""
+    """What came of a run: its exit code, what it said, every `az` command with the files it was given, what it left."""
 
     code: int
     said: str
     commands: list[list[str]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    left: str = ""
 
     def ran(self, *beginning: str) -> list[list[str]]:
         """Return the commands that begin so."""
@@ -108,29 +229,61 @@ class Run:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters of main.bicep that the script made itself."""
-        documents: dict[str, Any] = json.loads(self.files[-1])["parameters"]
-        return {name: one["value"] for name, one in documents.items()}
+        """The parameters of main.bicep."""
+        documents = [one["parameters"] for one in map(json.loads, self.files) if "parameters" in one]
+        return {name: one["value"] for name, one in documents[-1].items()}
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The secrets that were put into the vault, by name."""
+        names = [one[4].split("?")[0].rpartition("/")[2] for one in self.ran("rest", "--method", "put")]
+        values = [one["properties"]["value"] for one in map(json.loads, self.files) if "properties" in one]
+        return dict(zip(names, values, strict=True))
+
+
+def parameters(**changed: Any) -> dict[str, Any]:
+    """Return a file as infra/parameters.example.json, with addresses of the real world, and changed as said."""
+    example = json.loads((INFRA / "parameters.example.json").read_text(encoding="utf-8"))
+    example["parameters"] |= {"graphAddresses": {"value": ["52.159.23.209", "20.20.32.0/19"]}}
+    example["parameters"] |= {name: {"value": value} for name, value in changed.items()}
+    return example  # type: ignore[no-any-return]
 
 
 def deploy(
-    directory: Path, *arguments: str, world: list[tuple[str, str | None]], answer: str = "", **environ: str
+    directory: Path,
+    *arguments: str,
+    world: World,
+    answer: str = "",
+    given: dict[str, Any] | None = None,
+    command: Sequence[str] = (),
+    **environ: str,
 ) -> Run:
-    """Run the script in a world that answers as said; `answer` is typed into it."""
+    """Run the script, or another command, in a world that answers as said.
+
+    `answer` is typed into it; `given` is the file of parameters.
+    """
     directory.mkdir(exist_ok=True)
     az, record, answers = directory / "az", directory / "record", directory / "answers"
     az.write_text(f"#!{sys.executable} -IS{_AZ}")  # without the site: a command in a tenth of the time
     az.chmod(0o755)
+    (directory / "sleep").write_text(_SLEEP)
+    (directory / "sleep").chmod(0o755)
     record.write_text("")
-    answers.write_text(json.dumps(world))
+    address, authority = _endpoint()
+    (directory / "authority.pem").write_text(authority)
+    served = {"OPEN/": f"{address}/open/", "CLOSED/": f"{address}/closed/"}
+    answers.write_text(re.sub("OPEN/|CLOSED/", lambda place: served[place[0]], json.dumps(world)))
+    command = [re.sub("OPEN/|CLOSED/", lambda place: served[place[0]], word) for word in command]
     subscriptions = directory / "subscriptions.json"
     declared = [
         {"resource": one, "changeTypes": ["created"]} for one in ("/chats/getAllMessages", "/teams/getAllMessages")
     ]
     subscriptions.write_text(json.dumps(declared))
-    files = ["--subscriptions", str(subscriptions), "--parameters", str(INFRA / "parameters.example.json")]
+    chosen = directory / "parameters.json"
+    chosen.write_text(json.dumps(given or parameters()))
+    files = ["--subscriptions", str(subscriptions), "--parameters", str(chosen)]
     done = subprocess.run(
-        ["bash", str(INFRA / "deploy.sh"), "--resource-group", "relay", *files, *arguments],
+        command or ["bash", str(INFRA / "deploy.sh"), "--resource-group", "relay", *files, *arguments],
         env={
             **os.environ,
             "PATH": f"{directory}:{os.environ['PATH']}",
@@ -138,6 +291,7 @@ def deploy(
             "AZ_ANSWERS": str(answers),
             "DEPLOY_PACKAGE": str(directory / "graph-relay.zip"),
             "TMPDIR": str(directory),
+            "SSL_CERT_FILE": str(directory / "authority.pem"),
             **environ,
         },
         input=answer,
@@ -147,4 +301,6 @@ def deploy(
     )
     lines = [json.loads(line) for line in record.read_text().splitlines()]
     commands = [line["arguments"] for line in lines]
-    return Run(done.returncode, done.stdout + done.stderr, commands, [file for line in lines for file in line["files"]])
+    files_given = [file for line in lines for file in line["files"]]
+    left = "".join(path.read_text() for path in directory.glob("tmp.*"))
+    return Run(done.returncode, done.stdout + done.stderr, commands, files_given, left)

@@ -5,20 +5,25 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import click
 import pytest
+import requests
 
 from ops.cli import ops
 from shared import telemetry
 from shared.errors import Reason
 from shared.messages.retry import JITTER, SCHEDULE
 from shared.subscriptions import silence
+from shared.subscriptions.endpoint import probe
 from tests.infra import kusto
 from tests.infra.bicep import INFRA
 
 RUNBOOK = INFRA.parent / "docs" / "runbook"
 ALERTS: list[dict[str, Any]] = json.loads((INFRA / "alerts.json").read_text(encoding="utf-8"))
+METRIC_ALERTS: list[dict[str, Any]] = json.loads((INFRA / "metric-alerts.json").read_text(encoding="utf-8"))
+PROFILES = {"cheap", "middle", "gateway", "dedicated"}
 WORKBOOK: dict[str, Any] = json.loads((INFRA / "workbook.json").read_text(encoding="utf-8"))
 GAUGES = set(re.findall(r'_gauge\(\s*"(graph_relay\.\w+)"', Path(telemetry.__file__).read_text(encoding="utf-8")))
 METRICS = set(re.findall(r'"(graph_relay\.\w+)"', Path(telemetry.__file__).read_text(encoding="utf-8")))
@@ -35,7 +40,7 @@ def every_query() -> list[str]:
     return [alert["query"] for alert in ALERTS] + [query.replace("{TimeRange:grain}", "5m") for query in queries()]
 
 
-@EACH
+@pytest.mark.parametrize("alert", [*ALERTS, *METRIC_ALERTS], ids=lambda alert: str(alert["name"]))
 def test_alert_has_a_page_that_says_what_it_means_and_what_to_do(alert: dict[str, Any]) -> None:
     page = (RUNBOOK / f"{alert['name']}.md").read_text(encoding="utf-8")
     assert [line for line in page.splitlines() if line.startswith("## ")] == ["## What it means", "## Look", "## Do"]
@@ -48,7 +53,47 @@ def test_alert_has_a_page_that_says_what_it_means_and_what_to_do(alert: dict[str
 def test_alert_is_one_that_azure_takes(alert: dict[str, Any]) -> None:
     assert alert["severity"] in range(5)
     assert alert["window"] in ("PT5M", "PT10M", "PT15M", "PT30M", "PT45M", *(f"PT{hours}H" for hours in range(1, 7)))
-    assert set(alert["profiles"]) <= {"cheap", "gateway"}
+    assert set(alert["profiles"]) <= PROFILES
+
+
+def test_what_graph_waits_for_is_measured_once_in_each_profile_before_it_counts() -> None:
+    named = [profile for alert in METRIC_ALERTS for profile in alert["profiles"]]
+    assert sorted(named) == sorted(PROFILES)
+    for alert in METRIC_ALERTS:
+        second = {"ms": 1_000, "s": 1}[alert["unit"]]
+        # If a share s of all answers takes 3 s or more, the mean is at least 3 s times s (Markov): below a tenth.
+        assert float(alert["mean"]) / (3 * second) == pytest.approx(0.05)
+        assert float(alert["slowest"]) == 3 * second
+
+
+def test_our_own_handshake_is_no_stranger_at_the_firewall() -> None:
+    (alert,) = (alert for alert in ALERTS if alert["name"] == "gateway-blocks")
+    (pattern,) = re.findall(r"matches regex @'([^']+)'", alert["query"])
+    asked: list[str] = []
+
+    class Asking(requests.Session):
+        def send(self, request: requests.PreparedRequest, **_: Any) -> requests.Response:
+            asked.append(str(request.path_url))
+            raise requests.ConnectionError
+
+    probe("https://relay.example.org/api/notifications", Asking())
+    assert re.search(pattern, asked[0])
+    assert re.search(pattern, unquote_plus(asked[0]))  # however the firewall writes it down
+    assert not re.search(pattern, "/api/notifications?validationToken=Validation%3a+Testing+client+application")
+
+
+def test_a_caller_that_breaks_off_is_no_failure_of_ours_and_many_are() -> None:
+    (alert,) = (alert for alert in ALERTS if alert["name"] == "function-failed")
+    assert "BadHttpRequestException" in alert["query"]
+    assert "caller = OperationName == 'notify_http' and OperationId in (broken)" in alert["query"]
+    assert "failures > iff(caller, 100, 0)" in alert["query"]
+
+
+def test_a_message_that_a_host_took_down_with_it_is_not_late_yet() -> None:
+    (alert,) = (alert for alert in ALERTS if alert["name"] == "lag")
+    lease = 600  # of a message that a host which ended had in work (docs/host.md)
+    (longest,) = re.findall(r"longest > (\d+)", alert["query"])
+    assert int(longest) > lease + 60
 
 
 @EACH
@@ -107,16 +152,19 @@ def test_a_wrong_query_is_found(query: str) -> None:
 def test_every_function_is_watched_for_failures() -> None:
     (alert,) = (alert for alert in ALERTS if alert["name"] == "function-failed")
     rooms = {path.parent.name for path in INFRA.parent.glob("*/function.py")}
-    assert set(re.findall(r"'(\w+)'", alert["query"])) == rooms
+    assert set(re.findall(r"'(\w+)'", alert["query"].partition("OperationName in (")[2].partition(")")[0])) == rooms
 
 
 def test_every_page_belongs_to_an_alert() -> None:
-    assert {path.stem for path in RUNBOOK.glob("*.md")} - {"README"} == {alert["name"] for alert in ALERTS}
+    assert {path.stem for path in RUNBOOK.glob("*.md")} - {"README"} == {
+        alert["name"] for alert in [*ALERTS, *METRIC_ALERTS]
+    }
 
 
 def test_index_of_the_runbook_links_every_page() -> None:
     index = (RUNBOOK / "README.md").read_text(encoding="utf-8")
-    assert re.findall(r"\]\(([\w-]+)\.md\)", index) == [alert["name"] for alert in ALERTS]
+    names = [alert["name"] for alert in [*ALERTS, *METRIC_ALERTS]]
+    assert re.findall(r"\]\(([\w-]+)\.md\)", index) == list(dict.fromkeys(names))
 
 
 def test_workbook_shows_every_metric() -> None:

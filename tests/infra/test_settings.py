@@ -1,6 +1,7 @@
 """The deployed app is told what it reads, and nothing else."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -23,6 +24,7 @@ READ_BY_OTHERS = {
     "AzureWebJobsStorage__credential",  # the Functions host
     "APPLICATIONINSIGHTS_CONNECTION_STRING",  # the Functions host and the exporter
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+    "AzureWebJobsDisableHomepage",  # the Functions host
     "PYTHON_THREADPOOL_THREAD_COUNT",  # the Functions worker
 }
 
@@ -65,7 +67,7 @@ def test_secrets_are_references_to_the_vault(deployed: dict[str, str]) -> None:
     for name in ("CLIENT_STATE_SECRET", "DESTINATION_SECRET"):
         assert deployed[name].startswith("@Microsoft.KeyVault(SecretUri=${vaultUrl}secrets/")
         secret = deployed[name].split("/")[-2]
-        assert secret in template("modules/keys.bicep").strings()
+        assert f'put_secret "$vault" {secret}' in (INFRA / "deploy.sh").read_text(encoding="utf-8")
 
 
 def test_what_is_deployed_empty_is_optional(deployed: dict[str, str]) -> None:
@@ -93,3 +95,22 @@ def test_example_overrides_only_settings_there_are(deployed: dict[str, str]) -> 
 def test_endpoint_is_the_route_of_the_function() -> None:
     assert "'https://${publicName}/api/notifications'" in template("modules/settings.bicep").text
     assert "/api/notifications" in template("modules/gateway.bicep").strings()
+
+
+def test_an_app_service_plan_is_told_what_flex_consumption_knows_by_itself() -> None:
+    (on_plan,) = (one for one in walk(template("modules/settings.bicep").root)
+                  if one.type == "object" and "FUNCTIONS_WORKER_RUNTIME" in properties(one))  # fmt: skip
+    given = {name: text(value).strip("'") for name, value in properties(on_plan).items()}
+    assert given["FUNCTIONS_WORKER_PROCESS_COUNT"] == "string(processors[planSize])"
+    assert given["SCM_DO_BUILD_DURING_DEPLOYMENT"] == "true"  # `azd deploy` cannot ask for it there
+    sizes = re.search(r"@allowed\(\[('B1'.*)\]\)", template("main.bicep").text)
+    processors = re.search(r"processors = \{(.*)\}", template("modules/settings.bicep").text)
+    assert sizes
+    assert processors
+    assert re.findall(r"'(\w+)'", sizes[1]) == re.findall(r"(\w+):", processors[1])
+
+
+def test_declarations_become_text_at_the_setting_alone() -> None:
+    handed = [text(one) for one in walk(template("modules/settings.bicep").root) if one.type == "call_expression"]
+    assert "string(subscriptions)" in handed
+    assert "string(subscriptions)" not in template("main.bicep").text

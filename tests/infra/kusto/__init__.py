@@ -20,6 +20,8 @@ TABLES = {
     "DurationMs: real, ItemCount: int, Properties: dynamic, AppRoleName: string, OperationId: string)",
     "AppTraces": "(TimeGenerated: datetime, Message: string, SeverityLevel: int, ItemCount: int, Properties: dynamic, "
     "AppRoleName: string, OperationName: string, OperationId: string)",
+    "AppExceptions": "(TimeGenerated: datetime, ExceptionType: string, InnermostType: string, OuterType: string, "
+    "ProblemId: string, ItemCount: int, AppRoleName: string, OperationName: string, OperationId: string)",
     "AGWFirewallLogs": "(TimeGenerated: datetime, Action: string, ClientIp: string, Hostname: string, "
     "RequestUri: string, RuleId: string, Message: string)",
 }

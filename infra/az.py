@@ -1,0 +1,48 @@
+"""The Azure CLI, for the steps that Bicep cannot do. Needs `az` on the PATH, signed in, and the standard library."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+MICROSOFT_GRAPH = "https://graph.microsoft.com/v1.0"
+PAUSES = (5, 10, 20, 30, 60)
+"""Seconds between tries: what Entra ID and Azure have just made takes minutes to be known everywhere."""
+
+
+class AzError(Exception):
+    """`az` failed. What it said, which names no secret of ours: none is on its command line."""
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether who is signed in lacks a right, so that trying again is of no use."""
+        words = ("Authorization_RequestDenied", "AuthorizationFailed", "Insufficient privileges", "Forbidden")
+        return any(word in str(self) for word in words)
+
+
+def az(*arguments: str) -> Any:
+    """Run `az` and return what it prints, read as JSON; None if it prints nothing. Raises AzError."""
+    done = subprocess.run(["az", *arguments, "--output", "json"], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    if done.returncode:
+        raise AzError(done.stderr.strip() or f"az {arguments[0]} ended with {done.returncode}")
+    return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+def graph(method: str, path: str, body: Any = None) -> Any:
+    """Call Microsoft Graph as who is signed in. Raises AzError."""
+    given = ("--body", json.dumps(body)) if body is not None else ()
+    return az("rest", "--method", method, "--url", MICROSOFT_GRAPH + path, *given)
+
+
+def patiently(do: Callable[[], T]) -> T:
+    """Return what `do` returns, trying again while it raises AzError for another reason than a missing right."""
+    for pause in PAUSES:
+        try:
+            return do()
+        except AzError as error:
+            if error.is_refusal:
+                raise
+        time.sleep(pause)
+    return do()

@@ -1,0 +1,73 @@
+"""The deployed function app, as Azure Resource Manager shows it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from infra.az import AzError, az
+
+API = "2025-03-01"
+REFRESH_API = "2022-03-01"
+"""The version that Microsoft's page on Key Vault references names for refreshing them."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A function app by its resource id, with the tags that infra/main.bicep gave it."""
+
+    id: str
+    tags: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The app's name."""
+        return self.id.rpartition("/")[2]
+
+    @property
+    def group(self) -> str:
+        """The resource group's name."""
+        return self.id.split("/")[4]
+
+    def get(self, path: str) -> Any:
+        """Read what lies under the app. Raises AzError."""
+        return az("rest", "--method", "get", "--url", f"{self.id}{path}?api-version={API}")
+
+    def functions(self) -> list[str]:
+        """Return the names of the functions that Azure knows of. Raises AzError."""
+        return sorted(one["properties"]["name"] for one in self.get("/functions")["value"])
+
+    def host_state(self) -> str:
+        """Return the state of the Functions host, `Running` if all is well, and its errors. Raises AzError."""
+        properties = self.get("/host/default/properties/status")["properties"]
+        return " ".join([str(properties.get("state")), *map(str, properties.get("errors") or [])])
+
+    def unresolved(self) -> dict[str, str]:
+        """Return the settings whose Key Vault reference has not been resolved, with the reason. Raises AzError."""
+        found = {one["name"]: one["properties"] for one in self.get("/config/configreferences/appsettings")["value"]}
+        wanted = {"CLIENT_STATE_SECRET", "DESTINATION_SECRET"}
+        waiting = dict.fromkeys(wanted - found.keys(), "not looked at yet")
+        return waiting | {
+            name: str(one.get("details") or one.get("status"))
+            for name, one in found.items()
+            if one.get("status") != "Resolved"
+        }
+
+    def refresh(self) -> None:
+        """Have Azure read the Key Vault references again, and start the app with what it finds. Raises AzError."""
+        url = f"{self.id}/config/configreferences/appsettings/refresh?api-version={REFRESH_API}"
+        az("rest", "--method", "post", "--url", url)
+        az("functionapp", "restart", "--resource-group", self.group, "--name", self.name)
+
+
+def sites(resource_group: str) -> list[Site]:
+    """Return the apps of infra/main.bicep in a resource group: one, or two after a change of plan. Raises AzError."""
+    listed = az("resource", "list", "--resource-group", resource_group, "--resource-type", "Microsoft.Web/sites")
+    tagged = (one for one in listed if (one.get("tags") or {}).get("purpose") == "relay-app")
+    return [Site(one["id"], one["tags"]) for one in tagged]
+
+
+def site(resource_group: str, name: str) -> Site:
+    """Return the app of that name. Raises AzError."""
+    for one in sites(resource_group):
+        if one.name == name:
+            return one
+    raise AzError(f"there is no app {name} of ours in {resource_group}")

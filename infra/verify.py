@@ -1,0 +1,311 @@
+"""Look at a deployment and say in one table what was seen, and what to do about each miss.
+
+    python3 infra/verify.py --resource-group relay --app NAME --subscriptions subscriptions.json [--minutes 12]
+
+Ends with 1 if anything was missed. Changes nothing. What only the app itself can know (whether its roles are effective,
+whether Graph takes its subscriptions) is read from its own telemetry: a run of renew_timer uses all of them.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from infra import consent
+from infra.az import AzError, az
+from infra.deployed import Site, site, sites
+
+FUNCTIONS = {"notify_http", "process_queue", "renew_timer"}
+ROLES = {
+    "974c5e8b-45b9-4653-ba55-5f855dd0fb88": "Storage Queue Data Contributor",
+    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
+    "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": "Storage Table Data Contributor",
+    "4633458b-17de-408a-b874-0445c86b69e6": "Key Vault Secrets User",
+    "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
+}
+OUR_ROLE = "Graph Relay key keeper"
+TOKEN = "Validation: infra/verify.py asks +%&é"  # noqa: S105 - a handshake's, which is no secret
+PATIENCE = 180
+"""Seconds for what Azure shows only after a while."""
+
+TELEMETRY = """
+let heard = AppMetrics | where TimeGenerated > datetime({since});
+union
+  (heard | where Name == 'graph_relay.timer_runs' and Sum > 0 | project what = 'run', name = '', value = Sum),
+  (heard | where Name == 'graph_relay.queue_length' | project what = 'queue', name = '', value = Sum),
+  (heard | where Name == 'graph_relay.key_age_seconds' | project what = 'key', name = '', value = Sum),
+  (heard | where Name == 'graph_relay.subscription_seconds_left'
+    | summarize arg_max(TimeGenerated, Sum) by resource = tostring(Properties.resource)
+    | project what = 'subscription', name = resource, value = Sum),
+  (AppTraces | where TimeGenerated > datetime({since}) and SeverityLevel >= 2
+    | summarize value = toreal(count()) by name = substring(Message, 0, 200) | project what = 'warning', name, value)
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One row: what was looked at, what was seen, and what to do if that is not as it should be."""
+
+    what: str
+    saw: str
+    next_step: str = ""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.next_step
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What is looked at."""
+
+    app: Site
+    client_id: str
+    permissions: Sequence[str]
+    resources: Sequence[str]
+    url: str
+    since: datetime
+    patience: float
+    minutes: float
+
+
+def look(deployment: Deployment) -> Iterator[Seen]:
+    """Yield every row, in the order in which a deployment comes to life."""
+    rows: list[Callable[[Deployment], Iterator[Seen]]] = [
+        one_app,
+        code,
+        settings,
+        roles,
+        consented,
+        front,
+        gateway,
+        own_words,
+    ]
+    for row in rows:
+        try:
+            yield from row(deployment)
+        except (AzError, KeyError, TypeError, IndexError) as error:
+            said = str(error).splitlines()[-1][:200] if str(error) else type(error).__name__
+            yield Seen(
+                row.__name__.replace("_", " "), f"Azure did not say: {said}", "run infra/deploy.sh --verify again"
+            )
+
+
+def one_app(deployment: Deployment) -> Iterator[Seen]:
+    """Two apps on one queue after a change of plan: the old one has to go."""
+    others = [one for one in sites(deployment.app.group) if one.name != deployment.app.name]
+    for other in others:
+        remove = f"az functionapp delete --resource-group {other.group} --name {other.name}"
+        yield Seen("one app", f"{other.name} is there too and works on the same queue", remove)
+
+
+def code(deployment: Deployment) -> Iterator[Seen]:
+    """The functions are listed, and the host that runs them is up."""
+    app = deployment.app
+    names = wait(app.functions, lambda found: set(found) >= FUNCTIONS, deployment.patience)
+    lacking = sorted(FUNCTIONS - set(names))
+    yield Seen(
+        "functions",
+        ", ".join(names) or "none",
+        f"{', '.join(lacking)} not there: the remote build failed or ran with another Python; read the log of the "
+        "deployment, then infra/deploy.sh --code-only"
+        if lacking
+        else "",
+    )
+    state = wait(app.host_state, lambda found: found == "Running", deployment.patience)
+    yield Seen("host", state, "" if state == "Running" else "portal, the app, Diagnose and solve problems")
+
+
+def settings(deployment: Deployment) -> Iterator[Seen]:
+    """The secrets have been fetched from the vault."""
+    waiting = deployment.app.unresolved()
+    saw = "; ".join(f"{name}: {reason}" for name, reason in sorted(waiting.items())) or "resolved"
+    step = f"python3 infra/resolve.py {deployment.app.group} {deployment.app.name}"
+    yield Seen("settings from the vault", saw, step if waiting else "")
+
+
+def roles(deployment: Deployment) -> Iterator[Seen]:
+    """The app's identity has its roles; whether they are effective, only the app can say."""
+    (identity,) = deployment.app.get("")["identity"]["userAssignedIdentities"].values()
+    listed = az("role", "assignment", "list", "--assignee-object-id", identity["principalId"], "--all")
+    has = {one["roleDefinitionId"].rpartition("/")[2] for one in listed}
+    names = " ".join(str(one.get("roleDefinitionName")) for one in listed)
+    lacking = sorted(name for role, name in ROLES.items() if role not in has)
+    lacking += [] if OUR_ROLE in names else [OUR_ROLE]
+    saw = f"not assigned: {', '.join(lacking)}" if lacking else f"{len(ROLES) + 1} assigned"
+    yield Seen("roles", saw, "infra/deploy.sh assigns them, if you are User Access Administrator" if lacking else "")
+
+
+def consented(deployment: Deployment) -> Iterator[Seen]:
+    """Graph's permissions have been granted, and Graph may get tokens for the app."""
+    app, microsoft_graph = consent.principal(deployment.client_id), consent.principal(consent.MICROSOFT_GRAPH_APP)
+    if app is None:
+        yield Seen("consent", "no service principal", consent.advice(deployment.client_id, deployment.permissions))
+        return
+    lacking = sorted(consent.missing(app, microsoft_graph, deployment.permissions))
+    saw = f"not granted: {', '.join(lacking)}" if lacking else f"{len(deployment.permissions)} permissions granted"
+    yield Seen("consent", saw, consent.advice(deployment.client_id, deployment.permissions) if lacking else "")
+    if consent.principal(consent.CHANGE_TRACKING_APP) is None:
+        step = f"an Application Administrator: az ad sp create --id {consent.CHANGE_TRACKING_APP}"
+        yield Seen("change tracking", "Graph's own service principal is missing: rich items come unproven", step)
+
+
+def front(deployment: Deployment) -> Iterator[Seen]:
+    """The handshake is echoed where anybody may call; elsewhere strangers are turned away, and we are one."""
+    if deployment.url.startswith("EventHub:"):
+        yield Seen("handshake", "an event hub shakes no hands")
+        return
+    is_open = deployment.app.tags.get("profile") == "cheap"
+    status, body, seconds = wait(
+        lambda: handshake(deployment.url),
+        lambda answer: answer[:2] == (200, TOKEN) if is_open else answer[0] == 403,
+        deployment.patience,
+    )
+    saw = f"{status} in {seconds:.1f} s" if status else body
+    if is_open:
+        echoed = (status, body) == (200, TOKEN)
+        step = "the app's log; python -m ops doctor" if not echoed else ""
+        yield Seen("handshake", f"echoed, {saw}" if echoed else f"not echoed: {saw}", step)
+    elif status == 403:
+        yield Seen("front door", "closed to us (403), as it should be; Graph's own handshake shows below")
+    else:
+        step = "point the name at the gateway" if not status else "it should be closed: run infra/deploy.sh again"
+        yield Seen("front door", f"expected 403, saw {saw}", step)
+
+
+def gateway(deployment: Deployment) -> Iterator[Seen]:
+    """The gateway reaches the app."""
+    if deployment.app.tags.get("profile") != "gateway":
+        return
+    group = deployment.app.group
+    (name,) = [one["name"] for one in az("network", "application-gateway", "list", "--resource-group", group)]
+    health = az("network", "application-gateway", "show-backend-health", "--resource-group", group, "--name", name)
+    states = [
+        server["health"]
+        for pool in health["backendAddressPools"]
+        for entry in pool["backendHttpSettingsCollection"]
+        for server in entry["servers"]
+    ]
+    step = "" if states and set(states) == {"Healthy"} else "portal, the gateway, Backend health"
+    yield Seen("gateway", f"the app behind it: {', '.join(states) or 'none'}", step)
+
+
+def own_words(deployment: Deployment) -> Iterator[Seen]:
+    """What the app says of itself: a run of its timer uses storage, vault and Graph with its own identity."""
+    end = time.monotonic() + deployment.minutes * 60
+    found = telemetry(deployment)
+    while not told(found, deployment) and time.monotonic() < end:
+        time.sleep(30)
+        found = telemetry(deployment)
+    warnings = "; ".join(name for what, name, _ in found if what == "warning") or "nothing in its log"
+    has = {what for what, _, _ in found}
+    page = "docs/runbook/no-heartbeat.md"
+    if "run" not in has:
+        nothing = f"no run of renew_timer in {deployment.minutes:.0f} minutes; its log: {warnings}"
+        yield Seen("the app itself", nothing, page)
+        return
+    yield Seen("storage, by the app", "its timer came to its end" if "queue" in has else f"no figures: {warnings}",
+               "" if "queue" in has else "docs/permissions.md, Azure roles; then wait, roles take minutes")  # fmt: skip
+    yield Seen("vault, by the app", "it has an encryption key" if "key" in has else f"no key: {warnings}",
+               "" if "key" in has else "docs/permissions.md, Azure roles; then wait, roles take minutes")  # fmt: skip
+    alive = {name for what, name, value in found if what == "subscription" and value > 0}
+    lacking = [one for one in deployment.resources if one not in alive]
+    saw = f"not there: {', '.join(lacking)}; log: {warnings}" if lacking else f"{len(alive)} at Graph"
+    yield Seen("subscriptions", saw, "docs/runbook/reconcile-failed.md" if lacking else "")
+
+
+def told(found: Sequence[tuple[str, str, float]], deployment: Deployment) -> bool:
+    """Whether nothing more has to be waited for."""
+    alive = {name for what, name, value in found if what == "subscription" and value > 0}
+    return {"run", "queue", "key"} <= {what for what, _, _ in found} and alive >= set(deployment.resources)
+
+
+def telemetry(deployment: Deployment) -> list[tuple[str, str, float]]:
+    """Return what the app has sent since it was deployed. Raises AzError."""
+    (workspace,) = az("monitor", "log-analytics", "workspace", "list", "--resource-group", deployment.app.group)
+    api = "https://api.loganalytics.io"
+    query = TELEMETRY.format(since=deployment.since.isoformat())
+    answer = az("rest", "--method", "post", "--url", f"{api}/v1/workspaces/{workspace['customerId']}/query",
+                "--resource", api, "--body", json.dumps({"query": query}))  # fmt: skip
+    return [(str(what), str(name), float(value)) for what, name, value in answer["tables"][0]["rows"]]
+
+
+def handshake(url: str) -> tuple[int, str, float]:
+    """Return status, body and seconds of a handshake as Graph makes it; status 0, and why, where nothing answers."""
+    if not url.startswith("https://"):
+        return 0, f"NOTIFICATION_URL is no https address: {url}", 0
+    began = time.monotonic()
+    asked = urllib.request.Request(  # noqa: S310 - https, as was just looked at
+        f"{url}?{urllib.parse.urlencode({'validationToken': TOKEN})}", data=b"", method="POST",
+        headers={"Content-Type": "text/plain; charset=utf-8"},
+    )  # fmt: skip
+    try:
+        with urllib.request.urlopen(asked, timeout=20) as answer:  # noqa: S310 - the same
+            return answer.status, answer.read(4096).decode(errors="replace"), time.monotonic() - began
+    except urllib.error.HTTPError as error:
+        return error.code, "", time.monotonic() - began
+    except OSError as error:
+        return 0, f"nothing answers ({error})", time.monotonic() - began
+
+
+def wait(ask: Callable[[], Any], is_well: Callable[[Any], bool], patience: float) -> Any:
+    """Return the first answer that is well, or the last one once patience, in seconds, is at its end."""
+    end = time.monotonic() + patience
+    while True:
+        answer = ask()
+        if is_well(answer) or time.monotonic() >= end:
+            return answer
+        time.sleep(10)
+
+
+def table(rows: Sequence[Seen]) -> str:
+    """Return the rows for a terminal: a mark, what, and what was seen; under each miss its next step."""
+    width = max(len(row.what) for row in rows)
+    lines = []
+    for row in rows:
+        lines.append(f"{'ok  ' if row.is_well else 'MISS'}  {row.what:{width}}  {row.saw}")
+        if not row.is_well:
+            lines += [f"      {'':{width}}  → {line}" for line in row.next_step.splitlines()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Look, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resource-group", required=True)
+    parser.add_argument("--app", required=True)
+    parser.add_argument("--client-id", required=True)
+    parser.add_argument("--url", required=True, help="NOTIFICATION_URL")
+    parser.add_argument("--subscriptions", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=12, help="how long to wait for the app's first timer run")
+    parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds for what Azure shows after a while")
+    given = parser.parse_args()
+    declared = json.loads(given.subscriptions.read_text(encoding="utf-8"))
+    script = [sys.executable, str(Path(__file__).with_name("graph_permissions.py")), str(given.subscriptions)]
+    needed = subprocess.run(script, check=True, capture_output=True, text=True).stdout.split()  # noqa: S603
+    try:
+        app = site(given.resource_group, given.app)
+    except AzError as error:
+        sys.exit(str(error))
+    resources = [str(one["resource"]) for one in declared]
+    deployment = Deployment(app, given.client_id, needed, resources, given.url, datetime.now(UTC), given.patience,
+                            given.minutes)  # fmt: skip
+    rows = list(look(deployment))
+    print(table(rows))
+    sys.exit(0 if all(row.is_well for row in rows) else 1)
+
+
+if __name__ == "__main__":
+    main()

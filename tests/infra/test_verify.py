@@ -1,0 +1,139 @@
+"""After a deployment one table says what was seen; each miss names its next step, and the script ends with an error."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.verify import ROLES, Seen, table
+from tests.infra.bicep import INFRA, template, templates
+from tests.infra.deployment import (
+    APPLICATION,
+    CLOSED,
+    DEPLOYED,
+    HEARD,
+    OPEN,
+    SITE,
+    WAITING,
+    Run,
+    World,
+    deploy,
+    heard,
+    named,
+    site,
+)
+
+
+def verify(directory: Path, *world: tuple[str, str], url: str = OPEN) -> Run:
+    """Run infra/verify.py, which waits for nothing, in a deployed world that differs as said."""
+    directory.mkdir(exist_ok=True)
+    declared = directory / "declared.json"
+    resources = ("/chats/getAllMessages", "/teams/getAllMessages")
+    declared.write_text(json.dumps([{"resource": one, "changeTypes": ["created"]} for one in resources]))
+    script = [sys.executable, str(INFRA / "verify.py"), "--resource-group", "relay", "--app", "relay-app"]
+    script += ["--client-id", APPLICATION, "--url", url, "--subscriptions", str(declared)]
+    changed: World = [*world, *DEPLOYED]
+    return deploy(directory, world=changed, command=[*script, "--patience", "0", "--minutes", "0"])
+
+
+def row(run: Run, what: str) -> tuple[str, str]:
+    """Return the mark and the text of a row with its next step."""
+    found = re.search(rf"^(ok|MISS) +{re.escape(what)}  (.*(?:\n {{6}} .*)*)", run.said, re.MULTILINE)
+    assert found, run.said
+    return found[1], found[2]
+
+
+@pytest.fixture(scope="module")
+def well(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return verify(tmp_path_factory.mktemp("well"))
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Everything is missed that can be."""
+    second = {"id": f"{SITE}-before", "tags": {"purpose": "relay-app", "profile": "cheap"}}
+    warning = ["warning", "Invalid settings; subscriptions are not renewed", 3]
+    return verify(
+        tmp_path_factory.mktemp("broken"),
+        ("resource list --resource-group relay --resource-type Microsoft.Web/sites --output json",
+         json.dumps([*json.loads(site("cheap")), second])),
+        (f"rest --method get --url {SITE}/functions?", json.dumps({"value": [named("notify_http")]})),
+        (f"rest --method get --url {SITE}/host/default",
+         json.dumps({"properties": {"state": "Error", "errors": ["host.json is invalid"]}})),
+        (f"rest --method get --url {SITE}/config/configreferences", WAITING),
+        ("role assignment list", "[]"),
+        ("rest --method get --url https://graph.microsoft.com/v1.0/servicePrincipals/made", json.dumps({"value": []})),
+        ("rest --method post --url https://api.loganalytics.io", heard(HEARD[0], HEARD[3], warning)),
+        url=CLOSED,
+    )  # fmt: skip
+
+
+def test_a_deployment_that_is_well_is_seen_to_be(well: Run) -> None:
+    assert well.code == 0, well.said
+    assert "MISS" not in well.said
+    for what in ("functions", "host", "settings from the vault", "roles", "consent", "handshake", "subscriptions"):
+        assert row(well, what)[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("what", "saw", "step"),
+    [
+        (
+            "one app",
+            "relay-app-before is there too",
+            "az functionapp delete --resource-group relay --name relay-app-before",
+        ),
+        ("functions", "notify_http", "process_queue, renew_timer not there: the remote build failed"),
+        ("host", "Error host.json is invalid", "Diagnose and solve problems"),
+        ("settings from the vault", "DESTINATION_SECRET: Key Vault reference was", "infra/resolve.py relay relay-app"),
+        ("roles", "not assigned: Key Vault Secrets User, Monitoring", "User Access Administrator"),
+        ("consent", "not granted: ChannelMessage.Read.All, Chat.Read.All", "python3 infra/consent.py"),
+        ("handshake", "not echoed: 403", "doctor"),
+        ("storage, by the app", "no figures: Invalid settings", "docs/permissions.md"),
+        ("vault, by the app", "no key: Invalid settings", "docs/permissions.md"),
+        ("subscriptions", "not there: /teams/getAllMessages", "reconcile-failed.md"),
+    ],
+)
+def test_each_miss_says_what_was_seen_and_what_to_do(what: str, saw: str, step: str, broken: Run) -> None:
+    mark, said = row(broken, what)
+    assert mark == "MISS"
+    assert saw in said
+    assert step in said
+    assert broken.code == 1
+
+
+def test_an_app_of_which_nothing_is_heard_is_a_miss(tmp_path: Path) -> None:
+    run = verify(tmp_path, ("rest --method post --url https://api.loganalytics.io", heard()))
+    assert run.code == 1
+    assert "no-heartbeat.md" in row(run, "the app itself")[1]
+
+
+def test_what_azure_does_not_say_is_a_miss_and_stops_no_other_row(tmp_path: Path) -> None:
+    run = verify(tmp_path, ("role assignment list", "ERROR: AuthorizationFailed"))
+    assert run.code == 1
+    assert "Azure did not say: ERROR: AuthorizationFailed" in row(run, "roles")[1]
+    assert row(run, "subscriptions")[0] == "ok"
+
+
+@pytest.mark.parametrize("profile", ["middle", "gateway"])
+def test_a_door_that_should_be_closed_is_tried(profile: str, tmp_path: Path) -> None:
+    closed = ("resource list --resource-group relay --resource-type Microsoft.Web/sites --output json", site(profile))
+    assert row(verify(tmp_path / "closed", closed, url=CLOSED), "front door")[0] == "ok"
+    mark, said = row(verify(tmp_path / "open", closed, url=OPEN), "front door")
+    assert (mark, "expected 403, saw 200" in said) == ("MISS", True)
+
+
+def test_it_looks_for_the_roles_that_are_assigned() -> None:
+    assigned = {word for one in templates() for word in one.strings() if word in ROLES}
+    assert assigned == set(ROLES)
+    assert "roleName: 'Graph Relay key keeper (" in template("modules/keys.bicep").text
+
+
+def test_the_table_has_a_step_under_each_miss() -> None:
+    assert table([Seen("host", "Running"), Seen("roles", "none", "assign them")]).splitlines() == [
+        "ok    host   Running",
+        "MISS  roles  none",
+        "             → assign them",
+    ]
