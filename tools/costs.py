@@ -1,119 +1,236 @@
-"""What Graph Relay costs: a million notifications, and a month of standing ready. From measured operation counts,
-assumed sizes and times, and assumed prices.
+"""What a month of Graph Relay costs: for three sizes of tenant, in each profile of infra/main.bicep.
 
-Prices change: pass your own with --price NAME=VALUE. `make bench ARGS=packing` measures the counts anew.
+From operation counts of the code, assumed sizes and times, and prices with their sources. Prices change and differ by
+region: pass your own with --price NAME=VALUE. `make bench ARGS=packing` measures the counts again.
 """
 
 import argparse
 import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-MILLION = 1_000_000
 HOURS = 730
 """In a month."""
 
-ALERTS = Path(__file__).parents[1] / "infra" / "alerts.json"
+WORKING_SECONDS = 22 * 8 * 3_600
+"""Of a month: when people write."""
+
+INFRA = Path(__file__).parents[1] / "infra"
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars for one unit, and where that comes from. `seen`: the page on which it could be read."""
+
+    dollars: float
+    unit: str
+    source: str
+    seen: str = ""
+
+
+_FUNCTIONS = "https://azure.microsoft.com/pricing/details/functions/"
+_MONITOR = "https://azure.microsoft.com/pricing/details/monitor/"
+_STORAGE = "https://azure.microsoft.com/pricing/details/storage/"
+_GATEWAY = "https://azure.microsoft.com/pricing/details/application-gateway/"
+_PLANS = "https://azure.microsoft.com/pricing/details/app-service/linux/"
+_DATA = "https://azure.microsoft.com/pricing/details/bandwidth/"
 
 PRICES = {
-    "queue": 0.0040,  # 10,000 queue operations, class 1
-    "table": 0.00036,  # 10,000 table operations
-    "execution": 0.40,  # a million executions on demand, Flex Consumption
-    "gb_second": 0.000026,  # a GB-second on demand, Flex Consumption
-    "ready_gb_second": 0.000004,  # a GB-second of an instance that waits
-    "log_gb": 2.30,  # a GB taken in by Log Analytics
-    "log_alert": 1.50,  # a log alert that asks every five minutes, a month
-    "gateway_hour": 0.443,  # Application Gateway WAF v2, fixed part
-    "gateway_unit_hour": 0.0144,  # a capacity unit
+    "queue": Price(0.0040, "10,000 queue operations, class 1", _STORAGE),
+    "table": Price(0.00036, "10,000 table operations", _STORAGE),
+    "execution": Price(0.40, "a million executions, Flex Consumption", _FUNCTIONS),
+    "gb_second": Price(
+        0.000026, "GB-second on demand, Flex Consumption", _FUNCTIONS, "modal.com, 22 May 2025, East US"
+    ),
+    "ready_gb_second": Price(0.000004, "GB-second of an instance that is always ready", _FUNCTIONS),
+    "ready_active_gb_second": Price(0.000016, "GB-second in which such an instance works", _FUNCTIONS),
+    "plan_hour": Price(0.0815, "hour of a P0v3, Linux", _PLANS),
+    "large_plan_hour": Price(0.31, "hour of a P2v3, Linux", _PLANS),
+    "log_gb": Price(2.30, "GB taken in by Log Analytics", _MONITOR, "OfficeDev wiki, 15 March 2022, West US"),
+    "log_alert": Price(1.50, "log alert that asks every five minutes, a month", _MONITOR),
+    "metric_alert": Price(0.10, "metric watched by an alert, a month", _MONITOR),
+    "gateway_hour": Price(0.443, "hour of an Application Gateway WAF v2", _GATEWAY),
+    "gateway_unit_hour": Price(0.0144, "hour of one of its capacity units", _GATEWAY),
+    "outbound_gb": Price(0.087, "GB to the internet beyond the first 100", _DATA),
 }
-"""US dollars, assumed: list prices of 2026 for US regions as far as known. Check them against your price sheet."""
 
 
 @dataclass(frozen=True)
-class Load:
-    """What was measured, or is assumed, of a million notifications.
+class Tenant:
+    """How much is written. Notifications: creations, edits and deletions alike.
 
-    per_post: notifications in a POST of Graph's. Seconds and memory: of an execution, in GB-seconds. Spans and lines of
-    the log are counted in the code; that each takes about a KB is assumed.
+    `per_post`: notifications in a POST of Graph's: it packs more where more is written. Assumed, like the rest.
     """
 
-    per_post: float
-    queue_requests_per_post: float = 9
-    messages_per_post: float = 4
-    table_requests_per_message: float = 3
-    notify_gb_seconds: float = 0.05 * 2
-    process_gb_seconds: float = 0.1 * 2
-    spans_per_post: float = 1
-    spans_per_message: float = 2
-    lines_per_execution: float = 2
-    gb_per_record: float = 1e-6
+    people: int
+    per_post: int
+    messages_a_day: int = 30
+    notifications_a_message: float = 1.3
+    working_days: int = 22
+
+    @property
+    def notifications(self) -> float:
+        """A month."""
+        return self.people * self.messages_a_day * self.working_days * self.notifications_a_message
+
+
+TENANTS = (Tenant(50, 1), Tenant(5_000, 4), Tenant(100_000, 20))
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What a profile keeps ready. Metrics: how many are sent a minute by an instance, at about a KB each, assumed."""
+class Profile:
+    """A way to deploy: a profile of infra/main.bicep, and the plan that the app runs on."""
 
+    name: str
     profile: str
-    instances: int
-    instance_gb: float = 2
-    metrics_per_minute: float = 20
-    gb_per_metric: float = 1e-6
+    plan: str = "flex"
 
     @property
-    def alerts(self) -> int:
-        """How many alerts of infra/alerts.json it has."""
-        return sum(self.profile in alert["profiles"] for alert in json.loads(ALERTS.read_text(encoding="utf-8")))
+    def behind_gateway(self) -> bool:
+        """Whether an Application Gateway stands in front."""
+        return self.profile == "gateway"
+
+    @property
+    def ready(self) -> int:
+        """Instances that are there at all times: the default of alwaysReady."""
+        return 2 if self.behind_gateway else 1
 
 
-def costs(load: Load, prices: dict[str, float]) -> dict[str, float]:
-    """Return US dollars a million notifications, by what they are paid for."""
-    posts = MILLION / load.per_post
-    messages = posts * load.messages_per_post
-    gb_seconds = posts * load.notify_gb_seconds + messages * load.process_gb_seconds
-    spans = posts * load.spans_per_post + messages * load.spans_per_message
-    records = spans + (posts + messages) * load.lines_per_execution
+PROFILES = (
+    Profile("cheap", "cheap"),
+    Profile("middle", "middle"),
+    Profile("dedicated", "dedicated", "dedicated"),
+    Profile("gateway", "gateway"),
+    Profile("gateway, plan dedicated", "gateway", "dedicated"),
+)
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What was measured, or is assumed, of the app.
+
+    Queue requests: 3 for a queue message (put, get, delete). Table requests: the ledger's. Seconds: of one execution.
+    Records: spans and log lines of the app; the host writes none for an execution that succeeds (host.json). Each
+    record, metric and row of the firewall's log is taken for a KB.
+    """
+
+    notifications_a_message: float = 10
+    queue_requests: float = 3
+    table_requests: float = 3
+    notify_seconds: float = 0.05
+    process_seconds: float = 0.1
+    http_concurrency: int = 16
+    instance_gb: float = 2
+    spans_a_post: float = 1
+    spans_a_message: float = 2
+    metrics_a_minute: float = 20
+    kilobytes_out: float = 3
+    gigabytes_a_record: float = 1e-6
+
+
+REAL = Assumptions()
+SHORTEST = 1.0
+"""Seconds: Flex Consumption bills each time of activity as at least this much."""
+
+RESERVED_UNITS = 10
+"""Capacity units that are billed for each instance of a gateway's minCapacity, used or not
+(https://learn.microsoft.com/azure/application-gateway/understanding-pricing)."""
+
+
+def month(tenant: Tenant, profile: Profile, prices: Mapping[str, float], app: Assumptions = REAL) -> dict[str, float]:
+    """Return the dollars of a month, by what they are paid for."""
+    posts = tenant.notifications / tenant.per_post
+    messages = posts * math.ceil(tenant.per_post / app.notifications_a_message)
+    records = posts * app.spans_a_post + messages * app.spans_a_message
+    records += profile.ready * app.metrics_a_minute * HOURS * 60
+    records += posts if profile.behind_gateway else 0  # a row of the firewall's log
+    gigabytes_out = tenant.notifications * app.kilobytes_out * 1e-6
+    units = prices["gateway_hour"] + RESERVED_UNITS * prices["gateway_unit_hour"]
     return {
-        "queue operations": posts * load.queue_requests_per_post / 10_000 * prices["queue"],
-        "table operations (ledger)": messages * load.table_requests_per_message / 10_000 * prices["table"],
-        "executions": (posts + messages) / MILLION * prices["execution"],
-        "execution time": gb_seconds * prices["gb_second"],
-        "traces and logs": records * load.gb_per_record * prices["log_gb"],
+        "instances": instances(posts, messages, profile, prices, app),
+        "queue and tables": messages * app.queue_requests / 10_000 * prices["queue"]
+        + messages * app.table_requests / 10_000 * prices["table"],
+        "telemetry": records * app.gigabytes_a_record * prices["log_gb"],
+        "alerts": alerts(profile.profile, "alerts.json") * prices["log_alert"]
+        + 2 * alerts(profile.profile, "metric-alerts.json") * prices["metric_alert"],
+        "Application Gateway": units * HOURS if profile.behind_gateway else 0,
+        "outbound": max(gigabytes_out - 100, 0) * prices["outbound_gb"],
     }
 
 
-def month(standing: Standing, prices: dict[str, float]) -> dict[str, float]:
-    """Return US dollars a month, whatever comes, by what they are paid for."""
-    ready = standing.instances * standing.instance_gb * HOURS * 3_600
-    metrics = standing.instances * standing.metrics_per_minute * HOURS * 60
-    gateway = prices["gateway_hour"] + prices["gateway_unit_hour"] if standing.profile == "gateway" else 0
-    return {
-        "instances always ready": ready * prices["ready_gb_second"],
-        "log alerts": standing.alerts * prices["log_alert"],
-        "metrics": metrics * standing.gb_per_metric * prices["log_gb"],
-        "gateway": gateway * HOURS,
-    }
+def instances(posts: float, messages: float, profile: Profile, prices: Mapping[str, float], app: Assumptions) -> float:
+    """Return what the app runs on costs a month: the plan, or standing ready and each time of activity."""
+    work = posts * app.notify_seconds + messages * app.process_seconds
+    if profile.plan == "dedicated":
+        processors = work / WORKING_SECONDS  # a second of work is less than one of a processor
+        name = "large_plan_hour" if processors > 1 else "plan_hour"
+        return profile.ready * HOURS * prices[name]
+    ready = profile.ready * app.instance_gb * HOURS * 3_600 * prices["ready_gb_second"]
+    notify = active_seconds(posts, app.notify_seconds, app.http_concurrency) * app.instance_gb
+    process = active_seconds(messages, app.process_seconds, app.http_concurrency) * app.instance_gb
+    executions = (posts + messages) / 1e6 * prices["execution"]
+    return ready + notify * prices["ready_active_gb_second"] + process * prices["gb_second"] + executions
+
+
+def active_seconds(executions: float, seconds: float, concurrency: int) -> float:
+    """Return the seconds of a month in which instances are active.
+
+    Executions far apart are billed as a second each. Where they overlap, an instance is active all through the working
+    hours at most, and there are as many instances as the work takes.
+    """
+    busy = math.ceil(executions * seconds / WORKING_SECONDS / concurrency)
+    return min(executions * max(seconds, SHORTEST), busy * WORKING_SECONDS)
+
+
+def alerts(profile: str, file: str) -> int:
+    """Return how many alerts of a file of infra/ a profile has."""
+    return sum(profile in alert["profiles"] for alert in json.loads((INFRA / file).read_text(encoding="utf-8")))
+
+
+def totals(prices: Mapping[str, float]) -> list[str]:
+    """Return the rows of docs/costs.md: dollars a month for each profile and size of tenant."""
+    return [
+        f"| {profile.name} | "
+        + " | ".join(f"${sum(month(tenant, profile, prices).values()):,.0f}" for tenant in TENANTS)
+        + " |"
+        for profile in PROFILES
+    ]
+
+
+def sources() -> list[str]:
+    """Return the rows of docs/costs.md that say where prices come from."""
+    return [
+        f"| `{name}` | {price.dollars:f}".rstrip("0").rstrip(".")
+        + f" | {price.unit} | [list price]({price.source}) | {price.seen or 'no'} |"
+        for name, price in PRICES.items()
+    ]
 
 
 def main() -> None:
-    """Print a table for batches of 40 and for single notifications, and one for a month of each profile."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print what each total is made of."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--price", action="append", default=[], metavar="NAME=VALUE", help=", ".join(PRICES))
     given = dict(one.split("=", 1) for one in parser.parse_args().price)
     if unknown := given.keys() - PRICES:
         parser.error(f"--price: expected one of {', '.join(PRICES)}, not {', '.join(sorted(unknown))}")
-    prices = PRICES | {name: float(value) for name, value in given.items()}
-    single = Load(1, queue_requests_per_post=3, messages_per_post=1)
-    _show("A million notifications, 40 a POST", costs(Load(40), prices))
-    _show("A million notifications, 1 a POST", costs(single, prices))
-    _show("A month, profile cheap", month(Standing("cheap", 1), prices))
-    _show("A month, profile gateway", month(Standing("gateway", 2), prices))
+    prices = {name: float(given.get(name, price.dollars)) for name, price in PRICES.items()}
+    for profile in PROFILES:
+        _show(profile, prices)
 
 
-def _show(title: str, found: dict[str, float]) -> None:
-    print(title)
-    for what, dollars in found.items():
-        print(f"  {what:28}{dollars:10.2f}")
-    print(f"  {'together':28}{sum(found.values()):10.2f}")
+def _show(profile: Profile, prices: Mapping[str, float]) -> None:
+    columns = [month(tenant, profile, prices) for tenant in TENANTS]
+    print(f"{profile.name:26}" + "".join(f"{f'{tenant.people:,} people':>16}" for tenant in TENANTS))
+    for what in columns[0]:
+        _row(what, [column[what] for column in columns])
+    _row("together", [sum(column.values()) for column in columns])
+    print()
+
+
+def _row(what: str, dollars: Sequence[float]) -> None:
+    print(f"  {what:24}" + "".join(f"{amount:16.2f}" for amount in dollars))
 
 
 if __name__ == "__main__":
