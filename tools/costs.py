@@ -42,7 +42,7 @@ PRICES = {
     "table": Price(0.00036, "10,000 table operations", _STORAGE),
     "execution": Price(0.40, "a million executions, Flex Consumption", _FUNCTIONS),
     "gb_second": Price(
-        0.000026, "GB-second on demand, Flex Consumption", _FUNCTIONS, "modal.com, 22 May 2025, East US"
+        0.000026, "GB-second on demand, Flex", _FUNCTIONS, "modal.com, 22 May 2025, East US"
     ),
     "ready_gb_second": Price(0.000004, "GB-second of an instance that is always ready", _FUNCTIONS),
     "ready_active_gb_second": Price(0.000016, "GB-second in which such an instance works", _FUNCTIONS),

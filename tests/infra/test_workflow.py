@@ -19,6 +19,10 @@ def test_it_runs_on_every_python_there_is() -> None:
     assert set(re.findall(r'"([\d.]+)"', matrix)) == set(setup.VERSIONS)
 
 
+def test_it_deploys_only_where_the_repository_says_so() -> None:
+    assert "if: github.ref_type == 'tag' && vars.DEPLOY == 'true'" in WORKFLOW
+
+
 def test_it_needs_no_stored_secret() -> None:
     assert "secrets." not in WORKFLOW
     assert "id-token: write" in WORKFLOW
