@@ -41,9 +41,7 @@ PRICES = {
     "queue": Price(0.0040, "10,000 queue operations, class 1", _STORAGE),
     "table": Price(0.00036, "10,000 table operations", _STORAGE),
     "execution": Price(0.40, "a million executions, Flex Consumption", _FUNCTIONS),
-    "gb_second": Price(
-        0.000026, "GB-second on demand, Flex", _FUNCTIONS, "modal.com, 22 May 2025, East US"
-    ),
+    "gb_second": Price(0.000026, "GB-second on demand, Flex", _FUNCTIONS, "modal.com, 22 May 2025, East US"),
     "ready_gb_second": Price(0.000004, "GB-second of an instance that is always ready", _FUNCTIONS),
     "ready_active_gb_second": Price(0.000016, "GB-second in which such an instance works", _FUNCTIONS),
     "plan_hour": Price(0.0815, "hour of a P0v3, Linux", _PLANS),

@@ -9,6 +9,8 @@ import pytest
 from tests.infra.bicep import INFRA, template
 from tests.infra.deployment import DEPLOYED, EMPTY, World, deploy
 
+pytestmark = pytest.mark.process
+
 TEXT = (INFRA.parent / "azure.yaml").read_text(encoding="utf-8")
 
 

@@ -25,6 +25,8 @@ from tests.infra.deployment import (
     site,
 )
 
+pytestmark = pytest.mark.process
+
 
 def verify(directory: Path, *world: tuple[str, str], url: str = OPEN) -> Run:
     """Run infra/verify.py, which waits for nothing, in a deployed world that differs as said."""
