@@ -4,9 +4,10 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 from starlette.applications import Starlette
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from graph_simulator.batch import Answered, Asked, read_batch, run_batch
 from graph_simulator.calls import Calls
 from graph_simulator.control import Control
 from graph_simulator.faults import happens
@@ -22,6 +24,8 @@ from graph_simulator.login import LoginRefused, is_guid
 from graph_simulator.refusal import Refusal, too_many_requests, unavailable
 from graph_simulator.signing import metadata
 from graph_simulator.simulator import Simulator
+
+BATCH = "$batch"
 
 Answering = Callable[[Request], Awaitable[Response]]
 
@@ -55,32 +59,64 @@ class GraphFace:
         self._api = GraphApi(simulator)
 
     async def answer(self, request: Request) -> Response:
-        """Answer one call, whatever it is."""
-        template = "{unknown}"
-        body = await request.body()
+        """Answer one call, or a batch of them, whatever it is."""
+        asked = Asked(
+            request.method, request.path_params["path"], request.url.query, dict(request.headers), await request.body()
+        )
         await asyncio.sleep(self._simulator.faults.slow_seconds)
-        try:
-            self._fail_on_purpose()
-            caller = self._simulator.login.caller(request.headers.get("authorization"))
-            route, ids = self._api.route(request.method, request.path_params["path"])
-            template = "/" + route.template.replace("{}", "{id}")
-            options = dict(parse_qsl(request.url.query, keep_blank_values=True))
-            root = f"https://{request.url.netloc}/v1.0"
-            call = Call(caller, ids, options, body, root, request.headers.get("prefer", ""))
-            status, content = await self._api.answer(route, call)
-            response = Response(content, status, media_type="application/json" if content else None)
-        except Refusal as refusal:
-            client_request_id = request.headers.get("client-request-id")
-            document = refusal.body(self._simulator.clock(), client_request_id)
-            response = _json(document, refusal.status, refusal.headers)
+        root = f"https://{request.url.netloc}/v1.0"
+        is_batch = asked.method == "POST" and asked.path.strip("/").lower() == BATCH
+        answered = await (self._batch(asked, root) if is_batch else self._call(asked, root))
+        media_type = "application/json" if answered.body else None
+        response = Response(answered.body, answered.status, dict(answered.headers), media_type=media_type)
         response.headers["request-id"] = str(uuid.uuid4())
-        self._calls.note(request.method, template, response.status_code)
         return response
 
-    def _fail_on_purpose(self) -> None:
-        faults = self._simulator.faults
-        if "graph" in faults.unavailable:
+    async def _batch(self, asked: Asked, root: str) -> Answered:
+        """Answer a batch; its calls are made for whom the batch is."""
+        authorization = {"authorization": asked.headers.get("authorization", "")}
+        try:
+            self._check_available()
+            self._simulator.login.caller(authorization["authorization"])
+            steps = read_batch(asked.body)
+        except Refusal as refusal:
+            return self._refused("POST", f"/{BATCH}", refusal, asked)
+        self._calls.note("POST", f"/{BATCH}", HTTPStatus.OK)
+
+        async def answer(one: Asked) -> Answered:
+            return await self._call(
+                replace(one, path=unquote(one.path), headers={**authorization, **one.headers}), root
+            )
+
+        return Answered(HTTPStatus.OK, await run_batch(steps, answer, self._simulator.chance))
+
+    async def _call(self, asked: Asked, root: str) -> Answered:
+        template = "{unknown}"
+        try:
+            self._fail_on_purpose()
+            caller = self._simulator.login.caller(asked.headers.get("authorization"))
+            route, ids = self._api.route(asked.method, asked.path)
+            template = "/" + route.template.replace("{}", "{id}")
+            options = dict(parse_qsl(asked.query, keep_blank_values=True))
+            call = Call(caller, ids, options, asked.body, root, asked.headers.get("prefer", ""))
+            status, content = await self._api.answer(route, call)
+        except Refusal as refusal:
+            return self._refused(asked.method, template, refusal, asked)
+        self._calls.note(asked.method, template, status)
+        return Answered(status, content)
+
+    def _refused(self, method: str, template: str, refusal: Refusal, asked: Asked) -> Answered:
+        document = refusal.body(self._simulator.clock(), asked.headers.get("client-request-id"))
+        self._calls.note(method, template, refusal.status)
+        return Answered(refusal.status, msgspec.json.encode(document), refusal.headers)
+
+    def _check_available(self) -> None:
+        if "graph" in self._simulator.faults.unavailable:
             raise unavailable()
+
+    def _fail_on_purpose(self) -> None:
+        self._check_available()
+        faults = self._simulator.faults
         if happens(faults.throttle, self._simulator.chance):
             raise too_many_requests(faults.retry_after)
 

@@ -117,12 +117,18 @@ KINDS = (
     Kind("alert", ("security/alerts",), _changes("cud"), 43_200),
 )  # fmt: skip
 
+_FUNCTION = re.compile(r"^(?:microsoft\.graph\.)?(\w+)\(\)$", re.IGNORECASE)
 _QUOTED = re.compile(r"\('([^']*)'\)")
 
 
 def path_segments(path: str) -> tuple[str, ...]:
-    """Split a path of Graph's into segments: `teams('x')/channels` and `/teams/x/channels` are the same."""
-    return tuple(segment for segment in _QUOTED.sub(r"/\1", unquote(path)).split("/") if segment)
+    """Split a path of Graph's into segments: `teams('x')/channels` and `/teams/x/channels` are the same.
+
+    So are a function with and without empty parentheses, `delta()` and `delta`, and with the namespace that OData puts
+    before it, `microsoft.graph.delta()`: Microsoft's own clients write them.
+    """
+    segments = (segment for segment in _QUOTED.sub(r"/\1", unquote(path)).split("/") if segment)
+    return tuple(_FUNCTION.sub(r"\1", segment) for segment in segments)
 
 
 def understand(resource: str) -> Watched:
@@ -141,8 +147,10 @@ def understand(resource: str) -> Watched:
 
 
 def _matches(template: list[str], segments: tuple[str, ...]) -> bool:
-    """Compare without case. A word that a template has in a place is never taken for an id there."""
+    """Compare without case. A word that a template has in a place is never taken for an id there; a function may have
+    parameters, as in `getAllTranscripts(meetingOrganizerUserId='…')`.
+    """
     return len(template) == len(segments) and all(
-        (wanted == "{}" and not given.lower().startswith("getall")) or wanted.lower() == given.lower()
+        (wanted == "{}" and not given.lower().startswith("getall")) or wanted.lower() == given.partition("(")[0].lower()
         for wanted, given in zip(template, segments, strict=True)
     )
