@@ -36,6 +36,7 @@ def run(language: str, directory: Path, set_: Path) -> tuple[int, list[str]]:
     return ended.returncode, ended.stdout.splitlines()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_reader_passes_every_case(language: str, vectors: Vectors, tmp_path: Path) -> None:
     assert run(language, tmp_path, vectors.directory) == (0, [f"{len(vectors.manifest['cases'])} cases, 0 failed"])
@@ -93,6 +94,7 @@ WRONG: dict[str, Callable[[Expected], None]] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_reader_contradicts_each_wrong_expectation_and_each_changed_body(
     language: str, vectors: Vectors, tmp_path: Path

@@ -105,6 +105,7 @@ def lines(vectors: Vectors) -> list[str]:
     return vectors.read("SHA256SUMS").decode().splitlines()
 
 
+@pytest.mark.process
 def test_another_process_writes_the_same_set_under_the_old_name_of_the_simulator(
     vectors: Vectors, tmp_path: Path
 ) -> None:
