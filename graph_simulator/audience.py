@@ -1,4 +1,4 @@
-"""Which subscriptions a change concerns, and what of it they are told (Graph contract §5, "Resource paths")."""
+"""Which subscriptions a change concerns, and what each of them gets (docs/graph.md, "Subscriptions")."""
 
 import re
 from urllib.parse import parse_qsl

@@ -1,4 +1,4 @@
-"""The messages themselves, and what may happen to one: the truth that a relay must end up with (contract §9)."""
+"""The messages and what may happen to one: what a relay must end up with (docs/graph.md, "Messages")."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -77,7 +77,8 @@ class Conversation:
         """Write a message (`draft`: the fields that its author decides), or a reply to `root`.
 
         Its id is the moment of its creation in milliseconds, `at` or now: the next one that is free in the chat,
-        in the channel's roots or below the root. So replies below two roots may share an id (contract §9).
+        in the channel's roots or below the root. So replies below two roots may share an id (docs/graph.md,
+        "Resource strings").
         """
         moment = milliseconds(self._clock()) if at is None else at
         while (path := message_path(place, str(moment), root)) in self._entries:

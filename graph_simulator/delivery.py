@@ -1,4 +1,4 @@
-"""Posting collections of notifications, and posting them again until they are answered in time (contract §2)."""
+"""Posts collections of notifications, again until they are answered in time (docs/graph.md, "Retries")."""
 
 import asyncio
 import heapq

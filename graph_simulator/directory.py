@@ -1,4 +1,4 @@
-"""Who and what there is, as Graph lists it: users, groups, teams, channels, members, chats (contract §7)."""
+"""Users, groups, teams, channels, members, chats, as Graph lists them (docs/graph.md, "Reading back")."""
 
 import re
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Directory:
         return self._list([self._user(person) for person in self._world.people], options, link)
 
     def groups(self, options: Options, link: str) -> Answer:
-        """Return groups: with the filter of the contract the teams, without it one more that is none."""
+        """Return groups: with a filter the teams, without it one more that is none."""
         groups = [
             {"id": team.id, "displayName": team.name, "resourceProvisioningOptions": ["Team"]}
             for team in self._world.teams.values()

@@ -1,4 +1,4 @@
-"""How Graph encloses a resource in a notification (Graph contract §4), written from the contract alone."""
+"""How Graph encloses a resource in a notification (docs/graph.md, "Rich notifications"), apart from the app's code."""
 
 import hashlib
 import hmac
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 KEY_BYTES = 32
 IV_BYTES = 16
 
-# SHA-1 is Graph's choice (contract §4).
+# SHA-1 is Graph's choice (docs/graph.md, "Rich notifications").
 _OAEP = OAEP(mgf=MGF1(algorithm=hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303
 
 

@@ -1,4 +1,4 @@
-"""How Graph judges an endpoint by the speed of its answers (Graph contract §2, "Throttling of slow endpoints")."""
+"""How Graph judges an endpoint by the speed of its answers (docs/graph.md, "Slow endpoints")."""
 
 from collections import deque
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What lands in event hubs, where subscriptions name one instead of a webhook (Graph contract §10).
+"""What lands in event hubs, where subscriptions name one instead of a webhook (docs/graph.md, "Event Hubs").
 
 A stand-in for the hubs themselves: what Graph sends to one is kept until it is fetched through the control.
 """

@@ -36,7 +36,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stuck_certificates: bool = False
     """A PATCH changes the certificate that a subscription shows, and not the one that its items are encrypted to."""
     null_tokens: bool = False
-    """The app's assignment is required: `validationTokens` is null and no content comes (contract §4)."""
+    """The app's assignment is required: no tokens and no content come (docs/graph.md, "Rich notifications")."""
     late_seconds: Seconds = 0.0
     """How long a change stays invisible to reads of many messages."""
     answer_seconds: Seconds = 3.0

@@ -1,4 +1,4 @@
-"""The validation of an endpoint, before a subscription to it exists (Graph contract §1)."""
+"""The validation of an endpoint, before a subscription to it exists (docs/graph.md, "Handshake")."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""What Graph never sends: forged items, forged tokens, broken bodies (Graph contract §12, "Hostile traffic").
+"""What Graph never sends: forged items, forged tokens, broken bodies.
 
 Each forgery is right in all but the one respect that it is named for, as if its author knew everything else.
 """

@@ -1,4 +1,4 @@
-"""Authorization behind a subscription: challenges, pauses, removal (Graph contract §2, §6)."""
+"""Authorization behind a subscription: challenges, pauses, removal (docs/graph.md, "Lifecycle notifications")."""
 
 from datetime import datetime, timedelta
 

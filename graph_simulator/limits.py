@@ -1,4 +1,4 @@
-"""How often Graph may be called (Graph contract §5 "Errors and limits", §7 "Limits")."""
+"""How often Graph may be called (docs/graph.md, "Limits")."""
 
 import random
 from collections import deque

@@ -1,4 +1,4 @@
-"""Notifications as Graph words them, with all the variety that its users have met (Graph contract §2, §6, §9)."""
+"""Notifications as Graph words them, with all the variety that its users have met (docs/graph.md, "Notifications")."""
 
 import random
 import re
@@ -97,5 +97,5 @@ def _any_case(guid: str, chance: random.Random) -> str:
 
 
 def _change_type(change: Change, chance: random.Random) -> str:
-    """Return the change type; a soft deletion is now and then reported as an update (unsure in the contract)."""
+    """Return the change type; a soft deletion is now and then reported as an update (docs/graph.md, "Unsure")."""
     return "updated" if change.kind == "deleted" and chance.random() < RARELY else change.kind

@@ -1,4 +1,4 @@
-"""Answers in pages, with opaque links to the next one; pages may be short or empty and go on (contract §5, §7)."""
+"""Answers in pages with opaque links; a page may be short or empty and go on (docs/graph.md, "Reading back")."""
 
 import random
 import secrets

@@ -1,4 +1,4 @@
-"""The query options that reads of messages understand (Graph contract §7)."""
+"""The query options that reads of messages understand (docs/graph.md, "Reading back")."""
 
 import re
 from collections.abc import Collection, Mapping

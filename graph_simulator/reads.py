@@ -1,4 +1,4 @@
-"""Reading messages back: one, a chat's, a team's, a user's, and deltas (Graph contract §7)."""
+"""Reading messages back: one, a chat's, a team's, a user's, and deltas (docs/graph.md, "Reading back")."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta

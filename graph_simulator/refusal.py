@@ -1,4 +1,4 @@
-"""Graph's way of saying no: a status, a code, a message, in its error body (Graph contract §5)."""
+"""Graph's way of saying no: a status, a code, a message, in its error body (docs/graph.md, "Errors")."""
 
 import uuid
 from datetime import datetime

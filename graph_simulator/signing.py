@@ -1,4 +1,4 @@
-"""The authority's signing keys: their rotation, their metadata, and what they sign (Graph contract §4)."""
+"""The authority's signing keys: rotation, metadata, and what they sign (docs/graph.md, "Validation tokens")."""
 
 import hashlib
 import uuid

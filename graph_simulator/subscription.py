@@ -1,4 +1,4 @@
-"""A subscription, and the checks of what a caller may put into one (Graph contract §5, §12)."""
+"""A subscription, and the checks of what a caller may put into one (docs/graph.md, "Subscriptions")."""
 
 import binascii
 from base64 import b64decode

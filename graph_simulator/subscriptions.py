@@ -1,4 +1,4 @@
-"""The subscriptions that live: create, read, renew, re-key, reauthorize, remove, expire (Graph contract §5)."""
+"""Subscriptions: create, read, renew, re-key, reauthorize, remove, expire (docs/graph.md, "Subscriptions")."""
 
 import random
 import uuid
@@ -173,7 +173,7 @@ class Subscriptions:
 
 
 def _new_recipient(given: dict[str, Any], subscription: Subscription) -> Recipient | None:
-    """Return the recipient that a PATCH names; both properties come together, and with a new expiry (§4)."""
+    """Return the recipient that a PATCH names: both properties and a new expiry (docs/graph.md, "Certificates")."""
     if not given.keys() & {"encryptionCertificate", "encryptionCertificateId"}:
         return None
     if not subscription.rich:

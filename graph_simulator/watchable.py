@@ -1,4 +1,4 @@
-"""What can be subscribed to, for how long, and how often: Graph's table (Graph contract §5)."""
+"""What can be subscribed to, for how long, and how often: Graph's table (docs/graph.md, "Subscriptions")."""
 
 import re
 from dataclasses import dataclass, field

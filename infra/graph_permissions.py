@@ -2,7 +2,7 @@
 
     python3 infra/graph_permissions.py subscriptions.json
 
-Whether one is enough is Graph contract §5, "Permissions", for subscribing and §7 for reading back what was missed.
+Which one is enough for subscribing is in docs/graph.md, "Permissions"; for reading back, in "Reading back".
 """
 
 import json

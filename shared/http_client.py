@@ -80,7 +80,7 @@ def read_bounded(answer: requests.Response, limit: int, within: timedelta = ANSW
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """Return how long the answer asks us to wait: `Retry-After` in seconds or as a date (RFC 9110 §10.2.3)."""
+    """Return how long the answer asks us to wait: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3)."""
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return timedelta(seconds=min(int(value[:9]), 31_536_000))

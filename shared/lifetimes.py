@@ -1,4 +1,4 @@
-"""How long Graph lets a subscription to a resource live (Graph contract §5, "Longest lifetime").
+"""How long Graph lets a subscription to a resource live (docs/graph.md, "Lifetimes").
 
 The one place for these figures. An unknown resource gets an hour, which every resource takes.
 """

@@ -1,4 +1,4 @@
-"""The least application permission that watching a resource takes (Graph contract §5, "Permissions")."""
+"""The least application permission that watching a resource takes (docs/graph.md, "Permissions")."""
 
 import re
 

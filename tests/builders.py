@@ -1,6 +1,6 @@
 """Small builders with good defaults, so that a test shows only what it is about.
 
-What Graph does (tokens, encryption) is written here from the contract, apart from the app's own code.
+What Graph does (tokens, encryption) is written here from docs/graph.md, apart from the app's own code.
 """
 
 import base64

@@ -32,7 +32,7 @@ class _EventDetail(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Resource(msgspec.Struct, frozen=True, rename="camel"):
-    """A `chatMessage` (Graph contract §9) as far as it is needed here; every field may be absent."""
+    """A `chatMessage` (docs/graph.md, "Messages") as far as it is needed here; every field may be absent."""
 
     sender: _Sender | None = msgspec.field(default=None, name="from")
     deleted_date_time: Any = None

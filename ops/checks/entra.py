@@ -74,7 +74,7 @@ def _roles(token: str) -> set[str] | None:
 
 
 def _wider(needed: str) -> set[str]:
-    """What includes a permission: `Read` includes `ReadBasic`, `ReadWrite` both (contract §5 "Permissions")."""
+    """What includes a permission: `Read` includes `ReadBasic`, `ReadWrite` both (docs/graph.md, "Permissions")."""
     reads = {needed, needed.replace(".ReadBasic.", ".Read.")}
     return reads | {one.replace(".Read.", ".ReadWrite.") for one in reads}
 
@@ -114,7 +114,7 @@ class _Assignment(msgspec.Struct, rename="camel"):
 
 
 def _prerequisite(tenant_id: str) -> Iterator[CheckResult]:
-    """Without it Graph gets no token for the app: `validationTokens` is null, nothing comes encrypted (contract §4)."""
+    """Without it Graph gets no token for the app, and no content comes (docs/graph.md, "Rich notifications")."""
     client_id = relay().settings.client_id
     check = f"validation tokens in {tenant_id}"
     try:

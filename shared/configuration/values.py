@@ -21,7 +21,7 @@ _EVENT_HUB = re.compile(
     r"EventHub:https://[a-z0-9-]+\.servicebus\.[a-z.]+/eventhubname/([A-Za-z0-9][A-Za-z0-9._-]{0,255})"
     r"\?tenantId=[A-Za-z0-9.-]+"
 )
-"""The form of a notification URL that has Graph send to a hub by its role there (Graph contract §10)."""
+"""The form of a notification URL that has Graph send to a hub by its role there (docs/graph.md, "Event Hubs")."""
 
 
 class Expected(Exception):
@@ -30,7 +30,7 @@ class Expected(Exception):
 
 @dataclass(frozen=True)
 class Cloud:
-    """Where Graph and its login authority live in one of Microsoft's clouds (Graph contract §5 "Clouds")."""
+    """Where Graph and its login authority live in one of Microsoft's clouds (docs/graph.md, "Clouds")."""
 
     graph: str
     login: str
@@ -84,7 +84,7 @@ def https(text: str) -> str:
 
 
 def notification_url(text: str) -> str:
-    """Where Graph sends notifications: to us, or to an event hub (Graph contract §10)."""
+    """Where Graph sends notifications: to us, or to an event hub (docs/graph.md, "Event Hubs")."""
     if event_hub(text):
         return text
     expected = "expected an https:// URL (or, to an event hub, EventHub:https://NAMESPACE.servicebus.windows.net/"

@@ -1,4 +1,4 @@
-"""Authenticated calls to Microsoft Graph: tokens, paging, throttling (Graph contract §5, "Errors and limits")."""
+"""Authenticated calls to Microsoft Graph: tokens, paging, throttling (docs/graph.md, "Errors")."""
 
 import threading
 import uuid
@@ -32,7 +32,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class GraphRequestError(RelayError):
-    """Graph has answered, and asking the same again won't help. `status` tells what to do: see the contract.
+    """Graph has answered, and asking the same again won't help. `status` tells what to do (docs/graph.md, "Errors").
 
     `message` is Graph's own, for a person; it speaks of our request and holds no content of a resource.
     """
@@ -128,7 +128,7 @@ class GraphClient:
             "Authorization": f"Bearer {self._entra.token(tenant_id, self._scope)}",
             "Accept": "application/json",
             "client-request-id": str(uuid.uuid4()),
-            # or system messages come as `unknownFutureValue` (contract §5)
+            # or system messages come as `unknownFutureValue` (docs/graph.md, "Subscriptions")
             "Prefer": "include-unknown-enum-members",
         }
         try:
@@ -144,7 +144,7 @@ class GraphClient:
         return f"{self._url}/.default"
 
     def _address(self, path: str) -> str:
-        """A link is followed exactly as given, but only to where the token belongs (contract §7)."""
+        """A link is followed exactly as given, but only to where the token belongs (docs/graph.md, "Reading back")."""
         if not path.startswith("https://"):
             return f"{self._url}/v1.0/{path.lstrip('/')}"
         try:

@@ -1,4 +1,4 @@
-"""Graph's wire format: the collection, its items, and the encrypted content (Graph contract §2 and §4).
+"""Graph's wire format: the collection, its items, and the encrypted content (docs/graph.md, "Notifications").
 
 Reading is lenient where Graph may vary (unknown fields, missing optionals, letter case) and never raises anything
 but `Refused`. A body comes from anybody: what reading it costs is bounded by its length, and small beside it.
@@ -30,7 +30,7 @@ class Collection(msgspec.Struct, frozen=True, rename="camel"):
     validation_tokens: msgspec.Raw = msgspec.Raw(b"[]")
 
     def tokens(self) -> list[str] | None:
-        """The validation tokens; None if Graph says it couldn't get one (`null`, contract §4 "Prerequisite").
+        """The validation tokens; None if Graph says it couldn't get one (`null`; docs/graph.md, "Rich notifications").
 
         What is not a list of strings counts as none.
         """
@@ -65,7 +65,7 @@ class Notification(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class EncryptedContent(msgspec.Struct, frozen=True, rename="camel"):
-    """What an item of a rich subscription encloses (contract §4); the three first fields are Base64.
+    """What an item of a rich subscription encloses (docs/graph.md, "Rich notifications"); three fields are Base64.
 
     The others name the key, each by itself; either may be absent.
     """

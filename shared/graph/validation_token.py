@@ -1,4 +1,4 @@
-"""The JWTs that prove a collection of encrypted notifications (Graph contract §4, "Validation tokens").
+"""The JWTs that prove a collection of encrypted notifications (docs/graph.md, "Validation tokens").
 
 Keys, audience and time are arguments: a token is judged as of the time its notification was received, since a
 backlog may outlive it.

@@ -1,4 +1,4 @@
-"""RSA-OAEP, HMAC-SHA256, AES-CBC: how Graph encloses a resource (Graph contract §4, "Opening"). Pure functions."""
+"""Opens what Graph encloses (docs/graph.md, "Rich notifications"): RSA-OAEP, HMAC-SHA256, AES-CBC. Pure functions."""
 
 import binascii
 import hmac
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from shared.errors import Reason, Undeliverable
 from shared.graph.notification import EncryptedContent
 
-# SHA-1 is Graph's choice (contract §4); the HMAC, not the padding's hash, protects what is read.
+# SHA-1 is Graph's choice (docs/graph.md, "Rich notifications"); the HMAC protects the content, not this hash.
 _OAEP = OAEP(mgf=MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303
 _KEY_BYTES = 32
 _BLOCK_BYTES = 16

@@ -21,7 +21,7 @@ EXPIRES_SOON = timedelta(days=7)
 """Added to the overlap: a certificate must outlive its subscriptions."""
 
 RETRIED_BY_GRAPH = timedelta(hours=4)
-"""For so long Graph may still send what was encrypted before a subscription was re-keyed (contract §2)."""
+"""For so long Graph may still send what was encrypted before a subscription was re-keyed (docs/graph.md, "Retries")."""
 
 
 class Rotation:

@@ -1,4 +1,4 @@
-"""FetchedPage back a time range of a resource, page by page (Graph contract §7).
+"""Reads back a time range of a resource, page by page (docs/graph.md, "Reading back").
 
 A page is a message on the queue, so that reading is resumable, spreads over instances, and holds no plaintext. There
 is no tenant-wide read: a tenant-wide resource fans out into its teams or users, each again a message.
@@ -33,7 +33,7 @@ _USERS = "users?$select=id&$top=100"
 
 
 _TOO_OLD = (410, 400)
-"""What Graph answers to a link of a delta query that it no longer knows (contract §7)."""
+"""What Graph answers to a link of a delta query that it no longer knows (docs/graph.md, "Delta queries")."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _delta(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str
 
 
 def _one_entry(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
-    """One entry of what has a delta query, by itself; one that is gone reads as it would there (contract §7)."""
+    """One entry of a delta query, read alone; a deleted one reads as it does there (docs/graph.md, "Delta queries")."""
     one = entry(readback.resource)
     if one is None:
         raise Undeliverable(Reason.READBACK_UNKNOWN, "nothing is known that reads this resource back")

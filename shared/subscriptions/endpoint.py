@@ -1,4 +1,4 @@
-"""A handshake with our own endpoint, as Graph does it when a subscription is created (Graph contract §1)."""
+"""A handshake with our own endpoint, as Graph does it when a subscription is created (docs/graph.md, "Handshake")."""
 
 import secrets
 import time

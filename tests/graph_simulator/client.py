@@ -40,7 +40,7 @@ class EncryptionKey:
         return cls("enc-" + uuid.uuid4().hex, private, certificate(private))
 
     def open(self, content: dict[str, str]) -> dict[str, Any]:
-        """Open `encryptedContent` by the contract's five steps."""
+        """Open `encryptedContent` in five steps (docs/graph.md, "Rich notifications")."""
         oaep = OAEP(mgf=MGF1(algorithm=hashes.SHA1()), algorithm=hashes.SHA1(), label=None)
         key = self.private.decrypt(b64decode(content["dataKey"]), oaep)
         data = b64decode(content["data"])

@@ -1,4 +1,4 @@
-"""The simulator's encryption, held against the contract's test vector."""
+"""The simulator's encryption, held against the vector of docs/graph.md, "Rich notifications"."""
 
 import hashlib
 from base64 import b64decode
@@ -19,7 +19,7 @@ SIGNATURE = "CaLNvgHIPVgmxsSyvAhKO7qIMN34jGoToYYWrtRK/sI="
 PLAINTEXT = b'{"@odata.context":"x","id":"1700000000000","messageType":"message"}'
 
 
-def test_the_contracts_vector_is_met() -> None:
+def test_the_documented_vector_is_met() -> None:
     assert seal(PLAINTEXT, KEY) == (DATA, SIGNATURE)
 
 

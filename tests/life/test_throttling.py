@@ -15,7 +15,7 @@ DECLARED = [
     *(declared(f"/chats/19:{number}@thread.v2/messages") for number in range(4)),
 ]
 UNTOLD = timedelta(seconds=1)
-"""Where a 429 names no time, contract §5 wants a second at least, and growing."""
+"""Where a 429 names no time, a caller waits a second at least, and longer each time (docs/graph.md, "Errors")."""
 
 
 def too_early(graph: WatchedGraph) -> list[datetime]:

@@ -70,7 +70,7 @@ class Watch:
         self.calls: list[Call] = []
         self.hold: Hold | None = None
         self.certificates: Literal["change", "stay", "are refused"] = "change"
-        """What becomes of the certificate in a PATCH: the documentation is at odds with itself (contract §4)."""
+        """What a PATCH does to the certificate: Microsoft's pages disagree (docs/graph.md, "Certificates")."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or not scope["path"].startswith("/v1.0/"):

@@ -1,4 +1,4 @@
-"""How long Graph lets a subscription live: the contract's table, written again from the contract."""
+"""How long Graph lets a subscription live: the table of docs/graph.md, "Lifetimes", written again."""
 
 import re
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The least permission that watching a resource takes: the contract's table, written again from the contract."""
+"""The least permission that watching a resource takes: docs/graph.md, "Permissions", written again."""
 
 import pytest
 from hypothesis import given
@@ -40,7 +40,7 @@ TABLE = {
 
 
 @pytest.mark.parametrize(("resource", "name"), TABLE.items())
-def test_the_permission_is_that_of_the_contract(resource: str, name: str) -> None:
+def test_the_permission_is_the_documented_one(resource: str, name: str) -> None:
     assert permission(resource) == name
 
 

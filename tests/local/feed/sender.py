@@ -25,7 +25,7 @@ def new_secret() -> str:
 
 
 def chat_message(text: str = "Hello", author: str | None = "Ada Marsh", **fields: Any) -> dict[str, Any]:
-    """Return a chatMessage of a chat (Graph contract §9); `html=` instead of `text` gives it an HTML body.
+    """Return a chatMessage of a chat (docs/graph.md, "Messages"); `html=` instead of `text` gives it an HTML body.
 
     Without an author it is one of those that Teams itself writes.
     """

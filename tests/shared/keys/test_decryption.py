@@ -41,12 +41,12 @@ def assert_unreadable(content: EncryptedContent) -> None:
     assert undeliverable.value.__suppress_context__ or undeliverable.value.__context__ is None
 
 
-def test_the_vector_of_the_contract_opens() -> None:
+def test_the_documented_vector_opens() -> None:
     vector = EncryptedContent(VECTOR_DATA, base64_of(wrap(VECTOR_KEY, KEY)), VECTOR_SIGNATURE)
     assert open_content(vector, KEY.private_key) == VECTOR_PLAIN
 
 
-def test_our_own_encryptor_makes_the_vector_of_the_contract() -> None:
+def test_our_own_encryptor_makes_the_documented_vector() -> None:
     ciphertext, signature = seal(VECTOR_PLAIN, VECTOR_KEY)
     assert (base64_of(ciphertext), base64_of(signature)) == (VECTOR_DATA, VECTOR_SIGNATURE)
 

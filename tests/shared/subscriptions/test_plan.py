@@ -40,7 +40,7 @@ def key_of(mine: DesiredState) -> str:
 
 @dataclass
 class Model:
-    """Graph's subscriptions of one app in one tenant, as the contract has them: one for a resource and its types."""
+    """Graph's subscriptions of one app in one tenant, one for a resource and its change types."""
 
     now: datetime
     held: dict[str, Subscription]
