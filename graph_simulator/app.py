@@ -94,11 +94,12 @@ class GraphFace:
         template = "{unknown}"
         try:
             self._fail_on_purpose()
-            caller = self._simulator.login.caller(asked.headers.get("authorization"))
+            authorization = asked.headers.get("authorization")
+            caller, roles = self._simulator.login.caller(authorization), self._simulator.login.roles(authorization)
             route, ids = self._api.route(asked.method, asked.path)
             template = "/" + route.template.replace("{}", "{id}")
             options = dict(parse_qsl(asked.query, keep_blank_values=True))
-            call = Call(caller, ids, options, asked.body, root, asked.headers.get("prefer", ""))
+            call = Call(caller, ids, options, asked.body, root, asked.headers.get("prefer", ""), roles)
             status, content = await self._api.answer(route, call)
         except Refusal as refusal:
             return self._refused(asked.method, template, refusal, asked)

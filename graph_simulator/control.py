@@ -15,6 +15,7 @@ from graph_simulator.calls import Calls
 from graph_simulator.clock import milliseconds
 from graph_simulator.conversation import Entry
 from graph_simulator.faults import changed
+from graph_simulator.permissions import Grants, every_permission
 from graph_simulator.refusal import Refusal, bad_request, not_found
 from graph_simulator.simulator import Simulator, Tenant
 from graph_simulator.world import Place
@@ -81,6 +82,17 @@ class ConsentOrder(Strict, frozen=True):
     granted: bool
 
 
+class PermissionsOrder(Strict, frozen=True):
+    """What a tenant grants the app: permissions for the tenant (null: every one there is), and for places in it.
+
+    `specific`: path of a team, chat, user or meeting, such as `teams/{id}` → permissions.
+    """
+
+    tenant: str
+    application: list[str] | None = None
+    specific: dict[str, list[str]] = {}
+
+
 class Control:
     """Answers the controls of one simulator."""
 
@@ -106,6 +118,7 @@ class Control:
             ("POST", "/signing-keys/rotate", self._rotate),
             ("POST", "/clock", self._advance),
             ("POST", "/consent", self._consent),
+            ("POST", "/permissions", self._permissions),
             ("POST", "/event-hubs/fetch", self._fetch),
             ("DELETE", "/subscriptions/{subscription_id}", self._remove),
         )
@@ -181,6 +194,16 @@ class Control:
         order = await _order(request, ConsentOrder)
         self._simulator.set_consent(order.tenant, order.granted)
         return _json({"granted": order.granted})
+
+    async def _permissions(self, request: Request) -> Response:
+        order = await _order(request, PermissionsOrder)
+        granted = None if order.application is None else frozenset(order.application)
+        unknown = sorted((granted or frozenset()) - every_permission())
+        if unknown:
+            raise bad_request(f"No application permission is known by the name {unknown[0]}.")
+        specific = {place.strip("/").lower(): frozenset(names) for place, names in order.specific.items()}
+        self._simulator.grant(order.tenant, Grants(granted, specific))
+        return _json({"application": None if granted is None else sorted(granted)})
 
     async def _fetch(self, _: Request) -> Response:
         return _json({"events": self._simulator.event_hubs.fetched()})

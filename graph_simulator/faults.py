@@ -37,6 +37,8 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A PATCH changes the certificate that a subscription shows, and not the one that its items are encrypted to."""
     null_tokens: bool = False
     """The app's assignment is required: no tokens and no content come (docs/graph.md, "Rich notifications")."""
+    renewing_takes_more: bool = False
+    """Renewing takes what Microsoft's page on it names, for files, lists and tasks more than creating took."""
     late_seconds: Seconds = 0.0
     """How long a change stays invisible to reads of many messages."""
     answer_seconds: Seconds = 3.0

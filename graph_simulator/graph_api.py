@@ -14,10 +14,12 @@ from graph_simulator.directory import Directory
 from graph_simulator.limits import Limit, Limiter
 from graph_simulator.login import Caller
 from graph_simulator.paging import Pager
+from graph_simulator.permissions import check_read, check_subscription
 from graph_simulator.reads import Reads
 from graph_simulator.refusal import Refusal, bad_request
 from graph_simulator.simulator import Simulator
-from graph_simulator.watchable import path_segments
+from graph_simulator.subscription import Subscription
+from graph_simulator.watchable import Watched, path_segments
 
 SUBSCRIPTIONS_AT_ONCE = 20
 ALL_TYPES = "include-unknown-enum-members"
@@ -33,6 +35,8 @@ class Call:
     body: bytes
     root: str
     prefer: str
+    roles: frozenset[str] | None = None
+    """The application permissions in the token; None: all there are."""
 
     @property
     def knows_all_types(self) -> bool:
@@ -147,11 +151,20 @@ class GraphApi:
         self._limiter.check(route.limit, call.caller, "/".join(call.ids[:2] if "channels/{}" in route.template
                                                                else call.ids[:1]))  # fmt: skip
         self._simulator.check_consent(call.caller.tenant)
+        if route.method == "GET":
+            check_read(self._simulator.grants(call.caller.tenant), call.roles, route.template, call.ids)
         return await route.handler(call)
+
+    def _check_subscription(self, call: Call, watched: Watched, *, renew: bool = False) -> None:
+        check_subscription(self._simulator.grants(call.caller.tenant), call.roles, watched, renew=renew)
 
     async def _create(self, call: Call) -> Answer:
         subscription = await self._simulator.subscriptions.create(
-            call.document(), call.caller, self._simulator.validate, call.knows_all_types
+            call.document(),
+            call.caller,
+            lambda watched: self._check_subscription(call, watched),
+            self._simulator.validate,
+            call.knows_all_types,
         )
         return HTTPStatus.CREATED, msgspec.json.encode(subscription)
 
@@ -166,9 +179,16 @@ class GraphApi:
         return _ok(self._pager.page(f"{call.root}/subscriptions", shown, SUBSCRIPTIONS_AT_ONCE))
 
     async def _get(self, call: Call) -> Answer:
-        return _ok(self._simulator.subscriptions.find(call.ids[0], call.caller).shown())
+        return _ok(self._allowed(call).shown())
+
+    def _allowed(self, call: Call, *, renew: bool = False) -> Subscription:
+        """Return the subscription that a call names. What creating it took, everything else takes as well."""
+        subscription = self._simulator.subscriptions.find(call.ids[0], call.caller)
+        self._check_subscription(call, subscription.watched, renew=renew)
+        return subscription
 
     async def _update(self, call: Call) -> Answer:
+        self._allowed(call, renew=self._simulator.faults.renewing_takes_more)
         return _ok(
             await self._simulator.subscriptions.update(
                 call.ids[0], call.document(), call.caller, self._simulator.validate, call.knows_all_types
@@ -176,10 +196,12 @@ class GraphApi:
         )
 
     async def _delete(self, call: Call) -> Answer:
+        self._allowed(call)
         self._simulator.subscriptions.remove(call.ids[0], call.caller)
         return HTTPStatus.NO_CONTENT, b""
 
     async def _reauthorize(self, call: Call) -> Answer:
+        self._allowed(call)
         self._simulator.subscriptions.reauthorize(call.ids[0], call.caller)
         return HTTPStatus.NO_CONTENT, b""
 

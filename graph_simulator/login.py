@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
+import jwt
+
 from graph_simulator.client_assertion import AssertionRefused, check_assertion
 from graph_simulator.refusal import unauthenticated
 
@@ -49,14 +51,29 @@ class Caller:
     tenant: str
 
 
+@dataclass(frozen=True)
+class _Issued:
+    caller: Caller
+    expires: datetime
+    roles: frozenset[str] | None
+
+
 class Login:
     """Issues bearer tokens to the one registered app, for any tenant, and knows which are still valid."""
 
-    def __init__(self, client_id: str, client_secret: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        client_id: str,
+        client_secret: str,
+        clock: Callable[[], datetime],
+        roles: Callable[[str], frozenset[str] | None] = lambda _: None,
+    ) -> None:
+        """`roles`: tenant → the application permissions granted there; None: the token does not say, and has all."""
         self._client_id = client_id
         self._client_secret = client_secret
         self._clock = clock
-        self._tokens: dict[str, tuple[Caller, datetime]] = {}
+        self._roles = roles
+        self._tokens: dict[str, _Issued] = {}
 
     def issue(self, tenant: str, form: Mapping[str, str], login_root: str) -> dict[str, Any]:
         """Answer a token request: `form` as posted, `login_root` the scheme and host it was posted to.
@@ -72,9 +89,10 @@ class Login:
             raise _refused(400, "unauthorized_client", 700016, "Application was not found in the directory.")
         self._check_scope(form.get("scope", ""), login_root)
         self._check_proof(tenant, form, login_root)
-        token = secrets.token_urlsafe(256)
+        roles, expires = self._roles(tenant.lower()), self._clock() + TOKEN_LIFETIME
+        token = secrets.token_urlsafe(256) if roles is None else self._with_roles(tenant, roles, expires)
         self._forget_expired()
-        self._tokens[token] = Caller(self._client_id, tenant.lower()), self._clock() + TOKEN_LIFETIME
+        self._tokens[token] = _Issued(Caller(self._client_id, tenant.lower()), expires, roles)
         seconds = int(TOKEN_LIFETIME.total_seconds())
         return {
             "token_type": "Bearer",
@@ -89,15 +107,39 @@ class Login:
         Raises:
             Refusal: 401, for a token that is missing, unknown or expired.
         """
+        return self._issued(authorization).caller
+
+    def roles(self, authorization: str | None) -> frozenset[str] | None:
+        """Return the application permissions in a token, as they were when it was issued; None: all there are.
+
+        Raises:
+            Refusal: 401.
+        """
+        return self._issued(authorization).roles
+
+    def _issued(self, authorization: str | None) -> _Issued:
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise unauthenticated("Access token is empty.")
-        caller, expires = self._tokens.get(token, (None, self._clock()))
-        if caller is None:
+        issued = self._tokens.get(token)
+        if issued is None:
             raise unauthenticated("Access token validation failure.")
-        if expires <= self._clock():
+        if issued.expires <= self._clock():
             raise unauthenticated("Lifetime validation failed, the token is expired.")
-        return caller
+        return issued
+
+    def _with_roles(self, tenant: str, roles: frozenset[str], expires: datetime) -> str:
+        """Make a token that tells what it holds. Only Graph checks the signature of its tokens: any key will do."""
+        claims = {
+            "aud": GRAPH_ROOT,
+            "appid": self._client_id,
+            "tid": tenant,
+            "exp": int(expires.timestamp()),
+            "roles": sorted(roles),
+            "uti": secrets.token_urlsafe(16),
+            "ver": "1.0",
+        }
+        return jwt.encode(claims, secrets.token_bytes(32), algorithm="HS256")
 
     def _check_scope(self, scope: str, login_root: str) -> None:
         if scope not in {f"{root}/.default" for root in (GRAPH_ROOT, login_root)}:
@@ -117,7 +159,7 @@ class Login:
 
     def _forget_expired(self) -> None:
         now = self._clock()
-        self._tokens = {token: held for token, held in self._tokens.items() if held[1] > now}
+        self._tokens = {token: held for token, held in self._tokens.items() if held.expires > now}
 
 
 def is_guid(text: str) -> bool:

@@ -26,6 +26,7 @@ from graph_simulator.generator import Generator
 from graph_simulator.hostile import KINDS, MIXED_KINDS, Forger
 from graph_simulator.login import Login
 from graph_simulator.notification import Item, change_item, lifecycle_item
+from graph_simulator.permissions import Grants
 from graph_simulator.refusal import Refusal, bad_request
 from graph_simulator.registration import AppRegistration
 from graph_simulator.signing import SigningKeys
@@ -67,7 +68,7 @@ class Simulator:
         self.chance = random.Random(seed)
         self.faults = Faults()
         self.keys = SigningKeys(self.clock)
-        self.login = Login(client_id, client_secret, self.clock)
+        self.login = Login(client_id, client_secret, self.clock, lambda tenant: self.grants(tenant).application)
         self.registration = AppRegistration(client_id)
         self.subscriptions = Subscriptions(self.clock, self.chance)
         self.delivery = Delivery(client, self._tokens, self.clock, self.chance, lambda: self.faults)
@@ -79,6 +80,7 @@ class Simulator:
         self._forger = Forger(self.keys, self.clock, self.chance)
         self._tenants: dict[str, Tenant] = {}
         self._without_consent: dict[str, datetime] = {}
+        self._grants: dict[str, Grants] = {}
         self._hostile_posts: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
         self._validated = 0
         self.generator = Generator(self.tenant(self.home).world, self.tenant(self.home).conversation, self.clock,
@@ -143,6 +145,14 @@ class Simulator:
             self._without_consent[tenant] = self.clock()
             for subscription in self._of_tenant(tenant):
                 self._challenge(subscription)
+
+    def grants(self, tenant: str) -> Grants:
+        """Return what a tenant has granted; at first every permission there is."""
+        return self._grants.get(tenant.lower(), Grants())
+
+    def grant(self, tenant: str, grants: Grants) -> None:
+        """Replace what a tenant has granted. Tokens keep the roles that they were issued with."""
+        self._grants[tenant.lower()] = grants
 
     def send_lifecycle(self, subscription_id: str, event: str, times: int = 1) -> None:
         """Send a lifecycle event, and do what it says: after `subscriptionRemoved` the subscription is gone.

@@ -10,7 +10,7 @@ from graph_simulator.encryption import Recipient
 from graph_simulator.login import Caller
 from graph_simulator.refusal import bad_request, conflict, forbidden, not_found, validation_error
 from graph_simulator.subscription import PATCH_PROPERTIES, Subscription, drafted, endpoint_url, expiry, recipient_of
-from graph_simulator.watchable import ORGANISATION_POT
+from graph_simulator.watchable import ORGANISATION_POT, Watched
 
 OLD_KEY_LINGERS = timedelta(minutes=2)
 APART = timedelta(minutes=10)
@@ -38,17 +38,24 @@ class Subscriptions:
         return len(self._all)
 
     async def create(
-        self, properties: dict[str, Any], owner: Caller, validate: Validate, knows_all_types: bool = False
+        self,
+        properties: dict[str, Any],
+        owner: Caller,
+        allow: Callable[[Watched], None],
+        validate: Validate,
+        knows_all_types: bool = False,
     ) -> dict[str, Any]:
         """Create a subscription after the handshake on both URLs; return it, clientState included.
 
-        `knows_all_types` stands for the header `Prefer: include-unknown-enum-members`.
+        `allow` raises Refusal if the caller may not watch a resource. `knows_all_types` stands for the header
+        `Prefer: include-unknown-enum-members`.
 
         Raises:
             Refusal: 400 for its properties or endpoints, 409 for a duplicate, 403 over a quota.
         """
         subscription_id = str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
         subscription = drafted(properties, owner, subscription_id, self._clock())
+        allow(subscription.watched)
         self._check_room(subscription)
         await validate(subscription.notification_url)
         if subscription.lifecycle_url is not None:

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from graph_simulator.refusal import bad_request
 
@@ -62,7 +62,8 @@ def _changes(letters: str) -> frozenset[str]:
 _REMOVABLE = frozenset({"reauthorizationRequired", "subscriptionRemoved"})
 _OUTLOOK = frozenset({*_REMOVABLE, "missed"})
 _MEMBERS = ("teams/{}/members", "chats/{}/members", "teams/{}/channels/getAllMembers", "chats/getAllMembers",
-            "teams/getAllMembers")  # fmt: skip
+            "teams/getAllMembers", "teams/getAllChannels/getAllMembers",
+            "appCatalogs/teamsApps/{}/installedToChats/getAllMembers")  # fmt: skip
 _SHIFTS = ("shifts", "openShiftChangeRequests", "offerShiftRequests", "swapShiftsChangeRequests", "timeOffRequests")
 
 KINDS = (
@@ -86,16 +87,33 @@ KINDS = (
          longest_without_lifecycle=HOUR, rich=True, teams_pot=True, quotas={"teams/{}": 1}),
     Kind("conversationMember", _MEMBERS, _changes("cud"), 4320, longest_without_lifecycle=HOUR, rich=True,
          select="refused", teams_pot=True, quotas={"teams/{}/members": 1, "chats/{}/members": 1}),
+    Kind("teamsAppInstallation", ("appCatalogs/teamsApps/{}/installations",), _changes("cud"), 4320,
+         longest_without_lifecycle=HOUR, rich=True, teams_pot=True),
     Kind("callTranscript", ("communications/onlineMeetings/getAllTranscripts",
                             "communications/onlineMeetings/{}/transcripts",
-                            "users/{}/onlineMeetings/getAllTranscripts"),
+                            "users/{}/onlineMeetings/getAllTranscripts",
+                            "communications/adhocCalls/getAllTranscripts",
+                            "communications/adhocCalls/{}/transcripts",
+                            "users/{}/adhocCalls/getAllTranscripts",
+                            "appCatalogs/teamsApps/{}/installedToOnlineMeetings/getAllTranscripts"),
          _changes("c"), 4320, longest_without_lifecycle=HOUR, rich=True, teams_pot=True),
     Kind("callRecording", ("communications/onlineMeetings/getAllRecordings",
                            "communications/onlineMeetings/{}/recordings",
-                           "users/{}/onlineMeetings/getAllRecordings"),
+                           "users/{}/onlineMeetings/getAllRecordings",
+                           "communications/adhocCalls/getAllRecordings",
+                           "communications/adhocCalls/{}/recordings",
+                           "users/{}/adhocCalls/getAllRecordings",
+                           "appCatalogs/teamsApps/{}/installedToOnlineMeetings/getAllRecordings"),
          _changes("c"), 4320, longest_without_lifecycle=HOUR, rich=True, teams_pot=True),
     Kind("callRecord", ("communications/callRecords",), _changes("cu"), 4230,
          quotas={"communications/callRecords": 100}),
+    Kind("onlineMeeting", ("communications/onlineMeetings/{}/meetingCallEvents",), _changes("cu"), 4230, rich=True,
+         select="refused"),
+    Kind("virtualEvent", ("solutions/virtualEvents/events", "solutions/virtualEvents/events/getEventsFromOrganizers",
+                          "solutions/virtualEvents/webinars/{}",
+                          "solutions/virtualEvents/webinars/{}/getAttendanceReports",
+                          "solutions/virtualEvents/webinars/{}/registrations",
+                          "solutions/virtualEvents/webinars/{}/sessions"), _changes("cu"), 1440),
     Kind("presence", ("communications/presences/{}", "communications/presences"), _changes("u"), 60,
          rich=True, rich_only=True, select="refused"),
     Kind("shift", tuple(f"teams/{{}}/schedule/{name}" for name in _SHIFTS), _changes("cud"), 360),
@@ -103,32 +121,39 @@ KINDS = (
                            "copilot/users/{}/interactionHistory/getAllEnterpriseInteractions"),
          _changes("cud"), 4320, longest_without_lifecycle=HOUR, rich=True),
     Kind("outlook", ("users/{}/messages", "users/{}/mailFolders/{}/messages", "users/{}/events",
-                     "users/{}/contacts"),
+                     "users/{}/contacts", "users/{}/contactFolders/{}/contacts"),
          _changes("cud"), 10_080, longest_rich=1440, rich=True, select="required", lifecycle_events=_OUTLOOK,
          quotas={"users/{}/messages": 1000, "users/{}/mailFolders/{}/messages": 1000, "users/{}/events": 1000,
                  "users/{}/contacts": 1000}),
-    Kind("driveItem", ("drives/{}/root", "users/{}/drive/root"), _changes("u"), 42_300),
+    Kind("driveItem", ("drives/{}/root", "users/{}/drive/root", "groups/{}/drive/root", "sites/{}/drive/root",
+                       "sites/{}/drives/{}/root"), _changes("u"), 42_300),
     Kind("list", ("sites/{}/lists/{}",), _changes("u"), 42_300, duplicates=True),
     Kind("directory", ("users", "users/{}", "groups", "groups/{}", "groups/{}/members", "groups/{}/owners"),
          _changes("ud"), 41_760, quotas={"users": 100, "groups": 100}),
     Kind("conversation", ("groups/{}/conversations",), _changes("cud"), 4230),
     Kind("todoTask", ("users/{}/todo/lists/{}/tasks",), _changes("cud"), 4230),
+    Kind("printTaskDefinition", ("print/taskDefinitions/{}/tasks",), _changes("cud"), 4230),
+    Kind("approvalItem", ("solutions/approval/approvalItems",), _changes("cud"), 43_200,
+         quotas={"solutions/approval/approvalItems": 1}),
+    Kind("healthMonitoringAlert", ("reports/healthMonitoring/alerts",), _changes("cud"), 42_300),
     Kind("printer", ("print/printers/{}/jobs",), _changes("cud"), 4230),
-    Kind("alert", ("security/alerts",), _changes("cud"), 43_200),
+    Kind("alert", ("security/alerts", "security/alerts/{}"), _changes("cud"), 43_200),
 )  # fmt: skip
 
-_FUNCTION = re.compile(r"^(?:microsoft\.graph\.)?(\w+)\(\)$", re.IGNORECASE)
-_QUOTED = re.compile(r"\('([^']*)'\)")
+_FUNCTION = re.compile(r"^(?:microsoft\.graph\.)?(\w+)\(\)$|^(get\w+)\(.*\)$", re.IGNORECASE)
+_QUOTED = re.compile(r"\((?:joinWebUrl=)?'([^']*)'\)", re.IGNORECASE)
 
 
 def path_segments(path: str) -> tuple[str, ...]:
     """Split a path of Graph's into segments: `teams('x')/channels` and `/teams/x/channels` are the same.
 
     So are a function with and without empty parentheses, `delta()` and `delta`, and with the namespace that OData puts
-    before it, `microsoft.graph.delta()`: Microsoft's own clients write them.
+    before it, `microsoft.graph.delta()`: Microsoft's own clients write them. What a function is called with,
+    `getAllTranscripts(meetingOrganizerUserId='x')`, is no segment either.
     """
-    segments = (segment for segment in _QUOTED.sub(r"/\1", unquote(path)).split("/") if segment)
-    return tuple(_FUNCTION.sub(r"\1", segment) for segment in segments)
+    keyed = _QUOTED.sub(lambda found: f"/{quote(unquote(found[1]), safe='')}", path)
+    segments = (unquote(segment) for segment in keyed.split("/") if segment)
+    return tuple(_FUNCTION.sub(lambda found: found[1] or found[2], segment) for segment in segments)
 
 
 def understand(resource: str) -> Watched:

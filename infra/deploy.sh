@@ -90,7 +90,7 @@ check_inputs() {
 read_permissions() {
   local needed
   needed="$(python3 "$here/graph_permissions.py" "$subscriptions")"
-  [[ -n $needed ]] || fail "--subscriptions: nothing is declared in $subscriptions"
+  # None at all if every declaration relies on resource-specific consent.
   read -r -a permissions <<<"${needed//$'\n'/ }"
 }
 

@@ -1,44 +1,61 @@
-"""Print the Graph application permissions that the declared subscriptions need, one a line.
+"""Print the Graph application permissions that the declared subscriptions need, one a line: the least set.
 
     python3 infra/graph_permissions.py subscriptions.json
 
-Which one is enough for subscribing is in docs/graph.md, "Permissions"; for reading back, in "Reading back".
+What each is needed for: `python -m ops permissions subscriptions.json`. Needs nothing but Python itself.
 """
 
 import json
-import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from shared.permissions import permission
-
-READ_BACK = {
-    "teams/getallmessages": "GroupMember.Read.All",  # a tenant-wide resource is read team by team,
-    "chats/getallmessages": "User.ReadBasic.All",  # or user by user: these list them
-}
+from shared.resources import permissions
 
 
-def needed(declarations: list[dict[str, Any]]) -> list[str]:
+@dataclass(frozen=True)
+class Declaration:
+    """What of an entry decides which permissions it needs."""
+
+    resource: str
+    hydrate: bool = False
+    consent: str = "tenant"
+
+
+def needed(entries: list[Any]) -> list[str]:
     """Return the names of permissions, sorted.
 
-    Raises ValueError for a resource whose permission is not known here.
+    Raises ValueError, with every complaint, for entries that are no declarations, and for resources that no
+    application can subscribe to.
     """
-    names = set()
-    for declaration in declarations:
-        resource = str(declaration["resource"])
-        name = permission(resource)
-        if not re.fullmatch(r"[A-Z]\w+(\.\w+)+", name):
-            raise ValueError(f"{resource}: add to shared/permissions.py the permission {name}")
-        names.add(name)
-        names.update(other for path, other in READ_BACK.items() if resource.strip("/").lower() == path)
-    return sorted(names)
+    declared, complaints = [], []
+    for number, entry in enumerate(entries, start=1):
+        try:
+            declared.append(
+                Declaration(entry["resource"].strip(), entry.get("hydrate", False), entry.get("consent", "tenant"))
+            )
+        except (AttributeError, KeyError, TypeError):
+            complaints.append(f"declaration {number}: resource: expected a path such as /chats/getAllMessages")
+    if not entries:
+        complaints.append("nothing is declared")
+    wanted, unsupported = permissions.needs_of_all(declared)
+    if complaints or unsupported:
+        raise ValueError("\n".join((*complaints, *unsupported)))
+    return permissions.least(wanted)
+
+
+def main(path: str) -> None:
+    """Print them; end with every complaint instead if there is one."""
+    try:
+        entries = json.loads(Path(path).read_text(encoding="utf-8"))
+        names = needed(entries if isinstance(entries, list) else [entries])
+    except (OSError, ValueError) as error:
+        sys.exit(f"{path}: {error}")
+    sys.stdout.writelines(f"{name}\n" for name in names)
 
 
 if __name__ == "__main__":
-    try:
-        sys.stdout.writelines(f"{name}\n" for name in needed(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))
-    except ValueError as error:
-        sys.exit(str(error))
+    main(sys.argv[1])

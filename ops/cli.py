@@ -10,6 +10,7 @@ from ops.backfill import backfill
 from ops.dead_letters import dead_letters
 from ops.doctor import doctor
 from ops.environment import take_over
+from ops.permissions import permissions
 from ops.reconcile import reconcile, rotate_keys
 from ops.report import ExitCode, Failure, finish
 from ops.status import status
@@ -60,5 +61,5 @@ def ops(settings_file: Path | None) -> None:
     take_over(settings_file)
 
 
-for command in (doctor, status, watch, reconcile, rotate_keys, backfill, dead_letters):
+for command in (doctor, permissions, status, watch, reconcile, rotate_keys, backfill, dead_letters):
     ops.add_command(command)

@@ -106,7 +106,7 @@ def _done(outcome: Outcome) -> Done:
     done = Done(step.tenant_id, step.action, about.resource if about else "", step.explanation)
     if outcome.error is not None:
         done.error, done.later = str(outcome.error), _later(outcome.error)
-        done.advice = advice(outcome.error, done.resource)
+        done.advice = advice(outcome.error, done.resource, step.declaration.consent if step.declaration else "tenant")
     return done
 
 

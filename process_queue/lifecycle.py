@@ -93,7 +93,8 @@ class LifecycleHandler:
         except GraphRequestError as refusal:
             if refusal.status != 404:
                 where = f"{declaration.resource} in tenant {declaration.tenant_id}"
-                _log.error("extend %s failed: %s. %s", where, refusal, advice(refusal, declaration.resource))
+                told = advice(refusal, declaration.resource, declaration.consent)
+                _log.error("extend %s failed: %s. %s", where, refusal, told)
                 raise RetryLater(Reason.GRAPH_REFUSED, str(refusal)) from None
             self._replace_removed(declaration, received)
 

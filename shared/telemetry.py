@@ -16,6 +16,9 @@ QUEUED = _meter.create_counter("graph_relay.queued", "item", "Notifications made
 DELIVERED = _meter.create_counter("graph_relay.delivered", "item", "Events the destination has accepted")
 RETRIED = _meter.create_counter("graph_relay.retried", "item", "Notifications queued again, by reason")
 DEAD_LETTERED = _meter.create_counter("graph_relay.dead_lettered", "item", "Notifications given up, by reason")
+NOT_HYDRATED = _meter.create_counter(
+    "graph_relay.not_hydrated", "item", "Events without the content that hydrate asks for, which a policy withholds"
+)
 DUPLICATES = _meter.create_counter("graph_relay.duplicates", "item", "Notifications of events already delivered")
 LIFECYCLE = _meter.create_counter("graph_relay.lifecycle", "item", "Lifecycle notifications, by event")
 SUSPICIOUS_TOKENS = _meter.create_counter(

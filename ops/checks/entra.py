@@ -2,21 +2,30 @@
 
 from collections.abc import Iterator
 
-import jwt
 import msgspec
 
 from ops.checks.result import CheckResult, Verdict, attention, fine, unreachable, unseen
 from shared.configuration.declaration import Declaration
 from shared.errors import Reason, RelayError, RetryLater
 from shared.graph.client import GraphRequestError
+from shared.graph.entra import granted_permissions
 from shared.graph.validation_token import PUBLISHER
 from shared.messages.envelope import ReadbackPage
-from shared.permissions import permission
 from shared.readback import pages
 from shared.relay import relay, utc_now
+from shared.resources.permissions import (
+    WELCOME,
+    Purpose,
+    least,
+    missing,
+    needs_of_all,
+    refused_consent,
+    remedy,
+    superfluous,
+)
 
 _CREDENTIALS = "check GRAPH_CLIENT_ID, its secret or certificate, and the tenant's consent"
-CONSENT = "grant it in the app registration under API permissions, with admin consent; see docs/setup.md"
+CONSENT = "python -m ops permissions says how to grant it"
 
 
 def entra() -> Iterator[CheckResult]:
@@ -34,8 +43,9 @@ def entra() -> Iterator[CheckResult]:
             yield (attention if answers else unreachable)(check, str(retry_later), _CREDENTIALS if answers else "")
             continue
         yield fine(check, "Entra ID gives the app a token")
-        yield from _permissions(token, tenant_id, declared)
-        yield from _reading_back(tenant_id, declared)
+        granted = granted_permissions(token)
+        yield from _permissions(granted, tenant_id, declared)
+        yield from _reading_back(granted, tenant_id, declared)
         if any(one.include_resource_data for one in declared):
             yield from _prerequisite(tenant_id)
 
@@ -52,34 +62,25 @@ def _signing_keys() -> CheckResult:
     return fine(check, "the login authority publishes them")
 
 
-def _permissions(token: str, tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]:
-    roles = _roles(token)
-    for needed in dict.fromkeys(permission(one.resource) for one in declared):
-        check = f"permission in {tenant_id}"
-        if roles is None or " " in needed:
-            yield unseen(check, f"whether the app has {needed}: its token does not tell", "see the subscriptions below")
-        elif roles & _wider(needed):
-            yield fine(check, needed)
-        else:
-            yield attention(check, f"{needed} is missing", CONSENT)
+def _permissions(granted: frozenset[str] | None, tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]:
+    """By the table, what the declarations need; only what it accepts counts as granted."""
+    check = f"permission in {tenant_id}"
+    wanted, complaints = needs_of_all(declared)
+    yield from (attention(check, complaint, "take it out of the declarations") for complaint in complaints)
+    for one in declared:
+        if one.consent == "resource" and not refused_consent(one.resource):
+            yield unseen(check, f"{one.resource} relies on resource-specific consent, which no token tells of")
+    if granted is None:
+        for name in least(wanted):
+            yield unseen(check, f"whether the app has {name}: its token does not tell", "see the subscriptions below")
+        return
+    for name in sorted(granted - set(superfluous(wanted, granted)) - {WELCOME}):
+        yield fine(check, name)
+    for name in missing(wanted, granted):
+        yield attention(check, f"{name} is missing", CONSENT)
 
 
-def _roles(token: str) -> set[str] | None:
-    """The token is Graph's to read and may be opaque to us: then there is nothing to see."""
-    try:
-        roles = jwt.decode(token, options={"verify_signature": False}).get("roles", [])
-    except jwt.InvalidTokenError:
-        return None
-    return set(map(str, roles)) if isinstance(roles, list) else None
-
-
-def _wider(needed: str) -> set[str]:
-    """What includes a permission: `Read` includes `ReadBasic`, `ReadWrite` both (docs/graph.md, "Permissions")."""
-    reads = {needed, needed.replace(".ReadBasic.", ".Read.")}
-    return reads | {one.replace(".Read.", ".ReadWrite.") for one in reads}
-
-
-def _reading_back(tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]:
+def _reading_back(granted: frozenset[str] | None, tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]:
     """Read what a sweep would read first, over an empty range of time."""
     now = utc_now()
     for one in declared:
@@ -87,21 +88,19 @@ def _reading_back(tenant_id: str, declared: list[Declaration]) -> Iterator[Check
         if not pages.can_read(one.resource):
             yield unseen(check, "can't be read back; what Graph drops of it stays missing")
             continue
+        page = ReadbackPage(now, tenant_id, pages.read_by(one), now, now)
         try:
-            pages.fetch_page(ReadbackPage(now, tenant_id, one.resource, now, now), relay().graph, lambda _: None)
+            pages.fetch_page(page, relay().graph, lambda _: None)
         except RetryLater as retry_later:
-            if retry_later.reason is Reason.GRAPH_REFUSED:
-                yield attention(check, str(retry_later), f"{_listing(one.resource)}: {CONSENT}")
-            else:
+            if retry_later.reason is not Reason.GRAPH_REFUSED:
                 yield unreachable(check, str(retry_later), "run this again")
+            elif isinstance(retry_later.__cause__, GraphRequestError) and retry_later.__cause__.status == 403:
+                todo = remedy(one.resource, (Purpose.LIST, Purpose.SWEEP), granted, one.consent)
+                yield attention(check, str(retry_later), todo)
+            else:
+                yield attention(check, str(retry_later), "see Graph's message; the same request is refused again")
         else:
             yield fine(check, "Graph answers")
-
-
-def _listing(resource: str) -> str:
-    """The permission that a sweep of a resource needs besides: it goes team by team, or user by user."""
-    by_team = resource.strip("/").lower().startswith("teams")
-    return f"{permission(resource)} and {permission('groups' if by_team else 'users')}"
 
 
 class _Principal(msgspec.Struct, rename="camel"):

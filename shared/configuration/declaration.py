@@ -4,16 +4,19 @@ import base64
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import Literal
 
 import msgspec
 
 from shared.configuration.values import APP_ROOT, GUID, Expected
+from shared.resources.permissions import refused_consent
 
 
 class Declaration(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """One subscription that should exist: an entry of `subscriptions.json`.
 
-    `tenant_id`, lower case, is that of the app registration unless the entry names another.
+    `tenant_id`, lower case, is that of the app registration unless the entry names another. `consent` "resource": the
+    app may watch this one team, chat or user by resource-specific consent, and needs no permission for the tenant.
     """
 
     resource: str
@@ -21,6 +24,7 @@ class Declaration(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fi
     include_resource_data: bool = False
     tenant_id: str = ""
     hydrate: bool = False
+    consent: Literal["tenant", "resource"] = "tenant"
 
     @property
     def id(self) -> str:
@@ -104,5 +108,7 @@ def _check_declaration(name: str, declaration: Declaration) -> None:
         raise Expected(f"{name}: resource: expected a path such as /chats/getAllMessages")
     if not declaration.change_types or not set(declaration.change_types) <= {"created", "updated", "deleted"}:
         raise Expected(f"{name}: changeTypes: expected some of created, updated, deleted")
+    if declaration.consent == "resource" and (refusal := refused_consent(declaration.resource)):
+        raise Expected(f"{name}: consent: {refusal}")
     if declaration.tenant_id and not GUID.fullmatch(declaration.tenant_id.lower()):
         raise Expected(f"{name}: tenantId: expected a GUID")

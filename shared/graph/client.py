@@ -11,7 +11,7 @@ import msgspec
 import requests
 
 from shared.errors import Reason, RelayError, RetryLater
-from shared.graph.entra import EntraClient
+from shared.graph.entra import EntraClient, granted_permissions
 from shared.graph.json_repair import repaired
 from shared.http_client import exchange, retry_after
 
@@ -34,12 +34,25 @@ class Page(msgspec.Struct, frozen=True):
 class GraphRequestError(RelayError):
     """Graph has answered, and asking the same again won't help. `status` tells what to do (docs/graph.md, "Errors").
 
-    `message` is Graph's own, for a person; it speaks of our request and holds no content of a resource.
+    `message` is Graph's own, for a person; it speaks of our request and holds no content of a resource. `inner_code` is
+    the more precise code that some services add. `granted` are the permissions of the token that got a 403; None if it
+    does not say.
     """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(Reason.GRAPH_REFUSED, f"{status} {code}: {message}")
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        inner_code: str = "",
+        granted: frozenset[str] | None = None,
+    ) -> None:
+        super().__init__(Reason.GRAPH_REFUSED, f"{status} {inner_code or code}: {message}")
         self.status = status
+        self.message = message
+        self.inner_code = inner_code
+        self.granted = granted
 
 
 class GraphClient:
@@ -117,11 +130,19 @@ class GraphClient:
         if status >= 500 or status in _REPEATABLE:
             raise RetryLater(Reason.GRAPH, f"Graph answers {status}", retry_after=wait)
         if status >= 300:
-            error = _json(text).get("error")
-            error = error if isinstance(error, dict) else {}
-            message = str(error.get("message", ""))[:500].rstrip(".")
-            raise GraphRequestError(status, str(error.get("code", ""))[:100], message)
+            raise self._refused(tenant_id, status, text)
         return text
+
+    def _refused(self, tenant_id: str, status: int, text: bytes) -> GraphRequestError:
+        error = _member(_json(text), "error")
+        inner = _member(error, "innerError") or _member(error, "innererror")
+        return GraphRequestError(
+            status,
+            str(error.get("code", ""))[:100],
+            str(error.get("message", ""))[:500].rstrip("."),
+            inner_code=str(inner.get("code", ""))[:100],
+            granted=granted_permissions(self._entra.token(tenant_id, self._scope)) if status == 403 else None,
+        )
 
     def _send(self, tenant_id: str, method: str, url: str, body: Json | None) -> tuple[int, bytes, timedelta | None]:
         headers = {
@@ -166,6 +187,12 @@ class GraphClient:
         with self._lock:
             until = self._clock() + wait
             self._not_before[tenant_id] = max(self._not_before.get(tenant_id, until), until)
+
+
+def _member(document: Json, name: str) -> Json:
+    """Return an object within an object; an empty one if it is not there."""
+    member = document.get(name)
+    return member if isinstance(member, dict) else {}
 
 
 def _json(text: bytes) -> Json:

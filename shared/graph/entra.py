@@ -5,6 +5,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+import jwt
 import msal
 import requests
 from cryptography import x509
@@ -80,6 +81,18 @@ class EntraClient:
                     timeout=_TIME_LIMIT,
                 )
             return self._applications[tenant_id]
+
+
+def granted_permissions(token: str) -> frozenset[str] | None:
+    """Return the application permissions that an access token carries, its roles; None if it does not say.
+
+    The token is Graph's to read and may be opaque to us. Nothing is verified: this is for advice alone.
+    """
+    try:
+        roles = jwt.decode(token, options={"verify_signature": False}).get("roles", [])
+    except jwt.InvalidTokenError:
+        return None
+    return frozenset(map(str, roles)) if isinstance(roles, list) else None
 
 
 def _credential(proof: AppCredential) -> str | dict[str, Any]:

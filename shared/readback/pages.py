@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from shared.configuration.declaration import declaration_id
+from shared.configuration.declaration import Declaration, declaration_id
 from shared.errors import Reason, RetryLater, Undeliverable
 from shared.graph.client import GraphClient, GraphRequestError
 from shared.messages.envelope import ReadbackPage
@@ -28,9 +28,8 @@ _log = logging.getLogger("graph_relay.backfill")
 PAGE = 50
 """Messages a page: the most that Graph gives of a chat."""
 
-_TEAMS = "groups?$filter=resourceProvisioningOptions/Any(x:x eq 'Team')&$select=id&$top=100"
+_TEAMS = "teams?$select=id&$top=100"
 _USERS = "users?$select=id&$top=100"
-
 
 _TOO_OLD = (410, 400)
 """What Graph answers to a link of a delta query that it no longer knows (docs/graph.md, "Delta queries")."""
@@ -62,6 +61,25 @@ class _ChannelMessage(msgspec.Struct, rename="camel"):
     channel_identity: _Channel | None = None
 
 
+class _Thread(msgspec.Struct):
+    """A root message with its replies, as a delta query of a channel lists it."""
+
+    replies: list[msgspec.Raw] = []
+    more_replies: str | None = msgspec.field(name="replies@odata.nextLink", default=None)
+
+
+def read_by(declaration: Declaration) -> str:
+    """Return the path by which what a declaration missed is read back.
+
+    All messages of a team take a permission for the tenant; with consent for one team, the channel's own changes are
+    asked for (/graph/api/chatmessage-delta).
+    """
+    parts = segments(declaration.resource)
+    if declaration.consent == "resource" and re.fullmatch(_CHANNEL, "/".join(parts).lower()):
+        return "/".join((*parts, "delta"))
+    return declaration.resource
+
+
 def can_read(resource: str) -> bool:
     """Whether what was missed of a declared resource can be read back."""
     return _reader(resource) is not None or delta_path(resource) is not None
@@ -84,7 +102,7 @@ def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[
     except GraphRequestError as refusal:
         if refusal.status == 404:
             return FetchedPage()  # a chat, team or user that is gone has nothing to read
-        raise RetryLater(Reason.GRAPH_REFUSED, str(refusal)) from None
+        raise RetryLater(Reason.GRAPH_REFUSED, str(refusal)) from refusal
 
 
 Reader = Callable[[ReadbackPage, GraphClient], FetchedPage]
@@ -170,6 +188,35 @@ def _channel(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     return FetchedPage([one for one in reading.resources if _channel_of(one) == channel], reading.further)
 
 
+def _channel_changes(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
+    """Root messages and their replies. Only a lower bound is taken; a link to more replies leads to replies alone."""
+    since = quote(f"lastModifiedDateTime gt {_odata(readback.since)}")
+    path = f"{encoded(segments(readback.resource))}?$top={PAGE}&$expand=replies&$filter={since}"
+    page = graph.page(readback.tenant_id, readback.link or path)
+    threads = [_decoded(message, _Thread) for message in page.value]
+    links = [page.next_link, *(thread.more_replies for thread in threads)]
+    replies = [reply for thread in threads for reply in thread.replies]
+    roots = [
+        _without_replies(message) if thread.replies else message
+        for message, thread in zip(page.value, threads, strict=True)
+    ]
+    return FetchedPage([*roots, *replies], [further for link in links for further in _next(readback, link)])
+
+
+def _without_replies(message: msgspec.Raw) -> msgspec.Raw:
+    """A root message as it is pushed, its replies being messages of their own."""
+    members = msgspec.json.decode(message, type=dict[str, msgspec.Raw])
+    kept = {name: value for name, value in members.items() if not name.startswith("replies@")}
+    return msgspec.Raw(msgspec.json.encode({**kept, "replies": []}))
+
+
+def _changed_entries(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
+    """What Graph lists without a delta query, by the time of its last change. Deletions are not listed."""
+    since, until = (_odata(moment) for moment in (readback.since, readback.until))
+    condition = quote(f"lastModifiedDateTime ge {since} and lastModifiedDateTime le {until}")
+    return _messages(readback, graph, f"{encoded(segments(readback.resource))}?$top={PAGE}&$filter={condition}")
+
+
 def _messages(readback: ReadbackPage, graph: GraphClient, path: str) -> FetchedPage:
     page = graph.page(readback.tenant_id, readback.link or path)
     return FetchedPage(page.value, _next(readback, page.next_link))
@@ -204,11 +251,14 @@ def _odata(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+_CHANNEL = r"teams/[^/]+/channels/[^/]+/messages"
 _READERS: tuple[tuple[str, Reader], ...] = (
     (r"teams/getallmessages", _each_team),
     (r"chats/getallmessages", _each_user),
     (r"teams/[^/]+/channels/getallmessages", _all_messages),
     (r"users/[^/]+/chats/getallmessages", _all_messages),
-    (r"teams/[^/]+/channels/[^/]+/messages", _channel),
+    (_CHANNEL, _channel),
+    (rf"{_CHANNEL}/delta", _channel_changes),
     (r"chats/[^/]+/messages", _chat),
+    (r"users/[^/]+/contacts", _changed_entries),
 )

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from shared.configuration.declaration import Declaration
 from shared.messages.envelope import ReadbackPage, write
 from shared.readback.checkpoints import Checkpoint, Checkpoints
-from shared.readback.pages import can_read
+from shared.readback.pages import can_read, read_by
 from shared.resources.delta_query import delta_path
 from shared.storage.queues import Queues
 
@@ -79,4 +79,4 @@ class Sweep:
         _log.info("%s is compared with Graph from %s on", declaration.resource, since.isoformat(timespec="seconds"))
 
     def _enqueue(self, declaration: Declaration, since: datetime, until: datetime, now: datetime) -> None:
-        self.queues.send(write(ReadbackPage(now, declaration.tenant_id, declaration.resource, since, until)))
+        self.queues.send(write(ReadbackPage(now, declaration.tenant_id, read_by(declaration), since, until)))

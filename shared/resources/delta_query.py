@@ -8,8 +8,9 @@ from shared.resources.path import climbs, encoded, segments
 
 
 class _Watched(NamedTuple):
-    """A pattern over the raw path of what is watched, names in any case; the path that asks for its changes, and that
-    of one entry, of the encoded path itself, the one above it, and the entry's id; what an entry is called.
+    """A pattern over the raw path of what is watched, names in any case; the path that asks for its changes, "" if
+    Graph documents none, and that of one entry, of the encoded path itself, the one above it, and the entry's id; what
+    an entry is called.
     """
 
     pattern: str
@@ -22,9 +23,13 @@ _WATCHED = (
     _Watched(r"users", "users/delta", "users/{id}", "User"),
     _Watched(r"groups", "groups/delta", "groups/{id}", "Group"),
     _Watched(r"users/[^/]+/mailfolders/[^/]+/messages", "{itself}/delta", "{itself}/{id}", "Message"),
-    _Watched(r"users/[^/]+/(contactfolders/[^/]+/)?contacts", "{itself}/delta", "{itself}/{id}", "Contact"),
+    _Watched(r"users/[^/]+/contactfolders/[^/]+/contacts", "{itself}/delta", "{itself}/{id}", "Contact"),
+    _Watched(r"users/[^/]+/contacts", "", "{itself}/{id}", "Contact"),  # Graph has delta queries of folders alone
     _Watched(
-        r"(drives/[^/]+|(users|groups|sites)/[^/]+/drive)/root", "{itself}/delta", "{above}/items/{id}", "DriveItem"
+        r"((sites/[^/]+/)?drives/[^/]+|(users|groups|sites)/[^/]+/drive)/root",
+        "{itself}/delta",
+        "{above}/items/{id}",
+        "DriveItem",
     ),
     _Watched(r"sites/[^/]+/lists/[^/]+", "{itself}/items/delta", "{itself}/items/{id}", "ListItem"),
     _Watched(r"users/[^/]+/todo/lists/[^/]+/tasks", "{itself}/delta", "{itself}/{id}", "TodoTask"),
@@ -44,11 +49,11 @@ def delta_path(resource: str) -> str | None:
     """Return the path of a resource's first delta query; None if there is none."""
     parts = segments(resource)
     watched = _watched(parts)
-    return watched.changes.format(itself=encoded(parts)) if watched else None
+    return watched.changes.format(itself=encoded(parts)) if watched and watched.changes else None
 
 
 def kind_of(resource: str) -> str | None:
-    """Return what an entry of a resource is called, as in `@odata.type`; None if it has no delta query."""
+    """Return what an entry of a resource is called, as in `@odata.type`; None if it is not read back by entries."""
     watched = _watched(segments(resource))
     return watched.kind if watched else None
 

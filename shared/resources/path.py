@@ -52,7 +52,7 @@ def message_path(resource: str) -> MessagePath | None:
         parts = parts[2:]  # some user-scoped subscriptions name the user first
     names = tuple(part.lower() for part in parts[0::2])
     keys = parts[1::2]
-    if len(keys) == len(names) and names in _MESSAGE_SHAPES:
+    if len(keys) == len(names) and names in _MESSAGE_SHAPES and keys[-1].lower() != "delta":  # a function, no id
         if names[0] == "teams":
             keys = (keys[0].lower(), *keys[1:])  # a GUID, whose case may differ from one notification to the next
         collection = [part for pair in zip(names, keys, strict=True) for part in pair][:-1]

@@ -5,19 +5,21 @@ from collections.abc import Iterable
 from shared.configuration.declaration import Declaration
 from shared.errors import Reason, RelayError, RetryLater
 from shared.graph.client import GraphRequestError
-from shared.permissions import permission
+from shared.resources.permissions import Purpose, missing, needs_of_all, remedy
 
 
-def advice(error: RelayError, resource: str) -> str:
-    """Return what a person should do about what failed for the subscription to a resource."""
+def advice(error: RelayError, resource: str, consent: str = "tenant") -> str:
+    """Return what a person should do about what failed for the subscription to a resource.
+
+    consent: the declaration's.
+    """
     match error:
         case RetryLater(reason=Reason.GRAPH_THROTTLED):
             return "Graph limits our calls; a later run retries."
         case RetryLater():
             return "The next run retries."
-        case GraphRequestError(status=403):
-            needed = permission(resource)
-            return f"Grant the application permission {needed} and admin consent, or look at Graph's quotas."
+        case GraphRequestError(status=403, granted=granted):
+            return remedy(resource, (Purpose.SUBSCRIBE,), granted, consent)
         case GraphRequestError(status=409):
             return "Another subscription of this app has the resource and change types; the next run lists it."
         case GraphRequestError(status=404):
@@ -28,6 +30,9 @@ def advice(error: RelayError, resource: str) -> str:
 def advice_on_tenant(error: RelayError, declarations: Iterable[Declaration]) -> str:
     """Return what a person should do about a tenant whose subscriptions can't be listed."""
     if isinstance(error, GraphRequestError) and error.status == 403:
-        needed = ", ".join(sorted({permission(declaration.resource) for declaration in declarations}))
-        return f"Its consent is missing or was withdrawn: an administrator there has to grant {needed} to this app."
+        wanted, _ = needs_of_all(declarations)
+        needed = ", ".join(missing(wanted, error.granted or ()))
+        if needed:
+            return f"Its consent is missing or was withdrawn: an administrator there has to grant {needed} to this app."
+        return "The token has every permission that the declarations need: see what Graph's message names."
     return "The next run retries."

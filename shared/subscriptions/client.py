@@ -11,7 +11,7 @@ from shared.errors import Reason, Refused, RelayError, RetryLater
 from shared.graph import client_state
 from shared.graph.client import GraphClient, GraphRequestError, Json
 from shared.keys.key import EncryptionKey
-from shared.lifetimes import SHORTEST_LIFETIME, longest_lifetime
+from shared.resources.catalog import SHORTEST_LIFETIME, longest_lifetime
 from shared.subscriptions.plan import carries_another_key, change_types, is_of
 from shared.subscriptions.subscription import Action, DesiredState, Outcome, Step, Subscription
 

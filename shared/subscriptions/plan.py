@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from shared.configuration.declaration import Declaration
 from shared.graph.client import GraphRequestError
-from shared.lifetimes import longest_lifetime
+from shared.resources.catalog import find, longest_lifetime
 from shared.subscriptions.subscription import MINTED_BY, Action, DesiredState, Outcome, Step, Subscription
 
 RENEW_AT = 0.45
@@ -152,12 +152,28 @@ def follow_up(outcome: Outcome, desired: DesiredState) -> Step | None:
         return None
     if isinstance(refusal, GraphRequestError) and refusal.status == 404:
         return replace(step, action=Action.CREATE, subscription=None, explanation="it is gone for good")
-    if step.action is Action.RENEW:
+    explanation = _why_replace(outcome, desired)
+    return replace(step, action=Action.REPLACE, explanation=explanation) if explanation else None
+
+
+def _why_replace(outcome: Outcome, desired: DesiredState) -> str | None:
+    refusal = outcome.error
+    if isinstance(refusal, GraphRequestError) and refusal.status == 403 and _may_create(outcome.step, refusal):
+        return "Graph refuses to renew it with the permission that created it"
+    if outcome.step.action is Action.RENEW:
         return None
     if isinstance(refusal, GraphRequestError) and refusal.status == 400:
-        return replace(step, action=Action.REPLACE, explanation="Graph refuses to change its certificate")
+        return "Graph refuses to change its certificate"
     answered = outcome.subscription.encryption_certificate_id if outcome.subscription else None
     if answered is not None and desired.key is not None and answered != desired.key.key_id:
         # Microsoft's pages disagree on whether a certificate can be changed (docs/graph.md, "Certificates").
-        return replace(step, action=Action.REPLACE, explanation="Graph has not changed its certificate")
+        return "Graph has not changed its certificate"
     return None
+
+
+def _may_create(step: Step, refusal: GraphRequestError) -> bool:
+    """Whether the token has what creating takes, of a kind for which Microsoft's page on renewing wants more."""
+    kind = find(step.declaration.resource) if step.declaration else None
+    if kind is None or kind.renew is None or refusal.granted is None:
+        return False
+    return not refusal.granted.isdisjoint(kind.subscribe)

@@ -174,7 +174,11 @@ def _report(outcome: Outcome) -> None:
     if error is None:
         _log.info("%s: done, since %s", what, step.explanation)
     else:
-        _log.error("%s failed: %s. %s", what, error, advice(error, _resource(step)))
+        _log.error("%s failed: %s. %s", what, error, advice(error, _resource(step), _consent(step)))
+
+
+def _consent(step: Step) -> str:
+    return step.declaration.consent if step.declaration is not None else "tenant"
 
 
 def _resource(step: Step) -> str:

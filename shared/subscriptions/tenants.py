@@ -6,7 +6,7 @@ Such a tenant is looked after until its subscriptions are removed, or must have 
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from shared.lifetimes import LONGEST_LIFETIME
+from shared.resources.catalog import LONGEST_LIFETIME
 from shared.storage.state import Times
 from shared.storage.tables import Tables
 

@@ -116,7 +116,7 @@ def test_a_body_that_is_no_object_is_refused(app: GraphClient, body: bytes) -> N
         ({"resource": "/users/x/messages?$select=subject"}, 1440),
         ({"resource": "/users/x/messages", **BASIC}, 10_080),
         ({"resource": "/communications/callRecords", "changeType": "created", **BASIC}, 4230),
-        ({"resource": "/communications/presences/x", "changeType": "updated"}, 60),
+        ({"resource": "/solutions/approval/approvalItems", "changeType": "created", **BASIC}, 43_200),
         ({"resource": "/users", "changeType": "updated", **BASIC}, 41_760),
     ],
 )

@@ -52,7 +52,7 @@ _TENANT = "11111111-1111-4111-8111-111111111111"
 APPLICATION = "22222222-2222-4222-8222-222222222222"
 _VAULTS = "--resource-group relay --resource-type Microsoft.KeyVault/vaults"
 _VAULT = "/subscriptions/s/resourceGroups/relay/providers/Microsoft.KeyVault/vaults/v"
-_ROLES = ("ChannelMessage.Read.All", "Chat.Read.All", "GroupMember.Read.All", "User.ReadBasic.All")
+_ROLES = ("ChannelMessage.Read.All", "Chat.Read.All", "Team.ReadBasic.All", "User.ReadBasic.All")
 
 # As `az` lists them: of what is in the vault, only where it lies.
 _SETTINGS = json.dumps(

@@ -128,7 +128,7 @@ def test_secrets_are_neither_said_nor_left_behind_nor_on_a_command_line(awkward:
 def test_registration_asks_for_what_the_declarations_need_and_no_more(first: Run) -> None:
     update = first.ran("ad", "app", "update")[0]
     (asked,) = json.loads(update[update.index("--required-resource-accesses") + 1])
-    names = {"ChannelMessage.Read.All", "Chat.Read.All", "GroupMember.Read.All", "User.ReadBasic.All"}
+    names = {"ChannelMessage.Read.All", "Chat.Read.All", "Team.ReadBasic.All", "User.ReadBasic.All"}
     assert {one["id"] for one in asked["resourceAccess"]} == {f"id-of-{name}" for name in names}
     assert {one["type"] for one in asked["resourceAccess"]} == {"Role"}
 
@@ -171,7 +171,7 @@ def test_permissions_are_granted_one_by_one_and_none_is_taken_away(first: Run) -
     ]
     granted = {one["appRoleId"] for one in bodies if "appRoleId" in one}
     assert granted == {f"id-of-{name}" for name in (
-        "ChannelMessage.Read.All", "Chat.Read.All", "GroupMember.Read.All", "User.ReadBasic.All")}  # fmt: skip
+        "ChannelMessage.Read.All", "Chat.Read.All", "Team.ReadBasic.All", "User.ReadBasic.All")}  # fmt: skip
     assert all(one["principalId"] == "made" and one["resourceId"] == "graph" for one in bodies if "appRoleId" in one)
     assert first.ran("ad", "app", "permission") == []
 
@@ -471,10 +471,11 @@ def test_azure_cli_takes_every_command_line(
     assert wrong == [], asked.stderr
 
 
-def test_the_permissions_of_an_unknown_resource_are_asked_for(tmp_path: Path) -> None:
+def test_an_unknown_resource_is_refused_by_name_with_what_is_near_it(tmp_path: Path) -> None:
     declared = tmp_path / "subscriptions.json"
-    declared.write_text('[{"resource": "/print/printers/1/jobs", "changeTypes": ["created"]}]')
+    declared.write_text('[{"resource": "/chat/1/messages", "changeTypes": ["created"]}]')
     script = [sys.executable, str(INFRA / "graph_permissions.py"), str(declared)]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "shared/permissions.py" in done.stderr
+    assert "/chat/1/messages" in done.stderr
+    assert "chats/{id}/messages" in done.stderr

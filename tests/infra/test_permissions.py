@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
-from infra.graph_permissions import READ_BACK, needed
-from shared import permissions
+from infra.graph_permissions import needed
 from shared.readback import pages
+from shared.resources.catalog import KINDS
+from shared.resources.permissions import WELCOME, every_need
 from tests.infra.bicep import INFRA, properties, template, templates, text, walk
+from tools import permission_page
 
 PAGE = (INFRA.parent / "docs" / "permissions.md").read_text(encoding="utf-8")
 FUNCTIONS = {"notify_http", "notify_event_hub", "process_queue", "renew_timer"}
@@ -27,29 +30,28 @@ def quoted(cells: Iterable[str]) -> set[str]:
     return {word for cell in cells for word in re.findall(r"`([^`]+)`", cell)}
 
 
-def test_graph_permissions_are_those_that_declarations_can_need() -> None:
-    known = {name for _, name in permissions._PERMISSIONS} | set(READ_BACK.values())
-    assert quoted(row[0] for row in rows("Graph permissions")) == known
+def test_graph_permissions_are_those_of_the_table() -> None:
+    assert permission_page.section() in PAGE, "python -m tools.permission_page"
 
 
-@pytest.mark.parametrize(
-    "resource",
-    [
-        "users",
-        "groups",
-        "users/1/mailFolders/2/messages",
-        "users/1/contacts",
-        "drives/1/root",
-        "sites/1/lists/2",
-        "users/1/todo/lists/2/tasks",
-        "chats/getAllMessages",
-        "teams/getAllMessages",
-    ],
-)
-def test_what_is_read_back_is_read_by_process_queue(resource: str) -> None:
-    assert pages.can_read(resource)
-    (row,) = (row for row in rows("Graph permissions") if row[0] == f"`{permissions.permission(resource)}`")
-    assert quoted([row[2]]) == {"renew_timer", "process_queue"}
+def test_the_documents_name_no_permission_that_no_row_needs() -> None:
+    known = {name for _, need in every_need() for name in (*need.accepted, *need.specific)}
+    known |= {WELCOME, "FileStorageContainer.Selected"}
+    known |= {"Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All"}  # of who deploys, not of the app
+    for page in (*(INFRA.parent / "docs").rglob("*.md"), INFRA.parent / "README.md"):
+        named = re.findall(r"\b[A-Z]\w+\.(?:Read|Manage)\w*(?:\.\w+)?\b", page.read_text("utf-8"))
+        assert set(named) - known == set(), page.name
+
+
+def test_the_documents_send_nobody_to_a_form_that_is_gone() -> None:
+    for page in (INFRA.parent / "docs").rglob("*.md"):
+        assert "protected api" not in page.read_text("utf-8").lower(), page.name
+
+
+def test_the_table_has_what_reading_back_takes_for_what_can_be_read_back_and_nothing_else() -> None:
+    for kind in KINDS:
+        for path in kind.paths:
+            assert pages.can_read(path.replace("{}", "1")) is bool(kind.sweep), path
 
 
 def test_the_network_lets_all_that_the_firewall_judges_come_to_it() -> None:
@@ -82,13 +84,20 @@ def test_ways_into_the_network_are_those_that_are_opened() -> None:
     assert quoted(row[0] for row in rows("Network paths in")) == opened
 
 
-@pytest.mark.parametrize("heading", ["Graph permissions", "Azure roles", "Network paths in", "Network paths out"])
+@pytest.mark.parametrize("heading", ["Azure roles", "Network paths in", "Network paths out"])
 def test_each_has_a_reason_and_names_who_needs_it(heading: str) -> None:
     for row in rows(heading):
         assert all(row), row
         assert quoted(row) & FUNCTIONS or "gateway" in " ".join(row) or "person" in " ".join(row), row
 
 
-def test_reading_back_a_whole_tenant_needs_to_list_it() -> None:
-    assert needed([{"resource": "teams/getAllMessages"}]) == ["ChannelMessage.Read.All", "GroupMember.Read.All"]
+def test_the_script_prints_the_least_set_of_all_declarations() -> None:
+    assert needed([{"resource": "teams/getAllMessages?model=A"}]) == ["ChannelMessage.Read.All", "Team.ReadBasic.All"]
     assert needed([{"resource": "/chats/1/messages"}]) == ["Chat.Read.All"]
+    assert needed([{"resource": "/teams/1/channels/2/messages", "consent": "resource"}]) == []
+
+
+@pytest.mark.parametrize("entries", [[], [7], [{}], [{"resource": 7}], [{"resource": "/communications/presences/1"}]])
+def test_the_script_refuses_what_is_no_declaration_or_can_not_be_had(entries: list[Any]) -> None:
+    with pytest.raises(ValueError, match=r"declar|signed-in user"):
+        needed(entries)

@@ -17,7 +17,7 @@ from shared.graph.client_state import id_in_client_state
 from shared.graph.notification import read_notification
 from tests.builders import NOW, OTHER_TENANT, TENANT, Clock, change, chat_path, message, minted, raw
 from tests.servers import Answer, Server, in_json, serving
-from tests.shared.graph.test_client import Bearer
+from tests.shared.graph.test_client import Bearer, WithRoles
 
 CHATS = "/chats/getAllMessages"
 
@@ -123,3 +123,44 @@ def test_whatever_is_named_is_asked_of_graph_as_a_path(items: HydratedItems, pat
 def test_what_was_not_declared_is_not_read(items: HydratedItems, path: str) -> None:
     assert items.event(path).partial
     assert items.server.asked == []
+
+
+TRANSCRIPTS = "communications/onlineMeetings/getAllTranscripts"
+TRANSCRIPT = "communications/onlineMeetings('m1')/transcripts('t1')"
+
+
+def transcript(server: Server, session: requests.Session, roles: list[str]) -> Event:
+    """The event of a transcript that Graph refuses to give to a token with these roles."""
+    declared = Declaration(TRANSCRIPTS, ("created",), tenant_id=TENANT, hydrate=True)
+    told = {"@odata.type": "#Microsoft.Graph.callTranscript", "id": "t1", "@odata.id": TRANSCRIPT}
+    written = change(TRANSCRIPT, clientState=minted(TENANT, TRANSCRIPTS), tenantId=TENANT, resourceData=told)
+    graph = GraphClient(server.url, WithRoles(*roles), session, Clock())
+    return Hydration(graph).event(read_notification(raw(written)), declared, TENANT, NOW)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": "Forbidden", "message": "No application access policy found for this app 1 on the user 2."},
+        {"code": "Forbidden", "message": "Disabled.", "innerError": {"code": "GraphAccessToTranscriptsDisabled"}},
+        {"code": "Forbidden", "message": "Neither is allowed access through RSC permission evaluation."},
+        {"code": "Forbidden", "message": "no"},
+    ],
+)
+def test_what_a_policy_withholds_is_delivered_as_it_was_told(
+    authority: Authority, session: requests.Session, caplog: pytest.LogCaptureFixture, error: dict[str, object]
+) -> None:
+    with serving(lambda _: in_json({"error": error}, 403), authority) as server:
+        event = transcript(server, session, ["OnlineMeetingTranscript.Read.All"])
+    assert (event.type, event.partial) == ("Microsoft.Graph.CallTranscriptCreated", True)
+    assert "application access policy" in caplog.text
+    assert "Transcript API access" in caplog.text
+
+
+def test_what_is_withheld_for_want_of_the_permission_is_kept_until_it_is_granted(
+    authority: Authority, session: requests.Session
+) -> None:
+    refused = in_json({"error": {"code": "Forbidden", "message": "Missing role."}}, 403)
+    with serving(lambda _: refused, authority) as server, pytest.raises(RetryLater) as kept:
+        transcript(server, session, ["Mail.Read"])
+    assert kept.value.reason is Reason.GRAPH_REFUSED

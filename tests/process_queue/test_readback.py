@@ -2,17 +2,19 @@
 
 import uuid
 from datetime import timedelta
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from shared.configuration.declaration import Declaration
 from shared.delivery.event import event_of_content
 from shared.errors import Reason, RetryLater
 from shared.graph.notification import read_notification
 from shared.messages.envelope import ReadbackPage, read_dead_letter
+from shared.readback.pages import read_by
 from shared.resources.path import segments
 from tests.builders import (
     CHANNEL,
@@ -130,7 +132,7 @@ def test_a_page_goes_on_while_what_was_stumbled_over_is_tried_again_by_itself(ha
 @pytest.mark.parametrize(
     ("resource", "listing", "each"),
     [
-        ("/teams/getAllMessages", "/v1.0/groups", "teams/{}/channels/getAllMessages"),
+        ("/teams/getAllMessages", "/v1.0/teams", "teams/{}/channels/getAllMessages"),
         ("/chats/getAllMessages", "/v1.0/users", "users/{}/chats/getAllMessages"),
     ],
 )
@@ -150,6 +152,38 @@ def test_a_channel_is_read_from_its_team_and_others_are_left_out(harness: Readba
     harness.pages[f"/v1.0/teams/{TEAM}/channels/getAllMessages"] = {"value": [channel_message("1"), other]}
     harness.read(asked_for(f"/teams/{TEAM}/channels/{CHANNEL}/messages"))
     assert names(harness) == ["1"]
+
+
+def test_with_consent_for_one_team_a_channel_is_read_by_its_own_changes(
+    harness: ReadbackHarness,
+) -> None:
+    reply = channel_message("2") | {"replyToId": "1"}
+    link = f"{harness.graph.url}/v1.0/more-replies"
+    root = channel_message("1") | {"replies": [reply], "replies@odata.nextLink": link}
+    path = f"/v1.0/teams/{TEAM}/channels/{quote(CHANNEL, safe='')}/messages/delta"
+    harness.pages[path] = {"value": [root, channel_message("3")], "@odata.deltaLink": f"{harness.graph.url}/v1.0/later"}
+    declared = Declaration(f"/teams/{TEAM}/channels/{CHANNEL}/messages", ("created",), consent="resource")
+    harness.read(asked_for(read_by(declared)))
+    assert sorted(names(harness)) == ["1", "2", "3"]
+    assert [event["data"]["replies"] for event in harness.delivered if event["subject"].endswith("/1")] == [[]]
+    (asked,) = harness.graph.paths()
+    assert "$expand=replies" in asked
+    (further,) = harness.queued()
+    assert further.link == link
+
+
+def test_with_consent_for_the_tenant_a_channel_is_read_from_its_team() -> None:
+    declared = Declaration(f"/teams/{TEAM}/channels/{CHANNEL}/messages", ("created",))
+    assert read_by(declared) == declared.resource
+
+
+def test_contacts_are_read_by_the_time_of_their_change(harness: ReadbackHarness) -> None:
+    contact = {"id": "c1", "changeKey": "Eg==", "lastModifiedDateTime": "2023-11-14T22:13:20Z"}
+    harness.pages["/v1.0/users/5d/contacts"] = {"value": [contact]}
+    harness.read(asked_for("/users/5d/contacts"))
+    assert [event["type"] for event in harness.delivered] == ["Microsoft.Graph.ContactUpdated"]
+    (asked,) = harness.graph.paths()
+    assert "lastModifiedDateTime%20ge" in asked
 
 
 def test_what_the_destination_rejects_is_kept_by_name_and_without_content(harness: ReadbackHarness) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import jwt
 import pytest
 import requests
 
@@ -14,8 +15,18 @@ from graph_simulator.server import GraphServer
 from shared.errors import Reason, RetryLater
 from shared.graph.client import GraphClient, GraphRequestError
 from shared.graph.entra import AppCredential, EntraClient
-from tests.builders import CLIENT_ID, OTHER_TENANT, TENANT, Clock
+from tests.builders import CLIENT_ID, OTHER_TENANT, TENANT, Clock, client_state_secret
 from tests.servers import RESET, Answer, Asked, Server, in_json, in_turn, serving
+
+
+class WithRoles(EntraClient):
+    """Tokens that tell which permissions they carry."""
+
+    def __init__(self, *roles: str) -> None:
+        self._token = jwt.encode({"roles": roles}, client_state_secret(), algorithm="HS256")
+
+    def token(self, tenant_id: str, scope: str) -> str:
+        return self._token
 
 
 class Bearer(EntraClient):
@@ -87,6 +98,23 @@ def test_a_token_that_is_refused_twice_is_a_refusal(graph: GraphClient, server: 
         graph.get(TENANT, "users/1")
     assert refusal.value.status == 401
     assert len(server.asked) == 2
+
+
+def test_a_403_keeps_the_precise_code_and_what_the_token_holds(server: Server, session: requests.Session) -> None:
+    inner = {"code": "GraphAccessToTranscriptsDisabled", "request-id": "1"}
+    document = {"error": {"code": "Forbidden", "message": "Disabled.", "innerError": inner}}
+    server.script = lambda _: in_json(document, 403)
+    with pytest.raises(GraphRequestError, match="403 GraphAccessToTranscriptsDisabled: Disabled") as refusal:
+        GraphClient(server.url, WithRoles("Mail.Read"), session, Clock()).get(TENANT, "users/1")
+    assert refusal.value.inner_code == inner["code"]
+    assert refusal.value.granted == frozenset({"Mail.Read"})
+
+
+def test_an_opaque_token_does_not_say_what_it_holds(graph: GraphClient, server: Server) -> None:
+    server.script = lambda _: error(403)
+    with pytest.raises(GraphRequestError) as refusal:
+        graph.get(TENANT, "users/1")
+    assert refusal.value.granted is None
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 410, 302])

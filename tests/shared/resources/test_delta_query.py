@@ -23,9 +23,10 @@ from tests.builders import RESOURCE
             "users/a%40x.de/mailFolders/inbox/messages/delta",
             "Message",
         ),
-        ("users/a/contacts", "users/a/contacts/delta", "Contact"),
+        ("users/a/contacts", None, "Contact"),  # Graph documents delta queries of contact folders alone
         ("users/a/contactFolders/f/contacts", "users/a/contactFolders/f/contacts/delta", "Contact"),
         ("drives/b!x/root", "drives/b%21x/root/delta", "DriveItem"),
+        ("sites/h,1,2/drives/b!x/root", "sites/h%2C1%2C2/drives/b%21x/root/delta", "DriveItem"),
         ("me/drive/root", None, ""),
         ("groups/g/drive/root", "groups/g/drive/root/delta", "DriveItem"),
         ("sites/h,1,2/lists/l", "sites/h%2C1%2C2/lists/l/items/delta", "ListItem"),

@@ -1,7 +1,7 @@
 """What is decided, carried out against the simulator, which is as strict as Microsoft's documentation says Graph is."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from secrets import token_bytes
@@ -16,9 +16,10 @@ from shared.configuration.declaration import Declaration
 from shared.errors import Reason, Refused, RetryLater
 from shared.graph.client import GraphClient, GraphRequestError
 from shared.graph.entra import AppCredential, EntraClient
+from shared.subscriptions.advice import advice
 from shared.subscriptions.client import SubscriptionsClient
 from shared.subscriptions.plan import follow_up, plan
-from shared.subscriptions.subscription import Action, DesiredState, Step
+from shared.subscriptions.subscription import Action, DesiredState, Outcome, Step
 from tests.builders import CLIENT_ID, NOW, TENANT, Clock, declaration, encryption_key
 from tests.servers import Answer, Asked, Server, in_json, serving
 from tests.shared.graph.test_client import Bearer
@@ -131,6 +132,65 @@ def test_a_subscription_that_vanished_before_it_was_renewed_is_created_again(
     with pytest.raises(GraphRequestError) as gone:
         subscriptions.extend(TENANT, old.id, declaration(), mine)
     assert gone.value.status == 404
+
+
+@pytest.fixture
+def granting(simulator: GraphServer) -> Iterator[Callable[..., None]]:
+    """Have the tenant grant only what is named, until the test is over."""
+    yield lambda *names: simulator.post("permissions", tenant=TENANT, application=list(names))
+    simulator.post("permissions", tenant=TENANT)
+    simulator.post("faults", renewing_takes_more=False)
+
+
+@pytest.mark.parametrize(
+    ("resource", "permission"),
+    [
+        ("/drives/b!x/root", "Files.Read.All"),
+        ("/sites/h,1,2/lists/l", "Sites.Read.All"),
+        ("/users/5d/todo/lists/l/tasks", "Tasks.ReadWrite.All"),
+    ],
+)
+def test_what_graph_refuses_to_renew_with_the_permission_that_created_it_is_replaced(
+    granting: Callable[..., None],
+    subscriptions: SubscriptionsClient,
+    endpoint: Server,
+    clock: Clock,
+    simulator: GraphServer,
+    resource: str,
+    permission: str,
+) -> None:
+    granting(permission)
+    wanted, mine = declaration(resource, rich=False, types="updated"), desired(endpoint.url)
+    reconcile(subscriptions, [wanted], mine, clock)
+    (old,) = subscriptions.list(TENANT)
+    simulator.post("faults", renewing_takes_more=True)
+    outcome = subscriptions.carry_out(Step(Action.RENEW, TENANT, wanted, old, "a test"), mine)
+    instead = follow_up(outcome, mine)
+    assert instead is not None
+    assert instead.action is Action.REPLACE
+    assert subscriptions.carry_out(instead, mine).error is None
+    (new,) = subscriptions.list(TENANT)
+    assert new.id != old.id
+
+
+def test_a_refused_renewal_for_want_of_the_permission_replaces_nothing(
+    subscriptions: SubscriptionsClient, endpoint: Server, clock: Clock
+) -> None:
+    wanted, mine = declaration("/drives/b!x/root", rich=False, types="updated"), desired(endpoint.url)
+    reconcile(subscriptions, [wanted], mine, clock)
+    (old,) = subscriptions.list(TENANT)
+    refused = GraphRequestError(403, "Forbidden", "no", granted=frozenset({"Mail.Read"}))
+    outcome = Outcome(Step(Action.RENEW, TENANT, wanted, old, "a test"), error=refused)
+    assert follow_up(outcome, mine) is None
+    told = advice(refused, wanted.resource)
+    assert "Grant the application permission Files.Read.All" in told
+
+
+def test_advice_on_a_403_follows_the_table() -> None:
+    held = GraphRequestError(403, "Forbidden", "no", granted=frozenset({"Chat.Read.All"}))
+    assert "not a missing permission" in advice(held, "/chats/getAllMessages")
+    assert "signed-in user" in advice(held, "/communications/presences/1")
+    assert "ChannelMessage.Read.Group" in advice(held, "/teams/1/channels/2/messages", "resource")
 
 
 def test_an_extension_is_not_repeated_within_ten_minutes(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shared.configuration.declaration import Declaration
 from shared.keys.key import EncryptionKey
-from shared.lifetimes import longest_lifetime
+from shared.resources.catalog import longest_lifetime
 from shared.subscriptions.plan import plan
 from shared.subscriptions.subscription import Action, DesiredState, Step, Subscription
 from tests.builders import (

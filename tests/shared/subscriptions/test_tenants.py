@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from shared.configuration.settings import StorageSettings
-from shared.lifetimes import LONGEST_LIFETIME
+from shared.resources.catalog import LONGEST_LIFETIME
 from shared.subscriptions.tenants import NOTED_EVERY, Tenants
 from tests import accounts
 from tests.builders import NOW, OTHER_TENANT, TENANT

@@ -1,0 +1,141 @@
+"""What a tenant has granted the app, and what Graph demands of it: Microsoft's permission reference, as a file.
+
+permission_reference.json is made by tools/permission_reference.py from clones of Microsoft's repositories.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from graph_simulator.refusal import Refusal, bad_request, forbidden
+from graph_simulator.watchable import Watched
+
+RESOURCE_CONSENT_QUERY = "useresourcespecificconsentbasedauthorization=true"
+_SPECIFIC = ("Group", "Chat", "User")
+_TYPES = {
+    "messages": "message",
+    "events": "event",
+    "contacts": "contact",
+    "alerts": "alert",
+    "callrecords": "callrecord",
+}
+"""The resource type of a path that ends so, as the reference names it."""
+
+
+@cache
+def reference() -> dict[str, Any]:
+    """Return Microsoft's facts."""
+    text = files("graph_simulator").joinpath("permission_reference.json").read_bytes()
+    return msgspec.json.decode(text, type=dict[str, Any])
+
+
+@cache
+def every_permission() -> frozenset[str]:
+    """Return all permissions for a whole tenant that the facts mention."""
+    return frozenset(name for name in reference()["application"] if not is_specific(name))
+
+
+@dataclass(frozen=True)
+class Grants:
+    """What one tenant has granted the app.
+
+    application: permissions for the whole tenant; None: every one there is, in a token that does not say so.
+    specific: path of a team, chat, user or meeting, lower case, such as `chats/19:…` → the permissions granted there.
+    """
+
+    application: frozenset[str] | None = None
+    specific: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def check(self, accepted: frozenset[str], roles: frozenset[str] | None, place: str | None, what: str) -> None:
+        """Let a call pass that the token's roles, or a consent for the place, allow.
+
+        Raises:
+            Refusal: 403.
+        """
+        if roles is None and any(not is_specific(name) for name in accepted):
+            return
+        if (roles or frozenset()) & accepted:
+            return
+        given = [names for at, names in self.specific.items() if place is None or at == place]
+        if any(names & accepted for names in given):
+            return
+        named = ", ".join(sorted(accepted)) or "none: application permissions are not supported"
+        raise denied(f"Missing application permissions for {what}. Requires one of: {named}")
+
+
+def check_subscription(grants: Grants, roles: frozenset[str] | None, watched: Watched, *, renew: bool = False) -> None:
+    """Check what subscribing takes; `renew`: what the page on renewing names, where it names more.
+
+    Raises:
+        Refusal: 400, only the beta endpoint offers it; 403.
+    """
+    facts = _elsewhere(watched) or {"application": _listed(watched, "subscribe")}
+    if facts.get("beta"):
+        raise bad_request(f"Unsupported resource: '{'/'.join(watched.segments)}'.")
+    accepted = frozenset(_listed(watched, "renew") if renew else facts["application"])
+    if _asks_for_specific_consent(watched):
+        accepted = frozenset(name for name in accepted if is_specific(name))
+        grants.check(accepted, roles and frozenset(), None, watched.template)
+        return
+    if facts.get("page") and any(map(is_specific, accepted)):  # such a page wants the query for them
+        accepted = frozenset(name for name in accepted if not is_specific(name))
+    grants.check(accepted, roles, place(watched.segments), watched.template)
+
+
+def check_read(grants: Grants, roles: frozenset[str] | None, template: str, ids: tuple[str, ...]) -> None:
+    """Check what a GET takes.
+
+    Raises:
+        Refusal: 403.
+    """
+    facts = reference()["operations"].get(f"GET {template.lower()}")
+    if facts is not None:
+        words, given = template.split("/"), iter(ids)
+        where = place(tuple(next(given) if word == "{}" else word for word in words))
+        grants.check(frozenset(facts["accepted"]), roles, where, template)
+
+
+def place(segments: tuple[str, ...]) -> str | None:
+    """Return the team, chat, user or meeting in which something lies; None if it lies in none."""
+    words = tuple(segment.lower() for segment in segments)
+    if words[:1] == ("copilot",):
+        words = words[1:]
+    if words[:2] == ("communications", "onlinemeetings"):
+        return "/".join(words[:3])
+    return "/".join(words[:2]) if len(words) > 1 and words[0] in ("teams", "chats", "users") else ""
+
+
+def is_specific(name: str) -> bool:
+    """Tell whether a permission is for one team, chat or user."""
+    return name.rpartition(".")[2] in _SPECIFIC
+
+
+def denied(message: str) -> Refusal:
+    """Refuse for want of a permission."""
+    return forbidden(message)
+
+
+def _asks_for_specific_consent(watched: Watched) -> bool:
+    return RESOURCE_CONSENT_QUERY in watched.query.lower()
+
+
+def _elsewhere(watched: Watched) -> dict[str, Any] | None:
+    table: dict[str, dict[str, Any]] = reference()["elsewhere"]
+    return next((table[key] for key in _keys(watched) if key in table), None)
+
+
+def _listed(watched: Watched, table: str) -> list[str]:
+    rows: dict[str, list[str]] = reference()[table]
+    return next((rows[key] for key in _keys(watched) if key in rows), [])
+
+
+def _keys(watched: Watched) -> tuple[str, ...]:
+    """The names under which the facts may have a resource: its path, or its type."""
+    template = watched.template.lower()
+    words = template.split("/")
+    directory = words[0].removesuffix("s") if words[0] in ("users", "groups") else ""
+    return template, watched.kind.name.lower(), _TYPES.get(words[-1], directory)

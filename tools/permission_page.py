@@ -1,0 +1,96 @@
+"""Write the tables of Graph permissions in docs/permissions.md from shared/resources/catalog.py.
+
+python -m tools.permission_page
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from shared.resources.catalog import KINDS, Kind, Operation
+
+PAGE = Path(__file__).parent.parent / "docs" / "permissions.md"
+BEGIN = "<!-- tables of Graph permissions, written by: python -m tools.permission_page -->"
+END = "<!-- end of the tables of Graph permissions -->"
+
+_HEAD = (
+    "resource",
+    "subscribe (`renew_timer`)",
+    "`hydrate` (`process_queue`)",
+    "read back what was missed (`process_queue`)",
+    "resource-specific consent",
+    "besides",
+)
+
+
+def main() -> None:
+    """Replace what stands between the two marks."""
+    text = PAGE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    PAGE.write_text(before + section() + rest.partition(END)[2], encoding="utf-8")
+
+
+def section() -> str:
+    """Return the tables, marks included."""
+    notes = list(dict.fromkeys(sentence for kind in KINDS if kind.subscribe for sentence in kind.besides))
+    return "\n".join(
+        (
+            BEGIN,
+            "",
+            f"| {' | '.join(_HEAD)} |",
+            "|---|---|---|---|---|---|",
+            *(_row(kind, notes) for kind in KINDS if kind.subscribe),
+            "",
+            *(f"{number}. {sentence}" for number, sentence in enumerate(notes, start=1)),
+            "",
+            "Not for applications:",
+            "",
+            *(f"- {_paths(kind)}: {' '.join(kind.besides)}" for kind in KINDS if not kind.subscribe),
+            "",
+            "Any one of the permissions in a cell will do: the first is the least, and the one that is asked for. Of",
+            "many, three are listed. Of a fan-out, the list comes first. The pages that subscribing is read from:",
+            "",
+            "| page | edition | read for |",
+            "|---|---|---|",
+            *_sources(),
+            "",
+            END,
+        )
+    )
+
+
+def _row(kind: Kind, notes: list[str]) -> str:
+    numbers = [f"({notes.index(sentence) + 1})" for sentence in kind.besides]
+    cells = (
+        _paths(kind),
+        _names(kind.subscribe),
+        _operations(kind.read),
+        _operations(kind.sweep),
+        _names(kind.specific),
+        " ".join((*(["beta endpoint only"] if kind.beta else []), *numbers)),
+    )
+    return f"| {' | '.join(cell or 'none' for cell in cells)} |"
+
+
+def _paths(kind: Kind) -> str:
+    return ", ".join(f"`{path.replace('{}', '{id}')}`" for path in kind.paths)
+
+
+def _operations(operations: Iterable[Operation]) -> str:
+    """Operations that take the same are one; the many that do for some are not all listed."""
+    return "; ".join(dict.fromkeys(_names(operation.accepted[:3]) for operation in operations))
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _sources() -> Iterable[str]:
+    pages: dict[tuple[str, str], dict[str, None]] = {}
+    for kind in KINDS:
+        pages.setdefault((kind.source.page, kind.source.edition), {})[kind.name] = None
+    for (page, edition), names in sorted(pages.items()):
+        yield f"| [{page.rpartition('/')[2]}]({page}) | {edition} | {', '.join(names)} |"
+
+
+if __name__ == "__main__":
+    main()
