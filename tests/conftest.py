@@ -4,6 +4,7 @@ Each worker of pytest-xdist has its own.
 """
 
 import os
+import platform
 import secrets
 import subprocess
 import uuid
@@ -25,6 +26,8 @@ from tests.builders import CLIENT_ID, TENANT
 settings.register_profile("relay", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.register_profile("check", settings.get_profile("relay"), max_examples=20)  # of `make check`
 settings.load_profile("relay")
+
+platform.platform()  # runs `uname` once; Azure's clients name the platform
 
 PROCESSES = {"azurite", "browser"}
 """The fixtures that start a process."""

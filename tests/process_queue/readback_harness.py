@@ -1,4 +1,4 @@
-"""Graph and the destination, scripted, around what is read back: a real Azurite between."""
+"""Graph and the destination, scripted, around what is read back."""
 
 import json
 from contextlib import closing
@@ -7,27 +7,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from azure.storage.queue import QueueClient
 
 from graph_simulator.authority import Authority
 from process_queue.readback import ReadbackHandler
 from process_queue.requeue import Requeue
-from shared.configuration.settings import StorageSettings
 from shared.delivery.destination import Destination
 from shared.delivery.ledger import Ledger
 from shared.delivery.outbox import Outbox
 from shared.errors import Reason, RetryLater
 from shared.graph.client import GraphClient
+from shared.messages.dead_letters import DeadLetters
 from shared.messages.envelope import ReadbackPage, read, read_dead_letter, write
 from shared.readback.checkpoints import Checkpoints
 from shared.resources.path import segments
 from shared.storage.queues import Queue
-from tests.accounts import dead_letters
-from tests.accounts import tables as tables_of
 from tests.builders import NOW, TENANT, Clock, destination_secret
+from tests.memory import MemoryAccount
 from tests.servers import Answer, Asked, in_json, serving
 from tests.shared.graph.test_client import Bearer
-from tests.undelayed import UndelayedQueues
 
 DONE = Answer(204)
 DAY_BEFORE = NOW - timedelta(days=1)
@@ -36,19 +33,18 @@ DAY_BEFORE = NOW - timedelta(days=1)
 class ReadbackHarness:
     """Graph and the destination, as a test scripts them, and the queue between."""
 
-    def __init__(self, storage_settings: StorageSettings, authority: Authority, session: requests.Session) -> None:
+    def __init__(self, authority: Authority, session: requests.Session) -> None:
         self.pages: dict[str, Any] = {}
         self.delivered: list[dict[str, Any]] = []
         self.destination_answers = DONE
         self.stumbles_over: set[str] = set()
         self.rejects: set[str] = set()
         self.clock = Clock(NOW)
-        self._settings = storage_settings
-        self._queues = UndelayedQueues(storage_settings)
-        self._queues.create_missing()
+        self._account = MemoryAccount(undelayed=True)
+        self._queues = self._account.queues
         self.delays = self._queues.delays
         self._requeue = Requeue(self._queues, timedelta(hours=72), self.clock, lambda: 0.0)
-        self._tables = tables_of(storage_settings)
+        self._tables = self._account.tables
         self._session = session
         self._authority = authority
 
@@ -96,9 +92,7 @@ class ReadbackHarness:
         self.pages.clear()
         self.clock.now = NOW
         self._destination = self._destination_untried()
-        QueueClient.from_connection_string(
-            self._settings.connection_string, f"{self._settings.queue}-dead-letters"
-        ).clear_messages()
+        self._queues.take(Queue.DEAD_LETTERS)
 
     def dead(self) -> list[tuple[str, Reason]]:
         """Return the ids of the messages among the dead letters, with the reasons."""
@@ -111,7 +105,7 @@ class ReadbackHarness:
 
     def queued(self) -> list[ReadbackPage]:
         found = []
-        for text in self._texts(""):
+        for text in self._queues.texts():
             envelope = read(text)
             assert isinstance(envelope, ReadbackPage)
             found.append(envelope)
@@ -119,7 +113,7 @@ class ReadbackHarness:
 
     def replay(self) -> ReadbackPage:
         """Replay the only dead letter, and take from the queue what that puts there."""
-        letters = dead_letters(self._settings)
+        letters = DeadLetters(self._queues, self._account.claims, lambda: NOW)
         with closing(letters.each()) as each:
             for letter in each:
                 letters.replay(letter)
@@ -127,12 +121,7 @@ class ReadbackHarness:
         return again
 
     def dead_texts(self) -> list[str]:
-        return self._texts("-dead-letters")
-
-    def _texts(self, suffix: str) -> list[str]:
-        name = f"{self._settings.queue}{suffix}"
-        queue = QueueClient.from_connection_string(self._settings.connection_string, name)
-        return [one.content for one in queue.peek_messages(32)]
+        return self._queues.texts(Queue.DEAD_LETTERS)
 
     def _page(self, asked: Asked) -> Answer:
         found = self.pages.get(urlsplit(asked.path).path, self.pages.get(asked.path))

@@ -1,4 +1,4 @@
-"""What becomes of each item of an envelope: on a real Azurite, with a real destination that a test scripts."""
+"""What becomes of each item of an envelope, with a real destination that a test scripts."""
 
 import json
 from collections import Counter
@@ -8,21 +8,18 @@ from typing import Any
 
 import pytest
 import requests
-from azure.storage.queue import QueueClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from process_queue.changes import BatchOutcome, ChangeHandler
 from process_queue.requeue import Requeue
-from shared.configuration.settings import StorageSettings
 from shared.delivery.destination import Destination
 from shared.delivery.ledger import Ledger
 from shared.delivery.outbox import Outbox
 from shared.errors import Reason, RetryLater
 from shared.messages.envelope import ChangeBatch, read, read_dead_letter
+from shared.storage.queues import Queue
 from shared.subscriptions.silence import LastSeen
-from tests.accounts import claims
-from tests.accounts import tables as tables_of
 from tests.builders import (
     CLIENT_ID,
     NOW,
@@ -36,9 +33,9 @@ from tests.builders import (
     raw,
     rich,
 )
+from tests.memory import MemoryAccount
 from tests.process_queue.verification import TOKEN, verifier
 from tests.servers import Answer, Asked, Server, serving
-from tests.undelayed import UndelayedQueues
 
 HORIZON = timedelta(hours=72)
 DONE = Answer(204)
@@ -47,14 +44,11 @@ DONE = Answer(204)
 class RelayUnderTest:
     """The way from an envelope to the destination, and the places where items can end."""
 
-    def __init__(self, storage_settings: StorageSettings, server: Server, session: requests.Session) -> None:
+    def __init__(self, server: Server, session: requests.Session) -> None:
         self.clock = Clock(NOW + HORIZON - timedelta(seconds=1))
         self.server = server
-        self._settings = storage_settings
-        self._queues = UndelayedQueues(storage_settings)
-        self._queues.create_missing()
-        self._claims = claims(storage_settings)
-        self._tables = tables_of(storage_settings)
+        self._account = MemoryAccount()
+        self._queues, self._tables = self._account.queues, self._account.tables
         self._session = session
         self.taken: list[dict[str, Any]] = []
         server.script = self._take
@@ -75,7 +69,7 @@ class RelayUnderTest:
     def queued(self) -> list[ChangeBatch]:
         """What is queued again, hidden or not."""
         found = []
-        for text in self._texts(""):
+        for text in self._queues.take():
             envelope = read(text)
             assert isinstance(envelope, ChangeBatch)
             found.append(envelope)
@@ -83,7 +77,7 @@ class RelayUnderTest:
 
     def dead(self) -> list[tuple[Reason, str]]:
         """Why, and the ids of the messages that have been given up."""
-        letters = [read_dead_letter(text) for text in self._texts("-dead-letters")]
+        letters = [read_dead_letter(text) for text in self._queues.take(Queue.DEAD_LETTERS)]
         assert all(isinstance(letter.envelope, ChangeBatch) and len(letter.envelope.items) == 1 for letter in letters)
         return [(letter.reason, name) for letter in letters for name in names_of(letter.envelope)]
 
@@ -95,16 +89,6 @@ class RelayUnderTest:
             self.taken += events
         return self.answer
 
-    def _texts(self, suffix: str) -> Iterator[str]:
-        with QueueClient.from_connection_string(
-            self._settings.connection_string, self._settings.queue + suffix
-        ) as queue:
-            while messages := list(queue.receive_messages(max_messages=32)):
-                for one in messages:
-                    queue.delete_message(one)
-                    yield self._claims.open(one.content).text
-            assert queue.get_queue_properties().approximate_message_count == 0
-
 
 def names_of(envelope: Any) -> list[str]:
     return [json.loads(bytes(item))["resourceData"]["id"] for item in envelope.items]
@@ -115,9 +99,9 @@ def item(name: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def app(storage_settings: StorageSettings, session: requests.Session) -> Iterator[RelayUnderTest]:
+def app(session: requests.Session) -> Iterator[RelayUnderTest]:
     with serving(lambda _: DONE) as server:
-        yield RelayUnderTest(storage_settings, server, session)
+        yield RelayUnderTest(server, session)
 
 
 def test_proven_items_are_delivered_in_one_batch_and_nothing_is_left(app: RelayUnderTest) -> None:

@@ -7,7 +7,6 @@ import json
 import random
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,7 +15,6 @@ import requests
 from graph_simulator.authority import Authority
 from process_queue.lifecycle import LifecycleHandler
 from shared.configuration.declaration import Declarations
-from shared.configuration.settings import StorageSettings
 from shared.errors import RetryLater
 from shared.graph.client import GraphClient
 from shared.readback.checkpoints import Checkpoints
@@ -26,8 +24,6 @@ from shared.subscriptions.once import Once
 from shared.subscriptions.reconcile import Reconciler
 from shared.subscriptions.subscription import DesiredState
 from shared.subscriptions.tenants import Tenants
-from tests.accounts import queues
-from tests.accounts import tables as tables_of
 from tests.builders import (
     NOTIFICATION_URL,
     NOW,
@@ -39,6 +35,7 @@ from tests.builders import (
     lifecycle,
     lifecycle_items,
 )
+from tests.memory import MemoryAccount
 from tests.servers import Answer, Server, in_json, serving
 from tests.shared.graph.test_client import Bearer
 
@@ -56,23 +53,24 @@ FRESH = in_json(
 
 
 class ScriptedGraph:
-    def __init__(self, graph: Server, settings: StorageSettings, session: requests.Session) -> None:
+    def __init__(self, graph: Server, session: requests.Session) -> None:
         self.clock = Clock(NOW + timedelta(seconds=5))
         self.answers: dict[str, Answer] = {}
         self._graph = graph
-        self._checkpoints = Checkpoints(tables_of(settings))
+        account = MemoryAccount()
+        self._checkpoints = Checkpoints(account.tables)
         self._checkpoints.save(declaration().id, NOW, NOW)
         graph.script = lambda asked: self.answers.get(asked.path.rpartition("/")[2], FRESH)
         client = GraphClient(graph.url, Bearer(), session, self.clock)
         declarations = Declarations([declaration()])
         subscriptions = SubscriptionsClient(client, self.clock, random.Random(1).randbytes)
-        tenants = Tenants(tables_of(settings))
+        tenants = Tenants(account.tables)
         self.handler = LifecycleHandler(
             TENANT,
             declarations,
             subscriptions,
             Reconciler(TENANT, declarations, subscriptions, tenants, self.clock),
-            Sweep(self._checkpoints, queues(settings), timedelta(0)),
+            Sweep(self._checkpoints, account.queues, timedelta(0)),
             lambda: DesiredState(NOTIFICATION_URL, client_state_secret(), encryption_key()),
             self.clock,
             Once(self.clock),
@@ -98,11 +96,9 @@ class ScriptedGraph:
 
 
 @pytest.fixture
-def scripted(
-    authority: Authority, storage_settings: StorageSettings, session: requests.Session, tmp_path: Path
-) -> Iterator[ScriptedGraph]:
+def scripted(authority: Authority, session: requests.Session) -> Iterator[ScriptedGraph]:
     with serving(lambda _: FRESH, authority) as graph:
-        yield ScriptedGraph(graph, storage_settings, session)
+        yield ScriptedGraph(graph, session)
 
 
 def test_an_item_that_has_to_wait_keeps_no_other_waiting_and_all_come_again(scripted: ScriptedGraph) -> None:

@@ -11,16 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from process_queue.requeue import Requeue
-from shared.configuration.settings import StorageSettings
 from shared.errors import Reason, RetryLater
 from shared.messages.envelope import ChangeBatch, Envelope, ReadbackPage, read, read_dead_letter
 from shared.messages.retry import LONGEST, SCHEDULE
-from shared.storage.account import BACKGROUND_LIMITS
-from shared.storage.queues import AzureQueues, Queue
-from tests.accounts import claims
+from shared.storage.queues import Queue
 from tests.builders import NOW, TENANT, Clock, change, changes, lifecycle, lifecycle_items
-from tests.rerouted import refuses, rerouted
-from tests.servers import serving
+from tests.memory import MemoryQueues
 
 HORIZON = timedelta(hours=72)
 MOMENT = timedelta(seconds=1)
@@ -28,11 +24,11 @@ PAGE = ReadbackPage(NOW, TENANT, "/chats/getAllMessages", NOW - HORIZON, NOW)
 ERROR, AWAY = RetryLater(Reason.DESTINATION_ERROR), RetryLater(Reason.DESTINATION)
 
 
-class RecordingQueues(AzureQueues):
-    """The real queues, which also note what is sent where, and with which delay."""
+class RecordingQueues(MemoryQueues):
+    """Queues that also note what is sent where, and with which delay."""
 
-    def __init__(self, settings: StorageSettings) -> None:
-        super().__init__(settings, BACKGROUND_LIMITS, claims(settings))
+    def __init__(self) -> None:
+        super().__init__()
         self.queued: list[tuple[Envelope, timedelta]] = []
         self.dead: list[tuple[Envelope, Reason, datetime]] = []
 
@@ -53,8 +49,8 @@ class RecordingQueues(AzureQueues):
 
 
 @pytest.fixture
-def queues(storage_settings: StorageSettings) -> RecordingQueues:
-    return RecordingQueues(storage_settings)
+def queues() -> RecordingQueues:
+    return RecordingQueues()
 
 
 def numbered(number: int, attempt: int = 0) -> ChangeBatch:
@@ -159,11 +155,10 @@ def test_what_is_postponed_is_hidden_until_then(queues: RecordingQueues) -> None
     assert queues.peek(Queue.NOTIFICATIONS) == []
 
 
-def test_where_storage_is_away_nothing_is_settled(storage_settings: StorageSettings) -> None:
-    with serving(refuses) as server:
-        queues = RecordingQueues(rerouted(storage_settings, "Queue", server.url))
-        for later in (timedelta(0), HORIZON):
-            with pytest.raises(RetryLater) as away:
-                queues.later(numbered(2, 3), ERROR, later)
-            assert away.value.reason is Reason.STORAGE
-            assert (queues.queued, queues.dead) == ([], [])
+def test_where_storage_is_unavailable_nothing_is_settled(queues: RecordingQueues) -> None:
+    queues.available = False
+    for later in (timedelta(0), HORIZON):
+        with pytest.raises(RetryLater) as unavailable:
+            queues.later(numbered(2, 3), ERROR, later)
+        assert unavailable.value.reason is Reason.STORAGE
+        assert (queues.queued, queues.dead) == ([], [])

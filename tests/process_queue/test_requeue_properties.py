@@ -12,31 +12,26 @@ from typing import Any
 
 import pytest
 import requests
-from azure.storage.queue import QueueClient, QueueMessage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from process_queue.changes import ChangeHandler
 from process_queue.requeue import Requeue
-from shared.configuration.settings import StorageSettings
 from shared.delivery.destination import Destination
 from shared.delivery.ledger import Ledger
 from shared.delivery.outbox import Outbox
 from shared.errors import Reason, RetryLater
 from shared.messages.envelope import ChangeBatch, read, read_dead_letter, write
-from shared.storage.account import BACKGROUND_LIMITS
-from shared.storage.queues import AzureQueues, Queue
+from shared.storage.queues import Queue, QueuedMessage
 from shared.subscriptions.silence import LastSeen
-from tests.accounts import claims
-from tests.accounts import tables as tables_of
 from tests.builders import Clock, changes, destination_secret, message, rich
+from tests.memory import MemoryQueues, MemoryTables
 from tests.process_queue.verification import TOKEN, verifier
 from tests.servers import RESET, Answer, Asked, Server, serving
 
 HORIZON = timedelta(hours=48)
 GOOD, REJECTED, STUMBLED = "good", "rejected", "stumbled over"
 TAKEN_AND_LOST = "the answer is lost"
-AT_ONCE = 32
 
 kinds = st.lists(st.sampled_from([GOOD, GOOD, REJECTED, STUMBLED]), min_size=1, max_size=5)
 troubles = st.lists(st.sampled_from([Answer(500), Answer(503), Answer(429), RESET, TAKEN_AND_LOST]), max_size=6)
@@ -47,19 +42,15 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-class MortalQueues(AzureQueues):
-    """The real queues; the process is killed right before the writes whose numbers `deaths` holds.
-
-    Delays are left out: what is to come again comes at once.
-    """
+class MortalQueues(MemoryQueues):
+    """Queues; the process is killed right before the writes whose numbers `deaths` holds."""
 
     deaths: tuple[int, ...] = ()
     writes = 0
 
     def send(self, text: str, queue: Queue = Queue.NOTIFICATIONS, *, delay: timedelta = timedelta(0)) -> None:
         self._live()
-        assert delay >= timedelta(0)
-        super().send(text, queue)
+        super().send(text, queue, delay=delay)
 
     def _live(self) -> None:
         self.writes += 1
@@ -70,51 +61,46 @@ class MortalQueues(AzureQueues):
 class QueueLoop:
     """A host that offers one message after the other, and a destination in trouble."""
 
-    def __init__(self, storage_settings: StorageSettings, server: Server, session: requests.Session) -> None:
-        self._queues = MortalQueues(storage_settings, BACKGROUND_LIMITS, claims(storage_settings))
-        self._queues.create_missing()
-        self._tables = tables_of(storage_settings)
+    def __init__(self, server: Server, session: requests.Session) -> None:
         self._clock = Clock()
         self._server, self._session = server, session
-        self._queue, self._dead = (
-            QueueClient.from_connection_string(storage_settings.connection_string, storage_settings.queue + suffix)
-            for suffix in ("", "-dead-letters")
-        )
         server.script = self._take
 
     def begin(self, kinds_of: dict[str, str], troubles: list[Any], deaths: list[int]) -> None:
         """Queue one envelope with an item of each name."""
-        self._queue.clear_messages()
-        self._dead.clear_messages()
+        self._queues, self._tables = MortalQueues(undelayed=True), MemoryTables()
         self.kinds, self.taken, self.troubles = kinds_of, Counter[str](), list(troubles)
-        self._queues.writes, self._queues.deaths = 0, tuple(deaths)
         items = [rich(message(name), resourceData={"id": name}) for name in kinds_of]
-        self._queue.send_message(write(changes(*items, tokens=[TOKEN])))
+        self._queues.send(write(changes(*items, tokens=[TOKEN])))
+        self._queues.writes, self._queues.deaths = 0, tuple(deaths)
+        self._received: list[QueuedMessage] = []
         self._clock.now = changes().received
         self._destination = Destination(self._server.url, [destination_secret()], self._session, self._clock)
 
     def offer(self) -> bool:
         """Offer the next message to the function, as the host would; tell whether there was one."""
         self._clock.advance(hours=1 if self.troubles else 2)
-        offered = next(iter(self._queue.receive_messages(max_messages=1)), None)
-        if offered is None:
+        if not self._received:
+            self._received = self._queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=5))
+        if not self._received:
             return False
+        offered = self._received.pop(0)
         try:
-            self._process(read(offered.content))
+            self._process(read(offered.text))
         except Killed:
-            self._queue.update_message(offered, visibility_timeout=0)
+            self._queues.release(offered)
         else:
-            self._queue.delete_message(offered)
+            self._queues.delete(offered)
         return True
 
     def places(self) -> set[str]:
         """The names of all items that are somewhere."""
-        queued = {name for one in self._peek(self._queue) for name in names_of(read(one.content))}
+        queued = {name for text in self._queues.texts() for name in names_of(read(text))}
         return queued | set(self.taken) | {name for name, _ in self.dead()}
 
     def dead(self) -> list[tuple[str, Reason]]:
         """The names in the dead letters, with the reasons."""
-        letters = [read_dead_letter(one.content) for one in self._peek(self._dead)]
+        letters = [read_dead_letter(text) for text in self._queues.texts(Queue.DEAD_LETTERS)]
         return [(name, letter.reason) for letter in letters for name in names_of(letter.envelope)]
 
     def _process(self, envelope: Any) -> None:
@@ -137,11 +123,6 @@ class QueueLoop:
         self.taken.update(names)
         return Answer(204) if trouble is None else RESET
 
-    def _peek(self, queue: QueueClient) -> list[QueueMessage]:
-        found = queue.peek_messages(AT_ONCE)
-        assert len(found) < AT_ONCE
-        return found
-
 
 def names_of(envelope: Any) -> list[str]:
     assert isinstance(envelope, ChangeBatch)
@@ -149,9 +130,9 @@ def names_of(envelope: Any) -> list[str]:
 
 
 @pytest.fixture
-def loop(storage_settings: StorageSettings, session: requests.Session) -> Iterator[QueueLoop]:
+def loop(session: requests.Session) -> Iterator[QueueLoop]:
     with serving(lambda _: Answer(204)) as server:
-        yield QueueLoop(storage_settings, server, session)
+        yield QueueLoop(server, session)
 
 
 @given(kinds, troubles, deaths)

@@ -11,22 +11,20 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import pytest
 import requests
-from azure.storage.queue import QueueClient
 
 from graph_simulator.authority import Authority
 from local.host import metrics
 from renew_timer.run import RenewalRun
 from shared.configuration.declaration import Declaration, declaration_id
-from shared.configuration.settings import Settings, StorageSettings
+from shared.configuration.settings import Settings
 from shared.delivery.event import Event
 from shared.errors import Reason, RetryLater
 from shared.relay import Relay
-from shared.storage.clients import StorageClients
 from shared.storage.queues import Queue
 from shared.storage.state import STATE
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import OTHER_TENANT, RESOURCE, TENANT, Clock, declaration, environment, raw
-from tests.rerouted import refuses, rerouted
+from tests.memory import MemoryAccount
 from tests.servers import Answer, Asked, in_json, serving
 from tests.stand_ins.entra import entra
 
@@ -39,13 +37,13 @@ HOUR = timedelta(hours=1)
 class ScriptedTenants:
     """Graph with the subscriptions of two tenants, Entra ID, our own endpoint, and the app between them."""
 
-    def __init__(self, url: str, storage_settings: StorageSettings, session: requests.Session, keys: Path) -> None:
+    def __init__(self, url: str, session: requests.Session, keys: Path) -> None:
         self.clock = Clock()
         self.held: dict[str, dict[str, dict[str, Any]]] = {TENANT: {}, OTHER_TENANT: {}}
         self.answers: dict[tuple[str, str], Answer] = {}  # instead of what Graph would say: by method and tenant
         self.done: list[str] = []
         self.keys = keys
-        self.storage_settings = storage_settings
+        self.account = MemoryAccount()
         self.refuses_login = False
         self._url = url
         self._session = session
@@ -64,11 +62,11 @@ class ScriptedTenants:
             SWEEP_INTERVAL_HOURS="0",
         )
         self._settings = Settings.from_environment(environ)
-        self.start(self.storage_settings)
+        self.start()
 
-    def start(self, storage_settings: StorageSettings) -> None:
-        """Start the app again, with another storage account."""
-        storage = StorageClients.of(storage_settings)
+    def start(self) -> None:
+        """Start the app again."""
+        storage = self.account.clients()
         self.relay = Relay(self._settings, storage, clock=self.clock, session=self._session, random=Random(1))
 
     def run(self) -> None:
@@ -133,11 +131,9 @@ def runs() -> int:
 
 
 @pytest.fixture
-def tenants(
-    authority: Authority, session: requests.Session, storage_settings: StorageSettings, tmp_path: Path
-) -> Iterator[ScriptedTenants]:
+def tenants(authority: Authority, session: requests.Session, tmp_path: Path) -> Iterator[ScriptedTenants]:
     with serving(lambda _: Answer(500), authority) as graph:
-        tenants = ScriptedTenants(graph.url, storage_settings, session, tmp_path / "keys")
+        tenants = ScriptedTenants(graph.url, session, tmp_path / "keys")
         graph.script = tenants.answer
         yield tenants
 
@@ -259,7 +255,7 @@ def test_a_tenant_is_forgotten_once_its_subscriptions_must_have_expired(tenants:
 
 
 def test_a_step_that_fails_costs_the_steps_after_it_nothing(
-    tenants: ScriptedTenants, storage_settings: StorageSettings, caplog: pytest.LogCaptureFixture
+    tenants: ScriptedTenants, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = Event("e", "/s", "s", "t", tenants.clock.now - timedelta(days=120), "v", raw({}))
     tenants.relay.ledger.record([old])
@@ -269,11 +265,8 @@ def test_a_step_that_fails_costs_the_steps_after_it_nothing(
     assert tenants.relay.ledger.undelivered([old]) == [old]  # forgotten, though that comes after it
 
 
-def test_what_the_host_has_given_up_is_kept(tenants: ScriptedTenants, storage_settings: StorageSettings) -> None:
-    name = f"{storage_settings.queue}-poison"
-    with QueueClient.from_connection_string(storage_settings.connection_string, name) as poison:
-        poison.create_queue()
-        poison.send_message("given up")
+def test_what_the_host_has_given_up_is_kept(tenants: ScriptedTenants) -> None:
+    tenants.account.queues.enqueue("given up", Queue.POISON, tenants.clock.now + timedelta(days=7))
     tenants.run()
     (queued,) = tenants.relay.storage.queues.peek(Queue.POISON)
     assert (queued.text, queued.never_expires) == ("given up", True)
@@ -297,24 +290,21 @@ def test_without_keys_subscriptions_are_renewed_and_none_is_made_or_removed(tena
     assert tenants.live() == {TENANT: 2, OTHER_TENANT: 1}
 
 
-def test_unavailable_tables_cost_no_subscription_its_life(
-    tenants: ScriptedTenants, storage_settings: StorageSettings
-) -> None:
+def test_unavailable_tables_cost_no_subscription_its_life(tenants: ScriptedTenants) -> None:
     tenants.run()
     tenants.clock.advance(hours=60)
     tenants.done.clear()
-    with serving(refuses) as server:
-        tenants.start(rerouted(storage_settings, "Table", server.url))
-        tenants.run()
+    tenants.account.tables.available = False
+    tenants.start()
+    tenants.run()
     assert [one for one in tenants.done if one.startswith("P")] == ["PATCH ours", "PATCH theirs"]
 
 
-def test_without_queues_nothing_is_done(tenants: ScriptedTenants, storage_settings: StorageSettings) -> None:
+def test_without_queues_nothing_is_done(tenants: ScriptedTenants) -> None:
     before = runs()
-    with serving(refuses) as server:
-        tenants.start(rerouted(storage_settings, "Queue", server.url))
-        with pytest.raises(RetryLater) as away:
-            tenants.run()
+    tenants.account.queues.available = False
+    with pytest.raises(RetryLater) as away:
+        tenants.run()
     assert away.value.reason is Reason.STORAGE
     assert (tenants.done, list(tenants.keys.parent.glob("keys/*")), runs()) == ([], [], before)
 
@@ -322,6 +312,7 @@ def test_without_queues_nothing_is_done(tenants: ScriptedTenants, storage_settin
 def test_each_tenants_subscription_is_gauged_and_a_missing_one_has_no_time_left(
     tenants: ScriptedTenants,
 ) -> None:
+    metrics.reader()
     tenants.run()
     tenants.held[OTHER_TENANT].clear()
     tenants.answers["POST", OTHER_TENANT] = FORBIDDEN
@@ -342,6 +333,6 @@ def test_a_login_that_is_refused_leaves_a_gap_to_be_read_back(tenants: ScriptedT
         tenants.clock.advance(minutes=5)
     before = tenants.due()
     tenants.refuses_login = True
-    tenants.start(tenants.storage_settings)  # a new process has no token yet
+    tenants.start()  # a new process has no token yet
     tenants.run()
     assert (before, tenants.due()) == (set(), {TENANT, OTHER_TENANT})

@@ -1,4 +1,4 @@
-"""Claim checks, in a real Azurite."""
+"""Claim checks: all that the app relies on, of both implementations; and what Azure alone can do wrong."""
 
 from pathlib import Path
 
@@ -20,30 +20,29 @@ UUID = "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11"
 
 
 @pytest.fixture
-def claims(storage_settings: StorageSettings) -> ClaimCheck:
-    return accounts.claims(storage_settings)
-
-
-@pytest.fixture
 def stopped(tmp_path: Path) -> ClaimCheck:
     """In a storage account where nothing listens."""
     return accounts.claims(StorageSettings("q-stopped", Azurite(tmp_path).connection_string), ONCE)
 
 
-def test_a_text_is_stored_and_a_missing_container_is_created(
-    claims: ClaimCheck, storage_settings: StorageSettings
-) -> None:
-    message = claims.check_in("text")
-    opened = claims.open(message)
+def test_a_text_is_stored_and_a_missing_container_is_created(claims: ClaimCheck) -> None:
+    opened = claims.open(claims.check_in("text"))
     assert opened.text == "text"
+    assert opened.blob is not None
+
+
+def test_a_blob_is_named_by_its_claim_and_gone_once_it_is_deleted(storage_settings: StorageSettings) -> None:
+    claims = accounts.claims(storage_settings)
+    opened = claims.open(claims.check_in("text"))
     assert blobs(storage_settings) == [opened.blob]
+    claims.delete(opened)
+    assert blobs(storage_settings) == []
 
 
-def test_a_claim_is_deleted_once_it_has_been_processed(claims: ClaimCheck, storage_settings: StorageSettings) -> None:
+def test_a_claim_is_deleted_once_it_has_been_processed(claims: ClaimCheck) -> None:
     message = claims.check_in("text")
     opened = claims.open(message)
     claims.delete(opened)
-    assert blobs(storage_settings) == []
     claims.delete(opened)
     with pytest.raises(AlreadyProcessed) as gone:
         claims.open(message)
@@ -66,9 +65,8 @@ def test_a_claim_that_this_app_did_not_write_names_no_blob_and_needs_no_storage(
     assert name[:20] not in str(undeliverable.value) or not name[1:]
 
 
-def test_a_blob_that_this_app_did_not_write_is_undeliverable(
-    claims: ClaimCheck, storage_settings: StorageSettings
-) -> None:
+def test_a_blob_that_this_app_did_not_write_is_undeliverable(storage_settings: StorageSettings) -> None:
+    claims = accounts.claims(storage_settings)
     claims.create_missing()
     container = f"{storage_settings.queue}-claims"
     with ContainerClient.from_connection_string(storage_settings.connection_string, container) as client:
@@ -83,9 +81,17 @@ def test_a_claim_is_already_processed_where_there_is_no_container(claims: ClaimC
         claims.open(f"claim:{UUID}")
 
 
-def test_a_withdrawn_claim_leaves_no_blob(claims: ClaimCheck, storage_settings: StorageSettings) -> None:
+def test_a_withdrawn_claim_leaves_no_blob(storage_settings: StorageSettings) -> None:
+    claims = accounts.claims(storage_settings)
     claims.withdraw(claims.check_in("text"))
     assert blobs(storage_settings) == []
+
+
+def test_a_withdrawn_claim_claims_nothing(claims: ClaimCheck) -> None:
+    message = claims.check_in("text")
+    claims.withdraw(message)
+    with pytest.raises(AlreadyProcessed):
+        claims.open(message)
 
 
 def test_a_claim_is_withdrawn_without_an_error_even_where_storage_refuses(storage_settings: StorageSettings) -> None:

@@ -1,4 +1,4 @@
-"""The queues, on a real Azurite."""
+"""The queues: all that the app relies on, of both implementations; and what Azure alone can do wrong."""
 
 import base64
 import re
@@ -16,48 +16,41 @@ from shared.configuration.settings import storage_settings as settings_of
 from shared.errors import AlreadyProcessed, Reason, RetryLater
 from shared.storage.account import ACKNOWLEDGE_LIMITS, TimeLimits
 from shared.storage.claim_check import ClaimCheck, Opened
-from shared.storage.queues import MESSAGE_LIMIT, Queue, Queues
+from shared.storage.queues import BATCH_SIZE, MESSAGE_LIMIT, Queue, Queues
 from tests import accounts
 from tests.builders import environment
 from tests.rerouted import refuses, rerouted
 from tests.servers import RESET, Answer, Asked, serving
-from tests.shared.storage.stored import blobs, received
+from tests.shared.storage.stored import blobs
+from tests.waiting import LIMIT
 
 LONG = "x" * (MESSAGE_LIMIT + 1)
 
 
-@pytest.fixture
-def queues(storage_settings: StorageSettings) -> Queues:
-    return accounts.queues(storage_settings)
+def received(queues: Queues, queue: Queue = Queue.NOTIFICATIONS) -> list[str]:
+    return [message.text for message in queues.receive(queue, timedelta(minutes=1))]
 
 
-@pytest.fixture
-def claims(storage_settings: StorageSettings) -> ClaimCheck:
-    return accounts.claims(storage_settings)
-
-
-def test_a_text_is_queued_as_it_is_and_a_missing_queue_is_created(
-    queues: Queues, storage_settings: StorageSettings
-) -> None:
+def test_a_text_is_queued_as_it_is_and_a_missing_queue_is_created(queues: Queues) -> None:
     queues.send('{"a": "<&>\\u00e9"}')
-    assert received(storage_settings) == ['{"a": "<&>\\u00e9"}']
+    assert received(queues) == ['{"a": "<&>\\u00e9"}']
 
 
 @pytest.mark.parametrize("letter", ["x", '"', "<", "&"])
 def test_a_text_at_the_limit_is_a_message_and_one_beyond_it_a_claim(
-    queues: Queues, claims: ClaimCheck, storage_settings: StorageSettings, letter: str
+    queues: Queues, claims: ClaimCheck, letter: str
 ) -> None:
     queues.send(letter * MESSAGE_LIMIT)
     queues.send(letter * (MESSAGE_LIMIT + 1))
-    whole, claim = received(storage_settings)
+    whole, claim = received(queues)
     assert claims.open(whole) == Opened(letter * MESSAGE_LIMIT)
     opened = claims.open(claim)
     assert opened.text == letter * (MESSAGE_LIMIT + 1)
-    assert blobs(storage_settings) == [opened.blob]
+    assert opened.blob is not None
 
 
-def test_what_could_not_be_queued_leaves_no_blob(queues: Queues, storage_settings: StorageSettings) -> None:
-    queues.create_missing()
+def test_what_could_not_be_queued_leaves_no_blob(storage_settings: StorageSettings) -> None:
+    accounts.queues(storage_settings).create_missing()
     with serving(refuses) as server:
         queueless = accounts.queues(rerouted(storage_settings, "Queue", server.url))
         for queue in (Queue.NOTIFICATIONS, Queue.DEAD_LETTERS):
@@ -67,8 +60,9 @@ def test_what_could_not_be_queued_leaves_no_blob(queues: Queues, storage_setting
 
 
 def test_a_message_whose_answer_was_lost_is_a_duplicate_of_what_is_sent_again(
-    queues: Queues, claims: ClaimCheck, storage_settings: StorageSettings
+    storage_settings: StorageSettings,
 ) -> None:
+    queues, claims = accounts.queues(storage_settings), accounts.claims(storage_settings)
     queue = QueueClient.from_connection_string(storage_settings.connection_string, storage_settings.queue)
     queues.create_missing()
 
@@ -82,48 +76,55 @@ def test_a_message_whose_answer_was_lost_is_a_duplicate_of_what_is_sent_again(
         with pytest.raises(RetryLater):
             deaf.send(LONG)
     queues.send(LONG)
-    duplicate, again = received(storage_settings)
+    duplicate, again = received(queues)
     with pytest.raises(AlreadyProcessed) as gone:
         claims.open(duplicate)
     assert gone.value.reason is Reason.CLAIM_GONE
     assert claims.open(again).text == LONG
 
 
-def test_a_delayed_text_is_in_the_queue_and_not_yet_visible(queues: Queues, storage_settings: StorageSettings) -> None:
+def test_a_delayed_text_is_in_the_queue_and_not_yet_visible(queues: Queues) -> None:
     queues.create_missing()
     assert queues.length() == 0
     queues.send("later", delay=timedelta(days=6))
-    assert received(storage_settings) == []
+    assert received(queues) == []
     assert queues.length() == 1
 
 
-def test_messages_never_expire(queues: Queues, storage_settings: StorageSettings) -> None:
+def test_messages_never_expire(queues: Queues) -> None:
     queues.send("kept")
-    with QueueClient.from_connection_string(storage_settings.connection_string, storage_settings.queue) as queue:
-        (message,) = queue.receive_messages()
-    assert message.expires_on is not None
-    assert message.expires_on.year == 9999
     queues.send("kept too", Queue.DEAD_LETTERS)
+    (message,) = queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=1))
     (peeked,) = queues.peek(Queue.DEAD_LETTERS)
+    assert message.never_expires
     assert peeked.never_expires
+    assert message.expires.year == 9999
 
 
-def test_dead_letters_have_a_queue_of_their_own(
-    queues: Queues, claims: ClaimCheck, storage_settings: StorageSettings
-) -> None:
+def test_dead_letters_have_a_queue_of_their_own(queues: Queues, claims: ClaimCheck) -> None:
     queues.send("dead", Queue.DEAD_LETTERS)
     queues.send(LONG, Queue.DEAD_LETTERS)
     queues.create_missing()
-    assert received(storage_settings) == []
-    dead, claim = received(storage_settings, "-dead-letters")
+    assert received(queues) == []
+    dead, claim = received(queues, Queue.DEAD_LETTERS)
     assert dead == "dead"
     assert claims.open(claim).text == LONG
 
 
-def test_what_is_missing_may_be_created_again_and_again(queues: Queues, storage_settings: StorageSettings) -> None:
+def test_what_is_missing_may_be_created_again_and_again(queues: Queues) -> None:
     queues.create_missing()
     queues.create_missing()
-    assert received(storage_settings) == received(storage_settings, "-dead-letters") == blobs(storage_settings) == []
+    assert received(queues) == received(queues, Queue.DEAD_LETTERS) == []
+
+
+def test_one_call_receives_thirty_two_messages_at_most_and_peeks_at_no_more_than_it_is_asked_for(
+    queues: Queues,
+) -> None:
+    for number in range(BATCH_SIZE + 1):
+        queues.send(str(number))
+    assert [message.text for message in queues.peek(Queue.NOTIFICATIONS, 2)] == ["0", "1"]
+    assert len(received(queues)) == BATCH_SIZE
+    assert len(received(queues)) == 1
 
 
 @pytest.mark.parametrize("queue", Queue, ids=repr)
@@ -147,13 +148,11 @@ def test_a_received_message_is_hidden_until_it_is_released_and_gone_once_it_is_d
     assert queues.length() == 0
 
 
-def test_many_texts_are_queued_together_long_ones_among_them(
-    queues: Queues, claims: ClaimCheck, storage_settings: StorageSettings
-) -> None:
+def test_many_texts_are_queued_together_long_ones_among_them(queues: Queues, claims: ClaimCheck) -> None:
     texts = [*(f"text {number}" for number in range(20)), LONG]
-    queues.send_all(texts, within=timedelta(seconds=60))
+    queues.send_all(texts, within=timedelta(seconds=LIMIT))
     got: list[str] = []
-    while more := received(storage_settings):
+    while more := received(queues):
         got += [claims.open(message).text for message in more]
     assert sorted(got) == sorted(texts)
 

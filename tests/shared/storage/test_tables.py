@@ -1,4 +1,4 @@
-"""Rows in a real Azurite: what is written is read, whatever it is; where there is no table there is nothing."""
+"""Rows: what is written is read, whatever it is; where there is no table there is nothing."""
 
 from dataclasses import replace
 
@@ -21,11 +21,6 @@ keys = st.text(
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 values = texts | st.booleans() | st.integers(-(2**31), 2**31 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 rows = st.dictionaries(st.sampled_from(["since", "link", "longest", "due"]), values, max_size=4)
-
-
-@pytest.fixture
-def tables(storage_settings: StorageSettings) -> Tables:
-    return accounts.tables(storage_settings)
 
 
 def found(tables: Tables, partition: str) -> list[Row]:
@@ -97,9 +92,8 @@ def test_a_dropped_table_is_gone_and_its_neighbours_stay(tables: Tables) -> None
     assert tables.names() == ["state"]
 
 
-def test_apps_with_queues_of_their_own_share_an_account_and_no_row(
-    tables: Tables, storage_settings: StorageSettings
-) -> None:
+def test_apps_with_queues_of_their_own_share_an_account_and_no_row(storage_settings: StorageSettings) -> None:
+    tables = accounts.tables(storage_settings)
     other = accounts.tables(replace(storage_settings, queue=f"{storage_settings.queue}2"))
     tables.put("state", "p", "k", {"of": "one"})
     assert other.get("state", "p", "k") is None

@@ -1,0 +1,232 @@
+"""A storage account in memory, for tests of what uses one. tests/shared/storage tests it together with Azurite."""
+
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import MAXYEAR, UTC, datetime, timedelta
+from math import ceil
+
+from shared.errors import AlreadyProcessed, Reason, RetryLater, Undeliverable
+from shared.storage.claim_check import Opened
+from shared.storage.clients import StorageClients
+from shared.storage.queues import BATCH_SIZE, MESSAGE_LIMIT, Queue, QueuedMessage
+from shared.storage.tables import Row
+
+NEVER = datetime(MAXYEAR, 12, 31, 23, 59, 59, tzinfo=UTC)
+_CLAIM = "claim:"
+_FORBIDDEN_IN_KEYS = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class _Service:
+    """Part of an account: while it is not `available`, every call raises RetryLater."""
+
+    available: bool = True
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def check(self) -> None:
+        if not self.available:
+            raise RetryLater(Reason.STORAGE, "the storage account does not answer (HttpResponseError)")
+
+
+class MemoryClaims(_Service):
+    """Claim checks in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: dict[str, str] = {}
+
+    def check_in(self, text: str) -> str:
+        self.check()
+        name = str(uuid.uuid4())
+        self.texts[name] = text.encode("ascii").decode()
+        return _CLAIM + name
+
+    def open(self, message: str) -> Opened:
+        if not message.startswith(_CLAIM):
+            return Opened(message)
+        name = message.removeprefix(_CLAIM)
+        if len(name) != 36 or str(uuid.UUID(name)) != name:
+            raise Undeliverable(Reason.MALFORMED, "a claim that this app did not write")
+        self.check()
+        if name not in self.texts:
+            raise AlreadyProcessed("the blob of a queue message is gone")
+        return Opened(self.texts[name], name)
+
+    def delete(self, opened: Opened) -> None:
+        if opened.blob is not None:
+            self.check()
+            self.texts.pop(opened.blob, None)
+
+    def withdraw(self, message: str) -> None:
+        if self.available:
+            self.texts.pop(message.removeprefix(_CLAIM), None)
+
+    def create_missing(self) -> None:
+        self.check()
+
+
+@dataclass
+class _Stored:
+    message: QueuedMessage
+    visible: datetime
+
+
+class MemoryQueues(_Service):
+    """Queues in memory, on a clock of the test's choice; a delayed message is visible at once if `undelayed`.
+
+    delays: by how much each notification was delayed.
+    """
+
+    def __init__(
+        self, claims: MemoryClaims | None = None, clock: Callable[[], datetime] = _now, *, undelayed: bool = False
+    ) -> None:
+        super().__init__()
+        self.claims = claims or MemoryClaims()
+        self.delays: list[timedelta] = []
+        self._clock = clock
+        self._undelayed = undelayed
+        self._stored: dict[Queue, list[_Stored]] = {queue: [] for queue in Queue}
+
+    def send(self, text: str, queue: Queue = Queue.NOTIFICATIONS, *, delay: timedelta = timedelta(0)) -> None:
+        assert delay >= timedelta(0)
+        self.check()
+        if queue is Queue.NOTIFICATIONS:
+            self.delays.append(delay)
+        message = text if len(text) <= MESSAGE_LIMIT else self.claims.check_in(text)
+        self.enqueue(message, queue, NEVER, timedelta(0) if self._undelayed else delay)
+
+    def enqueue(self, message: str, queue: Queue, expires: datetime, delay: timedelta = timedelta(0)) -> None:
+        """Enqueue a message as it is, as others may who use the queue."""
+        now = self._clock()
+        message.encode("ascii")
+        with self.lock:
+            stored = QueuedMessage(queue, str(uuid.uuid4()), message, now, expires)
+            self._stored[queue].append(_Stored(stored, now + timedelta(seconds=ceil(delay.total_seconds()))))
+
+    def send_all(self, texts: Sequence[str], *, within: timedelta) -> None:
+        for text in texts:
+            self.send(text)
+
+    def receive(self, queue: Queue, visibility_timeout: timedelta) -> list[QueuedMessage]:
+        self.check()
+        with self.lock:
+            received = self._visible(queue)[:BATCH_SIZE]
+            for stored in received:
+                stored.visible = self._clock() + visibility_timeout
+                stored.message = replace(stored.message, receipt=str(uuid.uuid4()))
+            return [stored.message for stored in received]
+
+    def peek(self, queue: Queue, number: int = BATCH_SIZE) -> list[QueuedMessage]:
+        self.check()
+        assert 1 <= number <= BATCH_SIZE
+        with self.lock:
+            return [replace(stored.message, receipt="") for stored in self._visible(queue)[:number]]
+
+    def release(self, message: QueuedMessage) -> None:
+        self.check()
+        with self.lock:
+            for stored in self._held(message):
+                stored.visible = self._clock()
+                stored.message = replace(stored.message, receipt=str(uuid.uuid4()))
+
+    def delete(self, message: QueuedMessage) -> None:
+        self.check()
+        with self.lock:
+            for stored in self._held(message):
+                self._stored[message.queue].remove(stored)
+
+    def length(self, queue: Queue = Queue.NOTIFICATIONS) -> int:
+        self.check()
+        return len(self._stored[queue])
+
+    def create_missing(self) -> None:
+        self.check()
+        self.claims.create_missing()
+
+    def texts(self, queue: Queue = Queue.NOTIFICATIONS) -> list[str]:
+        """Return the texts of all messages, hidden ones too."""
+        return [self.claims.open(stored.message.text).text for stored in self._stored[queue]]
+
+    def take(self, queue: Queue = Queue.NOTIFICATIONS) -> list[str]:
+        """Remove all messages, hidden ones too; return their texts."""
+        texts = self.texts(queue)
+        self._stored[queue].clear()
+        return texts
+
+    def _visible(self, queue: Queue) -> list[_Stored]:
+        now = self._clock()
+        return [stored for stored in self._stored[queue] if stored.visible <= now]
+
+    def _held(self, message: QueuedMessage) -> list[_Stored]:
+        """Return the message itself, unless another has received it since."""
+        key = message.id, message.receipt
+        return [one for one in self._stored[message.queue] if (one.message.id, one.message.receipt) == key]
+
+
+class MemoryTables(_Service):
+    """Tables in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tables: dict[str, dict[tuple[str, str], Row]] = {}
+
+    def get(self, table: str, partition: str, key: str) -> Row | None:
+        self.check()
+        row = self._tables.get(table, {}).get((partition, key))
+        return None if row is None else dict(row)
+
+    def put(self, table: str, partition: str, key: str, row: Row) -> None:
+        self.put_all(table, partition, {key: row})
+
+    def put_all(self, table: str, partition: str, rows: Mapping[str, Row]) -> None:
+        self.check()
+        assert not any(_FORBIDDEN_IN_KEYS.search(key) for key in (partition, *rows))
+        if rows:
+            with self.lock:
+                kept = self._tables.setdefault(table, {})
+                for key, row in rows.items():
+                    kept[partition, key] = {**row, "PartitionKey": partition, "RowKey": key}
+
+    def remove(self, table: str, partition: str, key: str) -> None:
+        self.check()
+        with self.lock:
+            self._tables.get(table, {}).pop((partition, key), None)
+
+    def partition(self, table: str, partition: str) -> Iterator[Row]:
+        self.check()
+        with self.lock:
+            places = sorted(place for place in self._tables.get(table, {}) if place[0] == partition)
+            rows = [dict(self._tables[table][place]) for place in places]
+        yield from rows
+
+    def existing(self, table: str, partition: str, keys: Sequence[str]) -> set[str]:
+        self.check()
+        return {key for key in keys if (partition, key) in self._tables.get(table, {})}
+
+    def names(self) -> list[str]:
+        self.check()
+        return sorted(self._tables)
+
+    def drop(self, table: str) -> None:
+        self.check()
+        with self.lock:
+            self._tables.pop(table, None)
+
+
+class MemoryAccount:
+    """A storage account in memory: its services, each of which can become unavailable."""
+
+    def __init__(self, clock: Callable[[], datetime] = _now, *, undelayed: bool = False) -> None:
+        self.claims = MemoryClaims()
+        self.queues = MemoryQueues(self.claims, clock, undelayed=undelayed)
+        self.tables = MemoryTables()
+
+    def clients(self) -> StorageClients:
+        return StorageClients(self.queues, self.queues, self.claims, self.tables)
