@@ -107,6 +107,15 @@ def storage_settings(environ: Mapping[str, str]) -> StorageSettings:
     return settings
 
 
+KEY_VAULT_REFERENCE = "@Microsoft.KeyVault("
+"""What a setting begins with that Azure was to replace by a secret of a vault, and has not."""
+
+UNRESOLVED = (
+    "Azure has not replaced the Key Vault reference by the secret: its role on the vault is not effective yet, or the "
+    "secret is not there; see docs/runbook/not-acknowledged.md"
+)
+
+
 class _Reader:
     """Reads settings by name and collects the complaints. An invalid value reads as None, which nobody uses:
     `complain` raises before anything is returned.
@@ -119,6 +128,8 @@ class _Reader:
     def value(self, source: Source) -> Any:
         text = self._text(source.name)
         try:
+            if text.startswith(KEY_VAULT_REFERENCE):
+                raise Expected(UNRESOLVED)
             if not text and source.default is _REQUIRED:
                 raise Expected(f"missing; {_expected_by(source.parse)}")
             if not text and not isinstance(source.default, str):

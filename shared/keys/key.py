@@ -14,6 +14,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
 from shared.errors import Reason, RetryLater
@@ -95,6 +97,25 @@ def read_pem(key_id: str, pem: bytes) -> EncryptionKey:
         certificate = x509.load_pem_x509_certificate(pem)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: expected a private key (PKCS#8) and a certificate") from None
+    return _checked(key_id, private_key, certificate)
+
+
+def read_pkcs12(key_id: str, text: str) -> EncryptionKey:
+    """Read a private key and its certificate from a PKCS #12 archive without a password, in Base64.
+
+    Key Vault gives out in this form what was imported as a .pfx file. Raises BrokenKey, naming the key.
+    """
+    try:
+        archive = base64.b64decode(text, validate=True)
+        private_key, certificate, _ = pkcs12.load_key_and_certificates(archive, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: expected a PKCS #12 archive without a password") from None
+    if private_key is None or certificate is None:
+        raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: expected a private key and a certificate in the archive")
+    return _checked(key_id, private_key, certificate)
+
+
+def _checked(key_id: str, private_key: PrivateKeyTypes, certificate: x509.Certificate) -> EncryptionKey:
     if not isinstance(private_key, RSAPrivateKey) or private_key.public_key() != certificate.public_key():
         raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: expected an RSA key and the certificate that belongs to it")
     return EncryptionKey(key_id, private_key, certificate)

@@ -1,6 +1,7 @@
 """Keys in Azure Key Vault: one certificate, self-signed there, whose versions are our keys.
 
-The private key leaves the vault over TLS as the certificate's secret, and stays in memory.
+The private key leaves the vault over TLS as the certificate's secret, and stays in memory. An operator may import a
+certificate of their own, as PEM or as PKCS #12 (.pfx).
 """
 
 import os
@@ -18,10 +19,10 @@ from azure.keyvault.certificates import (
     KeyType,
     WellKnownIssuerNames,
 )
-from azure.keyvault.secrets import SecretClient
+from azure.keyvault.secrets import KeyVaultSecretIdentifier, SecretClient
 
 from shared.errors import Reason, RetryLater
-from shared.keys.key import KEY_BITS, EncryptionKey, read_pem
+from shared.keys.key import KEY_BITS, BrokenKey, EncryptionKey, read_pem, read_pkcs12
 
 NAME = "graph-relay-encryption"
 """Of the certificate in the vault."""
@@ -54,20 +55,29 @@ class KeyVault:
         return sorted(one.version for one in versions if one.enabled and one.version)
 
     def get(self, key_id: str) -> EncryptionKey | None:
-        """The key of that version, or None. Raises RetryLater."""
+        """The key of that version, or None. Raises RetryLater.
+
+        The private key is the secret that the certificate names as its own: a vault may number them apart.
+        """
         with _translated():
             try:
-                pem = self._secrets.get_secret(NAME, key_id).value or ""
+                certificate = self._certificates.get_certificate_version(NAME, key_id)
+                its_own = KeyVaultSecretIdentifier(certificate.secret_id or "")
+                secret = self._secrets.get_secret(its_own.name, its_own.version)
             except ResourceNotFoundError:
                 return None
             except HttpResponseError as error:
                 if _is_disabled(error):
                     return None
                 raise
-        return read_pem(key_id, pem.encode())
+        text = secret.value or ""
+        if secret.properties.content_type == CertificateContentType.pkcs12:
+            return read_pkcs12(key_id, text)
+        return read_pem(key_id, text.encode())
 
     def create(self, now: datetime) -> EncryptionKey:
-        """Have the vault make a new version. Raises RetryLater."""
+        """Have the vault make a new version. Raises RetryLater, also while the newest version cannot be read."""
+        self._refuse_while_unreadable()
         policy = CertificatePolicy(
             issuer_name=WellKnownIssuerNames.self,
             subject="CN=Graph Relay",
@@ -85,6 +95,25 @@ class KeyVault:
         if key is None:
             raise RetryLater(Reason.KEY_STORE, f"Key Vault did not complete the certificate {NAME}; look at it there")
         return key
+
+    def _refuse_while_unreadable(self) -> None:
+        """Raise RetryLater if the newest version cannot be read: each run would make one more that is like it."""
+        with _translated():
+            try:
+                versions = list(self._certificates.list_properties_of_certificate_versions(NAME))
+            except ResourceNotFoundError:
+                return
+        made = {one.version: one.created_on for one in versions if one.enabled and one.version and one.created_on}
+        for version in (version for version, at in made.items() if at == max(made.values())):
+            if problem := self._problem(version):
+                detail = f"{NAME}/{version} in Key Vault cannot be read ({problem}); repair or disable it there"
+                raise RetryLater(Reason.KEY_STORE, f"{detail}: until then no further version is made")
+
+    def _problem(self, key_id: str) -> str | None:
+        try:
+            return None if self.get(key_id) else "its secret is not given out"
+        except BrokenKey as broken:
+            return str(broken)
 
     def retire(self, key_id: str) -> None:
         """Disable a version: it can be enabled again by a person, for messages found later. Raises RetryLater."""
@@ -105,9 +134,9 @@ def credential(client_id: str | None) -> TokenCredential:
 
 
 def _is_disabled(error: HttpResponseError) -> bool:
-    """A disabled secret is refused like a missing role, but for the code within."""
+    """What is disabled is refused like a missing role, but for the code within."""
     within = error.error.innererror if error.error else None
-    return error.status_code == 403 and (within or {}).get("code") == "SecretDisabled"
+    return error.status_code == 403 and (within or {}).get("code") in ("SecretDisabled", "CertificateDisabled")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import pytest
 from azure.identity import ClientSecretCredential, DefaultAzureCredential, ManagedIdentityCredential
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer, Registration
@@ -28,6 +29,7 @@ from shared.keys.ring import REFRESH_INTERVAL, KeyRing
 from shared.keys.store import KeyStore
 from tests import builders
 from tests.builders import Clock, armoured
+from tests.stand_ins.vault.policy import PEM, PKCS12, Issuer, KeyProperties, Policy, SecretProperties
 from tests.stand_ins.vault.server import VaultServer
 from tests.stand_ins.vault.server import running as vault_running
 
@@ -309,6 +311,43 @@ def test_a_key_whose_maker_was_killed_meanwhile_is_found_later(
         policy = server.vault.version(key_vault.NAME, first.key_id).policy
         server.vault.create(key_vault.NAME, policy)  # and whoever asked for it is gone
         assert len(store.ids()) == 2
+
+
+@pytest.fixture
+def vault(authority: Authority, graph: GraphServer) -> Iterator[VaultServer]:
+    with vault_running(authority, graph) as server:
+        yield server
+
+
+@pytest.mark.parametrize("content_type", [PEM, PKCS12])
+def test_a_certificate_that_a_person_imported_is_read(
+    content_type: str, vault: VaultServer, credential: ClientSecretCredential
+) -> None:
+    theirs = new_key("theirs", now(), timedelta(days=30))
+    policy = Policy(Issuer("Unknown"), KeyProperties(exportable=True), SecretProperties(content_type))
+    brought = vault.vault.bring(key_vault.NAME, theirs.private_key, theirs.certificate, policy)
+    found = KeyVault(vault.url, credential, verify_resource=False).get(brought.id)
+    assert found is not None
+    assert found.thumbprint == theirs.thumbprint
+    assert found.private_key.private_numbers() == theirs.private_key.private_numbers()
+
+
+def test_a_version_that_cannot_be_read_is_followed_by_no_further_one(
+    vault: VaultServer, credential: ClientSecretCredential
+) -> None:
+    """Rotation asks at each run: each would make one more that is like it."""
+    store = KeyVault(vault.url, credential, verify_resource=False)
+    good = store.create(now())
+    theirs = new_key("theirs", now(), timedelta(days=30))
+    policy = Policy(Issuer("Unknown"), KeyProperties(exportable=True), SecretProperties(PEM))
+    broken = vault.vault.bring(key_vault.NAME, ec.generate_private_key(ec.SECP256R1()), theirs.certificate, policy)
+    ring = KeyRing(store, now)
+    for _ in range(3):
+        with pytest.raises(RetryLater, match=f"{broken.id}.*repair or disable"):
+            ring.create()
+    assert sorted(store.ids()) == sorted([good.key_id, broken.id])
+    store.retire(broken.id)
+    assert store.create(now()).key_id in store.ids()
 
 
 def test_in_azure_the_managed_identity_opens_the_vault_and_on_a_desk_whoever_is_signed_in(

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.configuration.schedule import is_schedule
-from shared.configuration.settings import Settings, SettingsError, storage_settings
+from shared.configuration.settings import UNRESOLVED, Settings, SettingsError, storage_settings
 from shared.configuration.triggers import trigger_settings
 from shared.configuration.values import CLOUDS, event_hub
 from tests.builders import CLIENT_ID, NOTIFICATION_URL, TENANT, destination_secret, environment
@@ -84,6 +84,12 @@ def test_a_wrong_setting_is_named_with_what_was_expected_and_without_its_value(n
     assert complaint.startswith(f"{name}: ")
     assert "expected" in complaint
     assert WRONG not in complaint
+
+
+@pytest.mark.parametrize("name", ["CLIENT_STATE_SECRET", "DESTINATION_SECRET", "DESTINATION_URL"])
+def test_a_reference_that_azure_has_not_resolved_is_told_as_such(name: str) -> None:
+    reference = "@Microsoft.KeyVault(SecretUri=https://relay.vault.azure.net/secrets/client-state-secret/)"
+    assert complaints(**{name: reference}) == [f"{name}: {UNRESOLVED}"]
 
 
 def test_all_mistakes_are_reported_at_once() -> None:

@@ -6,9 +6,11 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, NoEncryption
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
 from shared.errors import Reason, RetryLater
-from shared.keys.key import is_key_id, new_key, newest_valid, read_pem, write_pem
+from shared.keys.key import is_key_id, new_key, newest_valid, read_pem, read_pkcs12, write_pem
 from tests.builders import NOW, armoured, encryption_key, pem_of, rsa_key
 
 YEAR = timedelta(days=365)
@@ -41,6 +43,32 @@ def test_what_was_written_as_pem_is_read() -> None:
     again = read_pem("other-id", write_pem(encryption_key()))
     assert again.certificate == encryption_key().certificate
     assert again.key_id == "other-id"
+
+
+def archive(password: bytes | None = None, *, with_key: bool = True) -> str:
+    """Return a PKCS #12 archive in Base64, as Key Vault gives it out."""
+    key = encryption_key()
+    sealed = BestAvailableEncryption(password) if password else NoEncryption()
+    packed = serialize_key_and_certificates(None, key.private_key if with_key else None, key.certificate, None, sealed)
+    return base64.b64encode(packed).decode()
+
+
+def test_what_was_packed_as_pkcs12_is_read() -> None:
+    again = read_pkcs12("other-id", archive())
+    assert again.certificate == encryption_key().certificate
+    assert again.private_key.private_numbers() == encryption_key().private_key.private_numbers()
+    assert again.key_id == "other-id"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "not Base64!", base64.b64encode(b"garbage").decode(), archive(b"a password"), archive(with_key=False)],
+    ids=["empty", "no Base64", "garbage", "with a password", "certificate alone"],
+)
+def test_an_archive_that_holds_no_key_is_named(text: str) -> None:
+    with pytest.raises(RetryLater, match="key some-key: expected") as broken:
+        read_pkcs12("some-key", text)
+    assert broken.value.reason is Reason.KEY_STORE
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from graph_simulator.refusal import Refusal
-from tests.stand_ins.vault.policy import PEM, asked_for, shown
+from tests.stand_ins.vault.policy import asked_for, shown
 from tests.stand_ins.vault.refusal import VaultRefusal, bad_parameter
 from tests.stand_ins.vault.vault import Vault, Version
 
@@ -126,9 +126,9 @@ class VaultFace:
         version = self._vault.secret(**_named(request))
         name = request.path_params["name"]
         return {
-            "value": version.pem,
-            "contentType": PEM,
-            "id": _id(request, "secrets", name, version),
+            "value": version.secret,
+            "contentType": version.policy.secret_props.content_type,
+            "id": f"{_root(request)}/secrets/{name}/{version.secret_id}",
             "kid": _id(request, "keys", name, version),
             "managed": True,
             "attributes": _attributes(version),
@@ -151,7 +151,7 @@ def _bundle(request: Request, version: Version) -> dict[str, Any]:
     return {
         **_entry(request, name, version),
         "kid": _id(request, "keys", name, version),
-        "sid": _id(request, "secrets", name, version),
+        "sid": f"{_root(request)}/secrets/{name}/{version.secret_id}",
         "cer": b64encode(version.certificate.public_bytes(Encoding.DER)).decode(),
         "policy": shown(version.policy, f"{_root(request)}/certificates/{name}/policy"),
     }

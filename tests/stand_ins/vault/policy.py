@@ -8,6 +8,7 @@ from tests.stand_ins.vault.refusal import bad_parameter
 
 KEY_SIZES = (2048, 3072, 4096)
 PEM = "application/x-pem-file"
+PKCS12 = "application/x-pkcs12"
 
 
 class KeyProperties(msgspec.Struct, frozen=True):
@@ -22,7 +23,7 @@ class KeyProperties(msgspec.Struct, frozen=True):
 class SecretProperties(msgspec.Struct, frozen=True, rename={"content_type": "contentType"}):
     """The form in which key and certificate are given out together."""
 
-    content_type: str = "application/x-pkcs12"
+    content_type: str = PKCS12
 
 
 class X509Properties(msgspec.Struct, frozen=True):
@@ -66,8 +67,8 @@ def asked_for(body: bytes) -> Policy:
         raise bad_parameter("This vault signs for itself only: the issuer must be Self.")
     if key.kty != "RSA" or key.key_size not in KEY_SIZES or key.reuse_key:
         raise bad_parameter("An RSA key of 2048, 3072 or 4096 bits is made, a new one each time.")
-    if policy.secret_props.content_type != PEM:
-        raise bad_parameter(f"The content type must be {PEM}.")
+    if policy.secret_props.content_type not in (PEM, PKCS12):
+        raise bad_parameter(f"The content type must be {PEM} or {PKCS12}.")
     if not policy.x509_props.subject.startswith("CN="):
         raise bad_parameter("The subject must be a distinguished name: CN=...")
     return policy

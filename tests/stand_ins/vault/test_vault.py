@@ -1,5 +1,6 @@
 """The vault as Azure's SDK sees it."""
 
+from base64 import b64decode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -17,6 +18,7 @@ from azure.keyvault.secrets import SecretClient
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
 
 from graph_simulator.server import GraphServer
 from tests.stand_ins.vault.conftest import sign_in
@@ -57,6 +59,11 @@ def made(certificates: CertificateClient, **changes: object) -> str:
     return str(certificate.properties.version)  # type: ignore[union-attr]
 
 
+def secret_of(certificates: CertificateClient, version: str) -> str:
+    """Return the version of the secret that belongs to a version of the certificate."""
+    return str(certificates.get_certificate_version(NAME, version).secret_id).rpartition("/")[2]
+
+
 def test_a_caller_without_a_token_is_told_where_to_get_one(vault: VaultServer, graph: GraphServer) -> None:
     answer = requests.get(f"{vault.url}/certificates/x/versions?api-version=7.4", timeout=10)
     authority = f"{graph.url}/{graph.registration.tenant}"
@@ -80,7 +87,7 @@ def test_the_secret_of_a_certificate_is_its_key_and_itself(
     certificates: CertificateClient, secrets: SecretClient
 ) -> None:
     version = made(certificates)
-    secret = secrets.get_secret(NAME, version)
+    secret = secrets.get_secret(NAME, secret_of(certificates, version))
     pem = (secret.value or "").encode()
     key, certificate = load_pem_private_key(pem, None), x509.load_pem_x509_certificate(pem)
     assert isinstance(key, RSAPrivateKey)
@@ -108,16 +115,35 @@ def test_versions_come_in_pages(certificates: CertificateClient) -> None:
 
 def test_what_is_disabled_is_listed_and_not_given_out(certificates: CertificateClient, secrets: SecretClient) -> None:
     version = made(certificates)
+    secret = secret_of(certificates, version)
     certificates.update_certificate_properties(NAME, version, enabled=False)
     [listed] = certificates.list_properties_of_certificate_versions(NAME)
     assert listed.enabled is False
     with pytest.raises(HttpResponseError) as refused:
-        secrets.get_secret(NAME, version)
+        secrets.get_secret(NAME, secret)
     assert refused.value.status_code == 403
     assert refused.value.error is not None
     assert refused.value.error.innererror == {"code": "SecretDisabled"}
     certificates.update_certificate_properties(NAME, version, enabled=True)
-    assert secrets.get_secret(NAME, version).value
+    assert secrets.get_secret(NAME, secret).value
+
+
+def test_a_secret_has_a_number_of_its_own(certificates: CertificateClient, secrets: SecretClient) -> None:
+    version = made(certificates)
+    with pytest.raises(ResourceNotFoundError):
+        secrets.get_secret(NAME, version)
+
+
+def test_a_certificate_is_given_out_in_the_form_that_was_asked_for(
+    certificates: CertificateClient, secrets: SecretClient
+) -> None:
+    version = made(certificates, content_type=CertificateContentType.pkcs12)
+    secret = secrets.get_secret(NAME, secret_of(certificates, version))
+    assert secret.properties.content_type == "application/x-pkcs12"
+    key, certificate, _ = load_key_and_certificates(b64decode(secret.value or ""), None)
+    assert key is not None
+    assert certificate is not None
+    assert key.public_key() == certificate.public_key()
 
 
 def test_a_second_creation_is_a_conflict_while_one_is_pending(
@@ -141,7 +167,7 @@ def test_a_creation_completes_whether_or_not_anybody_waits(vault: VaultServer, c
 def test_a_key_that_is_not_exportable_stays(certificates: CertificateClient, secrets: SecretClient) -> None:
     version = made(certificates, exportable=False)
     with pytest.raises(HttpResponseError) as refused:
-        secrets.get_secret(NAME, version)
+        secrets.get_secret(NAME, secret_of(certificates, version))
     assert refused.value.status_code == 403
 
 
@@ -151,7 +177,6 @@ def test_a_key_that_is_not_exportable_stays(certificates: CertificateClient, sec
         {"issuer_name": "Unknown"},
         {"key_size": 1024},
         {"reuse_key": True},
-        {"content_type": CertificateContentType.pkcs12},
         {"subject": "Some Body"},
     ],
 )

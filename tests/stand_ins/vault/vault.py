@@ -2,21 +2,26 @@
 
 It does what the real one does where this app can feel it: creation is an operation that is pending for a while and
 completes whether or not anybody waits; a second one meanwhile is a conflict; a certificate begins ten minutes before
-it was made; what is disabled is listed and not given out.
+it was made; what is disabled is listed and not given out. It numbers secrets apart from certificates: only a
+certificate says which secret is its own.
 """
 
 import secrets
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from typing import Any, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
-from tests.stand_ins.vault.policy import Policy
+from tests.stand_ins.vault.policy import PKCS12, Policy
 from tests.stand_ins.vault.refusal import VaultRefusal, not_found
 
 BACKDATED = timedelta(minutes=10)
@@ -25,11 +30,12 @@ MONTH = timedelta(days=30)
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a certificate. `pem` is its secret: the key (PKCS#8) and the certificate."""
+    """One version of a certificate. `secret` is the key and the certificate, in the form that the policy asks for."""
 
     id: str
+    secret_id: str
     certificate: x509.Certificate
-    pem: str
+    secret: str
     policy: Policy
     created: datetime
     enabled: bool = True
@@ -103,21 +109,27 @@ class Vault:
         return changed
 
     def secret(self, name: str, version_id: str) -> Version:
-        """Return a version whose secret may be given out.
+        """Return the version to which a secret of that version belongs, if it may be given out.
 
         Raises:
             VaultRefusal: 404, or 403 if it is disabled or its key is not exportable.
         """
-        try:
-            version = self.version(name, version_id)
-        except VaultRefusal:
-            raise not_found("Secret", f"{name}/{version_id}") from None
+        versions = self._find(name).versions.values() if name in self._named else ()
+        version = next((one for one in versions if one.secret_id == version_id), None)
+        if version is None:
+            raise not_found("Secret", f"{name}/{version_id}")
         if not version.enabled:
             message = "Operation get is not allowed on a disabled secret."
             raise VaultRefusal(HTTPStatus.FORBIDDEN, "Forbidden", message, "SecretDisabled")
         if not version.policy.key_props.exportable:
             raise VaultRefusal(HTTPStatus.FORBIDDEN, "Forbidden", "The private key is not exportable.")
         return version
+
+    def bring(self, name: str, key: PrivateKeyTypes, certificate: x509.Certificate, policy: Policy) -> Version:
+        """Import a certificate with its key, as a person may; it is the newest version, made by nobody here."""
+        brought = _version(key, certificate, policy, self._clock())
+        self._named.setdefault(name, _Named()).versions[brought.id] = brought
+        return brought
 
     def _find(self, name: str) -> _Named:
         if name not in self._named:
@@ -148,6 +160,14 @@ def _made(policy: Policy, now: datetime) -> Version:
         .not_valid_after(now - BACKDATED + policy.x509_props.validity_months * MONTH)
         .sign(key, hashes.SHA256())
     )
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    pem = (private + certificate.public_bytes(Encoding.PEM)).decode()
-    return Version(secrets.token_hex(16), certificate, pem, policy, now)
+    return _version(key, certificate, policy, now)
+
+
+def _version(key: PrivateKeyTypes, certificate: x509.Certificate, policy: Policy, now: datetime) -> Version:
+    if policy.secret_props.content_type == PKCS12:
+        archive = serialize_key_and_certificates(None, cast("Any", key), certificate, None, NoEncryption())
+        secret = b64encode(archive).decode()
+    else:
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        secret = (private + certificate.public_bytes(Encoding.PEM)).decode()
+    return Version(secrets.token_hex(16), secrets.token_hex(16), certificate, secret, policy, now)
