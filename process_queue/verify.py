@@ -87,7 +87,7 @@ class BatchVerifier:
             return self._verifier.hydration.event(notification, declaration, tenant, received)
         doubt = self._doubt(tenant)
         if doubt is not None:
-            raise doubt
+            raise doubt.again()
         content = read_encrypted_content(notification)
         self._note_seen(notification, content.encryption_certificate_id or "")
         event = event_of_content(self._decrypt(content), notification, tenant, received)

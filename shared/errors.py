@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import Self
 
 
 class Reason(StrEnum):
@@ -53,6 +54,15 @@ class RelayError(Exception):
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
 
+    def again(self) -> Self:
+        """Return an equal exception that was never raised, for what is remembered and raised repeatedly: raising one
+        object again and again keeps the frames of every caller alive.
+        """
+        fresh = type(self).__new__(type(self))
+        fresh.args = self.args
+        fresh.__dict__ |= self.__dict__
+        return fresh
+
 
 class Refused(RelayError):
     """The item is not proven to come from Graph. Count it, drop it, carry on."""
@@ -74,9 +84,4 @@ class RetryLater(RelayError):
 
     def __init__(self, reason: Reason, detail: str = "", *, retry_after: timedelta | None = None) -> None:
         super().__init__(reason, detail)
-        self.detail = detail
         self.retry_after = retry_after
-
-    def again(self) -> "RetryLater":
-        """Return an equal exception that has not been raised yet, for what is remembered and raised repeatedly."""
-        return type(self)(self.reason, self.detail, retry_after=self.retry_after)

@@ -1,5 +1,6 @@
 """HTTP as this app uses it: pooled sessions, time limits, bodies read to a bounded size."""
 
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
 
 POOL = 32
 """Connections kept open to one host; the worker's thread pool is no larger."""
@@ -22,12 +24,16 @@ _CHUNK = 65_536
 
 
 def session() -> requests.Session:
-    """Return a session for all threads. It trusts `REQUESTS_CA_BUNDLE` if that is set, and keeps no cookies."""
+    """Return a session for all threads.
+
+    It trusts `REQUESTS_CA_BUNDLE` if that is set, keeps no cookies, and never takes a password from a `.netrc` file.
+    """
     made = requests.Session()
-    adapter = HTTPAdapter(pool_connections=4, pool_maxsize=POOL)
+    adapter = _KeepAlive(pool_connections=4, pool_maxsize=POOL)
     made.mount("https://", adapter)
     made.mount("http://", adapter)
     made.cookies.set_policy(_NoCookies())
+    made.auth = _as_given
     return made
 
 
@@ -79,16 +85,44 @@ def read_bounded(answer: requests.Response, limit: int, within: timedelta = ANSW
     return bytes(body)
 
 
-def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """Return how long the answer asks us to wait: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3)."""
+def retry_after(headers: Mapping[str, str], now: datetime, longest: timedelta) -> timedelta | None:
+    """Return how long the answer asks us to wait: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3).
+
+    longest: what is believed at most. One header of the other side must not stop delivery for a year.
+    """
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
-        return timedelta(seconds=min(int(value[:9]), 31_536_000))
+        return min(timedelta(seconds=int(value[:9])), longest)
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
-    return max(moment.replace(tzinfo=moment.tzinfo or UTC) - now, timedelta(0))
+    return min(max(moment.replace(tzinfo=moment.tzinfo or UTC) - now, timedelta(0)), longest)
+
+
+def _as_given(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leave a request as it is: without this, requests replaces its Authorization header by what `.netrc` says."""
+    return request
+
+
+class _KeepAlive(HTTPAdapter):
+    """Connections that the kernel probes while they are idle: Azure's NAT forgets an idle flow after four minutes, and
+    the next request on it would wait for its whole time limit.
+    """
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options, socket_options=_KEEP_ALIVE)
+
+
+_KEEP_ALIVE = [
+    *HTTPConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), seconds)
+        for name, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+        if hasattr(socket, name)  # macOS lacks some
+    ),
+]
 
 
 class _NoCookies(requests.cookies.cookielib.DefaultCookiePolicy):  # type: ignore[name-defined,misc]

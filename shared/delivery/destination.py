@@ -23,6 +23,9 @@ _LONGEST_ANSWER = 65_536
 _DRAINED_WITHIN = timedelta(seconds=2)  # a new connection costs less than to wait for the end of a slow body
 _GONE_WAIT = timedelta(hours=1)
 
+LONGEST_WAIT = timedelta(hours=1)
+"""What is believed of the destination's Retry-After."""
+
 _OF_THE_ENDPOINT = frozenset({401, 403, 404, 405, 407, 408, 425, 429})
 """4xx that speak of the destination's state or of our credentials, not of an event: they are retried."""
 
@@ -135,7 +138,7 @@ class Destination:
             allow_redirects=False,
             stream=True,
         ) as answer:
-            status, wait = answer.status_code, retry_after(answer.headers, self._clock())
+            status, wait = answer.status_code, retry_after(answer.headers, self._clock(), LONGEST_WAIT)
             _drain(answer)
         return status, wait
 

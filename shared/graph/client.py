@@ -20,6 +20,9 @@ _LONGEST_ANSWER = 32 << 20
 _UNTOLD_WAIT = timedelta(seconds=20)  # the window of Graph's limits, where a 429 names no time
 _REPEATABLE = (408, 412, 423, 429)
 
+LONGEST_WAIT = timedelta(minutes=10)
+"""What is believed of Graph's Retry-After: its windows last seconds (docs/graph.md, "Limits")."""
+
 Json = dict[str, Any]
 
 
@@ -156,7 +159,7 @@ class GraphClient:
             answer = exchange(
                 self._session, method, url, timeout=_TIME_LIMIT, limit=_LONGEST_ANSWER, headers=headers, json=body
             )
-            return answer.status, answer.body, retry_after(answer.headers, self._clock())
+            return answer.status, answer.body, retry_after(answer.headers, self._clock(), LONGEST_WAIT)
         except requests.RequestException as error:
             raise RetryLater(Reason.GRAPH, f"Graph does not answer ({type(error).__name__})") from None
 

@@ -5,7 +5,7 @@ but `Refused`. A body comes from anybody: what reading it costs is bounded by it
 """
 
 import codecs
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -41,16 +41,23 @@ class Collection(msgspec.Struct, frozen=True, rename="camel"):
         return None if tokens is None else [token for token in tokens if isinstance(token, str)]
 
 
+Short = Annotated[str, msgspec.Meta(max_length=255)]
+"""Ids, a clientState, the name of an event: Graph's are at most 128 characters. Bounded, since each is copied."""
+
+Path = Annotated[str, msgspec.Meta(max_length=4096)]
+"""The path of a resource."""
+
+
 class Notification(msgspec.Struct, frozen=True, rename="camel"):
     """One changeNotification: a change item, or a lifecycle item if `lifecycle_event` is set."""
 
-    subscription_id: str
-    client_state: str | None = None
-    change_type: str | None = None
-    lifecycle_event: str | None = None
-    resource: str | None = None
-    tenant_id: str | None = None
-    organization_id: str | None = None
+    subscription_id: Short
+    client_state: Short | None = None
+    change_type: Short | None = None
+    lifecycle_event: Short | None = None
+    resource: Path | None = None
+    tenant_id: Short | None = None
+    organization_id: Short | None = None
     resource_data: msgspec.Raw = msgspec.Raw(b"null")
     encrypted_content: msgspec.Raw = msgspec.Raw(b"null")
 

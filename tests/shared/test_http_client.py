@@ -1,9 +1,11 @@
 """HTTP as this app wants it."""
 
 import gzip
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 import requests
@@ -15,6 +17,8 @@ from shared import http_client
 from shared.http_client import exchange, read_bounded, retry_after
 from tests.builders import NOW
 from tests.servers import RESET, Answer, serving
+
+HOUR = timedelta(hours=1)
 
 
 def headers(value: str | None) -> dict[str, str]:
@@ -32,7 +36,9 @@ def headers(value: str | None) -> dict[str, str]:
         ("0", 0),
         ("120", 120),
         (" 7 ", 7),
-        ("9" * 5000, 31_536_000),
+        ("9" * 5000, 3600),
+        ("31536000", 3600),
+        ("Thu, 03 Feb 2033 04:05:36 GMT", 3600),
         (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90),
         ("Mon, 03 Feb 2031 04:05:36 -0000", 30),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
@@ -40,20 +46,20 @@ def headers(value: str | None) -> dict[str, str]:
 )
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: int | None) -> None:
     expected = None if seconds is None else timedelta(seconds=seconds)
-    assert retry_after(headers(value), NOW) == expected
+    assert retry_after(headers(value), NOW, HOUR) == expected
 
 
 @given(st.text() | st.from_regex(r"\w{3}, \d{1,30} \w{3} \d{1,30} \d+:\d+:\d+ [+-]\d{1,30}", fullmatch=True))
 def test_any_retry_after_is_understood_or_ignored(value: str) -> None:
-    wait = retry_after(headers(value), NOW)
-    assert wait is None or wait >= timedelta(0)
+    wait = retry_after(headers(value), NOW, HOUR)
+    assert wait is None or timedelta(0) <= wait <= HOUR
 
 
 @pytest.mark.parametrize(
     "value", ["1 Jan 99999999999999999999 0:0:0", "1 Jan 2031 0:0:0 +99999999999999999999", ",", "0"]
 )
 def test_an_absurd_date_is_understood_or_ignored(value: str) -> None:
-    retry_after(headers(value), datetime(2031, 1, 1, tzinfo=UTC))
+    retry_after(headers(value), datetime(2031, 1, 1, tzinfo=UTC), HOUR)
 
 
 def test_an_exchange_sends_one_request_and_reads_the_whole_answer(
@@ -169,3 +175,26 @@ def test_a_certificate_of_an_unknown_authority_is_refused(
         pytest.raises(requests.exceptions.SSLError),
     ):
         stranger.get(server.url)
+
+
+def test_an_idle_connection_is_kept_alive(session: requests.Session, authority: Authority) -> None:
+    with (
+        serving(lambda _: Answer(200, b"a body"), authority) as server,
+        session.get(server.url, stream=True, timeout=5) as answer,
+    ):
+        connection = answer.raw.connection
+        assert connection is not None
+        assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_a_netrc_file_replaces_no_authorization(
+    session: requests.Session, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "netrc"
+    file.write_text("machine 127.0.0.1 login somebody password something")
+    file.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(file))
+    with serving(lambda _: Answer(204), authority) as server:
+        exchange(session, "GET", server.url, timeout=5, limit=100, headers={"Authorization": "Bearer ours"})
+        exchange(session, "GET", server.url, timeout=5, limit=100)
+    assert [asked.headers.get("authorization") for asked in server.asked] == ["Bearer ours", None]

@@ -200,3 +200,12 @@ def refused_or_read(text: bytes) -> None:
     collection.tokens()
     for item in collection.value:
         msgspec.json.decode(item)
+
+
+@pytest.mark.parametrize(
+    "field", ["subscriptionId", "clientState", "changeType", "tenantId", "organizationId", "resource"]
+)
+def test_a_field_that_is_far_longer_than_graphs_is_refused_before_it_is_copied(field: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read_notification(raw(change() | {field: "x" * 5000}))
+    assert refused.value.reason is Reason.MALFORMED
