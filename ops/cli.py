@@ -1,6 +1,7 @@
 """The list of commands, and what their common failures mean."""
 
 import logging
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from ops.backfill import backfill
 from ops.dead_letters import dead_letters
 from ops.doctor import doctor
 from ops.environment import take_over
+from ops.find import find
 from ops.permissions import permissions
 from ops.reconcile import reconcile, rotate_keys
 from ops.report import ExitCode, Failure, finish
@@ -41,11 +43,18 @@ class Commands(click.Group):
             _fail(ctx, [str(error)], ExitCode.ATTENTION)
 
 
+def version() -> str:
+    """Return the version that pyproject.toml names."""
+    with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
+        return str(tomllib.load(file)["project"]["version"])
+
+
 def _fail(ctx: click.Context, complaints: list[str], code: ExitCode) -> None:
     finish(Failure(complaints, code), as_json=ctx.meta[_AS_JSON])
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version(), prog_name="Graph Relay", message="%(prog)s %(version)s")
 @click.option(
     "--settings",
     "settings_file",
@@ -61,5 +70,5 @@ def ops(settings_file: Path | None) -> None:
     take_over(settings_file)
 
 
-for command in (doctor, permissions, status, watch, reconcile, rotate_keys, backfill, dead_letters):
+for command in (doctor, permissions, status, watch, find, reconcile, rotate_keys, backfill, dead_letters):
     ops.add_command(command)

@@ -10,10 +10,12 @@ import msgspec
 from process_queue.requeue import Requeue
 from process_queue.verify import BatchVerifier, Verifier
 from shared import telemetry
+from shared.delivery.destination import Rejected
 from shared.delivery.event import Event
 from shared.delivery.outbox import Outbox
 from shared.errors import Reason, Refused, RetryLater, Undeliverable
 from shared.messages.envelope import ChangeBatch
+from shared.paths import Paths
 from shared.subscriptions.silence import LastSeen
 
 
@@ -35,14 +37,15 @@ class Retry:
 class BatchOutcome:
     """Where each item of an envelope ends: in one of these, or counted as refused or a duplicate.
 
-    events: what is to be delivered, by event id, with the item that it came from. rejected: events that the
-    destination will never accept; their items are among `dead`.
+    events: what is to be delivered, by event id, with the item that it came from. rejected: what the destination will
+    never accept. refused: what was not proven, with the reason.
     """
 
     events: dict[str, tuple[msgspec.Raw, Event]] = field(default_factory=dict)
     retries: dict[Reason, Retry] = field(default_factory=dict)
     dead: defaultdict[Reason, list[msgspec.Raw]] = field(default_factory=lambda: defaultdict(list))
-    rejected: list[Event] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    refused: list[tuple[msgspec.Raw, Reason]] = field(default_factory=list)
 
     def retry(self, item: msgspec.Raw, failure: RetryLater) -> None:
         """Try the item again later; of several requested waits, the longest counts."""
@@ -54,13 +57,14 @@ class BatchOutcome:
 
 @dataclass(frozen=True)
 class ChangeHandler:
-    """Delivers the items of change envelopes."""
+    """Delivers the items of change envelopes. `paths` notes how they got there; None: nobody does."""
 
     verifier: Verifier
     outbox: Outbox
     last_seen: LastSeen
     requeue: Requeue
     clock: Clock
+    paths: Paths | None = None
 
     def handle(self, envelope: ChangeBatch) -> None:
         """Deliver the items of an envelope; enqueue again or dead-letter the others.
@@ -71,25 +75,30 @@ class ChangeHandler:
         batch = self.verifier.batch(envelope)
         outcome = judge(envelope, batch)
         self.last_seen.note(batch.seen, envelope.received)
+        if self.paths is not None:
+            self.paths.refused(outcome.refused, envelope)
         self._deliver(outcome, envelope)
         for retry in outcome.retries.values():
             self.requeue.later(_with(envelope, retry.items, batch), retry.failure)
         for reason, items in outcome.dead.items():
             self.requeue.dead_letter(_with(envelope, items, batch), reason)
-        self.outbox.settle(outcome.rejected)
+        for rejected in outcome.rejected:
+            item, event = outcome.events[rejected.event.id]
+            detail = f"the destination answers {rejected.status} to event {event.id}"
+            self.requeue.dead_letter(_with(envelope, [item], batch), Reason.DESTINATION_REJECTED, detail)
+        self.outbox.settle(rejected.event for rejected in outcome.rejected)
 
     def _deliver(self, outcome: BatchOutcome, envelope: ChangeBatch) -> None:
         """Deliver the events that are not known to have been; those that the destination rejects join the dead."""
         events = [event for _, event in outcome.events.values()]
-        delivery = self.outbox.deliver(events, redeliver=envelope.replayed is not None)
+        details = self.paths.delivered(outcome.events, envelope) if self.paths is not None else None
+        delivery = self.outbox.deliver(events, redeliver=envelope.replayed is not None, details=details)
         settled = len(delivery.delivered) + len(delivery.rejected) + len(delivery.kept)
         telemetry.DUPLICATES.add(len(events) - settled)
         lag = (self.clock() - envelope.received).total_seconds()
         for _ in delivery.delivered:
             telemetry.LAG_SECONDS.record(lag)
-        for rejected in delivery.rejected:
-            outcome.dead[Reason.DESTINATION_REJECTED].append(outcome.events[rejected.event.id][0])
-            outcome.rejected.append(rejected.event)
+        outcome.rejected.extend(delivery.rejected)
         if delivery.failure is not None:
             for event in delivery.kept:
                 outcome.retry(outcome.events[event.id][0], delivery.failure)
@@ -103,6 +112,7 @@ def judge(envelope: ChangeBatch, batch: BatchVerifier) -> BatchOutcome:
             event = batch.event(item)
         except Refused as refused:
             telemetry.REFUSED.add(1, {"reason": refused.reason})
+            outcome.refused.append((item, refused.reason))
         except Undeliverable as undeliverable:
             outcome.dead[undeliverable.reason].append(item)
         except RetryLater as failure:

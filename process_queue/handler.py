@@ -30,7 +30,7 @@ class MessageHandler:
         self._claims = relay.storage.claims
         self._queues = relay.storage.queues
         self._clock = relay.clock
-        self._requeue = Requeue(self._queues, settings.delivery_horizon, relay.clock, relay.random.random)
+        self._requeue = Requeue(self._queues, settings.delivery_horizon, relay.clock, relay.random.random, relay.paths)
         verifier = Verifier(
             settings.tenant_id,
             settings.client_id,
@@ -39,9 +39,9 @@ class MessageHandler:
             relay.keys,
             Hydration(relay.graph),
         )
-        self._changes = ChangeHandler(verifier, relay.outbox, relay.last_seen, self._requeue, relay.clock)
+        self._changes = ChangeHandler(verifier, relay.outbox, relay.last_seen, self._requeue, relay.clock, relay.paths)
         self._readback = ReadbackHandler(
-            relay.graph, relay.checkpoints, self._queues, relay.outbox, self._requeue, relay.clock
+            relay.graph, relay.checkpoints, self._queues, relay.outbox, self._requeue, relay.clock, relay.paths
         )
         self._lifecycle = LifecycleHandler(
             settings.tenant_id,

@@ -16,6 +16,7 @@ from shared.delivery.outbox import Outbox
 from shared.errors import Reason, RetryLater, Undeliverable
 from shared.graph.client import GraphClient
 from shared.messages.envelope import ReadbackPage, write
+from shared.paths import Paths
 from shared.readback.checkpoints import Checkpoints
 from shared.readback.pages import FetchedPage, fetch_page
 from shared.resources import delta_query
@@ -30,7 +31,7 @@ _RESTART_AFTER = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class ReadbackHandler:
-    """Reads pages back and delivers what is missing."""
+    """Reads pages back and delivers what is missing. `paths` notes what was; None: nobody does."""
 
     graph: GraphClient
     checkpoints: Checkpoints
@@ -38,6 +39,7 @@ class ReadbackHandler:
     outbox: Outbox
     requeue: Requeue
     clock: Callable[[], datetime]
+    paths: Paths | None = None
 
     def handle(self, readback: ReadbackPage) -> None:
         """Read one page, deliver what is missing, and enqueue what follows.
@@ -68,7 +70,10 @@ class ReadbackHandler:
     def _deliver(self, events: list[Event], readback: ReadbackPage, began: datetime) -> None:
         # Of a range that is replayed, only what is missing; a single resource is replayed for its own sake.
         redeliver = readback.replayed is not None and not _is_page(readback)
-        delivery = self.outbox.deliver(events, redeliver=redeliver, isolate_errors=bool(readback.attempt))
+        details = self.paths.read_back(events, readback) if self.paths is not None else None
+        delivery = self.outbox.deliver(
+            events, redeliver=redeliver, isolate_errors=bool(readback.attempt), details=details
+        )
         # What does not say when it changed may have been pushed before: nobody can tell.
         telemetry.RECOVERED.add(sum(event.time < began for event in delivery.delivered))
         if delivery.failure is not None:
@@ -77,7 +82,8 @@ class ReadbackHandler:
             for event in delivery.kept:
                 self.requeue.later(_alone(event, readback), delivery.failure)
         for rejected in delivery.rejected:
-            self.requeue.dead_letter(_alone(rejected.event, readback), Reason.DESTINATION_REJECTED)
+            detail = f"the destination answers {rejected.status} to event {rejected.event.id}"
+            self.requeue.dead_letter(_alone(rejected.event, readback), Reason.DESTINATION_REJECTED, detail)
         self.outbox.settle(rejected.event for rejected in delivery.rejected)
 
     def _go_on(self, page: FetchedPage, readback: ReadbackPage) -> None:

@@ -11,8 +11,9 @@ import msgspec
 
 from shared import telemetry
 from shared.errors import Reason, RetryLater
-from shared.messages.envelope import DeadLetter, Envelope, halves, singles, size, write
+from shared.messages.envelope import DeadLetter, Envelope, FailedAttempt, failed, halves, singles, size, write
 from shared.messages.retry import GiveUp, after_failure
+from shared.paths import Paths
 from shared.storage.queues import Queue, Queues
 
 
@@ -21,13 +22,14 @@ class Requeue:
     """Puts envelopes back on the queue, or among the dead letters.
 
     `chance` returns a number in [0, 1). All methods raise RetryLater if storage is unavailable: nothing is settled
-    then, and the host offers the message again.
+    then, and the host offers the message again. `paths` notes what was dead-lettered; None: nobody does.
     """
 
     queues: Queues
     horizon: timedelta
     clock: Callable[[], datetime]
     chance: Callable[[], float]
+    paths: Paths | None = None
 
     def later(self, envelope: Envelope, failure: RetryLater) -> None:
         """Try an envelope once more, later; past the horizon, dead-letter it."""
@@ -38,11 +40,15 @@ class Requeue:
         else:
             self._later(envelope, failure)
 
-    def dead_letter(self, envelope: Envelope, reason: Reason) -> None:
-        """Keep an envelope among the dead letters, each item by itself."""
+    def dead_letter(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
+        """Keep an envelope among the dead letters, each item by itself. `detail`: what failed in the end, if known."""
+        if detail:
+            envelope = failed(envelope, FailedAttempt(self.clock(), detail))
         for single in singles(envelope):
             self.queues.send(write(DeadLetter(reason, self.clock(), single)), Queue.DEAD_LETTERS)
             telemetry.DEAD_LETTERED.add(1, {"reason": reason})
+        if self.paths is not None:
+            self.paths.dead_lettered(envelope, reason)
 
     def _later(self, envelope: Envelope, failure: RetryLater) -> None:
         first_seen = envelope.replayed or envelope.received
@@ -51,8 +57,12 @@ class Requeue:
         attempt = 0 if was_throttled else envelope.attempt
         decision = after_failure(attempt, first_seen, self.clock(), self.horizon, failure.retry_after, self.chance)
         if isinstance(decision, GiveUp):
-            self.dead_letter(envelope, failure.reason)
+            self.dead_letter(envelope, failure.reason, str(failure))
             return
-        again = msgspec.structs.replace(envelope, attempt=envelope.attempt + (not was_throttled))
+        now = self.clock()
+        attempted = failed(envelope, FailedAttempt(now, str(failure), now + decision.delay))
+        again = msgspec.structs.replace(attempted, attempt=envelope.attempt + (not was_throttled))
         self.queues.send(write(again), delay=decision.delay)
         telemetry.RETRIED.add(size(envelope), {"reason": failure.reason})
+        if self.paths is not None:
+            self.paths.retried(envelope, failure, now + decision.delay)

@@ -26,6 +26,7 @@ from shared.keys.store import KeyStore
 from shared.messages.dead_letters import DeadLetters
 from shared.messages.ingest import ExpectedRecipient
 from shared.messages.retry import LONGEST as LONGEST_DELAY
+from shared.paths import Paths
 from shared.readback.checkpoints import Checkpoints
 from shared.readback.sweep import Sweep
 from shared.storage.clients import StorageClients
@@ -83,6 +84,9 @@ class Relay:
         )
         self.ledger = Ledger(storage.tables, settings.ledger_kept)
         self.outbox = Outbox(self.destination, self.ledger)
+
+        self.path_log = Paths(storage.tables, clock, self.random.random, settings.tenant_id)
+        self.paths = self.path_log if settings.notification_paths else None
 
         self.checkpoints = Checkpoints(storage.tables)
         self.sweep = Sweep(self.checkpoints, storage.queues, settings.sweep_interval)

@@ -25,7 +25,7 @@ FLOORS = (
     ("configuration",),
     ("graph", "storage"),
     ("keys", "delivery", "messages"),
-    ("readback",),
+    ("readback", "paths"),
     ("subscriptions",),
     ("relay",),
 )

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from local.feed.app import Neighbours
 from local.feed.backlog import RelayQueue
+from local.feed.relay_paths import RelayPaths
 from local.feed.server import serve
+from shared.configuration.settings import StorageSettings
 
 
 def main() -> None:
@@ -27,6 +29,7 @@ def main() -> None:
             trust=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE"),
             simulator=arguments.simulator,
             queue=RelayQueue(storage, queue) if storage else None,
+            paths=RelayPaths(StorageSettings(queue, storage)) if storage else None,
             supervised=bool(arguments.supervisor),
         )
         serve(os.environ.get("DESTINATION_SECRET", ""), arguments.database, arguments.port, neighbours)

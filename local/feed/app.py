@@ -33,6 +33,7 @@ from local.feed.message import DeliveryRow, Message, ReceivedRequest
 from local.feed.own_origin import NotOurs, check_order
 from local.feed.pace import WINDOW, Lag, Pace, Second
 from local.feed.relay_metrics import RelayAway, RelayCounters, read_counters
+from local.feed.relay_paths import EventPath, RelayPaths
 from local.feed.signature import BadSignature, Unsigned, Verifier
 from local.feed.simulator import Simulator, SimulatorAway
 from local.feed.store import Selection, Store
@@ -90,13 +91,15 @@ class Neighbours:
     """What the feed may ask; None is unknown here, and the page says less.
 
     relay: address of the functions host's metrics. trust: file of authorities for HTTPS. simulator: its address.
-    queue: the relay's own. supervised: whether the process that started the feed acts on `GET /api/breakages`.
+    queue: the relay's own. paths: what it notes of each notification.
+    supervised: whether the process that started the feed acts on `GET /api/breakages`.
     """
 
     relay: str | None = None
     trust: str | None = None
     simulator: str | None = None
     queue: RelayQueue | None = None
+    paths: RelayPaths | None = None
     supervised: bool = False
 
 
@@ -204,6 +207,26 @@ class Feed:
             return None
         deliveries = self._store.deliveries(message.source, message.subject)
         return Inspection(message, _cloud_event(message, deliveries), deliveries)
+
+    async def path(self, request: Request) -> Response:
+        """`GET /api/path?position=`: what the app noted of a message's events; null where it can't be asked."""
+        try:
+            position = _whole(request.query_params.get("position", ""))
+        except ValueError:
+            return _json({"error": "position: expected a whole number, 0 or greater"}, 400)
+        return _json(await run_in_threadpool(self._path, position))
+
+    def _path(self, position: int) -> EventPath | None:
+        message, paths = self._store.at(position), self._neighbours.paths
+        if message is None or paths is None:
+            return None
+        deliveries = self._store.deliveries(message.source, message.subject)
+        return paths.of_events(dict.fromkeys(delivery.event_id for delivery in deliveries))
+
+    async def failures(self, _: Request) -> Response:
+        """`GET /api/failures`: what the app refused or dead-lettered last, newest first."""
+        paths = self._neighbours.paths
+        return _json(await run_in_threadpool(paths.failures) if paths else [])
 
     async def refusals(self, _: Request) -> Response:
         """`GET /api/refusals`: the last requests that this feed refused, newest first."""
@@ -324,10 +347,11 @@ class Feed:
     async def _health(self, now: datetime) -> Health:
         queue = self._neighbours.queue
         queued = await run_in_threadpool(queue.length) if queue else None
+        retries = await run_in_threadpool(self._neighbours.paths.retries) if self._neighbours.paths and queued else []
         active = {breakage.name: breakage.title for breakage in self._broken.active()}
         control = self._control
         ordered = refusing_on_purpose(control.mode, control.status, control.hang_seconds, active)
-        return self._health_history.judge(now, self._relay_counters, queued, self._pending, ordered)
+        return self._health_history.judge(now, self._relay_counters, queued, self._pending, ordered, retries)
 
     async def _summary(self) -> Summary:
         counts = await run_in_threadpool(self._store.counts)
@@ -343,6 +367,8 @@ def create_app(feed: Feed) -> Starlette:
             Route("/api/stream", feed.stream),
             Route("/api/messages", feed.messages),
             Route("/api/inspect", feed.inspect),
+            Route("/api/path", feed.path),
+            Route("/api/failures", feed.failures),
             Route("/api/refusals", feed.refusals),
             Route("/api/breakages", feed.show_broken, methods=["GET"]),
             Route("/api/breakages", feed.set_broken, methods=["POST"]),

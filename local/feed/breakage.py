@@ -97,7 +97,7 @@ BREAKAGES: tuple[Breakage, ...] = (
     ),
     Breakage(
         "forge", "graph", "Somebody forges notifications",
-        "Each forgery is right in all but one respect. All are refused, counted by reason; none shows up among "
+        "Each forgery is right in all but one respect. All are refused, or kept as dead letters; none shows among "
         "the messages.",
         faults={"forge": 0.5},
     ),

@@ -8,6 +8,7 @@ from itertools import pairwise
 import msgspec
 
 from local.feed.relay_metrics import RelayCounters
+from shared.paths import LastRetry
 
 RECENT = timedelta(seconds=30)
 """For so long a retry or a refusal counts as a sign of trouble."""
@@ -44,8 +45,13 @@ class HealthHistory:
         queued: int | None,
         pending: int | None,
         refusing: Sequence[tuple[str, str]],
+        retries: Sequence[LastRetry] = (),
     ) -> Health:
-        """Return how things stand. `relay` None: no relay is known; `refusing`: what this feed answers on purpose."""
+        """Return how things stand.
+
+        relay: None, no relay is known. refusing: what is broken on purpose. retries: what the app says that it waits
+        for; it tells since when, where the queue shows only what waits for nothing.
+        """
         waiting = (queued or 0) + (pending or 0)
         if not waiting or self._empty is None:
             self._empty = now
@@ -53,15 +59,20 @@ class HealthHistory:
         causes = list(refusing)
         if relay is not None and not relay.reachable:
             causes.append(("relay_away", ""))
-        causes += [("retried", reason) for reason in retried]
         late = waiting > 0 and now - self._empty >= LATE
+        waited_for = {
+            retry.reason: retry for retry in retries if now - retry.at < RECENT or (late and retry.retry_at > now)
+        }
+        causes += [("retried", reason) for reason in retried if reason not in waited_for]
+        causes += [("waits", retry.detail or retry.reason) for retry in waited_for.values()]
+        received = [retry.received for retry in waited_for.values()]
         if late and not causes:
             causes.append(("graph_holds" if pending and not queued else "slow", ""))
         return Health(
             ok=not causes,
             queued=queued,
             pending=pending,
-            waiting_since=self._empty.isoformat() if waiting else None,
+            waiting_since=min([self._empty, *received]).isoformat() if waiting else None,
             causes=causes,
         )
 

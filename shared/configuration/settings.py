@@ -73,6 +73,8 @@ class Settings:
     sweep_interval: timedelta = setting("SWEEP_INTERVAL_HOURS", values.hours_or_never, timedelta(hours=24))
     ledger_kept: timedelta = setting("LEDGER_DAYS", values.days, timedelta(days=60))
 
+    notification_paths: bool = setting("NOTIFICATION_PATHS", values.switch, default=True)
+
     @property
     def graph_url(self) -> str:
         """The address of Microsoft Graph, without a path."""

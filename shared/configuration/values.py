@@ -196,6 +196,13 @@ def _positive(text: str) -> float:
     return number
 
 
+def switch(text: str) -> bool:
+    """Something that is on or off."""
+    if text not in ("on", "off"):
+        raise Expected("expected on or off")
+    return text == "on"
+
+
 def schedule(text: str) -> str:
     """When a timer is due, as the Functions host understands it."""
     if not is_schedule(text):

@@ -28,6 +28,7 @@ class CircuitBreaker:
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
+        self._last_failure = ""
         self._closings = 0
         self._closed_until: datetime | None = None
 
@@ -41,7 +42,7 @@ class CircuitBreaker:
         try:
             yield
         except RetryLater as retry_later:
-            self._failed(closings, retry_later.retry_after)
+            self._failed(closings, retry_later)
             raise
         self._succeeded()
 
@@ -52,14 +53,15 @@ class CircuitBreaker:
             if self._closed_until is not None:
                 if now < self._closed_until:
                     wait = self._closed_until - now
-                    raise RetryLater(self._reason, "it was away a moment ago", retry_after=wait)
+                    raise RetryLater(self._reason, f"{self._last_failure} (a moment ago)", retry_after=wait)
                 self._closed_until = now + self._pause()  # for the others: this attempt is the one to find out
             return self._closings
 
-    def _failed(self, closings: int, retry_after: timedelta | None) -> None:
+    def _failed(self, closings: int, failure: RetryLater) -> None:
         """Count a failure. Attempts that started before the breaker opened are not counted again."""
         with self._lock:
-            pause = retry_after or timedelta(0)
+            pause = failure.retry_after or timedelta(0)
+            self._last_failure = failure.detail
             if closings == self._closings:
                 self._failures += 1
                 if self._failures >= TRIPS_AFTER:

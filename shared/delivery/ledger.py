@@ -11,14 +11,15 @@ import hashlib
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from shared.delivery.event import Event
 from shared.errors import RetryLater
-from shared.storage.tables import Tables
+from shared.storage.tables import Row, Tables
 
 _log = logging.getLogger("graph_relay.ledger")
 
@@ -42,10 +43,30 @@ class Ledger:
         delivered = set[str]().union(*self._pool.map(self._delivered, _places(events).items()))
         return [event for event in events if _key(event.id) not in delivered]
 
-    def record(self, events: Iterable[Event]) -> None:
-        """Remember that `events` have been delivered. Never raises RetryLater: at worst one is delivered again."""
-        for _ in self._pool.map(self._record, _places(events).items()):
+    def record(self, events: Iterable[Event], details: Mapping[str, Row] | None = None) -> None:
+        """Remember that `events` have been delivered. Never raises RetryLater: at worst one is delivered again.
+
+        details: further columns of the rows, by event id.
+        """
+        columns = {_key(event_id): row for event_id, row in (details or {}).items()}
+        for _ in self._pool.map(lambda place: self._record(place, columns), _places(events).items()):
             continue
+
+    def details(self, event_id: str) -> list[Row]:
+        """Return the row of an event, in a list, by its id alone: the version in it says where. Raises RetryLater."""
+        time = _time_in(event_id)
+        row = time and self._tables.get(_table(time), _partition(time), _key(event_id))
+        return [row] if row else []
+
+    def details_matching(self, value: str, columns: Sequence[str], since: datetime) -> Iterator[Row]:
+        """Yield the rows in which a column has a value, of changes in the weeks since a time, the newest week first.
+
+        Every row of these weeks is read. Raises RetryLater.
+        """
+        weeks = sorted((name for name in self._tables.names() if _TABLE.fullmatch(name)), reverse=True)
+        for week in weeks:
+            if week >= _table(since):
+                yield from self._tables.matching(week, columns, value)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -60,10 +81,10 @@ class Ledger:
             _log.warning("Events may be delivered twice: %s", retry_later)
             return set()
 
-    def _record(self, place: Place) -> None:
+    def _record(self, place: Place, columns: Mapping[str, Row]) -> None:
         (table, partition), keys = place
         try:
-            self._tables.put_all(table, partition, {key: {} for key in keys})
+            self._tables.put_all(table, partition, {key: columns.get(key, {}) for key in keys})
         except RetryLater as retry_later:
             _log.warning("Delivered events are not recorded, a sweep may repeat them: %s", retry_later)
 
@@ -79,9 +100,22 @@ def _places(events: Iterable[Event]) -> dict[tuple[str, str], list[str]]:
     """Return the keys of `events` by table and partition, each key once."""
     places: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for event in events:
-        monday = event.time - timedelta(days=event.time.weekday())
-        places[f"ledger{monday:%Y%m%d}", _partition(event.time)][_key(event.id)] = None
+        places[_table(event.time), _partition(event.time)][_key(event.id)] = None
     return {place: list(keys) for place, keys in places.items()}
+
+
+def _table(time: datetime) -> str:
+    return f"ledger{time - timedelta(days=time.weekday()):%Y%m%d}"
+
+
+def _time_in(event_id: str) -> datetime | None:
+    """Return the time that begins the version in an event's id, `…@MICROSECONDS.…`; see shared/delivery/version.py."""
+    version = re.fullmatch(r"(\d{18})\..*", event_id.rpartition("@")[2])
+    if version is None:
+        return None
+    with suppress(OverflowError):
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(version[1]))
+    return None
 
 
 def _partition(time: datetime) -> str:

@@ -1,11 +1,15 @@
 """The last step of every event, pushed or read back: look up, deliver, record, count."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from shared import telemetry
 from shared.delivery.destination import Delivery, Destination
 from shared.delivery.event import Event
 from shared.delivery.ledger import Ledger
+from shared.storage.tables import Row
+
+_MOST_IDS = 100
+"""Ids of events in the attributes of one span."""
 
 
 class Outbox:
@@ -15,16 +19,26 @@ class Outbox:
         self._destination = destination
         self._ledger = ledger
 
-    def deliver(self, events: Sequence[Event], *, redeliver: bool = False, isolate_errors: bool = False) -> Delivery:
+    def deliver(
+        self,
+        events: Sequence[Event],
+        *,
+        redeliver: bool = False,
+        isolate_errors: bool = False,
+        details: Mapping[str, Row] | None = None,
+    ) -> Delivery:
         """Deliver events and record those that the destination accepted. Never raises.
 
         What the ledger knows is left out, and in none of the answer's parts. redeliver: deliver it nevertheless.
-        isolate_errors: see Destination.deliver.
+        isolate_errors: see Destination.deliver. details: further columns of the ledger's rows, by event id; with them,
+        the trace names the events too.
         """
         pending = list(events) if redeliver else self._ledger.undelivered(events)
-        with telemetry.span("deliver"):
+        with telemetry.span("deliver") as span:
+            if details is not None:
+                span.set_attribute("graph_relay.event_ids", [event.id for event in pending[:_MOST_IDS]])
             delivery = self._destination.deliver(pending, isolate_errors=isolate_errors)
-        self._ledger.record(delivery.delivered)
+        self._ledger.record(delivery.delivered, details)
         telemetry.DELIVERED.add(len(delivery.delivered))
         return delivery
 

@@ -16,6 +16,18 @@ from shared.errors import Reason, Undeliverable
 T = TypeVar("T")
 
 
+LONGEST_HISTORY = 8
+"""Failed attempts that an envelope remembers, the last ones."""
+
+
+class FailedAttempt(msgspec.Struct, frozen=True):
+    """What an attempt failed on, and when the next is due; None if it was the last. `detail` names no content."""
+
+    at: datetime
+    detail: str
+    retry_at: datetime | None = None
+
+
 class ItemBatch(msgspec.Struct, frozen=True, tag_field="kind"):
     """Items of one kind that arrived together.
 
@@ -25,6 +37,7 @@ class ItemBatch(msgspec.Struct, frozen=True, tag_field="kind"):
     attempt: how often these items have been tried before.
     replayed: when they were taken from the dead letters; the horizon counts from then.
     trace: the `traceparent` of the span in which they were received; "" if it wasn't traced.
+    history: see `attempts`; not written until there is one, so that other versions of the app read the same text.
     """
 
     received: datetime
@@ -33,6 +46,7 @@ class ItemBatch(msgspec.Struct, frozen=True, tag_field="kind"):
     attempt: int = 0
     replayed: datetime | None = None
     trace: str = ""
+    history: tuple[FailedAttempt, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChangeBatch(ItemBatch, frozen=True, tag="change"):
@@ -65,6 +79,7 @@ class ReadbackPage(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"
     attempt: int = 0
     replayed: datetime | None = None
     trace: str = ""
+    history: tuple[FailedAttempt, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 Envelope = ChangeBatch | LifecycleBatch | ReadbackPage
@@ -96,6 +111,16 @@ def singles(envelope: Envelope) -> Iterator[Envelope]:
         return
     for item in envelope.items:
         yield msgspec.structs.replace(envelope, items=(item,))
+
+
+def failed(envelope: Envelope, attempt: FailedAttempt) -> Envelope:
+    """Return an envelope that remembers one more attempt."""
+    return msgspec.structs.replace(envelope, history=(*attempts(envelope)[1 - LONGEST_HISTORY :], attempt))
+
+
+def attempts(envelope: Envelope) -> tuple[FailedAttempt, ...]:
+    """Return the failed attempts that an envelope remembers, oldest first."""
+    return () if isinstance(envelope.history, msgspec.UnsetType) else envelope.history
 
 
 def size(envelope: Envelope) -> int:

@@ -45,6 +45,9 @@ class Tables(Protocol):
     def partition(self, table: str, partition: str) -> Iterator[Row]:
         """Yield the rows of a partition; the key is in the column `RowKey`."""
 
+    def matching(self, table: str, columns: Sequence[str], value: str) -> Iterator[Row]:
+        """Yield the rows in which one of these columns has this value. Reads the whole table."""
+
     def existing(self, table: str, partition: str, keys: Sequence[str]) -> set[str]:
         """Return those of `keys` that have a row."""
 
@@ -108,6 +111,10 @@ class AzureTables:
     def partition(self, table: str, partition: str) -> Iterator[Row]:
         """See Tables."""
         yield from self._query(table, "PartitionKey eq @partition", {"partition": partition})
+
+    def matching(self, table: str, columns: Sequence[str], value: str) -> Iterator[Row]:
+        """See Tables."""
+        yield from self._query(table, " or ".join(f"{column} eq @value" for column in columns), {"value": value})
 
     def existing(self, table: str, partition: str, keys: Sequence[str]) -> set[str]:
         """See Tables."""

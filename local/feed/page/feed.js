@@ -106,11 +106,18 @@ function showPace({ at, seconds, summary, health }) {
   chart.tick(at, seconds);
   panel.showSummary(summary);
   trouble.show(health, at);
-  showLink(health.ok ? "live" : "trouble", health.ok ? "Live" : "Delayed");
+  showHealth(health);
   byId("figure-messages").textContent = count(summary.messages);
   byId("figure-rate").textContent = rate(summary.rate);
   byId("figure-p50").textContent = lag(summary.lag_ms.p50);
   byId("figure-p99").textContent = lag(summary.lag_ms.p99);
+}
+
+function showHealth({ ok, causes }) {
+  const onPurposeAlone = causes.every(([cause]) => cause === "broken"); // and nothing is late for it so far
+  if (ok) showLink("live", "Live");
+  else if (onPurposeAlone) showLink("fault", "Fault on");
+  else showLink("trouble", "Delayed");
 }
 
 function showRelay(relay) {
@@ -120,7 +127,7 @@ function showRelay(relay) {
   byId("step-received").dataset.done = relay?.received ? "yes" : "no";
 }
 
-const TITLES = { live: "", connecting: "", trouble: "(!) Delayed · ", lost: "(!) Not connected · " };
+const TITLES = { live: "", connecting: "", fault: "(!) Fault on · ", trouble: "(!) Delayed · ", lost: "(!) Not connected · " };
 function showLink(state, text) {
   if (byId("link").dataset.state === state) return;
   byId("link").dataset.state = state;

@@ -73,7 +73,7 @@ function failureParts(failure) {
 }
 
 /** A step that the app noted: {at, step, verdict, detail}. */
-const appStep = ({ at, step, verdict, detail }) => ({ at, title: sentence(step), verdict, detail });
+const appStep = ({ at, step, verdict, detail }) => ({ at, title: step.charAt(0).toUpperCase() + step.slice(1), verdict, detail });
 
 function delivered({ arrived, type, time, event_id: id }, index, all) {
   const again = all.findIndex((other) => other.event_id === id) < index;

@@ -10,6 +10,7 @@ const CAUSES = {
   feed_hangs: (time) => `This feed waits ${time} before it answers, as it was told to`,
   relay_away: () => "The relay does not answer",
   retried: (reason) => `The relay tries again: ${inWords(RELAYS, reason)}`,
+  waits: (detail) => `The relay waits and tries again: ${detail}`,
   graph_holds: () => "Graph's notifications are not acknowledged",
   slow: () => "Messages arrive more slowly than they are written",
 };

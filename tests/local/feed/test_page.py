@@ -455,8 +455,8 @@ def test_an_outage_is_in_front_with_its_cause_and_ends(page: Page, sender: Sende
     expect(trouble).to_be_hidden()
     page.get_by_role("button", name="Destination down (503)").click()
     expect(trouble).to_contain_text("Broken on purpose: Destination down (503)")
-    expect(page.locator("#link")).to_have_text("Delayed")
-    assert page.title().startswith("(!) Delayed")
+    expect(page.locator("#link")).to_have_text("Fault on")
+    assert page.title().startswith("(!) Fault on")
     assert sender.send(event(chat_message())).status_code == 503
     page.get_by_role("button", name="Destination down (503)").click()
     expect(trouble).to_be_hidden()

@@ -1,0 +1,72 @@
+"""What the app noted of each notification, read from its storage as `python -m ops find` reads it."""
+
+import random
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from shared.configuration.settings import StorageSettings
+from shared.delivery.ledger import Ledger
+from shared.errors import RetryLater
+from shared.paths import LastRetry, Path, Paths, Step, advice, steps
+from shared.storage.clients import StorageClients
+
+_KEPT = timedelta(days=60)
+
+
+class AppFailure(msgspec.Struct, frozen=True):
+    """A notification that the app refused or dead-lettered."""
+
+    at: datetime
+    outcome: str
+    reason: str
+    subject: str
+    subscription: str
+    advice: str
+    steps: list[Step]
+
+
+class EventPath(msgspec.Struct, frozen=True):
+    """The steps that the app noted of the events of one message, oldest first; none if it noted nothing."""
+
+    steps: list[Step]
+
+
+class RelayPaths:
+    """Reads the paths of one app. While its storage is unavailable there is nothing to be read."""
+
+    def __init__(self, settings: StorageSettings) -> None:
+        tables = StorageClients.of(settings).tables
+        self._paths = Paths(tables, _now, random.random, "")
+        self._ledger = Ledger(tables, _KEPT)
+
+    def of_events(self, event_ids: Iterable[str]) -> EventPath:
+        """Return what is known of these events."""
+        found: list[Path] = []
+        with suppress(RetryLater):
+            for event_id in event_ids:
+                rows = self._ledger.details(event_id)
+                found += [msgspec.json.decode(str(row["path"]), type=Path) for row in rows if "path" in row]
+        return EventPath([step for path in found for step in steps(path)])
+
+    def failures(self) -> list[AppFailure]:
+        """Return the last failures, newest first."""
+        with suppress(RetryLater):
+            return [_failure(path) for path in self._paths.failures()]
+        return []
+
+    def retries(self) -> list[LastRetry]:
+        """Return what notifications wait for, the last failure first."""
+        with suppress(RetryLater):
+            return self._paths.retries()
+        return []
+
+
+def _failure(path: Path) -> AppFailure:
+    return AppFailure(path.at, path.outcome, path.reason, path.resource, path.subscription, advice(path), steps(path))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

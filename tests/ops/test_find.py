@@ -1,0 +1,43 @@
+"""`find`, against paths that were really noted."""
+
+import random
+from datetime import UTC, datetime, timedelta
+
+from shared.configuration.settings import StorageSettings
+from shared.errors import Reason, RetryLater
+from shared.messages.envelope import FailedAttempt, failed
+from shared.paths import Paths
+from tests.accounts import tables
+from tests.builders import NOW, TENANT, changes, message, rich
+from tests.ops.conftest import Operator
+
+WRITTEN = message("1700000000123")
+
+
+def note(settings: StorageSettings) -> None:
+    paths = Paths(tables(settings), lambda: NOW + timedelta(seconds=7), random.random, TENANT)
+    envelope = failed(changes(rich(WRITTEN)), FailedAttempt(NOW, "destination: it answers 503", NOW))
+    paths.dead_lettered(envelope, Reason.DESTINATION_REJECTED)
+    paths.retried(envelope, RetryLater(Reason.DESTINATION, "the destination answers 503"), datetime.now(UTC))
+
+
+def test_a_dead_letter_is_found_by_its_messages_id(operator: Operator, storage_settings: StorageSettings) -> None:
+    note(storage_settings)
+    shown = operator("find", WRITTEN["id"])
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.startswith("dead-lettered: destination_rejected, 7 s after it was received")
+    assert "it answers 503" in shown.stdout
+    assert "dead-letters replay" in shown.stdout
+    [path] = operator.json("find", WRITTEN["id"])["paths"]
+    assert path["path"]["reason"] == "destination_rejected"
+    assert path["steps"][0]["step"] == "received"
+
+
+def test_what_is_not_known_is_said_so(operator: Operator) -> None:
+    shown = operator("find", "19:nothing")
+    assert shown.exit_code == 1
+    assert "Nothing is noted of 19:nothing" in shown.stdout
+
+
+def test_the_version_is_told(operator: Operator) -> None:
+    assert operator("--version").stdout.startswith("Graph Relay 0.")

@@ -1,0 +1,161 @@
+"""Where a notification ended is noted and found again, on a real table service; never what it says."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import msgspec
+import pytest
+import requests
+
+from process_queue.changes import ChangeHandler
+from process_queue.requeue import Requeue
+from shared.configuration.settings import StorageSettings
+from shared.delivery.destination import Destination
+from shared.delivery.ledger import Ledger
+from shared.delivery.outbox import Outbox
+from shared.errors import Reason, RetryLater
+from shared.messages.envelope import LONGEST_HISTORY, ChangeBatch, Envelope, FailedAttempt, attempts, failed, read
+from shared.paths import RING, Path, Paths, steps
+from shared.storage.queues import Queue
+from shared.subscriptions.silence import LastSeen
+from tests.accounts import tables as tables_of
+from tests.builders import NOW, TENANT, Clock, changes, destination_secret, message, raw, rich
+from tests.process_queue.verification import TOKEN, verifier
+from tests.servers import Answer, Asked, Server, serving
+from tests.undelayed import UndelayedQueues
+
+TEXT = "words that nobody but the destination may read"
+
+
+class NotingRelay:
+    """The way from an envelope to a destination that answers `status`, with paths noted."""
+
+    def __init__(self, settings: StorageSettings, server: Server, session: requests.Session) -> None:
+        self.clock = Clock(NOW)
+        self.tables = tables_of(settings)
+        self.queues = UndelayedQueues(settings)
+        self.queues.create_missing()
+        self.paths = Paths(self.tables, self.clock, lambda: 0.0, TENANT)
+        self.ledger = Ledger(self.tables, timedelta(days=60))
+        self.status = 204
+        server.script = self._answer
+        destination = Destination(server.url, [destination_secret()], session, self.clock)
+        requeue = Requeue(self.queues, timedelta(hours=72), self.clock, lambda: 0.0, self.paths)
+        self.handler = ChangeHandler(
+            verifier(), Outbox(destination, self.ledger), LastSeen(self.tables), requeue, self.clock, self.paths
+        )
+
+    def _answer(self, _: Asked) -> Answer:
+        return Answer(self.status)
+
+    def find(self, text: str) -> list[Path]:
+        return self.paths.find(text, self.ledger, NOW - timedelta(days=4000))
+
+
+@pytest.fixture
+def relay(storage_settings: StorageSettings, session: requests.Session) -> Iterator[NotingRelay]:
+    with serving(lambda _: Answer(204)) as server:
+        yield NotingRelay(storage_settings, server, session)
+
+
+WRITTEN = message(body={"contentType": "text", "content": TEXT})
+
+
+def test_a_delivered_message_is_found_by_event_message_subject_and_subscription(relay: NotingRelay) -> None:
+    relay.handler.handle(changes(rich(WRITTEN), tokens=[TOKEN]))
+    [path] = relay.find(WRITTEN["id"])
+    subject = path.event.partition("/")[2].partition("@0")[0]
+    for text in (path.event, subject, f"/{subject}", path.subscription):
+        assert relay.find(text) == [path]
+    assert (path.outcome, path.received, path.key, path.proof) == (
+        "delivered", NOW, "enc-1", "validation token valid",
+    )  # fmt: skip
+    assert [step.step for step in steps(path)] == [
+        "received", "client state valid, queued", "validation token valid", "HMAC valid, decrypted", "delivered",
+    ]  # fmt: skip
+    assert relay.find("another") == []
+
+
+def test_an_event_is_found_by_its_id_alone_in_whatever_week_it_lies(relay: NotingRelay) -> None:
+    old = message(lastModifiedDateTime="2021-02-28T23:59:59.999Z", etag="1614556799999")
+    relay.handler.handle(changes(rich(old), tokens=[TOKEN]))
+    [row] = [row for week in relay.tables.names() if "ledger" in week for row in relay.tables.matching(
+        week, ("message",), old["id"])]  # fmt: skip
+    event = msgspec.json.decode(str(row["path"]), type=Path).event
+    assert [path.event for path in relay.find(event)] == [event]
+
+
+def test_failed_attempts_travel_with_the_notification_and_are_noted_when_it_arrives(relay: NotingRelay) -> None:
+    relay.status = 503
+    relay.handler.handle(changes(rich(WRITTEN), tokens=[TOKEN]))
+    [retry] = relay.paths.retries()
+    assert (retry.reason, retry.detail, retry.received) == ("destination", "the destination answers 503", NOW)
+    [queued] = relay.queues.peek(Queue.NOTIFICATIONS)
+    relay.status = 204
+    again = read(queued.text)
+    assert isinstance(again, ChangeBatch)
+    relay.handler.handle(again)
+    [path] = relay.find(WRITTEN["id"])
+    assert [attempt.detail for attempt in path.attempts] == ["destination: the destination answers 503"]
+    assert [step.verdict for step in steps(path)].count("wait") == 1
+    assert "at an earlier attempt" in path.proof
+
+
+def test_what_the_destination_rejects_is_noted_with_its_answer_and_the_events_id(relay: NotingRelay) -> None:
+    relay.status = 422
+    relay.handler.handle(changes(rich(WRITTEN), tokens=[TOKEN]))
+    [path] = relay.find(WRITTEN["id"])
+    assert (path.outcome, path.reason) == ("dead-lettered", "destination_rejected")
+    assert path.attempts[-1].detail.startswith("the destination answers 422 to event ")
+    assert "dead-letters replay" in steps(path)[-1].detail
+
+
+def test_what_is_not_proven_is_noted_with_its_reason(relay: NotingRelay) -> None:
+    relay.handler.handle(changes(rich(WRITTEN), tokens=[]))
+    [path] = relay.find(rich(WRITTEN)["resource"])
+    assert (path.outcome, path.reason) == ("refused", "token_missing")
+    assert relay.paths.failures() == [path]
+
+
+def test_nothing_that_is_noted_says_what_the_message_says_or_proves_it(relay: NotingRelay) -> None:
+    relay.handler.handle(changes(rich(WRITTEN), tokens=[TOKEN]))
+    relay.handler.handle(changes(rich(WRITTEN), tokens=[]))
+    relay.status = 400
+    relay.handler.handle(changes(rich(message("1700000000001", body={"content": TEXT})), tokens=[TOKEN]))
+    rows = [dict(row) for table in relay.tables.names() for row in relay.tables.matching(
+        table, ("PartitionKey", "message"), WRITTEN["id"])]  # fmt: skip
+    noted = str([rows, list(relay.tables.partition("paths", "failed")), relay.paths.retries()])
+    for secret in (TEXT, TOKEN, rich(WRITTEN)["clientState"], "Ada"):
+        assert secret not in noted
+
+
+def test_the_ring_keeps_the_last_failures_and_no_more(relay: NotingRelay) -> None:
+    for number in range(0, RING + 200, 100):
+        items = [(raw(rich(WRITTEN) | {"resource": f"chats('{number + n}')"}), Reason.TOKEN_KEY) for n in range(100)]
+        relay.clock.now += timedelta(seconds=1)
+        relay.paths.refused(items, changes())
+    failures = relay.paths.failures()
+    assert len(failures) == RING
+    assert {path.resource for path in failures} == {f"chats('{n}')" for n in range(200, RING + 200)}
+
+
+def test_an_outage_is_noted_every_few_seconds_only(relay: NotingRelay) -> None:
+    failure = RetryLater(Reason.DESTINATION, "the destination answers 503")
+    for seconds in range(12):
+        relay.paths.retried(changes(), failure, NOW + timedelta(seconds=seconds))
+        relay.clock.now += timedelta(seconds=1)
+    assert [retry.at for retry in relay.paths.retries()] == [NOW + timedelta(seconds=10)]
+
+
+def test_an_envelope_remembers_its_last_attempts_only() -> None:
+    envelope: Envelope = changes(rich(WRITTEN))
+    for number in range(LONGEST_HISTORY + 3):
+        envelope = failed(envelope, FailedAttempt(NOW, str(number)))
+    assert [attempt.detail for attempt in attempts(envelope)] == [str(n) for n in range(3, LONGEST_HISTORY + 3)]
+
+
+def test_a_refused_item_of_any_size_leaves_a_small_row(relay: NotingRelay) -> None:
+    huge = rich(WRITTEN) | {"resource": "x" * 100_000, "subscriptionId": "y" * 100_000, "changeType": "z" * 100_000}
+    relay.paths.refused([(raw(huge), Reason.TOKEN_KEY), (msgspec.Raw(b"[]"), Reason.MALFORMED)], changes())
+    assert all(len(str(row["path"])) < 4_000 for row in relay.tables.partition("paths", "failed"))
+    assert len(relay.paths.failures()) == 2
