@@ -22,7 +22,7 @@ from shared.keys.directory import KeyDirectory
 from shared.keys.key import EncryptionKey
 from shared.keys.ring import KeyRing
 from shared.keys.rotation import Rotation
-from shared.keys.store import KeyStore
+from shared.keys.store import DeferredKeyStore, KeyStore
 from shared.messages.dead_letters import DeadLetters
 from shared.messages.ingest import ExpectedRecipient
 from shared.messages.retry import LONGEST as LONGEST_DELAY
@@ -108,7 +108,11 @@ class Relay:
 def _key_store(settings: Settings) -> KeyStore:
     if settings.key_store.startswith("file:"):
         return KeyDirectory(Path(settings.key_store.removeprefix("file:")))
-    from shared.keys import key_vault  # noqa: PLC0415 - imports that a directory of keys does without
+    return DeferredKeyStore(lambda: _key_vault(settings))
+
+
+def _key_vault(settings: Settings) -> KeyStore:
+    from shared.keys import key_vault  # noqa: PLC0415 - 0.3 s, see DeferredKeyStore
 
     return key_vault.KeyVault(settings.key_store, key_vault.credential(settings.managed_identity))
 
