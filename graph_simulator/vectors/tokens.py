@@ -43,10 +43,10 @@ class Mint:
 
     key: RSAPrivateKey
     kid: str
-    foreign: RSAPrivateKey
     tenant: str
     audience: str
     now: datetime
+    foreign: RSAPrivateKey
 
     def claims(self, version: str = "2.0", **changes: object) -> dict[str, Any]:
         """Return the claims of a genuine token of a version but for `changes`; any other version reads as 2.0."""
@@ -138,15 +138,15 @@ def _ps256(mint: Mint) -> str:
     return mint.otherwise("PS256", lambda stem: sign_pss(stem, mint.key, hashlib.sha256(stem).digest()))
 
 
-def _part(token: str, number: int, text: str) -> str:
-    """Return a token with another text in place of one of its parts."""
+def replaced(token: str, number: int, text: str) -> str:
+    """Return a token with another text in place of one of its parts, 0 to 2."""
     parts = token.split(".")
     parts[number] = text
     return ".".join(parts)
 
 
 def _altered(mint: Mint) -> str:
-    return _part(mint.token(), 1, base64url(_octets(mint.claims(aio="other"))))
+    return replaced(mint.token(), 1, base64url(_octets(mint.claims(aio="other"))))
 
 
 _ALGORITHM = Rule(
@@ -264,11 +264,11 @@ SIGNATURE = (
               "token_signature", _HEADER_KEY, lambda mint: mint.by_a_stranger(jwk=mint.foreign_jwk())),
     TokenCase("claims-altered", "The signature of other claims.", "token_signature", _SIGNATURE, _altered),
     TokenCase("signature-empty", "Nothing behind the second dot.", "token_signature", _SIGNATURE,
-              lambda mint: _part(mint.token(), 2, "")),
+              lambda mint: replaced(mint.token(), 2, "")),
     TokenCase("signature-cut-short", "The end of the signature is missing.", "token_signature", _SIGNATURE,
               lambda mint: mint.token()[:-42]),
     TokenCase("signature-of-another-token", "The signature of another genuine token.", "token_signature", _SIGNATURE,
-              lambda mint: _part(mint.token(), 2, mint.token("1.0").split(".")[2])),
+              lambda mint: replaced(mint.token(), 2, mint.token("1.0").split(".")[2])),
 )  # fmt: skip
 
 ISSUER = (
@@ -360,15 +360,15 @@ LIFETIME = (
 
 MALFORMED = (
     TokenCase("header-not-json", "The header is cut short.", "token_malformed", _HEADER_JSON,
-              lambda mint: _part(mint.token(), 0, base64url(b"{"))),
+              lambda mint: replaced(mint.token(), 0, base64url(b"{"))),
     TokenCase("header-a-list", "The header is a list.", "token_malformed", _HEADER_JSON,
-              lambda mint: _part(mint.token(), 0, base64url(b"[]"))),
+              lambda mint: replaced(mint.token(), 0, base64url(b"[]"))),
     TokenCase("header-deep", "The header opens nine thousand brackets.", "token_malformed", _HEADER_JSON,
-              lambda mint: _part(mint.token(), 0, base64url(b"[" * 9_000))),
+              lambda mint: replaced(mint.token(), 0, base64url(b"[" * 9_000))),
     TokenCase("kid-a-number", "kid is a number.", "token_malformed",
               Rule("kid is a case-sensitive string.", f"{rules.JWS}#section-4.1.4"), lambda mint: mint.headed(kid=7)),
     TokenCase("signature-not-base64", "The signature is one character.", "token_malformed", _COMPACT,
-              lambda mint: _part(mint.token(), 2, "a")),
+              lambda mint: replaced(mint.token(), 2, "a")),
 )  # fmt: skip
 
 ANONYMOUS = tuple(
@@ -380,7 +380,7 @@ ANONYMOUS = tuple(
         ("five-parts", "The five parts of an encrypted token.", _COMPACT, lambda mint: mint.token() + ".a.b"),
         ("enormous", "A hundred thousand characters in one claim.", _BOUNDED,
          lambda mint: mint.token(filler="x" * 100_000)),
-        ("not-ascii", "A letter beyond ASCII in the signature.", _COMPACT, lambda mint: _part(mint.token(), 2, "ä")),
+        ("not-ascii", "A letter beyond ASCII in the signature.", _COMPACT, lambda mint: replaced(mint.token(), 2, "ä")),
         ("tenant-absent", "No tid.", _TENANT, lambda mint: mint.token(tid=GONE)),
         ("tenant-not-a-guid", "tid is common.", _TENANT, lambda mint: mint.token(tid="common")),
         ("tenant-a-placeholder", "tid is {tenantid}.", _TENANT, lambda mint: mint.token(tid="{tenantid}")),

@@ -81,7 +81,7 @@ class World:
     def mint(self, tenant: str | None = None, signing_key: int = 0) -> Mint:
         """Return what makes the authority's tokens, good and bad, for a tenant."""
         key = self.signing_keys[signing_key]
-        return Mint(key.private_key, key.kid, self._stranger, tenant or self.tenants[FIRST], self.client_id, NOW)
+        return Mint(key.private_key, key.kid, tenant or self.tenants[FIRST], self.client_id, NOW, self._stranger)
 
     def token(self, tenant: int = FIRST, version: str = "2.0") -> str:
         """Return a genuine token for one of the tenants."""
