@@ -53,6 +53,7 @@ class RelayError(Exception):
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
+        self.detail = detail
 
     def again(self) -> Self:
         """Return an equal exception that was never raised, for what is remembered and raised repeatedly: raising one

@@ -206,6 +206,12 @@ class MemoryTables(_Service):
             rows = [dict(self._tables[table][place]) for place in places]
         yield from rows
 
+    def matching(self, table: str, columns: Sequence[str], value: str) -> Iterator[Row]:
+        self.check()
+        with self.lock:
+            rows = [dict(row) for row in self._tables.get(table, {}).values()]
+        yield from (row for row in rows if any(row.get(column) == value for column in columns))
+
     def existing(self, table: str, partition: str, keys: Sequence[str]) -> set[str]:
         self.check()
         return {key for key in keys if (partition, key) in self._tables.get(table, {})}

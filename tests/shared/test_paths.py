@@ -1,4 +1,4 @@
-"""Where a notification ended is noted and found again, on a real table service; never what it says."""
+"""Where a notification ended is noted and found again; never what it says."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,13 +16,13 @@ from shared.delivery.outbox import Outbox
 from shared.errors import Reason, RetryLater
 from shared.messages.envelope import LONGEST_HISTORY, ChangeBatch, Envelope, FailedAttempt, attempts, failed, read
 from shared.paths import RING, Path, Paths, steps
-from shared.storage.queues import Queue
+from shared.storage.tables import Tables
 from shared.subscriptions.silence import LastSeen
 from tests.accounts import tables as tables_of
 from tests.builders import NOW, TENANT, Clock, changes, destination_secret, message, raw, rich
+from tests.memory import MemoryQueues
 from tests.process_queue.verification import TOKEN, verifier
 from tests.servers import Answer, Asked, Server, serving
-from tests.undelayed import UndelayedQueues
 
 TEXT = "words that nobody but the destination may read"
 
@@ -30,11 +30,10 @@ TEXT = "words that nobody but the destination may read"
 class NotingRelay:
     """The way from an envelope to a destination that answers `status`, with paths noted."""
 
-    def __init__(self, settings: StorageSettings, server: Server, session: requests.Session) -> None:
+    def __init__(self, tables: Tables, server: Server, session: requests.Session) -> None:
         self.clock = Clock(NOW)
-        self.tables = tables_of(settings)
-        self.queues = UndelayedQueues(settings)
-        self.queues.create_missing()
+        self.tables = tables
+        self.queues = MemoryQueues(undelayed=True)
         self.paths = Paths(self.tables, self.clock, lambda: 0.0, TENANT)
         self.ledger = Ledger(self.tables, timedelta(days=60))
         self.status = 204
@@ -54,8 +53,9 @@ class NotingRelay:
 
 @pytest.fixture
 def relay(storage_settings: StorageSettings, session: requests.Session) -> Iterator[NotingRelay]:
+    """With a real table service: what it can't hold or find would not be noted."""
     with serving(lambda _: Answer(204)) as server:
-        yield NotingRelay(storage_settings, server, session)
+        yield NotingRelay(tables_of(storage_settings), server, session)
 
 
 WRITTEN = message(body={"contentType": "text", "content": TEXT})
@@ -90,9 +90,9 @@ def test_failed_attempts_travel_with_the_notification_and_are_noted_when_it_arri
     relay.handler.handle(changes(rich(WRITTEN), tokens=[TOKEN]))
     [retry] = relay.paths.retries()
     assert (retry.reason, retry.detail, retry.received) == ("destination", "the destination answers 503", NOW)
-    [queued] = relay.queues.peek(Queue.NOTIFICATIONS)
+    [queued] = relay.queues.take()
     relay.status = 204
-    again = read(queued.text)
+    again = read(queued)
     assert isinstance(again, ChangeBatch)
     relay.handler.handle(again)
     [path] = relay.find(WRITTEN["id"])
