@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.errors import Reason
+
 ROOT = Path(__file__).parents[1]
 PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "graph_simulator" / "README.md")
 
@@ -74,6 +76,17 @@ def test_each_named_page_of_microsofts_has_an_address() -> None:
     addresses = dict(re.findall(r"^\[(.+)\]: (.+)$", text, re.MULTILINE))
     assert named == {name.lower() for name in addresses}
     assert all(address.startswith("https://learn.microsoft.com/") for address in addresses.values())
+
+
+def test_the_page_of_operations_explains_every_reason() -> None:
+    section = (
+        (ROOT / "docs" / "operations.md")
+        .read_text(encoding="utf-8")
+        .partition("\n## Reasons\n")[2]
+        .partition("\n## ")[0]
+    )
+    first_column = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("|"))
+    assert set(re.findall(r"`(\w+)`", first_column)) == {*Reason, "poison"}
 
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 FACTS: dict[str, Any] = json.loads(ROOT.joinpath("graph_simulator", "permission_reference.json").read_text("utf-8"))
 """Made by tools/permission_reference.py from clones of Microsoft's repositories."""
 
-CONTRACT = [
+DOCUMENTED = [
     ("/teams/getAllMessages", True, 4_320),
     ("/chats/getAllMessages", True, 4_320),
     ("chats/getAllMessages?model=A", True, 4_320),
@@ -105,7 +105,7 @@ CONTRACT = [
 """Every kind of resource of the documentation, in minutes, written out again from its pages."""
 
 
-@pytest.mark.parametrize(("resource", "rich", "minutes"), CONTRACT)
+@pytest.mark.parametrize(("resource", "rich", "minutes"), DOCUMENTED)
 def test_a_minute_less_than_the_maximum_is_asked_for(resource: str, rich: bool, minutes: int) -> None:
     assert find(resource) is not None
     assert longest_lifetime(resource, rich=rich) == timedelta(minutes=minutes) - MARGIN
@@ -120,8 +120,8 @@ def test_what_has_no_row_gets_what_every_resource_takes(resource: str) -> None:
     assert longest_lifetime(resource, rich=False) == timedelta(minutes=60) - MARGIN
 
 
-def test_every_row_is_in_the_contract() -> None:
-    assert {id(find(resource)) for resource, _, _ in CONTRACT} >= {id(kind) for kind in KINDS}
+def test_every_row_is_documented() -> None:
+    assert {id(find(resource)) for resource, _, _ in DOCUMENTED} >= {id(kind) for kind in KINDS}
 
 
 @given(st.text(), st.booleans())
