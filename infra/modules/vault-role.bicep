@@ -4,7 +4,7 @@ param principalId string
 param roleId string
 
 @description('Left out where it is not known whether a person or a service principal deploys.')
-param principalType string?
+param principalType ('ServicePrincipal' | 'User')?
 
 resource vault 'Microsoft.KeyVault/vaults@2025-05-01' existing = {
   name: vaultName

@@ -1,13 +1,15 @@
 """Runs infra/deploy.sh against a stand-in for `az`, which notes what it is asked and makes up Azure's answers."""
 
+import fcntl
 import json
 import os
+import pickle
 import re
 import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 import trustme
 
 from infra.verify import FUNCTIONS, ROLES
@@ -304,3 +307,16 @@ def deploy(
     files_given = [file for line in lines for file in line["files"]]
     left = "".join(path.read_text() for path in directory.glob("tmp.*"))
     return Run(done.returncode, done.stdout + done.stderr, commands, files_given, left)
+
+
+def shared(factory: pytest.TempPathFactory, name: str, run: Callable[[Path], Run]) -> Run:
+    """Return a run that many tests look at: made once, also where pytest-xdist spreads them over processes."""
+    if "PYTEST_XDIST_TESTRUNUID" not in os.environ:
+        return run(factory.mktemp(name))
+    kept = factory.getbasetemp().parent / f"{name}.run"
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(run(factory.mktemp(name))))
+    done: Run = pickle.loads(kept.read_bytes())
+    return done

@@ -28,6 +28,7 @@ from tests.infra.deployment import (
     World,
     deploy,
     parameters,
+    shared,
 )
 from tools import azure_cli
 
@@ -38,12 +39,12 @@ PARSER = Path(__file__).parent / "az_parser.py"
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return deploy(tmp_path_factory.mktemp("first"), world=EMPTY)
+    return shared(tmp_path_factory, "first", lambda directory: deploy(directory, world=EMPTY))
 
 
 @pytest.fixture(scope="module")
 def again(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return deploy(tmp_path_factory.mktemp("again"), world=DEPLOYED)
+    return shared(tmp_path_factory, "again", lambda directory: deploy(directory, world=DEPLOYED))
 
 
 @pytest.fixture(scope="module")
@@ -62,18 +63,25 @@ def awkward(tmp_path_factory: pytest.TempPathFactory) -> Run:
     ]
     given = parameters(monthlyBudget=0)
     del given["parameters"]["name"]
-    return deploy(tmp_path_factory.mktemp("awkward"), world=world, given=given, DESTINATION_SECRET=SECRET_ID)
+    return shared(
+        tmp_path_factory,
+        "awkward",
+        lambda directory: deploy(directory, world=world, given=given, DESTINATION_SECRET=SECRET_ID),
+    )
 
 
 @pytest.fixture(scope="module")
 def behind_gateway(tmp_path_factory: pytest.TempPathFactory) -> Run:
     given = parameters()
     del given["parameters"]["name"]
-    directory = tmp_path_factory.mktemp("gateway")
-    certificate = directory / "relay.pfx"
-    certificate.touch()  # az looks for it
-    asked = ("--profile", "gateway", "--tls-certificate", str(certificate))
-    return deploy(directory, *asked, world=[*WITH_GATEWAY[1:3], *EMPTY], given=given)
+
+    def run(directory: Path) -> Run:
+        certificate = directory / "relay.pfx"
+        certificate.touch()  # az looks for it
+        asked = ("--profile", "gateway", "--tls-certificate", str(certificate))
+        return deploy(directory, *asked, world=[*WITH_GATEWAY[1:3], *EMPTY], given=given)
+
+    return shared(tmp_path_factory, "gateway", run)
 
 
 def test_first_run_makes_everything_in_order(first: Run) -> None:

@@ -22,6 +22,7 @@ from tests.infra.deployment import (
     deploy,
     heard,
     named,
+    shared,
     site,
 )
 
@@ -49,7 +50,7 @@ def row(run: Run, what: str) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def well(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return verify(tmp_path_factory.mktemp("well"))
+    return shared(tmp_path_factory, "well", verify)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +58,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Everything is missed that can be."""
     second = {"id": f"{SITE}-before", "tags": {"purpose": "relay-app", "profile": "cheap"}}
     warning = ["warning", "Invalid settings; subscriptions are not renewed", 3]
-    return verify(
-        tmp_path_factory.mktemp("broken"),
+    world = (
         ("resource list --resource-group relay --resource-type Microsoft.Web/sites --output json",
          json.dumps([*json.loads(site("cheap")), second])),
         (f"rest --method get --url {SITE}/functions?", json.dumps({"value": [named("notify_http")]})),
@@ -68,8 +68,8 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Run:
         ("role assignment list", "[]"),
         ("rest --method get --url https://graph.microsoft.com/v1.0/servicePrincipals/made", json.dumps({"value": []})),
         ("rest --method post --url https://api.loganalytics.io", heard(HEARD[0], HEARD[3], warning)),
-        url=CLOSED,
     )  # fmt: skip
+    return shared(tmp_path_factory, "broken", lambda directory: verify(directory, *world, url=CLOSED))
 
 
 def test_a_deployment_that_is_well_is_seen_to_be(well: Run) -> None:
