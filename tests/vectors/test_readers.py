@@ -42,6 +42,10 @@ def test_a_reader_passes_every_case(language: str, vectors: Vectors, tmp_path: P
     assert run(language, tmp_path, vectors.directory) == (0, [f"{len(vectors.manifest['cases'])} cases, 0 failed"])
 
 
+def test_the_page_says_how_many_cases_there_are(vectors: Vectors) -> None:
+    assert f"{len(vectors.manifest['cases'])} requests" in " ".join(PAGE.split())
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_reader_is_short_and_needs_no_more_than_it_says(language: str) -> None:
     text = source(language)
