@@ -195,7 +195,8 @@ def _tenant(
 def _commands(client: str, tenant_id: str, lacking: Sequence[str]) -> list[str]:
     if not lacking:
         return []
-    return [f"az login --tenant {tenant_id}", f"python3 infra/consent.py {client} {' '.join(lacking)}"]
+    sign_in = "az login" if tenant_id == _ANY_TENANT else f"az login --tenant {tenant_id}"
+    return [sign_in, f"python3 infra/consent.py {client} {' '.join(lacking)}"]
 
 
 def _in_words(need: NeedState) -> str:

@@ -21,6 +21,7 @@ from local.azurite import Azurite
 from local.child import Child, free_ports
 from local.host.process import ROOT, HostProcess
 from local.run.core_tools import FUNC, CoreTools
+from shared.resources.permissions import least, needs
 
 QUEUE = "notifications"
 DECLARED = ("/teams/getAllMessages", "/chats/getAllMessages")
@@ -119,6 +120,8 @@ class System:
             "directory": files,
             "tenant": self.tenant,
             "client-id": self.client_id,
+            # As an administrator does who grants what `ops permissions` names, and no more.
+            "grant": ",".join(least(need for resource in DECLARED for need in needs(resource))),
         }
 
     def _feed_arguments(self) -> dict[str, str]:
