@@ -63,6 +63,7 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
       RENEW_SCHEDULE: ''
       SWEEP_INTERVAL_HOURS: ''
       LEDGER_DAYS: ''
+      NOTIFICATION_PATHS: ''
     },
     onPlan,
     overrides
