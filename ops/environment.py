@@ -1,5 +1,6 @@
 """Settings as the app has them: from the environment, and from the `Values` of a file like local.settings.json."""
 
+import json
 import os
 from pathlib import Path
 
@@ -31,8 +32,19 @@ def take_over(path: Path | None) -> None:
     except OSError as error:
         raise SettingsError([f"{chosen.name}: can't be read ({type(error).__name__})"]) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise SettingsError([f'{chosen.name}: expected JSON with "Values", names and texts']) from None
+        raise SettingsError([f"{chosen.name}: {_complaint(chosen)}"]) from None
     if held.is_encrypted:
         raise SettingsError([f"{chosen.name}: it is encrypted; `func settings decrypt` makes it readable"])
     known = {} if path else os.environ
     os.environ.update({name: value for name, value in held.values.items() if name not in known})
+
+
+def _complaint(file: Path) -> str:
+    """Say what is wrong with a file that is not as it should be, without what it holds."""
+    try:
+        json.loads(file.read_bytes())
+    except json.JSONDecodeError as error:
+        return f"line {error.lineno} is not JSON. Correct it before `func start`, which would overwrite the file"
+    except UnicodeDecodeError:
+        return "expected UTF-8"
+    return 'expected JSON with "Values", names and texts'

@@ -8,6 +8,7 @@ from datetime import timedelta
 import azure.functions as func
 
 from renew_timer.run import RenewalRun
+from shared import exporting
 from shared.configuration.settings import SettingsError
 from shared.configuration.triggers import trigger_settings
 from shared.errors import RelayError
@@ -31,3 +32,5 @@ def renew_timer(timer: func.TimerRequest) -> None:
         _log.error("Invalid settings; subscriptions are not renewed until they are fixed:\n%s", error)
     except RelayError as error:
         _log.error("This run did nothing; the next run retries: %s", error)
+    finally:
+        exporting.flush()

@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING
 from azure.core.credentials import TokenCredential
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExporter
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
 
 _log = logging.getLogger("graph_relay.telemetry")
 
 EXPORTED_EVERY = 60_000
 """Milliseconds between two exports of the counters."""
+
+FLUSH_WITHIN = 5_000
+"""Milliseconds that `flush` may take for each provider."""
 
 THREAD = "telemetry"
 """The name of the thread that sets exporting up."""
@@ -28,6 +33,10 @@ _INSIGHTS = "APPLICATIONINSIGHTS_CONNECTION_STRING"
 _METRICS = "OTEL_METRICS_EXPORTER"
 _TRACES = "OTEL_TRACES_EXPORTER"
 _CONSOLE = "console"
+
+_providers: "list[MeterProvider | TracerProvider]" = []
+_problems: list[str] = []
+"""Why nothing is exported: said by `flush`, since the worker drops what a thread without an invocation logs."""
 
 
 def start(environ: Mapping[str, str]) -> None:
@@ -44,6 +53,16 @@ def start(environ: Mapping[str, str]) -> None:
         threading.Thread(target=_start, args=(told, authentication), name=THREAD, daemon=True).start()
 
 
+def flush() -> None:
+    """Export what was counted so far. Call it at the end of an invocation that must be seen: the Functions host kills
+    the worker without a word, and with it what the next export would have held.
+    """
+    for problem in _problems:
+        _log.error("%s", problem)
+    for provider in _providers:
+        provider.force_flush(FLUSH_WITHIN)
+
+
 def _start(told: Mapping[str, str], authentication: str) -> None:
     metrics, traces = _to_console(told)
     if told[_INSIGHTS]:
@@ -51,10 +70,9 @@ def _start(told: Mapping[str, str], authentication: str) -> None:
             to_insights = _to_insights(told[_INSIGHTS], authentication)
         except (ImportError, ValueError) as error:
             # The app does its work without; the text of the error may quote the setting.
-            _log.error(
-                "Telemetry is not exported (%s). APPLICATIONINSIGHTS_CONNECTION_STRING: expected the connection string "
-                "of an Application Insights resource",
-                type(error).__name__,
+            _problems.append(
+                f"Telemetry is not exported ({type(error).__name__}). APPLICATIONINSIGHTS_CONNECTION_STRING: expected "
+                "the connection string of an Application Insights resource"
             )
         else:
             metrics.append(to_insights[0])
@@ -115,12 +133,15 @@ def _export(metric_exporters: "list[MetricExporter]", span_exporters: "list[Span
 
     if metric_exporters:
         readers = [PeriodicExportingMetricReader(one, EXPORTED_EVERY) for one in metric_exporters]
-        metrics.set_meter_provider(MeterProvider(readers))
+        meters = MeterProvider(readers)
+        metrics.set_meter_provider(meters)
+        _providers.append(meters)
     if span_exporters:
         provider = TracerProvider()
         for one in span_exporters:
             provider.add_span_processor(BatchSpanProcessor(one))
         trace.set_tracer_provider(provider)
+        _providers.append(provider)
 
 
 def _credential(authentication: str) -> TokenCredential | None:

@@ -21,7 +21,7 @@ ROOMS = {
 """What each room may import of ours; bench, fuzz and tests may import anything."""
 
 FLOORS = (
-    ("errors", "telemetry", "exporting", "http_client", "resources"),
+    ("errors", "telemetry", "exporting", "http_client", "threads", "resources"),
     ("configuration",),
     ("graph", "storage"),
     ("keys", "delivery", "messages"),

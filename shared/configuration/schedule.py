@@ -40,8 +40,8 @@ _FIELDS = (_Field(0, 59), _Field(0, 59), _Field(0, 23), _Field(1, 31), _Field(1,
 
 
 def is_schedule(text: str) -> bool:
-    """Whether the host takes `text` for a schedule."""
-    fields = text.split()
+    """Whether the host takes `text` for a schedule. It separates fields by spaces, and by nothing else."""
+    fields = [field for field in text.split(" ") if field]
     if len(fields) != len(_FIELDS):
         return _INTERVAL.fullmatch(text) is not None
     return all(field.takes(written) for field, written in zip(_FIELDS, fields, strict=True))

@@ -94,6 +94,7 @@ class Settings:
         read.event_hub_connection(found["notification_url"])
         read.storage()
         read.value(Source("RENEW_SCHEDULE", values.schedule, RENEW_SCHEDULE))
+        read.value(Source("APPLICATIONINSIGHTS_CONNECTION_STRING", values.insights, None))
         read.complain()
         return Settings(**found)
 

@@ -143,6 +143,15 @@ def connection_string(text: str) -> str:
     parts = {part.partition("=")[0].strip().lower() for part in text.split(";")}
     if not parts & {"accountname", "usedevelopmentstorage", "queueendpoint"}:
         raise Expected(CONNECTION_STRING)
+    return text.rstrip("; ")  # the SDK's client of tables alone refuses `UseDevelopmentStorage=true;`
+
+
+def insights(text: str) -> str:
+    """The connection string of Application Insights. With another text the Functions host does not start at all."""
+    parts = dict(part.strip().partition("=")[::2] for part in text.split(";") if part.strip())
+    keys = [value for name, value in parts.items() if name.lower() == "instrumentationkey"]
+    if "" in parts.values() or not keys or not GUID.fullmatch(keys[0].lower()):
+        raise Expected("expected the connection string of an Application Insights resource, InstrumentationKey=GUID;…")
     return text
 
 

@@ -12,7 +12,6 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -20,6 +19,7 @@ from functools import cached_property
 from shared.delivery.event import Event
 from shared.errors import RetryLater
 from shared.storage.tables import Row, Tables
+from shared.threads import ContextThreadPool
 
 _log = logging.getLogger("graph_relay.ledger")
 
@@ -69,9 +69,9 @@ class Ledger:
                 yield from self._tables.matching(week, columns, value)
 
     @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
+    def _pool(self) -> ContextThreadPool:
         """A pushed batch touches one or two partitions; a read-back page touches up to one per event."""
-        return ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger")
+        return ContextThreadPool(_THREADS, thread_name_prefix="ledger")
 
     def _delivered(self, place: Place) -> set[str]:
         (table, partition), keys = place

@@ -5,7 +5,6 @@ end; should this process die, they become visible again by themselves. Nothing h
 """
 
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,6 +14,7 @@ from shared.errors import AlreadyProcessed, Reason, Undeliverable
 from shared.messages.envelope import Envelope, read, read_dead_letter, write
 from shared.storage.claim_check import ClaimCheck, Opened
 from shared.storage.queues import Queue, QueuedMessage, Queues
+from shared.threads import ContextThreadPool
 
 DEAD_LETTER_QUEUES = (Queue.DEAD_LETTERS, Queue.POISON)
 
@@ -142,5 +142,5 @@ class DeadLetters:
 
     def _release(self) -> None:
         held, self._held = self._held, {}
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="dead-letters") as pool:
+        with ContextThreadPool(_THREADS, thread_name_prefix="dead-letters") as pool:
             list(pool.map(self._queues.release, held.values()))

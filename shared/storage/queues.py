@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from enum import StrEnum
@@ -16,6 +16,7 @@ from shared.configuration.settings import StorageSettings
 from shared.errors import Reason, RetryLater
 from shared.storage.account import TimeLimits, identity_credential, settings_checked, translated
 from shared.storage.claim_check import ClaimCheck
+from shared.threads import ContextThreadPool
 
 MESSAGE_LIMIT = 65_536
 """Bytes of text that one queue message holds."""
@@ -184,8 +185,8 @@ class AzureQueues:
                 client.send_message(message, visibility_timeout=seconds, time_to_live=-1)
 
     @cached_property
-    def _senders(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(max_workers=32, thread_name_prefix="storage")
+    def _senders(self) -> ContextThreadPool:
+        return ContextThreadPool(max_workers=32, thread_name_prefix="storage")
 
     @cached_property
     def _clients(self) -> dict[Queue, QueueClient]:

@@ -57,6 +57,19 @@ def test_a_handshake_needs_neither_settings_nor_storage(monkeypatch: pytest.Monk
     assert (answer.status_code, answer.get_body()) == (200, b"a +%2B b")
 
 
+def test_a_chunked_body_that_the_host_lost_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_up(monkeypatch)
+    request = func.HttpRequest(
+        "POST", "https://x/api/notifications", headers={"Transfer-Encoding": "chunked"}, body=b""
+    )
+    answer = notify_http.build().get_user_function()(request)
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "10"
+    assert "chunked" in caplog.text
+
+
 def test_notifications_are_stored_and_acknowledged(
     storage_settings: StorageSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

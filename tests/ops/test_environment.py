@@ -56,3 +56,10 @@ def test_a_file_that_can_not_be_read_is_a_wrong_setting(file: Path, text: str | 
     assert result.exit_code == 2
     assert "local.settings.json" in result.stdout
     assert "hunter2" not in result.output
+
+
+def test_the_line_that_is_no_json_is_named(file: Path) -> None:
+    file.write_text('{\n  "Values": {\n    "A": "hunter2",\n  }\n}')
+    result = listing(file, {})
+    assert "line 4 is not JSON" in result.stdout or "line 3 is not JSON" in result.stdout
+    assert "hunter2" not in result.output

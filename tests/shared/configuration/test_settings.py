@@ -38,6 +38,7 @@ OPTIONAL = (
     "RENEW_SCHEDULE",
     "SWEEP_INTERVAL_HOURS",
     "LEDGER_DAYS",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING",
 )
 WRONG = "wr0ng-%-value"
 SHORT = base64.b64encode(secrets.token_bytes(31)).decode()
@@ -259,6 +260,11 @@ def test_storage_may_be_reached_with_an_identity() -> None:
         f"AzureWebJobsStorage__{service}ServiceUri": f"https://{service}" for service in ("queue", "blob", "table")
     }
     assert storage_settings(addressed).urls == ("https://queue", "https://blob", "https://table")
+
+
+def test_a_semicolon_at_the_end_is_no_part_of_a_connection_string() -> None:
+    environ = environment(AzureWebJobsStorage="UseDevelopmentStorage=true;")
+    assert storage_settings(environ).connection_string == "UseDevelopmentStorage=true"
 
 
 def test_storage_settings_are_read_while_other_settings_are_wrong() -> None:
