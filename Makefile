@@ -14,7 +14,7 @@ COMPILE_DEPLOYED := $(VENV)/bin/uv pip compile --quiet --python-version 3.13 --p
 	--generate-hashes --no-header --no-annotate --constraint requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup run check test test-all lint bench chaos fuzz audit vectors lock clean
+.PHONY: help setup test-setup run check test test-all lint bench chaos conformance fuzz audit vectors lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -47,6 +47,9 @@ bench: setup  ## the limits that must hold, as ratios
 
 chaos: setup  ## a long run with everything failing at random, and a table of what became of every item
 	@$(RUN) -m tests.chaos $(ARGS)
+
+conformance: setup  ## what a Functions host does, row by row; HOST=func tries Core Tools instead of the stand-in
+	@$(RUN) -m local.conformance $(ARGS)
 
 fuzz: setup  ## coverage-guided fuzzing of what reads strangers' bytes
 	@$(RUN) -m fuzz $(ARGS)

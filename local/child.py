@@ -2,14 +2,28 @@
 
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import cache
 from pathlib import Path
+
+GUARD = """
+import os, signal, sys
+groups = set()
+for line in sys.stdin:
+    (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
+for group in groups:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+"""
+"""Kills the process groups that it was told of, once whoever told it is gone."""
 
 
 class ChildFailed(Exception):
@@ -19,8 +33,7 @@ class ChildFailed(Exception):
 class Child:
     """One process with its descendants, in a process group of its own: Ctrl-C reaches only its parent.
 
-    On Linux the kernel kills it when the thread that started it ends (util-linux's `setpriv`), so start it from a
-    thread that lives as long as the child should. Elsewhere only `stop` and `kill` end it.
+    All of them are killed when the process that started them ends, however it ends.
     """
 
     def __init__(
@@ -34,11 +47,11 @@ class Child:
     ) -> None:
         self.name = name
         self.log = log
-        bound = [setpriv, "--pdeathsig", "KILL"] if (setpriv := shutil.which("setpriv")) else []
         log.parent.mkdir(parents=True, exist_ok=True)
+        guard = _guard()
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*bound, *command],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -46,6 +59,8 @@ class Child:
                 cwd=directory,
                 start_new_session=True,
             )
+        self._began = time.monotonic()
+        guard.watch(self.pid)
 
     @property
     def pid(self) -> int:
@@ -53,9 +68,19 @@ class Child:
         return self._process.pid
 
     @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._began
+
+    @property
     def running(self) -> bool:
         """Whether the process has not ended yet."""
         return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with; None while it runs."""
+        return self._process.poll()
 
     def wait_until(self, ready: Callable[[], bool], within: float = 60) -> None:
         """Poll `ready` until it is true.
@@ -71,26 +96,60 @@ class Child:
                 raise ChildFailed(f"{self.name} was not ready within {within:.0f} s\n{self.tail()}")
             time.sleep(0.02)
 
+    def wait(self, within: float) -> bool:
+        """Wait for it to end; return whether it has."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(within)
+        return not self.running
+
     def stop(self, patience: float = 15) -> None:
-        """Ask it to end (SIGTERM) and wait; kill it after `patience` seconds."""
+        """Ask it to end (SIGTERM) and wait; kill it, and what it has left behind, after `patience` seconds.
+
+        Only the process itself is asked: what it started (a worker, say) it needs until its own work is done.
+        """
         if self.running:
-            self._signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(patience)
+            self._process.terminate()
+            self.wait(patience)
         self.kill()
 
     def kill(self) -> None:
         """End it and what it started at once (SIGKILL), as a crash would."""
-        self._signal(signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
+        _guard().forget(self.pid)
 
     def tail(self, lines: int = 20) -> str:
         """Return the last lines of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
-    def _signal(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
+
+class Guard:
+    """A process that outlives this one by a moment, to kill the process groups that this one has left."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-S", "-E", "-c", GUARD], stdin=subprocess.PIPE, start_new_session=True
+        )
+
+    def watch(self, group: int) -> None:
+        """Kill this group when we are gone."""
+        self._tell("+", group)
+
+    def forget(self, group: int) -> None:
+        """Do not: its number may be another's by then."""
+        self._tell("-", group)
+
+    def _tell(self, sign: str, group: int) -> None:
+        # The pipe's other end is ours alone: it is closed by the kernel when this process ends.
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{sign}{group}\n".encode())
+        self._process.stdin.flush()
+
+
+@cache
+def _guard() -> Guard:
+    return Guard()
 
 
 def free_ports(count: int) -> list[int]:

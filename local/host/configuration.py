@@ -3,12 +3,20 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 REFERENCE = re.compile(r"%([^%]+)%")
 TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d{1,7})?))?")
+OVERRIDE = "AzureFunctionsJobHost__"
+"""Begins the name of an app setting that stands in for a value of host.json; `__` separates the levels."""
+
+LEVELS = {"Trace": 5, "Debug": 10, "Information": 20, "Warning": 30, "Error": 40, "Critical": 50, "None": 100}
+"""The names that host.json has for log levels, as numbers of Python's `logging`."""
+
+DEFAULT_TIMEOUT = timedelta(minutes=30)
 
 
 class ConfigurationError(Exception):
@@ -28,36 +36,116 @@ class QueueOptions:
 
 
 @dataclass(frozen=True)
+class HttpOptions:
+    """The `http` extension of host.json. `max_concurrent`, `max_outstanding`: requests; None means no limit."""
+
+    route_prefix: str = "api"
+    max_concurrent: int | None = None
+    max_outstanding: int | None = None
+
+
+@dataclass(frozen=True)
 class HostOptions:
-    """What this stand-in obeys of host.json."""
+    """What this stand-in obeys of host.json. `log_levels`: by category, which may hold one `*`."""
 
-    route_prefix: str
-    queues: QueueOptions
+    http: HttpOptions = HttpOptions()
+    queues: QueueOptions = QueueOptions()
+    function_timeout: timedelta | None = DEFAULT_TIMEOUT
+    log_levels: Mapping[str, int] = field(default_factory=dict)
 
 
-def host_options(file: Path) -> HostOptions:
-    """Read host.json; what it leaves out has the Functions host's defaults."""
-    extensions = json.loads(file.read_text()).get("extensions", {})
-    queues = extensions.get("queues", {})
-    defaults = QueueOptions()
-    batch_size = queues.get("batchSize", defaults.batch_size)
+def host_options(file: Path, settings: Mapping[str, str] | None = None) -> HostOptions:
+    """Read host.json, and the settings that stand in for its values; what both leave out has the host's defaults.
+
+    Raises:
+        ConfigurationError: a value is not of its kind.
+    """
+    read = json.loads(file.read_text())
+    for name, value in (settings or {}).items():
+        if name.startswith(OVERRIDE):
+            _place(read, name.removeprefix(OVERRIDE).split("__"), value)
+    extensions = read.get("extensions", {})
     return HostOptions(
-        extensions.get("http", {}).get("routePrefix", "api"),
-        QueueOptions(
-            queues.get("messageEncoding", defaults.message_encoding),
-            time_span(queues.get("maxPollingInterval", "00:01:00")),
-            time_span(queues.get("visibilityTimeout", "00:00:00")),
-            batch_size,
-            queues.get("newBatchThreshold", batch_size // 2),
-            queues.get("maxDequeueCount", defaults.max_dequeue_count),
-        ),
+        _http_options(extensions.get("http", {})),
+        _queue_options(extensions.get("queues", {})),
+        _timeout(read.get("functionTimeout")),
+        _log_levels(read.get("logging", {}).get("logLevel", {})),
     )
 
 
+def _place(read: dict[str, Any], path: list[str], value: str) -> None:
+    """Put `value` where `path` leads, without regard to case."""
+    for step in path[:-1]:
+        read = read.setdefault(next((key for key in read if key.lower() == step.lower()), step), {})
+    read[next((key for key in read if key.lower() == path[-1].lower()), path[-1])] = value
+
+
+def _http_options(http: Mapping[str, Any]) -> HttpOptions:
+    return HttpOptions(
+        http.get("routePrefix", "api"),
+        _limit("maxConcurrentRequests", http),
+        _limit("maxOutstandingRequests", http),
+    )
+
+
+def _limit(name: str, http: Mapping[str, Any]) -> int | None:
+    limit = _number(name, http.get(name, -1))
+    return None if limit == -1 else limit
+
+
+def _queue_options(queues: Mapping[str, Any]) -> QueueOptions:
+    defaults = QueueOptions()
+    batch_size = _number("batchSize", queues.get("batchSize", defaults.batch_size))
+    return QueueOptions(
+        queues.get("messageEncoding", defaults.message_encoding),
+        time_span(queues.get("maxPollingInterval", "00:01:00")),
+        time_span(queues.get("visibilityTimeout", "00:00:00")),
+        batch_size,
+        _number("newBatchThreshold", queues.get("newBatchThreshold", batch_size // 2)),
+        _number("maxDequeueCount", queues.get("maxDequeueCount", defaults.max_dequeue_count)),
+    )
+
+
+def _number(name: str, value: object) -> int:
+    try:
+        return int(str(value))
+    except ValueError:
+        raise ConfigurationError(f"{name} in host.json: expected a number") from None
+
+
+def _timeout(text: str | None) -> timedelta | None:
+    if text is None:
+        return DEFAULT_TIMEOUT
+    return None if text == "-1" else time_span(text)
+
+
+def _log_levels(levels: Mapping[str, str]) -> dict[str, int]:
+    unknown = set(levels.values()) - set(LEVELS)
+    if unknown:
+        raise ConfigurationError(f"logLevel in host.json: expected {', '.join(LEVELS)}")
+    return {category: LEVELS[level] for category, level in levels.items()}
+
+
+def is_disabled(function: str, settings: Mapping[str, str]) -> bool:
+    """Whether a setting takes the function out of service."""
+    return settings.get(f"AzureWebJobs.{function}.Disabled", "").lower() in ("true", "1")
+
+
 def app_settings(directory: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment over the "Values" of local.settings.json in `directory`, should that exist."""
+    """Return the environment over the "Values" of local.settings.json in `directory`, should that exist.
+
+    Raises:
+        ConfigurationError: the file is no JSON object.
+    """
     file = directory / "local.settings.json"
-    values = json.loads(file.read_text()).get("Values", {}) if file.exists() else {}
+    if not file.exists():
+        return dict(environment)
+    try:
+        values = json.loads(file.read_text()).get("Values", {})
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(
+            f"{file.name}: expected JSON, which line {error.lineno} is not. Correct it; `func` would overwrite the file"
+        ) from None
     return {**values, **environment}
 
 

@@ -1,6 +1,6 @@
 """What an app offers: its functions and what triggers each, read through the public API of azure-functions."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,29 +29,29 @@ class QueueTrigger:
 
 @dataclass(frozen=True)
 class TimerTrigger:
-    """A schedule: NCRONTAB of six fields, or an interval written hh:mm:ss."""
+    """A schedule: NCRONTAB of six fields, or an interval written hh:mm:ss. `use_monitor`: catch up missed runs."""
 
     schedule: str
     run_on_startup: bool
+    use_monitor: bool
 
 
 @dataclass(frozen=True)
 class Function:
-    """One function; `call` takes its trigger's value, and nothing else, by the name `argument`."""
+    """One function; it takes its trigger's value, and nothing else, by the name `argument`."""
 
     name: str
-    call: Callable[..., Any]
     argument: str
     trigger: HttpTrigger | QueueTrigger | TimerTrigger
 
 
-def functions_of(app: func.FunctionApp) -> list[Function]:
-    """Return the functions of `app`, settings in their bindings (%NAME%) not yet filled in.
+def functions_of(registered: Iterable[Any]) -> list[Function]:
+    """Return what `app.get_functions()` holds, settings in their bindings (%NAME%) not yet filled in.
 
     Raises:
         UnsupportedFunction: a function has another kind of trigger, or further bindings.
     """
-    return [function_of(registered) for registered in app.get_functions()]
+    return [function_of(one) for one in registered]
 
 
 def function_of(registered: Any) -> Function:
@@ -63,7 +63,7 @@ def function_of(registered: Any) -> Function:
     if len(triggers) != 1 or others - {"http"}:
         raise UnsupportedFunction(f"{name}: expected one trigger and no other binding than an HTTP answer")
     binding = triggers[0]
-    return Function(name, registered.get_user_function(), binding["name"], trigger_of(name, binding))
+    return Function(name, binding["name"], trigger_of(name, binding))
 
 
 def trigger_of(name: str, binding: dict[str, Any]) -> HttpTrigger | QueueTrigger | TimerTrigger:
@@ -75,6 +75,7 @@ def trigger_of(name: str, binding: dict[str, Any]) -> HttpTrigger | QueueTrigger
         case "queueTrigger":
             return QueueTrigger(binding["queueName"], binding["connection"])
         case "timerTrigger":
-            return TimerTrigger(binding["schedule"], bool(binding.get("runOnStartup")))
+            monitored = binding.get("useMonitor", True) is not False
+            return TimerTrigger(binding["schedule"], bool(binding.get("runOnStartup")), monitored)
         case other:
             raise UnsupportedFunction(f"{name}: the trigger {other} is not known here; `func start` knows it")

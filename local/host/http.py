@@ -1,75 +1,183 @@
 """HTTP functions as an ASGI application: what the Functions host makes of a request and of an answer."""
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
-from urllib.parse import parse_qsl
+import time
+from collections.abc import Iterable
 
-import azure.functions as func
-from azure.functions.http import HttpRequest
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, compile_path
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from local.host.calls import HttpAnswer, HttpCall
+from local.host.configuration import HttpOptions
 from local.host.functions import Function, HttpTrigger
-from local.host.worker import Worker, report_failure
+from local.host.log import BadHttpRequest, CallerLeft, FunctionFailed, Invocation, InvocationFailed
+from local.host.worker import Worker
 
 BODY_LIMIT = 100 * 1024 * 1024  # bytes, as in Azure
+HEADERS_LIMIT = 32 * 1024  # bytes of all header lines, Kestrel's
+REQUEST_LINE_LIMIT = 8 * 1024  # bytes, Kestrel's
+LEAST_RATE = 240  # bytes a second that a body must come at, Kestrel's
+RATE_GRACE = 5.0  # seconds before that is looked at, Kestrel's
 CATCH_ALL = re.compile(r"\{\*+(\w+)\}")
+ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
-class BodyTooLarge(Exception):
-    """The request has a longer body than the host takes."""
+class Limits:
+    """What the server itself refuses, before anything else sees the request: long headers and long addresses."""
+
+    def __init__(self, inner: ASGIApp) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 431 or 414, or pass on."""
+        if scope["type"] == "http" and (status := _refusal(scope)):
+            await Response(status_code=status, headers={"connection": "close"})(scope, receive, send)
+        else:
+            await self._inner(scope, receive, send)
 
 
-def route_for(function: Function, trigger: HttpTrigger, prefix: str, worker: Worker) -> Route:
-    """Return the route of an HTTP function; paths match without regard to case and to a slash at the end."""
-    path = "/".join(("", *filter(None, (prefix, trigger.route.strip("/")))))
-    methods = list(trigger.methods) or ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
-    route = Route(CATCH_ALL.sub(r"{\1:path}", path), endpoint(function, worker), methods=methods)
-    route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + "/?$", re.IGNORECASE)
-    return route
+def _refusal(scope: Scope) -> int | None:
+    request_line = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"]) + len("  HTTP/1.1\r\n")
+    if request_line > REQUEST_LINE_LIMIT:
+        return 414
+    headers = sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
+    return 431 if headers > HEADERS_LIMIT else None
 
 
-def endpoint(function: Function, worker: Worker) -> Callable[[Request], Awaitable[Response]]:
-    """Return what answers one request: the function's answer, 413, or an empty 500 should it fail."""
+class Throttle:
+    """At most so many requests at once and so many outstanding; the rest is answered 429. `/admin` is exempt."""
 
-    async def answer(request: Request) -> Response:
+    def __init__(self, inner: ASGIApp, options: HttpOptions) -> None:
+        self._inner = inner
+        self._options = options
+        self._outstanding = 0
+        self._turn = asyncio.Semaphore(options.max_concurrent) if options.max_concurrent else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 429, or pass on, now or when it is its turn."""
+        if scope["type"] != "http" or scope["path"].startswith("/admin"):
+            await self._inner(scope, receive, send)
+            return
+        most = self._options.max_outstanding
+        if most is not None and self._outstanding >= most:
+            await Response(status_code=429, headers={"x-function-scaleout": "1"})(scope, receive, send)
+            return
+        self._outstanding += 1
         try:
-            incoming = received(request, await body_of(request))
-        except BodyTooLarge:
-            return Response(status_code=413)
+            if self._turn is None:
+                await self._inner(scope, receive, send)
+            else:
+                async with self._turn:
+                    await self._inner(scope, receive, send)
+        finally:
+            self._outstanding -= 1
+
+
+class FunctionRoute(Route):
+    """The route of an HTTP function; paths match without regard to case and to a slash at the end."""
+
+    def __init__(self, function: Function, trigger: HttpTrigger, prefix: str, worker: Worker) -> None:
+        path = CATCH_ALL.sub(r"{\1:path}", "/".join(("", *filter(None, (prefix, trigger.route.strip("/"))))))
+        super().__init__(path, Endpoint(function, worker), methods=list(trigger.methods or METHODS))
+        regex, _, _ = compile_path(path)
+        self.path_regex = re.compile(regex.pattern.removesuffix("$") + "/?$", re.IGNORECASE)
+
+
+class Endpoint:
+    """Answers the requests of one function: with its answer, or an empty 500 should the invocation fail.
+
+    The body is read within the invocation, so a caller that breaks off is a failed one.
+    """
+
+    def __init__(self, function: Function, worker: Worker) -> None:
+        self._name = function.name
+        self._worker = worker
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; a caller that has left is answered nothing."""
+        invocation = Invocation(self._name, "This function was programmatically called via the host APIs.")
+        invocation.begin()
+        request = Request(scope)
         try:
-            return sent(await worker.call(function, incoming))
-        except Exception as error:  # the host outlives whatever a function raises
-            report_failure(function, error)
-            return Response(status_code=500)
+            answer = await self._answer(request, receive)
+        except (FunctionFailed, InvocationFailed) as error:
+            invocation.fail(error)
+            if isinstance(error, CallerLeft):
+                return
+            close = {"connection": "close"} if isinstance(error, BadHttpRequest) else None
+            response = Response(status_code=500, headers=close)
+        else:
+            invocation.succeed()
+            response = sent(answer)
+        await response(scope, receive, send)
 
-    return answer
+    async def _answer(self, request: Request, receive: Receive) -> HttpAnswer:
+        call = received(request, await body_of(request.headers, receive))
+        running = asyncio.ensure_future(self._worker.call(self._name, call))
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            await asyncio.wait({running, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                raise CallerLeft("A task was canceled.")
+            answer = running.result()
+        finally:
+            leaving.cancel()
+            if not running.done():
+                running.add_done_callback(_look_at)
+        assert answer is not None
+        return answer
 
 
-async def body_of(request: Request) -> bytes:
-    """Read the body.
+def _look_at(running: "asyncio.Future[HttpAnswer | None]") -> None:
+    """A function whose caller has left runs on, and whatever comes of it is nobody's concern."""
+    if not running.cancelled():
+        running.exception()
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def body_of(headers: Headers, receive: Receive) -> bytes:
+    """Read the body; one that is chunked does not reach the function.
 
     Raises:
-        BodyTooLarge: it passes the limit; the rest is not read.
+        BadHttpRequest: it is too long, or comes too slowly.
+        CallerLeft: the caller has broken off.
     """
-    body = bytearray()
-    async for part in request.stream():
-        body += part
+    if int(headers.get("content-length", "0")) > BODY_LIMIT:
+        raise BadHttpRequest(f"Request body too large. The max request body size is {BODY_LIMIT} bytes.")
+    chunked = "transfer-encoding" in headers
+    body, began, more = bytearray(), time.monotonic(), True
+    while more:
+        allowed = max(RATE_GRACE, len(body) / LEAST_RATE) - (time.monotonic() - began)
+        try:
+            message = await asyncio.wait_for(receive(), allowed)
+        except TimeoutError:
+            raise BadHttpRequest("Reading the request body timed out due to data arriving too slowly.") from None
+        if message["type"] == "http.disconnect":
+            raise CallerLeft("Unexpected end of request content.")
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
         if len(body) > BODY_LIMIT:
-            raise BodyTooLarge
-    return bytes(body)
+            raise BadHttpRequest(f"Request body too large. The max request body size is {BODY_LIMIT} bytes.")
+    return b"" if chunked else bytes(body)
 
 
-def received(request: Request, body: bytes) -> HttpRequest:
-    """Build what the worker hands to a function."""
-    return HttpRequest(
+def received(request: Request, body: bytes) -> HttpCall:
+    """Build what the worker is given of a request."""
+    return HttpCall(
         method=request.method,
         url=url_of(request),
         headers=joined(request.headers.items()),
-        params=joined(parse_qsl(request.url.query, keep_blank_values=True)),
-        route_params=request.path_params,
-        body_type="bytes",
+        params=joined(parameters(request.url.query)),
+        route_params={name: str(value) for name, value in request.path_params.items()},
         body=body,
     )
 
@@ -81,6 +189,29 @@ def url_of(request: Request) -> str:
     return f"{request.url.scheme}://{request.headers.get('host', '')}{path}{'?' if query else ''}{query}"
 
 
+def parameters(query: str) -> Iterable[tuple[str, str]]:
+    """Yield the parameters of a query, unescaped; escapes that are no UTF-8 stay as they are."""
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        yield unescaped(name), unescaped(value)
+
+
+def unescaped(text: str) -> str:
+    """Replace the escapes that are UTF-8, and `+` by a space."""
+    return ESCAPES.sub(lambda found: _decoded(found[0]), text.replace("+", " "))
+
+
+def _decoded(escapes: str) -> str:
+    raw, text, at = bytes.fromhex(escapes.replace("%", "")), "", 0
+    while at < len(raw):
+        try:
+            return text + raw[at:].decode()
+        except UnicodeDecodeError as error:
+            text += raw[at : at + error.start].decode() + escapes[3 * (at + error.start) : 3 * (at + error.end)]
+            at += error.end
+    return text
+
+
 def joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Join the values of one name by commas and leave out empty ones, as the Functions host does."""
     values: dict[str, str] = {}
@@ -90,20 +221,11 @@ def joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     return values
 
 
-def sent(answer: object) -> Response:
-    """Build the response; text without a type of its own is text/plain, as the worker has it.
-
-    Raises:
-        TypeError: a function returned what is no HTTP answer.
-    """
-    if isinstance(answer, str):
-        return Response(answer, media_type="text/plain")
-    if not isinstance(answer, func.HttpResponse):
-        raise TypeError(f"expected HttpResponse or str, not {type(answer).__name__}")
-    response = Response(answer.get_body(), answer.status_code)
-    for name, value in answer.headers.items():
+def sent(answer: HttpAnswer) -> Response:
+    """Build the response; one with a body is chunked."""
+    response = Response(answer.body, answer.status)
+    if answer.body:
+        del response.headers["content-length"]
+    for name, value in answer.headers:
         response.headers.append(name, value)
-    if "content-type" not in response.headers:
-        charset = f"; charset={answer.charset}" if answer.mimetype.startswith("text/") else ""
-        response.headers["content-type"] = answer.mimetype + charset
     return response

@@ -11,16 +11,20 @@ from typing import Self
 import httpx
 
 from graph_simulator.authority import Authority
-from local.child import Child, free_ports
+from local.child import Child, ChildFailed, free_ports
 
 ROOT = Path(__file__).parents[2]
+STOP_PATIENCE = 30.0  # seconds that a host may take to end: ten for what runs, and its own
 
 
 class HostProcess:
     """Runs the function_app.py of `directory` with `settings` as its environment, on one port all its life.
 
-    It can be stopped, killed and started again. With an authority it serves HTTPS.
+    It can be stopped, killed and started again. With an authority it serves HTTPS. `key` opens its `/admin`, where
+    that is closed.
     """
+
+    key: str | None = None
 
     def __init__(
         self,
@@ -35,8 +39,8 @@ class HostProcess:
         self.port = port or free_ports(1)[0]
         self.url = f"http{'s' if authority else ''}://127.0.0.1:{self.port}"
         self.authority = authority
-        self._directory = directory
-        self._log = log
+        self.directory = directory
+        self.log = log
         self._child: Child | None = None
 
     @property
@@ -46,27 +50,49 @@ class HostProcess:
             raise RuntimeError("the host is not running")
         return self._child
 
+    @property
+    def admin_headers(self) -> dict[str, str]:
+        """What a request to `/admin` carries."""
+        return {"x-functions-key": self.key} if self.key else {}
+
+    def launch(self) -> Self:
+        """Start it, and do not wait until it runs."""
+        self._child = Child(
+            "functions host",
+            self._command(),
+            log=self.log,
+            environment={**self._environment(), **self.settings},
+            directory=self.directory,
+        )
+        return self
+
     def start(self) -> Self:
         """Start it and wait until it says that it runs.
 
         Raises:
-            ChildFailed: it does not; with the end of its log.
+            ChildFailed: it does not, and is ended; with the end of its log.
         """
-        self._child = Child(
-            "functions host",
-            self._command(),
-            log=self._log,
-            environment={**self._environment(), **self.settings},
-            directory=self._directory,
-        )
-        trust = ssl.create_default_context(cafile=str(self.authority.ca)) if self.authority else True
-        with httpx.Client(verify=trust, trust_env=False) as client:
-            self._child.wait_until(lambda: self._is_running(client))
+        self.launch()
+        self.wait()
         return self
+
+    def wait(self, within: float = 60) -> None:
+        """Wait until it says that it runs.
+
+        Raises:
+            ChildFailed: it does not, and is ended; with the end of its log.
+        """
+        trust = ssl.create_default_context(cafile=str(self.authority.ca)) if self.authority else True
+        try:
+            with httpx.Client(verify=trust, trust_env=False, timeout=30) as client:
+                self.child.wait_until(lambda: self._is_running(client), within)
+        except BaseException:
+            self.child.kill()
+            raise
 
     def stop(self) -> None:
         """Ask it to end, and wait."""
-        self.child.stop()
+        self.child.stop(STOP_PATIENCE)
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
@@ -85,9 +111,15 @@ class HostProcess:
 
     def _is_running(self, client: httpx.Client) -> bool:
         try:
-            return bool(client.get(f"{self.url}/admin/host/status").json()["state"] == "Running")
-        except httpx.TransportError:
+            answer = client.get(f"{self.url}/admin/host/status", headers=self.admin_headers)
+        except httpx.TransportError as error:
+            if is_refused_certificate(error):
+                raise ChildFailed(f"{self.child.name}: its certificate is refused: {error}") from error
             return False
+        return self._says_running(answer, client)
+
+    def _says_running(self, answer: httpx.Response, _: httpx.Client) -> bool:
+        return bool(answer.is_success and answer.json()["state"] == "Running")
 
     def __enter__(self) -> Self:
         return self.start()
@@ -95,3 +127,12 @@ class HostProcess:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._child is not None:
             self.stop()
+
+
+def is_refused_certificate(error: BaseException | None) -> bool:
+    """Whether a failed request failed since the server's certificate is not trusted: waiting would not help."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,77 +1,61 @@
-"""Queue functions, polled and retried as the Functions host's queue listener does it.
-
-One thing is kinder here: the host in Azure waits for a missing queue to appear, this one creates it.
-"""
+"""Queue functions, polled and retried as the Functions host's queue listener does it."""
 
 import asyncio
 import base64
+import binascii
 import logging
 import random
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
-from typing import TypeVar
 
-import requests
-from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
-from azure.core.pipeline.transport import RequestsTransport
-from azure.functions.queue import QueueMessage as FunctionMessage
-from azure.storage.queue import ExponentialRetry, QueueClient, QueueMessage
-from requests.adapters import HTTPAdapter
+from azure.core.exceptions import AzureError, ResourceExistsError
+from azure.storage.queue import QueueClient, QueueMessage
 
+from local.host.calls import QueueCall
 from local.host.configuration import QueueOptions
 from local.host.functions import Function
-from local.host.worker import Worker, report_failure
+from local.host.log import FunctionFailed, Invocation, InvocationFailed, Undecodable
+from local.host.storage import Account, HostMustEnd, client_options, is_missing, is_server_error
+from local.host.worker import Worker
 
-log = logging.getLogger("local.host")
+log = logging.getLogger("Host.Triggers.Queue")
 
-LEASE = timedelta(minutes=10)  # the host's own constant: how long a message is hidden while it is worked on
-POOL = 50  # connections kept open: more than there are ever calls at once (batchSize is 32 at most)
 SHORTEST_POLL = timedelta(milliseconds=100)
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Storage:
-    """A queue, the queue for what never succeeds, and the threads on which both are called."""
+class Queues:
+    """A queue, the queue for what never succeeds, and what calls both."""
 
     queue: QueueClient
     poison: QueueClient
-    threads: Executor
-
-    async def call(self, operation: Callable[..., Result], *arguments: object, **options: object) -> Result:
-        """Call one storage operation without holding up the loop."""
-        return await asyncio.get_running_loop().run_in_executor(self.threads, partial(operation, *arguments, **options))
+    account: Account
 
 
-def storage(connection_string: str, queue: str, threads: Executor) -> Storage:
-    """Return the clients for `queue` and its poison queue; both try again for half a minute in an outage."""
-    session = requests.Session()
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=POOL))
+def queues(connection_string: str, queue: str, account: Account) -> Queues:
+    """Return the clients for `queue` and its poison queue.
 
-    def client(name: str) -> QueueClient:
-        return QueueClient.from_connection_string(
-            connection_string,
-            name,
-            retry_policy=ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5),
-            # The time limits belong to the transport: beside one of ours the client ignores them.
-            transport=RequestsTransport(session=session, session_owner=False, connection_timeout=2, read_timeout=10),
-        )
-
-    return Storage(client(queue), client(f"{queue}-poison"), threads)
+    Raises:
+        ValueError: it is no connection string.
+    """
+    options = client_options()
+    connect = QueueClient.from_connection_string
+    return Queues(
+        connect(connection_string, queue, **options), connect(connection_string, f"{queue}-poison", **options), account
+    )
 
 
 def polling_delays(longest: timedelta, chance: random.Random) -> Iterator[float]:
-    """Yield the seconds to wait after each poll in a row that found nothing: growing, with some jitter."""
-    delay = SHORTEST_POLL.total_seconds()
+    """Yield the seconds to wait after each poll in a row that found nothing: the shortest, then growing with jitter."""
+    shortest, most = SHORTEST_POLL.total_seconds(), longest.total_seconds()
+    delay, step = min(shortest, most), shortest
+    while delay < most:
+        yield delay
+        delay, step = shortest + step * chance.uniform(0.8, 1.2), step * 2
     while True:
-        yield min(delay, longest.total_seconds())
-        delay = min(delay * 2 * chance.uniform(0.8, 1.2), longest.total_seconds())
+        yield most
 
 
 class QueueListener:
@@ -80,15 +64,17 @@ class QueueListener:
     def __init__(
         self,
         function: Function,
-        storage: Storage,
+        queues: Queues,
         options: QueueOptions,
         worker: Worker,
         *,
-        lease: timedelta,
+        lease: int,
         chance: random.Random,
     ) -> None:
         self.function = function
-        self._storage = storage
+        self._queue = queues.queue
+        self._poison = queues.poison
+        self._call = queues.account.call
         self._options = options
         self._worker = worker
         self._lease = lease
@@ -100,120 +86,168 @@ class QueueListener:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Work until `stop`, and then until all that was received is settled."""
+        """Work until `stop`, and then until all that is at work is settled.
+
+        Raises:
+            HostMustEnd: storage refuses or stays away.
+        """
         running: set[asyncio.Task[None]] = set()
         delays = polling_delays(self._options.max_polling_interval, self._chance)
         while not self._stopping.is_set():
             batch = await self._receive()
+            if self._stopping.is_set():
+                break  # what the last poll received stays hidden for the length of its lease
             if batch:
                 delays = polling_delays(self._options.max_polling_interval, self._chance)
                 running |= {asyncio.create_task(self._process(message)) for message in batch}
                 while len(running) > self._options.new_batch_threshold:
-                    _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    running = await self._some_done(running)
             else:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), next(delays))
-                running = {task for task in running if not task.done()}
-        if running:
-            await asyncio.wait(running)
+                running = _unfinished(running)
+        while running:
+            running = await self._some_done(running)
+
+    async def _some_done(self, running: "set[asyncio.Task[None]]") -> "set[asyncio.Task[None]]":
+        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        return _unfinished(running)
 
     async def _receive(self) -> list[QueueMessage]:
-        queue, count = self._storage.queue, self._options.batch_size
         try:
-            return await self._storage.call(receive, queue, count, int(self._lease.total_seconds()))
-        except ResourceNotFoundError:
-            await self._create(queue)
+            return await self._call(receive, self._queue, self._options.batch_size, self._lease)
         except AzureError as error:
-            log.warning("%s: cannot poll its queue: %s", self.function.name, type(error).__name__)
+            if is_missing(error):
+                return []  # it waits for somebody to create the queue
+            if not is_server_error(error):
+                raise HostMustEnd(f"{self.function.name} can't poll its queue: {_named(error)}") from error
+            log.warning("%s can't poll its queue: %s", self.function.name, _named(error))
         return []
 
     async def _process(self, message: QueueMessage) -> None:
-        """Work on one message and settle it: done, hidden for another try, or set aside for good."""
+        """Work on one message and settle it: done, hidden for another try, or set aside permanently."""
         done = asyncio.Event()
         renewal = asyncio.create_task(self._keep_hidden(message, done))
-        succeeded = await self._succeeds(message)
-        done.set()
-        receipt = await renewal
         try:
-            if not succeeded and (message.dequeue_count or 0) < self._options.max_dequeue_count:
+            succeeded = await self._succeeds(message)
+            hopeless = not succeeded and (message.dequeue_count or 0) >= self._options.max_dequeue_count
+        except Undecodable as error:
+            log.warning("%s: %s It goes to the poison queue", self.function.name, error)
+            succeeded, hopeless = False, True
+        finally:
+            done.set()
+        receipt = await renewal
+        if hopeless and not await self._set_aside(message):
+            return
+        await self._settle(message, receipt, gone=succeeded or hopeless)
+
+    async def _settle(self, message: QueueMessage, receipt: str, *, gone: bool) -> None:
+        try:
+            if gone:
+                await self._call(self._queue.delete_message, message.id, receipt)
+            else:
                 hidden = int(self._options.visibility_timeout.total_seconds())
-                await self._storage.call(
-                    self._storage.queue.update_message, message.id, receipt, visibility_timeout=hidden
-                )
-                return
-            if not succeeded:
-                await self._set_aside(message)
-            await self._storage.call(self._storage.queue.delete_message, message.id, receipt)
-        except ResourceNotFoundError:
-            pass  # somebody else has the message by now, or has settled it: as in Azure, that is not an error
+                await self._call(self._queue.update_message, message.id, receipt, visibility_timeout=hidden)
         except AzureError as error:
-            log.warning("%s: a message comes again: %s", self.function.name, type(error).__name__)
+            # 404: somebody else has the message by now, or has settled it.
+            if not is_missing(error):
+                raise HostMustEnd(f"{self.function.name} can't settle a message: {_named(error)}") from error
 
     async def _succeeds(self, message: QueueMessage) -> bool:
         if (message.dequeue_count or 0) > self._options.max_dequeue_count:
             return False  # its last try ended with the process
+        call = self._as_given(message)
+        details = (
+            f"MessageId: {message.id}, DequeueCount: {message.dequeue_count}, InsertionTime: {message.inserted_on}"
+        )
+        reason = f"New queue message detected on '{self._queue.queue_name}'."
+        invocation = Invocation(self.function.name, reason, details)
+        invocation.begin()
         try:
-            await self._worker.call(self.function, self._as_given(message))
-        except Exception as error:  # the host outlives whatever a function raises
-            report_failure(self.function, error)
+            await self._worker.call(self.function.name, call)
+        except (FunctionFailed, InvocationFailed) as error:
+            invocation.fail(error)
             return False
+        invocation.succeed()
         return True
 
-    def _as_given(self, message: QueueMessage) -> FunctionMessage:
-        """Build what the worker hands to a function.
+    def _as_given(self, message: QueueMessage) -> QueueCall:
+        """Build what the worker is given.
 
         Raises:
-            binascii.Error: the message is not base64, and host.json says that it is.
+            Undecodable: the message is not base64, and host.json says that it is.
         """
         content = str(message.content)
-        encoded = self._options.message_encoding == "base64"
-        given: FunctionMessage = FunctionMessage(  # type: ignore[no-untyped-call]  # azure-functions has no types
+        try:
+            encoded = self._options.message_encoding.lower() == "base64"
+            body = base64.b64decode(content, validate=True) if encoded else content.encode()
+        except binascii.Error:
+            raise Undecodable("A message is not base64, as messageEncoding in host.json has it.") from None
+        return QueueCall(
             id=message.id,
-            body=base64.b64decode(content, validate=True) if encoded else content.encode(),
-            dequeue_count=message.dequeue_count,
+            body=body,
+            dequeue_count=message.dequeue_count or 0,
             expiration_time=message.expires_on,
             insertion_time=message.inserted_on,
             time_next_visible=message.next_visible_on,
-            pop_receipt=message.pop_receipt,
+            pop_receipt=str(message.pop_receipt),
         )
-        return given
 
     async def _keep_hidden(self, message: QueueMessage, done: asyncio.Event) -> str:
         """Renew the lease at half its time until `done`; return the receipt that is valid then."""
         receipt = str(message.pop_receipt)
-        lease = self._lease.total_seconds()
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(done.wait(), lease / 2)
+                await asyncio.wait_for(done.wait(), self._lease / 2)
             if done.is_set():
                 return receipt
             try:
-                update = self._storage.queue.update_message
-                renewed = await self._storage.call(update, message.id, receipt, visibility_timeout=int(lease))
+                update = self._queue.update_message
+                renewed = await self._call(update, message.id, receipt, visibility_timeout=self._lease)
                 receipt = str(renewed.pop_receipt)
             except AzureError as error:
-                log.warning("%s: cannot renew a lease: %s", self.function.name, type(error).__name__)
+                log.warning("%s can't renew a lease: %s", self.function.name, _named(error))
 
-    async def _set_aside(self, message: QueueMessage) -> None:
+    async def _set_aside(self, message: QueueMessage) -> bool:
+        """Put a message into the poison queue; return whether that was possible."""
+        send = self._poison.send_message
         try:
-            await self._storage.call(self._storage.poison.send_message, message.content)
-        except ResourceNotFoundError:
-            await self._create(self._storage.poison)
-            await self._storage.call(self._storage.poison.send_message, message.content)
-        log.error("%s: a message failed too often and is in the poison queue", self.function.name)
-
-    async def _create(self, queue: QueueClient) -> None:
-        try:
-            await self._storage.call(queue.create_queue)
-        except ResourceExistsError:
-            pass
+            try:
+                await self._call(send, message.content)
+            except AzureError as error:
+                if not is_missing(error):
+                    raise
+                with suppress(ResourceExistsError):
+                    await self._call(self._poison.create_queue)
+                await self._call(send, message.content)
         except AzureError as error:
-            log.warning("%s: cannot create a queue: %s", self.function.name, type(error).__name__)
+            if not is_server_error(error) and not is_missing(error):
+                raise HostMustEnd(f"{self.function.name} can't use its poison queue: {_named(error)}") from error
+            log.warning("%s can't use its poison queue: %s", self.function.name, _named(error))
+            return False
+        log.warning(
+            "Message has reached MaxDequeueCount of %d. Moving message to queue '%s'.",
+            self._options.max_dequeue_count,
+            self._poison.queue_name,
+        )
+        return True
+
+
+def _unfinished(running: "set[asyncio.Task[None]]") -> "set[asyncio.Task[None]]":
+    """Return what still runs. Raises what one of the others raised."""
+    for task in running:
+        if task.done():
+            task.result()
+    return {task for task in running if not task.done()}
+
+
+def _named(error: AzureError) -> str:
+    """Name an error without its text, which may quote a request."""
+    code = getattr(error, "error_code", None)
+    return f"{type(error).__name__} {code}" if code else type(error).__name__
 
 
 def receive(queue: QueueClient, count: int, hidden: int) -> list[QueueMessage]:
-    """Return up to `count` messages (32 at most), hidden from others for `hidden` seconds; try only once."""
-    pages = queue.receive_messages(
-        messages_per_page=count, max_messages=count, visibility_timeout=hidden, retry_total=0
-    )
+    """Return up to `count` messages (32 at most), hidden from others for `hidden` seconds."""
+    pages = queue.receive_messages(messages_per_page=count, max_messages=count, visibility_timeout=hidden)
     return list(next(pages.by_page(), ()))

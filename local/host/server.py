@@ -4,36 +4,50 @@ import asyncio
 import logging
 import os
 import random
+import re
+import secrets
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
 import azure.functions as func
 import uvicorn
+from azure.core.exceptions import AzureError, ResourceExistsError
+from azure.storage.blob import ContainerClient
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from graph_simulator.authority import Authority
 from graph_simulator.listener import listening
-from local.host import metrics
-from local.host.configuration import ConfigurationError, HostOptions, expand, host_options, setting
-from local.host.functions import Function, HttpTrigger, QueueTrigger, TimerTrigger, functions_of
-from local.host.http import route_for
-from local.host.queues import LEASE, QueueListener, storage
-from local.host.timers import Timer, next_run
-from local.host.worker import Worker, report_failure, thread_count
+from local.host.configuration import ConfigurationError, HostOptions, expand, host_options, is_disabled, setting
+from local.host.functions import Function, HttpTrigger, QueueTrigger, TimerTrigger
+from local.host.http import FunctionRoute, Limits, Throttle
+from local.host.invoker import thread_count
+from local.host.queues import QueueListener, queues
+from local.host.storage import Account, HostMustEnd, client_options, may_pass
+from local.host.timers import CONTAINER, HOST_ID_SETTING, Shared, Timer, schedule_of
+from local.host.waits import waits
+from local.host.worker import ThreadWorker, Worker
 
-log = logging.getLogger("local.host")
+log = logging.getLogger("Host.General")
 
-PATIENCE = 10.0  # seconds that running functions are given when the host is asked to end
-LEASE_SETTING = "LOCAL_HOST_LEASE_SECONDS"  # for tests that kill the host: the ten minutes cannot be had otherwise
+STORAGE = "AzureWebJobsStorage"
+KEY_SETTING = "LOCAL_HOST_KEY"
+KEY_HEADER = "x-functions-key"
+HOMEPAGE_SETTING = "AzureWebJobsDisableHomepage"
+INSIGHTS_SETTING = "APPLICATIONINSIGHTS_CONNECTION_STRING"
+INSTRUMENTATION_KEY = re.compile(r"(?i)(^|;)\s*InstrumentationKey=[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\s*(;|$)")
+HOMEPAGE = "<!DOCTYPE html><title>Functions host, stand-in</title><p>Your app is up and running."
 
 
 @dataclass(frozen=True)
@@ -45,23 +59,33 @@ class TlsFiles:
 
 
 class Host:
-    """The functions of `app`, ready to be served; a function that lacks a setting is left out, and it says so."""
+    """The functions of `worker`, ready to be served; a function that lacks a setting is left out, and it says so.
 
-    def __init__(self, app: func.FunctionApp, settings: Mapping[str, str], options: HostOptions) -> None:
-        metrics.reader()
-        self.functions = functions_of(app)
+    Raises:
+        ConfigurationError: a setting of the host itself is wrong.
+    """
+
+    def __init__(
+        self, worker: Worker, functions: Sequence[Function], settings: Mapping[str, str], options: HostOptions
+    ) -> None:
+        self.functions = [function for function in functions if not is_disabled(function.name, settings)]
         self.faults: dict[str, str] = {}
+        self.ended_by: HostMustEnd | None = None
         self._settings = settings
         self._options = options
-        self._worker = Worker(thread_count(settings))
-        self._storage_threads = ThreadPoolExecutor(
-            options.queues.batch_size + options.queues.new_batch_threshold + 1, thread_name_prefix="storage"
-        )
+        self._waits = waits(settings)
+        self._worker = worker
+        at_once = options.queues.batch_size + options.queues.new_batch_threshold
+        self._threads = ThreadPoolExecutor(at_once + 2, thread_name_prefix="storage")
+        self._account = Account(self._threads, self._waits.retries)
         self._listeners: list[QueueListener] = []
         self._timers: dict[str, Timer] = {}
+        self._server: Server | None = None
+        self._deadline = 0.0
         routes = [route for function in self.functions if (route := self._prepare(function))]
         self.asgi = Starlette(
-            routes=[*routes, *self._admin()],
+            routes=[*routes, *self._admin(), Route("/", self._homepage)],
+            middleware=[Middleware(Limits), Middleware(Throttle, options.http)],
             # Where the path is right and the method wrong, the Functions host knows no route either.
             exception_handlers={404: nothing_here, 405: nothing_here},
             lifespan=self._lifespan,
@@ -73,12 +97,27 @@ class Host:
         for function in self.functions:
             yield f"  {function.name}: {self._state_of(function, base)}"
 
+    def served_by(self, server: "Server") -> None:
+        """Name the server, which ends with the host, and at whose signals the host ends."""
+        self._server = server
+        server.on_exit = self.stop
+
+    def stop(self) -> None:
+        """Refuse requests, poll no more and begin no further run; what runs has some seconds to come to its end."""
+        self._deadline = self._deadline or time.monotonic() + self._waits.stop
+        for listener in self._listeners:
+            listener.stop()
+        for timer in self._timers.values():
+            timer.stop()
+        if self._server:
+            self._server.should_exit = True
+
     def _state_of(self, function: Function, base: str) -> str:
         if function.name in self.faults:
             return f"NOT STARTED, {self.faults[function.name]}"
         match function.trigger:
             case HttpTrigger(route, methods):
-                return f"{', '.join(methods) or 'any method'} {base}/{self._options.route_prefix}/{route}"
+                return f"{', '.join(methods) or 'any method'} {base}/{self._options.http.route_prefix}/{route}"
             case QueueTrigger(queue):
                 return f"queue {expand(queue, self._settings)}"
             case TimerTrigger(schedule):
@@ -88,38 +127,43 @@ class Host:
         try:
             match function.trigger:
                 case HttpTrigger() as trigger:
-                    return route_for(function, trigger, self._options.route_prefix, self._worker)
+                    return FunctionRoute(function, trigger, self._options.http.route_prefix, self._worker)
                 case QueueTrigger(queue, connection):
                     self._listeners.append(self._listener(function, queue, connection))
-                case TimerTrigger(schedule, run_on_startup):
-                    self._timers[function.name] = self._timer(function, schedule, run_on_startup)
+                case TimerTrigger() as timer:
+                    self._timers[function.name] = self._timer(function, timer)
         except ConfigurationError as fault:
             self.faults[function.name] = str(fault)
         return None
 
     def _listener(self, function: Function, queue: str, connection: str) -> QueueListener:
         account = setting(connection, self._settings, "a storage connection string")
-        lease = timedelta(seconds=int(self._settings.get(LEASE_SETTING, LEASE.total_seconds())))
         try:
-            clients = storage(account, expand(queue, self._settings), self._storage_threads)
+            clients = queues(account, expand(queue, self._settings), self._account)
         except ValueError:
             raise ConfigurationError(f"{connection}: expected a storage connection string") from None
-        return QueueListener(function, clients, self._options.queues, self._worker, lease=lease, chance=random.Random())
+        return QueueListener(
+            function, clients, self._options.queues, self._worker, lease=self._waits.lease, chance=random.Random()
+        )
 
-    def _timer(self, function: Function, schedule: str, run_on_startup: bool) -> Timer:
-        filled = expand(schedule, self._settings)
+    def _timer(self, function: Function, trigger: TimerTrigger) -> Timer:
+        filled = expand(trigger.schedule, self._settings)
         try:
-            next_run(filled, now())
+            schedule = schedule_of(filled)
         except ConfigurationError:
-            raise ConfigurationError(f"{schedule}: expected NCRONTAB of six fields, or hh:mm:ss") from None
-        return Timer(function, filled, run_on_startup, self._worker, now)
+            raise ConfigurationError(f"{trigger.schedule}: expected NCRONTAB of six fields, or hh:mm:ss") from None
+        shared = None
+        if trigger.use_monitor and (host_id := self._settings.get(HOST_ID_SETTING)):
+            container = hosts_container(setting(STORAGE, self._settings, "a storage connection string"))
+            shared = Shared.of(function.name, host_id, container, self._account)
+        return Timer(function, schedule, trigger.run_on_startup, self._worker, now, shared)
 
     def _admin(self) -> list[Route]:
         async def status(_: Request) -> Response:
             return JSONResponse({"state": "Running"})
 
         async def counters(_: Request) -> Response:
-            return JSONResponse(metrics.current())
+            return JSONResponse(await self._worker.metrics())
 
         async def run_timer(request: Request) -> Response:
             timer = self._timers.get(request.path_params["name"])
@@ -129,33 +173,52 @@ class Host:
             return Response(status_code=202)
 
         return [
-            Route("/admin/host/status", status),
-            Route("/admin/metrics", counters),
-            Route("/admin/functions/{name}", run_timer, methods=["POST"]),
+            Route("/admin/host/status", self._guarded(status)),
+            Route("/admin/metrics", self._guarded(counters)),
+            Route("/admin/functions/{name}", self._guarded(run_timer), methods=["POST"]),
         ]
+
+    def _guarded(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        """Ask for the key, where this host has one; `func start` has none, Azure always."""
+        key = self._settings.get(KEY_SETTING, "")
+
+        async def guarded(request: Request) -> Response:
+            if key and not secrets.compare_digest(request.headers.get(KEY_HEADER, "").encode(), key.encode()):
+                return Response(status_code=401)
+            return await answer(request)
+
+        return guarded
+
+    async def _homepage(self, _: Request) -> Response:
+        if self._settings.get(HOMEPAGE_SETTING, "").lower() == "true":
+            return Response(status_code=204)
+        return HTMLResponse(HOMEPAGE)
 
     @asynccontextmanager
     async def _lifespan(self, _asgi: Starlette) -> AsyncIterator[None]:
         background: list[QueueListener | Timer] = [*self._listeners, *self._timers.values()]
-        tasks = [asyncio.create_task(run(each)) for each in background]
+        tasks = [asyncio.create_task(self._run(each)) for each in background]
         yield
-        for each in background:
-            each.stop()
+        self.stop()
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=PATIENCE)
+            _, late = await asyncio.wait(tasks, timeout=max(self._deadline - time.monotonic(), 0))
             for task in late:
                 task.cancel()
         self._worker.close()
-        self._storage_threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
-
-async def run(background: QueueListener | Timer) -> None:
-    """Run what triggers a function; should that end by a mistake of ours, say so at once."""
-    try:
-        await background.run()
-    except Exception as error:
-        report_failure(background.function, error)
-        raise
+    async def _run(self, background: QueueListener | Timer) -> None:
+        """Run what triggers a function. Should storage refuse, end the host."""
+        try:
+            await background.run()
+        except HostMustEnd as error:
+            log.critical("The listener of %s failed: %s. Host is shutting down.", background.function.name, error)
+            self.ended_by = error
+            self._deadline = time.monotonic()  # nobody waits for what runs
+            self.stop()
+        except Exception:
+            log.exception("The listener of %s failed by a mistake of this stand-in", background.function.name)
+            raise
 
 
 async def nothing_here(_: Request, __: Exception) -> Response:
@@ -168,14 +231,78 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def server_for(host: Host, tls: TlsFiles | None) -> uvicorn.Server:
-    """Return the HTTP server for a host."""
-    return uvicorn.Server(
+def hosts_container(connection_string: str) -> ContainerClient:
+    """Return the container in which hosts keep their locks.
+
+    Raises:
+        ConfigurationError: it is no connection string.
+    """
+    try:
+        return ContainerClient.from_connection_string(connection_string, CONTAINER, **client_options())
+    except ValueError:
+        raise ConfigurationError(f"{STORAGE}: expected a storage connection string") from None
+
+
+def wait_for_storage(settings: Mapping[str, str]) -> None:
+    """Wait until the storage account answers; meanwhile nothing listens.
+
+    Raises:
+        HostMustEnd: it refuses, or does not answer for too long.
+    """
+    if not settings.get(STORAGE):
+        return
+    patience = waits(settings)
+    try:
+        container = hosts_container(settings[STORAGE])
+    except ConfigurationError:
+        return  # the functions that need it are left out, and say so
+    deadline = time.monotonic() + patience.start
+    with container:
+        while True:
+            try:
+                container.create_container()
+            except ResourceExistsError:
+                pass
+            except AzureError as error:
+                if not may_pass(error) or time.monotonic() > deadline:
+                    raise HostMustEnd(f"{STORAGE}: storage is unavailable ({type(error).__name__})") from error
+                log.warning("%s: storage is unavailable (%s)", STORAGE, type(error).__name__)
+                time.sleep(patience.retries[0])
+                continue
+            return
+
+
+def cannot_start(settings: Mapping[str, str]) -> bool:
+    """Whether the host answers every request with 503, without a word of why, as it does for this setting."""
+    insights = settings.get(INSIGHTS_SETTING, "")
+    return bool(insights) and not INSTRUMENTATION_KEY.search(insights)
+
+
+async def unavailable(scope: dict[str, object], receive: object, send: object) -> None:
+    """Answer 503, as a host that does not start."""
+    await Response(status_code=503)(scope, receive, send)  # type: ignore[arg-type]
+
+
+class Server(uvicorn.Server):
+    """An HTTP server that tells its host at once when it is asked to end, and does not end by the signal itself."""
+
+    on_exit: Callable[[], None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end."""
+        self.should_exit = True
+        if self.on_exit:
+            self.on_exit()
+
+
+def server_for(asgi: object, tls: TlsFiles | None, *, lifespan: bool = True) -> Server:
+    """Return the HTTP server for an application."""
+    return Server(
         uvicorn.Config(
-            host.asgi,
+            asgi,  # type: ignore[arg-type]
             http="httptools",
             ws="none",
-            lifespan="on",
+            lifespan="on" if lifespan else "off",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -210,7 +337,12 @@ def running(
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
-        server = server_for(Host(app, dict(os.environ), host_options(host_json)), tls)
+        environment = dict(os.environ)
+        options = host_options(host_json, environment)
+        worker = ThreadWorker(app, thread_count(environment), options.function_timeout)
+        host = Host(worker, asyncio.run(worker.start()), environment, options)
+        server = server_for(host.asgi, tls)
+        host.served_by(server)
         with listening(port) as listener:
             thread = threading.Thread(target=server.run, args=([listener],), name="local-host")
             thread.start()

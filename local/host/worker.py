@@ -1,54 +1,290 @@
-"""The Python worker's part: calls functions on one pool of threads, and says what failed without saying why."""
+"""The host's side of workers: processes that run the functions, replaced when they die or overrun their time.
+
+A host asks a `Worker` to call a function. There are two: `ThreadWorker` runs it in this process, for tests that hand
+in an app made of closures; `WorkerProcess` runs it in a process of its own, as Azure does.
+"""
 
 import asyncio
-import inspect
+import itertools
 import logging
 import os
-import traceback
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from pathlib import Path
-from typing import Any
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from typing import IO, Any, Protocol
 
-from local.host.configuration import ConfigurationError
+import azure.functions as func
+
+from local.host import metrics
+from local.host.calls import Call, HttpAnswer
 from local.host.functions import Function
+from local.host.invoker import Invoker
+from local.host.log import CONSOLE, Failure, FunctionFailed, FunctionTimeout, WorkerDied
 
-log = logging.getLogger("local.host")
+SOCKET_OPTION = "--worker-socket"
+RESTART_PAUSE = 0.2  # seconds before a worker that died is replaced
+
+log = logging.getLogger("Host.Workers")
+
+Point = dict[str, Any]
 
 
-class Worker:
-    """Runs all functions of an app; HTTP, queue and timer functions share the threads, as they do in Azure."""
+class WorkerUnusable(Exception):
+    """A worker process ended before it could say which functions there are; why is in the log."""
 
-    def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="function")
 
-    async def call(self, function: Function, value: object) -> Any:
-        """Return what `function` makes of its trigger's value; `def` on the pool, `async def` on the loop."""
-        call = partial(function.call, **{function.argument: value})
-        if inspect.iscoroutinefunction(function.call):
-            return await call()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+class Worker(Protocol):
+    """What a host runs functions with."""
+
+    async def start(self) -> Sequence[Function]:
+        """Begin, and return the functions there are."""
+
+    async def call(self, function: str, call: Call) -> HttpAnswer | None:
+        """Run a function. Raises FunctionFailed or InvocationFailed."""
+
+    async def metrics(self) -> list[Point]:
+        """Return the counters of the app."""
 
     def close(self) -> None:
-        """Take no more calls. What still runs is left to end by itself."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """End. What still runs is not waited for."""
 
 
-def thread_count(settings: Mapping[str, str]) -> int:
-    """Return the size of the pool; the worker's own default is small.
+class ThreadWorker:
+    """Runs the functions of `app` on threads of this process."""
 
-    Raises:
-        ConfigurationError: PYTHON_THREADPOOL_THREAD_COUNT is no positive number.
+    def __init__(self, app: func.FunctionApp, threads: int, timeout: timedelta | None = None) -> None:
+        metrics.reader()
+        self._invoker = Invoker(app, threads)
+        self._timeout = timeout.total_seconds() if timeout else None
+
+    async def start(self) -> Sequence[Function]:
+        """Return the functions there are."""
+        return self._invoker.functions
+
+    async def call(self, function: str, call: Call) -> HttpAnswer | None:
+        """Run a function. Raises FunctionFailed, FunctionTimeout."""
+        running = asyncio.wrap_future(self._invoker.submit(function, call))
+        try:
+            return await asyncio.wait_for(running, self._timeout)
+        except TimeoutError:
+            raise FunctionTimeout(f"Timeout value exceeded by function 'Functions.{function}'") from None
+
+    async def metrics(self) -> list[Point]:
+        """Return the counters of this process."""
+        return metrics.current()
+
+    def close(self) -> None:
+        """Take no more calls."""
+        self._invoker.close()
+
+
+class WorkerProcess:
+    """Runs the functions in a process that `command` starts, given a socket to talk over.
+
+    The process is replaced when it dies: what it ran fails. A function that overruns its time has it killed: the other
+    functions in it hang until their own time is over, as under the Functions host.
     """
-    text = settings.get("PYTHON_THREADPOOL_THREAD_COUNT") or str(min(32, (os.cpu_count() or 1) + 4))
-    if not text.isdecimal() or int(text) == 0:
-        raise ConfigurationError("PYTHON_THREADPOOL_THREAD_COUNT: expected a positive number")
-    return int(text)
+
+    def __init__(self, command: Sequence[str], timeout: timedelta | None) -> None:
+        self._command = command
+        self._timeout = timeout.total_seconds() if timeout else None
+        self._ids = itertools.count()
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._ready = asyncio.Event()
+        self._closing = False
+        self._sending = threading.Lock()
+        self._process: subprocess.Popen[bytes]
+        self._connection: Connection[Any, Any]
+
+    async def start(self) -> Sequence[Function]:
+        """Start the process and return the functions there are.
+
+        Raises:
+            WorkerUnusable: it can't load the app.
+        """
+        functions = await self._launch()
+        self._ready.set()
+        return functions
+
+    async def call(self, function: str, call: Call) -> HttpAnswer | None:
+        """Run a function. Raises FunctionFailed, FunctionTimeout, WorkerDied."""
+        await self._ready.wait()
+        try:
+            answer: HttpAnswer | None = await asyncio.wait_for(self._ask(("call", function, call)), self._timeout)
+        except TimeoutError:
+            self._replace()
+            raise FunctionTimeout(
+                f"Timeout value of {self._timeout:g} s was exceeded by function 'Functions.{function}'"
+            ) from None
+        return answer
+
+    async def metrics(self) -> list[Point]:
+        """Return the counters since the process started."""
+        await self._ready.wait()
+        found: list[Point] = await self._ask(("metrics",))
+        return found
+
+    def close(self) -> None:
+        """End the process at once."""
+        self._closing = True
+        self._process.kill()
+        self._process.wait()
+
+    async def _launch(self) -> Sequence[Function]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [*self._command, SOCKET_OPTION, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        self._connection = Connection(ours.detach())
+        loop = asyncio.get_running_loop()
+        started: asyncio.Future[Sequence[Function]] = loop.create_future()
+        output = threading.Thread(
+            target=_print, args=(self._process.stdout, started), name="worker-output", daemon=True
+        )
+        output.start()
+        arguments = (self._connection, self._process.pid, started, loop)
+        threading.Thread(target=self._read, args=arguments, name="worker-reader", daemon=True).start()
+        return await started
+
+    def _read(
+        self,
+        connection: "Connection[Any, Any]",
+        pid: int,
+        started: "asyncio.Future[Any]",
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Take what the process sends until it has ended."""
+        while True:
+            try:
+                kind, *what = connection.recv()
+            except (EOFError, OSError):
+                break
+            with suppress(RuntimeError):  # the loop has ended
+                match kind:
+                    case "log":
+                        function, name, level, text = what
+                        category = f"Function.{function}.User"
+                        logging.getLogger(category).log(level, "%s: %s", name, text)
+                    case "functions":
+                        loop.call_soon_threadsafe(started.set_result, what[0])
+                    case _:
+                        loop.call_soon_threadsafe(self._settle, kind, *what)
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._ended, pid, started)
+
+    def _settle(self, kind: str, number: int, result: object) -> None:
+        waiting = self._waiting.pop(number, None)
+        if waiting is None or waiting.done():
+            return
+        if kind == "failed":
+            assert isinstance(result, Failure)
+            waiting.set_exception(FunctionFailed(result))
+        else:
+            waiting.set_result(result)
+
+    def _ended(self, pid: int, started: "asyncio.Future[Any]") -> None:
+        """Have a process that died replaced, and fail what it ran."""
+        if not started.done():
+            started.set_exception(WorkerUnusable("The worker process can't load the app"))
+            return
+        if self._closing or pid != self._process.pid or not self._ready.is_set():
+            return
+        log.error("The worker process %d exited; another one is started", pid)
+        waiting, self._waiting = self._waiting, {}
+        for one in waiting.values():
+            if not one.done():
+                one.set_exception(WorkerDied(f"The worker process {pid} exited"))
+        self._begin_restart()
+
+    def _replace(self) -> None:
+        """Replace the process since a function overran its time; what else it runs is left to its own time limit.
+
+        The Functions host does so for each function that overruns, one that ran in the process before too.
+        """
+        if self._closing or not self._ready.is_set():
+            return
+        log.error("A function exceeded its time limit; the worker process %d is restarted", self._process.pid)
+        self._process.kill()
+        self._begin_restart()
+
+    def _begin_restart(self) -> None:
+        self._ready.clear()
+        self._restarting = asyncio.create_task(self._restart())
+
+    async def _restart(self) -> None:
+        await asyncio.sleep(RESTART_PAUSE)
+        self._process.wait()
+        try:
+            await self._launch()
+        except WorkerUnusable as error:
+            log.critical("%s", error)
+            return
+        self._ready.set()
+
+    async def _ask(self, question: tuple[Any, ...]) -> Any:
+        kind, *rest = question
+        number = next(self._ids)
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting[number] = waiting
+        try:
+            with self._sending, suppress(OSError):  # it has just died, of which the reader will tell
+                self._connection.send((kind, number, *rest))
+            return await waiting
+        finally:
+            self._waiting.pop(number, None)
 
 
-def report_failure(function: Function, error: Exception) -> None:
-    """Log the kind and the place of an exception. Its message may hold what must not be logged."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{Path(place.filename).name}:{place.lineno}"
-    log.error("%s failed: %s at %s", function.name, type(error).__name__, where)
+class Workers:
+    """Several worker processes, which take the calls in turn (FUNCTIONS_WORKER_PROCESS_COUNT)."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._workers = workers
+        self._turns = itertools.cycle(workers)
+
+    async def start(self) -> Sequence[Function]:
+        """Start them all."""
+        first, *_ = await asyncio.gather(*(worker.start() for worker in self._workers))
+        return first
+
+    async def call(self, function: str, call: Call) -> HttpAnswer | None:
+        """Run a function in the next of them."""
+        return await next(self._turns).call(function, call)
+
+    async def metrics(self) -> list[Point]:
+        """Return the counters of all."""
+        found = await asyncio.gather(*(worker.metrics() for worker in self._workers))
+        return list(itertools.chain.from_iterable(found))
+
+    def close(self) -> None:
+        """End them all."""
+        for worker in self._workers:
+            worker.close()
+
+
+def processes(settings: Mapping[str, str], timeout: timedelta | None) -> Workers:
+    """Return the workers of this host: each runs this very program again, given a socket."""
+    count = int(settings.get("FUNCTIONS_WORKER_PROCESS_COUNT") or "1")
+    command = [sys.executable, *sys.orig_argv[1:]]
+    return Workers([WorkerProcess(command, timeout) for _ in range(count)])
+
+
+def _print(output: IO[bytes] | None, started: "asyncio.Future[Any]") -> None:
+    """Log what a worker prints, in the category that the host has for it; all of it until it has started."""
+    assert output is not None
+    console = logging.getLogger(CONSOLE)
+    for line in output:
+        text = line.decode(errors="replace").rstrip("\n")
+        if started.done():
+            console.info("%s", text)
+        else:
+            os.write(sys.stderr.fileno(), line)

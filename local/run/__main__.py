@@ -21,6 +21,7 @@ from rich.live import Live
 
 from local.child import ChildFailed, free_ports
 from local.feed.signature import Verifier
+from local.host.core_tools import NoHost
 from local.host.process import ROOT
 from local.run.comparison import differences
 from local.run.faults import MachineFaults
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str], directory: Path) -> int:
     parser.add_argument("--port", type=int, help=f"port of the page ({PAGE_PORT}, or a free one if that is taken)")
     parser.add_argument("--destination", type=address, help="deliver to this URL, your own consumer, not to the page")
     parser.add_argument("--secret", type=secret, help="whsec_… that signs for --destination; without it one is made")
+    parser.add_argument("--split", action="store_true", help="each function in a host of its own")
     asked = parser.parse_args(arguments)
     if asked.rate <= 0 or (asked.messages is not None and asked.messages <= 0):
         parser.error("--messages and --rate: expected a number greater than 0")
@@ -58,10 +60,14 @@ def main(arguments: Sequence[str], directory: Path) -> int:
     try:
         with alone_in(directory):
             console.print(f"The page: http://127.0.0.1:{port}   (in a few seconds; Ctrl-C ends everything)")
-            with System(directory, destination_settings(asked), port) as system, ending_undisturbed():
+            chosen = destination_settings(asked)
+            with System(directory, chosen, port, split=asked.split) as system, ending_undisturbed():
                 return run(system, asked.rate, asked.messages, own_destination=asked.destination is not None)
     except KeyboardInterrupt:
         return 0 if asked.messages is None else 130
+    except NoHost as failure:
+        print(failure, file=sys.stderr)
+        return 2
     except (ChildFailed, httpx.HTTPError, FileNotFoundError) as failure:
         console.print(f"[bold red]Failed:[/] {type(failure).__name__}")
         print(failure, flush=True)
@@ -169,6 +175,8 @@ def look(system: System) -> Figures:
         ChildFailed: a part has ended.
     """
     time.sleep(LOOK_EVERY)
+    if system.revive():
+        console.print("A functions host has ended, as it does without storage, and is started again.")
     for child in system.children:
         if not child.running:
             raise ChildFailed(f"{child.name} has ended\n{child.tail()}")

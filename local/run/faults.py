@@ -28,8 +28,9 @@ class MachineFaults:
         key_store_available(self._system.directory / "keys", available=not states["key_store"].active)
         while self._restarts < states["restart"].times:
             self._restarts += 1
-            self._system.host.kill()
-            self._system.host.start()
+            for host in self._system.hosts:
+                host.kill()
+                host.launch()  # it listens at once, unless storage is unavailable
 
     def _storage(self, *, available: bool) -> None:
         azurite = self._system.azurite

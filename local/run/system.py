@@ -1,4 +1,8 @@
-"""Everything that runs beside each other: storage, Graph, the feed, and the functions between them."""
+"""Everything that runs beside each other: storage, Graph, the feed, and the functions between them.
+
+The functions run in one host, or each in a host of its own, as Flex Consumption has it. With `func` nobody has a key
+for `/admin`, unless HOST_KEY holds one: then the timer is left to its schedule.
+"""
 
 import base64
 import json
@@ -18,24 +22,36 @@ from azure.storage.queue import QueueClient
 
 from graph_simulator.authority import Authority, write_private
 from local.azurite import Azurite
-from local.child import Child, free_ports
+from local.child import Child, ChildFailed, free_ports
+from local.host.app_folder import app_folder
+from local.host.core_tools import CoreTools, host_class
 from local.host.process import ROOT, HostProcess
-from local.run.core_tools import FUNC, CoreTools
 from shared.resources.permissions import least, needs
 
 QUEUE = "notifications"
+FUNCTIONS = ("notify_http", "process_queue", "renew_timer")
+PROBE = "/api/notifications?validationToken=ready"
 DECLARED = ("/teams/getAllMessages", "/chats/getAllMessages")
 
 
 class System:
     """The system with fresh data, ports and secrets of its own in an empty directory; ended when the block is left.
 
-    `settings` are added to the app's own; `page_port` is the feed's. All methods raise httpx.HTTPError if the part
-    they ask does not answer.
+    `settings` are added to the app's own; `page_port` is the feed's. `split`: each function in a host of its own. All
+    methods raise httpx.HTTPError if the part they ask does not answer. Raises NoHost if HOST names a host that is not
+    there.
     """
 
+    least_age = 10.0
+    """Seconds that a host lives unless it can't work at all."""
+
     def __init__(
-        self, directory: Path, settings: Mapping[str, str] | None = None, page_port: int | None = None
+        self,
+        directory: Path,
+        settings: Mapping[str, str] | None = None,
+        page_port: int | None = None,
+        *,
+        split: bool = False,
     ) -> None:
         self.directory = directory
         self.authority = Authority.create(directory / "authority")
@@ -45,9 +61,11 @@ class System:
         self.simulator_url = f"https://127.0.0.1:{simulator}"
         self.feed_url = f"http://127.0.0.1:{feed}"
         self.azurite = Azurite(directory / "storage")
-        host = CoreTools if FUNC else HostProcess
-        self.host = host({}, log=directory / "functions.log", authority=self.authority)
+        self.host = self._new_host("functions")
         self.host.settings.update({**self._app_settings(), **(settings or {})})
+        self.hosts = self._split() if split else [self.host]
+        self.killed: set[HostProcess] = set()
+        """Hosts that were ended on purpose: they stay so until they are to be started."""
         # For `python -m ops --settings`, beside it.
         values = {"IsEncrypted": False, "Values": self.host.settings}
         write_private(directory / "local.settings.json", json.dumps(values, indent=2).encode())
@@ -58,9 +76,9 @@ class System:
 
     @property
     def children(self) -> list[Child]:
-        """All processes."""
+        """All processes but the hosts: those end when storage fails, and are started again by `revive`."""
         storage = [self.azurite.child] if self.azurite.is_running else []
-        return [*self._children, *storage, self.host.child]
+        return [*self._children, *storage]
 
     def simulator(self, path: str) -> Any:
         """Ask the Graph simulator's control API."""
@@ -79,10 +97,36 @@ class System:
         return [json.loads(line) for line in self.http.get(url).raise_for_status().iter_lines() if line]
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the app's counters; none where the real host runs, which exports them instead."""
-        answer = self.http.get(f"{self.host.url}/admin/metrics")
-        found: list[dict[str, Any]] = answer.json() if answer.is_success else []
+        """Return the app's counters; none of the real host, which exports them instead, and of one that is down."""
+        found: list[dict[str, Any]] = []
+        for host in self.hosts:
+            try:
+                answer = self.http.get(f"{host.url}/admin/metrics", headers=host.admin_headers)
+            except httpx.TransportError:
+                continue  # it is being started again
+            found += answer.json() if answer.is_success else []
         return found
+
+    def revive(self) -> int:
+        """Start the hosts that have ended by themselves, since storage failed, as Azure does; return how many.
+
+        Raises:
+            ChildFailed: one has ended soon after its start, although storage runs.
+        """
+        ended = [host for host in self.hosts if host not in self.killed and not host.child.running]
+        for host in ended:
+            if self.azurite.is_running and host.child.age < self.least_age:
+                raise ChildFailed(f"{host.child.name} has ended\n{host.child.tail()}")
+            host.child.kill()  # what it may have left behind
+            host.launch()  # it listens when storage is back
+        return len(ended)
+
+    def run_timer(self) -> None:
+        """Have renew_timer run at once; where nobody has a key for that, it runs when it is due."""
+        host = self.hosts[-1]  # of one host the only one, of several that of the timer
+        if not isinstance(host, CoreTools) or host.key:
+            run = f"{host.url}/admin/functions/renew_timer"
+            self.http.post(run, json={"input": ""}, headers=host.admin_headers).raise_for_status()
 
     def subscribe(self) -> None:
         """Have renew_timer make the declared subscriptions, and wait until Graph has them.
@@ -90,15 +134,17 @@ class System:
         Raises:
             ChildFailed: it does not come to that.
         """
-        self.http.post(f"{self.host.url}/admin/functions/renew_timer", json={"input": ""}).raise_for_status()
-        self.host.child.wait_until(lambda: self.simulator("summary")["subscriptions"] >= len(DECLARED))
+        self.run_timer()
+        self.hosts[-1].child.wait_until(lambda: self.simulator("summary")["subscriptions"] >= len(DECLARED))
 
     def __enter__(self) -> Self:
         try:
             simulator = self._start("graph simulator", "graph_simulator", self._simulator_arguments())
             feed = self._start("feed", "local.feed", self._feed_arguments())
             self._stack.enter_context(self.azurite)
-            self._stack.enter_context(self.host)
+            self._app_folder()
+            for host in self.hosts:
+                self._stack.enter_context(host)
             simulator.wait_until(lambda: self._answers(f"{self.simulator_url}/simulator/summary"))
             feed.wait_until(lambda: self._answers(f"{self.feed_url}/api/summary"))
             self._stack.callback(simulator.stop, patience=1)  # first of all, so that nothing new arrives
@@ -112,6 +158,29 @@ class System:
         self.http.close()
         self.queue.close()
         self._stack.close()
+
+    def _new_host(self, name: str) -> HostProcess:
+        kind = host_class(os.environ, prefer_func=True)
+        log, app = self.directory / f"{name}.log", self.directory / "app"
+        host = kind({}, log=log, authority=self.authority, directory=app)
+        if isinstance(host, CoreTools):
+            host.auth, host.probe = True, PROBE
+        return host
+
+    def _app_folder(self) -> None:
+        app_folder(self.directory / "app")
+
+    def _split(self) -> list[HostProcess]:
+        """Return a host for each function, the one that Graph reaches first."""
+        hosts = [self.host, *(self._new_host(name) for name in FUNCTIONS[1:])]
+        settings = dict(self.host.settings)
+        for host, name in zip(hosts, FUNCTIONS, strict=True):
+            others = {f"AzureWebJobs.{other}.Disabled": "true" for other in FUNCTIONS if other != name}
+            host.settings = {**settings, **others}
+        for host in hosts[1:]:
+            if isinstance(host, CoreTools):
+                host.probe = None
+        return hosts
 
     def _simulator_arguments(self) -> dict[str, str]:
         files = str(self.authority.ca.parent)

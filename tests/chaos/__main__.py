@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from local.child import ChildFailed
+from local.host.core_tools import NoHost
 from local.run.__main__ import alone_in
 from tests.chaos.run import Outcome, Run, TooLong
 from tests.chaos.theatre import Staging, Theatre
@@ -53,6 +54,9 @@ def main() -> int:
             try:
                 with alone_in(directory), Theatre(directory, Staging(seed, asked.hosts)) as theatre:
                     outcomes.append(Run(theatre, asked.messages, asked.rate, say).play())
+            except NoHost as missing:
+                say(str(missing))
+                return 2
             except (TooLong, ChildFailed) as failure:
                 say(f"seed {seed}: {failure}")
                 continue
@@ -74,6 +78,7 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     rows: dict[str, list[object]] = {
         "seconds": [round(one.seconds) for one in outcomes],
         "faults": [one.faults.total() for one in outcomes],
+        "hosts that ended by themselves": [one.ended for one in outcomes],
         **{name: [getattr(one.at_rest, figure) for one in outcomes] for name, figure in FIGURES.items()},
         "replayed: delivered": [one.replayed.delivered for one in outcomes],
         "  dead-lettered": [one.replayed.dead_lettered for one in outcomes],

@@ -32,7 +32,7 @@ class Outcome:
     """What became of a run; `wrong` names what should not be, and is empty if all is well.
 
     at_rest, replayed: the accounts before and after the dead letters were replayed. counted: the app's own counters
-    at rest, as far as the processes that had them still live.
+    at rest, as far as the processes that had them still live. ended: how many hosts ended by themselves.
     """
 
     seed: int
@@ -41,6 +41,7 @@ class Outcome:
     at_rest: Account
     replayed: Account
     counted: Counter[str]
+    ended: int
     wrong: list[str]
 
 
@@ -62,7 +63,7 @@ class Run:
         say: Say,
         kinds: Sequence[Fault] = FAULTS,
         lasting: Mapping[str, float] = LASTING,
-        limits: float = 900,
+        patience: float = 900,
     ) -> None:
         self._theatre = theatre
         self._kinds = kinds
@@ -70,9 +71,10 @@ class Run:
         self._messages = messages
         self._rate = rate
         self._say = say
-        self._patience = limits
+        self._patience = patience
         self._chance = random.Random(theatre.staging.seed)
         self._storage = StorageSettings(QUEUE, theatre.azurite.connection_string)
+        self._ended = 0
         self._dead = Graveyard(self._storage, theatre.witness)
 
     def play(self) -> Outcome:
@@ -100,7 +102,9 @@ class Run:
         self._drain()
         replayed = account(theatre, self._dead.look(), rejected)
         wrong = [*self._compared(), *at_rest.complaints(), *replayed.complaints(replayed=True)]
-        return Outcome(theatre.staging.seed, time.monotonic() - began, seen, at_rest, replayed, counted, wrong)
+        return Outcome(
+            theatre.staging.seed, time.monotonic() - began, seen, at_rest, replayed, counted, self._ended, wrong
+        )
 
     def _suffer(self) -> Counter[str]:
         """Have everything go wrong while messages are written; return how often each fault came."""
@@ -165,6 +169,7 @@ class Run:
 
     def _look(self) -> None:
         time.sleep(LOOK_EVERY)
+        self._ended += self._theatre.revive()
         for child in self._theatre.children:
             if not child.running:
                 raise ChildFailed(f"{child.name} has ended\n{child.tail()}")

@@ -13,11 +13,14 @@ from typing import Any, Self
 import httpx
 
 from local.child import Child, free_ports
+from local.host.app_folder import app_folder
+from local.host.process import ROOT, HostProcess
+from local.host.waits import HASTE_SETTING, LEASE_SETTING
 from local.run.system import DECLARED, System
 from shared.keys.directory import KeyDirectory
 from tests.chaos import hurried_graph
 from tests.chaos.gateway import Gateway, serving
-from tests.chaos.hurried_host import HURRY_SETTING, HurriedHost
+from tests.chaos.hurry import HURRY_SETTING
 from tests.chaos.road import Road, road_to
 from tests.chaos.witness import Seen, Witness
 
@@ -25,6 +28,7 @@ MAILBOX = "users/0c5e8b4e-0000-4000-8000-3d1f2a6b7c80/messages"
 """Watched for the sake of `missed`, which Graph sends for Outlook alone."""
 
 NEVER = "0 0 0 1 1 *"
+HURRIED_APP = Path(__file__).parent / "hurried_app/function_app.py"
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,16 @@ class Staging:
     stubborn: int = 200
     """One event in so many is answered 400 until the destination relents."""
 
+    @property
+    def hidden(self) -> int:
+        """For how many seconds the host hides a message after a failure: the 30 of host.json, shortened."""
+        return max(round(30 / self.hurry), 1)
+
 
 class Theatre(System):
-    """A system of which each part can be stopped; start and stop it from one thread that outlives it."""
+    """A system of which each part can be stopped."""
+
+    least_age = 0.0  # storage comes and goes: a host may end as soon as it was started
 
     def __init__(self, directory: Path, staging: Staging) -> None:
         self.staging = staging
@@ -68,8 +79,6 @@ class Theatre(System):
             self._around.enter_context(serving(front, self.authority, gateway))
             self.road = self._around.enter_context(road_to(int(self.feed_url.rpartition(":")[2]), road))
             super().__enter__()
-            for host in self.hosts[1:]:
-                self._stack.enter_context(host)
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -86,12 +95,8 @@ class Theatre(System):
 
     def subscribe(self) -> None:
         """Have renew_timer make all subscriptions, and wait until Graph has them."""
-        self.run_timer()
+        self.run_timer()  # of the last host; the first keeps the schedule
         self.host.child.wait_until(lambda: self.simulator("summary")["subscriptions"] > len(DECLARED))
-
-    def run_timer(self) -> None:
-        """Have renew_timer run once more."""
-        self.http.post(f"{self.host.url}/admin/functions/renew_timer", json={"input": ""}).raise_for_status()
 
     def subscriptions(self) -> list[dict[str, Any]]:
         """Ask Graph, as the app would, which subscriptions there are; none while Graph is away."""
@@ -124,7 +129,8 @@ class Theatre(System):
         """Yield the counters of every host that answers."""
         for host in self.hosts:
             try:
-                yield from self.http.get(f"{host.url}/admin/metrics", timeout=2).json()
+                answer = self.http.get(f"{host.url}/admin/metrics", headers=host.admin_headers, timeout=2)
+                yield from answer.json() if answer.is_success else ()
             except httpx.TransportError:
                 continue
 
@@ -132,11 +138,17 @@ class Theatre(System):
     def _feed(self) -> Child:
         return self._children[1]
 
-    def _host(self, number: int) -> HurriedHost:
+    def _host(self, number: int) -> HostProcess:
+        host = self._new_host(f"functions-{number}")
         # A timer is a singleton over all instances in Azure.
         schedule = {"RENEW_SCHEDULE": f"*/{self.staging.renew_every} * * * * *" if number == 0 else NEVER}
-        log = self.directory / f"functions-{number}.log"
-        return HurriedHost({**self.host.settings, **schedule}, log=log, authority=self.authority)
+        host.settings.update({**self.host.settings, **schedule})
+        return host
+
+    def _app_folder(self) -> None:
+        folder = app_folder(self.directory / "app")
+        (folder / "function_app.py").unlink()
+        (folder / "function_app.py").symlink_to(HURRIED_APP)
 
     def _settings(self, gateway: int, road: int) -> dict[str, str]:
         rich = {"changeTypes": ["created", "updated", "deleted"], "includeResourceData": True, "hydrate": True}
@@ -148,7 +160,10 @@ class Theatre(System):
             "SUBSCRIPTIONS": json.dumps([*declared, mail]),
             "SWEEP_INTERVAL_HOURS": f"{self.staging.sweep_every / 3600:.4f}",
             "PYTHON_THREADPOOL_THREAD_COUNT": "16",
-            "LOCAL_HOST_LEASE_SECONDS": str(self.staging.lease),
+            "PYTHONPATH": str(ROOT),
+            LEASE_SETTING: str(self.staging.lease),
+            HASTE_SETTING: str(self.staging.hurry),
+            "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": f"00:00:{self.staging.hidden:02d}",
             HURRY_SETTING: str(self.staging.hurry),
         }
 

@@ -26,3 +26,12 @@ def test_it_deploys_only_where_the_repository_says_so() -> None:
 def test_it_needs_no_stored_secret() -> None:
     assert "secrets." not in WORKFLOW
     assert "id-token: write" in WORKFLOW
+
+
+def test_the_functions_host_and_the_bicep_compiler_are_pinned_and_tried_on_every_push() -> None:
+    job = WORKFLOW.partition("  core-tools:")[2].partition("\n  deploy:")[0]
+    assert re.search(r"azure-functions-core-tools@4\.\d+\.\d+\n", job)
+    assert re.search(r"az bicep install --version v\d+\.\d+\.\d+\n", job)
+    for command in ("make run", "make conformance", "az bicep build", "az bicep lint"):
+        assert command in job
+    assert "HOST: func" in job

@@ -11,14 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
-from cryptography.x509 import load_pem_x509_certificates
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph_simulator.authority import Authority
 from local.run.comparison import differences
-from local.run.core_tools import PASSWORD, pkcs12
 
 ROOT = Path(__file__).parents[2]
 TENANT = "5d9f0c1e-0000-4000-8000-000000000001"
@@ -72,13 +68,6 @@ def test_each_message_that_only_one_side_has_is_told(ours: set[int], theirs: set
     truth = [written(f"chats/c/messages/{number}") for number in ours]
     contents = [held(written(f"chats/c/messages/{number}")) for number in theirs]
     assert len(differences(truth, contents)) == len(ours ^ theirs)
-
-
-def test_func_is_given_the_certificate_that_the_simulator_trusts(tmp_path: Path) -> None:
-    authority = Authority.create(tmp_path)
-    bundle = load_pkcs12(pkcs12(authority), PASSWORD.encode())
-    assert bundle.cert is not None
-    assert bundle.cert.certificate == load_pem_x509_certificates(authority.certificate.read_bytes())[0]
 
 
 @contextmanager

@@ -248,10 +248,10 @@ class Flow:
     @contextmanager
     def timer_run(self) -> Iterator[None]:
         """Begin a run of renew_timer, and wait for its end in the end."""
-        before = self.log.read_bytes().count(b"renew_timer ended")
+        before = self.log.read_bytes().count(b"Executed 'Functions.renew_timer'")
         self.stage.http.post("/admin/functions/renew_timer", json={"input": ""}).raise_for_status()
         yield
-        assert until(lambda: self.log.read_bytes().count(b"renew_timer ended") > before)
+        assert until(lambda: self.log.read_bytes().count(b"Executed 'Functions.renew_timer'") > before)
 
 
 WRONG = {
@@ -290,5 +290,5 @@ def wrong_settings(directory: Path, stage: Stage, found: Written) -> None:
             assert answer.status_code == 503
             found.places[f"answer with wrong settings {number}"] = answer.content + str(answer.headers).encode()
             httpx.post(f"{host.url}/admin/functions/renew_timer", json={"input": ""}).raise_for_status()
-            assert until(partial(_holds, log, b"renew_timer ended"))
+            assert until(partial(_holds, log, b"Executed 'Functions.renew_timer'"))
         found.places[f"log with wrong settings {number}"] = log.read_bytes()

@@ -1,22 +1,20 @@
-"""The functions host as somebody hunting for a fault would have it: every logger at DEBUG, every span printed, and
-every exception that leaves a function logged with its traceback, as Azure's host does.
+"""The functions host as somebody hunting for a fault would have it: every logger at DEBUG, whatever thread logs, and
+every span printed.
 """
 
 import logging
 import sys
-from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
 from local.host import __main__ as host
-from local.host import http, queues, server, worker
-from local.host.functions import Function
+from local.host import invoker
 from local.host.process import HostProcess
 
 QUIETED = ("azure.core", "azure.storage", "azure.data", "azure.identity", "uvicorn.error", "uvicorn.access")
-"""Loggers below those that the host quiets."""
+"""Loggers below those that the app or the host quiets."""
 
 
 class TalkativeHost(HostProcess):
@@ -26,29 +24,21 @@ class TalkativeHost(HostProcess):
         _, _, _, *arguments = super()._command()
         return [sys.executable, "-m", __name__, *arguments]
 
-
-class TalkativeWorker(worker.Worker):
-    """Says when a function has ended."""
-
-    async def call(self, function: Function, value: object) -> Any:
-        try:
-            return await super().call(function, value)
-        finally:
-            logging.getLogger("worker").debug("%s ended", function.name)
+    def _environment(self) -> dict[str, str]:
+        levels = {f"AzureFunctionsJobHost__logging__logLevel__{name}": "Trace" for name in ("default", "Function")}
+        return {**super()._environment(), **levels}
 
 
-def report_in_full(function: Function, error: Exception) -> None:
-    """Log what a function raised, whatever its message holds."""
-    logging.getLogger("worker").error("%s failed", function.name, exc_info=error)
+def every_record(_: invoker.OfInvocations, record: logging.LogRecord) -> bool:
+    """Pass a record, whether it belongs to an invocation or not."""
+    record.__dict__["function"] = invoker.invocation.get()
+    return True
 
 
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.DEBUG)
+if __name__ == "__main__":  # of the host, and of its worker
     for name in QUIETED:
         logging.getLogger(name).setLevel(logging.DEBUG)
-    for module in (worker, http, queues, server):
-        module.report_failure = report_in_full  # type: ignore[attr-defined]
-    server.Worker = TalkativeWorker  # type: ignore[attr-defined]
+    invoker.OfInvocations.filter = every_record  # type: ignore[assignment, method-assign]
     traces = TracerProvider()
     traces.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
     trace.set_tracer_provider(traces)

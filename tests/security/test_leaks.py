@@ -102,9 +102,9 @@ def test_the_flow_went_along_this_path(written: Written, end: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        b"DEBUG:urllib3.connectionpool",
-        b"INFO:azure.core.pipeline.policies.http_logging_policy",
-        b"DEBUG:msal",
+        b": urllib3.connectionpool: ",
+        b": azure.core.pipeline.policies.http_logging_policy: ",
+        b": msal",
         b'"name": "process_queue"',
         b"Graph answers 503",
         b"login authority",

@@ -1,5 +1,6 @@
 """Settings, host.json, and what an app may ask of the local host."""
 
+import asyncio
 import json
 import logging
 import os
@@ -14,17 +15,25 @@ from opentelemetry import metrics
 
 from local.host.configuration import ConfigurationError, QueueOptions, app_settings, host_options, time_span
 from local.host.functions import UnsupportedFunction, functions_of
+from local.host.invoker import thread_count
 from local.host.server import Host, running
-from local.host.worker import thread_count
+from local.host.worker import ThreadWorker
 from tests.local.host.conftest import http_app, queue_app, timer_app
 
 ROOT = Path(__file__).parents[3]
 
 
+def described(app: func.FunctionApp, settings: dict[str, str], host_json: Path) -> list[str]:
+    """Return the lines that a host says of its functions."""
+    worker = ThreadWorker(app, 1)
+    host = Host(worker, asyncio.run(worker.start()), settings, host_options(host_json))
+    return list(host.describe("http://host"))
+
+
 def test_what_host_json_leaves_out_is_as_in_azure(tmp_path: Path) -> None:
     (tmp_path / "host.json").write_text('{"version": "2.0"}')
     options = host_options(tmp_path / "host.json")
-    assert options.route_prefix == "api"
+    assert options.http.route_prefix == "api"
     assert options.queues == QueueOptions("base64", timedelta(minutes=1), timedelta(0), 16, 8, 5)
 
 
@@ -63,12 +72,12 @@ def test_a_wrong_thread_count_is_named_without_its_value(text: str) -> None:
 def test_a_function_that_lacks_a_setting_says_so(
     app: func.FunctionApp, settings: dict[str, str], fault: str, host_json: Callable[..., Path]
 ) -> None:
-    (line,) = Host(app, settings, host_options(host_json())).describe("http://host")
+    (line,) = described(app, settings, host_json())
     assert fault in line
 
 
 def test_the_functions_are_listed_with_their_triggers(host_json: Callable[..., Path]) -> None:
-    (line,) = Host(http_app(print), {}, host_options(host_json())).describe("http://host")
+    (line,) = described(http_app(print), {}, host_json())
     assert line.strip() == "answer: POST http://host/api/things/{id}"
 
 
@@ -92,7 +101,7 @@ def test_a_trigger_that_is_not_known_is_refused_by_name() -> None:
         """Never runs."""
 
     with pytest.raises(UnsupportedFunction, match="on_blob: the trigger blobTrigger"):
-        functions_of(app)
+        functions_of(app.get_functions())
 
 
 def test_the_apps_counters_are_shown(host_json: Callable[..., Path]) -> None:

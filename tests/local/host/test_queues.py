@@ -16,7 +16,8 @@ from azure.storage.queue import QueueClient
 
 from local.azurite import Azurite
 from local.host.queues import polling_delays
-from local.host.server import LEASE_SETTING, running
+from local.host.server import running
+from local.host.waits import LEASE_SETTING
 from tests.local.host.conftest import Settings, eventually, queue_app
 
 HostJson = Callable[..., Path]
@@ -37,18 +38,10 @@ def poison_of(queue: QueueClient, settings: Settings) -> list[str]:
             return []
 
 
-def exists(queue: QueueClient) -> bool:
-    try:
-        queue.get_queue_properties()
-    except ResourceNotFoundError:
-        return False
-    return True
-
-
 def test_a_message_arrives_whole_and_is_then_gone(queue: QueueClient, settings: Settings, host_json: HostJson) -> None:
     seen: list[func.QueueMessage] = []
+    queue.create_queue()
     with running(queue_app(seen.append), settings, host_json=host_json()):
-        eventually(lambda: exists(queue))  # the host has created it
         sent = queue.send_message('{"text": "<ö>"}')
         eventually(lambda: seen)
         eventually(lambda: is_empty(queue))
@@ -102,11 +95,11 @@ def test_base64_is_decoded_where_host_json_asks_for_it(
     queue.create_queue()
     queue.send_message(base64.b64encode(b"\xffbytes").decode())
     queue.send_message("no base64!")
-    options = {"messageEncoding": "base64", "maxDequeueCount": 1}
+    options = {"messageEncoding": "base64", "maxDequeueCount": 5}
     with running(
         queue_app(lambda message: bodies.append(message.get_body())), settings, host_json=host_json(**options)
     ):
-        eventually(lambda: poison_of(queue, settings) == ["no base64!"])
+        eventually(lambda: poison_of(queue, settings) == ["no base64!"])  # at its first receive
         eventually(lambda: is_empty(queue))
     assert bodies == [b"\xffbytes"]
 
@@ -171,8 +164,8 @@ def test_an_outage_of_storage_only_delays(host_json: HostJson, tmp_path: Path) -
     with Azurite(tmp_path / "azurite") as azurite:
         settings = {"AzureWebJobsStorage": azurite.connection_string, "SOME_QUEUE": "outage"}
         queue = QueueClient.from_connection_string(azurite.connection_string, "outage")
+        queue.create_queue()
         with queue, running(queue_app(lambda m: seen.append(m.get_body())), settings, host_json=host_json()):
-            eventually(lambda: exists(queue))
             azurite.stop()
             azurite.start()
             queue.send_message("after")

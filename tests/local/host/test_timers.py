@@ -11,7 +11,8 @@ import pytest
 
 from local.host.configuration import ConfigurationError
 from local.host.server import running
-from local.host.timers import next_run
+from local.host.timers import NEVER as NO_TIME
+from local.host.timers import schedule_of
 from tests.local.host.conftest import eventually, timer_app
 
 NOON = datetime(2031, 5, 6, 12, 0, 0, tzinfo=UTC)
@@ -30,16 +31,23 @@ HostJson = Callable[..., Path]
         ("0 0 9 * * MON-FRI", NOON.replace(day=7, hour=9)),
         ("00:00:20", NOON.replace(second=20)),
         ("1.00:00:00", NOON.replace(day=7)),
+        ("50-10 * * * * *", NOON.replace(second=10)),
+        ("5/20 * * * * *", NOON.replace(second=5)),
+        ("0 0 0 13 * Fri", NOON.replace(month=6, day=13, hour=0)),
+        ("0 0 0 29 feb *", NOON.replace(year=2032, month=2, day=29, hour=0)),
+        ("0 0 0 30 2 *", NO_TIME),
     ],
 )
 def test_a_schedule_says_when_it_runs_next(schedule: str, expected: datetime) -> None:
-    assert next_run(schedule, NOON) == expected
+    assert schedule_of(schedule)(NOON) == expected
 
 
-@pytest.mark.parametrize("schedule", ["", "* * * * *", "99 * * * * *", "00:00:00", "soon"])
+@pytest.mark.parametrize(
+    "schedule", ["", "* * * * *", "99 * * * * *", "0\t0 * * * *", "0 */0 * * * *", "0 , * * * *", "00:00:00", "soon"]
+)
 def test_anything_else_is_no_schedule(schedule: str) -> None:
     with pytest.raises(ConfigurationError):
-        next_run(schedule, NOON)
+        schedule_of(schedule)
 
 
 def test_it_runs_again_and_again_on_the_schedule_a_setting_names(host_json: HostJson) -> None:

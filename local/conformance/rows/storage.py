@@ -1,0 +1,116 @@
+"""Storage that refuses, fails or stays away: what the host survives, and what ends it."""
+
+import time
+from functools import partial
+
+from local.child import answers
+from local.conformance.proxy import RESET, Operation
+from local.conformance.table import Row
+from local.conformance.trial import Trial, TriedHost, eventually
+
+SHORT, LONG = 10.0, 40.0  # seconds
+AT_ONCE = "the host ends at once"
+SIX_TRIES = "the host ends after 6 tries"
+GOES_ON = "the host goes on"
+SHORTENED = "the same; waits divided by 10 in tests"
+
+TRIGGERS = {
+    Operation.POLL: "nothing",
+    Operation.DELETE: "deleted after success",
+    Operation.UPDATE: "fail once",
+    Operation.POISON: "fail twice",
+}
+"""The message that has a listener make each request: a second failure is the last one in the app's host.json."""
+
+ENDS = {
+    (Operation.POLL, 403): AT_ONCE,
+    (Operation.DELETE, 403): AT_ONCE,
+    (Operation.UPDATE, 403): AT_ONCE,
+    (Operation.POISON, 403): AT_ONCE,
+    (Operation.DELETE, 500): SIX_TRIES,
+    (Operation.DELETE, 503): SIX_TRIES,
+    (Operation.UPDATE, 500): SIX_TRIES,
+    (Operation.UPDATE, 503): SIX_TRIES,
+}
+
+
+def _fault(trial: Trial, operation: Operation, fault: int, seconds: float, expected: str) -> str:
+    """Have one kind of request fail for some seconds; say what becomes of the host."""
+    if expected == GOES_ON:
+        with trial.shared("storage") as host:
+            return _suffer(host, operation, fault, seconds / trial.haste)
+    with trial.host() as host:
+        return _suffer(host, operation, fault, seconds / trial.haste)
+
+
+def _suffer(host: TriedHost, operation: Operation, fault: int, seconds: float) -> str:
+    before = host.proxy.tries(operation)
+    host.proxy.faults[operation] = fault
+    try:
+        if operation is not Operation.POLL:
+            host.send(f"{TRIGGERS[operation]} {fault} {seconds}")
+        eventually(lambda: host.proxy.tries(operation) > before, f"the host asks for this: {operation}")
+        ended = host.has_ended(seconds)
+        if not ended and seconds >= LONG and host.proxy.tries(operation) - before >= 6:
+            ended = host.has_ended(seconds)
+    finally:
+        del host.proxy.faults[operation]
+    if not ended and host.works():
+        return GOES_ON
+    tries = host.proxy.tries(operation) - before
+    return AT_ONCE if tries == 1 else f"the host ends after {tries} tries"
+
+
+def _away_at_start(trial: Trial) -> str:
+    with trial.host(start=False) as host:
+        host.process.kill()
+        settings = host.process.settings
+        text = settings["AzureWebJobsStorage"]
+        # Nobody listens on port 9 (discard).
+        for service in ("Blob", "Queue", "Table"):
+            begin, _, rest = text.partition(f"{service}Endpoint=http://127.0.0.1:")
+            text = f"{begin}{service}Endpoint=http://127.0.0.1:9/{rest.partition('/')[2]}"
+        settings["AzureWebJobsStorage"] = text
+        host.process.launch()
+        listened = False
+        deadline = time.monotonic() + 120
+        while host.process.child.running and time.monotonic() < deadline:
+            listened = listened or answers(host.port)
+            time.sleep(0.05)
+        heard = "something listens" if listened else "nothing listens"
+        return f"{heard}, the process {'goes on' if host.process.child.running else 'ends'}"
+
+
+def _row(operation: Operation, fault: int, seconds: float, ends: str) -> Row:
+    what = {RESET: "resets connections"}.get(fault, f"answers {fault}")
+    name = f"{operation}-{fault or 'reset'}" + (f"-{seconds:.0f}s" if fault == RESET else "")
+    shortened = SHORTENED if ends == SIX_TRIES or (fault == RESET) else ""
+    return Row(
+        name,
+        "H2",
+        f"storage {what} for {seconds:.0f} s on {operation}",
+        ends,
+        partial(_fault, operation=operation, fault=fault, seconds=seconds, expected=ends),
+        unlike=shortened,
+    )
+
+
+OPERATIONS = (Operation.POLL, Operation.DELETE, Operation.UPDATE, Operation.POISON)
+
+ROWS = (
+    *(
+        _row(operation, status, SHORT if status in (403, 404) else LONG, ENDS.get((operation, status), GOES_ON))
+        for status in (403, 404, 500, 503)
+        for operation in OPERATIONS
+    ),
+    *(_row(operation, RESET, SHORT, GOES_ON) for operation in OPERATIONS),
+    *(_row(operation, RESET, LONG, SIX_TRIES) for operation in OPERATIONS),
+    Row(
+        "storage-away-at-start",
+        "H2",
+        "nobody listens where storage should be, at start",
+        "nothing listens, the process ends",
+        _away_at_start,
+        unlike=SHORTENED,
+    ),
+)

@@ -1,0 +1,255 @@
+"""What a row is tried with: hosts that run the small app, their storage through a proxy, and what they did."""
+
+import json
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.queue import QueueClient, QueueMessage
+
+from local.azurite import Azurite
+from local.conformance.proxy import StorageProxy
+from local.conformance.table import NotTried
+from local.host.app_folder import app_folder
+from local.host.core_tools import CoreTools
+from local.host.process import HostProcess
+from local.host.server import KEY_SETTING
+from local.host.waits import HASTE_SETTING
+
+APP = Path(__file__).parent / "app"
+NEVER = "0 0 0 1 1 *"
+PATIENCE = 90.0  # seconds within which something must have happened, on a machine that is busy
+
+
+class RowFailed(Exception):
+    """A row could not be brought to its end; the message says what never happened."""
+
+
+def option(*path: str) -> str:
+    """Return the app setting that stands for a value of host.json."""
+    return "__".join(("AzureFunctionsJobHost", *path))
+
+
+class TriedHost:
+    """A host with the small app, a queue of its own, and what both did. `process` may be ended and started again."""
+
+    def __init__(
+        self, process: HostProcess, storage: str, queue: QueueClient, proxy: StorageProxy, record: Path
+    ) -> None:
+        self.process = process
+        self.storage = storage
+        self.queue = queue
+        self.proxy = proxy
+        self.record = record
+        self.port = process.port
+        self.http = httpx.Client(base_url=process.url, timeout=PATIENCE, trust_env=False)
+
+    @property
+    def log(self) -> str:
+        """All that the host has said."""
+        return self.process.log.read_text(errors="replace")
+
+    def events(self, event: str, text: str | None = None) -> list[dict[str, Any]]:
+        """Return what the functions wrote down."""
+        lines = self.record.read_text().splitlines() if self.record.exists() else []
+        found = [json.loads(line) for line in lines]
+        return [one for one in found if one["event"] == event and text in (None, one.get("text"))]
+
+    def failures(self, function: str) -> int:
+        """Return how many invocations of a function have failed."""
+        return len(re.findall(rf"Executed 'Functions\.{function}' \(Failed", self.log))
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        """Post to a function."""
+        return self.http.post(path, **options)
+
+    def send(self, text: str) -> QueueMessage:
+        """Put a message on the queue."""
+        return self.queue.send_message(text)
+
+    def left(self) -> int:
+        """Return how many messages the queue holds, hidden ones too."""
+        return self.queue.get_queue_properties().approximate_message_count or 0
+
+    def poison(self) -> list[QueueMessage]:
+        """Return what lies in the poison queue."""
+        with QueueClient.from_connection_string(self.storage, f"{self.queue.queue_name}-poison") as poison:
+            try:
+                return list(poison.peek_messages(32))
+            except ResourceNotFoundError:
+                return []
+
+    def works(self, text: str = "alive") -> bool:
+        """Tell whether the host takes a message; one that has ended does not, and one that runs does in time."""
+        text = f"{text} {secrets.token_hex(4)}"
+        self.send(text)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            if self.events("end", text):
+                return True
+            if not self.process.child.running:
+                return False
+            time.sleep(0.05)
+        return False
+
+    def has_ended(self, within: float = PATIENCE) -> bool:
+        """Wait for the host to end by itself; tell whether it has."""
+        return self.process.child.wait(within)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all rows share. `kind`: the host that is tried. `haste`: by how much its own waits are shortened."""
+
+    kind: type[HostProcess]
+    directory: Path
+    azurite: Azurite
+    haste: float
+
+    @property
+    def is_func(self) -> bool:
+        """Whether it is `func` that is tried."""
+        return issubclass(self.kind, CoreTools)
+
+
+class Trial:
+    """Starts the hosts that rows ask for; those that several rows share it keeps until it ends."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self.around = around
+        self._shared: dict[str, TriedHost] = {}
+        self._locks = {name: threading.Lock() for name in SHARED}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Trial":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def haste(self) -> float:
+        """By how much the waits of the host are shortened."""
+        return self.around.haste
+
+    @contextmanager
+    def shared(self, name: str) -> Iterator[TriedHost]:
+        """Give the host of that name, to one row at a time; started if it does not run."""
+        with self._locks[name]:
+            found = self._shared.get(name)
+            if found is None:
+                found = self._shared[name] = self._stack.enter_context(self.host(SHARED[name]()))
+            elif not found.process.child.running:
+                found.process.start()
+            yield found
+
+    @contextmanager
+    def host(
+        self, settings: Mapping[str, str] | None = None, *, closed: bool = False, start: bool = True, queue: bool = True
+    ) -> Iterator[TriedHost]:
+        """Run a host for one row. `closed`: `/admin` wants a key. `start`, `queue`: whether it is there at first."""
+        name = secrets.token_hex(5)
+        directory = self.around.directory / name
+        with ExitStack() as stack:
+            queues = stack.enter_context(StorageProxy(self.around.azurite.ports["queue"]).running())
+            blobs = stack.enter_context(StorageProxy(self.around.azurite.ports["blob"]).running())
+            direct = QueueClient.from_connection_string(self.around.azurite.connection_string, f"conf-{name}")
+            stack.enter_context(direct)
+            if queue:
+                direct.create_queue()
+            chosen = {
+                "AzureWebJobsStorage": self._through(queues, blobs),
+                "FUNCTIONS_WORKER_RUNTIME": "python",
+                "PYTHON_THREADPOOL_THREAD_COUNT": "32",
+                "CONFORMANCE_RECORD": str(directory / "record"),
+                "CONFORMANCE_QUEUE": f"conf-{name}",
+                "CONFORMANCE_SCHEDULE": NEVER,
+                **dict.fromkeys(SCHEDULES, NEVER),
+                HASTE_SETTING: str(self.haste),
+                **(settings or {}),
+            }
+            process = self.around.kind(chosen, log=directory / "host.log", directory=app_folder(directory / "app", APP))
+            if closed:
+                self._close(process)
+            tried = TriedHost(process, self.around.azurite.connection_string, direct, queues, directory / "record")
+            stack.callback(tried.http.close)
+            if start:
+                process.start()
+            else:
+                process.launch()
+            stack.callback(process.kill)
+            yield tried
+
+    def twin(self, host: TriedHost) -> "TriedHost":
+        """Return another host of the same app, over the same storage; it is not started."""
+        directory = host.process.directory
+        log = directory.parent / "twin.log"
+        record = directory.parent / "twin-record"
+        settings = {**host.process.settings, "CONFORMANCE_RECORD": str(record)}
+        process = self.around.kind(settings, log=log, directory=directory)
+        return TriedHost(process, host.storage, host.queue, host.proxy, record)
+
+    def _close(self, process: HostProcess) -> None:
+        if not self.around.is_func:
+            process.key = secrets.token_hex(16)
+            process.settings[KEY_SETTING] = process.key
+        elif not process.key:
+            raise NotTried("HOST_KEY is not set")
+
+    def _through(self, queues: StorageProxy, blobs: StorageProxy) -> str:
+        """Return the connection string that leads through the proxies."""
+        text = self.around.azurite.connection_string
+        for service, proxy in (("queue", queues), ("blob", blobs)):
+            text = text.replace(f":{self.around.azurite.ports[service]}/", f":{proxy.port}/")
+        return text
+
+
+SCHEDULES = ("SCHEDULE_BOTH_DAYS", "SCHEDULE_ONE_DAY", "SCHEDULE_BACKWARDS", "SCHEDULE_FEBRUARY", "SCHEDULE_TAB")
+
+
+def schedules() -> dict[str, str]:
+    """Return a schedule for each rule of NCRONTAB, from now on; good past midnight too."""
+    now = datetime.now(UTC)
+    tomorrow, later = now + timedelta(days=1), now + timedelta(days=3)
+    weekdays = ",".join(str(day.isoweekday() % 7) for day in (now, tomorrow))
+    least = (now + timedelta(seconds=12)).second % 54
+    return {
+        "SCHEDULE_BOTH_DAYS": f"* * * {later.day} * {weekdays}",  # the weekday is right, the day of the month is not
+        "SCHEDULE_ONE_DAY": f"* * * {now.day},{tomorrow.day} * *",
+        "SCHEDULE_BACKWARDS": f"{least + 5}-{least} * * * * *",
+        "SCHEDULE_FEBRUARY": "* * * 30 2 *",
+        "SCHEDULE_TAB": "*\t* * * * *",
+    }
+
+
+SHARED: dict[str, Callable[[], dict[str, str]]] = {"plain": dict, "storage": dict, "schedules": schedules}
+"""Settings of the hosts that several rows share: for HTTP and the queue as they are, for storage that fails now and
+then, and for timers.
+"""
+
+
+def eventually(condition: Callable[[], object], what: str, within: float = PATIENCE) -> None:
+    """Wait until `condition` holds.
+
+    Raises:
+        RowFailed: it does not come to that.
+    """
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RowFailed(f"it never came to this: {what}")
+        time.sleep(0.05)
+
+
+def plural(count: int, what: str) -> str:
+    """Say how many."""
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -1,0 +1,24 @@
+"""A folder that holds an app and nothing else, for a host to run in.
+
+`func` reads local.settings.json of its folder and restarts whenever a Python file below it changes: in the clone that
+would be the developer's own settings and the whole of `.venv`.
+"""
+
+import json
+from pathlib import Path
+
+from local.host.process import ROOT
+
+PARTS = ("host.json", "function_app.py", "notify_http", "notify_event_hub", "process_queue", "renew_timer", "shared")
+SETTINGS = {"IsEncrypted": False, "Values": {"FUNCTIONS_WORKER_RUNTIME": "python"}}
+"""Of the folder itself; without them `func` asks which language it is. The app's settings are in the environment."""
+
+
+def app_folder(directory: Path, source: Path = ROOT) -> Path:
+    """Make `directory` a folder of links to the app in `source`, and return it."""
+    directory.mkdir(parents=True)
+    for part in PARTS:
+        if (source / part).exists():
+            (directory / part).symlink_to(source / part)
+    (directory / "local.settings.json").write_text(json.dumps(SETTINGS, indent=2))
+    return directory

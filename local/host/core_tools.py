@@ -1,0 +1,128 @@
+"""`func start` of Azure Functions Core Tools: the real host instead of the stand-in, where it is wanted and there."""
+
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
+from cryptography.x509 import load_pem_x509_certificates
+
+from graph_simulator.authority import Authority, write_private
+from local.child import ChildFailed
+from local.host.process import HostProcess
+
+PASSWORD = secrets.token_hex(16)
+"""func wants one for the certificate; one that begins with `-` it would take for an option."""
+
+HOSTS = ("func", "local")
+
+
+class NoHost(Exception):
+    """The host that was asked for is not there; the message says what to do."""
+
+
+class CoreTools(HostProcess):
+    """Runs the app with `func`, which serves HTTPS with a PKCS #12 file; it reads the same settings.
+
+    HOST_KEY is the master key of a program that wants one by itself. `auth`: have func close `/admin` to everybody,
+    since nobody knows a key then: that it runs is seen by a POST to `probe`, an address that a function answers.
+    """
+
+    auth = False
+    probe: str | None = None
+
+    @property
+    def key(self) -> str | None:  # type: ignore[override]
+        """The master key, if one is known."""
+        return os.environ.get("HOST_KEY") or None
+
+    def _command(self) -> list[str]:
+        tls: list[str] = []
+        if self.authority:
+            bundle = self.authority.key.with_suffix(".pfx")
+            write_private(bundle, pkcs12(self.authority))
+            tls = ["--useHttps", "--cert", str(bundle), "--password", PASSWORD]
+        closed = ["--enableAuth"] if self.auth and not self.key else []
+        return [program(os.environ), "start", "--port", str(self.port), *closed, *tls]
+
+    def _environment(self) -> dict[str, str]:
+        inherited = super()._environment()
+        inherited.pop("PYTHONPATH")
+        return {
+            **inherited,
+            # Without it the first `python3`, `python` … on the PATH is taken, whatever packages it has.
+            "languageWorkers__python__defaultExecutablePath": sys.executable,
+            "PATH": f"{Path(sys.executable).parent}:{inherited['PATH']}",
+            "FUNCTIONS_CORE_TOOLS_TELEMETRY_OPTOUT": "1",
+            **{name: os.environ[name] for name in ("HOST_KEY", "DOTNET_ROOT") if name in os.environ},
+        }
+
+    def _says_running(self, answer: httpx.Response, client: httpx.Client) -> bool:
+        if answer.status_code != httpx.codes.UNAUTHORIZED:
+            return answer.headers.get("content-type", "").startswith("application/json") and super()._says_running(
+                answer, client
+            )
+        if not self.auth or self.key:
+            raise ChildFailed("functions host: its /admin wants another key. Put its master key into HOST_KEY")
+        if self.probe is None:
+            return True
+        try:
+            return client.post(f"{self.url}{self.probe}").is_success
+        except httpx.TransportError:
+            return False
+
+
+def host_class(environ: Mapping[str, str], *, prefer_func: bool = False) -> type[HostProcess]:
+    """Return the host that HOST names: `func` or `local`, the stand-in, which is also what runs if nothing is said.
+
+    prefer_func: then take func, where it is on the PATH.
+
+    Raises:
+        NoHost: HOST names another, or func, which is not there.
+    """
+    named = environ.get("HOST", "")
+    if named not in ("", *HOSTS):
+        raise NoHost(f"HOST: expected one of {', '.join(HOSTS)}, or nothing")
+    if named == "func":
+        program(environ)
+        return CoreTools
+    return CoreTools if not named and prefer_func and is_there(environ) else HostProcess
+
+
+def is_there(environ: Mapping[str, str]) -> bool:
+    """Whether there is a `func`."""
+    try:
+        program(environ)
+    except NoHost:
+        return False
+    return True
+
+
+def program(environ: Mapping[str, str]) -> str:
+    """Return the path of `func`: FUNC, or the one on the PATH.
+
+    Raises:
+        NoHost: there is none.
+    """
+    wanted = environ.get("FUNC") or "func"
+    found = shutil.which(wanted, path=environ.get("PATH"))
+    if found is None:
+        raise NoHost(
+            "HOST=func: FUNC names no program that can be run"
+            if environ.get("FUNC")
+            else "HOST=func: there is no `func` on the PATH. Install Azure Functions Core Tools 4, or name it with FUNC"
+        )
+    return found
+
+
+def pkcs12(authority: Authority) -> bytes:
+    """Return the server's key and certificates in the only form that `func` reads."""
+    key = load_pem_private_key(authority.key.read_bytes(), None)
+    certificate, *chain = load_pem_x509_certificates(authority.certificate.read_bytes())
+    encryption = BestAvailableEncryption(PASSWORD.encode())
+    return serialize_key_and_certificates(b"localhost", key, certificate, chain, encryption)  # type: ignore[arg-type]

@@ -1,0 +1,79 @@
+"""Requests to the storage account as the host makes them, and which of their failures end the host."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import requests
+from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.pipeline.transport import RequestsTransport
+from requests.adapters import HTTPAdapter
+
+POOL = 50  # connections kept open: more than there are ever calls at once (batchSize is 32 at most)
+
+Result = TypeVar("Result")
+
+
+class HostMustEnd(Exception):
+    """Storage refuses, or stays away: the Functions host shuts down, and whoever runs it starts it again."""
+
+
+class Account:
+    """Makes requests on threads of its own, again after each of `retries` seconds where that may help."""
+
+    def __init__(self, threads: Executor, retries: Sequence[float]) -> None:
+        self._threads = threads
+        self._retries = retries
+
+    async def call(self, operation: Callable[..., Result], *arguments: object, **options: object) -> Result:
+        """Make a request.
+
+        Raises:
+            AzureError: it was refused, or failed as often as it was tried.
+        """
+        request = partial(operation, *arguments, **options)
+        loop = asyncio.get_running_loop()
+        for delay in self._retries:
+            try:
+                return await loop.run_in_executor(self._threads, request)
+            except AzureError as error:
+                if not may_pass(error):
+                    raise
+            await asyncio.sleep(delay)
+        return await loop.run_in_executor(self._threads, request)
+
+
+def client_options() -> dict[str, Any]:
+    """Return how the SDK's clients are to be made: no retries of their own, one pool of connections."""
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=POOL))
+    # The time limits belong to the transport: beside one of ours the client ignores them.
+    transport = RequestsTransport(session=session, session_owner=False, connection_timeout=2, read_timeout=10)
+    return {"retry_total": 0, "transport": transport}
+
+
+def status_of(error: AzureError) -> int | None:
+    """Return the status that storage answered; None if there was no answer."""
+    return error.status_code if isinstance(error, HttpResponseError) else None
+
+
+def may_pass(error: AzureError) -> bool:
+    """Whether it may help to try again: no answer, or one that speaks of the server."""
+    status = status_of(error)
+    return (
+        status is None or is_server_error(error) or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+    )
+
+
+def is_server_error(error: AzureError) -> bool:
+    """Whether storage answered with a status from 500 on."""
+    return (status_of(error) or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def is_missing(error: AzureError) -> bool:
+    """Whether storage answered 404."""
+    return status_of(error) == HTTPStatus.NOT_FOUND
