@@ -14,7 +14,9 @@ from bench.figure import Figure
 from bench.memory import memory
 from bench.opening import opening
 from bench.packing import packing
+from bench.refusing import refusing
 from bench.telemetry import telemetry
+from bench.timing import timing
 
 BENCHMARKS = {
     "opening": opening,
@@ -22,6 +24,8 @@ BENCHMARKS = {
     "acknowledging": acknowledging,
     "telemetry": telemetry,
     "memory": memory,
+    "timing": timing,
+    "refusing": refusing,
 }
 VERDICT = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: ""}
 

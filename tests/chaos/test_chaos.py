@@ -10,7 +10,7 @@ from tests.chaos.theatre import Staging, Theatre
 
 pytestmark = pytest.mark.process
 
-MESSAGES = 600
+MESSAGES = 400
 RATE = 20
 
 
@@ -30,7 +30,7 @@ def test_nothing_is_lost_doubled_or_forged_whatever_fails(tmp_path: Path) -> Non
 def test_the_counters_add_up_to_the_unit_while_no_process_dies(tmp_path: Path) -> None:
     staging = Staging(seed=12, hosts=2, hurry=40, stubborn=30)
     with Theatre(tmp_path / "run", staging) as theatre:
-        outcome = Run(theatre, MESSAGES // 3, RATE, print, GENTLE_FAULTS, {**LASTING, "drop": 0.0, "bare": 0.0}).play()
+        outcome = Run(theatre, MESSAGES // 2, RATE, print, GENTLE_FAULTS, {**LASTING, "drop": 0.0, "bare": 0.0}).play()
         graph = theatre.simulator("summary")
     assert outcome.wrong == []
     if "503" in graph["answers"] or "503" in graph["hostile_answers"]:

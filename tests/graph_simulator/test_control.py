@@ -15,7 +15,7 @@ from graph_simulator.authority import Authority
 from graph_simulator.faults import Faults
 from graph_simulator.server import GraphServer
 from tests.graph_simulator.client import GraphClient, generated
-from tests.waiting import eventually
+from tests.waiting import LIMIT, eventually
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_it_runs_as_a_process_of_its_own_and_ends_on_a_signal(authority: Authori
         with httpx.Client(verify=trusted, transport=httpx.HTTPTransport(verify=trusted, retries=5)) as http:
             assert http.get(f"https://127.0.0.1:{port}/simulator/summary").json()["subscriptions"] == 0
         process.terminate()
-        assert process.wait(20) in {0, -15}
+        assert process.wait(LIMIT) in {0, -15}
 
 
 @pytest.mark.process
@@ -131,6 +131,6 @@ def test_it_does_not_start_without_the_apps_secret(authority: Authority) -> None
     environment = {key: value for key, value in os.environ.items() if key != "GRAPH_CLIENT_SECRET"}
     command = [sys.executable, "-m", "graph_simulator", "--port", "0", "--directory", str(authority.ca.parent),
                "--tenant", "t", "--client-id", "c"]  # fmt: skip
-    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert process.returncode == 1
     assert "GRAPH_CLIENT_SECRET" in process.stderr

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,8 +25,7 @@ from shared.relay import Relay
 from shared.storage.clients import StorageClients
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.servers import Answer, Asked
-
-DEADLINE_SECONDS = 60.0
+from tests.waiting import eventually
 
 
 def bring(directory: Path, key_id: str, made: datetime, life: timedelta = timedelta(days=730)) -> None:
@@ -82,11 +80,7 @@ class Instance:
 
     def work_until(self, condition: Callable[[], object]) -> None:
         """Work until something has come true; fail after a generous time."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, "it never came to that"
-            if not self.work():
-                time.sleep(0.02)
+        eventually(lambda: condition() or (self.work() and condition()))
 
     def queue(self, suffix: str = "") -> QueueClient:
         storage = self.storage_settings

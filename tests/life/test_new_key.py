@@ -11,6 +11,7 @@ from local.child import Child
 from local.host.process import ROOT
 from tests.life.conftest import CHATS, TEAMS, World, declared, in_thread
 from tests.life.instance import Instance, bring
+from tests.waiting import LIMIT
 
 OVERLAP = timedelta(hours=8)
 
@@ -111,7 +112,7 @@ def test_where_graph_does_not_change_a_certificate_the_subscription_is_replaced_
     new = early(world, app)
     hold = world.graph.hold("DELETE", 1, done_first=True)
     run = in_thread(app.tick)
-    assert hold.reached.wait(30)
+    assert hold.reached.wait(LIMIT)
     world.graph.post("messages", count=4)
     hold.gone.set()
     run.result()

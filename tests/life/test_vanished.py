@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.life.conftest import CHATS, TEAMS, World, declared, in_thread
+from tests.waiting import LIMIT
 
 
 def watching(world: World) -> set[str]:
@@ -49,7 +50,7 @@ def test_one_that_goes_between_the_look_and_the_renewal_is_made_anew_in_the_same
     world.graph.advance(hours=48)
     hold = world.graph.hold("PATCH", 1)
     run = in_thread(app.tick)
-    assert hold.reached.wait(30)
+    assert hold.reached.wait(LIMIT)
     world.graph.delete(f"subscriptions/{old.id}")
     world.graph.post("messages", count=2)
     hold.gone.set()

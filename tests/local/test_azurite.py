@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from azure.storage.queue import QueueClient
 
 from local.azurite import Azurite
 from local.child import answers
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,4 @@ def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 20
-    while answers(port):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: not answers(port))

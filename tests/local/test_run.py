@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.run.comparison import differences
+from tests.waiting import LIMIT
 
 ROOT = Path(__file__).parents[2]
 TENANT = "5d9f0c1e-0000-4000-8000-000000000001"
@@ -88,7 +89,7 @@ def started(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]
         process.communicate()
 
 
-def read_until(process: subprocess.Popen[str], wanted: Callable[[str], bool], within: float = 120) -> str:
+def read_until(process: subprocess.Popen[str], wanted: Callable[[str], bool], within: float = LIMIT) -> str:
     """Return the first line of output that is wanted."""
     assert process.stdout is not None
     deadline, seen = time.monotonic() + within, []
@@ -103,7 +104,7 @@ def read_until(process: subprocess.Popen[str], wanted: Callable[[str], bool], wi
 @pytest.mark.process
 def test_all_messages_arrive_in_their_last_version_exactly_once(tmp_path: Path) -> None:
     with started(tmp_path, "--messages", "60", "--rate", "30") as process:
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, output
     assert "Every message is there" in output
 
@@ -114,7 +115,7 @@ def test_it_ends_cleanly_at_once_and_can_be_started_again(tmp_path: Path) -> Non
         with started(tmp_path, "--rate", "5") as process:
             read_until(process, lambda line: line.startswith("messages written"))
             process.send_signal(signal.SIGINT)
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=LIMIT)
         assert process.returncode == 0, output
         assert "Traceback" not in output
 
@@ -124,7 +125,7 @@ def test_a_second_run_in_the_same_directory_says_that_there_is_one(tmp_path: Pat
     with started(tmp_path) as first:
         read_until(first, lambda line: line.startswith("All parts are up"))
         with started(tmp_path) as second:
-            output, _ = second.communicate(timeout=60)
+            output, _ = second.communicate(timeout=LIMIT)
         assert second.returncode != 0
         assert "Another run" in output
 
@@ -133,6 +134,6 @@ def test_a_second_run_in_the_same_directory_says_that_there_is_one(tmp_path: Pat
 @pytest.mark.parametrize("arguments", [["--messages", "0"], ["--rate", "-1"], ["--rate", "soon"]])
 def test_senseless_arguments_are_refused(tmp_path: Path, arguments: list[str]) -> None:
     with started(tmp_path, *arguments) as process:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 2
     assert "--" in output

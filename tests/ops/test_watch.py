@@ -8,6 +8,7 @@ from shared.storage.clients import StorageClients
 from tests import builders
 from tests.ops.conftest import Operator
 from tests.ops.letters import give_up
+from tests.waiting import LIMIT
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def test_the_status_is_told_again_and_again_until_ctrl_c(operator: Operator, sto
         told = (json.loads(line) for line in process.stdout)
         assert any(one["dead_letters"]["count"] == 1 for one in told)
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(LIMIT) == 0
 
 
 def test_a_process_of_its_own_ends_with_the_same_codes(operator: Operator) -> None:
@@ -41,13 +42,13 @@ def test_a_process_of_its_own_ends_with_the_same_codes(operator: Operator) -> No
         (("backfill",), 2),
     ):
         process = operator.start(*arguments)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=LIMIT)
         assert process.returncode == code, output + errors
 
 
 def test_wrong_settings_end_with_2_and_are_named(operator: Operator) -> None:
     process = Operator({**operator.environment, "KEY_STORE": "nowhere"}).start("status")
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=LIMIT)
     assert (process.returncode, output) == (2, "")
     assert "KEY_STORE" in errors
     assert "Traceback" not in errors

@@ -30,6 +30,7 @@ from shared.keys.directory import KeyDirectory
 from shared.keys.key import EncryptionKey
 from tests.builders import CLIENT_ID, OTHER_TENANT, TEAM, TENANT, message, minted, rich
 from tests.token_cases import Mint
+from tests.waiting import LIMIT
 
 NEIGHBOUR = "c7d1e2f3-0a0b-4c0d-8e0f-0000000000aa"
 """The tenant of what stands beside a forgery, and has a proof of its own."""
@@ -41,7 +42,6 @@ IN_ONE_CHANNEL = f"/teams/{TEAM}/channels/{ONE_CHANNEL}/messages"
 IN_CHATS = "/chats/getAllMessages"
 IN_CHANNELS = "/teams/getAllMessages"
 
-PATIENCE_SECONDS = 60
 _ENDS = ("refused", "dead_lettered", "retried", "delivered", "duplicates", "suspicious_tokens")
 _names = count(1_700_000_000_000)
 
@@ -116,7 +116,7 @@ def fresh_id() -> str:
 
 def until(done: Callable[[], bool]) -> bool:
     """Wait for a condition; False if it never came."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + LIMIT
     while time.monotonic() < deadline:
         if done():
             return True

@@ -2,7 +2,6 @@
 
 import gzip
 import socket
-import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -102,13 +101,11 @@ def test_a_body_is_read_whole_up_to_the_limit(session: requests.Session, authori
 
 def test_a_body_that_drips_is_given_up_when_its_time_is_over(session: requests.Session, authority: Authority) -> None:
     with (
-        serving(lambda _: Answer(body=b"x" * 100, drip=0.1), authority) as server,
+        serving(lambda _: Answer(body=b"x" * 10_000, drip=0.1), authority) as server,  # longer than a test may take
         session.get(server.url, stream=True) as answer,
+        pytest.raises(requests.Timeout),
     ):
-        begun = time.monotonic()
-        with pytest.raises(requests.Timeout):
-            read_bounded(answer, 1000, timedelta(seconds=0.3))
-        assert time.monotonic() - begun < 2
+        read_bounded(answer, 100_000, timedelta(seconds=0.3))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from local.feed.server import RunningFeed, running
 from local.feed.simulator import conversation_of
 from local.run.faults import key_store_available
 from tests.local.feed.sender import Sender, channel_message, event
+from tests.waiting import LIMIT
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_chats_and_channels_are_called_what_graph_calls_them(
     sender = Sender(feed.url, secret)
     sender.send(event(channel_message()) | {"source": f"{source}/messages"})
     sender.close()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LIMIT
     while True:
         [conversation] = httpx.get(f"{feed.url}/api/conversations").json()
         if conversation["name"] == place["title"]:

@@ -11,8 +11,7 @@ import pytest
 from local.feed.server import RunningFeed, running
 from tests.local.feed.relay import relay_that_says
 from tests.local.feed.sender import Sender, channel_message, chat_message, event
-
-DEADLINE = 20  # seconds
+from tests.waiting import LIMIT
 
 
 def test_a_signed_batch_is_answered_204_and_kept(feed: RunningFeed, sender: Sender) -> None:
@@ -112,7 +111,7 @@ def test_every_answer_forbids_the_page_anything_foreign(feed: RunningFeed) -> No
 
 
 def test_the_stream_tells_of_messages_as_they_come_and_of_the_pace(feed: RunningFeed, sender: Sender) -> None:
-    with httpx.stream("GET", f"{feed.url}/api/stream", timeout=DEADLINE) as stream:
+    with httpx.stream("GET", f"{feed.url}/api/stream", timeout=LIMIT) as stream:
         events = server_sent(stream)
         assert [next(events)[0] for _ in range(3)] == ["history", "pace", "relay"]
         sender.send(event(chat_message("news")))
@@ -136,7 +135,7 @@ def test_the_relays_counters_are_passed_on_and_kept_when_it_goes_away(secret: st
     with (
         relay_that_says(metrics) as (url, stop),
         running(secret, tmp_path / "feed.db", relay=url) as feed,
-        httpx.stream("GET", f"{feed.url}/api/stream", timeout=DEADLINE) as stream,
+        httpx.stream("GET", f"{feed.url}/api/stream", timeout=LIMIT) as stream,
     ):
         states = (value for name, value in server_sent(stream) if name == "relay")
         answering = next(state for state in states if state["reachable"])
@@ -146,20 +145,20 @@ def test_the_relays_counters_are_passed_on_and_kept_when_it_goes_away(secret: st
 
 
 def test_without_a_relay_there_are_no_counters_of_it(feed: RunningFeed) -> None:
-    with httpx.stream("GET", f"{feed.url}/api/stream", timeout=DEADLINE) as stream:
+    with httpx.stream("GET", f"{feed.url}/api/stream", timeout=LIMIT) as stream:
         assert next(value for name, value in server_sent(stream) if name == "relay") is None
 
 
 def test_the_feed_stops_at_once_although_somebody_watches(secret: str, tmp_path: Path) -> None:
     with running(secret, tmp_path / "feed.db") as feed:
-        client = httpx.Client(timeout=DEADLINE)
+        client = httpx.Client(timeout=LIMIT)
         stream = client.send(client.build_request("GET", f"{feed.url}/api/stream"), stream=True)
     assert b"history" in b"".join(stream.iter_raw())  # the stream ended, in good order
     client.close()
 
 
 def server_sent(stream: httpx.Response) -> Iterator[tuple[str, Any]]:
-    name, deadline = "", time.monotonic() + DEADLINE
+    name, deadline = "", time.monotonic() + LIMIT
     for line in stream.iter_lines():
         assert time.monotonic() < deadline, "what was awaited did not come"  # the stream itself never falls silent
         if line.startswith("event: "):

@@ -16,8 +16,9 @@ from local.feed.backlog import RelayQueue
 from local.feed.server import RunningFeed, running
 from tests.local.feed.relay import relay_that_says
 from tests.local.feed.sender import CHANNEL, Sender, channel_message, chat_message, event
+from tests.waiting import LIMIT
 
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=LIMIT * 1000)
 
 
 def cards(page: Page) -> Locator:

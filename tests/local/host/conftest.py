@@ -1,7 +1,6 @@
 """A storage account and small apps for the host to run."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -75,11 +74,3 @@ def timer_app(call: Callable[[func.TimerRequest], None], schedule: str, at_start
         call(timer)
 
     return app
-
-
-def eventually(condition: Callable[[], object], within: float = 60) -> None:
-    """Wait until `condition` holds; fail after a generous time."""
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.02)

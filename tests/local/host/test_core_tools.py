@@ -19,7 +19,7 @@ from local.host.app_folder import PARTS, app_folder
 from local.host.core_tools import PASSWORD, CoreTools, NoHost, host_class, pkcs12
 from local.host.process import ROOT, HostProcess
 from tests.local.fake_func import write_program
-from tests.local.host.conftest import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.process
 

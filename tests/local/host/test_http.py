@@ -16,13 +16,14 @@ import pytest
 from graph_simulator.authority import Authority
 from local.host.server import running
 from tests.local.host.conftest import http_app
+from tests.waiting import LIMIT
 
 
 @pytest.fixture
 def serve(host_json: Callable[..., Path]) -> Callable[..., Any]:
     @contextmanager
     def serving(app: func.FunctionApp, **settings: str) -> Iterator[httpx.Client]:
-        with running(app, settings, host_json=host_json()) as url, httpx.Client(base_url=url, timeout=60) as client:
+        with running(app, settings, host_json=host_json()) as url, httpx.Client(base_url=url, timeout=LIMIT) as client:
             yield client
 
     return serving
@@ -108,7 +109,7 @@ def test_a_failure_is_an_empty_500_and_is_logged_twice_with_message_and_stack(
 
 
 def test_as_many_functions_run_at_once_as_there_are_threads(serve: Callable[..., Any]) -> None:
-    barrier = threading.Barrier(12, timeout=30)
+    barrier = threading.Barrier(12, timeout=LIMIT)
 
     def call(_: func.HttpRequest) -> str:
         barrier.wait()

@@ -11,7 +11,8 @@ from local.azurite import Azurite
 from local.child import ChildFailed
 from local.host.process import HostProcess
 from local.host.waits import LEASE_SETTING
-from tests.local.host.conftest import Settings, eventually
+from tests.local.host.conftest import Settings
+from tests.waiting import eventually
 
 APP = """
 import os, pathlib, time

@@ -18,7 +18,8 @@ from local.azurite import Azurite
 from local.host.queues import polling_delays
 from local.host.server import running
 from local.host.waits import LEASE_SETTING
-from tests.local.host.conftest import Settings, eventually, queue_app
+from tests.local.host.conftest import Settings, queue_app
+from tests.waiting import LIMIT, eventually
 
 HostJson = Callable[..., Path]
 
@@ -154,7 +155,7 @@ def test_what_runs_when_the_host_is_asked_to_end_is_finished(
     queue.create_queue()
     queue.send_message("last")
     with running(queue_app(call), settings, host_json=host_json()):
-        assert begun.wait(30)
+        assert begun.wait(LIMIT)
     assert is_empty(queue)
 
 

@@ -13,7 +13,8 @@ from local.host.configuration import ConfigurationError
 from local.host.server import running
 from local.host.timers import NEVER as NO_TIME
 from local.host.timers import schedule_of
-from tests.local.host.conftest import eventually, timer_app
+from tests.local.host.conftest import timer_app
+from tests.waiting import eventually
 
 NOON = datetime(2031, 5, 6, 12, 0, 0, tzinfo=UTC)
 NEVER = "0 0 0 1 1 *"

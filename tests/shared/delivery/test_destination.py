@@ -1,7 +1,6 @@
 """Delivery to a real HTTP server."""
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -235,10 +234,8 @@ def test_a_huge_answer_is_not_read_and_its_status_counts(destination: Destinatio
 def test_an_answer_that_drips_is_not_waited_for_and_its_status_counts(
     destination: Destination, server: Server, status: int, delivered: int
 ) -> None:
-    server.script = lambda _: Answer(status, b"x" * 1000, drip=0.2)
-    begun = time.monotonic()
+    server.script = lambda _: Answer(status, b"x" * 10_000, drip=0.2)  # which would take longer than a test may
     assert len(destination.deliver(some(1)).delivered) == delivered
-    assert time.monotonic() - begun < 10
 
 
 def test_an_answer_that_breaks_off_behind_its_status_counts_as_its_status(

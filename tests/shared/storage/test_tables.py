@@ -74,6 +74,15 @@ def test_a_query_is_about_its_partition_alone_and_can_not_be_widened_by_what_it_
     assert tables.existing("state", "p", [quoted, "k' or RowKey ne '"]) == set()
 
 
+def test_rows_are_found_by_the_value_of_any_of_some_columns_in_whatever_partition(tables: Tables) -> None:
+    assert list(tables.matching("state", ("a", "b"), "x")) == []
+    tables.put("state", "p", "1", {"a": "x", "b": "y"})
+    tables.put("state", "q", "2", {"b": "x"})
+    tables.put("state", "q", "3", {"a": "y", "c": "x"})
+    assert [row["RowKey"] for row in tables.matching("state", ("a", "b"), "x")] == ["1", "2"]
+    assert list(tables.matching("state", ("a",), "' or 'x' eq 'x")) == []
+
+
 @pytest.mark.parametrize("number", [0, 1, 12, 13, 30])
 def test_of_any_number_of_keys_those_that_have_a_row_are_found(tables: Tables, number: int) -> None:
     asked = [f"k{one}" for one in range(number)]
