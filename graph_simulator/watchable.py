@@ -140,7 +140,7 @@ KINDS = (
     Kind("alert", ("security/alerts", "security/alerts/{}"), _changes("cud"), 43_200),
 )  # fmt: skip
 
-_FUNCTION = re.compile(r"^(?:microsoft\.graph\.)?(\w+)\(\)$|^(get\w+)\(.*\)$", re.IGNORECASE)
+_FUNCTION = re.compile(r"^(?:microsoft\.graph\.)?(\w+)\(\)$", re.IGNORECASE)
 _QUOTED = re.compile(r"\((?:joinWebUrl=)?'([^']*)'\)", re.IGNORECASE)
 
 
@@ -148,12 +148,11 @@ def path_segments(path: str) -> tuple[str, ...]:
     """Split a path of Graph's into segments: `teams('x')/channels` and `/teams/x/channels` are the same.
 
     So are a function with and without empty parentheses, `delta()` and `delta`, and with the namespace that OData puts
-    before it, `microsoft.graph.delta()`: Microsoft's own clients write them. What a function is called with,
-    `getAllTranscripts(meetingOrganizerUserId='x')`, is no segment either.
+    before it, `microsoft.graph.delta()`: Microsoft's own clients write them.
     """
     keyed = _QUOTED.sub(lambda found: f"/{quote(unquote(found[1]), safe='')}", path)
     segments = (unquote(segment) for segment in keyed.split("/") if segment)
-    return tuple(_FUNCTION.sub(lambda found: found[1] or found[2], segment) for segment in segments)
+    return tuple(_FUNCTION.sub(r"\1", segment) for segment in segments)
 
 
 def understand(resource: str) -> Watched:
