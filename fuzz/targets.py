@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from shared.delivery.event import Event, event_of_content, event_of_message
 from shared.errors import Reason, Refused, Undeliverable
-from shared.graph.json_repair import MOST_HALVES, repaired
+from shared.graph.json_repair import MAX_REPAIRS, repaired
 from shared.graph.notification import EncryptedContent, Notification, read_collection
-from shared.graph.validation_token import PUBLISHER, SigningKey, check, tenant_claimed
+from shared.graph.validation_token import PUBLISHER, SigningKey, check, claimed_tenant
 from shared.keys.decryption import open_content
 from shared.messages.envelope import read, read_dead_letter, write
 from shared.messages.ingest import ExpectedRecipient, sort_items
@@ -90,7 +90,7 @@ def validation_token(text: bytes) -> None:
     """A token is refused, or its claims are right by Python's own reading; a header and claims come signed."""
     header, separator, claims = text.partition(b"\n")
     token = _signed(header, claims) if separator else text.decode("latin-1")
-    tenant_claimed(token)
+    claimed_tenant(token)
     try:
         check(token, _find_key, CLIENT_ID, NOW)
     except Refused:
@@ -99,7 +99,7 @@ def validation_token(text: bytes) -> None:
     publisher, issuer = {"1.0": "appid", "2.0": "azp"}[said["ver"]], ISSUERS[said["ver"]]
     moment = int(NOW.timestamp())
     promise(json.loads(header)["alg"] == "RS256", "another algorithm")
-    promise(said["tid"].lower() == tenant_claimed(token), "another tenant")
+    promise(said["tid"].lower() == claimed_tenant(token), "another tenant")
     promise(said[publisher] == PUBLISHER, "another publisher")
     promise(said["iss"] == issuer.replace("{tenantid}", said["tid"]), "another issuer")
     promise(said["aud"].lower() in (CLIENT_ID, f"api://{CLIENT_ID}"), "another audience")
@@ -143,7 +143,7 @@ def json_text(text: bytes) -> None:
     except RecursionError:
         return
     except msgspec.DecodeError as error:
-        promise("surrogate" not in str(error) or text.count(b"\\u") > MOST_HALVES, "a half is left")
+        promise("surrogate" not in str(error) or text.count(b"\\u") > MAX_REPAIRS, "a half is left")
 
 
 def resource_path(text: bytes) -> None:

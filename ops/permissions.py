@@ -9,9 +9,9 @@ import msgspec
 from rich.console import RenderableType
 
 from ops.report import ExitCode, Failure, Report, as_json, finish, table
-from shared.configuration.declaration import Declaration, in_tenant, read_declarations
+from shared.configuration.declaration import Declaration, read_declarations, with_tenant
 from shared.configuration.settings import Settings, SettingsError
-from shared.configuration.values import CLOUDS, Expected
+from shared.configuration.values import CLOUDS, InvalidValue
 from shared.errors import RetryLater
 from shared.graph.entra import granted_permissions
 from shared.relay import relay
@@ -105,7 +105,7 @@ def permissions(subscriptions: Path | None, *, as_json: bool) -> None:
     settings = _settings(optional=subscriptions is not None)
     try:
         declared = _declared(subscriptions, settings)
-    except Expected as complaint:
+    except InvalidValue as complaint:
         finish(Failure([f"{subscriptions}: {complaint}"], ExitCode.USAGE), as_json=as_json)
     finish(report(declared, settings), as_json=as_json)
 
@@ -132,11 +132,11 @@ def _settings(*, optional: bool) -> Settings | None:
 
 
 def _declared(subscriptions: Path | None, settings: Settings | None) -> Sequence[Declaration]:
-    """Raises Expected."""
+    """Raises InvalidValue."""
     if subscriptions is None:
         return list(settings.declarations) if settings else []
     home = settings.tenant_id if settings else os.environ.get(_TENANT, _ANY_TENANT)
-    return list(in_tenant(read_declarations(str(subscriptions.resolve())), home))
+    return list(with_tenant(read_declarations(str(subscriptions.resolve())), home))
 
 
 def _granted(tenant_id: str, settings: Settings | None) -> tuple[frozenset[str] | None, str | None]:

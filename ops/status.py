@@ -16,7 +16,7 @@ from ops.report import ExitCode, Report, as_json, finish, span, table, when
 from ops.subscription_state import Listed, SubscriptionState, listed, states
 from shared.errors import RetryLater
 from shared.keys.key import EncryptionKey, newest_valid
-from shared.keys.rotation import EXPIRES_SOON
+from shared.keys.rotation import EXPIRY_MARGIN
 from shared.readback.checkpoints import Checkpoint
 from shared.relay import relay, utc_now
 from shared.subscriptions.silence import Sighting
@@ -137,11 +137,11 @@ class _Looking:
 def look(known: Listed) -> Status:
     """Look at everything but Graph, whose part is given. Raises SettingsError."""
     now, looking = utc_now(), _Looking(list(known.away.values()))
-    keys = looking.at(relay().keys.every, None)
+    keys = looking.at(relay().keys.all, None)
     current = newest_valid(keys or [], now)
     nothing: dict[str, datetime] = {}
     seen = {one.declaration: one.last for one in looking.at(relay().last_seen.all, list[Sighting]())}
-    unnamed = looking.at(relay().rotation.unnamed, nothing)
+    unnamed = looking.at(relay().rotation.unused_since, nothing)
     no_progress: dict[str, Checkpoint] = {}
     compared = looking.at(relay().checkpoints.all, no_progress)
     found = Status(
@@ -172,12 +172,12 @@ def _key_states(
         KeyState(
             id=key.key_id,
             current=current is not None and key.key_id == current.key_id,
-            age_seconds=round((now - key.made).total_seconds()),
+            age_seconds=round((now - key.created).total_seconds()),
             expires_in_seconds=round((key.expires - now).total_seconds()),
             subscriptions=named[key.key_id] if complete else None,
             unnamed_seconds=round((now - unnamed[key.key_id]).total_seconds()) if key.key_id in unnamed else None,
         )
-        for key in sorted(keys, key=lambda one: (one.made, one.key_id), reverse=True)
+        for key in sorted(keys, key=lambda one: (one.created, one.key_id), reverse=True)
     ]
 
 
@@ -195,7 +195,7 @@ def _attention(found: Status, *, key_seen: bool) -> Iterable[str]:
     for one in found.subscriptions:
         if one.attention:
             yield f"{one.resource}: {one.attention}"
-    overlap = relay().settings.key_overlap + EXPIRES_SOON
+    overlap = relay().settings.key_overlap + EXPIRY_MARGIN
     current = next((key for key in found.keys if key.current), None)
     if key_seen and current is None:
         yield "there is no valid encryption key: does renew_timer run?"

@@ -86,21 +86,21 @@ class ChangeHandler:
             item, event = outcome.events[rejected.event.id]
             detail = f"the destination answers {rejected.status} to event {event.id}"
             self.requeue.dead_letter(_with(envelope, [item], batch), Reason.DESTINATION_REJECTED, detail)
-        self.outbox.settle(rejected.event for rejected in outcome.rejected)
+        self.outbox.record_rejected(rejected.event for rejected in outcome.rejected)
 
     def _deliver(self, outcome: BatchOutcome, envelope: ChangeBatch) -> None:
         """Deliver the events that are not known to have been; those that the destination rejects join the dead."""
         events = [event for _, event in outcome.events.values()]
         details = self.paths.delivered(outcome.events, envelope) if self.paths is not None else None
         delivery = self.outbox.deliver(events, redeliver=envelope.replayed is not None, details=details)
-        settled = len(delivery.delivered) + len(delivery.rejected) + len(delivery.kept)
+        settled = len(delivery.delivered) + len(delivery.rejected) + len(delivery.undelivered)
         telemetry.DUPLICATES.add(len(events) - settled)
         lag = (self.clock() - envelope.received).total_seconds()
         for _ in delivery.delivered:
             telemetry.LAG_SECONDS.record(lag)
         outcome.rejected.extend(delivery.rejected)
         if delivery.failure is not None:
-            for event in delivery.kept:
+            for event in delivery.undelivered:
                 outcome.retry(outcome.events[event.id][0], delivery.failure)
 
 

@@ -13,7 +13,7 @@ from shared.errors import Reason, Refused, RetryLater
 from shared.graph.client import GraphClient, GraphRequestError
 from shared.graph.notification import Notification
 from shared.resources.matching import is_certainly_within
-from shared.resources.path import climbs, encoded, segments
+from shared.resources.path import encoded, has_dot_segments, segments
 from shared.resources.permissions import is_policy_refusal, policies
 
 _log = logging.getLogger("graph_relay.hydration")
@@ -47,12 +47,12 @@ class Hydration:
         if declaration is None or not declaration.hydrate:
             return event_without_content(notification, tenant_id, received)
         path = segments(notification.resource or "")
-        if climbs(path):
+        if has_dot_segments(path):
             raise Refused(Reason.MALFORMED)
         if not is_certainly_within(declaration.resource, notification.resource or ""):
             return event_without_content(notification, tenant_id, received)
         try:
-            content = self.graph.read(tenant_id, encoded(path))
+            content = self.graph.get_raw(tenant_id, encoded(path))
         except GraphRequestError as refusal:
             if refusal.status == 403 and is_policy_refusal(
                 declaration.resource, refusal.inner_code, refusal.message, refusal.granted

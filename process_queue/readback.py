@@ -79,12 +79,12 @@ class ReadbackHandler:
         if delivery.failure is not None:
             if not _can_go_on(delivery, readback):
                 raise delivery.failure  # plaintext can't be enqueued: the page is read again, the ledger knows the rest
-            for event in delivery.kept:
+            for event in delivery.undelivered:
                 self.requeue.later(_alone(event, readback), delivery.failure)
         for rejected in delivery.rejected:
             detail = f"the destination answers {rejected.status} to event {rejected.event.id}"
             self.requeue.dead_letter(_alone(rejected.event, readback), Reason.DESTINATION_REJECTED, detail)
-        self.outbox.settle(rejected.event for rejected in delivery.rejected)
+        self.outbox.record_rejected(rejected.event for rejected in delivery.rejected)
 
     def _go_on(self, page: FetchedPage, readback: ReadbackPage) -> None:
         for further in page.further:

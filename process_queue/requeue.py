@@ -12,7 +12,7 @@ import msgspec
 from shared import telemetry
 from shared.errors import Reason, RetryLater
 from shared.messages.envelope import DeadLetter, Envelope, FailedAttempt, failed, halves, singles, size, write
-from shared.messages.retry import GiveUp, after_failure
+from shared.messages.retry import DeadLetterNow, after_failure
 from shared.paths import Paths
 from shared.storage.queues import Queue, Queues
 
@@ -56,7 +56,7 @@ class Requeue:
         was_throttled = failure.reason is Reason.GRAPH_THROTTLED
         attempt = 0 if was_throttled else envelope.attempt
         decision = after_failure(attempt, first_seen, self.clock(), self.horizon, failure.retry_after, self.chance)
-        if isinstance(decision, GiveUp):
+        if isinstance(decision, DeadLetterNow):
             self.dead_letter(envelope, failure.reason, str(failure))
             return
         now = self.clock()

@@ -14,7 +14,7 @@ from shared.delivery.event import Event, event_of_content
 from shared.errors import Reason, Refused, RelayError, RetryLater, Undeliverable
 from shared.graph.client_state import id_in_client_state
 from shared.graph.notification import EncryptedContent, Notification, read_encrypted_content, read_notification
-from shared.graph.validation_token import SigningKey, check, tenant_claimed
+from shared.graph.validation_token import SigningKey, check, claimed_tenant
 from shared.keys.decryption import open_content
 from shared.keys.key import EncryptionKey
 from shared.messages.envelope import ChangeBatch
@@ -87,7 +87,7 @@ class BatchVerifier:
             return self._verifier.hydration.event(notification, declaration, tenant, received)
         doubt = self._doubt(tenant)
         if doubt is not None:
-            raise doubt.again()
+            raise doubt.copy()
         content = read_encrypted_content(notification)
         self._note_seen(notification, content.encryption_certificate_id or "")
         event = event_of_content(self._decrypt(content), notification, tenant, received)
@@ -107,7 +107,7 @@ class BatchVerifier:
         """Return why no validation token proves items of `tenant`; None if one does."""
         if tenant not in self._doubts:
             tokens = self._envelope.tokens
-            claiming = [token for token in tokens or () if tenant_claimed(token) == tenant]
+            claiming = [token for token in tokens or () if claimed_tenant(token) == tenant]
             missing = Refused(Reason.TOKENS_NULL if tokens is None else Reason.TOKEN_MISSING)
             self._doubts[tenant] = self._check(claiming) if claiming else missing
         return self._doubts[tenant]

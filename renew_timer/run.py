@@ -162,7 +162,7 @@ class RenewalRun:
         yield "Checking the app's credentials", lambda: relay.credential_expiry.report(now())
         yield "Measuring the queue", lambda: backlog.report(relay.storage.queues, now())
         yield "Keeping poison messages", relay.dead_letters().keep_poison
-        yield "Tidying the ledger", lambda: relay.ledger.forget(now())
+        yield "Tidying the ledger", lambda: relay.ledger.drop_expired(now())
 
 
 def attempt(name: str, do: Callable[[], T]) -> T | None:

@@ -1,4 +1,4 @@
-"""The exceptions of this app, by what the caller should do, and every reason that is counted."""
+"""The exceptions of this app, by what the caller must do, and every reason that is counted."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Self
 
 
 class Reason(StrEnum):
-    """Why an item was refused, is retried, or was dead-lettered. Counted and logged; never holds a value."""
+    """Why an item was refused, is retried, or was dead-lettered. Counted and logged; never holds message data."""
 
     # Refused: not proven to come from Graph.
     MALFORMED = "malformed"
@@ -45,9 +45,9 @@ class Reason(StrEnum):
 
 
 class RelayError(Exception):
-    """Base of everything this app raises on purpose.
+    """Base of the exceptions that this app raises.
 
-    `detail` says what is wrong or what to do; it never holds a secret or a message.
+    detail: what is wrong or what to do; never contains a secret or a message.
     """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
@@ -55,7 +55,7 @@ class RelayError(Exception):
         self.reason = reason
         self.detail = detail
 
-    def again(self) -> Self:
+    def copy(self) -> Self:
         """Return an equal exception that was never raised, for what is remembered and raised repeatedly: raising one
         object again and again keeps the frames of every caller alive.
         """
@@ -66,22 +66,22 @@ class RelayError(Exception):
 
 
 class Refused(RelayError):
-    """The item is not proven to come from Graph. Count it, drop it, carry on."""
+    """The item is not proven to come from Graph. Count it and drop it; continue with the next item."""
 
 
 class Undeliverable(RelayError):
-    """The item is proven but cannot be opened or read, now or later. Dead-letter it, as it came."""
+    """The item is proven but can never be decrypted or read. Dead-letter it unchanged."""
 
 
 class AlreadyProcessed(RelayError):
-    """The queue message was processed before: its content is gone. Count a duplicate, carry on."""
+    """The queue message was processed before: its content is gone. Count a duplicate and continue."""
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(Reason.CLAIM_GONE, detail)
 
 
 class RetryLater(RelayError):
-    """Something this app needs is unavailable. Try the item again, not before `retry_after` where it is given."""
+    """Something this app needs is unavailable. Try the item again, not before `retry_after` if that is set."""
 
     def __init__(self, reason: Reason, detail: str = "", *, retry_after: timedelta | None = None) -> None:
         super().__init__(reason, detail)

@@ -1,4 +1,4 @@
-"""HTTP as this app uses it: pooled sessions, time limits, bodies read to a bounded size."""
+"""HTTP requests with pooled sessions, time limits, and bodies of bounded size."""
 
 import socket
 import time
@@ -13,12 +13,12 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 
-POOL = 32
+POOL_SIZE = 32
 """Connections kept open to one host; the worker's thread pool is no larger."""
 
 
-ANSWERED_WITHIN = timedelta(seconds=30)
-"""For so long the body of an answer is read."""
+BODY_TIME_LIMIT = timedelta(seconds=30)
+"""How long the body of a response is read."""
 
 _CHUNK = 65_536
 
@@ -28,18 +28,18 @@ def session() -> requests.Session:
 
     It trusts `REQUESTS_CA_BUNDLE` if that is set, keeps no cookies, and never takes a password from a `.netrc` file.
     """
-    made = requests.Session()
-    adapter = _KeepAlive(pool_connections=4, pool_maxsize=POOL)
-    made.mount("https://", adapter)
-    made.mount("http://", adapter)
-    made.cookies.set_policy(_NoCookies())
-    made.auth = _as_given
-    return made
+    new_session = requests.Session()
+    adapter = _KeepAlive(pool_connections=4, pool_maxsize=POOL_SIZE)
+    new_session.mount("https://", adapter)
+    new_session.mount("http://", adapter)
+    new_session.cookies.set_policy(_NoCookies())
+    new_session.auth = _as_given
+    return new_session
 
 
 @dataclass(frozen=True)
 class Response:
-    """An answer whose body was read to its end."""
+    """A response whose body was read completely."""
 
     status: int
     headers: Mapping[str, str]
@@ -55,26 +55,28 @@ def exchange(
     limit: int,
     **request: Any,
 ) -> Response:
-    """Send one request and read the answer, of `limit` bytes at most. Redirects are not followed.
+    """Send one request and read the response, at most `limit` bytes. Redirects are not followed.
 
     timeout: seconds to connect and for each read. request: headers, params, json or data, as requests takes them.
 
     Raises requests.RequestException.
     """
-    with session.request(method, url, timeout=timeout, allow_redirects=False, stream=True, **request) as answer:
-        return Response(answer.status_code, answer.headers, read_bounded(answer, limit))
+    with session.request(method, url, timeout=timeout, allow_redirects=False, stream=True, **request) as response:
+        return Response(response.status_code, response.headers, read_bounded(response, limit))
 
 
-def read_bounded(answer: requests.Response, limit: int, within: timedelta = ANSWERED_WITHIN) -> bytes:
-    """Return the body, of `limit` bytes at most, of an answer that was asked for with `stream=True`.
+def read_bounded(response: requests.Response, limit: int, within: timedelta = BODY_TIME_LIMIT) -> bytes:
+    """Return the body, at most `limit` bytes, of a response requested with `stream=True`.
 
-    Raises requests.RequestException if the connection breaks, or the body is longer or is not over `within` the time
-    given: a session's own time limit is that of each read, which a body that drips never exceeds.
+    Raises requests.RequestException if the connection breaks, the body is longer, or it takes longer than `within`: the
+    session's own time limit applies to each read, so a body that drips never exceeds it.
     """
     body = bytearray()
     end = time.monotonic() + within.total_seconds()
     try:
-        while chunk := answer.raw.read1(_CHUNK, decode_content=True):  # what there is, and no waiting for more
+        while chunk := response.raw.read1(
+            _CHUNK, decode_content=True
+        ):  # returns what has arrived, does not wait for more
             body += chunk
             if len(body) > limit:
                 raise requests.exceptions.ContentDecodingError("the body is too long")
@@ -86,7 +88,7 @@ def read_bounded(answer: requests.Response, limit: int, within: timedelta = ANSW
 
 
 def retry_after(headers: Mapping[str, str], now: datetime, longest: timedelta) -> timedelta | None:
-    """Return how long the answer asks us to wait: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3).
+    """Return the delay that the response requests: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3).
 
     longest: what is believed at most. One header of the other side must not stop delivery for a year.
     """
@@ -94,10 +96,10 @@ def retry_after(headers: Mapping[str, str], now: datetime, longest: timedelta) -
     if value.isascii() and value.isdigit():
         return min(timedelta(seconds=int(value[:9])), longest)
     try:
-        moment = parsedate_to_datetime(value)
+        date = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
-    return min(max(moment.replace(tzinfo=moment.tzinfo or UTC) - now, timedelta(0)), longest)
+    return min(max(date.replace(tzinfo=date.tzinfo or UTC) - now, timedelta(0)), longest)
 
 
 def _as_given(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -126,7 +128,7 @@ _KEEP_ALIVE = [
 
 
 class _NoCookies(requests.cookies.cookielib.DefaultCookiePolicy):  # type: ignore[name-defined,misc]
-    """Nothing we talk to needs cookies, and a jar would carry one caller's state into another's request."""
+    """No peer needs cookies, and a jar would carry one caller's state into another's request."""
 
     def __init__(self) -> None:
         super().__init__(allowed_domains=[])

@@ -1,4 +1,4 @@
-"""One instance of the app: every object that lives as long as the process is made here, once."""
+"""The composition root: creates every object that lives as long as the process, once."""
 
 import os
 import threading
@@ -25,7 +25,7 @@ from shared.keys.rotation import Rotation
 from shared.keys.store import DeferredKeyStore, KeyStore
 from shared.messages.dead_letters import DeadLetters
 from shared.messages.ingest import ExpectedRecipient
-from shared.messages.retry import LONGEST as LONGEST_DELAY
+from shared.messages.retry import MAX_DELAY
 from shared.paths import Paths
 from shared.readback.checkpoints import Checkpoints
 from shared.readback.sweep import Sweep
@@ -46,7 +46,7 @@ def utc_now() -> datetime:
 
 
 class Relay:
-    """One instance of the app. Nothing connects before it is used; every object serves all threads."""
+    """One instance of the app. Objects connect on first use; every object serves all threads."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Relay:
         self.credential_expiry = CredentialExpiry(self.graph, settings.tenant_id, settings.client_id)
 
         self.keys = KeyRing(key_store or _key_store(settings), clock)
-        longest_queued = settings.delivery_horizon + LONGEST_DELAY
+        longest_queued = settings.delivery_horizon + MAX_DELAY
         self.rotation = Rotation(self.keys, storage.tables, settings.key_rotation, settings.key_overlap, longest_queued)
 
         scope = settings.destination_scope
@@ -82,7 +82,7 @@ class Relay:
         self.destination = Destination(
             settings.destination_url, settings.destination_secrets, self.session, clock, token
         )
-        self.ledger = Ledger(storage.tables, settings.ledger_kept)
+        self.ledger = Ledger(storage.tables, settings.ledger_retention)
         self.outbox = Outbox(self.destination, self.ledger)
 
         self.path_log = Paths(storage.tables, clock, self.random.random, settings.tenant_id)
@@ -97,11 +97,11 @@ class Relay:
         self.lifecycle_actions = Once(clock)
 
     def desired_state(self, key: EncryptionKey | None) -> DesiredState:
-        """Return what every subscription of ours carries; `key` is None while the key store is unavailable."""
+        """Return the desired state of all subscriptions; `key` is None while the key store is unavailable."""
         return DesiredState(self.settings.notification_url, self.settings.client_state_secrets[0], key)
 
     def dead_letters(self) -> DeadLetters:
-        """Return the dead letters, for one look through them: it remembers what it holds."""
+        """Return the dead letters, for one listing: the object holds the received messages."""
         return DeadLetters(self.storage.queues, self.storage.claims, self.clock)
 
 
@@ -118,7 +118,7 @@ def _key_vault(settings: Settings) -> KeyStore:
 
 
 class _Process:
-    """The objects of this process, made under a lock: threads that come together get the same ones."""
+    """The objects of this process, created under a lock: concurrent threads get the same objects."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -127,20 +127,20 @@ class _Process:
 
     def storage(self) -> StorageClients:
         with self._lock:
-            return self._made_storage()
+            return self._get_storage()
 
     def relay(self) -> Relay:
         with self._lock:
             if self._relay is None:
                 settings = Settings.from_environment(os.environ)
-                self._relay = Relay(settings, self._made_storage())
+                self._relay = Relay(settings, self._get_storage())
             return self._relay
 
     def forget(self) -> None:
         with self._lock:
             self._storage = self._relay = None
 
-    def _made_storage(self) -> StorageClients:
+    def _get_storage(self) -> StorageClients:
         if self._storage is None:
             self._storage = StorageClients.of(storage_settings(os.environ))
         return self._storage
@@ -150,15 +150,15 @@ _process = _Process()
 
 
 def relay() -> Relay:
-    """Return the app of this process. Raises SettingsError, each time until the settings are fixed."""
+    """Return the app of this process. Raises SettingsError until the settings are fixed."""
     return _process.relay()
 
 
 def storage() -> StorageClients:
-    """Return the storage clients of this process; they need no other settings. Raises SettingsError, as `relay`."""
+    """Return the storage clients of this process; they need only the storage settings. Raises SettingsError."""
     return _process.storage()
 
 
 def forget() -> None:
-    """Have the next call build everything again from the environment: for a process that changes its settings."""
+    """Create all objects again at the next call, from the environment: for a process that changes its settings."""
     _process.forget()

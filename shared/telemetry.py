@@ -1,6 +1,6 @@
-"""The vocabulary of what is measured. Exporting is set up by whoever runs the app, not here.
+"""The metrics and spans of this app. `shared.exporting` sets up their export.
 
-Every name is an OpenTelemetry instrument; until a provider is set they cost next to nothing and go nowhere.
+Every constant is an OpenTelemetry instrument; without a provider, instruments do nothing and cost almost nothing.
 """
 
 from contextlib import AbstractContextManager
@@ -15,7 +15,7 @@ REFUSED = _meter.create_counter("graph_relay.refused", "item", "Notifications no
 QUEUED = _meter.create_counter("graph_relay.queued", "item", "Notifications made durable before the 202")
 DELIVERED = _meter.create_counter("graph_relay.delivered", "item", "Events the destination has accepted")
 RETRIED = _meter.create_counter("graph_relay.retried", "item", "Notifications queued again, by reason")
-DEAD_LETTERED = _meter.create_counter("graph_relay.dead_lettered", "item", "Notifications given up, by reason")
+DEAD_LETTERED = _meter.create_counter("graph_relay.dead_lettered", "item", "Notifications dead-lettered, by reason")
 NOT_HYDRATED = _meter.create_counter(
     "graph_relay.not_hydrated", "item", "Events without the content that hydrate asks for, which a policy withholds"
 )
@@ -26,13 +26,13 @@ SUSPICIOUS_TOKENS = _meter.create_counter(
 )
 RECOVERED = _meter.create_counter("graph_relay.recovered", "item", "Events that were read back, not pushed")
 RECONCILED = _meter.create_counter("graph_relay.reconciled", "action", "Subscription changes, by action, outcome")
-TIMER_RUNS = _meter.create_counter("graph_relay.timer_runs", "run", "Runs of the timer that came to their end")
-ACKNOWLEDGE_SECONDS = _meter.create_histogram("graph_relay.acknowledge_seconds", "s", "From request to answer")
+TIMER_RUNS = _meter.create_counter("graph_relay.timer_runs", "run", "Completed runs of the timer")
+ACKNOWLEDGE_SECONDS = _meter.create_histogram("graph_relay.acknowledge_seconds", "s", "From request to response")
 QUEUE_AGE_SECONDS = _meter.create_histogram("graph_relay.queue_age_seconds", "s", "From receipt to processing")
 LAG_SECONDS = _meter.create_histogram("graph_relay.lag_seconds", "s", "From receipt to delivery")
-QUEUE_LENGTH = _meter.create_gauge("graph_relay.queue_length", "message", "Messages queued, hidden ones too")
+QUEUE_LENGTH = _meter.create_gauge("graph_relay.queue_length", "message", "Messages queued, including hidden ones")
 QUEUE_WAITING_SECONDS = _meter.create_gauge(
-    "graph_relay.queue_waiting_seconds", "s", "Since the oldest receipt among the messages that wait for nothing"
+    "graph_relay.queue_waiting_seconds", "s", "Since the receipt of the oldest visible message"
 )
 DEAD_LETTERS = _meter.create_gauge("graph_relay.dead_letters", "message", "Dead letters that wait for a person")
 KEY_AGE_SECONDS = _meter.create_gauge("graph_relay.key_age_seconds", "s", "Age of the current encryption key")
@@ -47,13 +47,13 @@ _tracer = trace.get_tracer("graph_relay")
 
 
 def span(name: str, parent: str = "") -> AbstractContextManager[Span]:
-    """Open a span; `parent` is the `traceparent` (W3C Trace Context) of the one it follows, on another machine."""
+    """Open a span; `parent` is the `traceparent` (W3C Trace Context) of its parent span in another process."""
     context = propagate.extract({"traceparent": parent}) if parent else None
     return _tracer.start_as_current_span(name, context, record_exception=False, set_status_on_exception=False)
 
 
 def traceparent() -> str:
-    """Return the `traceparent` of the present span, for what follows it; "" if nothing is traced."""
+    """Return the `traceparent` of the current span; "" if nothing is traced."""
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
     return carrier.get("traceparent", "")

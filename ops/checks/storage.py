@@ -7,7 +7,7 @@ from ops.queue_state import letters_state, oldest, queue_state, reasons
 from ops.report import span
 from shared.errors import RetryLater
 from shared.keys.key import newest_valid
-from shared.keys.rotation import EXPIRES_SOON
+from shared.keys.rotation import EXPIRY_MARGIN
 from shared.relay import relay, utc_now
 from shared.relay import storage as storage_clients
 
@@ -41,7 +41,7 @@ def key_store() -> Iterator[CheckResult]:
     check, settings, now = "key store", relay().settings, utc_now()
     ring = relay().keys
     try:
-        keys = ring.every()
+        keys = ring.all()
     except RetryLater as retry_later:
         yield unreachable(
             check,
@@ -57,7 +57,7 @@ def key_store() -> Iterator[CheckResult]:
         yield attention(check, "there is no valid key", "renew_timer makes one; `rotate-keys` makes one now")
         return
     left = current.expires - now
-    if left < settings.key_overlap + EXPIRES_SOON:
+    if left < settings.key_overlap + EXPIRY_MARGIN:
         told = f"{current.key_id} expires in {span(left.total_seconds())}"
         yield attention(check, told, "renew_timer should have replaced it; `rotate-keys` does it now")
     else:

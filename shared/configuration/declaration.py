@@ -1,4 +1,4 @@
-"""What is declared: the subscriptions that should exist."""
+"""The declarations: the subscriptions that should exist."""
 
 import base64
 import hashlib
@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from shared.configuration.values import APP_ROOT, GUID, Expected
+from shared.configuration.values import APP_ROOT, GUID, InvalidValue
 from shared.resources.permissions import refused_consent
 
 
@@ -28,13 +28,13 @@ class Declaration(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fi
 
     @property
     def id(self) -> str:
-        """Its name, 16 characters: the same in a clientState, a table row and a checkpoint."""
+        """Identifies the declaration, in 16 characters, in clientStates, table rows and checkpoints."""
         return declaration_id(self.tenant_id, self.resource)
 
 
-@lru_cache(maxsize=16_384)  # asked for each declaration, of each notification
+@lru_cache(maxsize=16_384)  # called for each declaration and each notification
 def declaration_id(tenant_id: str, resource: str) -> str:
-    """Return the name, 16 characters, of the declaration of a resource in a tenant, whether or not it exists."""
+    """Return the id, 16 characters, of the declaration of a resource in a tenant, whether or not it exists."""
     identity = f"{tenant_id.lower()}\n{resource.strip('/').lower()}".encode()
     return base64.urlsafe_b64encode(hashlib.sha256(identity).digest()[:12]).decode()
 
@@ -61,54 +61,59 @@ class Declarations:
         return declaration_id in self._by_id
 
     def get(self, declaration_id: str, tenant_id: str) -> Declaration | None:
-        """Return the declaration of that id, if it is of that tenant; None if it is declared no more."""
-        found = self._by_id.get(declaration_id)
-        return found if found is not None and found.tenant_id == tenant_id else None
+        """Return the declaration with that id in that tenant; None if there is no such declaration (any more)."""
+        declaration = self._by_id.get(declaration_id)
+        return declaration if declaration is not None and declaration.tenant_id == tenant_id else None
 
     def of_tenant(self, tenant_id: str) -> "Declarations":
-        """Return those of one tenant."""
+        """Return the declarations of one tenant."""
         return Declarations(declaration for declaration in self if declaration.tenant_id == tenant_id)
 
     def by_tenant(self, home: str) -> dict[str, "Declarations"]:
-        """Return those of each tenant; `home` is always there, so that its last subscription can be removed."""
+        """Return the declarations of each tenant; `home` is always included, so that its last subscription can be
+        removed.
+        """
         tenants: dict[str, list[Declaration]] = {home: []}
         for declaration in self:
             tenants.setdefault(declaration.tenant_id, []).append(declaration)
-        return {tenant_id: Declarations(declared) for tenant_id, declared in tenants.items()}
+        return {tenant_id: Declarations(entries) for tenant_id, entries in tenants.items()}
 
 
 def read_declarations(text: str) -> list[Declaration]:
-    """Read them from a JSON list, or the path of a file that holds one. Raises Expected."""
+    """Read declarations from a JSON list, or from the file with that path. Raises InvalidValue."""
     if not text.startswith("["):
         try:
             text = (APP_ROOT / text).read_text(encoding="utf-8")
         except (OSError, ValueError):
-            raise Expected("expected a JSON list, or the path of a readable file that holds one") from None
+            raise InvalidValue("expected a JSON list, or the path of a readable file that holds one") from None
     try:
-        declared = msgspec.json.decode(text, type=list[Declaration])
+        entries = msgspec.json.decode(text, type=list[Declaration])
     except (msgspec.DecodeError, RecursionError) as error:
-        # msgspec names the place and the types, not the value; a declaration holds no secret in any case.
-        raise Expected(f"expected a JSON list of declarations: {error}") from None
-    for number, declaration in enumerate(declared, start=1):
+        # msgspec names the field and the types, not the value; besides, a declaration holds no secret.
+        raise InvalidValue(f"expected a JSON list of declarations: {error}") from None
+    for number, declaration in enumerate(entries, start=1):
         _check_declaration(f"declaration {number}", declaration)
-    return declared
+    return entries
 
 
-def in_tenant(declared: Iterable[Declaration], home: str) -> Declarations:
-    """Return declarations; what names no tenant is of `home`. Raises Expected if two are of the same resource."""
-    placed = [msgspec.structs.replace(entry, tenant_id=(entry.tenant_id or home).lower()) for entry in declared]
-    declarations = Declarations(placed)
-    if len(declarations) < len(placed):
-        raise Expected("two declarations name the same resource of one tenant; merge their changeTypes")
+def with_tenant(entries: Iterable[Declaration], home: str) -> Declarations:
+    """Return the declarations; an entry without a tenant belongs to `home`.
+
+    Raises InvalidValue if two declare the same resource of one tenant.
+    """
+    complete = [msgspec.structs.replace(entry, tenant_id=(entry.tenant_id or home).lower()) for entry in entries]
+    declarations = Declarations(complete)
+    if len(declarations) < len(complete):
+        raise InvalidValue("two declarations name the same resource of one tenant; merge their changeTypes")
     return declarations
 
 
 def _check_declaration(name: str, declaration: Declaration) -> None:
     if not declaration.resource.strip("/") or not declaration.resource.isprintable():
-        raise Expected(f"{name}: resource: expected a path such as /chats/getAllMessages")
+        raise InvalidValue(f"{name}: resource: expected a path such as /chats/getAllMessages")
     if not declaration.change_types or not set(declaration.change_types) <= {"created", "updated", "deleted"}:
-        raise Expected(f"{name}: changeTypes: expected some of created, updated, deleted")
+        raise InvalidValue(f"{name}: changeTypes: expected some of created, updated, deleted")
     if declaration.consent == "resource" and (refusal := refused_consent(declaration.resource)):
-        raise Expected(f"{name}: consent: {refusal}")
+        raise InvalidValue(f"{name}: consent: {refusal}")
     if declaration.tenant_id and not GUID.fullmatch(declaration.tenant_id.lower()):
-        raise Expected(f"{name}: tenantId: expected a GUID")
+        raise InvalidValue(f"{name}: tenantId: expected a GUID")

@@ -1,4 +1,4 @@
-"""Which schedules the Functions host takes for a timer: NCRONTAB of six fields, or an interval."""
+"""The schedules that the Functions host accepts for a timer: NCRONTAB with six fields, or an interval."""
 
 import re
 from dataclasses import dataclass
@@ -15,23 +15,23 @@ _DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "satu
 
 @dataclass(frozen=True)
 class _Field:
-    """What a field counts: from `least` to `greatest`, with names, of which three letters or more suffice."""
+    """The values of one NCRONTAB field: `minimum` to `maximum`, or a name, shortened to no less than three letters."""
 
-    least: int
-    greatest: int
+    minimum: int
+    maximum: int
     names: tuple[str, ...] = ()
 
-    def takes(self, text: str) -> bool:
-        """Whether each term of a list is `*`, a value or a range, with a step or without."""
-        return all(self._takes_term(term) for term in text.split(","))
+    def accepts(self, text: str) -> bool:
+        """Whether each term of the list is `*`, a value or a range, with or without a step."""
+        return all(self._accepts_term(term) for term in text.split(","))
 
-    def _takes_term(self, term: str) -> bool:
-        found = _TERM.fullmatch(term)
-        return found is not None and all(self._holds(value) for value in found.group("first", "last") if value)
+    def _accepts_term(self, term: str) -> bool:
+        match = _TERM.fullmatch(term)
+        return match is not None and all(self._accepts_value(value) for value in match.group("first", "last") if value)
 
-    def _holds(self, value: str) -> bool:
+    def _accepts_value(self, value: str) -> bool:
         if value.isdecimal():
-            return len(value) <= 3 and self.least <= int(value) <= self.greatest
+            return len(value) <= 3 and self.minimum <= int(value) <= self.maximum
         return len(value) >= 3 and any(name.startswith(value.lower()) for name in self.names)
 
 
@@ -40,8 +40,8 @@ _FIELDS = (_Field(0, 59), _Field(0, 59), _Field(0, 23), _Field(1, 31), _Field(1,
 
 
 def is_schedule(text: str) -> bool:
-    """Whether the host takes `text` for a schedule. It separates fields by spaces, and by nothing else."""
+    """Whether the host accepts `text` as a schedule. Only spaces separate its fields."""
     fields = [field for field in text.split(" ") if field]
     if len(fields) != len(_FIELDS):
         return _INTERVAL.fullmatch(text) is not None
-    return all(field.takes(written) for field, written in zip(_FIELDS, fields, strict=True))
+    return all(field.accepts(value) for field, value in zip(_FIELDS, fields, strict=True))

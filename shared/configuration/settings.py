@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 from shared.configuration import values
-from shared.configuration.declaration import Declarations, in_tenant, read_declarations
+from shared.configuration.declaration import Declarations, read_declarations, with_tenant
 from shared.configuration.triggers import EVENT_HUB_CONNECTION
-from shared.configuration.values import CLOUDS, RENEW_SCHEDULE, Cloud, Expected, event_hub
+from shared.configuration.values import CLOUDS, RENEW_SCHEDULE, Cloud, InvalidValue, event_hub
 
 STORAGE = "AzureWebJobsStorage"
-"""The setting, or beginning of settings, of the storage account: the Functions host's own name for it."""
+"""The setting of the storage account, or the prefix of its settings, as the Functions host names it."""
 
 _REQUIRED = object()
 
@@ -36,7 +36,7 @@ class StorageSettings:
 
 @dataclass(frozen=True)
 class Source:
-    """Where an attribute of Settings comes from: a setting's name, what reads its text, and what stands for no text."""
+    """Where an attribute of Settings comes from: the setting's name, its parser, and the default if it is empty."""
 
     name: str
     parse: Callable[[str], Any]
@@ -44,13 +44,13 @@ class Source:
 
 
 def setting(name: str, parse: Callable[[str], Any], default: Any = _REQUIRED, *, secret: bool = False) -> Any:
-    """Declare an attribute of Settings. Without a default, the setting must be there; a secret is never shown."""
+    """Declare an attribute of Settings. Without a default, the setting is required; a secret is left out of `repr`."""
     return field(repr=not secret, metadata={"source": Source(name, parse, default)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that can be set. docs/configuration.md says what each setting means."""
+    """All settings. docs/configuration.md explains each."""
 
     tenant_id: str = setting("GRAPH_TENANT_ID", values.guid)
     client_id: str = setting("GRAPH_CLIENT_ID", values.guid)
@@ -71,7 +71,7 @@ class Settings:
     destination_scope: str | None = setting("DESTINATION_SCOPE", str, None)
     delivery_horizon: timedelta = setting("DELIVERY_HORIZON_HOURS", values.hours, timedelta(hours=72))
     sweep_interval: timedelta = setting("SWEEP_INTERVAL_HOURS", values.hours_or_never, timedelta(hours=24))
-    ledger_kept: timedelta = setting("LEDGER_DAYS", values.days, timedelta(days=60))
+    ledger_retention: timedelta = setting("LEDGER_DAYS", values.days, timedelta(days=60))
 
     notification_paths: bool = setting("NOTIFICATION_PATHS", values.switch, default=True)
 
@@ -87,26 +87,28 @@ class Settings:
 
     @staticmethod
     def from_environment(environ: Mapping[str, str]) -> "Settings":
-        """Raises SettingsError listing every setting that is missing or invalid, those of storage and timer too."""
-        read = _Reader(environ)
-        found = {attribute.name: read.value(attribute.metadata["source"]) for attribute in fields(Settings)}
-        found["declarations"] = read.placed(found["declarations"], found["tenant_id"])
-        read.event_hub_connection(found["notification_url"])
-        read.storage()
-        read.value(Source("RENEW_SCHEDULE", values.schedule, RENEW_SCHEDULE))
-        read.value(Source("APPLICATIONINSIGHTS_CONNECTION_STRING", values.insights, None))
-        read.complain()
-        return Settings(**found)
+        """Raises SettingsError listing every missing or invalid setting, including those of storage and the timer."""
+        reader = _Reader(environ)
+        values_by_name = {attribute.name: reader.value(attribute.metadata["source"]) for attribute in fields(Settings)}
+        values_by_name["declarations"] = reader.declarations(
+            values_by_name["declarations"], values_by_name["tenant_id"]
+        )
+        reader.event_hub_connection(values_by_name["notification_url"])
+        reader.storage()
+        reader.value(Source("RENEW_SCHEDULE", values.schedule, RENEW_SCHEDULE))
+        reader.value(Source("APPLICATIONINSIGHTS_CONNECTION_STRING", values.insights, None))
+        reader.raise_if_invalid()
+        return Settings(**values_by_name)
 
 
 def storage_settings(environ: Mapping[str, str]) -> StorageSettings:
-    """Return how to reach storage alone, for what must work while other settings are invalid.
+    """Return how to reach storage; reads no other settings, so it works while those are invalid.
 
     Raises SettingsError.
     """
-    read = _Reader(environ)
-    settings = read.storage()
-    read.complain()
+    reader = _Reader(environ)
+    settings = reader.storage()
+    reader.raise_if_invalid()
     return settings
 
 
@@ -120,8 +122,8 @@ UNRESOLVED = (
 
 
 class _Reader:
-    """Reads settings by name and collects the complaints. An invalid value reads as None, which nobody uses:
-    `complain` raises before anything is returned.
+    """Reads settings by name and collects the complaints. An invalid value reads as None, which never leaves this
+    module: `raise_if_invalid` raises first.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -132,25 +134,25 @@ class _Reader:
         text = self._text(source.name)
         try:
             if text.startswith(KEY_VAULT_REFERENCE):
-                raise Expected(UNRESOLVED)
+                raise InvalidValue(UNRESOLVED)
             if not text and source.default is _REQUIRED:
-                raise Expected(f"missing; {_expected_by(source.parse)}")
+                raise InvalidValue(f"missing; {_expected_by(source.parse)}")
             if not text and not isinstance(source.default, str):
                 return source.default
             return source.parse(text or source.default)
-        except Expected as expected:
-            self._complaints.append(f"{source.name}: {expected}")
+        except InvalidValue as error:
+            self._complaints.append(f"{source.name}: {error}")
             return None
 
-    def complain(self) -> None:
+    def raise_if_invalid(self) -> None:
         if self._complaints:
             raise SettingsError(self._complaints)
 
-    def placed(self, declared: Any, tenant_id: str | None) -> Declarations:
+    def declarations(self, entries: Any, tenant_id: str | None) -> Declarations:
         try:
-            return in_tenant(declared or (), tenant_id or "")
-        except Expected as expected:
-            self._complaints.append(f"SUBSCRIPTIONS: {expected}")
+            return with_tenant(entries or (), tenant_id or "")
+        except InvalidValue as error:
+            self._complaints.append(f"SUBSCRIPTIONS: {error}")
             return Declarations(())
 
     def event_hub_connection(self, notification_url: str | None) -> None:
@@ -187,6 +189,6 @@ class _Reader:
 def _expected_by(parse: Callable[[str], object]) -> str:
     try:
         parse("")
-    except Expected as expected:
-        return str(expected)
+    except InvalidValue as error:
+        return str(error)
     return "expected a value"

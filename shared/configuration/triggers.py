@@ -1,4 +1,4 @@
-"""What the trigger decorators are bound to. Reading it never fails, so that functions are indexed with any settings."""
+"""The settings of the trigger decorators. Reading them never fails, so the host can always index them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from shared.configuration.schedule import is_schedule
 from shared.configuration.values import RENEW_SCHEDULE, event_hub
 
 EVENT_HUB_CONNECTION = "EventHubConnection"
-"""The setting, or beginning of settings, by which the Functions host finds the namespace of an event hub."""
+"""The setting of the event hub's namespace, or the prefix of its settings, as the Functions host names it."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class TriggerSettings:
 
 
 def trigger_settings(environ: Mapping[str, str]) -> TriggerSettings:
-    """Return what the triggers are bound to. Never raises: what is invalid is reported by Settings."""
+    """Return the settings of the triggers. Never raises: Settings reports what is invalid."""
     schedule = environ.get("RENEW_SCHEDULE", "").strip()
     return TriggerSettings(
         queue=environ.get("NOTIFICATION_QUEUE", "").strip() or "notifications",

@@ -1,4 +1,4 @@
-"""What the text of a setting may be. Each function returns the value it stands for, or raises Expected."""
+"""Parsers of setting texts. Each returns the value, or raises InvalidValue."""
 
 import base64
 import binascii
@@ -13,24 +13,26 @@ from shared.configuration.schedule import is_schedule
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 CONNECTION_STRING = "expected the connection string of a storage account"
 RENEW_SCHEDULE = "0 */5 * * * *"
-"""How often subscriptions are looked after unless told."""
+"""Default schedule of the timer that renews subscriptions."""
 APP_ROOT = Path(__file__).parents[2]
-"""What paths in settings are relative to."""
+"""Paths in settings are relative to this directory."""
 
 _EVENT_HUB = re.compile(
     r"EventHub:https://[a-z0-9-]+\.servicebus\.[a-z.]+/eventhubname/([A-Za-z0-9][A-Za-z0-9._-]{0,255})"
     r"\?tenantId=[A-Za-z0-9.-]+"
 )
-"""The form of a notification URL that has Graph send to a hub by its role there (docs/graph.md, "Event Hubs")."""
+"""A notification URL for which Graph sends to an event hub, authorized by a role assignment (docs/graph.md, "Event
+Hubs").
+"""
 
 
-class Expected(Exception):
-    """What a setting should have been; the text is the complaint."""
+class InvalidValue(Exception):
+    """A setting has an invalid value. The message says what is expected."""
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """Where Graph and its login authority live in one of Microsoft's clouds (docs/graph.md, "Clouds")."""
+    """The addresses of Graph and its login authority in one of Microsoft's clouds (docs/graph.md, "Clouds")."""
 
     graph: str
     login: str
@@ -45,78 +47,78 @@ CLOUDS = {
 
 
 def event_hub(notification_url: str) -> str | None:
-    """Return the name of the event hub that a notification URL has Graph send to; None if it has it post."""
-    named = _EVENT_HUB.fullmatch(notification_url)
-    return named[1] if named else None
+    """Return the name of the event hub in a notification URL; None if Graph posts to the URL."""
+    match = _EVENT_HUB.fullmatch(notification_url)
+    return match[1] if match else None
 
 
 def guid(text: str) -> str:
     """A GUID, in lower case."""
     if not GUID.fullmatch(text.lower()):
-        raise Expected("expected a GUID such as 00000000-0000-0000-0000-000000000000")
+        raise InvalidValue("expected a GUID such as 00000000-0000-0000-0000-000000000000")
     return text.lower()
 
 
 def cloud(text: str) -> Cloud:
     """One of Microsoft's clouds, by its name."""
     if text not in CLOUDS:
-        raise Expected(f"expected one of {', '.join(CLOUDS)}")
+        raise InvalidValue(f"expected one of {', '.join(CLOUDS)}")
     return CLOUDS[text]
 
 
-def _url(text: str, *, expected: str, plain_on_loopback: bool) -> str:
+def _url(text: str, *, expected: str, http_on_loopback: bool) -> str:
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError:
         host, parts = None, urlsplit("")
     secure = parts.scheme == "https" or (
-        plain_on_loopback and parts.scheme == "http" and host in ("localhost", "127.0.0.1", "::1")
+        http_on_loopback and parts.scheme == "http" and host in ("localhost", "127.0.0.1", "::1")
     )
     if not host or not secure or parts.fragment or parts.username is not None:
-        raise Expected(expected)
+        raise InvalidValue(expected)
     return text
 
 
 def https(text: str) -> str:
-    """An https:// URL without a slash at its end."""
-    return _url(text, expected="expected an https:// URL", plain_on_loopback=False).rstrip("/")
+    """An https:// URL; a trailing slash is removed."""
+    return _url(text, expected="expected an https:// URL", http_on_loopback=False).rstrip("/")
 
 
 def notification_url(text: str) -> str:
-    """Where Graph sends notifications: to us, or to an event hub (docs/graph.md, "Event Hubs")."""
+    """Where Graph sends notifications: to this app, or to an event hub (docs/graph.md, "Event Hubs")."""
     if event_hub(text):
         return text
     expected = "expected an https:// URL (or, to an event hub, EventHub:https://NAMESPACE.servicebus.windows.net/"
-    return _url(text, expected=f"{expected}eventhubname/HUB?tenantId=DOMAIN)", plain_on_loopback=False).rstrip("/")
+    return _url(text, expected=f"{expected}eventhubname/HUB?tenantId=DOMAIN)", http_on_loopback=False).rstrip("/")
 
 
 def destination_url(text: str) -> str:
-    """Where events are delivered; in the clear only within this machine."""
+    """Where events are delivered; http:// only to this machine."""
     expected = "expected an https:// URL (http:// only to this machine)"
-    return _url(text, expected=expected, plain_on_loopback=True)
+    return _url(text, expected=expected, http_on_loopback=True)
 
 
 def _decode(text: str, expected: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise Expected(expected) from None
+        raise InvalidValue(expected) from None
 
 
 def _at_most_two(text: str, expected: str) -> list[str]:
     values = [value.strip() for value in text.split(",")]
     if len(values) > 2 or not all(values):
-        raise Expected(expected)
+        raise InvalidValue(expected)
     return values
 
 
 def client_state_secrets(text: str) -> tuple[bytes, ...]:
-    """The secret that mints clientStates, and the one that is being retired."""
+    """The secret that mints clientStates, and one that is being retired, if any."""
     expected = "expected base64 of 32 bytes or more; a second one after a comma is being retired"
     secrets = tuple(_decode(value, expected) for value in _at_most_two(text, expected))
     if min(map(len, secrets)) < 32:
-        raise Expected(expected)
+        raise InvalidValue(expected)
     return secrets
 
 
@@ -126,15 +128,15 @@ def destination_secrets(text: str) -> tuple[str, ...]:
     secrets = tuple(_at_most_two(text, expected))
     for secret in secrets:
         if not secret.startswith("whsec_") or not 24 <= len(_decode(secret[6:], expected)) <= 64:
-            raise Expected(expected)
+            raise InvalidValue(expected)
     return secrets
 
 
 def queue_name(text: str) -> str:
-    """The name of a queue from which others can be derived."""
+    """The name of the queue; other names are derived from it."""
     if not re.fullmatch(r"(?=.{3,50}$)[a-z0-9]+(-[a-z0-9]+)*", text):
-        # 63 is Storage's limit; the dead letters and claims are named after the queue.
-        raise Expected("expected 3 to 50 lower-case letters, digits and single dashes")
+        # Storage's limit is 63; the other queues and the container append to this name.
+        raise InvalidValue("expected 3 to 50 lower-case letters, digits and single dashes")
     return text
 
 
@@ -142,27 +144,29 @@ def connection_string(text: str) -> str:
     """The connection string of a storage account."""
     parts = {part.partition("=")[0].strip().lower() for part in text.split(";")}
     if not parts & {"accountname", "usedevelopmentstorage", "queueendpoint"}:
-        raise Expected(CONNECTION_STRING)
+        raise InvalidValue(CONNECTION_STRING)
     return text.rstrip("; ")  # the SDK's client of tables alone refuses `UseDevelopmentStorage=true;`
 
 
 def insights(text: str) -> str:
-    """The connection string of Application Insights. With another text the Functions host does not start at all."""
+    """The connection string of Application Insights. With an invalid one the Functions host does not start."""
     parts = dict(part.strip().partition("=")[::2] for part in text.split(";") if part.strip())
     keys = [value for name, value in parts.items() if name.lower() == "instrumentationkey"]
     if "" in parts.values() or not keys or not GUID.fullmatch(keys[0].lower()):
-        raise Expected("expected the connection string of an Application Insights resource, InstrumentationKey=GUID;…")
+        raise InvalidValue(
+            "expected the connection string of an Application Insights resource, InstrumentationKey=GUID;…"
+        )
     return text
 
 
 def key_store(text: str) -> str:
-    """A vault or a directory."""
+    """A key vault or a directory."""
     if text.startswith("file:") and len(text) > 5:
         return text
     try:
         return https(text)
-    except Expected:
-        raise Expected("expected https://NAME.vault.azure.net or file:DIRECTORY") from None
+    except InvalidValue:
+        raise InvalidValue("expected https://NAME.vault.azure.net or file:DIRECTORY") from None
 
 
 def certificate_and_key(path: str) -> str:
@@ -171,49 +175,49 @@ def certificate_and_key(path: str) -> str:
     try:
         pem = (APP_ROOT / path).read_text(encoding="ascii")
     except (OSError, ValueError):
-        raise Expected(expected) from None
+        raise InvalidValue(expected) from None
     if not re.search("-----BEGIN (RSA )?PRIVATE KEY-----", pem) or "-----BEGIN CERTIFICATE-----" not in pem:
-        raise Expected(expected)
+        raise InvalidValue(expected)
     return pem
 
 
 def _number(text: str, expected: str) -> float:
     if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text):
-        raise Expected(expected)
+        raise InvalidValue(expected)
     return float(text)
 
 
 def days(text: str) -> timedelta:
-    """A time of some days."""
+    """A number of days."""
     return timedelta(days=_positive(text))
 
 
 def hours(text: str) -> timedelta:
-    """A time of some hours."""
+    """A number of hours."""
     return timedelta(hours=_positive(text))
 
 
 def hours_or_never(text: str) -> timedelta:
-    """A time of some hours; 0 for never."""
+    """A number of hours; 0 for never."""
     return timedelta(hours=_number(text, "expected a number, 0 or greater"))
 
 
 def _positive(text: str) -> float:
     expected = "expected a number greater than 0"
     if (number := _number(text, expected)) <= 0:
-        raise Expected(expected)
+        raise InvalidValue(expected)
     return number
 
 
 def switch(text: str) -> bool:
     """Something that is on or off."""
     if text not in ("on", "off"):
-        raise Expected("expected on or off")
+        raise InvalidValue("expected on or off")
     return text == "on"
 
 
 def schedule(text: str) -> str:
-    """When a timer is due, as the Functions host understands it."""
+    """The schedule of a timer, in the syntax of the Functions host."""
     if not is_schedule(text):
-        raise Expected(f"expected NCRONTAB of six fields such as {RENEW_SCHEDULE}, or an interval hh:mm:ss")
+        raise InvalidValue(f"expected NCRONTAB of six fields such as {RENEW_SCHEDULE}, or an interval hh:mm:ss")
     return text

@@ -1,10 +1,10 @@
-"""Which versions are settled, delivered or rejected: one row an event, found by the event's own id and time.
+"""The versions that were delivered or rejected: one row per event, addressed by the event's id and time.
 
-A row lies where the time of its change says: in the table of that week, in the partition of that second. So a batch
-of pushed events is looked up and recorded in a request or two, no partition grows large, a whole week is forgotten
-by dropping a table, and no row has to be searched for.
+The time of the change selects the table (its week) and the partition (its second). So one or two requests look up or
+record a batch of pushed events, no partition grows large, and dropping a table removes a whole week.
 
-An outage of the ledger delays or duplicates, and never loses: what can't be looked up counts as not delivered.
+An outage of the ledger delays or duplicates events and never loses one: an event that can't be looked up counts as
+not delivered.
 """
 
 import hashlib
@@ -24,9 +24,10 @@ from shared.threads import ContextThreadPool
 _log = logging.getLogger("graph_relay.ledger")
 
 _THREADS = 16
+_WEEK = timedelta(days=7)
 
-Place = tuple[tuple[str, str], list[str]]
-"""Table and partition, and the keys of events that belong there."""
+PartitionKeys = tuple[tuple[str, str], list[str]]
+"""Table and partition, and the row keys of events in it."""
 
 _TABLE = re.compile(r"ledger(\d{8})")
 
@@ -34,13 +35,13 @@ _TABLE = re.compile(r"ledger(\d{8})")
 class Ledger:
     """The delivered events; one object serves all threads."""
 
-    def __init__(self, tables: Tables, kept: timedelta) -> None:
+    def __init__(self, tables: Tables, retention: timedelta) -> None:
         self._tables = tables
-        self._kept = kept
+        self._retention = retention
 
     def undelivered(self, events: Sequence[Event]) -> list[Event]:
-        """Return those of `events` that are not known to have been delivered. Never raises RetryLater."""
-        delivered = set[str]().union(*self._pool.map(self._delivered, _places(events).items()))
+        """Return those of `events` that are not recorded. Never raises RetryLater."""
+        delivered = set[str]().union(*self._pool.map(self._delivered, _by_partition(events).items()))
         return [event for event in events if _key(event.id) not in delivered]
 
     def record(self, events: Iterable[Event], details: Mapping[str, Row] | None = None) -> None:
@@ -49,7 +50,7 @@ class Ledger:
         details: further columns of the rows, by event id.
         """
         columns = {_key(event_id): row for event_id, row in (details or {}).items()}
-        for _ in self._pool.map(lambda place: self._record(place, columns), _places(events).items()):
+        for _ in self._pool.map(lambda place: self._record(place, columns), _by_partition(events).items()):
             continue
 
     def details(self, event_id: str) -> list[Row]:
@@ -73,35 +74,35 @@ class Ledger:
         """A pushed batch touches one or two partitions; a read-back page touches up to one per event."""
         return ContextThreadPool(_THREADS, thread_name_prefix="ledger")
 
-    def _delivered(self, place: Place) -> set[str]:
-        (table, partition), keys = place
+    def _delivered(self, partition_keys: PartitionKeys) -> set[str]:
+        (table, partition), keys = partition_keys
         try:
             return self._tables.existing(table, partition, keys)
         except RetryLater as retry_later:
             _log.warning("Events may be delivered twice: %s", retry_later)
             return set()
 
-    def _record(self, place: Place, columns: Mapping[str, Row]) -> None:
-        (table, partition), keys = place
+    def _record(self, partition_keys: PartitionKeys, columns: Mapping[str, Row]) -> None:
+        (table, partition), keys = partition_keys
         try:
             self._tables.put_all(table, partition, {key: columns.get(key, {}) for key in keys})
         except RetryLater as retry_later:
-            _log.warning("Delivered events are not recorded, a sweep may repeat them: %s", retry_later)
+            _log.warning("Delivered events are not recorded, a sweep may deliver them again: %s", retry_later)
 
-    def forget(self, now: datetime) -> None:
-        """Drop the tables of weeks that ended longer ago than rows are kept. Raises RetryLater."""
+    def drop_expired(self, now: datetime) -> None:
+        """Drop the tables of weeks that ended before the retention period. Raises RetryLater."""
         for name in self._tables.names():
             week = _TABLE.fullmatch(name)
-            if week and datetime.strptime(week[1], "%Y%m%d").replace(tzinfo=UTC) < now - self._kept - timedelta(days=7):
+            if week and datetime.strptime(week[1], "%Y%m%d").replace(tzinfo=UTC) + _WEEK < now - self._retention:
                 self._tables.drop(name)
 
 
-def _places(events: Iterable[Event]) -> dict[tuple[str, str], list[str]]:
-    """Return the keys of `events` by table and partition, each key once."""
-    places: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+def _by_partition(events: Iterable[Event]) -> dict[tuple[str, str], list[str]]:
+    """Return the row keys of `events` by table and partition, each key once."""
+    partitions: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for event in events:
-        places[_table(event.time), _partition(event.time)][_key(event.id)] = None
-    return {place: list(keys) for place, keys in places.items()}
+        partitions[_table(event.time), _partition(event.time)][_key(event.id)] = None
+    return {partition: list(keys) for partition, keys in partitions.items()}
 
 
 def _table(time: datetime) -> str:
@@ -119,7 +120,7 @@ def _time_in(event_id: str) -> datetime | None:
 
 
 def _partition(time: datetime) -> str:
-    """A second, behind two digits that spread neighbouring seconds over Storage's servers."""
+    """The second, after two hash digits that spread neighbouring seconds over Storage's servers."""
     second = f"{time:%Y%m%dT%H%M%S}"
     return f"{hashlib.sha256(second.encode()).hexdigest()[:2]}-{second}"
 

@@ -13,7 +13,7 @@ _MOST_IDS = 100
 
 
 class Outbox:
-    """Delivers what was not delivered before; one object serves all threads."""
+    """Delivers the events that are not in the ledger; one object serves all threads."""
 
     def __init__(self, destination: Destination, ledger: Ledger) -> None:
         self._destination = destination
@@ -29,7 +29,7 @@ class Outbox:
     ) -> Delivery:
         """Deliver events and record those that the destination accepted. Never raises.
 
-        What the ledger knows is left out, and in none of the answer's parts. redeliver: deliver it nevertheless.
+        Events in the ledger are skipped and not part of the result. redeliver: deliver them too.
         isolate_errors: see Destination.deliver. details: further columns of the ledger's rows, by event id; with them,
         the trace names the events too.
         """
@@ -42,9 +42,9 @@ class Outbox:
         telemetry.DELIVERED.add(len(delivery.delivered))
         return delivery
 
-    def settle(self, rejected: Iterable[Event]) -> None:
-        """Record events that the destination rejects: otherwise each read-back would deliver them again.
+    def record_rejected(self, rejected: Iterable[Event]) -> None:
+        """Record events that the destination rejected: otherwise each read-back would deliver them again.
 
-        Call it once they are dead-lettered, or a crash between the two would lose them.
+        Call it after they are dead-lettered, or a crash between the two steps would lose them.
         """
         self._ledger.record(rejected)

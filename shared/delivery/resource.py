@@ -1,4 +1,4 @@
-"""The few fields that are read from a resource, whatever its kind."""
+"""The few fields that this app reads from a resource of any kind."""
 
 from datetime import UTC, datetime
 
@@ -6,18 +6,19 @@ import msgspec
 
 from shared.errors import Reason, Undeliverable
 from shared.graph.json_repair import repaired
-from shared.resources.path import MessagePath, message_path
+from shared.resources.path import MessagePath
+from shared.resources.path import message_path as path_named
 
 
 class ChannelIdentity(msgspec.Struct, rename="camel"):
-    """Where a channel message is."""
+    """The team and channel of a channel message."""
 
     team_id: str | None = None
     channel_id: str | None = None
 
 
 class Resource(msgspec.Struct, rename="camel"):
-    """The members of a resource that make its identity and version; of most resources, some are absent."""
+    """The fields that give a resource its identity and version; most kinds lack some of them."""
 
     id: str = ""
     etag: str | None = None
@@ -34,17 +35,17 @@ class Resource(msgspec.Struct, rename="camel"):
 
     @property
     def is_gone(self) -> bool:
-        """Whether an entry of a delta query is of a deleted resource: its other fields are from before the deletion."""
+        """Whether a delta query entry is a deletion: its other fields are from before the deletion."""
         return bool(self.removed or self.deleted)
 
     @property
     def likely_change(self) -> str:
-        """What must have happened to a resource that was read back rather than pushed."""
+        """The likely change of a resource that was read back: `created` or `updated`."""
         untouched = self.created_date_time and self.created_date_time == self.last_modified_date_time
         return "created" if untouched else "updated"
 
-    def own_path(self) -> MessagePath | None:
-        """Return where a Teams message says that it is; None if it does not say."""
+    def message_path(self) -> MessagePath | None:
+        """Return the path of a Teams message from its own fields; None if they do not name its chat or channel."""
         channel = self.channel_identity
         if not self.id:
             return None
@@ -57,14 +58,14 @@ class Resource(msgspec.Struct, rename="camel"):
         return None
 
     def path_of_message(self, named: str) -> MessagePath | None:
-        """Return the message's own word for where it is, else the path that the notification names.
+        """Return the path from the message's own fields, else the path that the notification names.
 
-        Only what the notification calls a message is one: other resources have `id` and `chatId` too.
+        Applies only if the notification names a message: other resources have `id` and `chatId` too.
         """
-        own = self.own_path() if "messages" in named else None
+        own = self.message_path() if "messages" in named else None
         if own is not None:
             return own
-        path = message_path(named)
+        path = path_named(named)
         return MessagePath(path.collection, self.id) if path and self.id else path
 
 
@@ -72,21 +73,21 @@ _resource = msgspec.json.Decoder(Resource)
 
 
 def read_resource(content: bytes) -> Resource:
-    """Read a resource as Graph gave it, UTF-8 JSON. Raises Undeliverable if it is not a JSON object."""
+    """Read a resource as Graph sent it, UTF-8 JSON. Raises Undeliverable if it is not a JSON object."""
     try:
         content.decode("utf-8")
         try:
             return _resource.decode(content)
         except msgspec.DecodeError:
             return _resource.decode(repaired(content))
-    except (ValueError, RecursionError):  # what is raised for bad UTF-8, and by msgspec, are ValueErrors
+    except (ValueError, RecursionError):  # UnicodeDecodeError and msgspec's errors are ValueErrors
         raise Undeliverable(Reason.CONTENT_NOT_JSON, "the decrypted content is not a JSON resource") from None
 
 
 def time_of(text: str | None) -> datetime | None:
-    """Read a date-time of Graph's: any offset, up to seven digits of a fraction. None if it is none."""
+    """Read a date-time of Graph: any offset, up to seven fractional digits. None if it is not a date-time."""
     try:
-        moment = datetime.fromisoformat(text or "")
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        timestamp = datetime.fromisoformat(text or "")
+        return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None

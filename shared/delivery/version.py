@@ -1,7 +1,7 @@
-"""How the versions of one resource order: as strings, the greatest is the newest.
+"""How the versions of one resource order: as strings; the greatest is the newest.
 
-A version is a time in microseconds, then whatever tells apart two versions of that time; fixed widths, so that
-strings compare.
+A version is a time in microseconds and a suffix that distinguishes versions of the same time. The widths are fixed,
+so that strings compare.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ def of_modification(at: datetime, etag: str | None) -> str:
 def of_arrival(at: datetime, arrived: datetime, content: bytes) -> str:
     """Return the version of a resource that does not say when it changed.
 
-    `at` is the best it says, or the arrival. The arrival makes the version, and a hash of the content beside it: only
-    what is equal and arrived together is one version, and what was changed back is a third.
+    at: the best time in the resource, or the arrival. The version adds the arrival and a hash of the content: equal
+    content that arrived together is one version; a change and its reversal are three.
     """
     return of_modification(at, f"{_microseconds(arrived)}.{hashlib.sha256(content).hexdigest()}")
 
@@ -28,11 +28,11 @@ def of_arrival(at: datetime, arrived: datetime, content: bytes) -> str:
 def of_bare_notification(received: datetime, etag: str, change_type: str | None, data: bytes) -> str:
     """Return the version of a notification without content.
 
-    It carries no version. The time of receipt and a hash of what it says make one: a re-send may be delivered twice,
-    but two changes never share a version.
+    The notification carries no version. We use the time of receipt and a hash of its content: a re-send may be
+    delivered twice, but two changes never share a version.
     """
-    said = hashlib.sha256(f"{change_type}:".encode() + data).hexdigest()
-    return f"{of_modification(received, etag)}.{said}"
+    digest = hashlib.sha256(f"{change_type}:".encode() + data).hexdigest()
+    return f"{of_modification(received, etag)}.{digest}"
 
 
 def created_at(message_id: str) -> datetime | None:
@@ -42,5 +42,5 @@ def created_at(message_id: str) -> datetime | None:
     return _EPOCH + timedelta(milliseconds=int(message_id))
 
 
-def _microseconds(moment: datetime) -> str:
-    return f"{(moment - _EPOCH) // timedelta(microseconds=1):018d}"
+def _microseconds(timestamp: datetime) -> str:
+    return f"{(timestamp - _EPOCH) // timedelta(microseconds=1):018d}"

@@ -1,1 +1,1 @@
-"""Microsoft Graph and Entra ID: client, wire format, proofs."""
+"""Microsoft Graph and Entra ID: client, wire format, verification of notifications."""

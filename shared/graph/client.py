@@ -15,10 +15,10 @@ from shared.graph.entra import EntraClient, granted_permissions
 from shared.graph.json_repair import repaired
 from shared.http_client import exchange, retry_after
 
-_TIME_LIMIT = (5, 30)  # a create holds the call open for two handshakes of up to 10 s each
-_LONGEST_ANSWER = 32 << 20
-_UNTOLD_WAIT = timedelta(seconds=20)  # the window of Graph's limits, where a 429 names no time
-_REPEATABLE = (408, 412, 423, 429)
+_TIME_LIMIT = (5, 30)  # a create lasts while Graph does two handshakes, up to 10 s each
+_MAX_RESPONSE_BYTES = 32 << 20
+_DEFAULT_RETRY_AFTER = timedelta(seconds=20)  # for a 429 without Retry-After: the window of Graph's limits
+_RETRYABLE_STATUSES = (408, 412, 423, 429)
 
 LONGEST_WAIT = timedelta(minutes=10)
 """What is believed of Graph's Retry-After: its windows last seconds (docs/graph.md, "Limits")."""
@@ -27,7 +27,7 @@ Json = dict[str, Any]
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A page of a list, its entries as they came; it may be empty and still have a link to the next one."""
+    """A page of a list, with its entries unparsed; an empty page may still link to a next one."""
 
     value: list[msgspec.Raw]
     next_link: str | None = msgspec.field(name="@odata.nextLink", default=None)
@@ -59,7 +59,7 @@ class GraphRequestError(RelayError):
 
 
 class GraphClient:
-    """Calls Graph for one app in any of its tenants; one object serves all threads."""
+    """Calls Graph as this app, in any of its tenants; one object serves all threads."""
 
     def __init__(self, url: str, entra: EntraClient, session: requests.Session, clock: Callable[[], datetime]) -> None:
         self._url = url
@@ -70,20 +70,20 @@ class GraphClient:
         self._not_before: dict[str, datetime] = {}
 
     def get(self, tenant_id: str, path: str) -> Json:
-        """Read a resource; `path` is relative to `/v1.0/`, or a link of Graph's.
+        """Read a resource; `path` is relative to `/v1.0/`, or a link that Graph returned.
 
         Raises:
-            GraphRequestError: an answer that no repetition mends.
-            RetryLater: Graph or the login authority is away, or asks us to wait.
+            GraphRequestError: Graph refuses the request.
+            RetryLater: Graph or the login authority is unavailable, or throttles the app.
         """
         return _json(self._call(tenant_id, "GET", path))
 
-    def read(self, tenant_id: str, path: str) -> bytes:
-        """Read a resource as `get` does, and return the very JSON that came."""
+    def get_raw(self, tenant_id: str, path: str) -> bytes:
+        """Read a resource as `get` does; return the JSON byte for byte."""
         return self._call(tenant_id, "GET", path)
 
-    def page(self, tenant_id: str, path: str) -> Page:
-        """Read one page of a list; `path` may be the link of a page before. Raises as `get`."""
+    def get_page(self, tenant_id: str, path: str) -> Page:
+        """Read one page of a list; `path` may be the next link of another page. Raises as `get`."""
         text = self._call(tenant_id, "GET", path)
         try:
             try:
@@ -94,15 +94,15 @@ class GraphClient:
             raise RetryLater(Reason.GRAPH, "Graph's answer is not a page of a list") from None
 
     def post(self, tenant_id: str, path: str, body: Json) -> Json:
-        """Create something. Raises as `get`."""
+        """Create a resource. Raises as `get`."""
         return _json(self._call(tenant_id, "POST", path, body))
 
     def patch(self, tenant_id: str, path: str, body: Json) -> Json:
-        """Change something. Raises as `get`."""
+        """Update a resource. Raises as `get`."""
         return _json(self._call(tenant_id, "PATCH", path, body))
 
     def delete(self, tenant_id: str, path: str) -> None:
-        """Delete something; what is gone already is fine. Raises as `get`."""
+        """Delete a resource; a missing one is fine. Raises as `get`."""
         try:
             self._call(tenant_id, "DELETE", path)
         except GraphRequestError as refusal:
@@ -113,25 +113,25 @@ class GraphClient:
         """Yield the entries of a list, page by page. Raises as `get`."""
         link: str | None = path
         while link is not None:
-            page = self.page(tenant_id, link)
+            page = self.get_page(tenant_id, link)
             yield page.value
             link = page.next_link
 
     def _call(self, tenant_id: str, method: str, path: str, body: Json | None = None) -> bytes:
-        self._wait_is_over(tenant_id)
+        self._raise_if_throttled(tenant_id)
         url = self._address(path)
-        status, text, wait = self._send(tenant_id, method, url, body)
+        status, text, delay = self._send(tenant_id, method, url, body)
         if status == 401:
             self._entra.forget(tenant_id)
-            status, text, wait = self._send(tenant_id, method, url, body)
+            status, text, delay = self._send(tenant_id, method, url, body)
         if status == 429:
-            wait = wait or _UNTOLD_WAIT
-        if wait is not None and status >= 400:
-            self._hold_back(tenant_id, wait)
+            delay = delay or _DEFAULT_RETRY_AFTER
+        if delay is not None and status >= 400:
+            self._note_throttling(tenant_id, delay)
         if status == 429:
-            raise RetryLater(Reason.GRAPH_THROTTLED, "Graph asks us to wait", retry_after=wait)
-        if status >= 500 or status in _REPEATABLE:
-            raise RetryLater(Reason.GRAPH, f"Graph answers {status}", retry_after=wait)
+            raise RetryLater(Reason.GRAPH_THROTTLED, "Graph throttles this app", retry_after=delay)
+        if status >= 500 or status in _RETRYABLE_STATUSES:
+            raise RetryLater(Reason.GRAPH, f"Graph answers {status}", retry_after=delay)
         if status >= 300:
             raise self._refused(tenant_id, status, text)
         return text
@@ -152,14 +152,14 @@ class GraphClient:
             "Authorization": f"Bearer {self._entra.token(tenant_id, self._scope)}",
             "Accept": "application/json",
             "client-request-id": str(uuid.uuid4()),
-            # or system messages come as `unknownFutureValue` (docs/graph.md, "Subscriptions")
+            # otherwise system messages have the type `unknownFutureValue` (docs/graph.md, "Subscriptions")
             "Prefer": "include-unknown-enum-members",
         }
         try:
-            answer = exchange(
-                self._session, method, url, timeout=_TIME_LIMIT, limit=_LONGEST_ANSWER, headers=headers, json=body
+            response = exchange(
+                self._session, method, url, timeout=_TIME_LIMIT, limit=_MAX_RESPONSE_BYTES, headers=headers, json=body
             )
-            return answer.status, answer.body, retry_after(answer.headers, self._clock(), LONGEST_WAIT)
+            return response.status, response.body, retry_after(response.headers, self._clock(), LONGEST_WAIT)
         except requests.RequestException as error:
             raise RetryLater(Reason.GRAPH, f"Graph does not answer ({type(error).__name__})") from None
 
@@ -168,27 +168,27 @@ class GraphClient:
         return f"{self._url}/.default"
 
     def _address(self, path: str) -> str:
-        """A link is followed exactly as given, but only to where the token belongs (docs/graph.md, "Reading back")."""
+        """Links are used unchanged, but only on the host that the token is for (docs/graph.md, "Reading back")."""
         if not path.startswith("https://"):
             return f"{self._url}/v1.0/{path.lstrip('/')}"
         try:
-            desired, theirs = urlsplit(self._url), urlsplit(path)
+            ours, theirs = urlsplit(self._url), urlsplit(path)
         except ValueError:
-            raise RetryLater(Reason.GRAPH, "Graph gave a link that is none") from None
-        if (desired.scheme, desired.netloc.lower()) != (theirs.scheme, theirs.netloc.lower()):
-            raise RetryLater(Reason.GRAPH, "Graph gave a link to another host")
+            raise RetryLater(Reason.GRAPH, "Graph returned an invalid link") from None
+        if (ours.scheme, ours.netloc.lower()) != (theirs.scheme, theirs.netloc.lower()):
+            raise RetryLater(Reason.GRAPH, "Graph returned a link to another host")
         return path
 
-    def _wait_is_over(self, tenant_id: str) -> None:
+    def _raise_if_throttled(self, tenant_id: str) -> None:
         with self._lock:
-            wait = self._not_before.get(tenant_id, self._clock()) - self._clock()
-        if wait > timedelta(0):
-            raise RetryLater(Reason.GRAPH_THROTTLED, "Graph asked us to wait", retry_after=wait)
+            delay = self._not_before.get(tenant_id, self._clock()) - self._clock()
+        if delay > timedelta(0):
+            raise RetryLater(Reason.GRAPH_THROTTLED, "Graph throttles this app", retry_after=delay)
 
-    def _hold_back(self, tenant_id: str, wait: timedelta) -> None:
-        """Of several waits told, to several threads, the one that ends last counts."""
+    def _note_throttling(self, tenant_id: str, delay: timedelta) -> None:
+        """If several threads are throttled, the latest end applies."""
         with self._lock:
-            until = self._clock() + wait
+            until = self._clock() + delay
             self._not_before[tenant_id] = max(self._not_before.get(tenant_id, until), until)
 
 
@@ -199,7 +199,7 @@ def _member(document: Json, name: str) -> Json:
 
 
 def _json(text: bytes) -> Json:
-    """Gateways answer with pages of their own; what is not an object reads as an empty one."""
+    """Gateways may answer with pages of their own: a body that is not an object reads as an empty one."""
     try:
         return msgspec.json.decode(text, type=Json)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):

@@ -1,7 +1,7 @@
-"""Warns before a secret or certificate of the app registration expires, where Graph lets us see it.
+"""Warns before a secret or certificate of the app registration expires, if the app may read its registration.
 
-Reading an app registration takes a permission (Application.Read.All) that this app does not need otherwise: without
-it there is no warning, and no complaint either.
+Reading it takes the permission Application.Read.All, which this app does not need otherwise. Without the permission
+there is neither a warning nor an error.
 """
 
 import logging
@@ -16,9 +16,9 @@ from shared.graph.client import GraphClient, GraphRequestError
 
 _log = logging.getLogger("graph_relay.identity")
 
-SOON = timedelta(days=30)
+WARNING_PERIOD = timedelta(days=30)
 
-LOOKED_EVERY = timedelta(days=1)
+CHECK_INTERVAL = timedelta(days=1)
 
 
 class _Credential(msgspec.Struct, frozen=True, rename="camel"):
@@ -33,25 +33,25 @@ class _Registration(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class CredentialExpiry:
-    """Looks once a day; one object serves all threads."""
+    """Checks once a day; one object serves all threads."""
 
     def __init__(self, graph: GraphClient, tenant_id: str, client_id: str) -> None:
         self._graph = graph
         self._tenant_id = tenant_id
         self._path = f"applications(appId='{client_id}')?$select=passwordCredentials,keyCredentials"
         self._lock = threading.Lock()
-        self._looked: datetime | None = None
+        self._last_check: datetime | None = None
 
     def report(self, now: datetime) -> list[str]:
-        """Warn of what expires before long, and return the warnings.
+        """Log a warning for each credential that expires soon, and return the warnings.
 
-        Raises RetryLater, GraphRequestError: it is looked again at the next call.
+        Raises RetryLater, GraphRequestError: the next call checks again.
         """
         with self._lock:
-            if self._looked is not None and now - self._looked < LOOKED_EVERY:
+            if self._last_check is not None and now - self._last_check < CHECK_INTERVAL:
                 return []
             warnings = list(_warnings(self._registration(), now))
-            self._looked = now
+            self._last_check = now
         for warning in warnings:
             _log.warning("%s", warning)
         return warnings
@@ -59,23 +59,23 @@ class CredentialExpiry:
     def _registration(self) -> _Registration:
         try:
             return msgspec.convert(self._graph.get(self._tenant_id, self._path), _Registration)
-        except GraphRequestError as refusal:
-            if refusal.status in (403, 404):
-                return _Registration()  # we may not see it
+        except GraphRequestError as error:
+            if error.status in (403, 404):
+                return _Registration()  # the app may not read it
             raise
         except msgspec.ValidationError:
             raise RetryLater(Reason.GRAPH, "Graph's answer is not an app registration") from None
 
 
 def _warnings(registration: _Registration, now: datetime) -> Iterator[str]:
-    """An expired one that lies there beside the one in use is of no interest: were it ours, we had not come so far."""
+    """Expired credentials are skipped: if ours had expired, the call to Graph would have failed."""
     kinds = (("secret", registration.password_credentials), ("certificate", registration.key_credentials))
     for kind, credentials in kinds:
-        for one in credentials:
-            if now < one.end_date_time <= now + SOON:
-                days = (one.end_date_time - now) / timedelta(days=1)
-                name = one.display_name or one.key_id
+        for credential in credentials:
+            if now < credential.end_date_time <= now + WARNING_PERIOD:
+                days = (credential.end_date_time - now) / timedelta(days=1)
+                name = credential.display_name or credential.key_id
                 yield (
                     f"The {kind} '{name}' of the app registration expires in {days:.0f} days, on "
-                    f"{one.end_date_time:%Y-%m-%d}. If it is the one in use, make a new one and change the setting"
+                    f"{credential.end_date_time:%Y-%m-%d}. If the app uses it, create a new one and change the setting"
                 )

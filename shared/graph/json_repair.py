@@ -1,27 +1,27 @@
-r"""JSON that is right by its grammar and still can't be read: strings that hold half of a surrogate pair.
+r"""Repairs JSON strings with lone surrogates (`\uD83D` alone), which parsers reject although the grammar allows them.
 
-A program that cuts a text in the middle of an emoji writes such strings; one of them must not cost its neighbours.
+A program that truncates a text within an emoji writes such strings; one of them must not make a whole body unreadable.
 """
 
 import re
 from itertools import islice
 
-MOST_HALVES = 10_000
-"""A text with more of them was not cut, it was made so; it stays as it is."""
+MAX_REPAIRS = 10_000
+"""A text with more lone surrogates is an attack, not an accident; the rest is left unrepaired."""
 
-_FIRST = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
-_SECOND = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_LONE_HALF = re.compile(rb"%b(?!%b)|%b(?<!%b%b)" % (_FIRST, _SECOND, _SECOND, _FIRST, _SECOND))
+_HIGH = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
+_LOW = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_LONE_SURROGATE = re.compile(rb"%b(?!%b)|%b(?<!%b%b)" % (_HIGH, _LOW, _LOW, _HIGH, _LOW))
 
 
 def repaired(text: bytes) -> bytes:
-    """Return JSON with the replacement character for every half of a surrogate pair, and otherwise as it was.
+    """Return JSON with every lone surrogate replaced by U+FFFD.
 
-    Goes through the text twice and builds nothing from it but a copy: whoever sends it may mean harm.
+    Reads the text twice and makes one copy: anybody can send one, so the cost is bounded.
     """
-    # Without the escaped backslashes, each of those that are left begins an escape.
+    # Blank out escaped backslashes: each remaining backslash begins an escape.
     escapes = text.replace(rb"\\", b"\0\0")
     copy = bytearray(text)
-    for half in islice(_LONE_HALF.finditer(escapes), MOST_HALVES):
-        copy[half.start() : half.end()] = rb"\ufffd"
+    for match in islice(_LONE_SURROGATE.finditer(escapes), MAX_REPAIRS):
+        copy[match.start() : match.end()] = rb"\ufffd"
     return bytes(copy)

@@ -1,7 +1,7 @@
 """Graph's wire format: the collection, its items, and the encrypted content (docs/graph.md, "Notifications").
 
-Reading is lenient where Graph may vary (unknown fields, missing optionals, letter case) and never raises anything
-but `Refused`. A body comes from anybody: what reading it costs is bounded by its length, and small beside it.
+Reading tolerates what Graph may vary (unknown fields, missing optional fields, letter case) and raises only `Refused`.
+Anybody can send a body: the cost of reading is bounded by its length.
 """
 
 import codecs
@@ -14,25 +14,25 @@ from shared.graph.json_repair import repaired
 
 T = TypeVar("T")
 
-MOST_ITEMS = 10_000
-"""Of one collection. Graph sends some dozens; each one costs time even if it is nobody's."""
+MAX_ITEMS = 10_000
+"""Items in one collection. Graph sends some dozens; each item costs time even if it is refused."""
 
-_MOST_COMMAS = 100 * MOST_ITEMS
+_MAX_COMMAS = 100 * MAX_ITEMS
 _CHUNK = 65_536
 
 LIFECYCLE_EVENTS = ("reauthorizationRequired", "subscriptionRemoved", "missed")
 
 
 class Collection(msgspec.Struct, frozen=True, rename="camel"):
-    """A changeNotificationCollection: `value`, items as they came, each still unread."""
+    """A changeNotificationCollection. value: the items, unparsed."""
 
     value: list[msgspec.Raw]
     validation_tokens: msgspec.Raw = msgspec.Raw(b"[]")
 
     def tokens(self) -> list[str] | None:
-        """The validation tokens; None if Graph says it couldn't get one (`null`; docs/graph.md, "Rich notifications").
+        """The validation tokens; None if Graph could not get one (`null`; docs/graph.md, "Rich notifications").
 
-        What is not a list of strings counts as none.
+        Anything but a list of strings reads as no tokens.
         """
         try:
             tokens = msgspec.json.decode(self.validation_tokens, type=list[object] | None)
@@ -62,19 +62,19 @@ class Notification(msgspec.Struct, frozen=True, rename="camel"):
     encrypted_content: msgspec.Raw = msgspec.Raw(b"null")
 
     def tenant(self, home: str) -> str:
-        """The tenant, lower case, in which the change happened; `home` if the item names none."""
+        """The tenant, lower case, of the change; `home` if the item names none."""
         return (self.tenant_id or self.organization_id or home).lower()
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether the item carries content, of whatever kind."""
+        """Whether the item has encrypted content."""
         return bytes(self.encrypted_content) != b"null"
 
 
 class EncryptedContent(msgspec.Struct, frozen=True, rename="camel"):
-    """What an item of a rich subscription encloses (docs/graph.md, "Rich notifications"); three fields are Base64.
+    """The content of an item of a rich subscription (docs/graph.md, "Rich notifications"); three fields are Base64.
 
-    The others name the key, each by itself; either may be absent.
+    The other two each name the key; either may be absent.
     """
 
     data: str
@@ -85,7 +85,7 @@ class EncryptedContent(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ResourceData(msgspec.Struct, frozen=True):
-    """The few members of `resourceData` that every kind of resource has."""
+    """The fields of `resourceData` that every kind of resource has."""
 
     odata_type: str = msgspec.field(name="@odata.type", default="")
     odata_etag: str = msgspec.field(name="@odata.etag", default="")
@@ -93,21 +93,21 @@ class ResourceData(msgspec.Struct, frozen=True):
 
 
 def read_collection(body: bytes) -> Collection:
-    """Read the body of a POST, UTF-8 JSON. Raises Refused if it isn't a collection at all."""
+    """Read the body of a POST, UTF-8 JSON. Raises Refused if it is not a collection."""
     if not _is_utf8(body):
         raise Refused(Reason.MALFORMED, "the body is not UTF-8")
-    # A comma stands between any two items: a list of millions is told before any of them has been made.
-    if body.count(b",") > _MOST_COMMAS:
-        raise Refused(Reason.MALFORMED, "the body holds more than Graph ever sends")
-    collection = _read_or_mend(body)
-    if len(collection.value) > MOST_ITEMS:
-        raise Refused(Reason.MALFORMED, "the body holds more items than Graph ever sends")
+    # Items are separated by commas, so counting commas rejects a huge list before any item is parsed.
+    if body.count(b",") > _MAX_COMMAS:
+        raise Refused(Reason.MALFORMED, "the body is larger than any that Graph sends")
+    collection = _read_or_repair(body)
+    if len(collection.value) > MAX_ITEMS:
+        raise Refused(Reason.MALFORMED, "the body has more items than any that Graph sends")
     return collection
 
 
 def _is_utf8(body: bytes) -> bool:
-    """A decoder that skips what it doesn't need doesn't check it. In one piece, the text could take four times as much
-    memory.
+    """The JSON decoder does not check the fields that it skips. Decoding in chunks saves memory: as one string, a body
+    can take four times its size.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
@@ -119,19 +119,19 @@ def _is_utf8(body: bytes) -> bool:
     return True
 
 
-def _read_or_mend(body: bytes) -> Collection:
+def _read_or_repair(body: bytes) -> Collection:
     complaint = "the body is not a changeNotificationCollection"
     try:
         return _decode(body, _collection, complaint)
     except Refused:
-        again = repaired(body)
-        if again == body:
+        repaired_body = repaired(body)
+        if repaired_body == body:
             raise
-        return _decode(again, _collection, complaint)
+        return _decode(repaired_body, _collection, complaint)
 
 
 def read_notification(item: msgspec.Raw) -> Notification:
-    """Read one item of a collection. Raises Refused if what every item must have is missing or of another type."""
+    """Read one item of a collection. Raises Refused if a required field is missing or of another type."""
     notification = _decode(item, _notification, "the item is not a changeNotification")
     if notification.lifecycle_event is None and not (notification.resource and notification.change_type):
         raise Refused(Reason.MALFORMED, "a change item needs resource and changeType")
@@ -143,11 +143,11 @@ def read_encrypted_content(notification: Notification) -> EncryptedContent:
     try:
         return _encrypted_content.decode(notification.encrypted_content)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise Undeliverable(Reason.CONTENT_UNREADABLE, "encryptedContent lacks what opens it") from None
+        raise Undeliverable(Reason.CONTENT_UNREADABLE, "encryptedContent lacks a required field") from None
 
 
 def read_resource_data(notification: Notification) -> ResourceData:
-    """Read what the item says in the clear of its resource; whatever is odd about it reads as absent."""
+    """Read `resourceData`; a malformed one reads as empty."""
     try:
         return _resource_data.decode(notification.resource_data) or ResourceData()
     except (msgspec.DecodeError, RecursionError):

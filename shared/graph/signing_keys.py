@@ -17,24 +17,24 @@ from shared.http_client import exchange
 
 T = TypeVar("T")
 
-LEAST_INTERVAL = timedelta(minutes=5)
-"""Between two fetches that an unknown `kid` causes: tokens are unproven when they cause it."""
+MIN_REFETCH_INTERVAL = timedelta(minutes=5)
+"""Minimum time between two fetches caused by an unknown `kid`: anybody can send a token with one."""
 
 RETRY_INTERVAL = timedelta(seconds=15)
-"""Between two fetches while the authority doesn't answer."""
+"""Minimum time between two fetches while the authority does not answer."""
 
-LONGEST_TRUST = timedelta(hours=24)
-"""Keys rotate about daily; a key withdrawn there must not live on here."""
+MAX_KEY_AGE = timedelta(hours=24)
+"""Fetched keys are used for this long: keys rotate about daily, and a withdrawn key must not stay valid here."""
 
-REFUSED_WITHIN = timedelta(hours=1)
-"""Of receipt: a key that is unknown so soon never was the authority's. Later it may have been withdrawn meanwhile."""
+UNKNOWN_KEY_REFUSED_WITHIN = timedelta(hours=1)
+"""A token this fresh with an unknown key is refused; the key of an older token may have been withdrawn since."""
 
 _METADATA = {
     "1.0": "/common/.well-known/openid-configuration",
     "2.0": "/common/v2.0/.well-known/openid-configuration",
 }
 _TIME_LIMIT = (3.05, 10)
-_LONGEST_ANSWER = 1 << 20
+_MAX_RESPONSE_BYTES = 1 << 20
 
 
 class _Metadata(msgspec.Struct):
@@ -61,48 +61,48 @@ class SigningKeys:
         self._clock = clock
         self._fetching = threading.Lock()
         self._fetched: _Fetched | None = None
-        self._tried: datetime | None = None
+        self._last_attempt: datetime | None = None
 
     def find(self, kid: str, received: datetime) -> SigningKey:
         """Return the key named `kid`, for a token that arrived at `received`.
 
         Raises:
-            Refused: the authority was asked after the token arrived, and knows no such key.
+            Refused: the authority was asked after the token arrived and has no such key.
             Undeliverable: the same, but the token is so old that its key may have been withdrawn since.
-            RetryLater: the authority can't be asked, or must not be asked again so soon.
+            RetryLater: the authority is unavailable, or was asked too recently.
         """
-        known = self._known(kid)
-        if known:
-            return known
+        key = self._cached(kid)
+        if key:
+            return key
         with self._fetching:
-            known = self._known(kid)  # another thread may have fetched meanwhile
-            if known:
-                return known
-            if not self._fetched or self._fetched.at <= received or self._outdated(self._fetched):
+            key = self._cached(kid)  # another thread may have fetched meanwhile
+            if key:
+                return key
+            if not self._fetched or self._fetched.at <= received or self._is_expired(self._fetched):
                 self._refetch()
-        known = self._known(kid)
-        if known:
-            return known
-        if self._clock() - received > REFUSED_WITHIN:
+        key = self._cached(kid)
+        if key:
+            return key
+        if self._clock() - received > UNKNOWN_KEY_REFUSED_WITHIN:
             raise Undeliverable(Reason.TOKEN_KEY, "the authority no longer has the key of a token this old")
         raise Refused(Reason.TOKEN_KEY)
 
-    def _known(self, kid: str) -> SigningKey | None:
+    def _cached(self, kid: str) -> SigningKey | None:
         fetched = self._fetched
-        return fetched.keys.get(kid) if fetched and not self._outdated(fetched) else None
+        return fetched.keys.get(kid) if fetched and not self._is_expired(fetched) else None
 
-    def _outdated(self, fetched: _Fetched) -> bool:
-        return self._clock() - fetched.at > LONGEST_TRUST
+    def _is_expired(self, fetched: _Fetched) -> bool:
+        return self._clock() - fetched.at > MAX_KEY_AGE
 
     def _refetch(self) -> None:
         now = self._clock()
         interval = RETRY_INTERVAL
-        if self._fetched and self._fetched.at == self._tried and not self._outdated(self._fetched):
-            interval = LEAST_INTERVAL
-        if self._tried and now - self._tried < interval:
-            wait = interval - (now - self._tried)
+        if self._fetched and self._fetched.at == self._last_attempt and not self._is_expired(self._fetched):
+            interval = MIN_REFETCH_INTERVAL
+        if self._last_attempt and now - self._last_attempt < interval:
+            wait = interval - (now - self._last_attempt)
             raise RetryLater(Reason.SIGNING_KEYS, "the authority was asked a moment ago", retry_after=wait)
-        self._tried = now
+        self._last_attempt = now
         keys: dict[str, SigningKey] = {}
         for version, path in _METADATA.items():
             metadata = self._get(f"{self._login_url}{path}", _Metadata)
@@ -114,7 +114,7 @@ class SigningKeys:
     def _key_set(self, url: str) -> dict[str, RSAPublicKey]:
         if not url.startswith("https://"):
             raise RetryLater(Reason.SIGNING_KEYS, "the metadata names a key set that is not https")
-        found = {}
+        keys = {}
         for entry in self._get(url, _KeySet).keys:
             kid, use = entry.get("kid"), entry.get("use", "sig")
             if not isinstance(kid, str) or entry.get("kty") != "RSA" or use != "sig":
@@ -122,17 +122,17 @@ class SigningKeys:
             try:
                 key = jwt.algorithms.RSAAlgorithm.from_jwk({"kty": "RSA", "n": entry["n"], "e": entry["e"]})
             except (jwt.InvalidKeyError, KeyError, ValueError, TypeError):
-                continue  # one odd entry must not cost the others; a token that names it finds no key
+                continue  # an invalid entry is skipped; the others stay usable
             if isinstance(key, RSAPublicKey):
-                found[kid] = key
-        return found
+                keys[kid] = key
+        return keys
 
     def _get(self, url: str, kind: type[T]) -> T:
         try:
-            answer = exchange(self._session, "GET", url, timeout=_TIME_LIMIT, limit=_LONGEST_ANSWER)
-            if answer.status >= 400:
-                raise RetryLater(Reason.SIGNING_KEYS, f"the login authority answers {answer.status}")
-            return msgspec.json.decode(answer.body, type=kind)
+            response = exchange(self._session, "GET", url, timeout=_TIME_LIMIT, limit=_MAX_RESPONSE_BYTES)
+            if response.status >= 400:
+                raise RetryLater(Reason.SIGNING_KEYS, f"the login authority answers {response.status}")
+            return msgspec.json.decode(response.body, type=kind)
         except (requests.RequestException, msgspec.DecodeError, RecursionError) as error:
             name = type(error).__name__
             raise RetryLater(Reason.SIGNING_KEYS, f"the login authority does not answer ({name})") from None

@@ -1,7 +1,7 @@
 """The JWTs that prove a collection of encrypted notifications (docs/graph.md, "Validation tokens").
 
-Keys, audience and time are arguments: a token is judged as of the time its notification was received, since a
-backlog may outlive it.
+Keys, audience and time are arguments: a token is checked as of the time its notification was received, because a
+message may wait on the queue for longer than the token is valid.
 """
 
 import base64
@@ -21,19 +21,20 @@ from shared.errors import Reason, Refused
 PUBLISHER = "0bf30f3b-4a52-48df-9a82-234910c4a086"
 """Microsoft Graph Change Tracking, the only publisher of these tokens."""
 
-SKEW = timedelta(minutes=5)
-LONGEST_LIFE = timedelta(days=7)
-"""Documented examples live 8 and 24 hours; nothing genuine is near this."""
+CLOCK_SKEW = timedelta(minutes=5)
+MAX_LIFETIME = timedelta(days=7)
+"""Documented examples are valid for 8 and 24 hours."""
 
 _PUBLISHER_CLAIM = {"1.0": "appid", "2.0": "azp"}
-_LONGEST = 16_384
+_MAX_LENGTH = 16_384
 """Characters; genuine tokens have about 1,500."""
 
 
 @dataclass(frozen=True)
 class SigningKey:
-    """A public key of the authority, and the issuers, `{tenantid}` in place of the tenant, it may speak for:
-    by token version, `1.0` and `2.0`.
+    """A public key of the authority, and the issuer that may sign with it, by token version (`1.0`, `2.0`).
+
+    Issuers hold `{tenantid}` in place of the tenant.
     """
 
     key: RSAPublicKey
@@ -41,33 +42,33 @@ class SigningKey:
 
 
 FindKey = Callable[[str], SigningKey]
-"""Returns the key of a `kid`; raises Refused if there is none, RetryLater if that can't be told at present."""
+"""Returns the key of a `kid`. Raises Refused if there is none, RetryLater while the keys are unavailable."""
 
 
-class _Unproven(msgspec.Struct):
-    """What an unverified token says of its tenant."""
+class _UnverifiedClaims(msgspec.Struct):
+    """The tenant in an unverified token."""
 
     tid: str
 
 
-def tenant_claimed(token: str) -> str | None:
-    """Return the tenant, lower case, that `token` claims to speak for, unproven; None if it isn't a token at all.
+def claimed_tenant(token: str) -> str | None:
+    """Return the tenant, lower case, that an unverified `token` claims; None if it is not a token.
 
-    Cheap: for sorting tokens before they are checked.
+    Cheap: for selecting tokens before they are checked.
     """
     parts = token.split(".")
-    if len(token) > _LONGEST or len(parts) != 3 or not token.isascii():
+    if len(token) > _MAX_LENGTH or len(parts) != 3 or not token.isascii():
         return None
     try:
         claims = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        tenant = msgspec.json.decode(claims, type=_Unproven).tid.lower()
+        tenant = msgspec.json.decode(claims, type=_UnverifiedClaims).tid.lower()
     except (binascii.Error, ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return None
     return tenant if GUID.fullmatch(tenant) else None
 
 
 def check(token: str, find_key: FindKey, audience: str, received: datetime) -> None:
-    """Check that `token` proves the tenant that it claims.
+    """Check that Graph issued `token` for the tenant that it claims.
 
     `audience` is our client id; `received` the time (UTC) at which the token arrived.
 
@@ -75,7 +76,7 @@ def check(token: str, find_key: FindKey, audience: str, received: datetime) -> N
         Refused: with the reason of the first check that failed.
         RetryLater: from `find_key`.
     """
-    if tenant_claimed(token) is None:
+    if claimed_tenant(token) is None:
         raise Refused(Reason.TOKEN_MALFORMED)
     signing_key = find_key(_kid(token))
     claims = _verified(token, signing_key.key)
@@ -87,7 +88,7 @@ def check(token: str, find_key: FindKey, audience: str, received: datetime) -> N
 
 
 def _kid(token: str) -> str:
-    """Nothing else in the header is believed: a key that the token brings along, or links to, proves nothing."""
+    """Only `alg` and `kid` are read: a key in the header, or a link to one, proves nothing."""
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.InvalidTokenError, RecursionError):
@@ -101,13 +102,13 @@ def _kid(token: str) -> str:
 
 
 def _verified(token: str, key: RSAPublicKey) -> dict[str, Any]:
-    # PyJWT checks claims against its own clock; only the signature is left to it.
-    only_the_signature = {
+    # PyJWT would check claims against its own clock, so it checks only the signature.
+    signature_only = {
         "verify_signature": True,
         **{f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")},
     }
     try:
-        return jwt.decode(token, key, algorithms=["RS256"], options=only_the_signature)  # type: ignore[arg-type]
+        return jwt.decode(token, key, algorithms=["RS256"], options=signature_only)  # type: ignore[arg-type]
     except jwt.InvalidSignatureError:
         raise Refused(Reason.TOKEN_SIGNATURE) from None
     except (jwt.InvalidTokenError, RecursionError):
@@ -123,24 +124,24 @@ def _check_issuer(claims: dict[str, Any], tenant: str, signing_key: SigningKey) 
 
 
 def _check_audience(claims: dict[str, Any], audience: str) -> None:
-    """Both forms name our app alone; a list of audiences would be shared with somebody."""
-    named = claims.get("aud")
-    if not isinstance(named, str) or named.lower() not in (audience, f"api://{audience}"):
+    """Both forms name this app alone; a list of audiences would include another service."""
+    token_audience = claims.get("aud")
+    if not isinstance(token_audience, str) or token_audience.lower() not in (audience, f"api://{audience}"):
         raise Refused(Reason.TOKEN_AUDIENCE)
 
 
 def _check_publisher(claims: dict[str, Any]) -> None:
-    """The claim that belongs to the version decides; should the other one be there, it must not disagree."""
-    belonging = claims.get(_PUBLISHER_CLAIM[str(claims["ver"])])
+    """The claim of the token's version decides; the other version's claim, if present, must not differ."""
+    publisher = claims.get(_PUBLISHER_CLAIM[str(claims["ver"])])
     others = [claims[name] for name in _PUBLISHER_CLAIM.values() if name in claims]
-    if belonging != PUBLISHER or any(other != PUBLISHER for other in others):
+    if publisher != PUBLISHER or any(other != PUBLISHER for other in others):
         raise Refused(Reason.TOKEN_PUBLISHER)
 
 
 def _check_lifetime(claims: dict[str, Any], received: datetime) -> None:
-    begins, ends = claims.get("nbf"), claims.get("exp")
-    if type(begins) is not int or type(ends) is not int:  # genuine ones are; true and 1e400 are not
+    not_before, expires = claims.get("nbf"), claims.get("exp")
+    if type(not_before) is not int or type(expires) is not int:  # genuine times are integers; true and 1e400 are not
         raise Refused(Reason.TOKEN_LIFETIME)
-    now, skew = int(received.timestamp()), int(SKEW.total_seconds())
-    if not begins - skew <= now < ends + skew or ends - begins > LONGEST_LIFE.total_seconds():
+    now, skew = int(received.timestamp()), int(CLOCK_SKEW.total_seconds())
+    if not not_before - skew <= now < expires + skew or expires - not_before > MAX_LIFETIME.total_seconds():
         raise Refused(Reason.TOKEN_LIFETIME)

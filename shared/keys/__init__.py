@@ -1,1 +1,1 @@
-"""Our encryption keys: where they are stored, when they rotate, what they decrypt."""
+"""Encryption keys: stores, rotation, decryption."""

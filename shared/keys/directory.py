@@ -1,4 +1,4 @@
-"""Keys in a directory, one `ID.pem` each, for local use: a user brings a key by dropping its file there."""
+"""Keys in a directory, as files `ID.pem`, for local use. Add a key by placing its file there."""
 
 import os
 import secrets
@@ -9,11 +9,11 @@ from shared.errors import Reason, RetryLater
 from shared.keys.key import BrokenKey, EncryptionKey, is_key_id, new_key, read_pem, write_pem
 
 LIFETIME = timedelta(days=730)
-"""Rotation replaces a key long before."""
+"""Validity of a certificate; rotation replaces it much earlier."""
 
 
 class KeyDirectory:
-    """A key store. Several processes may use one directory: a file is there whole or not at all."""
+    """A key store. Several processes may use one directory: a file appears complete or not at all."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -21,20 +21,20 @@ class KeyDirectory:
     def ids(self) -> list[str]:
         """The ids of all keys. Raises RetryLater if the directory can't be read."""
         try:
-            # not glob: it takes a directory that can't be read for an empty one, and every key would be unknown
+            # not glob: it treats an unreadable directory as empty, and every key would be unknown
             names = list(self._directory.iterdir())
         except FileNotFoundError:
-            return []  # the first key has yet to be made
+            return []  # no key has been created yet
         except OSError as error:
-            raise _away(error) from None
+            raise _unavailable(error) from None
         return sorted(name.stem for name in names if name.suffix == ".pem" and is_key_id(name.stem))
 
     def get(self, key_id: str) -> EncryptionKey | None:
-        """The key of that id, or None. Raises BrokenKey if its file is readable by others, or holds no key."""
+        """The key with that id, or None. Raises BrokenKey if others can read its file, or it holds no key."""
         try:
             with self._path(key_id).open("rb") as file:
                 if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
-                    raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: its file is open to others; chmod 600 it")
+                    raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: others can read its file; run chmod 600 on it")
                 return read_pem(key_id, file.read())
         except FileNotFoundError:
             return None
@@ -43,34 +43,34 @@ class KeyDirectory:
             raise BrokenKey(Reason.KEY_STORE, detail) from None
 
     def create(self, now: datetime) -> EncryptionKey:
-        """Make and keep a new key. Raises RetryLater if the directory can't be written."""
+        """Create a new key. Raises RetryLater if the directory can't be written."""
         key = new_key(f"enc-{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(4)}", now, LIFETIME)
         path = self._path(key.key_id)
-        draft = path.with_suffix(".new")
+        temporary = path.with_suffix(".new")
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(write_pem(key))
                 file.flush()
                 os.fsync(file.fileno())
-            draft.replace(path)
+            temporary.replace(path)
         except OSError as error:
-            raise _away(error) from None
+            raise _unavailable(error) from None
         return key
 
     def retire(self, key_id: str) -> None:
-        """Rename a key's file to `ID.retired`, so that a person can bring it back. Raises RetryLater."""
+        """Rename a key's file to `ID.retired`, so that a person can restore it. Raises RetryLater."""
         try:
             self._path(key_id).replace(self._directory / f"{key_id}.retired")
         except FileNotFoundError:
             return
         except OSError as error:
-            raise _away(error) from None
+            raise _unavailable(error) from None
 
     def _path(self, key_id: str) -> Path:
         return self._directory / f"{key_id}.pem"
 
 
-def _away(error: OSError) -> RetryLater:
+def _unavailable(error: OSError) -> RetryLater:
     return RetryLater(Reason.KEY_STORE, f"the directory of KEY_STORE can't be used ({type(error).__name__})")

@@ -1,6 +1,6 @@
 """One encryption key: a private key and its certificate, and the PEM text that holds both.
 
-The id given to Graph is the name of the key in its store, so that any instance finds any key it has never seen.
+The id sent to Graph is the key's name in its store, so that every instance finds every key.
 """
 
 import base64
@@ -27,7 +27,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class BrokenKey(RetryLater):
-    """A key that can't be read until a person has mended it; it says nothing of the others."""
+    """A key is invalid and a person has to repair it. The other keys are not affected."""
 
 
 @dataclass(frozen=True)
@@ -41,28 +41,28 @@ class EncryptionKey:
     @property
     def thumbprint(self) -> str:
         """SHA-1 of the DER certificate, 40 upper-case hexadecimal digits, as Graph writes it."""
-        return self.certificate.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303 - a name, not a proof
+        return self.certificate.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303 - an identifier
 
     @property
     def public_certificate(self) -> str:
-        """Base64 of the DER certificate: what a subscription takes."""
+        """Base64 of the DER certificate: a subscription's `encryptionCertificate`."""
         return base64.b64encode(self.certificate.public_bytes(serialization.Encoding.DER)).decode()
 
     @property
-    def made(self) -> datetime:
-        """When the certificate begins."""
+    def created(self) -> datetime:
+        """When the certificate becomes valid (UTC)."""
         return self.certificate.not_valid_before_utc
 
     @property
     def expires(self) -> datetime:
-        """When the certificate ends."""
+        """When the certificate expires (UTC)."""
         return self.certificate.not_valid_after_utc
 
 
 def newest_valid(keys: Iterable[EncryptionKey], now: datetime) -> EncryptionKey | None:
-    """Return the key for new subscriptions, of those given."""
-    valid = [key for key in keys if key.made <= now < key.expires]
-    return max(valid, key=lambda key: (key.made, key.key_id), default=None)
+    """Return the newest valid key: the key for new subscriptions. None if no key is valid."""
+    valid = [key for key in keys if key.created <= now < key.expires]
+    return max(valid, key=lambda key: (key.created, key.key_id), default=None)
 
 
 def is_key_id(text: str) -> bool:
@@ -122,7 +122,7 @@ def _checked(key_id: str, private_key: PrivateKeyTypes, certificate: x509.Certif
 
 
 def write_pem(key: EncryptionKey) -> bytes:
-    """Return what `read_pem` reads."""
+    """Return the PEM text of a key, for `read_pem`."""
     private = key.private_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -1,6 +1,6 @@
-"""Keys in Azure Key Vault: one certificate, self-signed there, whose versions are our keys.
+"""Keys in Azure Key Vault: the versions of one self-signed certificate.
 
-The private key leaves the vault over TLS as the certificate's secret, and stays in memory. An operator may import a
+The app reads the private key over TLS as the certificate's secret and holds it in memory. An operator may import a
 certificate of their own, as PEM or as PKCS #12 (.pfx).
 """
 
@@ -25,37 +25,37 @@ from shared.errors import Reason, RetryLater
 from shared.keys.key import KEY_BITS, BrokenKey, EncryptionKey, read_pem, read_pkcs12
 
 NAME = "graph-relay-encryption"
-"""Of the certificate in the vault."""
+"""Name of the certificate in the vault."""
 
 _MONTHS = 24
-_MAKING_SECONDS = 60
+_CREATION_SECONDS = 60
 
-# The SDK's own patience is seven minutes, in which nothing behind the queue would move.
-_PATIENCE = {"connection_timeout": 5, "read_timeout": 20, "retry_total": 2, "retry_backoff_factor": 0.5}
+# By default, the SDK retries for seven minutes; the queue trigger would wait that long.
+_LIMITS = {"connection_timeout": 5, "read_timeout": 20, "retry_total": 2, "retry_backoff_factor": 0.5}
 
 
 class KeyVault:
-    """A key store. The id of a key is the version of the certificate; retired means disabled.
+    """A key store. The id of a key is the version of the certificate; a retired version is disabled.
 
-    `verify_resource`: a vault may only ask for tokens to its own domain, or a wrong URL could have itself sent
-    one that is good elsewhere.
+    verify_resource: a vault may only request tokens for its own domain. Otherwise a wrong URL could obtain a token
+    that is valid elsewhere.
     """
 
     def __init__(self, url: str, credential: TokenCredential, *, verify_resource: bool = True) -> None:
-        self._certificates = CertificateClient(url, credential, verify_challenge_resource=verify_resource, **_PATIENCE)
-        self._secrets = SecretClient(url, credential, verify_challenge_resource=verify_resource, **_PATIENCE)
+        self._certificates = CertificateClient(url, credential, verify_challenge_resource=verify_resource, **_LIMITS)
+        self._secrets = SecretClient(url, credential, verify_challenge_resource=verify_resource, **_LIMITS)
 
     def ids(self) -> list[str]:
-        """The versions that are enabled. Raises RetryLater."""
+        """The enabled versions. Raises RetryLater."""
         with _translated():
             try:
                 versions = list(self._certificates.list_properties_of_certificate_versions(NAME))
             except ResourceNotFoundError:
-                return []  # the first key has yet to be made
-        return sorted(one.version for one in versions if one.enabled and one.version)
+                return []  # no key has been created yet
+        return sorted(properties.version for properties in versions if properties.enabled and properties.version)
 
     def get(self, key_id: str) -> EncryptionKey | None:
-        """The key of that version, or None. Raises RetryLater.
+        """The key with that version, or None. Raises RetryLater.
 
         The private key is the secret that the certificate names as its own: a vault may number them apart.
         """
@@ -89,11 +89,13 @@ class KeyVault:
             validity_in_months=_MONTHS,
         )
         with _translated():
-            made = self._certificates.begin_create_certificate(NAME, policy).result(_MAKING_SECONDS)
-        version = getattr(getattr(made, "properties", None), "version", None)
+            certificate = self._certificates.begin_create_certificate(NAME, policy).result(_CREATION_SECONDS)
+        version = getattr(getattr(certificate, "properties", None), "version", None)
         key = self.get(version) if version else None
         if key is None:
-            raise RetryLater(Reason.KEY_STORE, f"Key Vault did not complete the certificate {NAME}; look at it there")
+            raise RetryLater(
+                Reason.KEY_STORE, f"Key Vault did not complete the certificate {NAME}; check it in the portal"
+            )
         return key
 
     def _refuse_while_unreadable(self) -> None:
@@ -103,8 +105,12 @@ class KeyVault:
                 versions = list(self._certificates.list_properties_of_certificate_versions(NAME))
             except ResourceNotFoundError:
                 return
-        made = {one.version: one.created_on for one in versions if one.enabled and one.version and one.created_on}
-        for version in (version for version, at in made.items() if at == max(made.values())):
+        certificate = {
+            version.version: version.created_on
+            for version in versions
+            if version.enabled and version.version and version.created_on
+        }
+        for version in (version for version, at in certificate.items() if at == max(certificate.values())):
             if problem := self._problem(version):
                 detail = f"{NAME}/{version} in Key Vault cannot be read ({problem}); repair or disable it there"
                 raise RetryLater(Reason.KEY_STORE, f"{detail}: until then no further version is made")
@@ -116,7 +122,7 @@ class KeyVault:
             return str(broken)
 
     def retire(self, key_id: str) -> None:
-        """Disable a version: it can be enabled again by a person, for messages found later. Raises RetryLater."""
+        """Disable a version. A person can enable it again, for messages found later. Raises RetryLater."""
         with _translated():
             try:
                 self._certificates.update_certificate_properties(NAME, key_id, enabled=False)
@@ -125,8 +131,8 @@ class KeyVault:
 
 
 def credential(client_id: str | None) -> TokenCredential:
-    """Return who we are to the vault: in Azure the managed identity, whose endpoint the platform names in the
-    environment (`client_id` if one was assigned by the user); on a desk whoever is signed in to Azure's tools.
+    """Return the credential for the vault: in Azure the managed identity (`client_id`: of a user-assigned one); on a
+    developer's machine the person who is signed in to Azure's tools.
     """
     if "IDENTITY_ENDPOINT" in os.environ:
         return ManagedIdentityCredential(client_id=client_id)
@@ -135,8 +141,8 @@ def credential(client_id: str | None) -> TokenCredential:
 
 def _is_disabled(error: HttpResponseError) -> bool:
     """What is disabled is refused like a missing role, but for the code within."""
-    within = error.error.innererror if error.error else None
-    return error.status_code == 403 and (within or {}).get("code") in ("SecretDisabled", "CertificateDisabled")
+    inner = error.error.innererror if error.error else None
+    return error.status_code == 403 and (inner or {}).get("code") in ("SecretDisabled", "CertificateDisabled")
 
 
 @contextmanager
@@ -144,6 +150,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (AzureError, ValueError) as error:
-        # The SDK raises ValueError for a vault that asks for tokens to another domain.
-        detail = f"Key Vault does not answer as it should ({type(error).__name__}); docs/permissions.md names its roles"
+        # The SDK raises ValueError for a vault that requests tokens for another domain.
+        detail = (
+            f"Key Vault is unavailable or refuses access ({type(error).__name__}); docs/permissions.md lists its roles"
+        )
         raise RetryLater(Reason.KEY_STORE, detail) from None

@@ -11,20 +11,20 @@ from shared.keys.key import BrokenKey, EncryptionKey, newest_valid
 from shared.keys.store import KeyStore
 
 REFRESH_INTERVAL = timedelta(seconds=30)
-"""Least time between two looks into the store for keys that were not there."""
+"""Minimum time between two refreshes caused by an unknown key."""
 
 STORE_COOLDOWN = timedelta(seconds=15)
-"""How long a store that was unavailable is left alone, instead of being asked once for each message that waits."""
+"""How long an unavailable store is not asked again: otherwise each waiting message would ask it."""
 
 _log = logging.getLogger("graph_relay.keys")
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one look into the store found; never changed, only replaced by the next one.
+    """The keys in the store at one time. Immutable; the next refresh replaces it.
 
-    at: when it was taken (UTC); None before the first look. unavailable: why a key was not given out: a newer key may
-    exist. broken: a key that a person has to repair; it says nothing of the others.
+    at: when it was taken (UTC); None before the first refresh. unavailable: why the store did not return some key,
+    which may be the newest. broken: an invalid key that a person has to repair.
     """
 
     at: datetime | None = None
@@ -33,22 +33,22 @@ class Snapshot:
     broken: BrokenKey | None = None
 
     def find(self, key_id: str, thumbprint: str) -> EncryptionKey | None:
-        """Return the key of that id, else of that certificate thumbprint."""
+        """Return the key with that id, else with that certificate thumbprint."""
         by_thumbprint = (key for key in self.keys.values() if thumbprint and key.thumbprint == thumbprint.upper())
         return self.keys.get(key_id) or next(by_thumbprint, None)
 
     def with_key(self, key: EncryptionKey) -> "Snapshot":
-        """Return the same with one more key."""
+        """Return a copy with one more key."""
         return Snapshot(self.at, {**self.keys, key.key_id: key}, self.unavailable, self.broken)
 
     def without(self, key_id: str) -> "Snapshot":
-        """Return the same without a key."""
-        kept = {known: key for known, key in self.keys.items() if known != key_id}
-        return Snapshot(self.at, kept, self.unavailable, self.broken)
+        """Return a copy without a key."""
+        keys = {other_id: key for other_id, key in self.keys.items() if other_id != key_id}
+        return Snapshot(self.at, keys, self.unavailable, self.broken)
 
 
 class KeyRing:
-    """Finds keys; one object serves all threads. Keys, once seen, stay in memory until they are retired."""
+    """Finds keys; one object serves all threads. Keys stay in memory until they are retired."""
 
     def __init__(self, store: KeyStore, clock: Callable[[], datetime]) -> None:
         self._store = store
@@ -58,11 +58,13 @@ class KeyRing:
         self._failed: tuple[datetime, RetryLater] | None = None
 
     def find(self, key_id: str, thumbprint: str, received: datetime) -> EncryptionKey:
-        """Return the key that an item, received at that time, names: by id, else by its certificate's thumbprint.
+        """Return the key that an item names, by id or by certificate thumbprint.
+
+        received: when the item arrived (UTC).
 
         Raises:
-            Undeliverable: the store was looked into after the item came, and has no such key.
-            RetryLater: the store is unavailable, or has a key that can't be read and may be the one.
+            Undeliverable: the store was read after the item arrived and has no such key.
+            RetryLater: the store is unavailable, or has an unreadable key that may be the right one.
         """
         key = self._snapshot.find(key_id, thumbprint)
         if key is not None:
@@ -73,18 +75,20 @@ class KeyRing:
             return key
         _raise_again(snapshot.unavailable or snapshot.broken)
         if snapshot.at is None or snapshot.at <= received:
-            raise RetryLater(Reason.KEY_STORE, "the key may be newer than the last look", retry_after=REFRESH_INTERVAL)
+            raise RetryLater(
+                Reason.KEY_STORE, "the key may be newer than the last refresh", retry_after=REFRESH_INTERVAL
+            )
         raise Undeliverable(Reason.KEY_UNKNOWN, "no key has the id or thumbprint that the item names")
 
     def current(self) -> EncryptionKey:
-        """Return the key for new subscriptions, the newest that is valid; make one if there is none.
+        """Return the key for new subscriptions: the newest valid one. Create one if there is none.
 
-        While the store is unavailable, the newest of those seen before. Raises RetryLater if none was, or if the
-        store has keys that it does not give out: one of them may be the newest.
+        While the store is unavailable, return the newest cached key. Raises RetryLater if none is cached, or if the
+        store does not return some key, which may be the newest.
         """
         unavailable: RetryLater | None = None
         try:
-            snapshot = self._refresh(at_once=True)
+            snapshot = self._refresh(force=True)
         except RetryLater as retry_later:
             snapshot, unavailable = self._snapshot, retry_later
         _raise_again(snapshot.unavailable)
@@ -95,41 +99,41 @@ class KeyRing:
         return self.create()
 
     def current_if_any(self) -> EncryptionKey | None:
-        """Return the key for new subscriptions; None, logged, while there is none to be had."""
+        """Return the key for new subscriptions; None, logged, while there is none."""
         try:
             return self.current()
         except RetryLater as retry_later:
-            _log.error("There is no encryption key; what needs one waits: %s", retry_later)
+            _log.error("There is no encryption key; subscriptions with resource data wait: %s", retry_later)
             return None
 
-    def every(self) -> list[EncryptionKey]:
-        """Return all keys that are in the store now. Raises RetryLater."""
-        return list(self._refresh(at_once=True).keys.values())
+    def all(self) -> list[EncryptionKey]:
+        """Return all keys in the store. Raises RetryLater."""
+        return list(self._refresh(force=True).keys.values())
 
     def unreadable(self) -> RetryLater | None:
-        """Return why a key of the last look could not be read, if one could not."""
+        """Return why the last refresh could not read some key, or None."""
         return self._snapshot.unavailable or self._snapshot.broken
 
     def create(self) -> EncryptionKey:
-        """Make a new key; it is the current one from now on. Raises RetryLater."""
+        """Create a new key, which becomes the current one. Raises RetryLater."""
         key = self._store.create(self._clock())
         with self._lock:
             self._snapshot = self._snapshot.with_key(key)
         return key
 
     def retire(self, key_id: str) -> None:
-        """Take a key out of use; what it encrypted can't be decrypted from now on. Raises RetryLater."""
+        """Retire a key; content encrypted to it can't be decrypted any more. Raises RetryLater."""
         self._store.retire(key_id)
         with self._lock:
             self._snapshot = self._snapshot.without(key_id)
 
-    def _refresh(self, *, at_once: bool = False) -> Snapshot:
-        """Read what the store has and we do not. An id in an item is never used to look: it is anybody's text."""
+    def _refresh(self, *, force: bool = False) -> Snapshot:
+        """Read the keys that are not cached. The id in an item never reaches the store: anybody can write it."""
         with self._lock:
             now = self._clock()
-            if not at_once and self._snapshot.at and now - self._snapshot.at < REFRESH_INTERVAL:
+            if not force and self._snapshot.at and now - self._snapshot.at < REFRESH_INTERVAL:
                 return self._snapshot
-            if not at_once and self._failed and now - self._failed[0] < STORE_COOLDOWN:
+            if not force and self._failed and now - self._failed[0] < STORE_COOLDOWN:
                 _raise_again(self._failed[1])
             try:
                 ids = self._store.ids()
@@ -137,11 +141,11 @@ class KeyRing:
                 self._failed = now, retry_later
                 raise
             self._failed = None
-            self._snapshot = self._look(ids, now)
+            self._snapshot = self._read_new(ids, now)
             return self._snapshot
 
-    def _look(self, ids: list[str], now: datetime) -> Snapshot:
-        """Return what the store has, reading the keys that are new. One that can't be read must not cost the others."""
+    def _read_new(self, ids: list[str], now: datetime) -> Snapshot:
+        """Read the new keys of the store. An unreadable key does not affect the others."""
         keys = {key_id: key for key_id, key in self._snapshot.keys.items() if key_id in ids}
         unavailable: RetryLater | None = None
         broken: BrokenKey | None = None
@@ -162,6 +166,6 @@ class KeyRing:
 
 
 def _raise_again(error: RetryLater | None) -> None:
-    """Raise a fresh copy, if there is an error: raising one object again and again keeps every caller's frame alive."""
+    """Raise a copy of the error, if any: raising one object repeatedly would keep every caller's frame alive."""
     if error is not None:
-        raise error.again()
+        raise error.copy()

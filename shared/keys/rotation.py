@@ -1,7 +1,7 @@
-"""Rotation of the encryption key: a new one in time, the old ones retired once nothing can need them any more.
+"""Rotation of the encryption key: creates a new key in time, and retires old keys that nothing needs any more.
 
-Nothing is remembered but when a key was first seen to be the current one, and to be named by no subscription. A run
-that is interrupted anywhere is completed by the next one; a second run finds nothing to do.
+The only state is when a key was first seen as the current one, and as unused by any subscription. If a run is
+interrupted, the next run completes it; another run then has nothing to do.
 """
 
 import logging
@@ -17,18 +17,20 @@ from shared.storage.tables import Tables
 
 _log = logging.getLogger("graph_relay.rotation")
 
-EXPIRES_SOON = timedelta(days=7)
-"""Added to the overlap: a certificate must outlive its subscriptions."""
+EXPIRY_MARGIN = timedelta(days=7)
+"""Added to the overlap: a certificate must remain valid longer than its subscriptions."""
 
-RETRIED_BY_GRAPH = timedelta(hours=4)
-"""For so long Graph may still send what was encrypted before a subscription was re-keyed (docs/graph.md, "Retries")."""
+GRAPH_RETRY_PERIOD = timedelta(hours=4)
+"""How long Graph retries: it may still send items encrypted before a subscription was re-keyed (docs/graph.md,
+"Retries").
+"""
 
 
 class Rotation:
-    """When keys come and go.
+    """Decides when keys are created and retired.
 
-    age: at which a key is replaced. overlap: how long the old one still decrypts. longest_queued: how long a message
-    can stay on the queue.
+    age: a key is replaced at this age. overlap: how long the old key still decrypts. longest_queued: how long a
+    message can stay on the queue.
     """
 
     def __init__(
@@ -38,50 +40,51 @@ class Rotation:
         self._age = age
         self._overlap = overlap
         self._longest_queued = longest_queued
-        self._unnamed = Times(tables, "unnamed-keys", "since")
+        self._unused = Times(tables, "unnamed-keys", "since")
         self._current = Times(tables, "current-keys", "since")
 
     def renew(self, now: datetime) -> EncryptionKey:
-        """Return the key for subscriptions: the current one, or a new one if that is old or expires before long.
+        """Return the key for subscriptions: the current key, or a new one if that is old or expires soon.
 
-        Where no new one can be made, the current one goes on, and that is counted. Raises RetryLater if there is none.
+        If no key can be created, the current key stays in use and the failure is counted. Raises RetryLater if there is
+        no key.
         """
         key = self._ring.current()
-        telemetry.KEY_AGE_SECONDS.set((now - key.made).total_seconds())
-        if now - key.made < self._age and key.expires - now > self._overlap + EXPIRES_SOON:
+        telemetry.KEY_AGE_SECONDS.set((now - key.created).total_seconds())
+        if now - key.created < self._age and key.expires - now > self._overlap + EXPIRY_MARGIN:
             return key
         try:
-            made = self._ring.create()
+            new_key = self._ring.create()
         except RetryLater as retry_later:
             telemetry.RECONCILED.add(1, {"action": "rotate", "outcome": retry_later.reason})
             _log.error("Could not create a new encryption key; %s stays in use: %s", key.key_id, retry_later)
             return key
         telemetry.RECONCILED.add(1, {"action": "rotate", "outcome": "done"})
-        _log.info("Encryption key %s follows %s", made.key_id, key.key_id)
-        return made
+        _log.info("Encryption key %s replaces %s", new_key.key_id, key.key_id)
+        return new_key
 
     def retire(
         self,
-        named: Collection[str],
+        in_use: Collection[str],
         last_used: Mapping[str, datetime],
         queue_is_empty: Callable[[], bool],
         now: datetime,
     ) -> None:
-        """Retire the keys that no subscription has named, and no message has needed, for long enough.
+        """Retire the keys that no subscription has used, and no message has needed, for long enough.
 
-        `named`: the certificate ids of all subscriptions there are, in every tenant. `last_used`: when an item came
-        last that named a key, by its id, as far as is known. Raises RetryLater.
+        in_use: the certificate ids of all subscriptions in all tenants. last_used: when the last item that names the
+        key arrived, by key id, if known. Raises RetryLater.
         """
         current = self._ring.current()
-        for key in self._ring.every():
-            if key.key_id == current.key_id or key.key_id in named or key.made > current.made:
+        for key in self._ring.all():
+            if key.key_id == current.key_id or key.key_id in in_use or key.created > current.created:
                 self._forget(key.key_id)
                 continue
-            since = self._unnamed.first(key.key_id, now)
+            since = self._unused.first(key.key_id, now)
             since = max(since, last_used.get(key.key_id, since))
-            if now - since < max(self._overlap, RETRIED_BY_GRAPH):
+            if now - since < max(self._overlap, GRAPH_RETRY_PERIOD):
                 continue
-            if now - since < self._overlap + RETRIED_BY_GRAPH + self._longest_queued and not queue_is_empty():
+            if now - since < self._overlap + GRAPH_RETRY_PERIOD + self._longest_queued and not queue_is_empty():
                 continue
             self._ring.retire(key.key_id)
             self._forget(key.key_id)
@@ -89,13 +92,13 @@ class Rotation:
             _log.info("Encryption key %s is retired", key.key_id)
 
     def current_since(self, key: EncryptionKey, now: datetime) -> datetime:
-        """Return since when a key has been the one for subscriptions. Raises RetryLater."""
+        """Return since when a key has been the current one. Raises RetryLater."""
         return self._current.first(key.key_id, now)
 
-    def unnamed(self) -> dict[str, datetime]:
-        """Return since when keys have been named by no subscription, by their ids. Raises RetryLater."""
-        return self._unnamed.all()
+    def unused_since(self) -> dict[str, datetime]:
+        """Return since when each unused key has been unused, by key id. Raises RetryLater."""
+        return self._unused.all()
 
     def _forget(self, key_id: str) -> None:
-        if self._unnamed.get(key_id) is not None:
-            self._unnamed.forget(key_id)
+        if self._unused.get(key_id) is not None:
+            self._unused.forget(key_id)

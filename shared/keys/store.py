@@ -1,4 +1,4 @@
-"""Where encryption keys are kept: the protocol of a key store."""
+"""The protocol of a key store."""
 
 import threading
 from collections.abc import Callable
@@ -9,19 +9,19 @@ from shared.keys.key import EncryptionKey
 
 
 class KeyStore(Protocol):
-    """Where keys are kept. Every method raises RetryLater if the store is away."""
+    """Stores encryption keys. Every method raises RetryLater if the store is unavailable."""
 
     def ids(self) -> list[str]:
-        """The ids of all keys that have not been retired."""
+        """The ids of all keys that are not retired."""
 
     def get(self, key_id: str) -> EncryptionKey | None:
-        """The key of that id, or None if there is none. Raises BrokenKey if it is not what a key should be."""
+        """The key with that id, or None. Raises BrokenKey if the key is invalid."""
 
     def create(self, now: datetime) -> EncryptionKey:
-        """Make, keep and return a new key under a new id."""
+        """Create, store and return a new key with a new id."""
 
     def retire(self, key_id: str) -> None:
-        """Take a key out of use for good; one that is gone already is fine."""
+        """Retire a key permanently; a missing key is fine."""
 
 
 class DeferredKeyStore:

@@ -1,4 +1,4 @@
-"""The backlog: how many messages wait and how long they have waited, looked at without touching them."""
+"""The backlog: how many messages wait, and how long they have waited. Only peeks at messages."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,9 +12,9 @@ from shared.storage.queues import Queue, QueuedMessage, Queues
 
 @dataclass(frozen=True)
 class Backlog:
-    """messages: all of them, those that wait for their next attempt too, roughly.
+    """messages: approximate number, including messages delayed until their next attempt.
 
-    waiting_seconds: since Graph sent the oldest of those that wait for nothing; None if there is none.
+    waiting_seconds: since the receipt of the oldest visible message; None if there is none.
     """
 
     messages: int
@@ -22,21 +22,21 @@ class Backlog:
 
 
 def backlog(queues: Queues, now: datetime) -> Backlog:
-    """Look at the queue. Raises RetryLater."""
+    """Peek at the queue. Raises RetryLater."""
     ages = [(now - _received(message)).total_seconds() for message in queues.peek(Queue.NOTIFICATIONS)]
     return Backlog(queues.length(), max(ages, default=None))
 
 
 def report(queues: Queues, now: datetime) -> None:
-    """Gauge the queue and the dead letters, from outside the function that works them off. Raises RetryLater."""
-    found = backlog(queues, now)
-    telemetry.QUEUE_LENGTH.set(found.messages)
-    telemetry.QUEUE_WAITING_SECONDS.set(found.waiting_seconds or 0)
+    """Record the gauges of the queue and the dead letters. Raises RetryLater."""
+    current = backlog(queues, now)
+    telemetry.QUEUE_LENGTH.set(current.messages)
+    telemetry.QUEUE_WAITING_SECONDS.set(current.waiting_seconds or 0)
     telemetry.DEAD_LETTERS.set(sum(queues.length(queue) for queue in DEAD_LETTER_QUEUES))
 
 
 def _received(message: QueuedMessage) -> datetime:
-    """A claim is not opened for this, and what is not ours says nothing."""
+    """The enqueueing time stands in for a claim, which is not opened for this, and for a foreign message."""
     try:
         return read(message.text).received
     except Undeliverable:

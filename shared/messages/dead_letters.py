@@ -1,7 +1,7 @@
-"""Dead letters and the host's poison queue, for a person: looked through, put back on the queue, or dropped.
+"""Dead letters and the host's poison queue: list, replay or drop them.
 
-A queue can't be listed, only received from: letters are hidden while they are looked through, and released at the
-end; should this process die, they become visible again by themselves. Nothing here opens what Graph has sealed.
+A queue can't be listed, only received from: dead letters are hidden while they are listed, and released at the end. If
+the process dies, they become visible again after the timeout. Nothing here decrypts content.
 """
 
 from collections.abc import Callable, Generator
@@ -19,21 +19,21 @@ from shared.threads import ContextThreadPool
 DEAD_LETTER_QUEUES = (Queue.DEAD_LETTERS, Queue.POISON)
 
 POISONED = "poison"
-"""Stands in for a reason where the host has given up: storage was unavailable too long, or the app has a fault."""
+"""The reason of poison messages: storage was unavailable for too long, or the app has a fault."""
 
 VISIBILITY_TIMEOUT = timedelta(minutes=10)
-"""How long a letter is hidden while it is looked at; looking through 100,000 takes about a minute in Azure."""
+"""How long a dead letter is hidden while it is listed; listing 100,000 takes about a minute in Azure."""
 
 _POISON_TIMEOUT = timedelta(minutes=5)
-_POISON_A_RUN = 1000
+_POISON_PER_RUN = 1000
 _THREADS = 8
 
 
 @dataclass(frozen=True)
 class ListedDeadLetter:
-    """Something given up: `id` names its queue message, `reason` is one of errors.Reason or "poison".
+    """A dead letter. id: of its queue message. reason: one of errors.Reason, or "poison".
 
-    `since` is when it was given up (UTC). `envelope` is None if it can't be read, which `reason` then says.
+    since: when it was dead-lettered (UTC). envelope: None if unreadable; `reason` then says why.
     """
 
     id: str
@@ -45,7 +45,7 @@ class ListedDeadLetter:
 
     @property
     def can_be_replayed(self) -> bool:
-        """Whether there is anything to put back."""
+        """Whether there is an envelope to replay."""
         return self.envelope is not None
 
 
@@ -56,21 +56,21 @@ class DeadLetters:
         self._queues = queues
         self._claims = claims
         self._clock = clock
-        self._held: dict[str, QueuedMessage] = {}
+        self._received: dict[str, QueuedMessage] = {}
 
     def count(self) -> int:
-        """Return how many there are, hidden ones too: never fewer than there are."""
+        """Return the approximate number, including hidden ones; never too low."""
         return sum(self._queues.length(queue) for queue in DEAD_LETTER_QUEUES)
 
     def first(self) -> list[ListedDeadLetter]:
-        """Return the first few of each queue, and leave them untouched."""
+        """Peek at the first few of each queue."""
         return [self._read(queued) for queue in DEAD_LETTER_QUEUES for queued in self._queues.peek(queue)]
 
     def each(self) -> Generator[ListedDeadLetter]:
-        """Receive one letter after the other; those that are neither replayed nor dropped are released at the end.
+        """Yield all dead letters; those that are neither replayed nor dropped are released at the end.
 
-        Close it if you stop before. What is given up meanwhile is left for the next time, so that a letter that is
-        replayed and fails at once does not come round endlessly.
+        Close the generator if you stop early. It skips dead letters that arrive meanwhile: otherwise a replayed message
+        that fails at once would come back endlessly.
         """
         try:
             for queue in DEAD_LETTER_QUEUES:
@@ -79,30 +79,30 @@ class DeadLetters:
             self._release()
 
     def replay(self, letter: ListedDeadLetter) -> None:
-        """Enqueue what a letter holds as if for the first time, then delete the letter: a crash in between doubles it,
-        and the destination recognizes the duplicate by the event's id.
+        """Enqueue the envelope again as a first attempt, then delete the dead letter. A crash in between duplicates it;
+        the destination recognizes duplicates by the event id.
         """
         if letter.envelope is None:
-            raise Undeliverable(Reason.MALFORMED, "there is nothing in the letter to be replayed")
-        # `received` stays: validation tokens are judged as of then.
-        again = msgspec.structs.replace(letter.envelope, attempt=0, replayed=self._clock())
-        self._queues.send(write(again))
+            raise Undeliverable(Reason.MALFORMED, "the dead letter has no envelope to replay")
+        # `received` stays: validation tokens are checked as of that time.
+        replayed = msgspec.structs.replace(letter.envelope, attempt=0, replayed=self._clock())
+        self._queues.send(write(replayed))
         self.drop(letter)
 
     def drop(self, letter: ListedDeadLetter) -> None:
-        """Delete a letter."""
-        self._queues.delete(self._held.get(letter.id, letter.queued))
-        self._held.pop(letter.id, None)
+        """Delete a dead letter."""
+        self._queues.delete(self._received.get(letter.id, letter.queued))
+        self._received.pop(letter.id, None)
         self._claims.delete(letter.opened)
 
     def keep_poison(self) -> None:
-        """Keep what the host has given up until a person deals with it: the host keeps it for a week.
+        """Give poison messages an unlimited lifetime: the host enqueues them for a week.
 
-        Interrupted, it may leave a message twice; replayed twice, its events have the same ids. A queue that is very
-        full is looked through in several runs: what was looked at goes behind the others.
+        If interrupted, a message may stay twice; its events have the same ids. A very full queue takes several runs:
+        processed messages move to its end.
         """
         permanent: list[QueuedMessage] = []
-        while len(permanent) < _POISON_A_RUN and (received := self._queues.receive(Queue.POISON, _POISON_TIMEOUT)):
+        while len(permanent) < _POISON_PER_RUN and (received := self._queues.receive(Queue.POISON, _POISON_TIMEOUT)):
             for message in received:
                 if message.never_expires:
                     permanent.append(message)
@@ -114,14 +114,16 @@ class DeadLetters:
 
     def _each_of(self, queue: Queue) -> Generator[ListedDeadLetter]:
         seen: set[str] = set()
-        there = self._queues.length(queue)
-        while len(seen) < there:
+        count = self._queues.length(queue)
+        while len(seen) < count:
             received = self._queues.receive(queue, VISIBILITY_TIMEOUT)
-            self._held |= {message.id: message for message in received}  # one that came round again has a new receipt
-            fresh = [message for message in received if message.id not in seen]
-            if not fresh:
+            self._received |= {
+                message.id: message for message in received
+            }  # a message received again has a new receipt
+            unseen = [message for message in received if message.id not in seen]
+            if not unseen:
                 return
-            for message in fresh[: there - len(seen)]:
+            for message in unseen[: count - len(seen)]:
                 seen.add(message.id)
                 yield self._read(message)
 
@@ -141,6 +143,6 @@ class DeadLetters:
         return ListedDeadLetter(queued.id, reason, since, envelope, queued, opened)
 
     def _release(self) -> None:
-        held, self._held = self._held, {}
+        received, self._received = self._received, {}
         with ContextThreadPool(_THREADS, thread_name_prefix="dead-letters") as pool:
-            list(pool.map(self._queues.release, held.values()))
+            list(pool.map(self._queues.release, received.values()))

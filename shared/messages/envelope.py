@@ -1,4 +1,4 @@
-"""What waits on the queue: items as Graph encrypted them, with what is needed to verify them later.
+"""The content of queue messages: items as Graph encrypted them, with the tokens that verify them.
 
 An envelope is ASCII JSON: a queue message travels inside XML, which can't hold every character that JSON can.
 """
@@ -31,12 +31,12 @@ class FailedAttempt(msgspec.Struct, frozen=True):
 class ItemBatch(msgspec.Struct, frozen=True, tag_field="kind"):
     """Items of one kind that arrived together.
 
-    received: when Graph's POST came in (UTC); validation tokens are judged as of then.
-    items: changeNotifications, each as it came.
-    tokens: the validation tokens that may stand for these items; None if Graph sent `null` for them.
-    attempt: how often these items have been tried before.
-    replayed: when they were taken from the dead letters; the horizon counts from then.
-    trace: the `traceparent` of the span in which they were received; "" if it wasn't traced.
+    received: when Graph's POST arrived (UTC); validation tokens are checked as of that time.
+    items: changeNotifications, unchanged.
+    tokens: the validation tokens for the tenants of these items; None if Graph sent `null`.
+    attempt: number of earlier attempts.
+    replayed: when the dead letter was replayed; the delivery horizon then starts here.
+    trace: the `traceparent` of the span that received the items; "" if it was not traced.
     history: see `attempts`; not written until there is one, so that other versions of the app read the same text.
     """
 
@@ -52,22 +52,22 @@ class ItemBatch(msgspec.Struct, frozen=True, tag_field="kind"):
 class ChangeBatch(ItemBatch, frozen=True, tag="change"):
     """Change items.
 
-    proven: the tenants for which an earlier attempt found a good token. They are not verified again: the authority's
-    keys rotate, and an outage of the destination can outlast them.
+    proven: the tenants for which an earlier attempt found a valid token. Their items are not verified again: an outage
+    of the destination can last longer than the authority's keys.
     """
 
     proven: tuple[str, ...] = ()
 
 
 class LifecycleBatch(ItemBatch, frozen=True, tag="lifecycle"):
-    """Lifecycle items; they come without tokens."""
+    """Lifecycle items; Graph sends them without tokens."""
 
 
 class ReadbackPage(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"):
-    """A page of a resource to be read back from Graph; it names what to read and holds nothing that was read.
+    """A page to read back from Graph; holds no content.
 
-    received: when it was asked for (UTC). resource: a path that `shared.readback.pages` knows. since, until: the range
-    of last changes, exclusive. link: the page, as Graph named it; "" for the first one.
+    received: when it was requested (UTC). resource: a path that `shared.readback.pages` supports. since, until: the
+    range of last changes, exclusive. link: Graph's link to the page; "" for the first page.
     """
 
     received: datetime
@@ -83,11 +83,11 @@ class ReadbackPage(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"
 
 
 Envelope = ChangeBatch | LifecycleBatch | ReadbackPage
-"""What a queue message holds."""
+"""The content of a queue message."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """Something given up, still sealed, with why and when; `envelope` holds one item, or what was to be read."""
+    """A dead letter: one item, still encrypted, or a page to read back; with the reason and the time."""
 
     reason: Reason
     given_up: datetime
@@ -95,7 +95,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 def halves(envelope: Envelope) -> Iterator[Envelope]:
-    """Yield the two halves of an envelope; the envelope itself if it holds one thing."""
+    """Yield the two halves of an envelope; the envelope itself if it can't be split."""
     if isinstance(envelope, ReadbackPage) or len(envelope.items) < 2:
         yield envelope
         return
@@ -124,7 +124,7 @@ def attempts(envelope: Envelope) -> tuple[FailedAttempt, ...]:
 
 
 def size(envelope: Envelope) -> int:
-    """Return how many items an envelope holds; a page to be read back counts as one."""
+    """Return how many items an envelope holds; a page to read back counts as one."""
     return 1 if isinstance(envelope, ReadbackPage) else len(envelope.items)
 
 
@@ -134,12 +134,12 @@ def write(content: ItemBatch | ReadbackPage | DeadLetter) -> str:
 
 
 def read(text: str) -> Envelope:
-    """Read what `write` wrote. Raises Undeliverable for anything else."""
+    """Parse the text of `write`. Raises Undeliverable for any other text."""
     return _decode(text, _envelope)
 
 
 def read_dead_letter(text: str) -> DeadLetter:
-    """Read what `write` wrote. Raises Undeliverable for anything else."""
+    """Parse the text of `write`. Raises Undeliverable for any other text."""
     return _decode(text, _dead_letter)
 
 
@@ -155,13 +155,13 @@ def _decode(text: str, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 def ascii_json(item: bytes) -> bytes:
-    """Return valid JSON with every character beyond ASCII as a \\u escape; only strings can hold one.
+    """Return valid JSON with every non-ASCII character as a \\u escape; only strings can hold one.
 
     XML normalizes carriage returns, but in valid JSON they occur only between tokens, where they do not matter.
     """
     if item.isascii():
         return item
-    return _BEYOND_ASCII.sub(lambda run: json.dumps(run.group())[1:-1], item.decode("utf-8")).encode("ascii")
+    return _NON_ASCII.sub(lambda run: json.dumps(run.group())[1:-1], item.decode("utf-8")).encode("ascii")
 
 
-_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
+_NON_ASCII = re.compile(r"[^\x00-\x7f]+")

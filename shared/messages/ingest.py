@@ -1,6 +1,6 @@
-"""What of a collection is ours, made durable: the same whichever way Graph delivers it.
+"""Accepts the items of a collection and stores them, for both delivery channels (HTTP and Event Hubs).
 
-Cheap by design: nothing here needs the network but storage, and nothing is decrypted.
+Cheap by design: only storage is called, and nothing is decrypted.
 """
 
 from collections import Counter
@@ -13,19 +13,19 @@ import msgspec
 from shared import telemetry
 from shared.errors import Reason, Refused
 from shared.graph import client_state, notification
-from shared.graph.validation_token import tenant_claimed
+from shared.graph.validation_token import claimed_tenant
 from shared.messages.envelope import write
 from shared.messages.packing import Evidence, Sealed, pack_changes, pack_lifecycle, sealed
 from shared.storage.queues import MESSAGE_LIMIT, Queues
 
-TOKEN_ROOM = MESSAGE_LIMIT // 2
-"""Characters of tokens that one tenant gets: some twenty of them, where Graph sends one for each app. They go with
-every envelope, so without a bound a POST could be stored many times over."""
+TOKEN_LIMIT = MESSAGE_LIMIT // 2
+"""Characters of tokens per tenant: some twenty tokens; Graph sends one per app. Each envelope carries them, so without
+a limit one POST could fill storage."""
 
 
 @dataclass(frozen=True)
 class ExpectedRecipient:
-    """Whom notifications are meant for: what tells ours from others."""
+    """The tenant and secrets by which this app recognizes its own notifications."""
 
     tenant_id: str
     client_state_secrets: Sequence[bytes]
@@ -33,7 +33,7 @@ class ExpectedRecipient:
 
 @dataclass
 class SortedItems:
-    """The items of a collection: ours, ready to be packed, and why the others were refused."""
+    """The accepted items of a collection, ready to be packed, and the counts of the refused ones."""
 
     changes: list[Sealed] = field(default_factory=list)
     lifecycle: list[Sealed] = field(default_factory=list)
@@ -41,8 +41,8 @@ class SortedItems:
 
 
 EvidenceFor = Callable[[Collection[str]], Evidence]
-"""From the tenants (lower case) that accepted changes speak of, to what proves them. Called only if there are any: the
-tokens of a stranger must cost nothing."""
+"""From the tenants (lower case) of the accepted items to their evidence. Called only if an item is accepted: tokens in
+a stranger's POST must cost nothing."""
 
 
 def ingest(
@@ -53,28 +53,28 @@ def ingest(
     received: datetime,
     within: timedelta,
 ) -> None:
-    """Store what is ours of `items`, `within` a time, and count the rest by the reason of its refusal.
+    """Store the accepted items, `within` a time, and count the refused ones by reason.
 
-    Raises RetryLater if not all of it is durable by then: whoever sent it sends it again.
+    Raises RetryLater if not all are durable in time: the sender then sends them again.
     """
-    found = sort_items(items, recipient)
+    sorted_items = sort_items(items, recipient)
     trace = telemetry.traceparent()
-    texts = [write(envelope) for envelope in pack_lifecycle(found.lifecycle, received, trace)]
-    if found.changes:
-        evidence = evidence_for(dict.fromkeys(item.tenant for item in found.changes))
-        texts += [write(envelope) for envelope in pack_changes(found.changes, evidence, received, trace)]
+    texts = [write(envelope) for envelope in pack_lifecycle(sorted_items.lifecycle, received, trace)]
+    if sorted_items.changes:
+        evidence = evidence_for(dict.fromkeys(item.tenant for item in sorted_items.changes))
+        texts += [write(envelope) for envelope in pack_changes(sorted_items.changes, evidence, received, trace)]
     if texts:
         queues.send_all(texts, within=within)
-    # Only now: what is not stored comes again.
+    # Count only after storing: items that were not stored are sent again.
     telemetry.RECEIVED.add(len(items))
-    for reason, count in found.refused.items():
+    for reason, count in sorted_items.refused.items():
         telemetry.REFUSED.add(count, {"reason": reason})
-    telemetry.QUEUED.add(len(found.changes) + len(found.lifecycle))
+    telemetry.QUEUED.add(len(sorted_items.changes) + len(sorted_items.lifecycle))
 
 
 def sort_items(items: Iterable[msgspec.Raw], recipient: ExpectedRecipient) -> SortedItems:
-    """Tell our items from others: by clientState, each by itself."""
-    found = SortedItems()
+    """Accept the items with a clientState of ours; refuse the others."""
+    sorted_items = SortedItems()
     for item in items:
         try:
             read = notification.read_notification(item)
@@ -82,39 +82,37 @@ def sort_items(items: Iterable[msgspec.Raw], recipient: ExpectedRecipient) -> So
             if not client_state.is_ours(read.client_state, tenant, recipient.client_state_secrets):
                 raise Refused(Reason.CLIENT_STATE)
         except Refused as refused:
-            found.refused[refused.reason] += 1
+            sorted_items.refused[refused.reason] += 1
         else:
-            kind = found.changes if read.lifecycle_event is None else found.lifecycle
+            kind = sorted_items.changes if read.lifecycle_event is None else sorted_items.lifecycle
             kind.append(sealed(item, tenant))
-    return found
+    return sorted_items
 
 
 def validation_tokens(collection: notification.Collection) -> EvidenceFor:
-    """Return the evidence of a POST: the validation tokens, each once, that claim to speak for one of the tenants."""
+    """Return the evidence of a POST: its distinct validation tokens that claim one of the tenants."""
 
     def evidence_for(tenants: Collection[str]) -> Evidence:
         tokens = collection.tokens()
-        claiming = None if tokens is None else _claiming(dict.fromkeys(tokens), tenants)
-        return Evidence(claiming, channel_is_proof=False)
+        tokens_by_tenant = None if tokens is None else _tokens_by_tenant(dict.fromkeys(tokens), tenants)
+        return Evidence(tokens_by_tenant, channel_is_proof=False)
 
     return evidence_for
 
 
 def trusted_channel(_: Collection[str]) -> Evidence:
-    """Return the evidence of a channel on which Graph alone can send: no tokens come that way (docs/graph.md, "Event
-    Hubs").
-    """
+    """Return the evidence of a channel on which only Graph can send; it has no tokens (docs/graph.md, "Event Hubs")."""
     return Evidence({}, channel_is_proof=True)
 
 
-def _claiming(tokens: Iterable[str], tenants: Iterable[str]) -> dict[str, list[str]]:
-    claiming: dict[str, list[str]] = {tenant: [] for tenant in tenants}
-    room = dict.fromkeys(claiming, TOKEN_ROOM)
+def _tokens_by_tenant(tokens: Iterable[str], tenants: Iterable[str]) -> dict[str, list[str]]:
+    tokens_by_tenant: dict[str, list[str]] = {tenant: [] for tenant in tenants}
+    remaining = dict.fromkeys(tokens_by_tenant, TOKEN_LIMIT)
     for token in tokens:
-        tenant = tenant_claimed(token)
-        if tenant in claiming and len(token) <= room[tenant]:
-            room[tenant] -= len(token)
-            claiming[tenant].append(token)
-        elif tenant is None or tenant in claiming:
+        tenant = claimed_tenant(token)
+        if tenant in tokens_by_tenant and len(token) <= remaining[tenant]:
+            remaining[tenant] -= len(token)
+            tokens_by_tenant[tenant].append(token)
+        elif tenant is None or tenant in tokens_by_tenant:
             telemetry.SUSPICIOUS_TOKENS.add(1, {"reason": Reason.TOKEN_MALFORMED})
-    return claiming
+    return tokens_by_tenant

@@ -1,4 +1,4 @@
-"""Items packed into as few envelopes as fit a queue message, each with the evidence for its own items."""
+"""Packs items into as few envelopes as fit queue messages, each with the evidence for its own items."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ K = TypeVar("K", bound=ItemBatch)
 
 @dataclass(frozen=True)
 class Sealed:
-    """An item on its way into an envelope: its text, ASCII JSON, and the tenant (lower case) it speaks of."""
+    """An item ready to be packed: its text, ASCII JSON, and its tenant, lower case."""
 
     text: bytes
     tenant: str
@@ -28,9 +28,9 @@ def sealed(item: msgspec.Raw, tenant: str) -> Sealed:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What proves change items: the validation tokens sent along, by tenant, or a channel that only Graph can use.
+    """What proves change items: validation tokens, by tenant, or a channel on which only Graph can send.
 
-    tokens: None if Graph sent `null`. A channel that is proof comes without tokens.
+    tokens: None if Graph sent `null`. A trusted channel has no tokens.
     """
 
     tokens: Mapping[str, Sequence[str]] | None
@@ -57,7 +57,7 @@ class Evidence:
 def pack_changes(
     items: Iterable[Sealed], evidence: Evidence, received: datetime, trace: str, limit: int = MESSAGE_LIMIT
 ) -> list[ChangeBatch]:
-    """Pack change items, in order, into as few envelopes as fit `limit` bytes each once written.
+    """Pack change items, in order, into as few envelopes as fit `limit` bytes each.
 
     Only an envelope of a single item can exceed the limit.
     """
@@ -67,7 +67,7 @@ def pack_changes(
 def pack_lifecycle(
     items: Iterable[Sealed], received: datetime, trace: str, limit: int = MESSAGE_LIMIT
 ) -> list[LifecycleBatch]:
-    """Pack lifecycle items, which come without evidence, as `pack_changes` does."""
+    """Pack lifecycle items, which have no evidence, as `pack_changes` does."""
 
     def envelope(group: Sequence[Sealed]) -> LifecycleBatch:
         return LifecycleBatch(received, tuple(msgspec.Raw(item.text) for item in group), trace=trace)
@@ -78,18 +78,18 @@ def pack_lifecycle(
 def _pack(
     items: Iterable[Sealed], envelope: Callable[[Sequence[Sealed]], K], weight: Callable[[str], int], limit: int
 ) -> list[K]:
-    room = limit - len(write(envelope(())))
-    return [envelope(group) for group in _groups(items, weight, room)]
+    space = limit - len(write(envelope(())))
+    return [envelope(group) for group in _groups(items, weight, space)]
 
 
-def _groups(items: Iterable[Sealed], weight: Callable[[str], int], room: int) -> Iterator[list[Sealed]]:
+def _groups(items: Iterable[Sealed], weight: Callable[[str], int], space: int) -> Iterator[list[Sealed]]:
     """Split `items`, in order, into groups that fit `room` bytes along with the evidence for their tenants."""
     group: list[Sealed] = []
     tenants: set[str] = set()
     size = 0
     for item in items:
         grown = size + len(item.text) + 1 + (0 if item.tenant in tenants else weight(item.tenant))
-        if group and grown > room:
+        if group and grown > space:
             yield group
             group, tenants = [], set()
             grown = len(item.text) + 1 + weight(item.tenant)

@@ -1,4 +1,4 @@
-"""When to try again: a decision as a value, which somebody else carries out."""
+"""When to retry: a decision as a value; `process_queue.requeue` carries it out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ SCHEDULE = tuple(timedelta(seconds=s) for s in (2, 5, 15, 30, 60, 120, 300, 600,
 """Seconds at first, then minutes, then hours; the last one repeats."""
 
 JITTER = 0.2
-"""Share by which a delay varies, so that what failed together doesn't come back together."""
+"""Share by which a delay varies, so that messages that failed together are not retried together."""
 
-LONGEST = timedelta(days=6)
+MAX_DELAY = timedelta(days=6)
 """A queue message can be hidden for seven days."""
 
 
@@ -22,8 +22,8 @@ class RetryIn:
 
 
 @dataclass(frozen=True)
-class GiveUp:
-    """The horizon is passed."""
+class DeadLetterNow:
+    """The delivery horizon has passed: dead-letter the item."""
 
 
 def after_failure(
@@ -33,15 +33,15 @@ def after_failure(
     horizon: timedelta,
     retry_after: timedelta | None,
     chance: Callable[[], float],
-) -> RetryIn | GiveUp:
-    """Decide what becomes of an item that failed for the `attempt`-th time, counted from 0.
+) -> RetryIn | DeadLetterNow:
+    """Decide what to do with an item after its `attempt`-th failure, counted from 0.
 
-    `retry_after` is what the other side asked for: never come earlier. `chance` returns a number in [0, 1).
+    retry_after: the delay that the peer requested, never undercut. chance: returns a number in [0, 1).
     """
     if now - first_seen >= horizon:
-        return GiveUp()
+        return DeadLetterNow()
     delay = SCHEDULE[min(attempt, len(SCHEDULE) - 1)] * (1 + JITTER * (2 * chance() - 1))
-    delay = min(delay, first_seen + horizon - now)  # a last attempt at the horizon rather than one too late
+    delay = min(delay, first_seen + horizon - now)  # a last attempt at the horizon, not one after it
     if retry_after is not None:
         delay = max(delay, retry_after * (1 + JITTER * chance()))
-    return RetryIn(min(delay, LONGEST))
+    return RetryIn(min(delay, MAX_DELAY))

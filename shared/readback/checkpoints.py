@@ -1,6 +1,6 @@
-"""How far each declaration has been compared with Graph: what changed before then is known to be delivered.
+"""How far each declaration has been compared with Graph: all earlier changes are delivered.
 
-A gap needs no bounds of its own: whatever was missed, was missed after that time.
+A gap needs no bounds of its own: it lies after the checkpoint.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ class Checkpoints:
         self._gaps = Times(tables, "gaps", "suspected")
 
     def all(self) -> dict[str, Checkpoint]:
-        """Return the checkpoint of each declaration; a new one has none."""
-        suspected = self._gaps.all()  # first: a gap that is noted between the two reads is found next time
+        """Return the checkpoint of each declaration; a new declaration has none."""
+        suspected = self._gaps.all()  # read first: a gap noted between the two reads is found next time
         rows = {str(row["RowKey"]): row for row in self._tables.partition(STATE, _PROGRESS)}
         return {
             name: Checkpoint(time_in(row, "until"), name in suspected and suspected[name] >= time_in(row, "compared"))
@@ -38,23 +38,23 @@ class Checkpoints:
         }
 
     def save(self, declaration_id: str, until: datetime, now: datetime) -> None:
-        """Remember how far a declaration has been compared: begun `now`, it settles every earlier suspicion."""
+        """Store the checkpoint of a comparison that began at `now`; it clears every gap suspected earlier."""
         row: Row = {"until": until.isoformat(), "compared": now.isoformat()}
         self._tables.put(STATE, _PROGRESS, declaration_id, row)
 
     def suspect_gap(self, declaration_id: str, now: datetime) -> None:
-        """Have a declaration compared soon: its subscription is gone, or Graph says that it missed something.
+        """Mark a declaration for comparison: its subscription is gone, or Graph reports missed notifications.
 
-        Called before anything else is done about it, so that a crash in between loses no gap. A row of its own, so
-        that a comparison that is just being recorded can't erase it.
+        Call it before the repair, so that a crash in between loses no gap. A gap has its own row: a concurrent `save`
+        can't erase it.
         """
         self._gaps.set(declaration_id, now)
 
     def delta_link(self, declaration_id: str) -> str | None:
-        """Return the link from which the next delta query of a declaration goes on, or None."""
+        """Return the delta link of a declaration, from which its next delta query continues, or None."""
         row = self._tables.get(STATE, _DELTA, declaration_id)
         return str(row["link"]) if row else None
 
     def save_delta_link(self, declaration_id: str, link: str) -> None:
-        """Remember a link, once everything before it has been delivered. It is sent to nobody but Graph."""
+        """Store a delta link; call it after everything before it is delivered. Only Graph receives it."""
         self._tables.put(STATE, _DELTA, declaration_id, {"link": link})

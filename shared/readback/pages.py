@@ -1,7 +1,7 @@
 """Reads back a time range of a resource, page by page (docs/graph.md, "Reading back").
 
-A page is a message on the queue, so that reading is resumable, spreads over instances, and holds no plaintext. There
-is no tenant-wide read: a tenant-wide resource fans out into its teams or users, each again a message.
+Each page is a queue message, so reading can resume, spreads over instances, and stores no plaintext. Graph has no
+tenant-wide read: a tenant-wide resource fans out into its teams or users, each again a queue message.
 """
 
 import logging
@@ -25,21 +25,21 @@ T = TypeVar("T")
 
 _log = logging.getLogger("graph_relay.backfill")
 
-PAGE = 50
-"""Messages a page: the most that Graph gives of a chat."""
+PAGE_SIZE = 50
+"""Messages per page: Graph's maximum for a chat."""
 
 _TEAMS = "teams?$select=id&$top=100"
 _USERS = "users?$select=id&$top=100"
 
-_TOO_OLD = (410, 400)
-"""What Graph answers to a link of a delta query that it no longer knows (docs/graph.md, "Delta queries")."""
+_EXPIRED_LINK_STATUSES = (410, 400)
+"""The status of a delta link that Graph no longer accepts (docs/graph.md, "Delta queries")."""
 
 
 @dataclass(frozen=True)
 class FetchedPage:
-    """What one page yields: resources, as Graph gave them, and what is to be read next.
+    """The content of one page: resources, as Graph sent them, and the pages to read next.
 
-    link: for the next delta query; to be kept once all that was read is delivered.
+    link: the delta link for the next query; to be stored after all resources are delivered.
     """
 
     resources: list[msgspec.Raw] = field(default_factory=list)
@@ -48,7 +48,7 @@ class FetchedPage:
 
 
 class _Entry(msgspec.Struct):
-    """A team, a user, or a message: what is needed of any."""
+    """A team, a user or a message."""
 
     id: str = ""
 
@@ -81,16 +81,16 @@ def read_by(declaration: Declaration) -> str:
 
 
 def can_read(resource: str) -> bool:
-    """Whether what was missed of a declared resource can be read back."""
+    """Whether missed changes of a declared resource can be read back."""
     return _reader(resource) is not None or delta_path(resource) is not None
 
 
 def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str], str | None]) -> FetchedPage:
-    """Read one page. `delta_link`: from a declaration's id to the link that its last delta query ended with.
+    """Read one page. `delta_link`: returns the stored delta link of a declaration id.
 
     Raises:
-        RetryLater: Graph is away, asks us to wait, or refuses: consent may return.
-        Undeliverable: nobody knows how to read that path back.
+        RetryLater: Graph is unavailable, throttles, or refuses: an administrator may grant consent again.
+        Undeliverable: there is no reader for that path.
     """
     reader = _reader(readback.resource)
     try:
@@ -101,7 +101,7 @@ def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[
         return _one_entry(readback, graph)
     except GraphRequestError as refusal:
         if refusal.status == 404:
-            return FetchedPage()  # a chat, team or user that is gone has nothing to read
+            return FetchedPage()  # a deleted chat, team or user has nothing to read
         raise RetryLater(Reason.GRAPH_REFUSED, str(refusal)) from refusal
 
 
@@ -116,18 +116,18 @@ def _reader(resource: str) -> Reader | None:
 
 
 def _delta(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str], str | None]) -> FetchedPage:
-    """What has changed since the last query. The first one of all, a range that is empty, only finds the link."""
+    """Read the changes since the last query. The very first query, with an empty range, only obtains the link."""
     first = delta_path(readback.resource) or ""
     known = None if readback.link else delta_link(declaration_id(readback.tenant_id, readback.resource))
     if known and readback.since >= readback.until:
-        return FetchedPage()  # it was found meanwhile, and what came after it is still to be delivered
+        return FetchedPage()  # the link exists already; the changes after it are still to be delivered
     link = readback.link or known
     try:
-        page = graph.page(readback.tenant_id, link or first)
+        page = graph.get_page(readback.tenant_id, link or first)
     except GraphRequestError as refusal:
-        if refusal.status not in _TOO_OLD or not link:
+        if refusal.status not in _EXPIRED_LINK_STATUSES or not link:
             raise
-        page = graph.page(readback.tenant_id, first)  # everything from the start
+        page = graph.get_page(readback.tenant_id, first)  # everything from the start
     resources = page.value if readback.since < readback.until else []
     return FetchedPage(resources, _next(readback, page.next_link), page.delta_link or "")
 
@@ -136,9 +136,9 @@ def _one_entry(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     """One entry of a delta query, read alone; a deleted one reads as it does there (docs/graph.md, "Delta queries")."""
     one = entry(readback.resource)
     if one is None:
-        raise Undeliverable(Reason.READBACK_UNKNOWN, "nothing is known that reads this resource back")
+        raise Undeliverable(Reason.READBACK_UNKNOWN, "this resource can't be read back")
     try:
-        return FetchedPage([msgspec.Raw(graph.read(readback.tenant_id, one.path))])
+        return FetchedPage([msgspec.Raw(graph.get_raw(readback.tenant_id, one.path))])
     except GraphRequestError as refusal:
         if refusal.status != 404:
             raise
@@ -147,7 +147,7 @@ def _one_entry(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
 
 
 def _one_message(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
-    return FetchedPage([msgspec.Raw(graph.read(readback.tenant_id, encoded(segments(readback.resource))))])
+    return FetchedPage([msgspec.Raw(graph.get_raw(readback.tenant_id, encoded(segments(readback.resource))))])
 
 
 def _each_team(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
@@ -159,7 +159,7 @@ def _each_user(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
 
 
 def _fan_out(readback: ReadbackPage, graph: GraphClient, path: str, resource: str) -> FetchedPage:
-    page = graph.page(readback.tenant_id, readback.link or path)
+    page = graph.get_page(readback.tenant_id, readback.link or path)
     ids = [_decoded(entry, _Entry).id for entry in page.value]
     each = [
         msgspec.structs.replace(readback, resource=resource.replace("{id}", one), link="", attempt=0)
@@ -170,29 +170,29 @@ def _fan_out(readback: ReadbackPage, graph: GraphClient, path: str, resource: st
 
 
 def _all_messages(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
-    return _messages(readback, graph, f"{encoded(segments(readback.resource))}?$top={PAGE}&{_range(readback)}")
+    return _messages(readback, graph, f"{encoded(segments(readback.resource))}?$top={PAGE_SIZE}&{_range(readback)}")
 
 
 def _chat(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     # Without the order, Graph silently ignores the filter.
     order = "$orderby=lastModifiedDateTime%20desc"
     path = encoded(segments(readback.resource))
-    return _messages(readback, graph, f"{path}?$top={PAGE}&{order}&{_range(readback)}")
+    return _messages(readback, graph, f"{path}?$top={PAGE_SIZE}&{order}&{_range(readback)}")
 
 
 def _channel(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
-    """By way of the whole team: that read holds replies, and may be done 200 times as often."""
+    """Read the whole team and filter: that API includes replies and has a 200 times higher limit."""
     _, team, _, channel, _ = segments(readback.resource)
     path = encoded(("teams", team, "channels", "getAllMessages"))
-    reading = _messages(readback, graph, f"{path}?$top={PAGE}&{_range(readback)}")
+    reading = _messages(readback, graph, f"{path}?$top={PAGE_SIZE}&{_range(readback)}")
     return FetchedPage([one for one in reading.resources if _channel_of(one) == channel], reading.further)
 
 
 def _channel_changes(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     """Root messages and their replies. Only a lower bound is taken; a link to more replies leads to replies alone."""
     since = quote(f"lastModifiedDateTime gt {_odata(readback.since)}")
-    path = f"{encoded(segments(readback.resource))}?$top={PAGE}&$expand=replies&$filter={since}"
-    page = graph.page(readback.tenant_id, readback.link or path)
+    path = f"{encoded(segments(readback.resource))}?$top={PAGE_SIZE}&$expand=replies&$filter={since}"
+    page = graph.get_page(readback.tenant_id, readback.link or path)
     threads = [_decoded(message, _Thread) for message in page.value]
     links = [page.next_link, *(thread.more_replies for thread in threads)]
     replies = [reply for thread in threads for reply in thread.replies]
@@ -212,13 +212,13 @@ def _without_replies(message: msgspec.Raw) -> msgspec.Raw:
 
 def _changed_entries(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     """What Graph lists without a delta query, by the time of its last change. Deletions are not listed."""
-    since, until = (_odata(moment) for moment in (readback.since, readback.until))
+    since, until = (_odata(timestamp) for timestamp in (readback.since, readback.until))
     condition = quote(f"lastModifiedDateTime ge {since} and lastModifiedDateTime le {until}")
-    return _messages(readback, graph, f"{encoded(segments(readback.resource))}?$top={PAGE}&$filter={condition}")
+    return _messages(readback, graph, f"{encoded(segments(readback.resource))}?$top={PAGE_SIZE}&$filter={condition}")
 
 
 def _messages(readback: ReadbackPage, graph: GraphClient, path: str) -> FetchedPage:
-    page = graph.page(readback.tenant_id, readback.link or path)
+    page = graph.get_page(readback.tenant_id, readback.link or path)
     return FetchedPage(page.value, _next(readback, page.next_link))
 
 
@@ -232,23 +232,23 @@ def _channel_of(message: msgspec.Raw) -> str | None:
 
 
 def _decoded(entry: msgspec.Raw, kind: type[T]) -> T:
-    """An odd entry reads as one that says nothing, and costs its page nothing."""
+    """A malformed entry reads as an empty one; the rest of the page is not affected."""
     try:
         return msgspec.json.decode(entry, type=kind)
     except (msgspec.DecodeError, RecursionError):
-        _log.warning("Graph lists an entry that can't be read; it is skipped")
+        _log.warning("Graph lists an unreadable entry; it is skipped")
         return kind()
 
 
 def _range(readback: ReadbackPage) -> str:
     """Bounds are exclusive, at a resolution of milliseconds."""
-    since, until = (_odata(moment) for moment in (readback.since, readback.until))
+    since, until = (_odata(timestamp) for timestamp in (readback.since, readback.until))
     condition = f"lastModifiedDateTime gt {since} and lastModifiedDateTime lt {until}"
     return f"$filter={quote(condition)}"
 
 
-def _odata(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _odata(timestamp: datetime) -> str:
+    return timestamp.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 _CHANNEL = r"teams/[^/]+/channels/[^/]+/messages"

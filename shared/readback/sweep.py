@@ -1,4 +1,4 @@
-"""What Graph lists compared with what was delivered: at intervals, and at once where a gap is suspected."""
+"""Starts comparisons of what Graph lists with what was delivered: at intervals, and at once if a gap is suspected."""
 
 import logging
 from collections.abc import Container, Iterable
@@ -15,66 +15,66 @@ from shared.storage.queues import Queues
 _log = logging.getLogger("graph_relay.sweep")
 
 OVERLAP = timedelta(minutes=15)
-"""By which one comparison reaches back into the one before."""
+"""Overlap between consecutive comparisons."""
 
-SETTLING = timedelta(minutes=5)
-"""The last minutes, left to the next sweep as well: Graph lists some changes late, and a push may be on its way."""
+SETTLING_TIME = timedelta(minutes=5)
+"""The last minutes are left to the next sweep: Graph lists some changes late, and a notification may be in transit."""
 
 PUSHED_WITHIN = timedelta(hours=4)
-"""How long Graph tries to deliver (docs/graph.md, "Retries"): what is older and was not pushed, will not be."""
+"""How long Graph tries to deliver (docs/graph.md, "Retries"): older changes will not be pushed any more."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Starts comparisons, by enqueueing what is to be read back. `interval` 0: only where a gap is suspected."""
+    """Starts comparisons by enqueueing pages to read back. interval: 0 means only if a gap is suspected."""
 
     checkpoints: Checkpoints
     queues: Queues
     interval: timedelta
 
     def start(self, declarations: Iterable[Declaration], failing: Container[str], now: datetime) -> int:
-        """Start what is due and return how many comparisons that was.
+        """Start the comparisons that are due and return their number.
 
-        `failing` holds the ids of declarations without a subscription: theirs wait, since the gap still grows.
-        Interrupted anywhere, a comparison starts again: what is read twice is delivered once. Raises RetryLater.
+        failing: the ids of declarations without a subscription; they are skipped while the gap still grows. An
+        interrupted comparison starts again: events read twice are delivered once. Raises RetryLater.
         """
-        known = self.checkpoints.all()
+        checkpoints = self.checkpoints.all()
         started = 0
         for declaration in declarations:
-            done = known.get(declaration.id)
-            if done is None:
+            checkpoint = checkpoints.get(declaration.id)
+            if checkpoint is None:
                 self._begin(declaration, now)
                 self.checkpoints.save(declaration.id, now, now)
             elif declaration.id in failing:
                 continue
-            elif self._is_due(done, now):
-                self._compare(declaration, done, now)
-                self.checkpoints.save(declaration.id, now - SETTLING, now)
+            elif self._is_due(checkpoint, now):
+                self._compare(declaration, checkpoint, now)
+                self.checkpoints.save(declaration.id, now - SETTLING_TIME, now)
                 started += 1
-            elif not self.interval and now - done.until > 2 * PUSHED_WITHIN and not done.due:
+            elif not self.interval and now - checkpoint.until > 2 * PUSHED_WITHIN and not checkpoint.due:
                 self.checkpoints.save(declaration.id, now - PUSHED_WITHIN, now)
         return started
 
     def suspect_gap(self, declaration: Declaration, now: datetime) -> None:
-        """Have a declaration compared at the next start. Called before anything is done about what is wrong, so that
-        a crash in between loses no gap. Raises RetryLater.
+        """Mark a declaration for comparison at the next start. Call it before the repair, so that a crash in between
+        loses no gap. Raises RetryLater.
         """
         self.checkpoints.suspect_gap(declaration.id, now)
 
     def _begin(self, declaration: Declaration, now: datetime) -> None:
-        """Find where the first delta query will have to go on from: an empty range delivers nothing."""
+        """Obtain the delta link to start from: an empty range delivers nothing."""
         if delta_path(declaration.resource) is not None:
             self._enqueue(declaration, now, now, now)
 
-    def _is_due(self, done: Checkpoint, now: datetime) -> bool:
-        return done.due or (bool(self.interval) and now - done.until >= self.interval)
+    def _is_due(self, checkpoint: Checkpoint, now: datetime) -> bool:
+        return checkpoint.due or (bool(self.interval) and now - checkpoint.until >= self.interval)
 
-    def _compare(self, declaration: Declaration, done: Checkpoint, now: datetime) -> None:
+    def _compare(self, declaration: Declaration, checkpoint: Checkpoint, now: datetime) -> None:
         if not can_read(declaration.resource):
-            _log.warning("%s can't be read back; what was missed of it stays missed", declaration.resource)
+            _log.warning("%s can't be read back; missed changes stay missed", declaration.resource)
             return
-        until = now if done.due else now - SETTLING
-        since = min(done.until, until) - OVERLAP
+        until = now if checkpoint.due else now - SETTLING_TIME
+        since = min(checkpoint.until, until) - OVERLAP
         self._enqueue(declaration, since, until, now)
         _log.info("%s is compared with Graph from %s on", declaration.resource, since.isoformat(timespec="seconds"))
 

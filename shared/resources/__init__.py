@@ -1,1 +1,1 @@
-"""What Graph knows of each kind of resource: pure data and paths, no I/O."""
+"""Facts about each kind of Graph resource, and resource paths. Pure data, no I/O."""

@@ -1,66 +1,74 @@
-"""Whether a notification's resource is one that a declaration watches: a security boundary, so doubt has a direction.
+"""Whether a declaration covers the resource of a notification. This is a security boundary; a path may be neither.
 
-`is_certainly_elsewhere`: reject a notification only for this. `is_certainly_within`: read with our own token only for
-this. A path may be neither.
+`is_certainly_elsewhere`: reject a notification only if this is true. `is_certainly_within`: read a resource with our
+own token only if this is true.
 """
 
 from shared.resources.path import message_path, segments
 
 
 def is_certainly_elsewhere(declared: str, named: str) -> bool:
-    """Tell whether a subscription to `declared` can't have sent a notification of `named`.
+    """Return whether a subscription to `declared` can't have sent a notification of `named`.
 
-    True only if both are places of Teams messages, and they differ.
+    True only if both are paths of Teams messages, and they differ.
     """
-    place, message = _place(declared), message_path(named)
-    if not place or message is None:
+    prefix, message = _message_prefix(declared), message_path(named)
+    if not prefix or message is None:
         return False
-    return tuple(part.lower() for part in message.collection[: len(place)]) != place
+    return tuple(part.lower() for part in message.collection[: len(prefix)]) != prefix
 
 
 def is_certainly_within(declared: str, named: str) -> bool:
-    """Tell whether `named` is certain to be one of the resources that a subscription to `declared` is about.
+    """Return whether `named` is certainly a resource that a subscription to `declared` covers.
 
-    Whoever has learnt the clientState of one declaration must not have us read another resource.
+    An attacker who knows the clientState of one declaration must not make us read another resource.
     """
-    if _place(declared):
+    if _message_prefix(declared):
         return message_path(named) is not None and not is_certainly_elsewhere(declared, named)
-    wanted, parts = ([part.lower() for part in segments(path)] for path in (declared, named))
-    if not wanted or len(parts) < 2:
+    declared_parts, parts = ([part.lower() for part in segments(path)] for path in (declared, named))
+    if not declared_parts or len(parts) < 2:
         return False
-    return _is_member(wanted, parts) if len(wanted) == 1 else _is_above(wanted, parts) or _is_beneath(wanted, parts)
+    return (
+        _is_member(declared_parts, parts)
+        if len(declared_parts) == 1
+        else _is_ancestor(declared_parts, parts) or _is_descendant(declared_parts, parts)
+    )
 
 
-def _is_member(wanted: list[str], parts: list[str]) -> bool:
-    """Of a collection such as `users`: the resources in it, nothing beneath them."""
-    return len(parts) == 2 and parts[0] == wanted[0]
+def _is_member(declared_parts: list[str], parts: list[str]) -> bool:
+    """Whether `parts` is a direct member of a collection such as `users`."""
+    return len(parts) == 2 and parts[0] == declared_parts[0]
 
 
-def _is_above(wanted: list[str], parts: list[str]) -> bool:
-    """What the declared resource is in."""
-    return parts == wanted[: len(parts)]
+def _is_ancestor(declared_parts: list[str], parts: list[str]) -> bool:
+    """Whether `parts` is an ancestor of the declared resource."""
+    return parts == declared_parts[: len(parts)]
 
 
-def _is_beneath(wanted: list[str], parts: list[str]) -> bool:
-    """Beneath a resource, names differ from those subscribed to, `mailFolders('inbox')/messages` from `Messages`: only
-    the last collection is the same.
+def _is_descendant(declared_parts: list[str], parts: list[str]) -> bool:
+    """Whether `parts` is a descendant. Its path may differ from the subscription's, such as `Messages` instead of
+    `mailFolders('inbox')/messages`: only the last collection is the same.
     """
-    everywhere = wanted[1].startswith(_EVERYWHERE)
-    last = next(reversed(_collections(wanted)), "").removeprefix(_EVERYWHERE)
-    return parts[:1] == wanted[:1] and (everywhere or parts[1] == wanted[1]) and _collections(parts)[-1:] == [last]
+    is_get_all = declared_parts[1].startswith(_GET_ALL)
+    last = next(reversed(_collections(declared_parts)), "").removeprefix(_GET_ALL)
+    return (
+        parts[:1] == declared_parts[:1]
+        and (is_get_all or parts[1] == declared_parts[1])
+        and _collections(parts)[-1:] == [last]
+    )
 
 
-_EVERYWHERE = "getall"
-"""Begins the last part of a path that stands for a collection in each of many places."""
+_GET_ALL = "getall"
+"""Prefix of the last path segment that stands for all collections of that name."""
 
 
 def _collections(parts: list[str]) -> list[str]:
-    """The names of collections in a path of raw parts, lower case: they hold letters alone, where ids hold digits."""
+    """The collection names in a path of raw parts, lower case: they have letters only, while ids have digits."""
     return [part for part in parts if part.isascii() and part.isalpha()]
 
 
-def _place(declared: str) -> tuple[str, ...]:
-    """Where the messages of a declared resource lie, lower case: one chat, one channel, all chats or all channels."""
+def _message_prefix(declared: str) -> tuple[str, ...]:
+    """The path prefix of the messages of a declared resource, lower case: a chat, a channel, all chats or channels."""
     parts = tuple(part.lower() for part in segments(declared))
     match parts:
         case ("chats", _, "messages") | ("teams", _, "channels", _, "messages"):

@@ -1,4 +1,4 @@
-"""The path of a resource, in whichever of Graph's spellings it comes (docs/graph.md, "Resource strings")."""
+"""The path of a resource, in any of Graph's notations (docs/graph.md, "Resource strings")."""
 
 import re
 from dataclasses import dataclass
@@ -36,12 +36,12 @@ def segments(resource: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def encoded(parts: tuple[str, ...]) -> str:
-    """Join raw parts to a path that can stand in a URL."""
+    """Join raw parts to a percent-encoded path."""
     return "/".join(quote(part, safe="") for part in parts)
 
 
-def climbs(parts: tuple[str, ...]) -> bool:
-    """Whether a path of these raw parts leads elsewhere than it says: an HTTP client resolves `..` before it asks."""
+def has_dot_segments(parts: tuple[str, ...]) -> bool:
+    """Whether a path of these raw parts contains `.` or `..`, which an HTTP client resolves before it sends."""
     return any(part in (".", "..") for part in parts)
 
 
@@ -52,15 +52,15 @@ def message_path(resource: str) -> MessagePath | None:
         parts = parts[2:]  # some user-scoped subscriptions name the user first
     names = tuple(part.lower() for part in parts[0::2])
     keys = parts[1::2]
-    if len(keys) == len(names) and names in _MESSAGE_SHAPES and keys[-1].lower() != "delta":  # a function, no id
+    if len(keys) == len(names) and names in _MESSAGE_COLLECTIONS and keys[-1].lower() != "delta":  # a function, no id
         if names[0] == "teams":
-            keys = (keys[0].lower(), *keys[1:])  # a GUID, whose case may differ from one notification to the next
+            keys = (keys[0].lower(), *keys[1:])  # a GUID, whose letter case may vary between notifications
         collection = [part for pair in zip(names, keys, strict=True) for part in pair][:-1]
         return MessagePath(tuple(collection), keys[-1])
     return None
 
 
-_MESSAGE_SHAPES = {
+_MESSAGE_COLLECTIONS = {
     ("chats", "messages"),
     ("teams", "channels", "messages"),
     ("teams", "channels", "messages", "replies"),

@@ -1,4 +1,4 @@
-"""The storage account: how long its clients wait, who signs in to it, and its errors as ours."""
+"""The storage account: time limits, credentials, and translated errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ from shared.errors import Reason, RetryLater
 
 @dataclass(frozen=True)
 class TimeLimits:
-    """How long a client tries: seconds to connect and to wait for an answer, retries after the first attempt, and
-    the base (seconds) of the exponential backoff between them.
+    """Time limits of a client: seconds to connect and to wait for a response, retries after the first attempt, and the
+    base (seconds) of the exponential backoff between them.
     """
 
     connect: float
@@ -45,28 +45,28 @@ class TimeLimits:
 
 
 ACKNOWLEDGE_LIMITS = TimeLimits(connect=1.0, read=2.2, retries=1, backoff=0)
-"""For the path of the 202. One retry, at once: a pooled connection may have been closed meanwhile.
+"""For requests that Graph waits for. One immediate retry: a pooled connection may have been closed meanwhile.
 
-A slow answer is awaited for as long as Graph leaves us time: a request that is abandoned sooner is carried out all the
-same, once more by the retry, and again each time that Graph re-sends it, which keeps a slow queue slow.
+The read timeout uses all of Graph's time limit: storage still executes an abandoned request, and once more for the
+retry and for each re-send of Graph, which would keep a slow queue slow.
 """
 
 BACKGROUND_LIMITS = TimeLimits(connect=5, read=20, retries=3, backoff=2)
-"""For everything behind the queue."""
+"""For background work: queue processing, the timer, and ops."""
 
 
 def identity_credential(settings: StorageSettings) -> TokenCredential:
-    """Return who signs in where there is no connection string: the managed identity in Azure, and on a developer's
-    machine the person who has run `az login`.
+    """Return the credential if there is no connection string: the managed identity in Azure; locally, the
+    person who has run `az login`.
     """
-    from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - 0.2 s that a connection string saves
+    from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - takes 0.2 s, unused with a connection string
 
     return DefaultAzureCredential(managed_identity_client_id=settings.identity_client_id)
 
 
 @contextmanager
 def settings_checked() -> Iterator[None]:
-    """Turn the SDK's complaint about a connection string, which may quote it, into SettingsError."""
+    """Turn the SDK's error about a connection string, which may quote it, into SettingsError."""
     try:
         yield
     except ValueError:
@@ -75,7 +75,7 @@ def settings_checked() -> Iterator[None]:
 
 @contextmanager
 def translated(what: str = "the storage account") -> Iterator[None]:
-    """Turn the SDK's errors into RetryLater; their texts hold the names of accounts and are left out."""
+    """Turn the SDK's errors into RetryLater; their texts contain account names and are omitted."""
     try:
         yield
     except AzureError as error:

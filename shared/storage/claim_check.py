@@ -1,4 +1,4 @@
-"""Claim checks: a text too long for a queue message is stored as a blob, and the message holds a claim to it."""
+"""Claim checks: a blob stores a text that is too long for a queue message; the message holds a reference."""
 
 import logging
 import re
@@ -18,25 +18,25 @@ _log = logging.getLogger("graph_relay.storage")
 
 _PREFIX = "claim:"
 _NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""A UUID: a message that somebody else wrote must not name another blob."""
+"""A UUID: a foreign message must not reference any other blob."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The text that a queue message stands for, and the name of its blob; None if the message holds the text."""
+    """The full text of a queue message, and the name of its blob; None if the message itself holds the text."""
 
     text: str
     blob: str | None = None
 
 
 class ClaimCheck(Protocol):
-    """Where long texts are stored. Every method raises RetryLater if storage is unavailable."""
+    """Stores long texts. Every method raises RetryLater if storage is unavailable."""
 
     def check_in(self, text: str) -> str:
-        """Store `text`, ASCII, and return the queue message that claims it."""
+        """Store `text`, ASCII, and return the queue message that references it."""
 
     def open(self, message: str) -> Opened:
-        """Return the text that a queue message stands for.
+        """Return the full text of a queue message.
 
         Raises:
             AlreadyProcessed: its blob is gone.
@@ -44,10 +44,12 @@ class ClaimCheck(Protocol):
         """
 
     def delete(self, opened: Opened) -> None:
-        """Delete the blob, if there is one, of a processed message; a blob that is gone already is fine."""
+        """Delete the blob, if there is one, of a processed message; a missing blob is fine."""
 
     def withdraw(self, message: str) -> None:
-        """Delete the blob of a message that could not be enqueued. Never raises: at worst a blob is left over."""
+        """Delete the blob of a message that could not be enqueued. Never raises: at worst an unreferenced blob
+        remains.
+        """
 
     def create_missing(self) -> None:
         """Create the container if it does not exist."""

@@ -1,4 +1,4 @@
-"""The clients of the storage account, made together: they work while other settings are invalid."""
+"""The clients of the storage account. They work while other settings are invalid."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from shared.storage.tables import AzureTables, Tables
 
 @dataclass(frozen=True)
 class StorageClients:
-    """acknowledging: the queues with the short time limits of the 202. The others have those of the background."""
+    """acknowledging: queues with ACKNOWLEDGE_LIMITS. The others have BACKGROUND_LIMITS."""
 
     acknowledging: Queues
     queues: Queues
@@ -20,7 +20,7 @@ class StorageClients:
 
     @staticmethod
     def of(settings: StorageSettings) -> "StorageClients":
-        """Make the clients of an account; nothing connects before it is used. Raises SettingsError."""
+        """Create the clients of an account; they connect on first use. Raises SettingsError."""
         claims = BlobClaims(settings, BACKGROUND_LIMITS)
         return StorageClients(
             AzureQueues(settings, ACKNOWLEDGE_LIMITS, BlobClaims(settings, ACKNOWLEDGE_LIMITS)),

@@ -19,16 +19,16 @@ from shared.storage.claim_check import ClaimCheck
 from shared.threads import ContextThreadPool
 
 MESSAGE_LIMIT = 65_536
-"""Bytes of text that one queue message holds."""
+"""Maximum size of a queue message's text, in bytes."""
 
 BATCH_SIZE = 32
-"""Queue messages that one request can peek at or receive."""
+"""Maximum number of messages that one request can peek at or receive."""
 
 _UNKNOWN = datetime.min.replace(tzinfo=UTC)
 
 
 class Queue(StrEnum):
-    """The queues there are, by what is appended to the name of the first. The host names the last one so."""
+    """The queues, as suffixes to the configured name. The Functions host defines the suffix of the poison queue."""
 
     NOTIFICATIONS = ""
     DEAD_LETTERS = "-dead-letters"
@@ -51,14 +51,14 @@ class QueuedMessage:
 
     @property
     def never_expires(self) -> bool:
-        """Whether it stays until it is deleted."""
+        """Whether the message stays until it is deleted."""
         return self.expires.year == MAXYEAR
 
 
 class Queues(Protocol):
     """What this app does with queues. Every method raises RetryLater if storage is unavailable.
 
-    A message that was received belongs to who received it until its visibility timeout ends.
+    A received message belongs to its receiver until the visibility timeout ends.
     """
 
     def send(self, text: str, queue: Queue = Queue.NOTIFICATIONS, *, delay: timedelta = timedelta(0)) -> None:
@@ -67,23 +67,23 @@ class Queues(Protocol):
     def send_all(self, texts: Sequence[str], *, within: timedelta) -> None:
         """Enqueue notifications, several at a time. Raises RetryLater unless all are durable `within` that time.
 
-        Some may have been enqueued even so: the sender sends all of them again.
+        If it raises, some may have been enqueued: the sender sends all of them again.
         """
 
     def receive(self, queue: Queue, visibility_timeout: timedelta) -> list[QueuedMessage]:
-        """Return some messages, 32 at most, and hide them from everybody else for a time."""
+        """Return up to 32 messages and hide them from other receivers for the timeout."""
 
     def peek(self, queue: Queue, number: int = BATCH_SIZE) -> list[QueuedMessage]:
-        """Return the first visible messages, `number` and 32 at most, and leave them."""
+        """Return the first visible messages, at most `number` and 32, without hiding them."""
 
     def release(self, message: QueuedMessage) -> None:
-        """Make a received message visible again; one that another has received since is left."""
+        """Make a received message visible again; a message that another receiver holds by now is left."""
 
     def delete(self, message: QueuedMessage) -> None:
-        """Delete a received message; one that another has received since is left."""
+        """Delete a received message; a message that another receiver holds by now is left."""
 
     def length(self, queue: Queue = Queue.NOTIFICATIONS) -> int:
-        """Return how many messages there are, hidden ones too: never fewer than there are."""
+        """Return the approximate number of messages, including hidden ones; never too low."""
 
     def create_missing(self) -> None:
         """Create the queues and the container of claim checks if they do not exist."""
@@ -176,7 +176,7 @@ class AzureQueues:
 
     def _send(self, queue: Queue, message: str, delay: timedelta) -> None:
         client = self._clients[queue]
-        seconds = math.ceil(delay.total_seconds())  # a queue counts whole seconds: never earlier than asked for
+        seconds = math.ceil(delay.total_seconds())  # Storage takes whole seconds: round up
         with translated():
             try:
                 client.send_message(message, visibility_timeout=seconds, time_to_live=-1)
@@ -206,7 +206,7 @@ def _queued(queue: Queue, message: QueueMessage) -> QueuedMessage:
 
 
 def _raise_unless_lost(error: HttpResponseError) -> None:
-    """Raise `error` again unless it says that the message is gone, or that another has received it since."""
+    """Raise `error` unless the message is gone or another receiver holds it."""
     if getattr(error, "error_code", None) not in ("MessageNotFound", "PopReceiptMismatch", "QueueNotFound"):
         raise error
 

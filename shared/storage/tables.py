@@ -1,4 +1,4 @@
-"""Rows in Azure Table storage: what is remembered from one run to the next."""
+"""Rows in Azure Table storage: the app's persistent state."""
 
 import hashlib
 import re
@@ -16,10 +16,10 @@ Value = str | int | float | bool | datetime | bytes
 Row = Mapping[str, Value]
 
 TRANSACTION_LIMIT = 100
-"""Rows of one partition that can be written together."""
+"""Maximum number of rows in one transaction."""
 
 _COMPARISONS = 12
-"""Row keys in one query: Storage takes 15 comparisons in a filter."""
+"""Row keys per query: Storage allows 15 comparisons in a filter."""
 
 _TABLES = "the storage account's table service"
 
@@ -34,16 +34,16 @@ class Tables(Protocol):
         """Return a row, or None."""
 
     def put(self, table: str, partition: str, key: str, row: Row) -> None:
-        """Write a row whole, whether or not it existed."""
+        """Insert or replace a row."""
 
     def put_all(self, table: str, partition: str, rows: Mapping[str, Row]) -> None:
-        """Write rows of one partition, by key. If it raises, some may have been written even so."""
+        """Insert or replace rows of one partition, by key. If it raises, some may have been written."""
 
     def remove(self, table: str, partition: str, key: str) -> None:
         """Delete a row; one that does not exist is fine."""
 
     def partition(self, table: str, partition: str) -> Iterator[Row]:
-        """Yield the rows of a partition; the key is in the column `RowKey`."""
+        """Yield the rows of a partition; the column `RowKey` has the key."""
 
     def matching(self, table: str, columns: Sequence[str], value: str) -> Iterator[Row]:
         """Yield the rows in which one of these columns has this value. Reads the whole table."""
@@ -65,7 +65,7 @@ class AzureTables:
     """
 
     def __init__(self, settings: StorageSettings, limits: TimeLimits) -> None:
-        # Table names hold letters and digits alone, begin with a letter, and end at 63; the hash tells a-b from ab.
+        # Table names have at most 63 letters and digits and begin with a letter; the hash distinguishes a-b from ab.
         readable = re.sub("[^a-z0-9]", "", settings.queue)[:30]
         self._prefix = f"relay{readable}{hashlib.sha256(settings.queue.encode()).hexdigest()[:8]}"
         if settings.connection_string:

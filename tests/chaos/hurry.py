@@ -16,13 +16,13 @@ SHORTEST_READ = 3.0  # seconds that the destination is given at least: on a busy
 def hurry(factor: float) -> None:
     """Divide every wait of the app by `factor`."""
     retry.SCHEDULE = tuple(delay / factor for delay in retry.SCHEDULE)
-    signing_keys.LEAST_INTERVAL /= factor
+    signing_keys.MIN_REFETCH_INTERVAL /= factor
     signing_keys.RETRY_INTERVAL /= factor
     ring.REFRESH_INTERVAL /= factor
     circuit_breaker.FIRST_PAUSE /= factor
     circuit_breaker.LONGEST_PAUSE /= factor
     sweep.OVERLAP /= factor
-    sweep.SETTLING /= factor
-    client._UNTOLD_WAIT /= factor
+    sweep.SETTLING_TIME /= factor
+    client._DEFAULT_RETRY_AFTER /= factor
     connect, read = destination._TIME_LIMIT
     destination._TIME_LIMIT = (connect, max(SHORTEST_READ, read / factor))  # type: ignore[assignment]

@@ -18,7 +18,7 @@ from graph_simulator.server import GraphServer, Registration, running
 from shared.configuration.settings import Settings, SettingsError
 from shared.errors import Reason, RetryLater
 from shared.graph.client import GraphClient
-from shared.graph.credential_expiry import LOOKED_EVERY, CredentialExpiry
+from shared.graph.credential_expiry import CHECK_INTERVAL, CredentialExpiry
 from shared.graph.entra import AppCredential, EntraClient
 from shared.keys.key import new_key, write_pem
 from tests.builders import Clock, armoured, encryption_key, environment, rsa_key
@@ -165,9 +165,9 @@ def test_what_expires_before_long_is_warned_of_once_a_day(
     assert "in 12 days, on 2031-02-15" in secret
     assert "certificate 'also soon'" in of_certificate
     assert caplog.messages == [secret, of_certificate]
-    assert expiry.report(now + LOOKED_EVERY / 2) == []
+    assert expiry.report(now + CHECK_INTERVAL / 2) == []
     assert looks(graph) == before + 1
-    assert expiry.report(now + LOOKED_EVERY) != []
+    assert expiry.report(now + CHECK_INTERVAL) != []
 
 
 def test_where_graph_does_not_let_us_see_it_nothing_is_said(

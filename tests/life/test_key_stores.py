@@ -123,7 +123,7 @@ def test_a_key_is_what_graph_takes(store: KeyStore) -> None:
     assert is_key_id(key.key_id)
     assert 2048 <= key.private_key.key_size <= 4096
     assert key.certificate.public_key() == key.private_key.public_key()
-    assert key.made <= moment + timedelta(seconds=2)
+    assert key.created <= moment + timedelta(seconds=2)
     assert key.expires - moment > timedelta(days=365)
     assert open_content(builders.content(b"{}", key), key.private_key) == b"{}"
 

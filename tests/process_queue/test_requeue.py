@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from process_queue.requeue import Requeue
 from shared.errors import Reason, RetryLater
 from shared.messages.envelope import ChangeBatch, Envelope, ReadbackPage, attempts, read, read_dead_letter
-from shared.messages.retry import LONGEST, SCHEDULE
+from shared.messages.retry import MAX_DELAY, SCHEDULE
 from shared.storage.queues import Queue
 from tests.builders import NOW, TENANT, Clock, change, changes, lifecycle, lifecycle_items
 from tests.memory import MemoryQueues
@@ -132,8 +132,8 @@ def test_before_the_horizon_every_item_is_queued_once_and_after_it_is_given_up_o
     for _, why, at in queues.dead:
         assert (why, at) == (reason, NOW + later)
     for _, delay in queues.queued:
-        assert timedelta(0) <= delay <= LONGEST
-        assert wait is None or delay >= min(wait, LONGEST)
+        assert timedelta(0) <= delay <= MAX_DELAY
+        assert wait is None or delay >= min(wait, MAX_DELAY)
 
 
 def test_the_last_attempt_is_at_the_horizon(queues: RecordingQueues) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import Reason
-from shared.graph.validation_token import tenant_claimed
+from shared.graph.validation_token import claimed_tenant
 from tests.builders import (
     CHAT,
     OTHER_TENANT,
@@ -65,7 +65,7 @@ def forged_token(case: TokenCase) -> Forgery:
 def _end_of(case: TokenCase) -> Counter[str]:
     """One that claims no tenant at all is dropped at the door: it stands for nobody."""
     assert case.reason is not None
-    if case.reason is Reason.TOKEN_MALFORMED and tenant_claimed(case.token(Mint(rsa_key("authority")))) is None:
+    if case.reason is Reason.TOKEN_MALFORMED and claimed_tenant(case.token(Mint(rsa_key("authority")))) is None:
         return refused(Reason.TOKEN_MISSING) + Counter({f"suspicious_tokens {Reason.TOKEN_MALFORMED}": 1})
     return refused(case.reason)
 

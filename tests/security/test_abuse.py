@@ -16,7 +16,7 @@ from graph_simulator.server import GraphServer
 from local.azurite import Azurite
 from notify_http.receive import LARGEST_BODY, receive
 from shared.configuration.settings import StorageSettings
-from shared.graph.notification import MOST_ITEMS
+from shared.graph.notification import MAX_ITEMS
 from shared.messages.ingest import ExpectedRecipient
 from shared.storage.queues import Queues
 from tests.accounts import queues
@@ -42,7 +42,7 @@ MEGABYTE = 1 << 20
 JUNK: dict[str, Callable[[], bytes]] = {
     "a million numbers": lambda: listed(b"1", MEGABYTE),
     "millions of empty objects": lambda: listed(b"{}", 8 * MEGABYTE),
-    "as many items as are read": lambda: listed(b'{"subscriptionId":"1","resource":"a","changeType":"b"}', MOST_ITEMS),
+    "as many items as are read": lambda: listed(b'{"subscriptionId":"1","resource":"a","changeType":"b"}', MAX_ITEMS),
     "a number of a million digits": lambda: b'{"value":[' + b"9" * MEGABYTE + b"]}",
     "a number beyond all floats": lambda: b'{"value":[{"subscriptionId":1e' + b"9" * 400 + b"}]}",
     "deep lists": lambda: b'{"value":' + b"[" * MEGABYTE,

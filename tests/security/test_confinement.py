@@ -10,7 +10,7 @@ from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer
 from local.azurite import Azurite
 from shared.resources.matching import is_certainly_elsewhere, is_certainly_within
-from shared.resources.path import climbs, segments
+from shared.resources.path import has_dot_segments, segments
 from tests.builders import (
     CHANNEL,
     CHAT,
@@ -62,12 +62,12 @@ def test_nothing_can_be_read_from_graph_but_what_is_named(
 
 @pytest.mark.parametrize("path", CLIMBING)
 def test_a_path_that_climbs_is_told(path: str) -> None:
-    assert climbs(segments(path))
+    assert has_dot_segments(segments(path))
 
 
 @pytest.mark.parametrize("path", ["users/5d", chat_path(), "users/a..b/messages/...", "drives/.hidden/root"])
 def test_dots_that_do_not_climb_are_let_through(path: str) -> None:
-    assert not climbs(segments(path))
+    assert not has_dot_segments(segments(path))
 
 
 @pytest.mark.parametrize(

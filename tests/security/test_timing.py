@@ -80,7 +80,7 @@ def test_every_failure_has_the_same_words(failure: str) -> None:
     with pytest.raises(Undeliverable) as undeliverable:
         open_content(FAILURES[failure](), KEY.private_key)
     assert undeliverable.value.reason is Reason.CONTENT_UNREADABLE
-    assert str(undeliverable.value) == "content_unreadable: the content does not open with the key it names"
+    assert str(undeliverable.value) == "content_unreadable: the content can't be decrypted with the key that it names"
 
 
 def failing(content: EncryptedContent) -> None:

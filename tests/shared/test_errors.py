@@ -23,7 +23,7 @@ from shared.keys.key import BrokenKey
 def test_an_error_that_is_raised_again_is_an_equal_one_without_its_past(error: RelayError) -> None:
     with pytest.raises(RelayError) as raised:
         raise error
-    again = raised.value.again()
+    again = raised.value.copy()
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
     assert raised.value.__traceback__ is not None
     assert again.__traceback__ is None

@@ -67,7 +67,7 @@ def test_a_complete_environment_is_read() -> None:
     assert settings.key_rotation == timedelta(days=90)
     assert settings.key_overlap == settings.delivery_horizon == timedelta(hours=72)
     assert settings.sweep_interval == timedelta(hours=24)
-    assert settings.ledger_kept == timedelta(days=60)
+    assert settings.ledger_retention == timedelta(days=60)
     assert trigger_settings(environ).renew_schedule == "0 */5 * * * *"
     assert [one.tenant_id for one in settings.declarations] == [TENANT]
 

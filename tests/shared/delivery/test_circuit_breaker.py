@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.delivery.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, TRIPS_AFTER, CircuitBreaker
+from shared.delivery.circuit_breaker import FAILURE_THRESHOLD, FIRST_PAUSE, LONGEST_PAUSE, CircuitBreaker
 from shared.errors import Reason, RetryLater
 from tests.builders import Clock
 
@@ -26,7 +26,9 @@ def tried(breaker: CircuitBreaker, fails: bool, wait: timedelta | None = None) -
 
 def test_attempts_pass_until_failures_in_a_row_stop_them() -> None:
     breaker = CircuitBreaker(Reason.DESTINATION, Clock())
-    assert [tried(breaker, fails=True) for _ in range(TRIPS_AFTER + 2)] == [True] * TRIPS_AFTER + [False] * 2
+    assert [tried(breaker, fails=True) for _ in range(FAILURE_THRESHOLD + 2)] == [True] * FAILURE_THRESHOLD + [
+        False
+    ] * 2
 
 
 def test_a_success_between_starts_the_count_again() -> None:
@@ -37,7 +39,7 @@ def test_a_success_between_starts_the_count_again() -> None:
 def test_one_attempt_a_pause_finds_out_and_a_success_lets_all_through() -> None:
     clock = Clock()
     breaker = CircuitBreaker(Reason.DESTINATION, clock)
-    for _ in range(TRIPS_AFTER):
+    for _ in range(FAILURE_THRESHOLD):
         tried(breaker, fails=True)
     clock.advance(seconds=LONGEST_PAUSE.total_seconds())
     with breaker.attempt():

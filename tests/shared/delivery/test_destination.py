@@ -73,7 +73,7 @@ def test_events_are_kept_while_there_is_no_access_token(server: Server, session:
         raise RetryLater(Reason.LOGIN)
 
     delivery = Destination(server.url, [secret], session, lambda: NOW, unavailable).deliver(some(2))
-    assert len(delivery.kept) == 2
+    assert len(delivery.undelivered) == 2
     assert delivery.failure is not None
     assert delivery.failure.reason is Reason.LOGIN
     assert server.asked == []
@@ -188,16 +188,16 @@ def test_every_event_is_in_exactly_one_place(
     asked_before = len(server.asked)
     server.script = lambda asked: reject(asked) if len(server.asked) - asked_before <= works else Answer(503)
     delivery = destination.deliver(events)
-    placed = [*delivery.delivered, *(one.event for one in delivery.rejected), *delivery.kept]
+    placed = [*delivery.delivered, *(one.event for one in delivery.rejected), *delivery.undelivered]
     assert sorted(event.id for event in placed) == sorted(event.id for event in events)
-    assert bool(delivery.kept) is (delivery.failure is not None)
+    assert bool(delivery.undelivered) is (delivery.failure is not None)
     assert not {one.event.id for one in delivery.rejected} - {events[number].id for number in bad if number < count}
 
 
 def test_the_other_half_is_not_tried_on_a_destination_in_trouble(destination: Destination, server: Server) -> None:
     server.script = in_turn(Answer(400), Answer(503))
     delivery = destination.deliver(some(8))
-    assert len(delivery.kept) == 8
+    assert len(delivery.undelivered) == 8
     assert len(server.asked) == 2
 
 
@@ -223,7 +223,7 @@ def test_a_destination_with_another_certificate_gets_nothing(
 def test_a_huge_answer_is_not_read_and_its_status_counts(destination: Destination, server: Server, status: int) -> None:
     server.script = lambda _: Answer(status, b"x" * (20 << 20))
     delivery = destination.deliver(some(1))
-    assert (len(delivery.delivered), len(delivery.rejected), len(delivery.kept)) == {
+    assert (len(delivery.delivered), len(delivery.rejected), len(delivery.undelivered)) == {
         200: (1, 0, 0),
         400: (0, 1, 0),
         503: (0, 0, 1),
@@ -262,7 +262,7 @@ def rejecting(bad: set[str], status: int) -> Script:
 def assert_kept(destination: Destination, count: int, reason: Reason) -> RetryLater:
     events = some(count)
     delivery = destination.deliver(events)
-    assert delivery.kept == tuple(events)
+    assert delivery.undelivered == tuple(events)
     assert delivery.delivered == ()
     assert delivery.rejected == ()
     assert delivery.failure is not None

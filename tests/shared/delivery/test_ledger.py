@@ -103,7 +103,7 @@ def test_one_event_twice_in_a_batch_is_undelivered_twice_and_recorded_once(ledge
 def test_nothing_is_nothing(ledger: Ledger, tables: Tables) -> None:
     assert ledger.undelivered([]) == []
     ledger.record([])
-    ledger.forget(NOW)
+    ledger.drop_expired(NOW)
     assert tables.names() == []
 
 
@@ -120,7 +120,7 @@ def test_what_is_young_stays_known_and_what_is_old_is_forgotten(
     run = uuid.uuid4().hex
     recorded = {age: event(f"{run}{age}", now - age) for age in ages}
     ledger.record(recorded.values())
-    ledger.forget(now)
+    ledger.drop_expired(now)
     forgotten = ledger.undelivered(list(recorded.values()))
     assert [age for age in recorded if age <= KEPT and recorded[age] in forgotten] == []
     assert [age for age in recorded if age > KEPT + 2 * WEEK and recorded[age] not in forgotten] == []
@@ -130,7 +130,7 @@ def test_how_long_a_row_is_kept_can_be_set(tables: Tables) -> None:
     ledger = Ledger(tables, timedelta(days=3))
     old, young = event("old", NOW - timedelta(days=3) - 2 * WEEK), event("young", NOW - timedelta(days=3))
     ledger.record([old, young])
-    ledger.forget(NOW)
+    ledger.drop_expired(NOW)
     assert ledger.undelivered([old, young]) == [old]
 
 
@@ -138,9 +138,9 @@ def test_only_weeks_of_the_ledger_are_forgotten(ledger: Ledger, tables: Tables) 
     old = event("old", NOW - 2 * KEPT)
     ledger.record([old, event("young")])
     tables.put("state", "p", "k", {})
-    ledger.forget(NOW)
+    ledger.drop_expired(NOW)
     assert sorted(tables.names()) == ["ledger20310203", "state"]
-    ledger.forget(NOW)
+    ledger.drop_expired(NOW)
     ledger.record([old])  # it comes again, and its week is made again
     assert ledger.undelivered([old]) == []
 
@@ -154,7 +154,7 @@ def test_while_tables_are_unavailable_everything_is_undelivered_and_nothing_rais
         assert unavailable.undelivered([event("secret-id")]) == [event("secret-id")]
         assert "secret-id" not in caplog.text
         with pytest.raises(RetryLater):
-            unavailable.forget(NOW)
+            unavailable.drop_expired(NOW)
 
 
 def test_a_part_that_can_not_be_looked_up_costs_the_rest_nothing(storage_settings: StorageSettings) -> None:

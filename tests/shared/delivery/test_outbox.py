@@ -84,7 +84,7 @@ def test_what_was_not_accepted_is_not_recorded(outbox: Outbox, server: Server, l
     assert ledger.undelivered(events) == [events[1]]
     server.script = lambda _: Answer(503)
     more: list[Event] = some(6)[4:]
-    assert outbox.deliver(more).kept == tuple(more)
+    assert outbox.deliver(more).undelivered == tuple(more)
     assert ledger.undelivered(more) == more
 
 
@@ -93,17 +93,17 @@ def test_a_rejected_event_is_not_delivered_again_once_it_is_settled(
 ) -> None:
     events = some(2)
     server.script = rejecting({events[0].id}, 400)
-    outbox.settle(rejected.event for rejected in outbox.deliver(events).rejected)
+    outbox.record_rejected(rejected.event for rejected in outbox.deliver(events).rejected)
     assert ledger.undelivered(events) == []
 
 
 def test_errors_are_isolated_where_that_is_asked_for(outbox: Outbox, server: Server) -> None:
     events = some(4)
     server.script = rejecting({events[2].id}, 500)
-    assert outbox.deliver(events).kept == tuple(events)
+    assert outbox.deliver(events).undelivered == tuple(events)
     delivery = outbox.deliver(events, isolate_errors=True)
     assert delivery.delivered == (*events[:2], events[3])
-    assert delivery.kept == (events[2],)
+    assert delivery.undelivered == (events[2],)
 
 
 def test_while_the_ledger_is_unavailable_everything_is_delivered(

@@ -38,7 +38,7 @@ def read(content: dict[str, Any]) -> Resource:
     ],
 )
 def test_a_message_says_where_it_is(content: dict[str, Any], path: MessagePath | None) -> None:
-    assert read(content).own_path() == path
+    assert read(content).message_path() == path
 
 
 def test_the_message_is_believed_before_the_notification_that_names_it() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared.graph.json_repair import MOST_HALVES, repaired
+from shared.graph.json_repair import MAX_REPAIRS, repaired
 
 HALF = r"\ud83d"
 pieces = st.sampled_from(
@@ -77,7 +77,7 @@ def test_what_is_repaired_needs_no_more_of_it(value: str) -> None:
     assert repaired(once) == once
 
 
-@pytest.mark.parametrize("halves", [MOST_HALVES, MOST_HALVES + 1])
+@pytest.mark.parametrize("halves", [MAX_REPAIRS, MAX_REPAIRS + 1])
 def test_a_text_made_of_halves_is_not_repaired_beyond_a_limit(halves: int) -> None:
     text = repaired(f'"{HALF * halves}"'.encode())
-    assert text.count(rb"\ufffd") == min(halves, MOST_HALVES)
+    assert text.count(rb"\ufffd") == min(halves, MAX_REPAIRS)

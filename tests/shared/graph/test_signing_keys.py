@@ -10,7 +10,13 @@ import requests
 
 from graph_simulator.authority import Authority
 from shared.errors import Reason, Refused, RetryLater, Undeliverable
-from shared.graph.signing_keys import LEAST_INTERVAL, LONGEST_TRUST, REFUSED_WITHIN, RETRY_INTERVAL, SigningKeys
+from shared.graph.signing_keys import (
+    MAX_KEY_AGE,
+    MIN_REFETCH_INTERVAL,
+    RETRY_INTERVAL,
+    UNKNOWN_KEY_REFUSED_WITHIN,
+    SigningKeys,
+)
 from shared.graph.validation_token import check
 from tests.builders import CLIENT_ID, NOW, Clock, rsa_key
 from tests.servers import RESET, Answer, Asked, Server, in_json, serving
@@ -111,7 +117,7 @@ def test_a_token_with_a_new_kid_waits_until_the_authority_may_be_asked_again(
     with pytest.raises(RetryLater) as retry_later:
         keys.find("rotated", received)
     assert retry_later.value.reason is Reason.SIGNING_KEYS
-    assert retry_later.value.retry_after == LEAST_INTERVAL - timedelta(seconds=60)
+    assert retry_later.value.retry_after == MIN_REFETCH_INTERVAL - timedelta(seconds=60)
     assert len(server.asked) == ROUND
     clock.advance(seconds=240)
     assert keys.find("rotated", received).key == rsa_key("rotated").public_key()
@@ -128,7 +134,7 @@ def test_known_keys_serve_while_the_authority_is_away(keys: SigningKeys, login: 
 def test_a_key_that_was_withdrawn_is_trusted_for_a_day_at_most(keys: SigningKeys, login: Login, clock: Clock) -> None:
     keys.find("authority-1", JUST_NOW)
     login.keys = {"1.0": [], "2.0": []}
-    clock.advance(seconds=LONGEST_TRUST.total_seconds() + 1)
+    clock.advance(seconds=MAX_KEY_AGE.total_seconds() + 1)
     with pytest.raises(Refused):
         keys.find("authority-1", clock())
 
@@ -138,7 +144,7 @@ def test_a_key_that_nobody_knew_within_the_hour_is_not_the_authoritys(
 ) -> None:
     login.keys = {"1.0": [], "2.0": []}
     received = clock()
-    clock.advance(seconds=REFUSED_WITHIN.total_seconds())
+    clock.advance(seconds=UNKNOWN_KEY_REFUSED_WITHIN.total_seconds())
     with pytest.raises(Refused):
         keys.find("authority-1", received)
 
@@ -147,7 +153,7 @@ def test_a_token_so_old_that_its_key_may_have_rotated_away_is_put_by_and_not_ref
     keys: SigningKeys, login: Login, clock: Clock
 ) -> None:
     login.keys = {"1.0": [], "2.0": []}
-    clock.advance(seconds=REFUSED_WITHIN.total_seconds() + 2)
+    clock.advance(seconds=UNKNOWN_KEY_REFUSED_WITHIN.total_seconds() + 2)
     with pytest.raises(Undeliverable) as undeliverable:
         keys.find("authority-1", JUST_NOW)
     assert undeliverable.value.reason is Reason.TOKEN_KEY
@@ -158,7 +164,7 @@ def test_a_withdrawn_key_does_not_live_on_because_the_authority_is_away(
 ) -> None:
     keys.find("authority-1", JUST_NOW)
     login.override = lambda _: Answer(503)
-    clock.advance(seconds=LONGEST_TRUST.total_seconds() + 1)
+    clock.advance(seconds=MAX_KEY_AGE.total_seconds() + 1)
     with pytest.raises(RetryLater):
         keys.find("authority-1", JUST_NOW)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import Reason, Refused, RetryLater
-from shared.graph.validation_token import SigningKey, check, tenant_claimed
+from shared.graph.validation_token import SigningKey, check, claimed_tenant
 from tests.builders import CLIENT_ID, NOW, OTHER_TENANT, TENANT, rsa_key
 from tests.token_cases import ACCEPTED, ISSUERS, REFUSED, TOKEN_CASES, Mint, TokenCase, replaced
 
@@ -27,7 +27,7 @@ def find(kid: str) -> SigningKey:
 def test_a_genuine_token_proves_its_tenant(case: TokenCase) -> None:
     token = case.token(mint())
     check(token, find, CLIENT_ID, NOW)
-    assert tenant_claimed(token) == TENANT
+    assert claimed_tenant(token) == TENANT
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
@@ -74,13 +74,13 @@ def test_a_token_is_retried_while_the_keys_are_unavailable() -> None:
 
 
 def test_the_claimed_tenant_is_known_before_anything_is_proven() -> None:
-    assert tenant_claimed(mint().token(tid=OTHER_TENANT.upper())) == OTHER_TENANT
-    assert tenant_claimed(replaced(mint().token(), 2, "forged")) == TENANT
+    assert claimed_tenant(mint().token(tid=OTHER_TENANT.upper())) == OTHER_TENANT
+    assert claimed_tenant(replaced(mint().token(), 2, "forged")) == TENANT
 
 
 @given(st.text())
 def test_any_text_is_refused_or_claims_nothing(text: str) -> None:
-    assert tenant_claimed(text) is None
+    assert claimed_tenant(text) is None
     assert not proven(text)
 
 

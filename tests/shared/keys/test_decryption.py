@@ -16,7 +16,7 @@ from shared.keys.decryption import open_content
 from tests.builders import content, encrypted, encryption_key, message, seal, wrap
 
 KEY = encryption_key()
-COMPLAINT = "content_unreadable: the content does not open with the key it names"
+COMPLAINT = "content_unreadable: the content can't be decrypted with the key that it names"
 VECTOR_KEY = bytes(range(32))
 VECTOR_DATA = (
     "Vla4ajdtX6/+mMppBkC9LRbfbdiaskVd+IhOyAIO4gekavpy4cXeYWRtRgrImFT64V1i7cXTE6eeLzvt/+hN0rpB9HCPPO+SU0wQ94EsVPk="

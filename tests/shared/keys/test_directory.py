@@ -26,7 +26,7 @@ def test_a_made_key_is_there_for_everybody_and_readable_by_nobody_else(tmp_path:
     found = KeyDirectory(directory).get(made.key_id)
     assert found is not None
     assert found.certificate == made.certificate
-    assert (found.made, found.expires) == (NOW, NOW + LIFETIME)
+    assert (found.created, found.expires) == (NOW, NOW + LIFETIME)
     assert [path.name for path in directory.iterdir()] == [f"{made.key_id}.pem"]
     assert (directory / f"{made.key_id}.pem").stat().st_mode & 0o777 == 0o600
     assert directory.stat().st_mode & 0o077 == 0

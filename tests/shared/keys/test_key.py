@@ -24,7 +24,7 @@ def test_the_newest_key_that_is_valid_now_is_for_new_subscriptions() -> None:
     assert newest_valid([older, newer, expired, future], NOW) is newer
     assert newest_valid([future, expired], NOW) is None
     assert newest_valid([expired], expired.expires) is None
-    assert newest_valid([future], future.made) is future
+    assert newest_valid([future], future.created) is future
 
 
 def test_the_public_certificate_is_what_graph_takes() -> None:
@@ -35,7 +35,7 @@ def test_the_public_certificate_is_what_graph_takes() -> None:
     assert "\n" not in text
     assert "PRIVATE" not in text
     assert key.thumbprint == certificate.fingerprint(hashes.SHA1()).hex().upper()
-    assert (key.made, key.expires) == (NOW - timedelta(days=1), NOW + timedelta(days=364))
+    assert (key.created, key.expires) == (NOW - timedelta(days=1), NOW + timedelta(days=364))
     assert 2048 <= key.private_key.key_size <= 4096
 
 

@@ -208,11 +208,11 @@ def test_a_broken_key_keeps_no_other_from_being_the_current_one() -> None:
 
 def test_a_retired_key_is_found_no_more() -> None:
     ring = KeyRing(MemoryStore(encryption_key("one"), encryption_key("two")), Clock())
-    assert len(ring.every()) == 2
+    assert len(ring.all()) == 2
     ring.retire("one")
     with pytest.raises(Undeliverable):
         ring.find("one", "", LONG_AGO)
-    assert [key.key_id for key in ring.every()] == ["two"]
+    assert [key.key_id for key in ring.all()] == ["two"]
 
 
 def test_a_key_retired_by_another_process_is_forgotten_at_the_next_look() -> None:
@@ -220,6 +220,6 @@ def test_a_key_retired_by_another_process_is_forgotten_at_the_next_look() -> Non
     ring = KeyRing(store, Clock())
     ring.find("one", "", LONG_AGO)
     del store.keys["one"]
-    ring.every()
+    ring.all()
     with pytest.raises(Undeliverable):
         ring.find("one", "", LONG_AGO)

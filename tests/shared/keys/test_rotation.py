@@ -16,7 +16,7 @@ from shared.errors import Reason, RetryLater
 from shared.keys.directory import KeyDirectory
 from shared.keys.key import EncryptionKey, new_key, write_pem
 from shared.keys.ring import KeyRing
-from shared.keys.rotation import EXPIRES_SOON, RETRIED_BY_GRAPH, Rotation
+from shared.keys.rotation import EXPIRY_MARGIN, GRAPH_RETRY_PERIOD, Rotation
 from shared.storage.tables import Tables
 from tests import accounts
 from tests.builders import Clock
@@ -88,7 +88,7 @@ class TestRenewing:
         assert workbench.renew(START + AGE - MOMENT) == made
 
     def test_a_key_that_expires_before_long_is_followed_by_another_however_young(self, workbench: Workbench) -> None:
-        workbench.bring(key("short", START - DAY, OVERLAP + EXPIRES_SOON + 2 * DAY))
+        workbench.bring(key("short", START - DAY, OVERLAP + EXPIRY_MARGIN + 2 * DAY))
         assert workbench.renew(START + DAY - MOMENT) == "short"
         assert workbench.renew(START + DAY) != "short"
 
@@ -131,27 +131,27 @@ class TestRetiring:
         assert two.retire(START + OVERLAP - MOMENT, "new") == {"old", "new"}
         assert two.retire(START + OVERLAP, "new") == {"new"}
         assert (two.directory / "old.retired").exists()
-        assert two.rotation().unnamed() == {}
+        assert two.rotation().unused_since() == {}
 
     def test_an_overlap_of_none_still_waits_for_what_graph_may_send_again(self, workbench: Workbench) -> None:
         workbench.overlap = timedelta(0)
         workbench.bring(OLD, NEW)
         workbench.retire(START, "new")
-        assert workbench.retire(START + RETRIED_BY_GRAPH - MOMENT, "new") == {"old", "new"}
-        assert workbench.retire(START + RETRIED_BY_GRAPH, "new") == {"new"}
+        assert workbench.retire(START + GRAPH_RETRY_PERIOD - MOMENT, "new") == {"old", "new"}
+        assert workbench.retire(START + GRAPH_RETRY_PERIOD, "new") == {"new"}
 
     def test_while_messages_wait_a_key_stays_for_as_long_as_one_can_wait(self, two: Workbench) -> None:
         two.queue_is_empty = False
-        longest = OVERLAP + RETRIED_BY_GRAPH + QUEUED
+        longest = OVERLAP + GRAPH_RETRY_PERIOD + QUEUED
         assert two.retire(START + longest - MOMENT, "new") == {"old", "new"}
         assert two.retire(START + longest, "new") == {"new"}
 
     def test_a_key_that_is_named_again_begins_to_wait_again(self, two: Workbench) -> None:
         two.retire(START + OVERLAP - MOMENT, "new", "old")
-        assert two.rotation().unnamed() == {}
+        assert two.rotation().unused_since() == {}
         again = START + OVERLAP
         assert two.retire(again, "new") == {"old", "new"}
-        assert two.rotation().unnamed() == {"old": again}
+        assert two.rotation().unused_since() == {"old": again}
         assert two.retire(again + OVERLAP - MOMENT, "new") == {"old", "new"}
         assert two.retire(again + OVERLAP, "new") == {"new"}
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from shared.messages.retry import JITTER, LONGEST, SCHEDULE, GiveUp, RetryIn, after_failure
+from shared.messages.retry import JITTER, MAX_DELAY, SCHEDULE, DeadLetterNow, RetryIn, after_failure
 from tests.builders import NOW
 
 attempts = st.integers(0, 10_000)
@@ -21,7 +21,7 @@ def decide(
     horizon: timedelta = timedelta(hours=72),
     wait: timedelta | None = None,
     chance: float = 0.5,
-) -> RetryIn | GiveUp:
+) -> RetryIn | DeadLetterNow:
     return after_failure(attempt, NOW - age, NOW, horizon, wait, lambda: chance)
 
 
@@ -29,7 +29,7 @@ def decide(
 def test_an_item_is_given_up_at_its_horizon_and_not_before(
     attempt: int, age: timedelta, horizon: timedelta, wait: timedelta | None, chance: float
 ) -> None:
-    assert isinstance(decide(attempt, age, horizon, wait, chance), GiveUp) is (age >= horizon)
+    assert isinstance(decide(attempt, age, horizon, wait, chance), DeadLetterNow) is (age >= horizon)
 
 
 @given(attempts, ages, horizons, st.timedeltas(timedelta(0), timedelta(days=400)), chances)
@@ -39,7 +39,7 @@ def test_nothing_comes_earlier_than_asked_for_but_for_what_a_queue_can_hide(
     assume(age < horizon)
     decision = decide(attempt, age, horizon, wait, chance)
     assert isinstance(decision, RetryIn)
-    assert min(wait, LONGEST) <= decision.delay <= LONGEST < timedelta(days=7)
+    assert min(wait, MAX_DELAY) <= decision.delay <= MAX_DELAY < timedelta(days=7)
 
 
 @given(attempts, ages, horizons, chances)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from shared.configuration.settings import StorageSettings
 from shared.messages.envelope import ReadbackPage, read
 from shared.readback.checkpoints import Checkpoints
-from shared.readback.sweep import OVERLAP, PUSHED_WITHIN, SETTLING, Sweep
+from shared.readback.sweep import OVERLAP, PUSHED_WITHIN, SETTLING_TIME, Sweep
 from shared.storage.account import BACKGROUND_LIMITS
 from shared.storage.queues import AzureQueues, Queue
 from tests import accounts
@@ -80,10 +80,10 @@ def test_after_the_interval_all_since_the_last_time_is_compared_and_some_more(
     assert sweep.start([CHATS], set(), NOW + DAY) == 1
     (page,) = queues.requested()
     assert (page.tenant_id, page.resource, page.received) == (TENANT, RESOURCE, NOW + DAY)
-    assert (page.since, page.until) == (NOW - OVERLAP, NOW + DAY - SETTLING)
+    assert (page.since, page.until) == (NOW - OVERLAP, NOW + DAY - SETTLING_TIME)
     assert sweep.start([CHATS], set(), NOW + DAY + MINUTE) == 0
     sweep.start([CHATS], set(), NOW + 2 * DAY)
-    assert ranges(queues) == [(NOW + DAY - SETTLING - OVERLAP, NOW + 2 * DAY - SETTLING)]
+    assert ranges(queues) == [(NOW + DAY - SETTLING_TIME - OVERLAP, NOW + 2 * DAY - SETTLING_TIME)]
 
 
 def test_a_suspected_gap_is_compared_at_once_up_to_now_and_once(sweep: Sweep, queues: ObservedQueues) -> None:
@@ -198,8 +198,8 @@ def test_ranges_leave_nothing_out(
         started = sweep.start([one], {name} if failing else set(), now)
         for since, until in ranges(queues):
             assert since <= covered - OVERLAP
-            assert until == (now if due else now - SETTLING)
-            covered = now - SETTLING  # what is younger is left to the next one as well
+            assert until == (now if due else now - SETTLING_TIME)
+            covered = now - SETTLING_TIME  # what is younger is left to the next one as well
         assert started or failing or not due
         due = due and not started
 
