@@ -1,8 +1,10 @@
 """Runs the benchmarks and prints a table; ends with 1 if a limit does not hold.
 
-`make bench ARGS="opening packing"` runs some of them.
+`make bench ARGS="opening packing"` runs some of them. HOST=func measures Core Tools instead of the stand-in, where a
+benchmark runs a host.
 """
 
+import os
 import sys
 
 from rich.console import Console
@@ -10,6 +12,7 @@ from rich.table import Table
 
 from bench.acknowledging import acknowledging
 from bench.bystander import bystander
+from bench.draining import draining
 from bench.figure import Figure
 from bench.memory import memory
 from bench.opening import opening
@@ -17,11 +20,13 @@ from bench.packing import packing
 from bench.refusing import refusing
 from bench.telemetry import telemetry
 from bench.timing import timing
+from local.host.core_tools import NoHost, host_class
 
 BENCHMARKS = {
     "opening": opening,
     "packing": packing,
     "acknowledging": acknowledging,
+    "draining": draining,
     "telemetry": telemetry,
     "memory": memory,
     "timing": timing,
@@ -36,6 +41,11 @@ def main(names: list[str]) -> int:
     unknown = set(names) - set(BENCHMARKS)
     if unknown:
         console.print(f"Unknown: {', '.join(sorted(unknown))}. There are: {', '.join(BENCHMARKS)}")
+        return 2
+    try:
+        host_class(os.environ)
+    except NoHost as error:
+        console.print(str(error))
         return 2
     figures: list[Figure] = []
     with bystander() as around:

@@ -24,7 +24,7 @@ from graph_simulator.encryption import Recipient, enclose
 from graph_simulator.listener import listening
 from graph_simulator.server import GraphServer, Registration, running
 from local.azurite import Azurite
-from shared.configuration.declaration import Declaration
+from shared.configuration.declaration import Declaration, declaration_id
 from shared.graph import client_state
 from shared.keys.directory import KeyDirectory
 
@@ -107,7 +107,8 @@ def bystander() -> Iterator[Bystander]:
                 "DESTINATION_SECRET": f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
             }
             os.environ.update(settings)
-            minted = client_state.mint(secret, registration.tenant, RESOURCE, secrets.token_bytes)
+            named = declaration_id(registration.tenant, RESOURCE)
+            minted = client_state.mint(secret, registration.tenant, named, secrets.token_bytes)
             yield Bystander(settings, graph, Recipient.of(key.certificate, key.key_id), minted)
 
 
