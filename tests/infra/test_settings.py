@@ -22,7 +22,6 @@ NOT_DEPLOYED = {
 }
 READ_BY_OTHERS = {
     "AzureWebJobsStorage__credential",  # the Functions host
-    "APPLICATIONINSIGHTS_CONNECTION_STRING",  # the Functions host and the exporter
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
     "AzureWebJobsDisableHomepage",  # the Functions host
     "PYTHON_THREADPOOL_THREAD_COUNT",  # the Functions worker
