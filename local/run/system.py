@@ -184,13 +184,14 @@ class System:
 
     def _simulator_arguments(self) -> dict[str, str]:
         files = str(self.authority.ca.parent)
+        declared = [entry["resource"] for entry in json.loads(self.host.settings["SUBSCRIPTIONS"])]
         return {
             "port": port_of(self.simulator_url),
             "directory": files,
             "tenant": self.tenant,
             "client-id": self.client_id,
             # As an administrator does who grants what `ops permissions` names, and no more.
-            "grant": ",".join(least(need for resource in DECLARED for need in needs(resource))),
+            "grant": ",".join(least(need for resource in declared for need in needs(resource))),
         }
 
     def _feed_arguments(self) -> dict[str, str]:
