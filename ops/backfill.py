@@ -50,7 +50,9 @@ class Asked(Report):
 @click.option("--tenant", help="The tenant's GUID. [default: GRAPH_TENANT_ID]")
 @as_json
 def backfill(resource: str, since: datetime, until: datetime | None, tenant: str | None, *, as_json: bool) -> None:
-    """Read a time range of a resource back from Graph and deliver what is missing.
+    """Read a time range back from Graph.
+
+    Delivers what is missing.
 
     The app does the work, page by page, and may be restarted meanwhile. What the ledger knows to be delivered is not
     delivered again.

@@ -62,7 +62,7 @@ def _fail(ctx: click.Context, complaints: list[str], code: ExitCode) -> None:
     help='A file whose "Values" go before the environment. [default: local.settings.json, which goes behind it]',
 )
 def ops(settings_file: Path | None) -> None:
-    """Operate Graph Relay: look at it, mend it, bring back what it gave up.
+    """Operate Graph Relay: inspect it, repair it, replay what it dead-lettered.
 
     Exit codes: 0 fine; 1 something needs attention; 2 wrong usage or settings; 3 something needed can't be reached.
     """

@@ -3,6 +3,7 @@
 What Graph encrypted stays so. clientState, tokens and links are credentials, `resourceData` may be content.
 """
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from shared.errors import Refused, Undeliverable
 from shared.graph.client_state import id_in_client_state
 from shared.graph.notification import Notification, read_encrypted_content, read_notification, read_resource_data
 from shared.messages.dead_letters import ListedDeadLetter
-from shared.messages.envelope import ChangeBatch, Envelope, LifecycleBatch, ReadbackPage
+from shared.messages.envelope import ChangeBatch, Envelope, LifecycleBatch, ReadbackPage, attempts
 
 
 class LetterView(msgspec.Struct):
@@ -53,10 +54,18 @@ def details(letter: ListedDeadLetter, now: datetime) -> dict[str, Any]:
     if envelope is None:
         return told
     told |= {"received": envelope.received, "attempts": envelope.attempt}
+    if failures := attempts(envelope):
+        told["failures"] = [{"at": failure.at, "detail": failure.detail} for failure in failures]
+    told["runbook"] = "docs/runbook/dead-letters.md"
     if isinstance(envelope, ReadbackPage):
         return told | {"since": envelope.since, "until": envelope.until, **_readback(envelope)}
     tokens = None if envelope.tokens is None else len(envelope.tokens)
     return told | {"validation_tokens": tokens, "items": [_item(item) for item in envelope.items]}
+
+
+def plain_path(resource: str | None) -> str | None:
+    """Return a path as events spell it: `chats('19:…')/messages('1')` → `chats/19:…/messages/1`."""
+    return resource and re.sub(r"\('([^']*)'\)", r"/\1", resource)
 
 
 def _kind(envelope: Envelope | None) -> str:

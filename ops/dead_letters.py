@@ -1,7 +1,7 @@
 """`dead-letters`: what was given up, by reason, age or id; shown, replayed or dropped."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +12,7 @@ import msgspec
 from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ops.dead_letter_view import LetterView, details, view
+from ops.dead_letter_view import LetterView, details, plain_path, view
 from ops.report import ExitCode, Report, as_json, console, finish, plain, span, table
 from ops.time_argument import Span
 from shared.messages.dead_letters import DeadLetters, ListedDeadLetter
@@ -57,7 +57,7 @@ class Letters(Report):
 
     def shown(self) -> Iterable[RenderableType]:
         """Yield a table, and how many there are of each reason."""
-        rows = ((one.id, one.reason, span(one.age_seconds), one.kind, one.resource) for one in self.letters)
+        rows = ((one.id, one.reason, span(one.age_seconds), one.kind, plain_path(one.resource)) for one in self.letters)
         yield table("Dead letters", ("Id", "Reason", "Age", "Kind", "Resource"), rows)
         yield _counted(one.reason for one in self.letters)
 
@@ -74,10 +74,23 @@ class Details(Report):
         return ExitCode.ATTENTION if self.missing else ExitCode.FINE
 
     def shown(self) -> Iterable[RenderableType]:
-        """Yield each letter as indented JSON."""
+        """Yield each letter, a fact a line."""
         for letter in self.letters:
-            yield plain(msgspec.json.format(msgspec.json.encode(letter), indent=2).decode())
+            yield from (plain(line) for line in _facts(msgspec.to_builtins(letter)))
+            yield ""
         yield from (f"No dead letter has the id {plain(one)}" for one in self.missing)
+
+
+def _facts(told: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """Yield what is told, names first, lists below theirs."""
+    for name, value in told.items():
+        label = f"{indent}{name.replace('_', ' ')}"
+        if isinstance(value, list):
+            yield label
+            for entry in value:
+                yield from _facts(entry, f"{indent}  ")
+        else:
+            yield f"{label:<28} {plain_path(str(value))}"
 
 
 class Settled(Report):

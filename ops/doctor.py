@@ -11,12 +11,13 @@ from ops.checks.connectivity import clock, destination, endpoint, subscriptions
 from ops.checks.entra import entra
 from ops.checks.result import CheckResult, Verdict, attention, fine
 from ops.checks.storage import key_store, storage
-from ops.report import ExitCode, Report, as_json, console, finish, table
+from ops.report import ExitCode, Report, as_json, console, finish, plain, table
 from ops.subscription_state import listed
 from shared.configuration.settings import SettingsError, storage_settings
 from shared.relay import relay
 
 SETTINGS = "settings"
+IDENTITY = "identity in "
 
 
 class Diagnosis(Report):
@@ -35,17 +36,21 @@ class Diagnosis(Report):
         return ExitCode.ATTENTION if Verdict.ATTENTION in verdicts else ExitCode.FINE
 
     def shown(self) -> Iterable[RenderableType]:
-        """Yield a table, and how many findings there are of each verdict."""
-        rows = ((one.verdict, one.check, one.says, one.todo) for one in self.findings)
-        yield table("Diagnosis", ("", "Looked at", "Found", "To do"), rows)
+        """Yield how many findings there are of each verdict, what needs a person, and a table of all."""
         counts = Counter(one.verdict for one in self.findings)
         yield ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+        for one in self.findings:
+            if one.verdict in (Verdict.ATTENTION, Verdict.UNREACHABLE):
+                yield plain(f"{one.verdict}: {one.check}: {one.says}")
+                yield plain(f"    -> {one.todo or 'see docs/operations.md'}")
+        rows = ((one.verdict, one.check, one.says) for one in self.findings)
+        yield table("Everything that was looked at", ("Verdict", "Check", "Found"), rows)
 
 
 @click.command()
 @as_json
 def doctor(*, as_json: bool) -> None:
-    """Look at everything that has to be right, and say what to do where it is not.
+    """Check everything, and say what to do.
 
     Changes nothing; the destination is sent a signed batch without events.
     """
@@ -65,6 +70,7 @@ def diagnose() -> Iterator[CheckResult]:
         yield from (attention(SETTINGS, complaint, "see docs/configuration.md") for complaint in error.complaints)
         yield from _storage_alone()
         return
+    failing: set[str] = set()  # tenants in which the app can't sign in: a person has to do something, not wait
     yield fine(SETTINGS, f"complete; {len(settings.declarations)} subscriptions are declared")
     checks: tuple[Callable[[], Iterator[CheckResult]], ...] = (
         storage,
@@ -72,11 +78,14 @@ def diagnose() -> Iterator[CheckResult]:
         clock,
         entra,
         endpoint,
-        lambda: subscriptions(listed()),
+        lambda: subscriptions(listed(), failing),
         destination,
     )
     for check in checks:
-        yield from check()
+        for found in check():
+            if found.check.startswith(IDENTITY) and found.verdict is Verdict.ATTENTION:
+                failing.add(found.check.removeprefix(IDENTITY))
+            yield found
 
 
 def _storage_alone() -> Iterator[CheckResult]:

@@ -48,7 +48,7 @@ class LettersState(msgspec.Struct):
 def queue_state(now: datetime) -> QueueState:
     """Look at the queue. Raises RetryLater."""
     found = backlog(storage_clients().queues, now)
-    return QueueState(found.messages, None if found.waiting_seconds is None else round(found.waiting_seconds))
+    return QueueState(found.messages, None if found.waiting_seconds is None else max(0, round(found.waiting_seconds)))
 
 
 def letters_state() -> LettersState:

@@ -61,7 +61,9 @@ def _outcome(done: Done) -> str:
 @click.option("--anew", is_flag=True, help="Replace every subscription, even one without fault.")
 @as_json
 def reconcile(*, anew: bool, as_json: bool) -> None:
-    """Create, renew, re-key, replace and remove subscriptions now, as renew_timer does at its next run.
+    """Make the subscriptions as declared, now.
+
+    Creates, renews, re-keys, replaces and removes them, as renew_timer does at its next run.
 
     A gap that this closes is read back at that run.
     """
@@ -74,7 +76,9 @@ def reconcile(*, anew: bool, as_json: bool) -> None:
 @click.command("rotate-keys")
 @as_json
 def rotate_keys(*, as_json: bool) -> None:
-    """Make a new encryption key and give it to every subscription, now.
+    """Replace the encryption key, now.
+
+    Makes a new one and gives it to every subscription with resource data.
 
     The key before goes on decrypting what is under way, and is retired by renew_timer after KEY_OVERLAP_HOURS.
     """

@@ -2,16 +2,15 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NoReturn
 
 import click
 import msgspec
+from rich.box import SIMPLE
 from rich.console import Console, RenderableType
 from rich.table import Table
-
-PIPED_WIDTH = 160
-"""Columns where there is no terminal that would tell."""
 
 
 class ExitCode(IntEnum):
@@ -57,9 +56,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON o
 
 def console(*, errors: bool = False) -> Console:
     """Return a console on standard output, or on standard error."""
+    # Where nobody looks, lines are as long as they are.
     made = Console(stderr=errors, highlight=False, markup=False)
-    if not made.is_terminal:
-        made.width = PIPED_WIDTH
+    made.soft_wrap = not made.is_terminal
     return made
 
 
@@ -70,7 +69,10 @@ def show(report: Report, *, as_json: bool) -> None:
         return
     out = console(errors=isinstance(report, Failure))
     for renderable in report.shown():
-        out.print(renderable)
+        if isinstance(renderable, Sheet) and not out.is_terminal:
+            click.echo(renderable.as_text())
+        else:
+            out.print(renderable)
 
 
 def finish(report: Report, *, as_json: bool) -> NoReturn:
@@ -79,14 +81,39 @@ def finish(report: Report, *, as_json: bool) -> NoReturn:
     sys.exit(report.exit_code)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Table:
-    """Return a table; None leaves a cell empty."""
-    made = Table(title=title, title_justify="left", title_style="bold", show_header=any(columns))
-    for column in columns:
-        made.add_column(column, overflow="fold")
-    for row in rows:
-        made.add_row(*("" if cell is None else plain(str(cell)) for cell in row))
-    return made
+@dataclass(frozen=True)
+class Sheet:
+    """Rows with a title: a table on a terminal, else a line a row with tabs between its cells, for other programs."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __rich__(self) -> Table:
+        """Return it for a terminal, as narrow as it can be."""
+        made = Table(
+            title=self.title, title_justify="left", title_style="bold", show_header=any(self.columns), box=SIMPLE
+        )
+        for column in self.columns:
+            made.add_column(column, overflow="fold")
+        for row in self.rows:
+            made.add_row(*row)
+        return made
+
+    def as_text(self) -> str:
+        """Return it as text, its title first."""
+        rows = [self.columns, *self.rows] if any(self.columns) else self.rows
+        return "\n".join([f"# {self.title}", *("\t".join(" ".join(cell.split()) for cell in row) for row in rows)])
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Sheet:
+    """Return a sheet; None leaves a cell empty."""
+    return Sheet(title, columns, [tuple("" if cell is None else plain(str(cell)) for cell in row) for row in rows])
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 message`, `2 messages`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def plain(text: str) -> str:
@@ -95,12 +122,14 @@ def plain(text: str) -> str:
 
 
 def span(seconds: float | None) -> str | None:
-    """Return a span of time in the unit that fits: `45 s`, `12 min`, `3.5 h`, `90 d`."""
+    """Return a span of time in the unit that fits: `0.2 s`, `45 s`, `12 min`, `3.5 h`, `90 d`."""
     if seconds is None:
         return None
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if abs(seconds) >= 2 * size:
             return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
+    if 0 < abs(seconds) < 10:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     return f"{seconds:.0f} s"
 
 

@@ -3,25 +3,29 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import click
 import msgspec
 from rich.console import RenderableType
 
-from ops.lag import mean_lag
+from ops.counters import Counted, counted
 from ops.queue_state import LettersState, QueueState, letters_state, oldest, queue_state, reasons
-from ops.report import ExitCode, Report, as_json, finish, span, table, when
+from ops.report import ExitCode, Report, Sheet, as_json, finish, plain, plural, span, table, when
 from ops.subscription_state import Listed, SubscriptionState, listed, states
 from shared.errors import RetryLater
 from shared.keys.key import EncryptionKey, newest_valid
 from shared.keys.rotation import EXPIRY_MARGIN
+from shared.paths import LastRetry
 from shared.readback.checkpoints import Checkpoint
 from shared.relay import relay, utc_now
 from shared.subscriptions.silence import Sighting
 
 T = TypeVar("T")
+
+GRACE = timedelta(minutes=1)
+"""A retry that was due so long ago has been tried, or is about to be."""
 
 OVERDUE = 2
 """Sweep intervals after which a comparison should long have been made."""
@@ -50,7 +54,8 @@ class SweepState(msgspec.Struct):
 class Status(Report):
     """The whole; what could not be looked at is None, or absent, and said in `unreachable`.
 
-    lag_seconds: mean, from receipt to delivery, since the host started; None where the host does not tell.
+    lag_seconds: mean, from receipt to delivery, since the host started; counted: what became of notifications since
+    then; both None where the host does not tell. waiting_for: what notifications wait for, the last failure first.
     """
 
     at: datetime
@@ -60,6 +65,8 @@ class Status(Report):
     dead_letters: LettersState | None
     sweeps: list[SweepState]
     lag_seconds: float | None
+    counted: Counted | None
+    waiting_for: list[LastRetry]
     attention: list[str]
     unreachable: list[str]
 
@@ -71,36 +78,49 @@ class Status(Report):
         return ExitCode.ATTENTION if self.attention else ExitCode.FINE
 
     def shown(self) -> Iterable[RenderableType]:
-        """Yield a table for each part."""
-        yield table(
-            "Subscriptions", ("Resource", "Tenant", "Expires in", "Silent", "Next"), map(_row, self.subscriptions)
+        """Yield the verdict, then what passes through, then a table for each part."""
+        for sentence in self.unreachable:
+            yield f"Can't be reached: {plain(sentence)}"
+        for sentence in self.attention:
+            yield f"Attention: {plain(sentence)}"
+        if self.exit_code is ExitCode.FINE:
+            yield "All is well."
+        yield table("Messages", ("", ""), self._messages())
+        tenants = {one.tenant for one in self.subscriptions} | {one.tenant for one in self.sweeps}
+        yield _sheet(
+            "Subscriptions", ("Resource", "Expires in", "Silent", "Next"), map(_row, self.subscriptions), tenants
         )
         yield table(
             "Encryption keys", ("Key", "Age", "Expires in", "Subscriptions", "Unnamed for"), map(_key_row, self.keys)
         )
-        yield table("Comparison with Graph", ("Resource", "Tenant", "Up to", ""), map(_sweep_row, self.sweeps))
-        yield table("Messages", ("", ""), self._messages())
-        for sentence in self.attention:
-            yield f"Attention: {sentence}"
-        for sentence in self.unreachable:
-            yield f"Can't be reached: {sentence}"
-        if self.exit_code is ExitCode.FINE:
-            yield "All is well."
+        yield _sheet("Comparison with Graph", ("Resource", "Up to", "Gap"), map(_sweep_row, self.sweeps), tenants)
 
     def _messages(self) -> Iterable[tuple[str, str | None]]:
         if self.queue is not None:
-            yield (
-                "queued",
-                f"{self.queue.messages} messages{oldest(self.queue)}",
-            )
+            yield "waiting", f"{plural(self.queue.messages, 'queue message')}{oldest(self.queue)}"
+        for failure in self.waiting_for:
+            waited = span((self.at - failure.received).total_seconds())
+            yield "waits for", f"{failure.reason}: {failure.detail}; a notification received {waited} ago waits for it"
+        if self.counted is not None:
+            yield "delivered", f"{self.counted.delivered:,}; mean lag {span(self.lag_seconds) or 'not known yet'}"
+            yield "retried", reasons(self.counted.retried)
+            yield "refused", reasons(self.counted.refused)
+        else:
+            yield "delivered", "not told here; see the workbook"
         if (letters := self.dead_letters) is not None:
-            sample = "" if letters.looked_at == letters.count else f" (of the first {letters.looked_at})"
-            yield "dead letters", f"{letters.count}: {reasons(letters.by_reason)}{sample}"
-        yield "mean lag", span(self.lag_seconds) or "not known here"
+            sample = "" if letters.looked_at >= letters.count else f" (of the first {letters.looked_at})"
+            yield "dead letters", f"{letters.count}: {reasons(letters.by_reason)}{sample}" if letters.count else "none"
+
+
+def _sheet(title: str, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], tenants: set[str]) -> Sheet:
+    """Return a sheet whose rows begin with their tenant, which goes into the title if there is one alone."""
+    if len(tenants) == 1:
+        return table(f"{title} (tenant {next(iter(tenants))})", columns, (row[1:] for row in rows))
+    return table(title, ("Tenant", *columns), rows)
 
 
 def _row(one: SubscriptionState) -> tuple[object, ...]:
-    return one.resource, one.tenant, span(one.expires_in_seconds), span(one.silent_seconds), one.todo
+    return one.tenant, one.resource, span(one.expires_in_seconds), span(one.silent_seconds), one.todo
 
 
 def _key_row(one: KeyState) -> tuple[object, ...]:
@@ -109,13 +129,16 @@ def _key_row(one: KeyState) -> tuple[object, ...]:
 
 
 def _sweep_row(one: SweepState) -> tuple[object, ...]:
-    return one.resource, one.tenant, when(one.compared_until) or "not yet", "a gap is suspected" if one.due else None
+    return one.tenant, one.resource, when(one.compared_until) or "not yet", "suspected" if one.due else "none known"
 
 
 @click.command()
 @as_json
 def status(*, as_json: bool) -> None:
-    """Show subscriptions, keys, queue, dead letters, lag and sweeps. Changes nothing."""
+    """Show how the whole stands.
+
+    Messages, subscriptions, keys, dead letters and comparisons with Graph; what is wrong comes first. Changes nothing.
+    """
     finish(look(listed()), as_json=as_json)
 
 
@@ -144,19 +167,29 @@ def look(known: Listed) -> Status:
     unnamed = looking.at(relay().rotation.unused_since, nothing)
     no_progress: dict[str, Checkpoint] = {}
     compared = looking.at(relay().checkpoints.all, no_progress)
+    queue, counters = looking.at(lambda: queue_state(now), None), counted()
     found = Status(
         at=now,
         subscriptions=states(known, current, seen, now),
         keys=_key_states(keys or [], current, known, unnamed, now),
-        queue=looking.at(lambda: queue_state(now), None),
+        queue=queue,
         dead_letters=looking.at(letters_state, None),
         sweeps=_sweep_states(compared),
-        lag_seconds=mean_lag(),
+        lag_seconds=counters.lag_seconds if counters else None,
+        counted=counters,
+        waiting_for=looking.at(lambda: _waiting_for(queue, now), list[LastRetry]()),
         attention=[f"tenant {tenant_id}: {refusal}" for tenant_id, refusal in known.refused.items()],
         unreachable=looking.away,
     )
     found.attention += _attention(found, key_seen=keys is not None)
     return found
+
+
+def _waiting_for(queue: QueueState | None, now: datetime) -> list[LastRetry]:
+    """Return the failures that messages still wait for. Raises RetryLater."""
+    if queue is None or not queue.messages:
+        return []
+    return [failure for failure in relay().path_log.retries() if now < failure.retry_at + GRACE]
 
 
 def _key_states(
@@ -201,6 +234,9 @@ def _attention(found: Status, *, key_seen: bool) -> Iterable[str]:
         yield "there is no valid encryption key: does renew_timer run?"
     elif current and current.expires_in_seconds < overlap.total_seconds():
         yield f"key {current.id} expires before long and was not replaced: does renew_timer run?"
+    for failure in found.waiting_for[:1]:
+        waited = span((found.at - failure.received).total_seconds())
+        yield f"notifications wait ({waited} the one tried last) for {failure.reason}: {failure.detail}; see `doctor`"
     for part in (found.queue, found.dead_letters):
         if part is not None and part.attention:
             yield part.attention

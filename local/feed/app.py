@@ -164,6 +164,7 @@ class Feed:
         arrived = self._clock()
         applied = await run_in_threadpool(self._store.apply, events, _received(request, len(body), arrived))
         self._pace.add(arrived, applied.lags)
+        self._health_history.arrived(arrived, applied.lags)
         self.hub.show(applied.messages)
 
     async def stream(self, _: Request) -> Response:

@@ -1,7 +1,7 @@
 """Whether messages get through at this moment, and what is in the way: judged from what each part says of itself."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -20,7 +20,8 @@ class Health(msgspec.Struct, frozen=True):
     """What waits, for how long, and why.
 
     queued: messages in the relay's queue, hidden ones too; pending: notifications that Graph holds, unacknowledged.
-    Both None where nobody tells. waiting_since: when the queue or Graph was last seen empty (ISO 8601), None if it is.
+    Both None where nobody tells. waiting_since: when nothing waited, or an event last came in time (ISO 8601); None if
+    nothing waits.
     causes: names of `trouble` in page/trouble.js, each with a detail, the most telling first. ok: nothing is wrong.
     """
 
@@ -37,6 +38,11 @@ class HealthHistory:
     def __init__(self) -> None:
         self._empty: datetime | None = None
         self._retried: deque[tuple[datetime, dict[str, int]]] = deque()
+
+    def arrived(self, at: datetime, lags: Iterable[float]) -> None:
+        """Note events by their lags in milliseconds: while some come in time, what waits is merely passing through."""
+        if any(lag < LATE.total_seconds() * 1_000 for lag in lags):
+            self._empty = at
 
     def judge(
         self,

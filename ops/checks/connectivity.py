@@ -1,6 +1,6 @@
 """The two ends: what Graph reaches, what the app delivers to; and the clock that both judge by."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -21,6 +21,18 @@ TOLERATED = 30.0
 _TIME_LIMIT = 10
 _LONGEST_ANSWER = 1 << 20
 _AWAY = (408, 425, 429)
+
+
+_TOLD = {
+    410: (
+        "it answers 410 Gone: delivery has stopped, what is queued is kept",
+        "have the destination answer at this URL again, or change DESTINATION_URL",
+    ),
+    500: (
+        "it answers 500 to a signed batch without events",
+        "see the destination's own log: it must answer 2xx to []; events wait meanwhile",
+    ),
+}
 
 
 def clock() -> Iterator[CheckResult]:
@@ -66,7 +78,8 @@ def destination() -> Iterator[CheckResult]:
     try:
         status = relay().destination.ping()
     except requests.exceptions.SSLError:
-        yield attention(check, "TLS fails: its certificate is not trusted, or its name is another", "mend it there")
+        told = "TLS fails: its certificate is not trusted, or its name is another"
+        yield attention(check, told, "fix the destination's certificate")
     except (requests.RequestException, RetryLater) as error:
         told = str(error) if isinstance(error, RetryLater) else f"it does not answer ({type(error).__name__})"
         yield unreachable(check, told, "events wait in the queue meanwhile")
@@ -80,16 +93,22 @@ def _of_status(check: str, status: int, *, scoped: bool) -> CheckResult:
     if status in (401, 403):
         secrets = "DESTINATION_SECRET and DESTINATION_SCOPE" if scoped else "DESTINATION_SECRET"
         return attention(check, f"it answers {status} to a signed batch", f"{secrets} must be what it expects")
+    if status in _TOLD:
+        return attention(check, *_TOLD[status])
     if status >= 500 or status in _AWAY:
-        return unreachable(check, f"it answers {status}", "events wait in the queue meanwhile")
-    if status < 400 or status in (404, 405, 410):
+        todo = "wait for the destination, or repair it; events wait in the queue meanwhile"
+        return unreachable(check, f"it answers {status}", todo)
+    if status < 400 or status in (404, 405):
         return attention(check, f"it answers {status}", "check DESTINATION_URL; redirects are not followed")
     return unseen(check, f"it answers, but {status} to a batch without events, which tells nothing of the secret")
 
 
-def subscriptions(known: Listed) -> Iterator[CheckResult]:
-    """Tell of each declaration whether its subscription lives."""
+def subscriptions(known: Listed, failing: Container[str] = ()) -> Iterator[CheckResult]:
+    """Tell of each declaration whether its subscription lives. `failing`: tenants in which the app can't sign in."""
     for tenant_id, complaint in known.away.items():
+        if tenant_id in failing:
+            yield unseen(f"subscriptions in {tenant_id}", complaint, "see the identity above")
+            continue
         yield unreachable(f"subscriptions in {tenant_id}", complaint, "run this again")
     for tenant_id, complaint in known.refused.items():
         yield attention(f"subscriptions in {tenant_id}", complaint, "see the permissions above")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ops.checks.result import CheckResult, attention, fine, unreachable
 from ops.queue_state import letters_state, oldest, queue_state, reasons
-from ops.report import span
+from ops.report import plural, span
 from shared.errors import RetryLater
 from shared.keys.key import newest_valid
 from shared.keys.rotation import EXPIRY_MARGIN
@@ -21,11 +21,12 @@ def storage() -> Iterator[CheckResult]:
     except RetryLater as retry_later:
         yield unreachable("queue", str(retry_later), _ACCESS)
     else:
-        waiting = f"{queue.messages} messages{oldest(queue)}"
+        waiting = f"{plural(queue.messages, 'message')}{oldest(queue)}"
         yield attention("queue", waiting, queue.attention) if queue.attention else fine("queue", waiting)
         if letters.count:
-            told = f"{letters.count}: {reasons(letters.by_reason)}"
-            yield attention("dead letters", told, "mend the cause, then `dead-letters replay`")
+            sample = "" if letters.looked_at >= letters.count else f" of the first {letters.looked_at}"
+            told = f"{letters.count}{sample and ','}{sample}: {reasons(letters.by_reason)}"
+            yield attention("dead letters", told, "fix the cause, then `dead-letters replay`")
         else:
             yield fine("dead letters", "none")
     try:

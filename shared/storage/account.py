@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import AzureError
+from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline.transport import RequestsTransport
 
 from shared import http_client
@@ -78,5 +78,10 @@ def translated(what: str = "the storage account") -> Iterator[None]:
     """Turn the SDK's errors into RetryLater; their texts contain account names and are omitted."""
     try:
         yield
+    except HttpResponseError as error:
+        detail = f"{what} answers {error.status_code}"
+        if error.status_code in (401, 403):
+            detail = f"{what} refuses our credentials, or its firewall this address ({error.status_code})"
+        raise RetryLater(Reason.STORAGE, detail) from None
     except AzureError as error:
         raise RetryLater(Reason.STORAGE, f"{what} does not answer ({type(error).__name__})") from None

@@ -202,7 +202,8 @@ def test_showing_a_letter_tells_outer_fields_and_nothing_that_is_sealed_or_secre
     (letter,) = letters(desk)
     shown = desk("dead-letters", "show", letter["id"][:12])
     assert shown.exit_code == 0
-    told = json.loads(shown.stdout)
+    assert "docs/runbook/dead-letters.md" in shown.stdout
+    (told,) = desk.json("dead-letters", "show", letter["id"][:12])["letters"]
     assert told["items"][0]["resource"] == item["resource"]
     assert told["items"][0]["encryption_certificate_id"] == item["encryptedContent"]["encryptionCertificateId"]
     assert told["validation_tokens"] == 1

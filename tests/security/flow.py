@@ -238,7 +238,7 @@ class Flow:
         """Wait until so many items have ended so."""
         assert until(
             lambda: sum(n for end, n in self.stage.ends().items() if f"{end} ".startswith(f"{name} ")) >= least
-        ), name
+        ), f"{name}: {dict(self.stage.ends())}"
 
     def timer(self) -> None:
         """Have renew_timer run, and wait for the end of its run."""

@@ -52,3 +52,11 @@ def test_what_only_graph_still_holds_is_told_as_such() -> None:
     history = HealthHistory()
     history.judge(NOON, None, None, 0, [])
     assert history.judge(after(30), None, None, 12, []).causes == [("graph_holds", "")]
+
+
+def test_a_queue_that_is_never_empty_is_no_trouble_while_events_come_in_time() -> None:
+    history = HealthHistory()
+    for second in range(60):
+        history.arrived(after(second), [250.0])
+        assert history.judge(after(second), relay(), 30, 5, []).ok
+    assert history.judge(after(80), relay(), 30, 5, []).causes == [("slow", "")]
