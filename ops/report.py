@@ -27,7 +27,7 @@ class Report(msgspec.Struct):
 
     @property
     def exit_code(self) -> ExitCode:
-        """How the command connectivity."""
+        """How the command ends."""
         return ExitCode.FINE
 
     def shown(self) -> Iterable[RenderableType]:
@@ -43,7 +43,7 @@ class Failure(Report):
 
     @property
     def exit_code(self) -> ExitCode:
-        """How the command connectivity."""
+        """How the command ends."""
         return self.code
 
     def shown(self) -> Iterable[RenderableType]:
