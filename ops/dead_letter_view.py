@@ -41,8 +41,8 @@ def view(letter: ListedDeadLetter, now: datetime) -> LetterView:
 
 
 def details(letter: ListedDeadLetter, now: datetime) -> dict[str, Any]:
-    """Return all that may be told of a letter."""
-    told: dict[str, Any] = {
+    """Return everything that a dead letter may show."""
+    facts: dict[str, Any] = {
         "id": letter.id,
         "queue": letter.queued.queue.name.lower(),
         "reason": letter.reason,
@@ -52,15 +52,15 @@ def details(letter: ListedDeadLetter, now: datetime) -> dict[str, Any]:
     }
     envelope = letter.envelope
     if envelope is None:
-        return told
-    told |= {"received": envelope.received, "attempts": envelope.attempt}
+        return facts
+    facts |= {"received": envelope.received, "attempts": envelope.attempt}
     if failures := attempts(envelope):
-        told["failures"] = [{"at": failure.at, "detail": failure.detail} for failure in failures]
-    told["runbook"] = "docs/runbook/dead-letters.md"
+        facts["failures"] = [{"at": failure.at, "detail": failure.detail} for failure in failures]
+    facts["runbook"] = "docs/runbook/dead-letters.md"
     if isinstance(envelope, ReadbackPage):
-        return told | {"since": envelope.since, "until": envelope.until, **_readback(envelope)}
+        return facts | {"since": envelope.since, "until": envelope.until, **_readback(envelope)}
     tokens = None if envelope.tokens is None else len(envelope.tokens)
-    return told | {"validation_tokens": tokens, "items": [_item(item) for item in envelope.items]}
+    return facts | {"validation_tokens": tokens, "items": [_item(item) for item in envelope.items]}
 
 
 def plain_path(resource: str | None) -> str | None:
@@ -94,7 +94,7 @@ def _item(item: msgspec.Raw) -> dict[str, Any]:
         notification = read_notification(item)
     except Refused:
         return {"bytes": len(bytes(item))}
-    told = {
+    facts = {
         "tenant": notification.tenant(""),
         "resource": notification.resource,
         "subscription": notification.subscription_id,
@@ -105,7 +105,7 @@ def _item(item: msgspec.Raw) -> dict[str, Any]:
         **_sealed(notification),
         "bytes": len(bytes(item)),
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _sealed(notification: Notification) -> dict[str, Any]:

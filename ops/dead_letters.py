@@ -63,7 +63,7 @@ class Letters(Report):
 
 
 class Details(Report):
-    """What can be told of letters without opening them; `missing` are ids that no letter has."""
+    """What a dead letter shows without being opened; `missing` are ids that no letter has."""
 
     letters: list[dict[str, Any]]
     missing: list[str]
@@ -81,9 +81,9 @@ class Details(Report):
         yield from (f"No dead letter has the id {plain(one)}" for one in self.missing)
 
 
-def _facts(told: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+def _facts(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     """Yield what is told, names first, lists below theirs."""
-    for name, value in told.items():
+    for name, value in facts.items():
         label = f"{indent}{name.replace('_', ' ')}"
         if isinstance(value, list):
             yield label
@@ -146,7 +146,7 @@ def list_letters(*, as_json: bool, **selected: Any) -> None:
 @click.argument("ids", nargs=-1, required=True)
 @as_json
 def show(ids: tuple[str, ...], *, as_json: bool) -> None:
-    """Show what can be told of letters without opening them: never content, tokens or clientState."""
+    """Show dead letters without opening them: never content, tokens or clientState."""
     selection = Selection(ids)
     with looking_through() as (_, each):
         found = [details(letter, utc_now()) for letter in each if selection.has(letter)]

@@ -21,7 +21,7 @@ IDENTITY = "identity in "
 
 
 class Diagnosis(Report):
-    """All findings, in the order in which to mend them."""
+    """All findings, in the order in which to fix them."""
 
     findings: list[CheckResult]
 

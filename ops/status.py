@@ -32,7 +32,7 @@ OVERDUE = 2
 
 
 class KeyState(msgspec.Struct):
-    """An encryption key; `subscriptions` is how many name it, None if that can't be told."""
+    """An encryption key; `subscriptions` is how many name it, None if that is unknown."""
 
     id: str
     current: bool
@@ -106,7 +106,7 @@ class Status(Report):
             yield "retried", reasons(self.counted.retried)
             yield "refused", reasons(self.counted.refused)
         else:
-            yield "delivered", "not told here; see the workbook"
+            yield "delivered", "unknown here; see the workbook"
         if (letters := self.dead_letters) is not None:
             sample = "" if letters.looked_at >= letters.count else f" (of the first {letters.looked_at})"
             yield "dead letters", f"{letters.count}: {reasons(letters.by_reason)}{sample}" if letters.count else "none"

@@ -111,7 +111,7 @@ def _of_declaration(
     state.id, state.expires_in_seconds = subscription.id, round(left.total_seconds())
     state.key = subscription.encryption_certificate_id
     if left < DYING:
-        state.attention = "it expires before long and was not renewed: does renew_timer run?"
+        state.attention = "it expires soon and was not renewed: does renew_timer run?"
     return _silence(state, declaration, seen, now)
 
 

@@ -19,7 +19,7 @@ from shared.storage.claim_check import ClaimCheck, Opened
 _log = logging.getLogger("graph_relay.process")
 
 RESCHEDULE_AFTER = timedelta(minutes=1)
-"""For what can't even be begun: settings are invalid, or the blobs are unavailable and the queue is not."""
+"""For a message that can't even be opened: settings are invalid, or the blobs are unavailable and the queue is not."""
 
 
 class MessageHandler:

@@ -93,8 +93,8 @@ class LifecycleHandler:
         except GraphRequestError as refusal:
             if refusal.status != 404:
                 where = f"{declaration.resource} in tenant {declaration.tenant_id}"
-                told = advice(refusal, declaration.resource, declaration.consent)
-                _log.error("extend %s failed: %s. %s", where, refusal, told)
+                next_step = advice(refusal, declaration.resource, declaration.consent)
+                _log.error("extend %s failed: %s. %s", where, refusal, next_step)
                 raise RetryLater(Reason.GRAPH_REFUSED, str(refusal)) from None
             self._replace_removed(declaration, received)
 

@@ -47,10 +47,10 @@ def start(environ: Mapping[str, str]) -> None:
 
     Returns at once: an exporter takes a second or two to import, and a cold start has three to answer.
     """
-    told = {name: environ.get(name, "").strip() for name in (_INSIGHTS, _METRICS, _TRACES)}
-    if told[_INSIGHTS] or _CONSOLE in (told[_METRICS], told[_TRACES]):
+    exporters = {name: environ.get(name, "").strip() for name in (_INSIGHTS, _METRICS, _TRACES)}
+    if exporters[_INSIGHTS] or _CONSOLE in (exporters[_METRICS], exporters[_TRACES]):
         authentication = environ.get("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "")
-        threading.Thread(target=_start, args=(told, authentication), name=THREAD, daemon=True).start()
+        threading.Thread(target=_start, args=(exporters, authentication), name=THREAD, daemon=True).start()
 
 
 def flush() -> None:
@@ -63,11 +63,11 @@ def flush() -> None:
         provider.force_flush(FLUSH_WITHIN)
 
 
-def _start(told: Mapping[str, str], authentication: str) -> None:
-    metrics, traces = _to_console(told)
-    if told[_INSIGHTS]:
+def _start(exporters: Mapping[str, str], authentication: str) -> None:
+    metrics, traces = _to_console(exporters)
+    if exporters[_INSIGHTS]:
         try:
-            to_insights = _to_insights(told[_INSIGHTS], authentication)
+            to_insights = _to_insights(exporters[_INSIGHTS], authentication)
         except (ImportError, ValueError) as error:
             # The app does its work without; the text of the error may quote the setting.
             _problems.append(
@@ -80,18 +80,18 @@ def _start(told: Mapping[str, str], authentication: str) -> None:
     _export(metrics, traces)
 
 
-def _to_console(told: Mapping[str, str]) -> "tuple[list[MetricExporter], list[SpanExporter]]":
+def _to_console(exporters: Mapping[str, str]) -> "tuple[list[MetricExporter], list[SpanExporter]]":
     from opentelemetry.sdk.metrics.export import ConsoleMetricExporter  # noqa: PLC0415 - see `start`
     from opentelemetry.sdk.trace.export import ConsoleSpanExporter  # noqa: PLC0415
 
     metrics: list[MetricExporter] = []
     traces: list[SpanExporter] = []
-    if told[_METRICS] == _CONSOLE:
+    if exporters[_METRICS] == _CONSOLE:
         in_line = ConsoleMetricExporter(
             formatter=lambda data: f"{data.to_json(indent=None)}\n", preferred_temporality=_temporality()
         )
         metrics.append(in_line)
-    if told[_TRACES] == _CONSOLE:
+    if exporters[_TRACES] == _CONSOLE:
         traces.append(ConsoleSpanExporter(formatter=lambda span: f"{span.to_json(indent=None)}\n"))
     return metrics, traces
 

@@ -50,8 +50,8 @@ def clock() -> Iterator[CheckResult]:
         return
     skew = (utc_now() - theirs.replace(tzinfo=theirs.tzinfo or UTC)).total_seconds()
     if abs(skew) > TOLERATED:
-        told = f"this machine's clock is {span(abs(skew))} {'ahead of' if skew > 0 else 'behind'} Graph's"
-        yield attention(check, told, "set it by NTP: tokens and signatures are judged by it")
+        summary = f"this machine's clock is {span(abs(skew))} {'ahead of' if skew > 0 else 'behind'} Graph's"
+        yield attention(check, summary, "set it by NTP: tokens and signatures are judged by it")
     else:
         yield fine(check, "within seconds of Graph's")
 
@@ -66,8 +66,8 @@ def endpoint() -> Iterator[CheckResult]:
     elif complaint is None:
         yield fine(check, "it shakes hands as Graph wants it")
     elif complaint.startswith("it answers 403"):
-        told = "403: something in front lets only some callers through, rightly so if Graph is one of them"
-        yield unseen(check, told, "see the subscriptions: they can't be created unless Graph gets through")
+        summary = "403: something in front lets only some callers through, rightly so if Graph is one of them"
+        yield unseen(check, summary, "see the subscriptions: they can't be created unless Graph gets through")
     else:
         yield attention(check, complaint, "Graph must reach NOTIFICATION_URL from the internet; see docs/setup.md")
 
@@ -78,11 +78,11 @@ def destination() -> Iterator[CheckResult]:
     try:
         status = relay().destination.ping()
     except requests.exceptions.SSLError:
-        told = "TLS fails: its certificate is not trusted, or its name is another"
-        yield attention(check, told, "fix the destination's certificate")
+        summary = "TLS fails: its certificate is not trusted, or its name is another"
+        yield attention(check, summary, "fix the destination's certificate")
     except (requests.RequestException, RetryLater) as error:
-        told = str(error) if isinstance(error, RetryLater) else f"it does not answer ({type(error).__name__})"
-        yield unreachable(check, told, "events wait in the queue meanwhile")
+        summary = str(error) if isinstance(error, RetryLater) else f"it does not answer ({type(error).__name__})"
+        yield unreachable(check, summary, "events wait in the queue meanwhile")
     else:
         yield _of_status(check, status, scoped=settings.destination_scope is not None)
 

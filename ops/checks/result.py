@@ -6,7 +6,7 @@ import msgspec
 
 
 class Verdict(StrEnum):
-    """How it stands. UNSEEN: it can't be told from here, which is no failure."""
+    """How it stands. UNSEEN: it can't be checked from here, which is no failure."""
 
     FINE = "fine"
     ATTENTION = "attention"
@@ -39,5 +39,5 @@ def unreachable(check: str, says: str, todo: str = "") -> CheckResult:
 
 
 def unseen(check: str, says: str, todo: str = "") -> CheckResult:
-    """Return that it can't be told from here."""
+    """Return that it can't be checked from here."""
     return CheckResult(check, Verdict.UNSEEN, says, todo)

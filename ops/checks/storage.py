@@ -25,8 +25,8 @@ def storage() -> Iterator[CheckResult]:
         yield attention("queue", waiting, queue.attention) if queue.attention else fine("queue", waiting)
         if letters.count:
             sample = "" if letters.looked_at >= letters.count else f" of the first {letters.looked_at}"
-            told = f"{letters.count}{sample and ','}{sample}: {reasons(letters.by_reason)}"
-            yield attention("dead letters", told, "fix the cause, then `dead-letters replay`")
+            summary = f"{letters.count}{sample and ','}{sample}: {reasons(letters.by_reason)}"
+            yield attention("dead letters", summary, "fix the cause, then `dead-letters replay`")
         else:
             yield fine("dead letters", "none")
     try:
@@ -52,15 +52,15 @@ def key_store() -> Iterator[CheckResult]:
         return
     unread = ring.unreadable()
     if unread is not None:
-        yield attention(check, str(unread), "mend the key, or what it encrypted stays closed")
+        yield attention(check, str(unread), "repair the key; until then, what it encrypted can't be decrypted")
     current = newest_valid(keys, now)
     if current is None:
         yield attention(check, "there is no valid key", "renew_timer makes one; `rotate-keys` makes one now")
         return
     left = current.expires - now
     if left < settings.key_overlap + EXPIRY_MARGIN:
-        told = f"{current.key_id} expires in {span(left.total_seconds())}"
-        yield attention(check, told, "renew_timer should have replaced it; `rotate-keys` does it now")
+        summary = f"{current.key_id} expires in {span(left.total_seconds())}"
+        yield attention(check, summary, "renew_timer should have replaced it; `rotate-keys` does it now")
     else:
         yield fine(
             check, f"{current.key_id} is current, one of {len(keys)}; it expires in {span(left.total_seconds())}"

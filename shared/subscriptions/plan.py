@@ -36,17 +36,17 @@ def plan(
 ) -> list[Step]:
     """Return what makes the subscriptions of one tenant match `declarations`. Nothing to do: nothing returned.
 
-    Only what carries our own URL, or stands in the way of a declaration, is ever removed.
+    Only what carries our own URL, or makes Graph refuse a declared subscription, is ever removed.
     """
     chosen = [(declaration, _best(declaration, actual, desired)) for declaration in declarations]
     kept = {best.id for _, best in chosen if best}
     removals = [
-        Step(Action.REMOVE, tenant_id, None, one, "nothing declares it")
+        Step(Action.REMOVE, tenant_id, None, one, "it is not declared")
         for one in actual
         if one.id not in kept and _same_endpoint(one.notification_url, desired.notification_url)
     ]
     steps = [_step(declaration, best, desired, tenant_id, now) for declaration, best in chosen]
-    # Removals first: a doublet may stand in the way of a creation. Then what has the least time left.
+    # Removals first: a duplicate makes Graph refuse a creation. Then what has the least time left.
     return removals + sorted((step for step in steps if step), key=lambda step: _ends(step, now))
 
 
@@ -72,14 +72,14 @@ def _step(
     declaration: Declaration, subscription: Subscription | None, desired: DesiredState, tenant_id: str, now: datetime
 ) -> Step | None:
     if subscription is None:
-        return Step(Action.CREATE, tenant_id, declaration, None, "there is none")
+        return Step(Action.CREATE, tenant_id, declaration, None, "there is no subscription")
     fault = _fault(subscription, declaration, desired)
     if fault:
         return Step(Action.REPLACE, tenant_id, declaration, subscription, fault)
     if carries_another_key(subscription, declaration, desired):
         return Step(Action.REKEY, tenant_id, declaration, subscription, "it carries another encryption certificate")
     if subscription.expiration_date_time - now <= _renewal_point(subscription, declaration):
-        return Step(Action.RENEW, tenant_id, declaration, subscription, "it expires before long")
+        return Step(Action.RENEW, tenant_id, declaration, subscription, "it expires soon")
     return None
 
 
@@ -91,18 +91,18 @@ def carries_another_key(subscription: Subscription, declaration: Declaration, de
 
 
 def _fault(subscription: Subscription, declaration: Declaration, desired: DesiredState) -> str | None:
-    """What about a subscription no PATCH can mend."""
+    """Return what is wrong with a subscription that no PATCH can fix; None if nothing is."""
     differs_in_data = bool(subscription.include_resource_data) != declaration.include_resource_data
     faults = (
         (desired.recreate, "all are to be recreated"),
-        (subscription.notification_url != desired.marked_url, "its URL or the secret of its clientState is another"),
+        (subscription.notification_url != desired.marked_url, "its URL or its clientState secret differs"),
         (
             not _same_endpoint(subscription.lifecycle_notification_url or "", desired.notification_url),
-            "its lifecycle URL is another",
+            "its lifecycle URL differs",
         ),
-        (change_types(subscription) != set(declaration.change_types), "its change types are others"),
+        (change_types(subscription) != set(declaration.change_types), "its change types differ"),
         (differs_in_data, "it differs in whether resource data is included"),
-        (subscription.id.lower() in desired.lagging, "its items go on naming another key than it shows"),
+        (subscription.id.lower() in desired.lagging, "its items still name another key"),
     )
     return next((fault for is_there, fault in faults if is_there), None)
 
@@ -151,7 +151,7 @@ def follow_up(outcome: Outcome, desired: DesiredState) -> Step | None:
     if step.action not in (Action.RENEW, Action.REKEY):
         return None
     if isinstance(refusal, GraphRequestError) and refusal.status == 404:
-        return replace(step, action=Action.CREATE, subscription=None, explanation="it is gone for good")
+        return replace(step, action=Action.CREATE, subscription=None, explanation="it no longer exists")
     explanation = _why_replace(outcome, desired)
     return replace(step, action=Action.REPLACE, explanation=explanation) if explanation else None
 

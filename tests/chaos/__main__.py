@@ -13,7 +13,7 @@ from local.child import ChildFailed
 from local.host.core_tools import NoHost
 from local.run.__main__ import alone_in
 from tests.chaos.run import Outcome, Run, TooLong
-from tests.chaos.theatre import Staging, Theatre
+from tests.chaos.system import ChaosSettings, ChaosSystem
 
 SHOWN = 40  # complaints
 
@@ -52,8 +52,8 @@ def main() -> int:
             directory = (asked.directory or Path(temporary)) / str(seed)
             directory.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with alone_in(directory), Theatre(directory, Staging(seed, asked.hosts)) as theatre:
-                    outcomes.append(Run(theatre, asked.messages, asked.rate, say).play())
+                with alone_in(directory), ChaosSystem(directory, ChaosSettings(seed, asked.hosts)) as system:
+                    outcomes.append(Run(system, asked.messages, asked.rate, say).play())
             except NoHost as missing:
                 say(str(missing))
                 return 2

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from tests.chaos.dead import GivenUp
-from tests.chaos.theatre import Theatre
+from tests.chaos.dead_letters import GivenUp
+from tests.chaos.system import ChaosSystem
 
 
 @dataclass(frozen=True)
@@ -64,22 +64,22 @@ class Account:
             yield f"{self.poisoned} messages are in the poison queue after a replay"
 
 
-def account(theatre: Theatre, queued: GivenUp, replayed: GivenUp | None = None) -> Account:
+def account(system: ChaosSystem, queued: GivenUp, replayed: GivenUp | None = None) -> Account:
     """Draw up the account; nothing may be on its way. `replayed` is what lay with the dead letters before."""
-    received = theatre.witness.received
-    graph, feed = theatre.simulator("summary"), theatre.feed()
-    held = _event_ids(theatre)
+    received = system.notifications.received
+    graph, feed = system.simulator("summary"), system.feed()
+    held = _event_ids(system)
     versions = set(received.versions)
     delivered = versions & held
     left = versions - held
-    dead = {one for one in left if one in queued.versions or _rejected_when_read_back(one, queued, theatre)}
-    superseded = {one for one in left - dead if replayed and _rejected_when_read_back(one, replayed, theatre)}
+    dead = {one for one in left if one in queued.versions or _rejected_when_read_back(one, queued, system)}
+    superseded = {one for one in left - dead if replayed and _rejected_when_read_back(one, replayed, system)}
     lost = left - dead - superseded
     dead_forgeries = set(received.forgeries) & queued.forgeries
     return Account(
         written=graph["written"],
         changes=graph["changes"],
-        dropped=graph["changes"] - (graph["acknowledged"] - theatre.lifecycle_sent),
+        dropped=graph["changes"] - (graph["acknowledged"] - system.lifecycle_sent),
         received=received.items,
         delivered=len(delivered),
         duplicates=received.versions.total() - len(versions),
@@ -92,15 +92,15 @@ def account(theatre: Theatre, queued: GivenUp, replayed: GivenUp | None = None) 
         recovered=len(held - versions),
         twice=feed["duplicates"],
         poisoned=queued.poisoned,
-        unsent=graph["acknowledged"] - theatre.lifecycle_sent - len(versions) - len(received.bare),
+        unsent=graph["acknowledged"] - system.lifecycle_sent - len(versions) - len(received.bare),
         lost_ids=tuple(sorted(lost)),
     )
 
 
-def _rejected_when_read_back(version: str, queued: GivenUp, theatre: Theatre) -> bool:
-    return version in theatre.conduct.refused and version.rpartition("@")[0] in queued.messages
+def _rejected_when_read_back(version: str, queued: GivenUp, system: ChaosSystem) -> bool:
+    return version in system.conduct.refused and version.rpartition("@")[0] in queued.messages
 
 
-def _event_ids(theatre: Theatre) -> set[str]:
-    with closing(sqlite3.connect(theatre.directory / "feed.db")) as reader:
+def _event_ids(system: ChaosSystem) -> set[str]:
+    with closing(sqlite3.connect(system.directory / "feed.db")) as reader:
         return {str(row[0]) for row in reader.execute("SELECT id FROM events")}

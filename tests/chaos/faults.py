@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from shared.keys.directory import LIFETIME
 from shared.keys.key import new_key, write_pem
-from tests.chaos.road import Road
-from tests.chaos.theatre import MAILBOX, Theatre, now
+from tests.chaos.system import MAILBOX, ChaosSystem, now
+from tests.chaos.tcp_proxy import TcpProxy
 
-Action = Callable[[Theatre, random.Random], None]
+Action = Callable[[ChaosSystem, random.Random], None]
 
 LASTING = {"duplicate": 0.04, "reorder": 0.05, "drop": 0.02, "forge": 0.03, "bare": 0.01, "late_seconds": 1}
 """Of the simulator, all the time."""
@@ -21,7 +21,7 @@ LONG = 60_000
 """Characters: encrypted, they exceed what a queue message holds."""
 
 
-def _nothing(_: Theatre, __: random.Random) -> None:
+def _nothing(_: ChaosSystem, __: random.Random) -> None:
     """What ended by itself."""
 
 
@@ -59,104 +59,104 @@ def _drawn(kinds: Sequence[Fault], seconds: float, chance: random.Random) -> Ite
             yield Due(begin + lasts, fault, fault.end)
 
 
-def restore(theatre: Theatre) -> None:
+def restore(system: ChaosSystem) -> None:
     """End every fault."""
-    theatre.road.state = Road.State.OPEN
-    _storage_comes(theatre, random.Random(0))
-    theatre.start_destination()
-    theatre.conduct.behave()
-    theatre.tell_simulator("faults", **PEACE)
-    _raise_the_dead(theatre, random.Random(0))
+    system.road.state = TcpProxy.State.OPEN
+    _storage_comes(system, random.Random(0))
+    system.start_destination()
+    system.conduct.behave()
+    system.tell_simulator("faults", **PEACE)
+    _raise_the_dead(system, random.Random(0))
 
 
-def _kill(theatre: Theatre, chance: random.Random) -> None:
-    host = chance.choice(theatre.hosts)
+def _kill(system: ChaosSystem, chance: random.Random) -> None:
+    host = chance.choice(system.hosts)
     if host.child.running:
-        theatre.killed.add(host)
+        system.killed.add(host)
         host.kill()
 
 
-def _raise_the_dead(theatre: Theatre, _: random.Random) -> None:
+def _raise_the_dead(system: ChaosSystem, _: random.Random) -> None:
     """Start the killed again. A host whose storage is away listens later, so nobody waits for it here."""
-    while theatre.killed:
-        theatre.killed.pop().launch()
+    while system.killed:
+        system.killed.pop().launch()
 
 
-def _storage_goes(theatre: Theatre, _: random.Random) -> None:
-    if theatre.storage_runs:
-        theatre.azurite.stop()
-        theatre.storage_runs = False
+def _storage_goes(system: ChaosSystem, _: random.Random) -> None:
+    if system.storage_runs:
+        system.azurite.stop()
+        system.storage_runs = False
 
 
-def _storage_comes(theatre: Theatre, _: random.Random) -> None:
-    if not theatre.storage_runs:
-        theatre.azurite.start()
-        theatre.storage_runs = True
+def _storage_comes(system: ChaosSystem, _: random.Random) -> None:
+    if not system.storage_runs:
+        system.azurite.start()
+        system.storage_runs = True
 
 
 def _destination(**manner: object) -> Action:
-    return lambda theatre, _: theatre.conduct.behave(**manner)
+    return lambda system, _: system.conduct.behave(**manner)
 
 
-def _road(state: Road.State) -> Action:
-    def set_state(theatre: Theatre, _: random.Random) -> None:
-        theatre.road.state = state
+def _road(state: TcpProxy.State) -> Action:
+    def set_state(system: ChaosSystem, _: random.Random) -> None:
+        system.road.state = state
 
     return set_state
 
 
 def _graph(**faults: object) -> Action:
-    return lambda theatre, _: theatre.tell_simulator("faults", **faults)
+    return lambda system, _: system.tell_simulator("faults", **faults)
 
 
-def _rotate_signing_keys(theatre: Theatre, _: random.Random) -> None:
-    theatre.tell_simulator("signing-keys/rotate")
+def _rotate_signing_keys(system: ChaosSystem, _: random.Random) -> None:
+    system.tell_simulator("signing-keys/rotate")
 
 
-def _bring_key(theatre: Theatre, chance: random.Random) -> None:
+def _bring_key(system: ChaosSystem, chance: random.Random) -> None:
     """As a person would: drop a file into the directory."""
     key = new_key(f"brought-{chance.getrandbits(32):08x}", now(), LIFETIME)
-    draft = theatre.directory / f"{key.key_id}.new"
+    draft = system.directory / f"{key.key_id}.new"
     draft.touch(0o600)
     draft.write_bytes(write_pem(key))
-    draft.replace(theatre.directory / "keys" / f"{key.key_id}.pem")
+    draft.replace(system.directory / "keys" / f"{key.key_id}.pem")
 
 
-def _write_long(theatre: Theatre, chance: random.Random) -> None:
-    theatre.tell_simulator("messages", text=chance.choice("abc") * LONG)
+def _write_long(system: ChaosSystem, chance: random.Random) -> None:
+    system.tell_simulator("messages", text=chance.choice("abc") * LONG)
 
 
-def _of_teams(theatre: Theatre, chance: random.Random) -> str | None:
-    ids = [one["id"] for one in theatre.subscriptions() if one["resource"].strip("/") != MAILBOX]
+def _of_teams(system: ChaosSystem, chance: random.Random) -> str | None:
+    ids = [one["id"] for one in system.subscriptions() if one["resource"].strip("/") != MAILBOX]
     return str(chance.choice(ids)) if ids else None
 
 
-def _remove_silently(theatre: Theatre, chance: random.Random) -> None:
-    if found := _of_teams(theatre, chance):
-        theatre.http.delete(f"{theatre.simulator_url}/simulator/subscriptions/{found}")
+def _remove_silently(system: ChaosSystem, chance: random.Random) -> None:
+    if found := _of_teams(system, chance):
+        system.http.delete(f"{system.simulator_url}/simulator/subscriptions/{found}")
 
 
-def _lifecycle(theatre: Theatre, found: str | None, event: str, times: int) -> None:
+def _lifecycle(system: ChaosSystem, found: str | None, event: str, times: int) -> None:
     if found:  # which may be gone by now
         order = {"subscriptionId": found, "event": event, "times": times}
-        sent = theatre.http.post(f"{theatre.simulator_url}/simulator/lifecycle", json=order)
-        theatre.lifecycle_sent += times if sent.is_success else 0
+        sent = system.http.post(f"{system.simulator_url}/simulator/lifecycle", json=order)
+        system.lifecycle_sent += times if sent.is_success else 0
 
 
-def _remove(theatre: Theatre, chance: random.Random) -> None:
-    _lifecycle(theatre, _of_teams(theatre, chance), "subscriptionRemoved", chance.randint(1, 3))
+def _remove(system: ChaosSystem, chance: random.Random) -> None:
+    _lifecycle(system, _of_teams(system, chance), "subscriptionRemoved", chance.randint(1, 3))
 
 
-def _challenge(theatre: Theatre, chance: random.Random) -> None:
-    _lifecycle(theatre, _of_teams(theatre, chance), "reauthorizationRequired", chance.randint(1, 20))
+def _challenge(system: ChaosSystem, chance: random.Random) -> None:
+    _lifecycle(system, _of_teams(system, chance), "reauthorizationRequired", chance.randint(1, 20))
 
 
-def _miss(theatre: Theatre, chance: random.Random) -> None:
-    ids = [one["id"] for one in theatre.subscriptions() if one["resource"].strip("/") == MAILBOX]
-    _lifecycle(theatre, next(iter(ids), None), "missed", chance.randint(1, 3))
+def _miss(system: ChaosSystem, chance: random.Random) -> None:
+    ids = [one["id"] for one in system.subscriptions() if one["resource"].strip("/") == MAILBOX]
+    _lifecycle(system, next(iter(ids), None), "missed", chance.randint(1, 3))
 
 
-_well, _open = _destination(), _road(Road.State.OPEN)
+_well, _open = _destination(), _road(TcpProxy.State.OPEN)
 
 FAULTS = (
     Fault("host killed", 12, _kill, (0.5, 4), _raise_the_dead),
@@ -165,14 +165,14 @@ FAULTS = (
     Fault("destination answers 429", 90, _destination(mode="status", status=429, retry_after=2), (1, 6), _well),
     Fault("destination answers 503", 90, _destination(mode="status", status=503), (1, 6), _well),
     Fault("destination hangs", 90, _destination(hang_seconds=6), (2, 8), _well),
-    Fault("destination resets", 90, _road(Road.State.RESETS), (1, 6), _open),
-    Fault("destination's answers are lost", 60, _road(Road.State.LOSES_ANSWERS), (1, 4), _open),
+    Fault("destination resets", 90, _road(TcpProxy.State.RESETS), (1, 6), _open),
+    Fault("destination's answers are lost", 60, _road(TcpProxy.State.LOSES_ANSWERS), (1, 4), _open),
     Fault(
         "destination away",
         120,
-        lambda theatre, _: theatre.stop_destination(),
+        lambda system, _: system.stop_destination(),
         (5, 20),
-        lambda theatre, _: theatre.start_destination(),
+        lambda system, _: system.start_destination(),
     ),
     Fault("Graph throttles", 90, _graph(throttle=0.4), (3, 10), _graph(throttle=0)),
     Fault("Graph away", 120, _graph(unavailable=["graph", "login"]), (2, 8), _graph(unavailable=[])),

@@ -1,4 +1,4 @@
-"""The one address in front of several hosts: takes each POST to the next host that is there, and has it witnessed."""
+"""The one address in front of several hosts: takes each POST to the next host that is there, and has it logged."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from graph_simulator.authority import Authority
-from tests.chaos.witness import Seen, Witness
+from tests.chaos.received import NotificationLog, Seen
 
 PASSED_BACK = ("content-type", "retry-after", "x-content-type-options")
 
@@ -25,11 +25,15 @@ class Gateway:
     """Passes requests on to `hosts`, URLs, in turn. `before` is told what a POST holds before a host sees it."""
 
     def __init__(
-        self, hosts: Sequence[str], witness: Witness, before: Callable[[list[Seen]], None], trust: ssl.SSLContext
+        self,
+        hosts: Sequence[str],
+        notifications: NotificationLog,
+        before: Callable[[list[Seen]], None],
+        trust: ssl.SSLContext,
     ) -> None:
         self._hosts = hosts
         self._turn = cycle(range(len(hosts)))
-        self._witness = witness
+        self._notifications = notifications
         self._before = before
         self._trust = trust
 
@@ -46,13 +50,13 @@ class Gateway:
 
     async def _answer(self, request: Request) -> Response:
         body = await request.body()
-        items = self._witness.look(body)
+        items = self._notifications.look(body)
         await asyncio.to_thread(self._before, items)
         answer = await self._pass_on(request, body)
         if answer is None:
             return Response(status_code=502)
         if answer.is_success:
-            self._witness.acknowledged(items)
+            self._notifications.acknowledged(items)
         headers = {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers}
         return Response(answer.content, answer.status_code, headers)
 

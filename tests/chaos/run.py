@@ -18,9 +18,9 @@ from shared.configuration.settings import StorageSettings
 from shared.readback.checkpoints import Checkpoint, Checkpoints
 from tests.accounts import tables
 from tests.chaos.account import Account, account
-from tests.chaos.dead import Graveyard
+from tests.chaos.dead_letters import DeadLetterReader
 from tests.chaos.faults import FAULTS, LASTING, Fault, plan, restore
-from tests.chaos.theatre import Theatre, now
+from tests.chaos.system import ChaosSystem, now
 
 LOOK_EVERY = 0.1  # seconds
 
@@ -50,14 +50,14 @@ class TooLong(Exception):
 
 
 class Run:
-    """A run in a theatre that has been entered: `messages`, `rate` a second, while `kinds` of faults come.
+    """A run in a system that runs: `messages`, `rate` a second, while `kinds` of faults come.
 
     The simulator misbehaves all the time as `lasting` says. `patience`: seconds that each part of the end may take.
     """
 
     def __init__(
         self,
-        theatre: Theatre,
+        system: ChaosSystem,
         messages: int,
         rate: float,
         say: Say,
@@ -65,17 +65,17 @@ class Run:
         lasting: Mapping[str, float] = LASTING,
         patience: float = 900,
     ) -> None:
-        self._theatre = theatre
+        self._system = system
         self._kinds = kinds
         self._lasting = lasting
         self._messages = messages
         self._rate = rate
         self._say = say
         self._patience = patience
-        self._chance = random.Random(theatre.staging.seed)
-        self._storage = StorageSettings(QUEUE, theatre.azurite.connection_string)
+        self._chance = random.Random(system.chaos.seed)
+        self._storage = StorageSettings(QUEUE, system.azurite.connection_string)
         self._ended = 0
-        self._dead = Graveyard(self._storage, theatre.witness)
+        self._dead = DeadLetterReader(self._storage, system.notifications)
 
     def play(self) -> Outcome:
         """Play the whole run.
@@ -84,26 +84,26 @@ class Run:
             TooLong: the system does not come to rest.
             ChildFailed: a part has ended that should not.
         """
-        theatre, began = self._theatre, time.monotonic()
-        theatre.subscribe()
-        theatre.tell_simulator("faults", **self._lasting)
-        theatre.tell_simulator("generate", rate=self._rate, messages=self._messages)
+        system, began = self._system, time.monotonic()
+        system.subscribe()
+        system.tell_simulator("faults", **self._lasting)
+        system.tell_simulator("generate", rate=self._rate, messages=self._messages)
         seen = self._suffer()
         self._say("peace")
-        restore(theatre)
+        restore(system)
         self._drain()
         self._sweep()
         self._drain()
         rejected = self._dead.look()
-        at_rest, counted = account(theatre, rejected), self._counted()
+        at_rest, counted = account(system, rejected), self._counted()
         self._say(f"dead letters: {dict(rejected.reasons)}")
-        theatre.conduct.relent()
+        system.conduct.relent()
         self._dead.replay()
         self._drain()
-        replayed = account(theatre, self._dead.look(), rejected)
+        replayed = account(system, self._dead.look(), rejected)
         wrong = [*self._compared(), *at_rest.complaints(), *replayed.complaints(replayed=True)]
         return Outcome(
-            theatre.staging.seed, time.monotonic() - began, seen, at_rest, replayed, counted, self._ended, wrong
+            system.chaos.seed, time.monotonic() - began, seen, at_rest, replayed, counted, self._ended, wrong
         )
 
     def _suffer(self) -> Counter[str]:
@@ -116,7 +116,7 @@ class Run:
                 if one.action is one.fault.begin:
                     seen[one.fault.name] += 1
                     self._say(f"{time.monotonic() - began:6.1f} {one.fault.name}")
-                one.action(self._theatre, self._chance)
+                one.action(self._system, self._chance)
             self._look()
         return seen
 
@@ -130,10 +130,10 @@ class Run:
 
     def _sweep(self) -> None:
         """Have what Graph lists compared with what was delivered, up to this moment, as if a gap were suspected."""
-        theatre = self._theatre
+        system = self._system
         checkpoints = Checkpoints(tables(self._storage))
         asked = now()
-        names = [declaration_id(theatre.tenant, resource) for resource in DECLARED]
+        names = [declaration_id(system.tenant, resource) for resource in DECLARED]
         for name in names:
             checkpoints.suspect_gap(name, asked)
         deadline = time.monotonic() + self._patience
@@ -150,26 +150,26 @@ class Run:
 
     def _counted(self) -> Counter[str]:
         total = Counter[str]()
-        for point in self._theatre.counters():
+        for point in self._system.counters():
             total[point["name"].removeprefix("graph_relay.")] += point.get("value") or 0
         return total
 
     def _compared(self) -> list[str]:
-        written = self._theatre.lines(f"{self._theatre.simulator_url}/simulator/messages")
-        held = self._theatre.lines(f"{self._theatre.feed_url}/api/contents")
+        written = self._system.lines(f"{self._system.simulator_url}/simulator/messages")
+        held = self._system.lines(f"{self._system.feed_url}/api/contents")
         return sorted(differences(written, held))
 
     def _queued(self) -> int:
-        client: QueueClient = self._theatre.queue
+        client: QueueClient = self._system.queue
         return client.get_queue_properties().approximate_message_count or 0
 
     def _summary(self) -> dict[str, Any]:
-        summary: dict[str, Any] = self._theatre.simulator("summary")
+        summary: dict[str, Any] = self._system.simulator("summary")
         return summary
 
     def _look(self) -> None:
         time.sleep(LOOK_EVERY)
-        self._ended += self._theatre.revive()
-        for child in self._theatre.children:
+        self._ended += self._system.revive()
+        for child in self._system.children:
             if not child.running:
                 raise ChildFailed(f"{child.name} has ended\n{child.tail()}")

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.faults import FAULTS, GENTLE_FAULTS, LASTING
 from tests.chaos.run import Run
-from tests.chaos.theatre import Staging, Theatre
+from tests.chaos.system import ChaosSettings, ChaosSystem
 
 pytestmark = pytest.mark.process
 
@@ -16,9 +16,9 @@ RATE = 20
 
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_doubled_or_forged_whatever_fails(tmp_path: Path) -> None:
-    staging = Staging(seed=11, hosts=2, hurry=20, lease=6, stubborn=60)
-    with Theatre(tmp_path / "run", staging) as theatre:
-        outcome = Run(theatre, MESSAGES, RATE, print).play()
+    chaos = ChaosSettings(seed=11, hosts=2, hurry=20, lease=6, stubborn=60)
+    with ChaosSystem(tmp_path / "run", chaos) as system:
+        outcome = Run(system, MESSAGES, RATE, print).play()
     assert outcome.wrong == []
     assert set(outcome.faults) == {fault.name for fault in FAULTS}
     account = outcome.at_rest
@@ -28,10 +28,10 @@ def test_nothing_is_lost_doubled_or_forged_whatever_fails(tmp_path: Path) -> Non
 
 @pytest.mark.timeout(900)
 def test_the_counters_add_up_to_the_unit_while_no_process_dies(tmp_path: Path) -> None:
-    staging = Staging(seed=12, hosts=2, hurry=40, stubborn=30)
-    with Theatre(tmp_path / "run", staging) as theatre:
-        outcome = Run(theatre, MESSAGES // 2, RATE, print, GENTLE_FAULTS, {**LASTING, "drop": 0.0, "bare": 0.0}).play()
-        graph = theatre.simulator("summary")
+    chaos = ChaosSettings(seed=12, hosts=2, hurry=40, stubborn=30)
+    with ChaosSystem(tmp_path / "run", chaos) as system:
+        outcome = Run(system, MESSAGES // 2, RATE, print, GENTLE_FAULTS, {**LASTING, "drop": 0.0, "bare": 0.0}).play()
+        graph = system.simulator("summary")
     assert outcome.wrong == []
     if "503" in graph["answers"] or "503" in graph["hostile_answers"]:
         pytest.skip("storage was too slow for the app to answer in time: the items of such a POST are received again")

@@ -54,7 +54,7 @@ def graph(authority: Authority, trusted: Path) -> Iterator[WatchedGraph]:
 
 
 @dataclass
-class World:
+class AppEnvironment:
     """What stands around the app. `app` makes an instance; the one made last answers at the endpoint."""
 
     graph: WatchedGraph
@@ -95,7 +95,7 @@ def world(
     session: requests.Session,
     storage_settings: StorageSettings,
     tmp_path: Path,
-) -> Iterator[World]:
+) -> Iterator[AppEnvironment]:
     secret = destination_secret()
     inbox = Inbox(secret)
     with serving(lambda _: Answer(503), authority) as endpoint, serving(inbox.answer) as destination:
@@ -114,4 +114,4 @@ def world(
             SWEEP_INTERVAL_HOURS="0",
             SUBSCRIPTIONS=json.dumps([declared(CHATS)]),
         )
-        yield World(graph, endpoint, inbox, session, environ)
+        yield AppEnvironment(graph, endpoint, inbox, session, environ)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.life.conftest import CHATS, TEAMS, World, declared
+from tests.life.conftest import CHATS, TEAMS, AppEnvironment, declared
 
 TICK = timedelta(minutes=10)
 HOURS = 12
@@ -17,7 +17,7 @@ SHIFTS = [
 
 
 @pytest.mark.parametrize("asked", [True, False], ids=["asked to re-authorize", "by the timer alone"])
-def test_over_half_a_day_there_is_no_moment_without_a_live_subscription(world: World, asked: bool) -> None:
+def test_over_half_a_day_there_is_no_moment_without_a_live_subscription(world: AppEnvironment, asked: bool) -> None:
     declarations = [*SHIFTS, declared(CHATS), declared(TEAMS)]
     app = world.instance(*declarations)
     app.tick()

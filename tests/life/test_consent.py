@@ -7,14 +7,14 @@ from datetime import timedelta
 
 import pytest
 
-from tests.life.conftest import CHATS, TEAMS, World, declared
+from tests.life.conftest import CHATS, TEAMS, AppEnvironment, declared
 
 OTHER = str(uuid.uuid4())
 TICK = timedelta(minutes=5)
 
 
 @pytest.fixture
-def both(world: World) -> World:
+def both(world: AppEnvironment) -> AppEnvironment:
     """Two tenants, each watched, with messages delivered from each."""
     app = world.instance(declared(CHATS), declared(TEAMS), declared(CHATS, tenant=OTHER), declared(TEAMS, tenant=OTHER))
     app.tick()
@@ -24,11 +24,11 @@ def both(world: World) -> World:
     return world
 
 
-def live(world: World, tenant: str) -> int:
+def live(world: AppEnvironment, tenant: str) -> int:
     return sum(one.owner.tenant == tenant for one in world.graph.subscriptions())
 
 
-def run(world: World, **time: float) -> None:
+def run(world: AppEnvironment, **time: float) -> None:
     """Let time pass, with a run of the timer every five minutes."""
     app = world.instances[-1]
     for _ in range(timedelta(**time) // TICK):
@@ -38,7 +38,7 @@ def run(world: World, **time: float) -> None:
 
 
 def test_who_withdraws_it_is_named_with_what_to_do_and_the_others_go_on(
-    both: World, caplog: pytest.LogCaptureFixture
+    both: AppEnvironment, caplog: pytest.LogCaptureFixture
 ) -> None:
     home = both.graph.registration.tenant
     both.graph.post("consent", tenant=OTHER, granted=False)
@@ -57,7 +57,7 @@ def test_who_withdraws_it_is_named_with_what_to_do_and_the_others_go_on(
     both.instances[-1].work_until(both.delivered())
 
 
-def test_when_it_returns_all_is_live_within_one_run_and_what_was_missed_is_read_back(both: World) -> None:
+def test_when_it_returns_all_is_live_within_one_run_and_what_was_missed_is_read_back(both: AppEnvironment) -> None:
     both.graph.post("consent", tenant=OTHER, granted=False)
     both.graph.post("messages", count=4, tenant=OTHER)
     run(both, minutes=45)
@@ -72,7 +72,9 @@ def test_when_it_returns_all_is_live_within_one_run_and_what_was_missed_is_read_
     assert both.instances[-1].dead_letters() == 0
 
 
-def test_if_it_returns_before_graph_has_removed_anything_what_was_lost_meanwhile_is_read_back(both: World) -> None:
+def test_consent_that_returns_before_a_removal_has_the_gap_read_back(
+    both: AppEnvironment,
+) -> None:
     """Nothing was removed and nothing announced; only that Graph refused us tells that something was lost."""
     both.graph.post("consent", tenant=OTHER, granted=False)
     both.graph.post("messages", count=4, tenant=OTHER)
@@ -82,7 +84,7 @@ def test_if_it_returns_before_graph_has_removed_anything_what_was_lost_meanwhile
     both.instances[-1].work_until(both.delivered())
 
 
-def test_an_unknown_permission_of_one_resource_costs_the_other_resources_nothing(world: World) -> None:
+def test_an_unknown_permission_of_one_resource_costs_the_other_resources_nothing(world: AppEnvironment) -> None:
     """The handshake, and with it the creation, fails for one: its neighbours are made all the same."""
     app = world.instance(declared("/no/such/resource", "updated", rich=False), declared(CHATS))
     app.tick()

@@ -6,7 +6,7 @@ import pytest
 
 from notify_event_hub.receive import receive
 from shared.subscriptions.wait_budget import WaitBudget
-from tests.life.conftest import CHATS, TEAMS, World, declared
+from tests.life.conftest import CHATS, TEAMS, AppEnvironment, declared
 from tests.life.instance import Instance
 from tests.life.test_secrets import client_state_secret
 
@@ -14,17 +14,17 @@ HUB_URL = "EventHub:https://relay.servicebus.windows.net/eventhubname/graph?tena
 
 
 @pytest.fixture
-def app(world: World) -> Instance:
+def app(world: AppEnvironment) -> Instance:
     hub = {"NOTIFICATION_URL": HUB_URL, "EventHubConnection__fullyQualifiedNamespace": "relay.servicebus.windows.net"}
     return world.instance(declared(CHATS), declared(TEAMS), **hub)
 
 
-def hand_over(world: World, app: Instance) -> None:
+def hand_over(world: AppEnvironment, app: Instance) -> None:
     """Do what `notify_event_hub` does with what has come to the hub."""
     receive(world.graph.events(), app.relay.recipient, app.relay.storage.queues, app.clock())
 
 
-def test_messages_come_by_way_of_the_hub_and_none_is_refused(world: World, app: Instance) -> None:
+def test_messages_come_by_way_of_the_hub_and_none_is_refused(world: AppEnvironment, app: Instance) -> None:
     app.tick()
     assert {one.notification_url for one in world.graph.subscriptions()} == {HUB_URL}
     world.graph.post("messages", count=20)
@@ -36,7 +36,7 @@ def test_messages_come_by_way_of_the_hub_and_none_is_refused(world: World, app: 
     assert app.dead_letters() == 0
 
 
-def test_a_challenge_that_comes_by_way_of_the_hub_is_acted_upon(world: World, app: Instance) -> None:
+def test_a_challenge_that_comes_by_way_of_the_hub_is_acted_upon(world: AppEnvironment, app: Instance) -> None:
     app.tick()
     world.graph.advance(hours=20)
     world.graph.post("lifecycle", subscriptionId=world.graph.subscriptions()[0].id, event="reauthorizationRequired")
@@ -44,7 +44,7 @@ def test_a_challenge_that_comes_by_way_of_the_hub_is_acted_upon(world: World, ap
     app.work_until(lambda: world.graph.calls("PATCH"))
 
 
-def test_made_anew_every_subscription_has_the_new_secret(world: World, app: Instance) -> None:
+def test_made_anew_every_subscription_has_the_new_secret(world: AppEnvironment, app: Instance) -> None:
     """Nothing that Graph shows of a subscription to a hub tells which secret it has, so a person has to say so."""
     app.tick()
     old, new = world.environ["CLIENT_STATE_SECRET"], client_state_secret()

@@ -7,7 +7,7 @@ import pytest
 
 from shared.graph import client_state
 from tests.builders import body, lifecycle
-from tests.life.conftest import CHATS, World, declared
+from tests.life.conftest import CHATS, AppEnvironment, declared
 from tests.life.instance import Instance
 from tests.servers import Asked
 
@@ -20,20 +20,20 @@ ONE_READ_BACK = 30
 TIMES = pytest.mark.parametrize("times", [1, 2, 120], ids=["alone", "duplicated", "in a storm"])
 
 
-def subscribed(world: World) -> Instance:
+def subscribed(world: AppEnvironment) -> Instance:
     app = world.instance(declared(CHATS), declared(MAIL, rich=False))
     app.tick()
     return app
 
 
-def send(world: World, resource: str, event: str, times: int) -> str:
+def send(world: AppEnvironment, resource: str, event: str, times: int) -> str:
     """Have Graph send an event for the subscription to a resource; return its id."""
     [subscription] = [one for one in world.graph.subscriptions() if one.resource == resource]
     world.graph.post("lifecycle", subscriptionId=subscription.id, event=event, times=times)
     return str(subscription.id)
 
 
-def all_acted_upon(world: World, app: Instance) -> None:
+def all_acted_upon(world: AppEnvironment, app: Instance) -> None:
     """Wait until Graph has been answered, and nothing is on the queue."""
 
     def done() -> bool:
@@ -45,7 +45,7 @@ def all_acted_upon(world: World, app: Instance) -> None:
 
 
 @TIMES
-def test_reauthorization_is_one_renewal_however_often_it_is_asked_for(world: World, times: int) -> None:
+def test_reauthorization_is_one_renewal_however_often_it_is_asked_for(world: AppEnvironment, times: int) -> None:
     app = subscribed(world)
     world.graph.advance(hours=1)
     before = len(world.graph.calls())
@@ -60,7 +60,7 @@ def test_reauthorization_is_one_renewal_however_often_it_is_asked_for(world: Wor
     assert world.graph.get("summary")["flagged"] == []
 
 
-def test_within_ten_minutes_of_a_renewal_there_is_no_other(world: World) -> None:
+def test_within_ten_minutes_of_a_renewal_there_is_no_other(world: AppEnvironment) -> None:
     app = subscribed(world)
     for minutes, renewals in ((20, 1), (9, 1), (3, 2)):
         world.graph.advance(minutes=minutes)
@@ -70,7 +70,7 @@ def test_within_ten_minutes_of_a_renewal_there_is_no_other(world: World) -> None
 
 
 @TIMES
-def test_a_removed_subscription_is_made_anew_and_its_gap_is_read_back(world: World, times: int) -> None:
+def test_a_removed_subscription_is_made_anew_and_its_gap_is_read_back(world: AppEnvironment, times: int) -> None:
     app = subscribed(world)
     world.graph.post("messages", count=1)
     app.work_until(world.delivered())
@@ -86,7 +86,7 @@ def test_a_removed_subscription_is_made_anew_and_its_gap_is_read_back(world: Wor
 
 
 @TIMES
-def test_what_was_missed_is_read_back_and_the_subscription_stays(world: World, times: int) -> None:
+def test_what_was_missed_is_read_back_and_the_subscription_stays(world: AppEnvironment, times: int) -> None:
     app = subscribed(world)
     before = {one.id for one in world.graph.subscriptions()}
     calls = len(world.graph.calls())
@@ -98,7 +98,7 @@ def test_what_was_missed_is_read_back_and_the_subscription_stays(world: World, t
 
 
 @TIMES
-def test_an_event_that_graph_has_never_sent_before_is_ignored(world: World, times: int) -> None:
+def test_an_event_that_graph_has_never_sent_before_is_ignored(world: AppEnvironment, times: int) -> None:
     app = subscribed(world)
     calls = len(world.graph.calls())
     send(world, CHATS, "subscriptionTired", times)
@@ -112,7 +112,7 @@ def post(app: Instance, item: dict[str, object]) -> int:
 
 
 @pytest.mark.parametrize("event", ["reauthorizationRequired", "subscriptionRemoved", "missed", "subscriptionTired"])
-def test_an_event_for_a_subscription_that_is_unknown_does_no_harm(world: World, event: str) -> None:
+def test_an_event_for_a_subscription_that_is_unknown_does_no_harm(world: AppEnvironment, event: str) -> None:
     """Ours once, by its clientState, and gone since: at most what is declared is looked after once more."""
     app = subscribed(world)
     tenant, secret = app.settings.tenant_id, app.settings.client_state_secrets[0]
@@ -131,7 +131,7 @@ def test_an_event_for_a_subscription_that_is_unknown_does_no_harm(world: World, 
 
 
 @pytest.mark.parametrize("event", ["reauthorizationRequired", "subscriptionRemoved", "missed"])
-def test_a_strangers_event_is_answered_like_the_others_and_causes_nothing(world: World, event: str) -> None:
+def test_a_strangers_event_is_answered_like_the_others_and_causes_nothing(world: AppEnvironment, event: str) -> None:
     app = subscribed(world)
     [chats, _] = world.graph.subscriptions()
     calls = len(world.graph.calls())
@@ -142,7 +142,7 @@ def test_a_strangers_event_is_answered_like_the_others_and_causes_nothing(world:
     assert len(world.graph.calls()) == calls
 
 
-def test_an_event_of_a_resource_that_is_declared_no_more_changes_nothing(world: World) -> None:
+def test_an_event_of_a_resource_that_is_declared_no_more_changes_nothing(world: AppEnvironment) -> None:
     subscribed(world)
     app = world.instance(declared(MAIL, rich=False))
     world.graph.advance(minutes=20)
@@ -152,7 +152,7 @@ def test_an_event_of_a_resource_that_is_declared_no_more_changes_nothing(world: 
     assert len(world.graph.calls()) == calls
 
 
-def test_a_storm_over_many_subscriptions_lists_them_once_and_brings_all_back(world: World) -> None:
+def test_a_storm_over_many_subscriptions_lists_them_once_and_brings_all_back(world: AppEnvironment) -> None:
     many = [declared(f"/chats/19:{number}@thread.v2/messages", rich=False) for number in range(60)]
     app = world.instance(*many)
     app.tick()
@@ -165,7 +165,7 @@ def test_a_storm_over_many_subscriptions_lists_them_once_and_brings_all_back(wor
     assert {call.status for call in world.graph.calls(path="subscriptions")} <= {200, 201, 204}
 
 
-def test_what_was_missed_is_read_back_without_listing_subscriptions(world: World) -> None:
+def test_what_was_missed_is_read_back_without_listing_subscriptions(world: AppEnvironment) -> None:
     app = subscribed(world)
     listed = len(world.graph.calls("GET", "subscriptions"))
     send(world, MAIL, "missed", 5)

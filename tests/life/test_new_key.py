@@ -9,18 +9,18 @@ import pytest
 
 from local.child import Child
 from local.host.process import ROOT
-from tests.life.conftest import CHATS, TEAMS, World, declared, in_thread
+from tests.life.conftest import CHATS, TEAMS, AppEnvironment, declared, in_thread
 from tests.life.instance import Instance, bring
 from tests.waiting import LIMIT
 
 OVERLAP = timedelta(hours=8)
 
 
-def in_use(world: World) -> set[str]:
+def in_use(world: AppEnvironment) -> set[str]:
     return {one.recipient.certificate_id for one in world.graph.subscriptions()}
 
 
-def run(world: World, **time: float) -> None:
+def run(world: AppEnvironment, **time: float) -> None:
     """Let time pass, an hour at a time, with a run of the timer and all work done after each."""
     app = world.instances[-1]
     for _ in range(timedelta(**time) // timedelta(hours=1)):
@@ -33,13 +33,13 @@ def keys(app: Instance) -> Path:
     return Path(app.settings.key_store.removeprefix("file:"))
 
 
-def early(world: World, app: Instance) -> str:
+def early(world: AppEnvironment, app: Instance) -> str:
     """Make a new key before its time, as an operator may, and return its id. The age of keys is told in seconds."""
     world.graph.advance(minutes=1)
     return app.relay.keys.create().key_id
 
 
-def test_a_key_is_followed_by_another_in_time_and_retired_after_the_overlap(world: World) -> None:
+def test_a_key_is_followed_by_another_in_time_and_retired_after_the_overlap(world: AppEnvironment) -> None:
     app = world.instance(declared(CHATS), declared(TEAMS), KEY_OVERLAP_HOURS="8")
     bring(keys(app), "old", world.graph.clock() - timedelta(days=90) + timedelta(hours=3))
     run(world, hours=1)
@@ -63,7 +63,7 @@ def test_a_key_is_followed_by_another_in_time_and_retired_after_the_overlap(worl
     assert app.dead_letters() == 0
 
 
-def test_a_certificate_that_expires_before_long_is_followed_by_another(world: World) -> None:
+def test_a_certificate_that_expires_before_long_is_followed_by_another(world: AppEnvironment) -> None:
     app = world.instance(declared(CHATS))
     bring(keys(app), "short-lived", world.graph.clock() - timedelta(days=1), timedelta(days=12))
     app.tick()
@@ -73,7 +73,7 @@ def test_a_certificate_that_expires_before_long_is_followed_by_another(world: Wo
     assert in_use(world) != {"short-lived"}
 
 
-def test_a_second_run_makes_no_second_key(world: World) -> None:
+def test_a_second_run_makes_no_second_key(world: AppEnvironment) -> None:
     app = world.instance(declared(CHATS))
     bring(keys(app), "old", world.graph.clock() - timedelta(days=100))
     for _ in range(3):
@@ -83,7 +83,7 @@ def test_a_second_run_makes_no_second_key(world: World) -> None:
     assert len(world.graph.calls("PATCH")) == 0
 
 
-def test_an_old_key_stays_while_messages_wait_on_the_queue(world: World) -> None:
+def test_an_old_key_stays_while_messages_wait_on_the_queue(world: AppEnvironment) -> None:
     app = world.instance(declared(CHATS), KEY_OVERLAP_HOURS="8")
     app.tick()
     [old] = in_use(world)
@@ -103,7 +103,7 @@ def test_an_old_key_stays_while_messages_wait_on_the_queue(world: World) -> None
 
 @pytest.mark.parametrize("certificates", ["stay", "are refused"])
 def test_where_graph_does_not_change_a_certificate_the_subscription_is_replaced_and_the_seam_read_back(
-    world: World, certificates: str
+    world: AppEnvironment, certificates: str
 ) -> None:
     app = world.instance(declared(CHATS), declared(TEAMS))
     app.tick()
@@ -126,7 +126,9 @@ def test_where_graph_does_not_change_a_certificate_the_subscription_is_replaced_
     )
 
 
-def test_where_items_go_on_naming_the_old_key_it_stays_and_the_subscription_is_replaced_in_time(world: World) -> None:
+def test_a_subscription_that_keeps_using_the_old_key_is_replaced(
+    world: AppEnvironment,
+) -> None:
     """Graph shows the new certificate, and goes on using the old one."""
     app = world.instance(declared(CHATS), KEY_OVERLAP_HOURS="8")
     app.tick()
@@ -148,7 +150,7 @@ def test_where_items_go_on_naming_the_old_key_it_stays_and_the_subscription_is_r
     assert app.dead_letters() == 0
 
 
-def test_other_certificates_of_ours_do_not_keep_a_subscription_from_being_renewed(world: World) -> None:
+def test_other_certificates_of_ours_do_not_keep_a_subscription_from_being_renewed(world: AppEnvironment) -> None:
     """A renewal goes on where Graph refuses certificates: it carries none, since the key is the same."""
     app = world.instance(declared(CHATS))
     app.tick()
@@ -161,7 +163,7 @@ def test_other_certificates_of_ours_do_not_keep_a_subscription_from_being_renewe
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_run_that_is_killed_about_to_retire_a_key_or_right_after_is_completed_by_the_next(
-    world: World, tmp_path: Path, when: str
+    world: AppEnvironment, tmp_path: Path, when: str
 ) -> None:
     app = world.instance(declared(CHATS), declared(TEAMS), KEY_OVERLAP_HOURS="8")
     bring(keys(app), "old", world.graph.clock() - timedelta(days=10))

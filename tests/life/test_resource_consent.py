@@ -1,9 +1,11 @@
 """A channel watched with resource-specific consent for its team, and no permission in the tenant at all."""
 
-from tests.life.conftest import World, declared
+from tests.life.conftest import AppEnvironment, declared
 
 
-def test_a_channel_is_served_without_any_permission_of_the_tenant_and_its_gap_is_read_back(world: World) -> None:
+def test_a_channel_is_served_and_read_back_without_a_tenant_permission(
+    world: AppEnvironment,
+) -> None:
     tenant = world.graph.registration.tenant
     place = next(one for one in world.graph.simulator.tenant(tenant).world.places.values() if one.team is not None)
     specific = {f"teams/{place.team}": ["ChannelMessage.Read.Group"]}

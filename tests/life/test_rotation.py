@@ -34,7 +34,7 @@ pytestmark = pytest.mark.timeout(600 + MESSAGES)
 
 
 @dataclass
-class Flow:
+class RotationHarness:
     """Messages that flow from Graph through the functions to the feed; `app` is a second instance, on virtual time.
 
     The host's key is ten days old, and it has been told to change keys after five; `app` to do so after ninety.
@@ -102,7 +102,7 @@ class Flow:
 @pytest.fixture
 def flow(
     authority: Authority, session: requests.Session, storage_settings: StorageSettings, tmp_path: Path
-) -> Iterator[Flow]:
+) -> Iterator[RotationHarness]:
     secret = destination_secret()
     host = HostProcess({}, log=tmp_path / "host.log", authority=authority)
     bring(tmp_path / "keys", "old", datetime.now(UTC) - timedelta(days=10))
@@ -133,10 +133,10 @@ def flow(
         )
         host.settings.update(environ, KEY_ROTATION_DAYS="5")
         with host:
-            yield Flow(graph, feed, host, Instance(environ, session, graph.clock), client)
+            yield RotationHarness(graph, feed, host, Instance(environ, session, graph.clock), client)
 
 
-def test_a_rotation_loses_nothing_and_the_old_key_is_retired_in_the_end(flow: Flow) -> None:
+def test_a_rotation_loses_nothing_and_the_old_key_is_retired_in_the_end(flow: RotationHarness) -> None:
     flow.begin()
     flow.rotate()
     eventually(flow.is_rotated)
@@ -150,7 +150,9 @@ def test_a_rotation_loses_nothing_and_the_old_key_is_retired_in_the_end(flow: Fl
     [(1, False), (1, True), (2, False), (2, True)],
     ids=["key made", "first re-keyed", "first re-keyed and known", "all re-keyed"],
 )
-def test_a_rotation_whose_process_is_killed_is_completed_by_the_next(flow: Flow, nth: int, done_first: bool) -> None:
+def test_a_rotation_whose_process_is_killed_is_completed_by_the_next(
+    flow: RotationHarness, nth: int, done_first: bool
+) -> None:
     flow.begin()
     flow.kill_at("PATCH", nth, done_first=done_first)
     assert flow.is_rotated() == (nth == 2 and done_first)
@@ -165,7 +167,7 @@ def test_a_rotation_whose_process_is_killed_is_completed_by_the_next(flow: Flow,
     ids=["none removed", "one removed", "one about to be made", "one made"],
 )
 def test_where_subscriptions_have_to_be_replaced_a_killed_rotation_is_completed_and_the_gap_is_read_back(
-    flow: Flow, method: str, done_first: bool, subscriptions: int
+    flow: RotationHarness, method: str, done_first: bool, subscriptions: int
 ) -> None:
     flow.graph.watch.certificates = "are refused"
     flow.begin()

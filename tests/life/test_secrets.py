@@ -5,7 +5,7 @@ import secrets
 
 from local.host import metrics
 from tests.builders import destination_secret
-from tests.life.conftest import CHATS, TEAMS, World, declared
+from tests.life.conftest import CHATS, TEAMS, AppEnvironment, declared
 
 
 def refused() -> int:
@@ -16,13 +16,13 @@ def client_state_secret() -> str:
     return base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-def flow(world: World) -> None:
+def flow(world: AppEnvironment) -> None:
     """Write messages of which some arrive only after what comes next."""
     world.graph.post("faults", reorder=0.5)
     world.graph.post("messages", count=20)
 
 
-def test_the_secret_of_client_states_changes_and_nothing_is_refused(world: World) -> None:
+def test_the_secret_of_client_states_changes_and_nothing_is_refused(world: AppEnvironment) -> None:
     before = refused()
     old, new = world.environ["CLIENT_STATE_SECRET"], client_state_secret()
     app = world.instance(declared(CHATS), declared(TEAMS))
@@ -49,7 +49,7 @@ def test_the_secret_of_client_states_changes_and_nothing_is_refused(world: World
     assert app.dead_letters() == 0
 
 
-def test_the_secret_of_the_destination_changes_on_both_sides_and_nothing_goes_unsigned(world: World) -> None:
+def test_the_secret_of_the_destination_changes_on_both_sides_and_nothing_goes_unsigned(world: AppEnvironment) -> None:
     old, new = world.environ["DESTINATION_SECRET"], destination_secret()
     for signed_with, expected in ((old, old), (f"{new},{old}", old), (f"{new},{old}", new), (new, new)):
         app = world.instance(declared(CHATS), DESTINATION_SECRET=signed_with)

@@ -6,7 +6,7 @@ import pytest
 
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import CHAT
-from tests.life.conftest import CHATS, TEAMS, World, declared
+from tests.life.conftest import CHATS, TEAMS, AppEnvironment, declared
 from tests.life.watched_graph import WatchedGraph
 
 DECLARED = [
@@ -30,7 +30,7 @@ def too_early(graph: WatchedGraph) -> list[datetime]:
 
 
 @pytest.mark.parametrize("retry_after", [1, 30, 400, None])
-def test_it_converges_and_never_calls_earlier_than_told(world: World, retry_after: int | None) -> None:
+def test_it_converges_and_never_calls_earlier_than_told(world: AppEnvironment, retry_after: int | None) -> None:
     app = world.instance(*DECLARED)
     world.graph.post("faults", throttle=1 / 3, retry_after=retry_after)
     ticks = 0
@@ -53,7 +53,7 @@ def test_it_converges_and_never_calls_earlier_than_told(world: World, retry_afte
     assert too_early(world.graph) == []
 
 
-def test_a_run_waits_where_it_is_told_so_that_one_is_enough(world: World) -> None:
+def test_a_run_waits_where_it_is_told_so_that_one_is_enough(world: AppEnvironment) -> None:
     app = world.instance(*DECLARED)
     app.wait_budget = WaitBudget(timedelta(minutes=3), lambda wait: world.graph.advance(seconds=wait.total_seconds()))
     world.graph.post("faults", throttle=1 / 3, retry_after=2)
@@ -63,7 +63,7 @@ def test_a_run_waits_where_it_is_told_so_that_one_is_enough(world: World) -> Non
     assert too_early(world.graph) == []
 
 
-def test_messages_are_read_back_through_it(world: World) -> None:
+def test_messages_are_read_back_through_it(world: AppEnvironment) -> None:
     app = world.instance(declared(f"/chats/{CHAT}/messages"))
     app.tick()
     [subscription] = world.graph.subscriptions()

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from tests.life.conftest import CHATS, TEAMS, World, declared, in_thread
+from tests.life.conftest import CHATS, TEAMS, AppEnvironment, declared, in_thread
 from tests.waiting import LIMIT
 
 
-def watching(world: World) -> set[str]:
+def watching(world: AppEnvironment) -> set[str]:
     return {one.resource for one in world.graph.subscriptions()}
 
 
 def test_a_subscription_deleted_behind_our_back_is_live_again_within_one_run_and_its_gap_is_read_back(
-    world: World,
+    world: AppEnvironment,
 ) -> None:
     app = world.instance(declared(CHATS), declared(TEAMS))
     app.tick()
@@ -32,7 +32,7 @@ def test_a_subscription_deleted_behind_our_back_is_live_again_within_one_run_and
     assert app.dead_letters() == 0
 
 
-def test_one_that_expired_while_nothing_ran_is_live_again_and_its_gap_is_read_back(world: World) -> None:
+def test_one_that_expired_while_nothing_ran_is_live_again_and_its_gap_is_read_back(world: AppEnvironment) -> None:
     app = world.instance(declared(CHATS))
     app.tick()
     world.graph.advance(days=4)
@@ -43,7 +43,7 @@ def test_one_that_expired_while_nothing_ran_is_live_again_and_its_gap_is_read_ba
     assert watching(world) == {CHATS}
 
 
-def test_one_that_goes_between_the_look_and_the_renewal_is_made_anew_in_the_same_run(world: World) -> None:
+def test_one_that_goes_between_the_look_and_the_renewal_is_made_anew_in_the_same_run(world: AppEnvironment) -> None:
     app = world.instance(declared(CHATS))
     app.tick()
     [old] = world.graph.subscriptions()
@@ -68,7 +68,7 @@ def test_one_that_goes_between_the_look_and_the_renewal_is_made_anew_in_the_same
         {"includeResourceData": False},
     ],
 )
-def test_what_differs_from_its_declaration_is_replaced(world: World, change: dict[str, Any]) -> None:
+def test_what_differs_from_its_declaration_is_replaced(world: AppEnvironment, change: dict[str, Any]) -> None:
     world.instance(declared(CHATS)).tick()
     changed = world.instance({**declared(CHATS), **change})
     changed.tick()
@@ -80,7 +80,7 @@ def test_what_differs_from_its_declaration_is_replaced(world: World, change: dic
     assert len(world.graph.calls("POST")) + len(world.graph.calls("DELETE")) == changes
 
 
-def test_what_is_declared_no_more_is_removed_and_what_is_anothers_stays(world: World) -> None:
+def test_what_is_declared_no_more_is_removed_and_what_is_anothers_stays(world: AppEnvironment) -> None:
     world.instance(declared(CHATS), declared(TEAMS)).tick()
     elsewhere = "https://127.0.0.1:1/elsewhere"
     with_another_url = next(one for one in world.graph.subscriptions() if one.resource == TEAMS)
@@ -92,7 +92,7 @@ def test_what_is_declared_no_more_is_removed_and_what_is_anothers_stays(world: W
     ]
 
 
-def test_two_runs_at_once_do_no_harm(world: World) -> None:
+def test_two_runs_at_once_do_no_harm(world: AppEnvironment) -> None:
     """Two instances, at every stage of a subscription's life: creation, renewal, a new key, loss."""
     one, other = world.instance(declared(CHATS), declared(TEAMS)), world.instance()
 

@@ -16,7 +16,7 @@ import httpx
 from local.azurite import Azurite
 from local.child import free_ports
 from tests.builders import TENANT, armoured, body, change, encrypted, lifecycle, message
-from tests.security.stage import Stage, fresh_id, until
+from tests.security.harness import SecurityHarness, fresh_id, until
 from tests.security.talkative_host import TalkativeHost
 from tests.servers import Answer, Asked, Server
 
@@ -75,8 +75,8 @@ class Destination:
         return Answer(self.status, asked.body, {"Location": "/elsewhere"} if self.status == 302 else {})
 
 
-def note_keys(found: Written, stage: Stage, azurite: Azurite) -> None:
-    settings = stage.host.settings
+def note_keys(found: Written, harness: SecurityHarness, azurite: Azurite) -> None:
+    settings = harness.host.settings
     found.keys |= {
         "GRAPH_CLIENT_SECRET": settings["GRAPH_CLIENT_SECRET"].encode(),
         "CLIENT_STATE_SECRET": settings["CLIENT_STATE_SECRET"].encode(),
@@ -88,10 +88,10 @@ def note_keys(found: Written, stage: Stage, azurite: Azurite) -> None:
 
 
 @dataclass
-class Flow:
+class LeakScenario:
     """Goes along every path, with a marked text on each."""
 
-    stage: Stage
+    harness: SecurityHarness
     destination: Destination
     server: Server
     azurite: Azurite
@@ -101,19 +101,19 @@ class Flow:
     def success(self) -> None:
         """Pushed with content and without, twice, by Graph itself and by us."""
         self.timer()
-        assert until(lambda: self.stage.graph.get("summary")["subscriptions"] > 0)
-        self.stage.graph.post("messages", text=self.found.text("a message that Graph pushed"))
+        assert until(lambda: self.harness.graph.get("summary")["subscriptions"] > 0)
+        self.harness.graph.post("messages", text=self.found.text("a message that Graph pushed"))
         item = self.item("a message that was pushed")
         self.post(item, item)
         clear = self.found.text_in_the_clear("what Graph says of a resource")
-        self.post(change(resourceData={"id": "1", "topic": clear}, clientState=self.stage.item()["clientState"]))
+        self.post(change(resourceData={"id": "1", "topic": clear}, clientState=self.harness.item()["clientState"]))
         self.ends("delivered", 3)
         for name in ("a message that Graph pushed", "a message that was pushed"):
             assert until(partial(self.arrived, name))
 
     def readback(self) -> None:
         """Messages that Graph dropped are read back, once it says that a subscription is gone."""
-        graph = self.stage.graph
+        graph = self.harness.graph
         graph.post("faults", drop=1.0)
         graph.post("messages", text=self.found.text("a message that was read back"))
         graph.post("clock", advance_seconds=600)
@@ -124,34 +124,34 @@ class Flow:
 
     def refusals(self) -> None:
         """Whatever is not proven, with marks in all that is said in the clear."""
-        stage, mark = self.stage, self.found.text
-        self.post({**stage.item(clientState=mark("a wrong clientState")), "resource": mark("a stranger's resource")})
+        harness, mark = self.harness, self.found.text
+        self.post({**harness.item(clientState=mark("a wrong clientState")), "resource": mark("a stranger's resource")})
         self.post(lifecycle(clientState=mark("a stranger's clientState"), lifecycleEvent=mark("an event")))
-        self.post(stage.item(subscriptionId=7, changeType=mark("a malformed item")))
+        self.post(harness.item(subscriptionId=7, changeType=mark("a malformed item")))
         self.post(self.item("a message without a token"), tokens=[])
         for name in ("aud", "azp", "iss"):
-            token = stage.mint().token(**{name: self.found.text_in_the_clear(f"a token's {name}")})
+            token = harness.mint().token(**{name: self.found.text_in_the_clear(f"a token's {name}")})
             self.found.proofs[f"a token with another {name}"] = token.encode()
             self.post(self.item(f"a message behind another {name}"), tokens=[token])
         self.raw(f'{{"value": {{"{mark("a body that is none")}'.encode())
         self.raw(mark("a body that is no JSON").encode("utf-16"))
         self.ends("refused", 8)
-        answer = stage.http.get("/api/notifications", params={"x": mark("a query")})
+        answer = harness.http.get("/api/notifications", params={"x": mark("a query")})
         self.found.places["answer to a GET"] = answer.content
 
     def undeliverable(self) -> None:
         """What is proven and can't be opened, and what opens to something else."""
         broken = self.item("a message with a wrong signature")
         broken["encryptedContent"]["dataSignature"] = encrypted(b"x")["dataSignature"]
-        words = self.stage.item()
-        words["encryptedContent"] = encrypted(self.found.text("content that is no JSON").encode(), self.stage.key)
-        lists = self.stage.item()
+        words = self.harness.item()
+        words["encryptedContent"] = encrypted(self.found.text("content that is no JSON").encode(), self.harness.key)
+        lists = self.harness.item()
         lists["encryptedContent"] = encrypted(
-            json.dumps({"id": [self.found.text("content of another type")]}).encode(), self.stage.key
+            json.dumps({"id": [self.found.text("content of another type")]}).encode(), self.harness.key
         )
         self.post(broken, words, lists)
         self.ends("dead_lettered", 3)
-        key_file = Path(self.stage.host.settings["KEY_STORE"].removeprefix("file:")) / "broken.pem"
+        key_file = Path(self.harness.host.settings["KEY_STORE"].removeprefix("file:")) / "broken.pem"
         key_file.write_text(armoured(self.found.text("a key that is none")))
         key_file.chmod(0o600)
         self.timer()
@@ -173,7 +173,7 @@ class Flow:
 
     def graph_fails(self) -> None:
         """Graph is away, refuses, and throttles for a while."""
-        graph = self.stage.graph
+        graph = self.harness.graph
         graph.post("faults", unavailable=["graph"])
         self.timer()
         graph.post("faults", unavailable=[])
@@ -187,7 +187,7 @@ class Flow:
 
     def login_fails(self) -> None:
         """Entra is away when a new access token is needed."""
-        graph = self.stage.graph
+        graph = self.harness.graph
         login = graph.simulator.login
         self.found.keys |= {f"old access token {n}": one.encode() for n, one in enumerate(login._tokens)}
         login._tokens.clear()
@@ -199,7 +199,7 @@ class Flow:
         """Storage goes away under whatever is done."""
         item = self.item("a message that came while storage was away")
         self.azurite.stop()
-        answer = self.stage.http.post("/api/notifications", content=body(item, tokens=[self.stage.token()]))
+        answer = self.harness.http.post("/api/notifications", content=body(item, tokens=[self.harness.token()]))
         assert answer.status_code == 503
         self.found.places["answer without storage"] = answer.content + str(answer.headers).encode()
         self.timer()
@@ -220,25 +220,25 @@ class Flow:
             "subject": self.found.text(f"subject of {name}"),
             "from": {"user": {"id": "5d", "displayName": self.found.text(f"author of {name}")}},
         }
-        item = self.stage.item_of(message(fresh_id(), **marked))
+        item = self.harness.item_of(message(fresh_id(), **marked))
         self.found.proofs[f"clientState of {name}"] = item["clientState"].encode()
         return item
 
     def post(self, *items: object, tokens: list[str] | None = None) -> None:
-        tokens = [self.stage.token()] if tokens is None else tokens
+        tokens = [self.harness.token()] if tokens is None else tokens
         self.found.proofs |= {f"token {one[-8:]}": one.encode() for one in tokens}
         self.raw(body(*items, tokens=tokens))
 
     def raw(self, text: bytes) -> None:
-        answer = self.stage.post(text)
+        answer = self.harness.post(text)
         assert answer.status_code in (202, 400)
         self.found.places[f"answer {len(self.found.places)}"] = answer.content + str(answer.headers).encode()
 
     def ends(self, name: str, least: int) -> None:
         """Wait until so many items have ended so."""
         assert until(
-            lambda: sum(n for end, n in self.stage.ends().items() if f"{end} ".startswith(f"{name} ")) >= least
-        ), f"{name}: {dict(self.stage.ends())}"
+            lambda: sum(n for end, n in self.harness.ends().items() if f"{end} ".startswith(f"{name} ")) >= least
+        ), f"{name}: {dict(self.harness.ends())}"
 
     def timer(self) -> None:
         """Have renew_timer run, and wait for the end of its run."""
@@ -249,7 +249,7 @@ class Flow:
     def timer_run(self) -> Iterator[None]:
         """Begin a run of renew_timer, and wait for its end in the end."""
         before = self.log.read_bytes().count(b"Executed 'Functions.renew_timer'")
-        self.stage.http.post("/admin/functions/renew_timer", json={"input": ""}).raise_for_status()
+        self.harness.http.post("/admin/functions/renew_timer", json={"input": ""}).raise_for_status()
         yield
         assert until(lambda: self.log.read_bytes().count(b"Executed 'Functions.renew_timer'") > before)
 
@@ -275,18 +275,18 @@ def _holds(file: Path, text: bytes) -> bool:
     return text in file.read_bytes()
 
 
-def wrong_settings(directory: Path, stage: Stage, found: Written) -> None:
+def wrong_settings(directory: Path, harness: SecurityHarness, found: Written) -> None:
     """Settings hold something marked that they can't be, those of storage too and not."""
     wrong = {}
     for name, form in WRONG.items():
         found.text(name)
         wrong[name] = form.format(found.texts[name].decode())
-    stage.post(body(stage.item(), tokens=[stage.token()]))
+    harness.post(body(harness.item(), tokens=[harness.token()]))
     for number, kept in enumerate(((), ("AzureWebJobsStorage",))):
-        settings = {**stage.host.settings, **wrong, **{name: stage.host.settings[name] for name in kept}}
+        settings = {**harness.host.settings, **wrong, **{name: harness.host.settings[name] for name in kept}}
         log = directory / f"wrong-{number}.log"
         with TalkativeHost(settings, log=log, port=free_ports(1)[0]) as host:
-            answer = httpx.post(f"{host.url}/api/notifications", content=body(stage.item(), tokens=[]))
+            answer = httpx.post(f"{host.url}/api/notifications", content=body(harness.item(), tokens=[]))
             assert answer.status_code == 503
             found.places[f"answer with wrong settings {number}"] = answer.content + str(answer.headers).encode()
             httpx.post(f"{host.url}/admin/functions/renew_timer", json={"input": ""}).raise_for_status()

@@ -27,7 +27,7 @@ from tests.builders import (
     seal,
     wrap,
 )
-from tests.security.stage import IN_CHANNELS, IN_CHATS, IN_ONE_CHANNEL, IN_ONE_CHAT, Stage
+from tests.security.harness import IN_CHANNELS, IN_CHATS, IN_ONE_CHANNEL, IN_ONE_CHAT, SecurityHarness
 from tests.token_cases import KEY, REFUSED, Mint, TokenCase
 
 Item = dict[str, Any]
@@ -42,7 +42,7 @@ class Forgery:
 
     name: str
     ends: Counter[str]
-    made: Callable[[Stage], tuple[list[Item], list[str]]]
+    made: Callable[[SecurityHarness], tuple[list[Item], list[str]]]
     delivered: int = 0
 
 
@@ -55,8 +55,8 @@ def given_up(reason: Reason, items: int = 1) -> Counter[str]:
 
 
 def forged_token(case: TokenCase) -> Forgery:
-    def made(stage: Stage) -> tuple[list[Item], list[str]]:
-        return [stage.item()], [case.token(stage.mint())]
+    def made(harness: SecurityHarness) -> tuple[list[Item], list[str]]:
+        return [harness.item()], [case.token(harness.mint())]
 
     assert case.reason is not None
     return Forgery(f"token: {case.name}", _end_of(case), made)
@@ -70,23 +70,23 @@ def _end_of(case: TokenCase) -> Counter[str]:
     return refused(case.reason)
 
 
-def forged_content(name: str, reason: Reason, alter: Callable[[Item, Stage], object]) -> Forgery:
+def forged_content(name: str, reason: Reason, alter: Callable[[Item, SecurityHarness], object]) -> Forgery:
     """`alter` changes a genuine encryptedContent, or returns what is to stand in its place."""
 
-    def made(stage: Stage) -> tuple[list[Item], list[str]]:
-        item = stage.item()
-        instead = alter(item["encryptedContent"], stage)
+    def made(harness: SecurityHarness) -> tuple[list[Item], list[str]]:
+        item = harness.item()
+        instead = alter(item["encryptedContent"], harness)
         if instead is not None:
             item["encryptedContent"] = instead
-        return [item], [stage.token()]
+        return [item], [harness.token()]
 
     return Forgery(f"content: {name}", given_up(reason), made)
 
 
-def forged_state(name: str, state: Callable[[Stage], object], **changes: Any) -> Forgery:
-    def made(stage: Stage) -> tuple[list[Item], list[str]]:
-        return [stage.item(**{"clientState": state(stage), **changes}), lifecycle(clientState=state(stage))], [
-            stage.token()
+def forged_state(name: str, state: Callable[[SecurityHarness], object], **changes: Any) -> Forgery:
+    def made(harness: SecurityHarness) -> tuple[list[Item], list[str]]:
+        return [harness.item(**{"clientState": state(harness), **changes}), lifecycle(clientState=state(harness))], [
+            harness.token()
         ]
 
     return Forgery(f"clientState: {name}", refused(Reason.CLIENT_STATE, 2), made)
@@ -95,11 +95,11 @@ def forged_state(name: str, state: Callable[[Stage], object], **changes: Any) ->
 def misplaced(name: str, declared: str, written: Item, path: str | None = None) -> Forgery:
     """A clientState that was minted for a declaration, around a message from elsewhere, with content and without."""
 
-    def made(stage: Stage) -> tuple[list[Item], list[str]]:
-        item = stage.item_of(written, declared=declared)
+    def made(harness: SecurityHarness) -> tuple[list[Item], list[str]]:
+        item = harness.item_of(written, declared=declared)
         item["resource"] = path or item["resource"]
-        bare = change(item["resource"], clientState=minted(TENANT, declared, stage.secret))
-        return [item, bare], [stage.token()]
+        bare = change(item["resource"], clientState=minted(TENANT, declared, harness.secret))
+        return [item, bare], [harness.token()]
 
     return Forgery(f"clientState: {name}", refused(Reason.CLIENT_STATE, 2), made)
 
@@ -110,23 +110,23 @@ def flipped(text: str, bit: int = 0) -> str:
     return base64.b64encode(octets).decode()
 
 
-def of_other_data(content: Item, stage: Stage) -> None:
+def of_other_data(content: Item, harness: SecurityHarness) -> None:
     """The HMAC is right, under the right key, for something else."""
     symmetric_key = secrets.token_bytes(32)
-    content["dataKey"] = base64.b64encode(wrap(symmetric_key, stage.key)).decode()
+    content["dataKey"] = base64.b64encode(wrap(symmetric_key, harness.key)).decode()
     content["data"] = base64.b64encode(seal(b'{"id":"1"}', symmetric_key)[0]).decode()
     content["dataSignature"] = base64.b64encode(seal(b'{"id":"2"}', symmetric_key)[1]).decode()
 
 
-def wrongly_padded(content: Item, stage: Stage) -> None:
+def wrongly_padded(content: Item, harness: SecurityHarness) -> None:
     """Properly signed, by somebody who has our certificate: the padding is all that is wrong."""
     symmetric_key = secrets.token_bytes(32)
     ciphertext = seal(b"0123456789abcdef", symmetric_key)[0][:16]
-    signed_with(content, symmetric_key, ciphertext, stage)
+    signed_with(content, symmetric_key, ciphertext, harness)
 
 
-def signed_with(content: Item, symmetric_key: bytes, ciphertext: bytes, stage: Stage) -> None:
-    content["dataKey"] = base64.b64encode(wrap(symmetric_key, stage.key)).decode()
+def signed_with(content: Item, symmetric_key: bytes, ciphertext: bytes, harness: SecurityHarness) -> None:
+    content["dataKey"] = base64.b64encode(wrap(symmetric_key, harness.key)).decode()
     content["data"] = base64.b64encode(ciphertext).decode()
     content["dataSignature"] = base64.b64encode(hmac.digest(symmetric_key, ciphertext, "sha256")).decode()
 
@@ -134,25 +134,25 @@ def signed_with(content: Item, symmetric_key: bytes, ciphertext: bytes, stage: S
 def swapped(field: str) -> Forgery:
     """Two genuine items that have exchanged a field: neither opens."""
 
-    def made(stage: Stage) -> tuple[list[Item], list[str]]:
-        one, other = stage.item(), stage.item()
+    def made(harness: SecurityHarness) -> tuple[list[Item], list[str]]:
+        one, other = harness.item(), harness.item()
         first, second = one["encryptedContent"], other["encryptedContent"]
         first[field], second[field] = second[field], first[field]
-        return [one, other], [stage.token()]
+        return [one, other], [harness.token()]
 
     return Forgery(f"content: {field} swapped between two items", given_up(Reason.CONTENT_UNREADABLE, 2), made)
 
 
-def _set(**fields: object) -> Callable[[Item, Stage], None]:
+def _set(**fields: object) -> Callable[[Item, SecurityHarness], None]:
     return lambda content, _: content.update(fields)
 
 
-def _without(field: str) -> Callable[[Item, Stage], None]:
+def _without(field: str) -> Callable[[Item, SecurityHarness], None]:
     return lambda content, _: content.pop(field)
 
 
-def _enclosed(plain: bytes) -> Callable[[Item, Stage], object]:
-    return lambda _, stage: encrypted(plain, stage.key)
+def _enclosed(plain: bytes) -> Callable[[Item, SecurityHarness], object]:
+    return lambda _, harness: encrypted(plain, harness.key)
 
 
 FIELDS = ("data", "dataKey", "dataSignature")
@@ -182,20 +182,20 @@ CONTENT: Sequence[Forgery] = (
     forged_content(
         "sealed to another key",
         Reason.CONTENT_UNREADABLE,
-        lambda content, stage: encrypted(
-            message(), encryption_key("foreign"), encryptionCertificateId=stage.key.key_id
+        lambda content, harness: encrypted(
+            message(), encryption_key("foreign"), encryptionCertificateId=harness.key.key_id
         ),
     ),
     forged_content(
         "a symmetric key of 16 bytes",
         Reason.CONTENT_UNREADABLE,
-        lambda content, stage: signed_with(content, bytes(16), seal(b"{}", bytes(32))[0], stage),
+        lambda content, harness: signed_with(content, bytes(16), seal(b"{}", bytes(32))[0], harness),
     ),
     forged_content("wrong padding, properly signed", Reason.CONTENT_UNREADABLE, wrongly_padded),
     forged_content(
         "truncated, properly signed",
         Reason.CONTENT_UNREADABLE,
-        lambda content, stage: signed_with(content, bytes(32), seal(b"{}", bytes(32))[0][:9], stage),
+        lambda content, harness: signed_with(content, bytes(32), seal(b"{}", bytes(32))[0][:9], harness),
     ),
     forged_content(
         "truncated", Reason.CONTENT_UNREADABLE, lambda content, _: content.update(data=content["data"][:-24])
@@ -247,44 +247,44 @@ UNKNOWN_KEYS: Sequence[Forgery] = (
 
 TOKENS: Sequence[Forgery] = (
     *(forged_token(case) for case in REFUSED if case.reason is not Reason.TOKEN_KEY),
-    Forgery("token: none", refused(Reason.TOKEN_MISSING), lambda stage: ([stage.item()], [])),
+    Forgery("token: none", refused(Reason.TOKEN_MISSING), lambda harness: ([harness.item()], [])),
     Forgery(
         "token: of another tenant",
         refused(Reason.TOKEN_MISSING),
-        lambda stage: ([stage.item()], [stage.token(OTHER_TENANT)]),
+        lambda harness: ([harness.item()], [harness.token(OTHER_TENANT)]),
     ),
     Forgery(
         "token: genuine, replayed around somebody else's items",
         refused(Reason.CLIENT_STATE) + refused(Reason.TOKEN_MISSING),
-        lambda stage: (
-            [stage.item(clientState=minted(secret=client_state_secret("theirs"))), stage.item(OTHER_TENANT)],
-            [stage.token()],
+        lambda harness: (
+            [harness.item(clientState=minted(secret=client_state_secret("theirs"))), harness.item(OTHER_TENANT)],
+            [harness.token()],
         ),
     ),
     Forgery(
         "token: genuine, of last week",
         refused(Reason.TOKEN_LIFETIME),
-        lambda stage: (
-            [stage.item()],
-            [stage.mint().token(nbf=stage.mint().moment(-700_000), exp=stage.mint().moment(-613_600))],
+        lambda harness: (
+            [harness.item()],
+            [harness.mint().token(nbf=harness.mint().moment(-700_000), exp=harness.mint().moment(-613_600))],
         ),
     ),
     Forgery(
         "tokens: one genuine beside one forged",
         Counter({f"suspicious_tokens {Reason.TOKEN_AUDIENCE}": 1}),
-        lambda stage: ([stage.item()], [stage.mint().token(aud=TENANT), stage.token()]),
+        lambda harness: ([harness.item()], [harness.mint().token(aud=TENANT), harness.token()]),
         delivered=1,
     ),
     Forgery(
         "tokens: without anything encrypted",
         Counter(),
-        lambda stage: ([change(clientState=minted(TENANT, IN_CHATS, stage.secret))], [stage.token()]),
+        lambda harness: ([change(clientState=minted(TENANT, IN_CHATS, harness.secret))], [harness.token()]),
         delivered=1,
     ),
     Forgery(
         "tokens: ten thousand that are none",
         refused(Reason.TOKEN_MISSING) + Counter({f"suspicious_tokens {Reason.TOKEN_MALFORMED}": 10_000}),
-        lambda stage: ([stage.item()], [f"{number}.b.c" for number in range(10_000)]),
+        lambda harness: ([harness.item()], [f"{number}.b.c" for number in range(10_000)]),
     ),
 )
 
@@ -294,19 +294,21 @@ STATES: Sequence[Forgery] = (
     forged_state("empty", lambda _: ""),
     forged_state("wrong", lambda _: "A" * 22 + "." + "B" * 16 + "." + "C" * 43),
     forged_state("minted by another", lambda _: minted(secret=client_state_secret("theirs"))),
-    forged_state("of another tenant", lambda stage: minted(OTHER_TENANT, IN_CHATS, stage.secret)),
-    forged_state("in upper case", lambda stage: minted(TENANT, IN_CHATS, stage.secret).upper()),
-    forged_state("of ours with one character more", lambda stage: minted(TENANT, IN_CHATS, stage.secret) + "A"),
+    forged_state("of another tenant", lambda harness: minted(OTHER_TENANT, IN_CHATS, harness.secret)),
+    forged_state("in upper case", lambda harness: minted(TENANT, IN_CHATS, harness.secret).upper()),
+    forged_state("of ours with one character more", lambda harness: minted(TENANT, IN_CHATS, harness.secret) + "A"),
     forged_state("not ASCII", lambda _: "ä" * 83),
     forged_state("a character that is a letter of ours in lower case", lambda _: "\u212a" * 83),
     forged_state("five megabytes, twice", lambda _: "A" * 5_000_000),
     Forgery(
-        "clientState: a number", refused(Reason.MALFORMED), lambda stage: ([stage.item(clientState=7)], [stage.token()])
+        "clientState: a number",
+        refused(Reason.MALFORMED),
+        lambda harness: ([harness.item(clientState=7)], [harness.token()]),
     ),
     Forgery(
         "clientState: a list",
         refused(Reason.MALFORMED),
-        lambda stage: ([stage.item(clientState=[minted(TENANT, IN_CHATS, stage.secret)])], [stage.token()]),
+        lambda harness: ([harness.item(clientState=[minted(TENANT, IN_CHATS, harness.secret)])], [harness.token()]),
     ),
     misplaced("of one chat, around a message of another chat", IN_ONE_CHAT, message("1", chatId=CHAT)),
     misplaced(
@@ -318,23 +320,23 @@ STATES: Sequence[Forgery] = (
     Forgery(
         "clientState: of one chat, around content that says it is of another",
         refused(Reason.CLIENT_STATE),
-        lambda stage: (
-            [{**stage.item_of(message("1"), declared=IN_ONE_CHAT), "resource": f"{IN_ONE_CHAT}/1"}],
-            [stage.token()],
+        lambda harness: (
+            [{**harness.item_of(message("1"), declared=IN_ONE_CHAT), "resource": f"{IN_ONE_CHAT}/1"}],
+            [harness.token()],
         ),
     ),
 )
 
 
-def _twice(stage: Stage) -> tuple[list[Item], list[str]]:
-    item, token = stage.item(), stage.token()
+def _twice(harness: SecurityHarness) -> tuple[list[Item], list[str]]:
+    item, token = harness.item(), harness.token()
     return [item, item, dict(item)], [token, token]
 
 
-def _with_the_thumbprint_of_another_key(stage: Stage) -> tuple[list[Item], list[str]]:
-    item = stage.item()
+def _with_the_thumbprint_of_another_key(harness: SecurityHarness) -> tuple[list[Item], list[str]]:
+    item = harness.item()
     item["encryptedContent"]["encryptionCertificateThumbprint"] = encryption_key("another").thumbprint
-    return [item], [stage.token()]
+    return [item], [harness.token()]
 
 
 ODDITIES: Sequence[Forgery] = (

@@ -32,7 +32,7 @@ from tests.builders import (
     rich,
     rsa_key,
 )
-from tests.security.stage import staged, until
+from tests.security.harness import staged, until
 from tests.token_cases import Mint
 
 ROOT = Path(__file__).parents[2]
@@ -176,15 +176,15 @@ def test_what_strangers_send_is_never_held_against_a_key(storage: Queues, monkey
 def test_the_running_host_asks_nobody_and_says_nothing_while_it_is_flooded(
     tmp_path: Path, azurite: Azurite, authority: Authority, simulator: GraphServer
 ) -> None:
-    with staged(tmp_path, azurite, authority, simulator) as stage:
-        first = stage.item()
-        assert stage.post(body(first, tokens=[stage.token()])).status_code == 202
-        assert until(lambda: stage.ends()["delivered"] == 1)
+    with staged(tmp_path, azurite, authority, simulator) as harness:
+        first = harness.item()
+        assert harness.post(body(first, tokens=[harness.token()])).status_code == 202
+        assert until(lambda: harness.ends()["delivered"] == 1)
         asked, said = simulator.get("calls"), (tmp_path / "host.log").read_bytes()
         for _ in range(50):
-            assert stage.post(body(*strangers(40), tokens=[stage.token()] * 40)).status_code == 202
-        assert stage.ends()["refused client_state"] == 50 * 32
-        assert stage.ends()["refused malformed"] == 50 * 8
+            assert harness.post(body(*strangers(40), tokens=[harness.token()] * 40)).status_code == 202
+        assert harness.ends()["refused client_state"] == 50 * 32
+        assert harness.ends()["refused malformed"] == 50 * 8
         assert simulator.get("calls") == asked
         assert (tmp_path / "host.log").read_bytes() == said
 

@@ -24,7 +24,7 @@ from tests.builders import (
     lifecycle,
     minted,
 )
-from tests.security.stage import staged, until
+from tests.security.harness import staged, until
 
 ONE_CHAT = f"/chats/{CHAT}/messages"
 ONE_CHANNEL = f"/teams/{TEAM}/channels/{CHANNEL}/messages"
@@ -44,19 +44,19 @@ def test_nothing_can_be_read_from_graph_but_what_is_named(
     tmp_path: Path, azurite: Azurite, authority: Authority, simulator: GraphServer
 ) -> None:
     declared = [{"resource": HYDRATED, "changeTypes": ["updated"], "hydrate": True}]
-    with staged(tmp_path, azurite, authority, simulator, SUBSCRIPTIONS=json.dumps(declared)) as stage:
-        state = minted(TENANT, HYDRATED, stage.secret)
+    with staged(tmp_path, azurite, authority, simulator, SUBSCRIPTIONS=json.dumps(declared)) as harness:
+        state = minted(TENANT, HYDRATED, harness.secret)
         items = [change(path, clientState=state) for path in CLIMBING]
         items += [lifecycle(clientState=state, subscriptionId=stray) for stray in STRAY_IDS]
         items += [change(path, clientState=state) for path in ELSEWHERE]
         before = simulator.get("calls")
-        assert stage.post(body(*items)).status_code == 202
+        assert harness.post(body(*items)).status_code == 202
         refused = len(CLIMBING) + len(STRAY_IDS)
         expected = Counter({"refused malformed": refused, "delivered": len(ELSEWHERE)})  # unread
-        until(lambda: stage.ends() == expected)
-        assert stage.ends() == expected
+        until(lambda: harness.ends() == expected)
+        assert harness.ends() == expected
         assert simulator.get("calls") == before
-        assert stage.post(body(change("users/5d", clientState=state))).status_code == 202
+        assert harness.post(body(change("users/5d", clientState=state))).status_code == 202
         assert until(lambda: simulator.get("calls") != before)  # what names nothing else is asked for
 
 

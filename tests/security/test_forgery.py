@@ -13,13 +13,13 @@ from graph_simulator.server import GraphServer
 from local.azurite import Azurite
 from tests.builders import TEAM, TENANT, body, encrypted, message
 from tests.security.forgeries import AT_ONCE_ONLY, FORGERIES, Forgery
-from tests.security.stage import (
+from tests.security.harness import (
     IN_ONE_CHANNEL,
     IN_ONE_CHAT,
     NEIGHBOUR,
     ONE_CHANNEL,
     ONE_CHAT,
-    Stage,
+    SecurityHarness,
     fresh_id,
     message_id,
     staged,
@@ -29,50 +29,50 @@ from tests.token_cases import ACCEPTED, TokenCase
 
 
 @pytest.fixture(scope="module")
-def stage(
+def harness(
     tmp_path_factory: pytest.TempPathFactory, azurite: Azurite, authority: Authority, simulator: GraphServer
-) -> Iterator[Stage]:
+) -> Iterator[SecurityHarness]:
     with staged(tmp_path_factory.mktemp("stage"), azurite, authority, simulator) as running:
         yield running
 
 
 def assert_ends(
-    stage: Stage, items: Sequence[Any], tokens: Sequence[str], ends: Counter[str], delivered: int = 0
+    harness: SecurityHarness, items: Sequence[Any], tokens: Sequence[str], ends: Counter[str], delivered: int = 0
 ) -> None:
     """Post `items` with a genuine item in their midst; that one is delivered, and each other ends as `ends` says."""
-    neighbour = stage.item(NEIGHBOUR)
-    before = stage.ends()
+    neighbour = harness.item(NEIGHBOUR)
+    before = harness.ends()
     expected = ends + Counter({"delivered": 1 + delivered})
-    answer = stage.post(body(*items[:1], neighbour, *items[1:], tokens=[*tokens, stage.token(NEIGHBOUR)]))
+    answer = harness.post(body(*items[:1], neighbour, *items[1:], tokens=[*tokens, harness.token(NEIGHBOUR)]))
     assert (answer.status_code, answer.content) == (202, b"")
-    until(lambda: stage.ends() - before == expected)
-    assert stage.ends() - before == expected
-    assert message_id(neighbour) in stage.delivered()
+    until(lambda: harness.ends() - before == expected)
+    assert harness.ends() - before == expected
+    assert message_id(neighbour) in harness.delivered()
 
 
 @pytest.mark.parametrize("forgery", FORGERIES, ids=lambda forgery: forgery.name)
-def test_a_forgery_ends_in_its_counted_reason_and_its_neighbour_arrives(stage: Stage, forgery: Forgery) -> None:
-    items, tokens = forgery.made(stage)
-    assert_ends(stage, items, tokens, forgery.ends, forgery.delivered)
+def test_a_forgery_is_counted_and_its_neighbour_arrives(harness: SecurityHarness, forgery: Forgery) -> None:
+    items, tokens = forgery.made(harness)
+    assert_ends(harness, items, tokens, forgery.ends, forgery.delivered)
     if not forgery.delivered:
-        assert not {message_id(item) for item in items if "resource" in item} & stage.delivered()
+        assert not {message_id(item) for item in items if "resource" in item} & harness.delivered()
 
 
 def test_keys_that_nobody_has_are_looked_for_once_and_end_in_their_reasons(
     tmp_path: Path, azurite: Azurite, authority: Authority, simulator: GraphServer
 ) -> None:
     """In a process that has asked the authority and the key store after these items came: earlier ones would wait."""
-    with staged(tmp_path, azurite, authority, simulator) as stage:
+    with staged(tmp_path, azurite, authority, simulator) as harness:
         items: list[Any] = []
         tokens: list[str] = []
         ends: Counter[str] = Counter()
         for number, forgery in enumerate(AT_ONCE_ONLY):
-            made, brought = forgery.made(replace(stage, home=f"c7d1e2f3-0a0b-4c0d-8e0f-0000000001{number:02}"))
+            made, brought = forgery.made(replace(harness, home=f"c7d1e2f3-0a0b-4c0d-8e0f-0000000001{number:02}"))
             items += made
             tokens += brought
             ends += forgery.ends
         before = fetched_keys(simulator)
-        assert_ends(stage, items, tokens, ends)
+        assert_ends(harness, items, tokens, ends)
         assert fetched_keys(simulator) - before == 2  # one set for each version of tokens
 
 
@@ -80,32 +80,32 @@ def fetched_keys(simulator: GraphServer) -> int:
     return sum(one["count"] for one in simulator.get("calls") if one["path"].endswith("/keys"))
 
 
-def test_ten_thousand_tokens_cost_the_genuine_one_nothing(stage: Stage) -> None:
-    forged = stage.mint().token(aud=TENANT)
+def test_ten_thousand_tokens_cost_the_genuine_one_nothing(harness: SecurityHarness) -> None:
+    forged = harness.mint().token(aud=TENANT)
     stem, _, signature = forged.rpartition(".")
-    tokens = [stage.token(), *(f"{stem}.{number:06}{signature[6:]}" for number in range(10_000))]
-    item, before = stage.item(), stage.ends()
-    assert stage.post(body(item, tokens=tokens)).status_code == 202
-    assert until(lambda: message_id(item) in stage.delivered())
-    ends = stage.ends() - before
+    tokens = [harness.token(), *(f"{stem}.{number:06}{signature[6:]}" for number in range(10_000))]
+    item, before = harness.item(), harness.ends()
+    assert harness.post(body(item, tokens=tokens)).status_code == 202
+    assert until(lambda: message_id(item) in harness.delivered())
+    ends = harness.ends() - before
     assert sum(number for name, number in ends.items() if name.startswith("suspicious_tokens")) == 10_000
     assert ends["delivered"] == 1
 
 
-def test_twenty_megabytes_that_are_no_json_are_given_up_and_a_neighbour_arrives(stage: Stage) -> None:
-    huge = stage.item()
-    huge["encryptedContent"] = encrypted(b"x" * (20 << 20), stage.key)
-    neighbour, before = stage.item(), stage.ends()
+def test_twenty_megabytes_that_are_no_json_are_given_up_and_a_neighbour_arrives(harness: SecurityHarness) -> None:
+    huge = harness.item()
+    huge["encryptedContent"] = encrypted(b"x" * (20 << 20), harness.key)
+    neighbour, before = harness.item(), harness.ends()
     # Storage of a busy machine may be too slow for the first answer; what was queued then is queued twice.
-    assert stage.post(body(huge, neighbour, tokens=[stage.token()])).status_code == 202
-    assert until(lambda: message_id(neighbour) in stage.delivered())
-    assert until(lambda: bool((stage.ends() - before)["dead_lettered content_not_json"]))
-    assert message_id(huge) not in stage.delivered()
+    assert harness.post(body(huge, neighbour, tokens=[harness.token()])).status_code == 202
+    assert until(lambda: message_id(neighbour) in harness.delivered())
+    assert until(lambda: bool((harness.ends() - before)["dead_lettered content_not_json"]))
+    assert message_id(huge) not in harness.delivered()
 
 
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case.name)
-def test_what_is_odd_and_genuine_arrives(stage: Stage, case: TokenCase) -> None:
-    assert_ends(stage, [stage.item()], [case.token(stage.mint())], Counter(), delivered=1)
+def test_what_is_odd_and_genuine_arrives(harness: SecurityHarness, case: TokenCase) -> None:
+    assert_ends(harness, [harness.item()], [case.token(harness.mint())], Counter(), delivered=1)
 
 
 SPELLINGS = ("{}", "/{}", "users('5d')/{}")
@@ -113,21 +113,21 @@ SPELLINGS = ("{}", "/{}", "users('5d')/{}")
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_message_of_the_chat_that_was_declared_arrives_however_its_path_is_spelled(
-    stage: Stage, spelling: str
+    harness: SecurityHarness, spelling: str
 ) -> None:
     for path in (f"chats('{ONE_CHAT}')/messages('1')", f"Chats/{ONE_CHAT.upper().replace('@', '%40')}/messages/1"):
-        item = stage.item_of(message(fresh_id(), chatId=ONE_CHAT), declared=IN_ONE_CHAT)
-        assert_ends(stage, [{**item, "resource": spelling.format(path)}], [stage.token()], Counter(), delivered=1)
+        item = harness.item_of(message(fresh_id(), chatId=ONE_CHAT), declared=IN_ONE_CHAT)
+        assert_ends(harness, [{**item, "resource": spelling.format(path)}], [harness.token()], Counter(), delivered=1)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_message_of_the_channel_that_was_declared_arrives_however_its_path_is_spelled(
-    stage: Stage, spelling: str
+    harness: SecurityHarness, spelling: str
 ) -> None:
     place = {"teamId": TEAM.upper(), "channelId": ONE_CHANNEL}
     for path in (
         f"teams('{TEAM}')/channels('{ONE_CHANNEL}')/messages('1')/replies('2')",
         f"Teams/{TEAM.upper()}/channels/{ONE_CHANNEL}/messages/1",
     ):
-        item = stage.item_of(message(fresh_id(), chatId=None, channelIdentity=place), declared=IN_ONE_CHANNEL)
-        assert_ends(stage, [{**item, "resource": spelling.format(path)}], [stage.token()], Counter(), delivered=1)
+        item = harness.item_of(message(fresh_id(), chatId=None, channelIdentity=place), declared=IN_ONE_CHANNEL)
+        assert_ends(harness, [{**item, "resource": spelling.format(path)}], [harness.token()], Counter(), delivered=1)

@@ -9,8 +9,8 @@ from graph_simulator.authority import Authority
 from graph_simulator.server import Registration, running
 from local.azurite import Azurite
 from tests.builders import CLIENT_ID, TENANT
-from tests.security.flow import THROTTLED, WRONG, Destination, Flow, Written, note_keys, wrong_settings
-from tests.security.stage import staged
+from tests.security.flow import THROTTLED, WRONG, Destination, LeakScenario, Written, note_keys, wrong_settings
+from tests.security.harness import staged
 from tests.security.talkative_host import TalkativeHost
 from tests.servers import serving
 
@@ -27,10 +27,10 @@ def written(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> W
         Azurite(directory / "storage") as azurite,
         running(authority, registration) as graph,
         serving(destination) as server,
-        staged(directory, azurite, authority, graph, TalkativeHost, DESTINATION_URL=server.url) as stage,
+        staged(directory, azurite, authority, graph, TalkativeHost, DESTINATION_URL=server.url) as harness,
     ):
-        note_keys(found, stage, azurite)
-        flow = Flow(stage, destination, server, azurite, directory / "host.log", found)
+        note_keys(found, harness, azurite)
+        flow = LeakScenario(harness, destination, server, azurite, directory / "host.log", found)
         flow.success()
         flow.graph_fails()
         flow.readback()
@@ -39,9 +39,9 @@ def written(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> W
         flow.destination_fails()
         flow.storage_fails()
         flow.login_fails()
-        wrong_settings(directory, stage, found)
-        found.ends = stage.ends()
-        found.places["metrics"] = stage.get("/admin/metrics").content
+        wrong_settings(directory, harness, found)
+        found.ends = harness.ends()
+        found.places["metrics"] = harness.get("/admin/metrics").content
         found.proofs |= {
             f"clientState {n}": one.client_state.encode()
             for n, one in enumerate(graph.simulator.subscriptions)

@@ -56,7 +56,7 @@ def held(one: Declaration) -> dict[str, Any]:
     }
 
 
-class World:
+class ScriptedTenant:
     """Graph, with what it answers to each method in turn."""
 
     def __init__(self, graph: Server, session: requests.Session, tenants: Tenants) -> None:
@@ -89,60 +89,63 @@ def tenants(storage_settings: StorageSettings) -> Tenants:
 
 
 @pytest.fixture
-def world(authority: Authority, session: requests.Session, tenants: Tenants) -> Iterator[World]:
+def scripted(authority: Authority, session: requests.Session, tenants: Tenants) -> Iterator[ScriptedTenant]:
     with serving(lambda _: Answer(), authority) as graph:
-        yield World(graph, session, tenants)
+        yield ScriptedTenant(graph, session, tenants)
 
 
 def outcomes(reconciled: Reconciled) -> list[tuple[Action, bool]]:
     return sorted((one.step.action, one.error is None) for one in reconciled.outcomes)
 
 
-def test_where_a_gap_can_not_be_noted_nothing_is_created_and_the_others_are_renewed(world: World) -> None:
+def test_nothing_is_created_whose_gap_can_not_be_noted(
+    scripted: ScriptedTenant,
+) -> None:
     """What is created before its gap is noted would leave it unread."""
 
     def unavailable(_: Declaration) -> None:
         raise RetryLater(Reason.STORAGE)
 
-    reconciled = world.reconcile(unavailable)
+    reconciled = scripted.reconcile(unavailable)
     assert outcomes(reconciled) == [(Action.CREATE, False), (Action.RENEW, True)]
-    assert world.asked() == ["GET", "PATCH"]
+    assert scripted.asked() == ["GET", "PATCH"]
     assert len(reconciled.failing) == 1
 
 
-def test_what_may_have_been_created_is_not_created_again_before_it_was_listed(world: World) -> None:
-    world.answers["POST"] = [BUSY]
-    assert outcomes(world.reconcile()) == [(Action.CREATE, False), (Action.RENEW, True)]
-    assert world.asked().count("POST") == 1
+def test_what_may_have_been_created_is_not_created_again_before_it_was_listed(scripted: ScriptedTenant) -> None:
+    scripted.answers["POST"] = [BUSY]
+    assert outcomes(scripted.reconcile()) == [(Action.CREATE, False), (Action.RENEW, True)]
+    assert scripted.asked().count("POST") == 1
 
 
-def test_what_was_throttled_is_created_in_the_same_run(world: World) -> None:
-    world.answers["POST"] = [THROTTLED]
-    assert outcomes(world.reconcile()) == [(Action.CREATE, True), (Action.RENEW, True)]
+def test_what_was_throttled_is_created_in_the_same_run(scripted: ScriptedTenant) -> None:
+    scripted.answers["POST"] = [THROTTLED]
+    assert outcomes(scripted.reconcile()) == [(Action.CREATE, True), (Action.RENEW, True)]
 
 
-def test_a_renewal_is_repeated_after_the_time_that_graph_asks_for(world: World) -> None:
-    world.answers["PATCH"] = [BUSY, THROTTLED]
-    assert outcomes(world.reconcile()) == [(Action.CREATE, True), (Action.RENEW, True)]
-    assert world.clock() >= NOW + timedelta(seconds=2)
+def test_a_renewal_is_repeated_after_the_time_that_graph_asks_for(scripted: ScriptedTenant) -> None:
+    scripted.answers["PATCH"] = [BUSY, THROTTLED]
+    assert outcomes(scripted.reconcile()) == [(Action.CREATE, True), (Action.RENEW, True)]
+    assert scripted.clock() >= NOW + timedelta(seconds=2)
 
 
-def test_a_tenant_that_is_declared_no_more_is_visited_until_it_is_forgotten(world: World, tenants: Tenants) -> None:
+def test_a_former_tenant_is_visited_until_it_is_forgotten(scripted: ScriptedTenant, tenants: Tenants) -> None:
     tenants.former([OTHER_TENANT], NOW)
-    visited = {tenant: list(declared) for tenant, declared in world.reconciler.tenants().items()}
+    visited = {tenant: list(declared) for tenant, declared in scripted.reconciler.tenants().items()}
     assert visited == {TENANT: [LIVES, MISSING], OTHER_TENANT: []}
-    world.reconciler.forget(OTHER_TENANT)
-    world.reconciler.forget(TENANT)  # ours is visited whatever becomes of it
-    assert list(world.reconciler.tenants()) == [TENANT]
+    scripted.reconciler.forget(OTHER_TENANT)
+    scripted.reconciler.forget(TENANT)  # ours is visited whatever becomes of it
+    assert list(scripted.reconciler.tenants()) == [TENANT]
 
 
 def test_a_tenant_whose_subscriptions_can_not_be_listed_costs_the_others_nothing(
-    world: World, tenants: Tenants
+    scripted: ScriptedTenant, tenants: Tenants
 ) -> None:
     tenants.former([OTHER_TENANT], NOW)
-    world.answers["GET"] = [Answer(403), in_json({"value": []})]
+    scripted.answers["GET"] = [Answer(403), in_json({"value": []})]
     results = {
-        tenant: result for tenant, _, result in world.reconciler.every_tenant(OURS, lambda _: None, world.wait_budget())
+        tenant: result
+        for tenant, _, result in scripted.reconciler.every_tenant(OURS, lambda _: None, scripted.wait_budget())
     }
     assert list(results) == [TENANT, OTHER_TENANT]
     assert isinstance(results[TENANT], Unlisted)
@@ -160,5 +163,5 @@ def test_where_former_tenants_can_not_be_looked_up_the_declared_ones_are_visited
 ) -> None:
     with serving(refuses) as table, serving(lambda _: Answer(), authority) as graph:
         tenants = Tenants(accounts.tables(rerouted(storage_settings, "Table", table.url)))
-        assert list(World(graph, session, tenants).reconciler.tenants()) == [TENANT]
+        assert list(ScriptedTenant(graph, session, tenants).reconciler.tenants()) == [TENANT]
     assert "Looking up former tenants failed; the next run retries" in caplog.text

@@ -47,7 +47,7 @@ _names = count(1_700_000_000_000)
 
 
 @dataclass
-class Stage:
+class SecurityHarness:
     """The app on a queue of its own.
 
     `secret` mints clientStates, `key` is what Graph encrypts to, `home` the tenant of what is made unless told.
@@ -137,7 +137,7 @@ def staged(
     graph: GraphServer,
     kind: type[HostProcess] = HostProcess,
     **changes: str,
-) -> Iterator[Stage]:
+) -> Iterator[SecurityHarness]:
     """Run a host with `changes` to its settings, and a feed."""
     secret, queue = secrets.token_bytes(32), f"q-{uuid.uuid4().hex[:12]}"
     key = KeyDirectory(directory / "keys").create(datetime.now(UTC))
@@ -168,7 +168,7 @@ def staged(
             kind(settings, log=directory / "host.log", authority=authority, port=port) as host,
             httpx.Client(base_url=host.url, verify=trust, timeout=60) as http,
         ):
-            yield Stage(host, feed, graph, secret, key, queue, http)
+            yield SecurityHarness(host, feed, graph, secret, key, queue, http)
 
 
 def declarations() -> str:

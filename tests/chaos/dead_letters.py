@@ -10,8 +10,8 @@ from shared.messages.dead_letters import POISONED, DeadLetters, ListedDeadLetter
 from shared.messages.envelope import ChangeBatch, ReadbackPage
 from shared.resources.path import segments
 from tests.accounts import claims, queues
-from tests.chaos.theatre import now
-from tests.chaos.witness import Witness
+from tests.chaos.received import NotificationLog
+from tests.chaos.system import now
 
 NOT_REPLAYED = frozenset({Reason.CONTENT_UNREADABLE})
 """What a replay cannot mend: the forgeries among those that carry a valid token."""
@@ -36,12 +36,12 @@ class GivenUp:
         return self.reasons[POISONED]
 
 
-class Graveyard:
+class DeadLetterReader:
     """The letters of one account."""
 
-    def __init__(self, settings: StorageSettings, witness: Witness) -> None:
+    def __init__(self, settings: StorageSettings, notifications: NotificationLog) -> None:
         self._letters = DeadLetters(queues(settings), claims(settings), now)
-        self._witness = witness
+        self._notifications = notifications
 
     def look(self) -> GivenUp:
         """Return what lies there, and leave it there."""
@@ -63,7 +63,7 @@ class Graveyard:
         if isinstance(letter.envelope, ReadbackPage):
             found.messages.add("/".join((letter.envelope.tenant_id, *segments(letter.envelope.resource))))
         for item in letter.envelope.items if isinstance(letter.envelope, ChangeBatch) else ():
-            seen = self._witness.recognise(item)
+            seen = self._notifications.recognise(item)
             found.versions |= {seen.version} if seen.version else set()
             found.messages |= {seen.message} if seen.message else set()
             found.forgeries |= {seen.forgery} if seen.forgery else set()

@@ -21,8 +21,8 @@ from shared.keys.directory import KeyDirectory
 from tests.chaos import hurried_graph
 from tests.chaos.gateway import Gateway, serving
 from tests.chaos.hurry import HURRY_SETTING
-from tests.chaos.road import Road, road_to
-from tests.chaos.witness import Seen, Witness
+from tests.chaos.received import NotificationLog, Seen
+from tests.chaos.tcp_proxy import TcpProxy, road_to
 
 MAILBOX = "users/0c5e8b4e-0000-4000-8000-3d1f2a6b7c80/messages"
 """Watched for the sake of `missed`, which Graph sends for Outlook alone."""
@@ -32,7 +32,7 @@ HURRIED_APP = Path(__file__).parent / "hurried_app/function_app.py"
 
 
 @dataclass(frozen=True)
-class Staging:
+class ChaosSettings:
     """How a run is set up. Seconds; `hurry` is by how much the app's own waits are shortened."""
 
     seed: int
@@ -50,24 +50,24 @@ class Staging:
         return max(round(30 / self.hurry), 1)
 
 
-class Theatre(System):
+class ChaosSystem(System):
     """A system of which each part can be stopped."""
 
     least_age = 0.0  # storage comes and goes: a host may end as soon as it was started
 
-    def __init__(self, directory: Path, staging: Staging) -> None:
-        self.staging = staging
+    def __init__(self, directory: Path, chaos: ChaosSettings) -> None:
+        self.chaos = chaos
         gateway, road = free_ports(2)
         super().__init__(directory, self._settings(gateway, road))
-        self.hosts = [self._host(number) for number in range(staging.hosts)]
+        self.hosts = [self._host(number) for number in range(chaos.hosts)]
         self.host = self.hosts[0]
         self.keys = KeyDirectory(directory / "keys")
-        self.witness = Witness(self.keys, self.tenant)
-        self.conduct = Conduct(self.feed_url)
+        self.notifications = NotificationLog(self.keys, self.tenant)
+        self.conduct = DestinationFaults(self.feed_url)
         self._ports = gateway, road
         self._trust = ssl.create_default_context(cafile=str(self.authority.ca))
         self._around = ExitStack()
-        self.road: Road
+        self.road: TcpProxy
         self.storage_runs = True
         self.lifecycle_sent = 0
 
@@ -75,7 +75,7 @@ class Theatre(System):
         gateway, road = self._ports
         urls = [host.url for host in self.hosts]
         try:
-            front = Gateway(urls, self.witness, self._choose_stubborn, self._trust)
+            front = Gateway(urls, self.notifications, self._choose_stubborn, self._trust)
             self._around.enter_context(serving(front, self.authority, gateway))
             self.road = self._around.enter_context(road_to(int(self.feed_url.rpartition(":")[2]), road))
             super().__enter__()
@@ -141,7 +141,7 @@ class Theatre(System):
     def _host(self, number: int) -> HostProcess:
         host = self._new_host(f"functions-{number}")
         # A timer is a singleton over all instances in Azure.
-        schedule = {"RENEW_SCHEDULE": f"*/{self.staging.renew_every} * * * * *" if number == 0 else NEVER}
+        schedule = {"RENEW_SCHEDULE": f"*/{self.chaos.renew_every} * * * * *" if number == 0 else NEVER}
         host.settings.update({**self.host.settings, **schedule})
         return host
 
@@ -158,20 +158,20 @@ class Theatre(System):
             "NOTIFICATION_URL": f"https://127.0.0.1:{gateway}/api/notifications",
             "DESTINATION_URL": f"http://127.0.0.1:{road}/events",
             "SUBSCRIPTIONS": json.dumps([*declared, mail]),
-            "SWEEP_INTERVAL_HOURS": f"{self.staging.sweep_every / 3600:.4f}",
+            "SWEEP_INTERVAL_HOURS": f"{self.chaos.sweep_every / 3600:.4f}",
             "PYTHON_THREADPOOL_THREAD_COUNT": "16",
             "PYTHONPATH": str(ROOT),
-            LEASE_SETTING: str(self.staging.lease),
-            HASTE_SETTING: str(self.staging.hurry),
-            "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": f"00:00:{self.staging.hidden:02d}",
-            HURRY_SETTING: str(self.staging.hurry),
+            LEASE_SETTING: str(self.chaos.lease),
+            HASTE_SETTING: str(self.chaos.hurry),
+            "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": f"00:00:{self.chaos.hidden:02d}",
+            HURRY_SETTING: str(self.chaos.hurry),
         }
 
     def _start(self, name: str, module: str, arguments: Mapping[str, str]) -> Child:
         return super()._start(name, hurried_graph.__name__ if module == "graph_simulator" else module, arguments)
 
     def _simulator_arguments(self) -> dict[str, str]:
-        return {**super()._simulator_arguments(), "seed": str(self.staging.seed)}
+        return {**super()._simulator_arguments(), "seed": str(self.chaos.seed)}
 
     def _choose_stubborn(self, items: list[Seen]) -> None:
         """Some events the destination will not have, from before it hears of them."""
@@ -180,10 +180,10 @@ class Theatre(System):
 
     def _is_stubborn(self, version: str) -> bool:
         moment = int(version.rpartition(".")[2])  # the etag: milliseconds of the change
-        return (moment + self.staging.seed) % self.staging.stubborn == 0
+        return (moment + self.chaos.seed) % self.chaos.stubborn == 0
 
 
-class Conduct:
+class DestinationFaults:
     """What the feed is told of its conduct, remembered, since each order replaces the last and a new feed has none."""
 
     def __init__(self, url: str) -> None:

@@ -1,6 +1,6 @@
 """Who sees every notification at the door, opens it with our own keys, and remembers what it stood for.
 
-The process that is looked at may be killed at any moment, and its counters with it; the witness is not.
+The process that is looked at may be killed at any moment, and its counters with it; this log is not.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ class Received:
         return self.versions.total() + self.bare.total() + self.lifecycle.total() + self.forgeries.total()
 
 
-class Witness:
+class NotificationLog:
     """Looks at collections; `keys` is the app's own key store, `tenant` its home. One object serves all threads."""
 
     def __init__(self, keys: KeyDirectory, tenant: str) -> None:

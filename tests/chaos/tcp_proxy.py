@@ -11,7 +11,7 @@ from enum import Enum
 CHUNK = 65_536
 
 
-class Road:
+class TcpProxy:
     """Passes bytes between whoever connects and a port of this machine, unless told otherwise."""
 
     class State(Enum):
@@ -24,7 +24,7 @@ class Road:
         """What is sent arrives; the answer does not, and the connection is reset."""
 
     def __init__(self, target: int) -> None:
-        self.state = Road.State.OPEN
+        self.state = TcpProxy.State.OPEN
         self._target = target
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -58,7 +58,7 @@ class Road:
         for way in pending:
             way.cancel()
         _reset(back)
-        if self.state is Road.State.OPEN:
+        if self.state is TcpProxy.State.OPEN:
             writer.close()
         else:
             _reset(writer)
@@ -66,7 +66,7 @@ class Road:
     async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, answers: bool) -> None:
         with suppress(OSError):
             while chunk := await source.read(CHUNK):
-                if self.state is Road.State.RESETS or (answers and self.state is Road.State.LOSES_ANSWERS):
+                if self.state is TcpProxy.State.RESETS or (answers and self.state is TcpProxy.State.LOSES_ANSWERS):
                     return
                 target.write(chunk)
                 await target.drain()
@@ -81,9 +81,9 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @contextmanager
-def road_to(target: int, port: int) -> Iterator[Road]:
+def road_to(target: int, port: int) -> Iterator[TcpProxy]:
     """Open a road from `port` to `target`, both of 127.0.0.1, for as long as the context lasts."""
-    road, end = Road(target), asyncio.Event()
+    road, end = TcpProxy(target), asyncio.Event()
     loop = asyncio.new_event_loop()
     with socket.create_server(("127.0.0.1", port)) as listening:
         thread = threading.Thread(target=loop.run_until_complete, args=(road.serve(listening, end),), name="road")
