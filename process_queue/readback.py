@@ -60,7 +60,7 @@ class ReadbackHandler:
             self.requeue.dead_letter(readback, undeliverable.reason)
         else:
             self._deliver(events, readback, began)
-            self._go_on(page, readback)
+            self._enqueue_next(page, readback)
 
     def _restart(self, readback: ReadbackPage, failure: RetryLater) -> None:
         """Begin again at the first page: links live for about an hour, and the ledger knows what was delivered."""
@@ -77,23 +77,23 @@ class ReadbackHandler:
         # What does not say when it changed may have been pushed before: nobody can tell.
         telemetry.RECOVERED.add(sum(event.time < began for event in delivery.delivered))
         if delivery.failure is not None:
-            if not _can_go_on(delivery, readback):
+            if not _can_isolate(delivery, readback):
                 raise delivery.failure  # plaintext can't be enqueued: the page is read again, the ledger knows the rest
             for event in delivery.undelivered:
-                self.requeue.later(_alone(event, readback), delivery.failure)
+                self.requeue.later(_single_resource(event, readback), delivery.failure)
         for rejected in delivery.rejected:
             detail = f"the destination answers {rejected.status} to event {rejected.event.id}"
-            self.requeue.dead_letter(_alone(rejected.event, readback), Reason.DESTINATION_REJECTED, detail)
+            self.requeue.dead_letter(_single_resource(rejected.event, readback), Reason.DESTINATION_REJECTED, detail)
         self.outbox.record_rejected(rejected.event for rejected in delivery.rejected)
 
-    def _go_on(self, page: FetchedPage, readback: ReadbackPage) -> None:
+    def _enqueue_next(self, page: FetchedPage, readback: ReadbackPage) -> None:
         for further in page.further:
             self.queues.send(write(further))
         if page.link:
             self.checkpoints.save_delta_link(declaration_id(readback.tenant_id, readback.resource), page.link)
 
 
-def _can_go_on(delivery: Delivery, readback: ReadbackPage) -> bool:
+def _can_isolate(delivery: Delivery, readback: ReadbackPage) -> bool:
     """Tell whether what was kept can be retried by itself: from the second attempt on, where the destination fails on
     single events of a page.
     """
@@ -133,7 +133,7 @@ def _event(content: bytes, readback: ReadbackPage, now: datetime) -> Event:
     return event_of_entry(content, collection, kind, readback.tenant_id, now)
 
 
-def _alone(event: Event, readback: ReadbackPage) -> ReadbackPage:
+def _single_resource(event: Event, readback: ReadbackPage) -> ReadbackPage:
     """Return what reads that one message or entry again."""
     collection = segments(event.source)[2:]  # behind the tenant
     name = event.subject.removeprefix("/".join((*collection, "")))

@@ -61,13 +61,13 @@ class BatchVerifier:
     def __init__(self, verifier: Verifier, envelope: ChangeBatch) -> None:
         self._verifier = verifier
         self._envelope = envelope
-        self._doubts: dict[str, RelayError | None] = dict.fromkeys(envelope.proven)
+        self._failures: dict[str, RelayError | None] = dict.fromkeys(envelope.proven)
         self.seen: dict[str, Source] = {}
 
     @property
     def verified_tenants(self) -> tuple[str, ...]:
         """The tenants for which a good token was found, now or at an earlier attempt."""
-        return tuple(tenant for tenant, doubt in self._doubts.items() if doubt is None)
+        return tuple(tenant for tenant, failure in self._failures.items() if failure is None)
 
     def event(self, item: msgspec.Raw) -> Event:
         """Return the event of an item.
@@ -85,13 +85,14 @@ class BatchVerifier:
         if not notification.is_encrypted:
             self._note_seen(notification)
             return self._verifier.hydration.event(notification, declaration, tenant, received)
-        doubt = self._doubt(tenant)
-        if doubt is not None:
-            raise doubt.copy()
+        failure = self._failure_of(tenant)
+        if failure is not None:
+            raise failure.copy()
         content = read_encrypted_content(notification)
-        self._note_seen(notification, content.encryption_certificate_id or "")
         event = event_of_content(self._decrypt(content), notification, tenant, received)
         _check_place(declaration, event.subject)
+        # Only now: content that can't be decrypted must neither end a silence nor name a key.
+        self._note_seen(notification, content.encryption_certificate_id or "")
         return event
 
     def _note_seen(self, notification: Notification, key_id: str = "") -> None:
@@ -103,28 +104,28 @@ class BatchVerifier:
         key = self._verifier.encryption_keys.find(key_id or "", thumbprint or "", self._envelope.received)
         return open_content(content, key.private_key)
 
-    def _doubt(self, tenant: str) -> RelayError | None:
+    def _failure_of(self, tenant: str) -> RelayError | None:
         """Return why no validation token proves items of `tenant`; None if one does."""
-        if tenant not in self._doubts:
+        if tenant not in self._failures:
             tokens = self._envelope.tokens
             claiming = [token for token in tokens or () if claimed_tenant(token) == tenant]
             missing = Refused(Reason.TOKENS_NULL if tokens is None else Reason.TOKEN_MISSING)
-            self._doubts[tenant] = self._check(claiming) if claiming else missing
-        return self._doubts[tenant]
+            self._failures[tenant] = self._check(claiming) if claiming else missing
+        return self._failures[tenant]
 
     def _check(self, tokens: Iterable[str]) -> RelayError | None:
         """One good token proves its tenant; those that fail beside it are counted, as a sign of something unusual."""
-        doubts: list[RelayError] = []
+        failures: list[RelayError] = []
         proven = False
         for token in tokens:
             try:
                 check(token, self._find_key, self._verifier.client_id, self._envelope.received)
                 proven = True
-            except RelayError as doubt:
-                doubts.append(doubt)
+            except RelayError as failure:
+                failures.append(failure)
         if not proven:
-            return min(doubts, key=_hopelessness)
-        for failed in doubts:
+            return min(failures, key=_preference)
+        for failed in failures:
             telemetry.SUSPICIOUS_TOKENS.add(1, {"reason": failed.reason})
         return None
 
@@ -132,9 +133,9 @@ class BatchVerifier:
         return self._verifier.signing_keys.find(kid, self._envelope.received)
 
 
-def _hopelessness(doubt: RelayError) -> int:
+def _preference(failure: RelayError) -> int:
     """A token that could not be judged may be the good one: keep the items for it."""
-    match doubt:
+    match failure:
         case RetryLater():
             return 0
         case Undeliverable():

@@ -18,7 +18,7 @@ from shared.storage.tables import Row, Tables
 
 _log = logging.getLogger("graph_relay.silence")
 
-NOTED_EVERY = timedelta(minutes=1)
+WRITE_INTERVAL = timedelta(minutes=1)
 """So that a busy subscription costs one write a minute and process."""
 
 SILENCE_FACTOR = 3
@@ -64,7 +64,7 @@ class LastSeen:
         for name, source in sources.items():
             with self._lock:
                 noted = self._noted.get((name, source))
-                if noted is not None and received - noted < NOTED_EVERY:
+                if noted is not None and received - noted < WRITE_INTERVAL:
                     continue
                 self._noted[name, source] = received
             try:

@@ -10,7 +10,7 @@ from shared.resources.catalog import LONGEST_LIFETIME
 from shared.storage.state import Times
 from shared.storage.tables import Tables
 
-NOTED_EVERY = timedelta(days=1)
+WRITE_INTERVAL = timedelta(days=1)
 
 
 class Tenants:
@@ -26,12 +26,12 @@ class Tenants:
         """
         known = self._declared.all()
         for tenant_id in declared:
-            if tenant_id not in known or now - known[tenant_id] > NOTED_EVERY:
+            if tenant_id not in known or now - known[tenant_id] > WRITE_INTERVAL:
                 self._declared.set(tenant_id, now)
         return sorted(
             tenant_id
             for tenant_id, last in known.items()
-            if tenant_id not in declared and now - last < LONGEST_LIFETIME + NOTED_EVERY
+            if tenant_id not in declared and now - last < LONGEST_LIFETIME + WRITE_INTERVAL
         )
 
     def forget(self, tenant_id: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.errors import Reason, Refused, RelayError
+from shared.errors import Reason, Refused, RelayError, Undeliverable
 from shared.graph.validation_token import SigningKey
 from tests.builders import (
     OTHER_TENANT,
@@ -189,3 +189,14 @@ def test_no_reason_holds_what_was_sent() -> None:
             batch.event(item)
         for hidden in ("s3cret", "Ada", TOKEN[-40:], "19:"):
             assert hidden not in str(error.value)
+
+
+def test_content_that_can_not_be_decrypted_is_no_sign_of_life() -> None:
+    broken = rich(encryptedContent=encrypted(message(), dataSignature=encrypted(b"x")["dataSignature"]))
+    envelope = changes(broken, rich(), tokens=[TOKEN])
+    batch = verifier().batch(envelope)
+    with pytest.raises(Undeliverable):
+        batch.event(envelope.items[0])
+    assert batch.seen == {}
+    batch.event(envelope.items[1])
+    assert len(batch.seen) == 1

@@ -13,9 +13,9 @@ from shared.storage.account import BACKGROUND_LIMITS
 from shared.storage.tables import AzureTables, Row, Tables
 from shared.subscriptions.silence import (
     HALF_LIFE,
-    NOTED_EVERY,
     SHORTEST_ALARMING_SILENCE,
     SILENCE_FACTOR,
+    WRITE_INTERVAL,
     LastSeen,
     Sighting,
     Source,
@@ -122,7 +122,7 @@ def test_a_busy_subscription_costs_one_write_a_minute(tables: Counting) -> None:
     for seconds in range(0, 125, 5):
         last_seen.note({"d": SOURCE}, NOW + timedelta(seconds=seconds))
     assert tables.writes == 3
-    assert last(last_seen) == {"d": NOW + 2 * NOTED_EVERY}
+    assert last(last_seen) == {"d": NOW + 2 * WRITE_INTERVAL}
 
 
 def test_another_subscription_or_key_is_noted_at_once(tables: Counting) -> None:
@@ -157,4 +157,4 @@ def test_last_seen_is_the_latest_in_whatever_order_messages_are_processed(
     for moment in moments:
         (LastSeen(tables) if alone else one).note({name: SOURCE}, moment)
     latest = last(one)[name]
-    assert latest == max(moments) if alone else timedelta(0) <= max(moments) - latest < NOTED_EVERY
+    assert latest == max(moments) if alone else timedelta(0) <= max(moments) - latest < WRITE_INTERVAL

@@ -6,7 +6,7 @@ import pytest
 
 from shared.configuration.settings import StorageSettings
 from shared.resources.catalog import LONGEST_LIFETIME
-from shared.subscriptions.tenants import NOTED_EVERY, Tenants
+from shared.subscriptions.tenants import WRITE_INTERVAL, Tenants
 from tests import accounts
 from tests.builders import NOW, OTHER_TENANT, TENANT
 
@@ -27,14 +27,14 @@ def test_a_tenant_that_is_declared_no_more_is_a_former_one_until_it_is_forgotten
 
 def test_a_former_tenant_is_one_until_all_its_subscriptions_must_have_expired(tenants: Tenants) -> None:
     tenants.former([OTHER_TENANT], NOW)
-    longest = LONGEST_LIFETIME + NOTED_EVERY
+    longest = LONGEST_LIFETIME + WRITE_INTERVAL
     assert tenants.former([], NOW + longest - MOMENT) == [OTHER_TENANT]
     assert tenants.former([], NOW + longest) == []
 
 
 def test_that_a_tenant_is_declared_is_noted_once_a_day(tenants: Tenants) -> None:
     tenants.former([TENANT], NOW)
-    tenants.former([TENANT], NOW + NOTED_EVERY)
+    tenants.former([TENANT], NOW + WRITE_INTERVAL)
     assert tenants._declared.get(TENANT) == NOW
-    tenants.former([TENANT], NOW + NOTED_EVERY + MOMENT)
-    assert tenants._declared.get(TENANT) == NOW + NOTED_EVERY + MOMENT
+    tenants.former([TENANT], NOW + WRITE_INTERVAL + MOMENT)
+    assert tenants._declared.get(TENANT) == NOW + WRITE_INTERVAL + MOMENT
