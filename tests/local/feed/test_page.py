@@ -439,7 +439,7 @@ def test_a_message_is_inspected_by_keyboard_and_has_an_address_of_its_own(page: 
     expect(inspector).to_contain_text(sent["id"])
     page.keyboard.press("Escape")
     expect(inspector).to_be_hidden()
-    assert "message=" not in page.url
+    expect(page).not_to_have_url(re.compile("message="))
 
 
 def test_what_the_feed_refused_is_listed_and_can_be_inspected(page: Page, sender: Sender) -> None:
