@@ -37,7 +37,7 @@ NOW = datetime(2031, 2, 3, 4, 5, 6, tzinfo=UTC)
 ISSUERS = {"1.0": "https://sts.windows.net/{tenantid}/", "2.0": "https://login.microsoftonline.com/{tenantid}/v2.0"}
 SYMMETRIC_KEY = bytes(range(32))
 
-_COMPLAINT = "content_unreadable: the content does not open with the key it names"
+_COMPLAINT = "content_unreadable: the content can't be decrypted with the key that it names"
 _OAEP = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
 
 

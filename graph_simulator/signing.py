@@ -1,6 +1,7 @@
 """The authority's signing keys: rotation, metadata, and what they sign (docs/graph.md, "Validation tokens")."""
 
 import hashlib
+import threading
 import uuid
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
@@ -75,6 +76,7 @@ class SigningKeys:
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._keys: list[SigningKey] = []
+        self._making = threading.Lock()
         self._tokens: dict[tuple[str, str, int], tuple[datetime, str]] = {}
 
     @property
@@ -103,8 +105,9 @@ class SigningKeys:
         return token
 
     def _published(self) -> list[SigningKey]:
-        self._keys = self._keys or [SigningKey.create(self._clock())]
-        return self._keys
+        with self._making:  # tests ask from threads of their own, and making a key takes a while
+            self._keys = self._keys or [SigningKey.create(self._clock())]
+            return self._keys
 
 
 def validation_claims(audience: str, tenant: str, version: int, now: datetime) -> dict[str, Any]:

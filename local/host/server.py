@@ -340,7 +340,9 @@ def running(
         environment = dict(os.environ)
         options = host_options(host_json, environment)
         worker = ThreadWorker(app, thread_count(environment), options.function_timeout)
-        host = Host(worker, asyncio.run(worker.start()), environment, options)
+        with ThreadPoolExecutor(1) as starter:  # a test's own thread may have an event loop already
+            functions = starter.submit(asyncio.run, worker.start()).result()
+        host = Host(worker, functions, environment, options)
         server = server_for(host.asgi, tls)
         host.served_by(server)
         with listening(port) as listener:

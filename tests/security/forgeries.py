@@ -299,7 +299,14 @@ STATES: Sequence[Forgery] = (
     forged_state("of ours with one character more", lambda harness: minted(TENANT, IN_CHATS, harness.secret) + "A"),
     forged_state("not ASCII", lambda _: "ä" * 83),
     forged_state("a character that is a letter of ours in lower case", lambda _: "\u212a" * 83),
-    forged_state("five megabytes, twice", lambda _: "A" * 5_000_000),
+    Forgery(
+        "clientState: five megabytes, twice",
+        refused(Reason.MALFORMED, 2),
+        lambda harness: (
+            [harness.item(clientState="A" * 5_000_000), lifecycle(clientState="A" * 5_000_000)],
+            [harness.token()],
+        ),
+    ),
     Forgery(
         "clientState: a number",
         refused(Reason.MALFORMED),

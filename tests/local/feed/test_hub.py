@@ -1,4 +1,3 @@
-import asyncio
 import json
 from typing import Any
 
@@ -7,6 +6,7 @@ from sse_starlette import ServerSentEvent
 
 from local.feed.hub import Hub, Watcher
 from local.feed.message import Message
+from tests.coroutines import completed
 
 
 def message(position: int) -> Message:
@@ -22,7 +22,7 @@ def sent(watcher: Watcher) -> list[tuple[str, Any]]:
         return [event async for event in watcher.events()]
 
     watcher.close()
-    return [(str(event.event), json.loads(str(event.data))) for event in asyncio.run(read())]
+    return [(str(event.event), json.loads(str(event.data))) for event in completed(read())]
 
 
 def test_messages_that_came_meanwhile_are_sent_together_and_a_state_in_its_latest_form_only() -> None:

@@ -1,6 +1,5 @@
 """Settings, host.json, and what an app may ask of the local host."""
 
-import asyncio
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from local.host.functions import UnsupportedFunction, functions_of
 from local.host.invoker import thread_count
 from local.host.server import Host, running
 from local.host.worker import ThreadWorker
+from tests.coroutines import completed
 from tests.local.host.conftest import http_app, queue_app, timer_app
 
 ROOT = Path(__file__).parents[3]
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 def described(app: func.FunctionApp, settings: dict[str, str], host_json: Path) -> list[str]:
     """Return the lines that a host says of its functions."""
     worker = ThreadWorker(app, 1)
-    host = Host(worker, asyncio.run(worker.start()), settings, host_options(host_json))
+    host = Host(worker, completed(worker.start()), settings, host_options(host_json))
     return list(host.describe("http://host"))
 
 
