@@ -13,8 +13,21 @@ from local.host import __main__ as host
 from local.host import invoker
 from local.host.process import HostProcess
 
-QUIETED = ("azure.core", "azure.storage", "azure.data", "azure.identity", "uvicorn.error", "uvicorn.access")
-"""Loggers below those that the app or the host quiets."""
+QUIETED = (
+    "azure.core",
+    "azure.storage",
+    "azure.data",
+    "azure.identity",
+    "uvicorn.error",
+    "uvicorn.access",
+    "urllib3",
+    "msal",
+)
+"""Loggers below those that the app, the host or its worker quiets: the worker sets the root to INFO."""
+
+
+CATEGORIES = ("default", "Function", "Function.*.User")
+"""The categories whose level host.json sets."""
 
 
 class TalkativeHost(HostProcess):
@@ -25,7 +38,7 @@ class TalkativeHost(HostProcess):
         return [sys.executable, "-m", __name__, *arguments]
 
     def _environment(self) -> dict[str, str]:
-        levels = {f"AzureFunctionsJobHost__logging__logLevel__{name}": "Trace" for name in ("default", "Function")}
+        levels = {f"AzureFunctionsJobHost__logging__logLevel__{name}": "Trace" for name in CATEGORIES}
         return {**super()._environment(), **levels}
 
 
