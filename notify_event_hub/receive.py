@@ -12,7 +12,8 @@ import msgspec
 from shared import telemetry
 from shared.errors import Refused
 from shared.graph.notification import read_collection, read_notification
-from shared.messages.ingest import ExpectedRecipient, ingest, trusted_channel
+from shared.messages.ingest import ExpectedRecipient, RefusedItems, ingest, trusted_channel
+from shared.paths import Paths
 from shared.storage.queues import Queues
 
 TIME_LIMIT = timedelta(minutes=1)
@@ -22,21 +23,34 @@ NOT_APPLICABLE = "NA"
 """What stands in every field of the event that Graph sends when a subscription is created."""
 
 
-def receive(bodies: Iterable[bytes], recipient: ExpectedRecipient, queues: Queues, received: datetime) -> None:
+def receive(
+    bodies: Iterable[bytes],
+    recipient: ExpectedRecipient,
+    queues: Queues,
+    received: datetime,
+    paths: Paths | None = None,
+) -> None:
     """Store what is ours in `bodies`; one that is no collection costs the others nothing.
+
+    `paths` notes which items are refused; None: nothing is noted.
 
     Raises RetryLater if storage is unavailable: the host then hands over the same events again.
     """
-    items = [item for body in bodies for item in _items(body)]
-    ingest(items, recipient, trusted_channel, queues, received, TIME_LIMIT)
+    items: list[msgspec.Raw] = []
+    unreadable: RefusedItems = []
+    for body in bodies:
+        try:
+            items += _items(body)
+        except Refused as refused:
+            telemetry.REFUSED.add(1, {"reason": refused.reason})
+            unreadable.append((None, refused.reason))
+    refused_items = ingest(items, recipient, trusted_channel, queues, received, TIME_LIMIT)
+    if paths is not None:
+        paths.refused_on_receipt([*unreadable, *refused_items], received)
 
 
 def _items(body: bytes) -> Sequence[msgspec.Raw]:
-    try:
-        items = read_collection(body).value
-    except Refused as refused:
-        telemetry.REFUSED.add(1, {"reason": refused.reason})
-        return ()
+    items = read_collection(body).value
     return () if _is_test(items) else items
 
 

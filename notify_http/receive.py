@@ -11,6 +11,7 @@ from shared import telemetry
 from shared.errors import Refused, RetryLater
 from shared.graph.notification import read_collection
 from shared.messages.ingest import ExpectedRecipient, ingest, validation_tokens
+from shared.paths import Paths
 from shared.storage.queues import Queues
 
 LARGEST_BODY = 32 << 20
@@ -29,17 +30,26 @@ class Answer:
     retry_after: int | None = None
 
 
-def receive(body: bytes, recipient: ExpectedRecipient, queues: Queues, received: datetime) -> Answer:
-    """Store what is ours in `body`, a changeNotificationCollection, and return the answer. Never raises."""
+def receive(
+    body: bytes, recipient: ExpectedRecipient, queues: Queues, received: datetime, paths: Paths | None = None
+) -> Answer:
+    """Store what is ours in `body`, a changeNotificationCollection, and return the answer. Never raises.
+
+    `paths` notes what is refused; None: nothing is noted.
+    """
     if len(body) > LARGEST_BODY:
         return Answer(413, f"The body exceeds {LARGEST_BODY} bytes.")
     try:
         collection = read_collection(body)
     except Refused as refused:
         telemetry.REFUSED.add(1, {"reason": refused.reason})
+        if paths is not None:
+            paths.refused_on_receipt([(None, refused.reason)], received)
         return Answer(400, "Expected a changeNotificationCollection in JSON.")
     try:
-        ingest(collection.value, recipient, validation_tokens(collection), queues, received, TIME_LIMIT)
+        refused_items = ingest(collection.value, recipient, validation_tokens(collection), queues, received, TIME_LIMIT)
     except RetryLater:
         return Answer(503, "Storage is unavailable. Please send this again.", retry_after=10)
+    if paths is not None:
+        paths.refused_on_receipt(refused_items, received)
     return Answer(202)

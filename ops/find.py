@@ -2,24 +2,32 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 import click
 import msgspec
 from rich.console import RenderableType
 
+from ops.dead_letters import looking_through
 from ops.report import ExitCode, Report, as_json, finish, plain, span
 from ops.time_argument import Moment
-from shared.paths import Path, Step, steps
+from shared.paths import Path, Step, names, steps
 from shared.relay import relay
 
 
+class FoundPath(msgspec.Struct):
+    """A path and its steps. dead_letter: the id of the dead letter that it was read from, if it was."""
+
+    path: Path
+    steps: list[Step]
+    dead_letter: str = ""
+
+
 class Found(Report):
-    """`paths`: of each its fields and its steps, the newest first."""
+    """`paths`: the newest first. `noted`: whether paths are noted now."""
 
     asked: str
     noted: bool
-    paths: list[dict[str, Any]]
+    paths: list[FoundPath]
 
     @property
     def exit_code(self) -> ExitCode:
@@ -28,23 +36,26 @@ class Found(Report):
 
     def shown(self) -> Iterable[RenderableType]:
         """Yield each path as a timeline."""
-        for path in self.paths:
-            yield from _lines(msgspec.convert(path["path"], Path))
+        for found in self.paths:
+            yield from _lines(found)
         if not self.noted:
             yield "NOTIFICATION_PATHS is off: no path is noted now."
         if not self.paths:
             yield f"Nothing is noted of {plain(self.asked)}."
             yield "It may wait for its next attempt (`status`), or be older than --since (7d)."
-            yield "What notify_http refuses (clientState, malformed) is counted only."
+            yield "Refusals and dead letters: the last 500 are noted, and dead letters as long as they are kept."
 
 
-def _lines(path: Path) -> Iterable[str]:
+def _lines(found: FoundPath) -> Iterable[str]:
+    path = found.path
     took = span((path.at - path.received).total_seconds())
     yield f"{path.outcome}{f': {path.reason}' if path.reason else ''}, {took} after it was received"
-    for step in steps(path):
+    for step in found.steps:
         yield f"  {_when(step)}  {_MARKS[step.verdict]} {plain(step.step)}"
         if step.detail:
             yield f"                {plain(step.detail)}"
+    if found.dead_letter:
+        yield f"                dead letter {plain(found.dead_letter)}"
     if path.trace:
         yield f"                trace {plain(path.trace.split('-')[1] if path.trace.count('-') > 1 else path.trace)}"
     yield ""
@@ -57,17 +68,33 @@ def _when(step: Step) -> str:
     return f"{step.at:%H:%M:%S.%f}"[:12] if step.at else " " * 12
 
 
+def _in_dead_letters(text: str) -> list[FoundPath]:
+    """Look for an id in the dead letters themselves. Raises RetryLater."""
+    found: list[FoundPath] = []
+    with looking_through() as (_, each):
+        for letter in each:
+            asked_for = letter.id.startswith(text)
+            if letter.envelope is None:
+                paths = [Path("dead-lettered", letter.since, letter.since, reason=letter.reason)]
+            else:
+                paths = relay().path_log.of_dead_letter(letter.envelope, letter.reason, letter.since)
+            found += [FoundPath(path, steps(path), letter.id) for path in paths if asked_for or text in names(path)]
+    return sorted(found, key=lambda path: path.path.at, reverse=True)
+
+
 @click.command()
 @click.argument("id_", metavar="ID")
 @click.option("--since", type=Moment(), default="7d", show_default=True, help="How far back rows are read through.")
 @as_json
 def find(id_: str, since: datetime, *, as_json: bool) -> None:
-    """Show the path of an event, message, subject or subscription.
+    """Show the path of an event, message, subject, subscription or dead letter.
 
-    ID: an event's id, a message's id, a subject or a subscription id. An event's id is looked up at once; for
-    anything else the ledger's rows are read through. Never shows content. Marks: + done, ~ waited, ! failed.
+    ID: an event's id, a message's id, a subject, a subscription id or a dead letter's id. An event's id is looked up
+    at once; for anything else the ledger's rows are read through, and if there is none, the dead letters. Never shows
+    content. Marks: + done, ~ waited, ! failed.
     """
-    app = relay()
-    found = app.path_log.find(id_, app.ledger, since)
-    paths = [{"path": msgspec.to_builtins(path), "steps": msgspec.to_builtins(steps(path))} for path in found]
-    finish(Found(id_, app.paths is not None, paths), as_json=as_json)
+    app, text = relay(), id_.strip().strip("/")
+    if not text:
+        raise click.BadParameter("expected an id", param_hint="ID")
+    noted = [FoundPath(path, steps(path)) for path in app.path_log.find(text, app.ledger, since)]
+    finish(Found(id_, app.paths is not None, noted or _in_dead_letters(text)), as_json=as_json)

@@ -1,17 +1,20 @@
 """The path of a notification: received, proven, each failed attempt, and where it ended. Never what it says.
 
-Identities, verdicts and times alone. A delivered one is noted in the columns of its ledger row, which is written
-anyway; one that was refused behind the queue, or dead-lettered, in a ring of the last few hundred. What notify_http
-refuses is counted and not noted: strangers can't be allowed to cause writes.
+Identities, verdicts and times alone. The path of a delivered notification is in columns of its ledger row, which is
+written anyway. The last few hundred refusals and dead letters are in rings of rows. Anyone can POST what is refused on
+receipt: such refusals have a ring of their own, and are written at a bounded rate.
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Literal
 
 import msgspec
 
+from shared import telemetry
 from shared.delivery.event import Event
 from shared.delivery.ledger import Ledger
 from shared.errors import Reason, Refused, RetryLater, Undeliverable
@@ -26,13 +29,20 @@ from shared.messages.envelope import (
     singles,
 )
 from shared.storage.tables import Row, Tables
+from shared.threads import ThrottledWriter
 
 _log = logging.getLogger("graph_relay.paths")
 
 RING = 500
-"""Failures that are kept; several instances write into one ring, each from a place of its own."""
+"""Failures that are kept, and as many refusals on receipt; several instances write into one ring, each from a place of
+its own."""
 
-_TABLE, _PARTITION = "paths", "failed"
+ON_RECEIPT_EVERY = timedelta(seconds=10)
+MOST_ON_RECEIPT = 20
+"""Refusals on receipt that an instance writes at a time, in one transaction."""
+
+_TABLE = "paths"
+_FAILED, _ON_RECEIPT = "failed", "on_receipt"
 _LONGEST_NAME = 512
 """Characters of a path or id of a refused item: nothing vouches for it."""
 
@@ -51,6 +61,7 @@ class Path(msgspec.Struct, frozen=True, omit_defaults=True):
 
     at: when it ended so. received: when Graph's POST came in, or the page was asked for. event: its id, if it came so
     far. resource: as Graph named it. key: id of our encryption key. proof: what proved it. attempts: those that failed.
+    on_receipt: it was refused before anything was queued; nothing vouches for what it names.
     """
 
     outcome: Outcome
@@ -66,6 +77,7 @@ class Path(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     attempts: tuple[FailedAttempt, ...] = ()
     trace: str = ""
+    on_receipt: bool = False
 
 
 class LastRetry(msgspec.Struct, frozen=True):
@@ -94,8 +106,9 @@ class Paths:
         """`chance` returns a number in [0, 1). `home` is the tenant of items that name none."""
         self._tables = tables
         self._clock = clock
-        self._next = int(chance() * RING)
+        self._rows = {ring: count(int(chance() * RING)) for ring in (_FAILED, _ON_RECEIPT)}
         self._home = home
+        self._on_receipt = ThrottledWriter(self._note_on_receipt, MOST_ON_RECEIPT, ON_RECEIPT_EVERY)
         self._retry_noted: dict[str, datetime] = {}
 
     def delivered(self, items: Mapping[str, tuple[msgspec.Raw, Event]], envelope: ItemEnvelope) -> dict[str, Row]:
@@ -111,15 +124,33 @@ class Paths:
 
     def refused(self, items: Sequence[tuple[msgspec.Raw, Reason]], envelope: ItemEnvelope) -> None:
         """Note items that were not proven."""
-        self._note([self._of_item(item, envelope, "refused", reason=reason) for item, reason in items])
+        self._note(_FAILED, [self._of_item(item, envelope, "refused", reason=reason) for item, reason in items])
+
+    def refused_on_receipt(self, refusals: Iterable[tuple[Notification | None, Reason]], received: datetime) -> None:
+        """Note what was refused before anything was queued; None: it could not be read.
+
+        Returns at once; of many, the last few are written. What does not have the form of a name is left out: a
+        stranger may write anything there.
+        """
+        now, trace = self._clock(), telemetry.traceparent()
+        self._on_receipt.add(
+            _with_names_alone(self._named(Path("refused", now, received, reason=reason, trace=trace), notification))
+            for notification, reason in refusals
+        )
 
     def dead_lettered(self, envelope: Envelope, reason: Reason) -> None:
         """Note what was dead-lettered."""
-        for single in singles(envelope):
-            if isinstance(single, ReadbackPage):
-                self._note([self._of_page(single, "dead-lettered", reason=reason)])
-            else:
-                self._note([self._of_item(single.items[0], single, "dead-lettered", reason=reason)])
+        self._note(_FAILED, self.of_dead_letter(envelope, reason, self._clock()))
+
+    def of_dead_letter(self, envelope: Envelope, reason: str, at: datetime) -> list[Path]:
+        """Return the paths of the items of an envelope that was dead-lettered at a time."""
+        paths = [
+            self._of_page(single, "dead-lettered", reason=reason)
+            if isinstance(single, ReadbackPage)
+            else self._of_item(single.items[0], single, "dead-lettered", reason=reason)
+            for single in singles(envelope)
+        ]
+        return [msgspec.structs.replace(path, at=at) for path in paths]
 
     def retried(self, envelope: Envelope, failure: RetryLater, retry_at: datetime) -> None:
         """Note that notifications wait, and for what; not more often than every few seconds for one reason."""
@@ -139,7 +170,7 @@ class Paths:
 
     def failures(self) -> list[Path]:
         """Return the last refusals and dead letters, newest first. Raises RetryLater."""
-        rows = self._tables.partition(_TABLE, _PARTITION)
+        rows = [row for ring in (_FAILED, _ON_RECEIPT) for row in self._tables.partition(_TABLE, ring)]
         return sorted(_paths_in(rows), key=lambda path: path.at, reverse=True)
 
     def find(self, text: str, ledger: Ledger, since: datetime) -> list[Path]:
@@ -148,7 +179,7 @@ class Paths:
         An event id is looked up; for anything else the rows since a time are read through. Raises RetryLater.
         """
         text = text.strip().strip("/")
-        failed = [path for path in self.failures() if text in _names(path)]
+        failed = [path for path in self.failures() if text in names(path)]
         rows = ledger.details(text) or ledger.details_matching(text, _SEARCHED, since)
         found = [*failed, *_paths_in(rows)]
         return sorted(found, key=lambda path: path.at, reverse=True)
@@ -160,22 +191,31 @@ class Paths:
             notification = read_notification(item)
         except Refused:
             return Path(outcome, self._clock(), envelope.received, event=event, reason=reason)
-        tenant = notification.tenant(self._home)
-        return Path(
+        proof = _proof(notification, notification.tenant(self._home), envelope) if outcome == "delivered" else ""
+        path = Path(
             outcome,
             self._clock(),
             envelope.received,
             event=event,
-            resource=(notification.resource or "")[:_LONGEST_NAME],
-            tenant=tenant[:_LONGEST_NAME],
-            subscription=notification.subscription_id[:_LONGEST_NAME],
-            change=(notification.change_type or notification.lifecycle_event or "")[:_LONGEST_NAME],
             key=_key_of(notification)[:_LONGEST_NAME],
-            proof=_proof(notification, tenant, envelope) if outcome == "delivered" else "",
+            proof=proof,
             reason=reason,
             attempts=attempts(envelope),
             trace=envelope.trace,
         )
+        return self._named(path, notification)
+
+    def _named(self, path: Path, notification: Notification | None) -> Path:
+        """Return `path` with what a notification names; None: it could not be read."""
+        if notification is None:
+            return path
+        named = {
+            "resource": notification.resource or "",
+            "tenant": notification.tenant(self._home),
+            "subscription": notification.subscription_id,
+            "change": notification.change_type or notification.lifecycle_event or "",
+        }
+        return msgspec.structs.replace(path, **{field: name[:_LONGEST_NAME] for field, name in named.items()})
 
     def _of_page(self, readback: ReadbackPage, outcome: Outcome, *, event: str = "", reason: str = "") -> Path:
         return Path(
@@ -191,12 +231,14 @@ class Paths:
             trace=readback.trace,
         )
 
-    def _note(self, failures: Iterable[Path]) -> None:
+    def _note_on_receipt(self, refusals: Iterable[Path]) -> None:
+        self._note(_ON_RECEIPT, refusals)
+
+    def _note(self, ring: str, failures: Iterable[Path]) -> None:
         rows: dict[str, Row] = {}
         for path in failures:
-            self._next = (self._next + 1) % RING
-            rows[f"{self._next:04d}"] = {"path": msgspec.json.encode(path).decode()}
-        self._put(_PARTITION, rows)
+            rows[f"{next(self._rows[ring]) % RING:04d}"] = {"path": msgspec.json.encode(path).decode()}
+        self._put(ring, rows)
 
     def _put(self, partition: str, rows: Mapping[str, Row]) -> None:
         try:
@@ -204,6 +246,23 @@ class Paths:
                 self._tables.put_all(_TABLE, partition, rows)
         except RetryLater as retry_later:
             _log.warning("What became of %s notifications is not noted: %s", len(rows), retry_later)
+
+
+_GUID = r"[0-9a-fA-F-]{36}"
+_FORMS = {
+    "resource": r"\w[\w$-]*[/(][\w/()'@:.!$=,%~-]*",
+    "tenant": _GUID,
+    "subscription": _GUID,
+    "change": r"[A-Za-z,]+",
+}
+"""Of what an item names: paths and ids have no spaces."""
+
+
+def _with_names_alone(path: Path) -> Path:
+    """Return the path of an item that nothing vouches for, without what does not have the form of a name."""
+    named = {field: getattr(path, field) for field in _FORMS}
+    kept = {field: text if re.fullmatch(_FORMS[field], text) else "" for field, text in named.items()}
+    return msgspec.structs.replace(path, on_receipt=True, **kept)
 
 
 _SEARCHED = ("message", "subject", "subscription")
@@ -224,10 +283,15 @@ def _paths_in(rows: Iterable[Row]) -> Iterator[Path]:
             yield msgspec.json.decode(str(text), type=Path)
 
 
-def _names(path: Path) -> set[str]:
-    """What a failure is found by. Graph writes `chats('19:…')`, events `chats/19:…`."""
+def names(path: Path) -> set[str]:
+    """Return what a failure is found by. Graph writes `chats('19:…')`, events `chats/19:…`.
+
+    A rejected event's id is the last word of the failed attempt (`process_queue.changes`).
+    """
     plain = path.resource.replace("('", "/").replace("')", "").strip("/")
-    return {path.event, path.resource.strip("/"), plain, plain.rpartition("/")[2], path.subscription.lower()} - {""}
+    rejected = {attempt.detail.rpartition(" ")[2] for attempt in path.attempts}
+    resource = {path.resource.strip("/"), plain, plain.rpartition("/")[2]}
+    return {path.event, path.subscription.lower(), *resource, *rejected} - {""}
 
 
 def _key_of(notification: Notification) -> str:
@@ -254,7 +318,7 @@ def steps(path: Path) -> list[Step]:
     named = f"{path.change} {path.resource}".strip()
     begin = "asked for by a comparison with Graph" if by_readback else "received"
     found = [Step(path.received, begin, detail=named)]
-    if not by_readback:
+    if not by_readback and not path.on_receipt:
         found.append(Step(None, "client state valid, queued", detail=f"subscription {path.subscription}"))
     found += [_attempt(attempt) for attempt in path.attempts]
     if path.proof and not by_readback:
@@ -277,6 +341,10 @@ def _attempt(attempt: FailedAttempt) -> Step:
 
 def advice(path: Path) -> str:
     """Return what a person should do about a failure."""
+    if path.reason == Reason.CLIENT_STATE:
+        return (
+            "Not sent for a subscription of this app, or CLIENT_STATE_SECRET has changed: see docs/runbook/refused.md"
+        )
     if path.outcome == "refused":
         return "A single refusal needs nothing; for many, see docs/runbook/refused.md"
     return "Fix the cause, then replay it: python -m ops dead-letters replay; see docs/runbook/dead-letters.md"

@@ -1,9 +1,13 @@
-"""Thread pools whose threads belong to the invocation that gave them work."""
+"""Work outside the calling thread: pools that keep the caller's context, and writes at a bounded rate."""
 
-from collections.abc import Callable
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any, ParamSpec, TypeVar
+from datetime import timedelta
+from typing import Any, Generic, ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -18,3 +22,49 @@ class ContextThreadPool(ThreadPoolExecutor):
     def submit(self, fn: Callable[_P, _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
         """See ThreadPoolExecutor; `map` submits too."""
         return super().submit(copy_context().run, fn, *args, **kwargs)
+
+
+class ThrottledWriter(Generic[_T]):
+    """Writes items in a thread of its own: at most `most` of them, once per `interval`. The newest replace older ones.
+
+    For items that anyone can cause: their number bounds neither the writes nor the memory, and no caller waits.
+    `write` must not raise. One object serves all threads.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[list[_T]], None],
+        most: int,
+        interval: timedelta,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`pause` waits for so many seconds."""
+        self._write = write
+        self._interval = interval
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._pending: deque[_T] = deque(maxlen=most)
+        self._is_writing = False
+
+    def add(self, items: Iterable[_T]) -> None:
+        """Write items soon; the first ones at once."""
+        with self._lock:
+            self._pending.extend(items)
+            if self._is_writing or not self._pending:
+                return
+            self._is_writing = True
+        threading.Thread(target=copy_context().run, args=(self._run,), name="throttled-writer", daemon=True).start()
+
+    def _run(self) -> None:
+        while items := self._take():
+            self._write(items)
+            self._pause(self._interval.total_seconds())
+
+    def _take(self) -> list[_T]:
+        """Return what is to be written now; if there is nothing, the thread ends."""
+        with self._lock:
+            items = list(self._pending)
+            self._pending.clear()
+            self._is_writing = bool(items)
+            return items

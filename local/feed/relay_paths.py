@@ -17,10 +17,11 @@ _KEPT = timedelta(days=60)
 
 
 class AppFailure(msgspec.Struct, frozen=True):
-    """A notification that the app refused or dead-lettered."""
+    """A notification that the app refused or dead-lettered. on_receipt: refused before it was queued."""
 
     at: datetime
     outcome: str
+    on_receipt: bool
     reason: str
     subject: str
     subscription: str
@@ -65,7 +66,16 @@ class RelayPaths:
 
 
 def _failure(path: Path) -> AppFailure:
-    return AppFailure(path.at, path.outcome, path.reason, path.resource, path.subscription, advice(path), steps(path))
+    return AppFailure(
+        at=path.at,
+        outcome=path.outcome,
+        on_receipt=path.on_receipt,
+        reason=path.reason,
+        subject=path.resource,
+        subscription=path.subscription,
+        advice=advice(path),
+        steps=steps(path),
+    )
 
 
 def _now() -> datetime:

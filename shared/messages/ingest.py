@@ -22,6 +22,12 @@ TOKEN_LIMIT = MESSAGE_LIMIT // 2
 """Characters of tokens per tenant: some twenty tokens; Graph sends one per app. Each envelope carries them, so without
 a limit one POST could fill storage."""
 
+EXAMPLES = 20
+"""Refused items of a collection that are returned, for their paths; a stranger's POST may have a million."""
+
+RefusedItems = list[tuple[notification.Notification | None, Reason]]
+"""Refused items, and why; None: it could not be read."""
+
 
 @dataclass(frozen=True)
 class ExpectedRecipient:
@@ -33,11 +39,12 @@ class ExpectedRecipient:
 
 @dataclass
 class SortedItems:
-    """The accepted items of a collection, ready to be packed, and the counts of the refused ones."""
+    """The accepted items of a collection, ready to be packed; of the refused ones the counts and the first few."""
 
     changes: list[Sealed] = field(default_factory=list)
     lifecycle: list[Sealed] = field(default_factory=list)
     refused: Counter[Reason] = field(default_factory=Counter)
+    examples: RefusedItems = field(default_factory=list)
 
 
 EvidenceFor = Callable[[Collection[str]], Evidence]
@@ -52,8 +59,8 @@ def ingest(
     queues: Queues,
     received: datetime,
     within: timedelta,
-) -> None:
-    """Store the accepted items, `within` a time, and count the refused ones by reason.
+) -> RefusedItems:
+    """Store the accepted items, `within` a time, and count the refused ones by reason; return the first of these.
 
     Raises RetryLater if not all are durable in time: the sender then sends them again.
     """
@@ -70,12 +77,14 @@ def ingest(
     for reason, count in sorted_items.refused.items():
         telemetry.REFUSED.add(count, {"reason": reason})
     telemetry.QUEUED.add(len(sorted_items.changes) + len(sorted_items.lifecycle))
+    return sorted_items.examples
 
 
 def sort_items(items: Iterable[msgspec.Raw], recipient: ExpectedRecipient) -> SortedItems:
     """Accept the items with a clientState of ours; refuse the others."""
     sorted_items = SortedItems()
     for item in items:
+        read = None
         try:
             read = notification.read_notification(item)
             tenant = read.tenant(recipient.tenant_id)
@@ -83,6 +92,8 @@ def sort_items(items: Iterable[msgspec.Raw], recipient: ExpectedRecipient) -> So
                 raise Refused(Reason.CLIENT_STATE)
         except Refused as refused:
             sorted_items.refused[refused.reason] += 1
+            if len(sorted_items.examples) < EXAMPLES:
+                sorted_items.examples.append((read, refused.reason))
         else:
             kind = sorted_items.changes if read.lifecycle_event is None else sorted_items.lifecycle
             kind.append(sealed(item, tenant))

@@ -1,11 +1,14 @@
-"""What a stranger's request costs: no storage, no signature check, no Graph call, no line in a log, little memory."""
+"""What a stranger's request costs: no signature check, no Graph call, no line in a log, little memory, and for its path
+a few rows in ten seconds, whatever is sent.
+"""
 
 import json
 import logging
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import jwt
@@ -18,7 +21,9 @@ from notify_http.receive import LARGEST_BODY, receive
 from shared.configuration.settings import StorageSettings
 from shared.graph.notification import MAX_ITEMS
 from shared.messages.ingest import ExpectedRecipient
+from shared.paths import MOST_ON_RECEIPT, ON_RECEIPT_EVERY, Paths
 from shared.storage.queues import Queues
+from shared.storage.tables import Row
 from tests.accounts import queues
 from tests.builders import (
     NOW,
@@ -32,8 +37,10 @@ from tests.builders import (
     rich,
     rsa_key,
 )
+from tests.memory import MemoryTables
 from tests.security.harness import staged, until
 from tests.token_cases import Mint
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 RECIPIENT = ExpectedRecipient(TENANT, [client_state_secret()])
@@ -90,6 +97,18 @@ def lines() -> Iterator[_Lines]:
     root.removeHandler(handler)
 
 
+class CountingTables(MemoryTables):
+    """Tables that count how often they are written to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+
+    def put_all(self, table: str, partition: str, rows: Mapping[str, Row]) -> None:
+        self.writes += 1
+        super().put_all(table, partition, rows)
+
+
 @pytest.fixture
 def storage(storage_settings: StorageSettings) -> Queues:
     return queues(storage_settings)
@@ -112,6 +131,18 @@ def test_a_flood_of_strangers_costs_no_request_and_no_line(storage: Queues, line
     for _ in range(20):
         assert receive(body(*strangers(50), tokens=[token] * 100), RECIPIENT, storage, NOW).status == 202
     assert lines.lines == []
+
+
+def test_a_flood_of_strangers_causes_few_rows_at_a_bounded_rate(storage: Queues) -> None:
+    tables = CountingTables()
+    paths = Paths(tables, lambda: NOW, lambda: 0.0, TENANT)
+    began = time.monotonic()
+    for _ in range(20):
+        assert receive(body(*strangers(50)), RECIPIENT, storage, NOW, paths).status == 202
+    eventually(lambda: tables.writes)
+    pauses = (time.monotonic() - began) // ON_RECEIPT_EVERY.total_seconds()
+    assert tables.writes <= 1 + pauses
+    assert len(paths.failures()) <= (1 + pauses) * MOST_ON_RECEIPT
 
 
 def test_one_item_of_ours_among_them_costs_what_it_costs_alone(storage: Queues, lines: _Lines) -> None:

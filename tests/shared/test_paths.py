@@ -1,12 +1,14 @@
 """Where a notification ended is noted and found again; never what it says."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import msgspec
 import pytest
 import requests
 
+from notify_event_hub import receive as notify_event_hub
+from notify_http import receive as notify_http
 from process_queue.changes import ChangeHandler
 from process_queue.requeue import Requeue
 from shared.configuration.settings import StorageSettings
@@ -15,15 +17,31 @@ from shared.delivery.ledger import Ledger
 from shared.delivery.outbox import Outbox
 from shared.errors import Reason, RetryLater
 from shared.messages.envelope import LONGEST_HISTORY, ChangeBatch, Envelope, FailedAttempt, attempts, failed, read
+from shared.messages.ingest import ExpectedRecipient
 from shared.paths import RING, Path, Paths, steps
 from shared.storage.tables import Tables
 from shared.subscriptions.silence import LastSeen
 from tests.accounts import tables as tables_of
-from tests.builders import NOW, TENANT, Clock, changes, destination_secret, message, raw, rich
-from tests.memory import MemoryQueues
+from tests.builders import (
+    NOW,
+    TENANT,
+    Clock,
+    body,
+    change,
+    changes,
+    chat_path,
+    client_state_secret,
+    destination_secret,
+    message,
+    raw,
+    rich,
+)
+from tests.memory import MemoryQueues, MemoryTables
 from tests.process_queue.verification import TOKEN, verifier
 from tests.servers import Answer, Asked, Server, serving
+from tests.waiting import eventually
 
+RECIPIENT = ExpectedRecipient(TENANT, [client_state_secret()])
 TEXT = "words that nobody but the destination may read"
 
 
@@ -127,6 +145,41 @@ def test_nothing_that_is_noted_says_what_the_message_says_or_proves_it(relay: No
     noted = str([rows, list(relay.tables.partition("paths", "failed")), relay.paths.retries()])
     for secret in (TEXT, TOKEN, rich(WRITTEN)["clientState"], "Ada"):
         assert secret not in noted
+
+
+def from_http(text: bytes, paths: Paths) -> None:
+    notify_http.receive(text, RECIPIENT, MemoryQueues(), NOW, paths)
+
+
+def from_event_hub(text: bytes, paths: Paths) -> None:
+    notify_event_hub.receive([text], RECIPIENT, MemoryQueues(), NOW, paths)
+
+
+@pytest.mark.parametrize("receive", [from_http, from_event_hub])
+def test_what_is_refused_on_receipt_is_noted(receive: Callable[[bytes, Paths], None]) -> None:
+    paths = Paths(MemoryTables(), lambda: NOW, lambda: 0.0, TENANT)
+    receive(body(change(), change(chat_path("7"), clientState="guess"), 7), paths)
+    eventually(paths.failures)
+    forged, malformed = sorted(paths.failures(), key=lambda path: path.reason)
+    assert (forged.reason, forged.resource, malformed.reason) == ("client_state", chat_path("7"), "malformed")
+    assert [step.step for step in steps(forged)] == ["received", "refused"]
+    assert "CLIENT_STATE_SECRET" in steps(forged)[-1].detail
+    assert "guess" not in str(paths.failures())
+
+
+@pytest.mark.parametrize("receive", [from_http, from_event_hub])
+def test_a_body_that_is_no_collection_is_noted(receive: Callable[[bytes, Paths], None]) -> None:
+    paths = Paths(MemoryTables(), lambda: NOW, lambda: 0.0, TENANT)
+    receive(b"{", paths)
+    eventually(paths.failures)
+    assert [path.reason for path in paths.failures()] == ["malformed"]
+
+
+def test_a_refusal_on_receipt_displaces_no_dead_letter() -> None:
+    paths = Paths(MemoryTables(), lambda: NOW, lambda: 0.0, TENANT)
+    paths.dead_lettered(changes(rich(WRITTEN)), Reason.KEY_UNKNOWN)
+    from_http(body(change(clientState="guess")), paths)
+    eventually(lambda: len(paths.failures()) == 2)
 
 
 def test_the_ring_keeps_the_last_failures_and_no_more(relay: NotingRelay) -> None:

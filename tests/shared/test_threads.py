@@ -1,12 +1,16 @@
 """What a thread logs belongs to the invocation that gave it work."""
 
 import ast
+import threading
 from contextvars import ContextVar
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from shared.threads import ContextThreadPool
+from shared.threads import ContextThreadPool, ThrottledWriter
+from tests.waiting import LIMIT, eventually
 
 ROOT = Path(__file__).parents[2]
 APP = ("shared", "notify_http", "notify_event_hub", "process_queue", "renew_timer")
@@ -31,3 +35,33 @@ def test_the_app_has_no_other_pool(room: str) -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("ThreadPoolExecutor")
     }
     assert made == set()
+
+
+def test_a_throttled_writer_writes_the_first_items_at_once_and_the_newest_of_the_others_after_a_pause() -> None:
+    written: list[list[int]] = []
+    pauses: list[float] = []
+    resume = threading.Semaphore(0)
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        assert resume.acquire(timeout=LIMIT)
+
+    writer = ThrottledWriter(written.append, 3, timedelta(seconds=10), pause=pause)
+    writer.add([])
+    writer.add([1])
+    eventually(lambda: pauses == [10])
+    for number in range(2, 100):
+        writer.add([number])
+    assert written == [[1]]
+    resume.release()
+    eventually(lambda: len(pauses) == 2)
+    assert written == [[1], [97, 98, 99]]
+    resume.release()
+
+
+def test_a_throttled_writer_that_had_nothing_left_to_write_writes_again() -> None:
+    written: list[list[int]] = []
+    writer = ThrottledWriter(written.append, 3, timedelta(0))
+    for number in range(3):
+        writer.add([number])
+        eventually(partial(written.__contains__, [number]))

@@ -4,6 +4,8 @@ import { h } from "./dom.js";
 import { clock } from "./format.js";
 import { failedInApp, refusedHere } from "./inspector.js";
 
+const MOST_LISTED = 100; // failures of each kind
+
 export class Failures {
   #root = document.getElementById("failures");
   #inspect;
@@ -17,14 +19,22 @@ export class Failures {
 
   hide() { this.#root.hidden = true; }
 
-  /** Read the last failures and list them, newest first. */
+  /** Read the last failures and list them, newest first: anyone can fill the list of what is refused on receipt. */
   async show() {
     this.#root.hidden = false;
     const [here, app] = await Promise.all([read("/api/refusals"), read("/api/failures")]);
-    const failures = [...here.map(refusedHere), ...app.map(failedInApp)].sort((one, other) => other.at.localeCompare(one.at));
-    this.#root.replaceChildren(failures.length
-      ? h("ul", { class: "failures" }, ...failures.slice(0, 200).map((failure) => this.#row(failure)))
-      : h("p", { class: "note" }, "Nothing was refused, and there is no dead letter."));
+    const lists = [
+      ["Dead letters, and refused after receipt", app.filter((failure) => !failure.on_receipt).map(failedInApp)],
+      ["Refused on receipt", app.filter((failure) => failure.on_receipt).map(failedInApp)],
+      ["Refused by this feed", here.map(refusedHere)],
+    ].filter(([, failures]) => failures.length);
+    this.#root.replaceChildren(...(lists.length ? lists.flatMap(([title, failures]) => this.#list(title, failures))
+      : [h("p", { class: "note" }, "Nothing was refused, and there is no dead letter.")]));
+  }
+
+  #list(title, failures) {
+    const newest = failures.sort((left, right) => right.at.localeCompare(left.at)).slice(0, MOST_LISTED);
+    return [h("h3", {}, title), h("ul", { class: "failures" }, ...newest.map((failure) => this.#row(failure)))];
   }
 
   #row(failure) {
