@@ -14,7 +14,7 @@ from shared.errors import Refused
 from shared.graph.notification import read_collection, read_notification
 from shared.messages.ingest import ExpectedRecipient, RefusedItems, ingest, trusted_channel
 from shared.paths import Paths
-from shared.storage.queues import Queues
+from shared.storage.queues import Sender
 
 TIME_LIMIT = timedelta(minutes=1)
 """For storing what is handed over together: nobody waits for an answer."""
@@ -26,7 +26,7 @@ NOT_APPLICABLE = "NA"
 def receive(
     bodies: Iterable[bytes],
     recipient: ExpectedRecipient,
-    queues: Queues,
+    queues: Sender,
     received: datetime,
     paths: Paths | None = None,
 ) -> None:

@@ -12,7 +12,7 @@ from shared.errors import Refused, RetryLater
 from shared.graph.notification import read_collection
 from shared.messages.ingest import ExpectedRecipient, ingest, validation_tokens
 from shared.paths import Paths
-from shared.storage.queues import Queues
+from shared.storage.queues import Sender
 
 LARGEST_BODY = 32 << 20
 """Bytes. Graph names no limit; ordinary collections have some hundred KB."""
@@ -31,7 +31,7 @@ class Answer:
 
 
 def receive(
-    body: bytes, recipient: ExpectedRecipient, queues: Queues, received: datetime, paths: Paths | None = None
+    body: bytes, recipient: ExpectedRecipient, queues: Sender, received: datetime, paths: Paths | None = None
 ) -> Answer:
     """Store what is ours in `body`, a changeNotificationCollection, and return the answer. Never raises.
 

@@ -12,7 +12,6 @@ from shared.configuration.values import GUID
 from shared.messages.envelope import ReadbackPage, write
 from shared.readback.pages import can_read
 from shared.relay import relay, utc_now
-from shared.relay import storage as storage_clients
 from shared.resources.delta_query import delta_path
 
 READABLE = (
@@ -66,5 +65,5 @@ def backfill(resource: str, since: datetime, until: datetime | None, tenant: str
         raise click.BadParameter("expected a GUID", param_hint="--tenant")
     if since >= until:
         raise click.BadParameter("expected a time before --until", param_hint="--since")
-    storage_clients().queues.send(write(ReadbackPage(now, tenant_id, resource, since, until)))
+    relay().queues.send(write(ReadbackPage(now, tenant_id, resource, since, until)))
     finish(Asked(tenant_id, resource, since, until), as_json=as_json)

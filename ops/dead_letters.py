@@ -15,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from ops.dead_letter_view import LetterView, details, plain_path, view
 from ops.report import ExitCode, Report, as_json, console, finish, plain, span, table
 from ops.time_argument import Span
+from shared.errors import Refused
 from shared.messages.dead_letters import DeadLetters, ListedDeadLetter
+from shared.relay import relay, utc_now
 from shared.relay import storage as storage_clients
-from shared.relay import utc_now
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ class Settled(Report):
         """Yield a sentence each."""
         yield f"{self.action}: {sum(self.done.values())}"
         yield from (f"  {count} {reason}" for reason, count in self.done.items())
-        yield from (f"Left, since it can't be read: {one}; `drop` removes it" for one in self.left)
+        yield from (
+            f"Left, since it can't be read or nothing in it is proven: {one}; `drop` removes it" for one in self.left
+        )
         yield from (f"No dead letter has the id {plain(one)}" for one in self.missing)
 
 
@@ -160,7 +163,7 @@ def show(ids: tuple[str, ...], *, as_json: bool) -> None:
 def replay(*, everything: bool, as_json: bool, **selected: Any) -> None:
     """Queue letters again, as if for the first time. Their events keep their ids."""
     selection = _narrowed(Selection(**selected), everything)
-    finish(_settle("Replayed", selection, DeadLetters.replay, lambda one: one.can_be_replayed), as_json=as_json)
+    finish(_settle("Replayed", selection, _replay), as_json=as_json)
 
 
 @dead_letters.command()
@@ -173,7 +176,7 @@ def drop(*, everything: bool, yes: bool, as_json: bool, **selected: Any) -> None
     selection = _narrowed(Selection(**selected), everything)
     if not yes:
         click.confirm("Drop these dead letters for good?", abort=True, err=True)
-    finish(_settle("Dropped", selection, DeadLetters.drop, lambda _: True), as_json=as_json)
+    finish(_settle("Dropped", selection, _drop), as_json=as_json)
 
 
 def _narrowed(selection: Selection, everything: bool) -> Selection:
@@ -182,12 +185,23 @@ def _narrowed(selection: Selection, everything: bool) -> Selection:
     return selection
 
 
-def _settle(
-    action: str,
-    selection: Selection,
-    do: Callable[[DeadLetters, ListedDeadLetter], None],
-    can: Callable[[ListedDeadLetter], bool],
-) -> Settled:
+def _replay(letters: DeadLetters, letter: ListedDeadLetter) -> bool:
+    if not letter.can_be_replayed:
+        return False
+    try:
+        letters.replay(letter, relay().admission, relay().queues)
+    except Refused:
+        return False
+    return True
+
+
+def _drop(letters: DeadLetters, letter: ListedDeadLetter) -> bool:
+    letters.drop(letter)
+    return True
+
+
+def _settle(action: str, selection: Selection, settled: Callable[[DeadLetters, ListedDeadLetter], bool]) -> Settled:
+    """Settle the letters that are meant; `settled` tells whether it could settle one."""
     done: Counter[str] = Counter()
     left: list[str] = []
     seen: list[str] = []
@@ -196,8 +210,7 @@ def _settle(
             if not selection.has(letter):
                 continue
             seen.append(letter.id)
-            if can(letter):
-                do(letters, letter)
+            if settled(letters, letter):
                 done[letter.reason] += 1
             else:
                 left.append(letter.id)
@@ -207,7 +220,7 @@ def _settle(
 @contextmanager
 def looking_through() -> Iterator[tuple[DeadLetters, Iterator[ListedDeadLetter]]]:
     """Take all letters one after the other, with a progress bar where somebody looks, and give them back."""
-    letters = DeadLetters(storage_clients().queues, storage_clients().claims, utc_now)
+    letters = DeadLetters(storage_clients().queues, storage_clients().claims)
     out = console(errors=True)
     bar = Progress(
         TextColumn("Looking through the dead letters"),

@@ -9,7 +9,6 @@ from ops.report import span
 from shared.messages.backlog import backlog
 from shared.messages.dead_letters import DeadLetters
 from shared.relay import storage as storage_clients
-from shared.relay import utc_now
 
 LATE = timedelta(minutes=15)
 """For a message that could be worked on at once; those that wait for their next attempt are hidden."""
@@ -53,7 +52,7 @@ def queue_state(now: datetime) -> QueueState:
 
 def letters_state() -> LettersState:
     """Look at the first dead letters. Raises RetryLater."""
-    letters = DeadLetters(storage_clients().queues, storage_clients().claims, utc_now)
+    letters = DeadLetters(storage_clients().queues, storage_clients().claims)
     first = letters.first()
     counted = dict(Counter(letter.reason for letter in first).most_common())
     return LettersState(max(letters.count(), len(first)), counted, len(first))

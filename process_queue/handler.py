@@ -10,8 +10,7 @@ from process_queue.readback import ReadbackHandler
 from process_queue.requeue import Requeue
 from process_queue.verify import Verifier
 from shared import telemetry
-from shared.errors import AlreadyProcessed, RetryLater
-from shared.messages import envelope
+from shared.errors import AlreadyProcessed, Refused, RetryLater
 from shared.messages.envelope import ChangeBatch, Envelope, LifecycleBatch, ReadbackPage
 from shared.relay import Relay
 from shared.storage.claim_check import ClaimCheck, Opened
@@ -29,8 +28,9 @@ class MessageHandler:
         settings = relay.settings
         self._claims = relay.storage.claims
         self._queues = relay.storage.queues
+        self._admission = relay.admission
         self._clock = relay.clock
-        self._requeue = Requeue(self._queues, settings.delivery_horizon, relay.clock, relay.random.random, relay.paths)
+        self._requeue = Requeue(relay.queues, settings.delivery_horizon, relay.clock, relay.random.random, relay.paths)
         verifier = Verifier(
             settings.tenant_id,
             settings.client_id,
@@ -41,7 +41,7 @@ class MessageHandler:
         )
         self._changes = ChangeHandler(verifier, relay.outbox, relay.last_seen, self._requeue, relay.clock, relay.paths)
         self._readback = ReadbackHandler(
-            relay.graph, relay.checkpoints, self._queues, relay.outbox, self._requeue, relay.clock, relay.paths
+            relay.graph, relay.checkpoints, relay.queues, relay.outbox, self._requeue, relay.clock, relay.paths
         )
         self._lifecycle = LifecycleHandler(
             settings.tenant_id,
@@ -62,9 +62,7 @@ class MessageHandler:
         """
         try:
             opened = self._claims.open(text)
-            content = envelope.read(opened.text)
-            with telemetry.span("process_queue", content.trace):
-                self.handle(content)
+            self._handle_text(opened.text)
         except AlreadyProcessed:
             telemetry.DUPLICATES.add(1)  # offered twice; the first time it was processed
         except RetryLater as retry_later:  # neither could it be handled, nor enqueued again
@@ -72,6 +70,16 @@ class MessageHandler:
             self._queues.send(text, delay=RESCHEDULE_AFTER)
         else:
             _delete_claim(self._claims, opened)
+
+    def _handle_text(self, text: str) -> None:
+        try:
+            content = self._admission.read(text)
+        except Refused as refused:
+            telemetry.REFUSED.add(1, {"reason": refused.reason})
+            _log.error("A queue message is dropped: %s", refused)
+            return
+        with telemetry.span("process_queue", content.trace):
+            self.handle(content)
 
     def handle(self, content: Envelope) -> None:
         """Handle an envelope; what can't be finished now is enqueued again. Raises RetryLater if that fails."""

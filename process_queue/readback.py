@@ -21,7 +21,7 @@ from shared.readback.checkpoints import Checkpoints
 from shared.readback.pages import FetchedPage, fetch_page
 from shared.resources import delta_query
 from shared.resources.path import encoded, message_path, segments
-from shared.storage.queues import Queues
+from shared.storage.queues import Sender
 
 _log = logging.getLogger("graph_relay.readback")
 
@@ -35,7 +35,7 @@ class ReadbackHandler:
 
     graph: GraphClient
     checkpoints: Checkpoints
-    queues: Queues
+    queues: Sender
     outbox: Outbox
     requeue: Requeue
     clock: Callable[[], datetime]

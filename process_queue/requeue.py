@@ -14,7 +14,7 @@ from shared.errors import Reason, RetryLater
 from shared.messages.envelope import DeadLetter, Envelope, FailedAttempt, failed, halves, singles, size, write
 from shared.messages.retry import DeadLetterNow, after_failure
 from shared.paths import Paths
-from shared.storage.queues import Queue, Queues
+from shared.storage.queues import Queue, Sender
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Requeue:
     then, and the host offers the message again. `paths` notes what was dead-lettered; None: nobody does.
     """
 
-    queues: Queues
+    queues: Sender
     horizon: timedelta
     clock: Callable[[], datetime]
     chance: Callable[[], float]

@@ -11,6 +11,7 @@ class Reason(StrEnum):
     # Refused: not proven to come from Graph.
     MALFORMED = "malformed"
     CLIENT_STATE = "client_state"
+    UNAUTHENTICATED = "unauthenticated"
     TOKEN_MISSING = "token_missing"  # noqa: S105 - a reason, not a secret
     TOKENS_NULL = "tokens_null"
     TOKEN_MALFORMED = "token_malformed"  # noqa: S105

@@ -23,6 +23,8 @@ from shared.keys.key import EncryptionKey
 from shared.keys.ring import KeyRing
 from shared.keys.rotation import Rotation
 from shared.keys.store import DeferredKeyStore, KeyStore
+from shared.messages.admission import Admission
+from shared.messages.authentication import EnvelopeKeys, SigningSender
 from shared.messages.dead_letters import DeadLetters
 from shared.messages.ingest import ExpectedRecipient
 from shared.messages.retry import MAX_DELAY
@@ -67,6 +69,12 @@ class Relay:
         self.declarations = settings.declarations
         self.recipient = ExpectedRecipient(settings.tenant_id, settings.client_state_secrets)
 
+        envelope_keys = EnvelopeKeys(settings.client_state_secrets)
+        self.queues = SigningSender(storage.queues, envelope_keys)
+        self.acknowledging = SigningSender(storage.acknowledging, envelope_keys)
+        longest_queued = settings.delivery_horizon + MAX_DELAY
+        self.admission = Admission(envelope_keys, self.recipient, self.declarations, longest_queued, clock)
+
         credential = AppCredential(settings.client_certificate, settings.client_secret, settings.managed_identity)
         self.entra = EntraClient(settings.login_url, settings.client_id, credential)
         self.graph = GraphClient(settings.graph_url, self.entra, self.session, clock)
@@ -74,7 +82,6 @@ class Relay:
         self.credential_expiry = CredentialExpiry(self.graph, settings.tenant_id, settings.client_id)
 
         self.keys = KeyRing(key_store or _key_store(settings), clock)
-        longest_queued = settings.delivery_horizon + MAX_DELAY
         self.rotation = Rotation(self.keys, storage.tables, settings.key_rotation, settings.key_overlap, longest_queued)
 
         scope = settings.destination_scope
@@ -89,7 +96,7 @@ class Relay:
         self.paths = self.path_log if settings.notification_paths else None
 
         self.checkpoints = Checkpoints(storage.tables)
-        self.sweep = Sweep(self.checkpoints, storage.queues, settings.sweep_interval)
+        self.sweep = Sweep(self.checkpoints, self.queues, settings.sweep_interval)
         self.last_seen = LastSeen(storage.tables)
         self.tenants = Tenants(storage.tables)
         self.subscriptions = SubscriptionsClient(self.graph, clock, self.random.randbytes)
@@ -102,7 +109,7 @@ class Relay:
 
     def dead_letters(self) -> DeadLetters:
         """Return the dead letters, for one listing: the object holds the received messages."""
-        return DeadLetters(self.storage.queues, self.storage.claims, self.clock)
+        return DeadLetters(self.storage.queues, self.storage.claims)
 
 
 def _key_store(settings: Settings) -> KeyStore:

@@ -6,7 +6,6 @@ from shared.storage.account import BACKGROUND_LIMITS, TimeLimits
 from shared.storage.claim_check import BlobClaims
 from shared.storage.queues import AzureQueues
 from shared.storage.tables import AzureTables
-from tests.builders import NOW
 
 
 def queues(settings: StorageSettings, limits: TimeLimits = BACKGROUND_LIMITS) -> AzureQueues:
@@ -22,4 +21,4 @@ def tables(settings: StorageSettings) -> AzureTables:
 
 
 def dead_letters(settings: StorageSettings) -> DeadLetters:
-    return DeadLetters(queues(settings), claims(settings), lambda: NOW)
+    return DeadLetters(queues(settings), claims(settings))

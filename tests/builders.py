@@ -7,7 +7,7 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -20,11 +20,14 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from shared.configuration.declaration import Declaration, declaration_id
+from shared.configuration.declaration import Declaration, Declarations, declaration_id
 from shared.graph import client_state
 from shared.graph.notification import EncryptedContent
 from shared.keys.key import EncryptionKey, new_key
-from shared.messages.envelope import ChangeBatch, LifecycleBatch
+from shared.messages.admission import Admission
+from shared.messages.authentication import EnvelopeKeys
+from shared.messages.envelope import ChangeBatch, DeadLetter, ItemBatch, LifecycleBatch, ReadbackPage, write
+from shared.messages.ingest import ExpectedRecipient
 
 TENANT = "c7d1e2f3-0a0b-4c0d-8e0f-000000000001"
 OTHER_TENANT = "c7d1e2f3-0a0b-4c0d-8e0f-000000000002"
@@ -198,13 +201,31 @@ def lifecycle_items(*items: object) -> LifecycleBatch:
     return LifecycleBatch(NOW, tuple(raw(item) for item in items))
 
 
+def envelope_keys() -> EnvelopeKeys:
+    """What authenticates the envelopes of an app with the secret that mints the clientStates here."""
+    return EnvelopeKeys([client_state_secret()])
+
+
+def signed(content: ItemBatch | ReadbackPage | DeadLetter) -> str:
+    """The text of a queue message of that app."""
+    return envelope_keys().sign(write(content))
+
+
+def admission(clock: Callable[[], datetime] = lambda: NOW) -> Admission:
+    """What decides on the queue messages of that app, which watches RESOURCE."""
+    recipient = ExpectedRecipient(TENANT, [client_state_secret()])
+    return Admission(envelope_keys(), recipient, Declarations([declaration()]), timedelta(days=9), clock)
+
+
 def declaration(resource: str = RESOURCE, *, rich: bool = True, tenant: str = TENANT, types: str = "") -> Declaration:
     change_types = tuple(types.split(",")) if types else ("created", "updated", "deleted")
     return Declaration(resource, change_types, include_resource_data=rich, tenant_id=tenant)
 
 
 def environment(**changes: str | None) -> dict[str, str]:
-    """Settings as environment variables; None removes one. Secrets are new each time."""
+    """Settings as environment variables; None removes one. Secrets are new each time, except the one that
+    mints the clientStates here.
+    """
     settings: dict[str, str | None] = {
         "AzureWebJobsStorage": "DefaultEndpointsProtocol=https;AccountName=relay;AccountKey="
         + base64.b64encode(secrets.token_bytes(64)).decode(),
@@ -212,7 +233,7 @@ def environment(**changes: str | None) -> dict[str, str]:
         "GRAPH_CLIENT_ID": CLIENT_ID,
         "GRAPH_CLIENT_SECRET": secrets.token_urlsafe(),
         "NOTIFICATION_URL": NOTIFICATION_URL,
-        "CLIENT_STATE_SECRET": base64.b64encode(secrets.token_bytes(32)).decode(),
+        "CLIENT_STATE_SECRET": base64.b64encode(client_state_secret()).decode(),
         "SUBSCRIPTIONS": '[{"resource": "/chats/getAllMessages", "changeTypes": ["created", "updated", "deleted"],'
         ' "includeResourceData": true}]',
         "KEY_STORE": "file:keys",

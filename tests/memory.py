@@ -16,6 +16,7 @@ from shared.storage.tables import Row
 
 NEVER = datetime(MAXYEAR, 12, 31, 23, 59, 59, tzinfo=UTC)
 _CLAIM = "claim:"
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FORBIDDEN_IN_KEYS = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 
 
@@ -52,7 +53,7 @@ class MemoryClaims(_Service):
         if not message.startswith(_CLAIM):
             return Opened(message)
         name = message.removeprefix(_CLAIM)
-        if len(name) != 36 or str(uuid.UUID(name)) != name:
+        if not _UUID.fullmatch(name):
             raise Undeliverable(Reason.MALFORMED, "a claim that this app did not write")
         self.check()
         if name not in self.texts:

@@ -4,16 +4,15 @@ A queue can't be listed, only received from: dead letters are hidden while they 
 the process dies, they become visible again after the timeout. Nothing here decrypts content.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import msgspec
-
 from shared.errors import AlreadyProcessed, Reason, Undeliverable
+from shared.messages.admission import Admission
 from shared.messages.envelope import Envelope, read, read_dead_letter, write
 from shared.storage.claim_check import ClaimCheck, Opened
-from shared.storage.queues import Queue, QueuedMessage, Queues
+from shared.storage.queues import Queue, QueuedMessage, Queues, Sender
 from shared.threads import ContextThreadPool
 
 DEAD_LETTER_QUEUES = (Queue.DEAD_LETTERS, Queue.POISON)
@@ -52,10 +51,9 @@ class ListedDeadLetter:
 class DeadLetters:
     """The dead letters of one storage account. Every method raises RetryLater if it is unavailable."""
 
-    def __init__(self, queues: Queues, claims: ClaimCheck, clock: Callable[[], datetime]) -> None:
+    def __init__(self, queues: Queues, claims: ClaimCheck) -> None:
         self._queues = queues
         self._claims = claims
-        self._clock = clock
         self._received: dict[str, QueuedMessage] = {}
 
     def count(self) -> int:
@@ -78,15 +76,19 @@ class DeadLetters:
         finally:
             self._release()
 
-    def replay(self, letter: ListedDeadLetter) -> None:
+    def replay(self, letter: ListedDeadLetter, admission: Admission, sender: Sender) -> None:
         """Enqueue the envelope again as a first attempt, then delete the dead letter. A crash in between duplicates it;
         the destination recognizes duplicates by the event id.
+
+        sender: authenticates what it sends. A letter that is not authentic is judged first, as a stranger's POST is.
+
+        Raises:
+            Undeliverable: it has no envelope to replay.
+            Refused: nothing in it is proven.
         """
         if letter.envelope is None:
             raise Undeliverable(Reason.MALFORMED, "the dead letter has no envelope to replay")
-        # `received` stays: validation tokens are checked as of that time.
-        replayed = msgspec.structs.replace(letter.envelope, attempt=0, replayed=self._clock())
-        self._queues.send(write(replayed))
+        sender.send(write(admission.replayed(letter.envelope, authentic=admission.is_authentic(letter.opened.text))))
         self.drop(letter)
 
     def drop(self, letter: ListedDeadLetter) -> None:

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ from shared.errors import Reason, Undeliverable
 
 T = TypeVar("T")
 
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A time with its offset: another could not be compared."""
 
 LONGEST_HISTORY = 8
 """Failed attempts that an envelope remembers, the last ones."""
@@ -23,9 +25,9 @@ LONGEST_HISTORY = 8
 class FailedAttempt(msgspec.Struct, frozen=True):
     """What an attempt failed on, and when the next is due; None if it was the last. `detail` names no content."""
 
-    at: datetime
+    at: Time
     detail: str
-    retry_at: datetime | None = None
+    retry_at: Time | None = None
 
 
 class ItemBatch(msgspec.Struct, frozen=True, tag_field="kind"):
@@ -40,11 +42,11 @@ class ItemBatch(msgspec.Struct, frozen=True, tag_field="kind"):
     history: see `attempts`; not written until there is one, so that other versions of the app read the same text.
     """
 
-    received: datetime
+    received: Time
     items: tuple[msgspec.Raw, ...]
     tokens: tuple[str, ...] | None = ()
     attempt: int = 0
-    replayed: datetime | None = None
+    replayed: Time | None = None
     trace: str = ""
     history: tuple[FailedAttempt, ...] | msgspec.UnsetType = msgspec.UNSET
 
@@ -70,14 +72,14 @@ class ReadbackPage(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"
     range of last changes, exclusive. link: Graph's link to the page; "" for the first page.
     """
 
-    received: datetime
+    received: Time
     tenant_id: str
     resource: str
-    since: datetime
-    until: datetime
+    since: Time
+    until: Time
     link: str = ""
     attempt: int = 0
-    replayed: datetime | None = None
+    replayed: Time | None = None
     trace: str = ""
     history: tuple[FailedAttempt, ...] | msgspec.UnsetType = msgspec.UNSET
 
@@ -90,7 +92,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     """A dead letter: one item, still encrypted, or a page to read back; with the reason and the time."""
 
     reason: Reason
-    given_up: datetime
+    given_up: Time
     envelope: Envelope
 
 

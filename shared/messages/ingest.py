@@ -16,7 +16,7 @@ from shared.graph import client_state, notification
 from shared.graph.validation_token import claimed_tenant
 from shared.messages.envelope import write
 from shared.messages.packing import Evidence, Sealed, pack_changes, pack_lifecycle, sealed
-from shared.storage.queues import MESSAGE_LIMIT, Queues
+from shared.storage.queues import MESSAGE_LIMIT, Sender
 
 TOKEN_LIMIT = MESSAGE_LIMIT // 2
 """Characters of tokens per tenant: some twenty tokens; Graph sends one per app. Each envelope carries them, so without
@@ -56,7 +56,7 @@ def ingest(
     items: Sequence[msgspec.Raw],
     recipient: ExpectedRecipient,
     evidence_for: EvidenceFor,
-    queues: Queues,
+    queues: Sender,
     received: datetime,
     within: timedelta,
 ) -> RefusedItems:

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
+from shared.messages.authentication import ENVELOPE_LIMIT
 from shared.messages.envelope import ChangeBatch, ItemBatch, LifecycleBatch, ascii_json, write
-from shared.storage.queues import MESSAGE_LIMIT
 
 K = TypeVar("K", bound=ItemBatch)
 
@@ -55,7 +55,7 @@ class Evidence:
 
 
 def pack_changes(
-    items: Iterable[Sealed], evidence: Evidence, received: datetime, trace: str, limit: int = MESSAGE_LIMIT
+    items: Iterable[Sealed], evidence: Evidence, received: datetime, trace: str, limit: int = ENVELOPE_LIMIT
 ) -> list[ChangeBatch]:
     """Pack change items, in order, into as few envelopes as fit `limit` bytes each.
 
@@ -65,7 +65,7 @@ def pack_changes(
 
 
 def pack_lifecycle(
-    items: Iterable[Sealed], received: datetime, trace: str, limit: int = MESSAGE_LIMIT
+    items: Iterable[Sealed], received: datetime, trace: str, limit: int = ENVELOPE_LIMIT
 ) -> list[LifecycleBatch]:
     """Pack lifecycle items, which have no evidence, as `pack_changes` does."""
 

@@ -10,7 +10,7 @@ from shared.messages.envelope import ReadbackPage, write
 from shared.readback.checkpoints import Checkpoint, Checkpoints
 from shared.readback.pages import can_read, read_by
 from shared.resources.delta_query import delta_path
-from shared.storage.queues import Queues
+from shared.storage.queues import Sender
 
 _log = logging.getLogger("graph_relay.sweep")
 
@@ -29,7 +29,7 @@ class Sweep:
     """Starts comparisons by enqueueing pages to read back. interval: 0 means only if a gap is suspected."""
 
     checkpoints: Checkpoints
-    queues: Queues
+    queues: Sender
     interval: timedelta
 
     def start(self, declarations: Iterable[Declaration], failing: Container[str], now: datetime) -> int:

@@ -55,11 +55,8 @@ class QueuedMessage:
         return self.expires.year == MAXYEAR
 
 
-class Queues(Protocol):
-    """What this app does with queues. Every method raises RetryLater if storage is unavailable.
-
-    A received message belongs to its receiver until the visibility timeout ends.
-    """
+class Sender(Protocol):
+    """Enqueues. Every method raises RetryLater if storage is unavailable."""
 
     def send(self, text: str, queue: Queue = Queue.NOTIFICATIONS, *, delay: timedelta = timedelta(0)) -> None:
         """Enqueue `text`, ASCII of any length; it becomes visible after `delay`, rounded up to seconds."""
@@ -69,6 +66,13 @@ class Queues(Protocol):
 
         If it raises, some may have been enqueued: the sender sends all of them again.
         """
+
+
+class Queues(Sender, Protocol):
+    """What this app does with queues. Every method raises RetryLater if storage is unavailable.
+
+    A received message belongs to its receiver until the visibility timeout ends.
+    """
 
     def receive(self, queue: Queue, visibility_timeout: timedelta) -> list[QueuedMessage]:
         """Return up to 32 messages and hide them from other receivers for the timeout."""

@@ -4,14 +4,12 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from shared.configuration.settings import StorageSettings
 from shared.errors import Reason
-from shared.messages.dead_letters import POISONED, DeadLetters, ListedDeadLetter
+from shared.messages.dead_letters import POISONED, ListedDeadLetter
 from shared.messages.envelope import ChangeBatch, ReadbackPage
+from shared.relay import Relay
 from shared.resources.path import segments
-from tests.accounts import claims, queues
 from tests.chaos.received import NotificationLog
-from tests.chaos.system import now
 
 NOT_REPLAYED = frozenset({Reason.CONTENT_UNREADABLE})
 """What a replay cannot mend: the forgeries among those that carry a valid token."""
@@ -39,8 +37,9 @@ class GivenUp:
 class DeadLetterReader:
     """The letters of one account."""
 
-    def __init__(self, settings: StorageSettings, notifications: NotificationLog) -> None:
-        self._letters = DeadLetters(queues(settings), claims(settings), now)
+    def __init__(self, app: Relay, notifications: NotificationLog) -> None:
+        self._app = app
+        self._letters = app.dead_letters()
         self._notifications = notifications
 
     def look(self) -> GivenUp:
@@ -56,7 +55,7 @@ class DeadLetterReader:
         with closing(self._letters.each()) as letters:
             for letter in letters:
                 if letter.reason not in NOT_REPLAYED:
-                    self._letters.replay(letter)
+                    self._letters.replay(letter, self._app.admission, self._app.queues)
 
     def _note(self, letter: ListedDeadLetter, found: GivenUp) -> None:
         found.reasons[letter.reason] += 1

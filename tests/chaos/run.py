@@ -14,8 +14,10 @@ from local.child import ChildFailed
 from local.run.comparison import differences
 from local.run.system import DECLARED, QUEUE
 from shared.configuration.declaration import declaration_id
-from shared.configuration.settings import StorageSettings
+from shared.configuration.settings import Settings, StorageSettings
 from shared.readback.checkpoints import Checkpoint, Checkpoints
+from shared.relay import Relay
+from shared.storage.clients import StorageClients
 from tests.accounts import tables
 from tests.chaos.account import Account, account
 from tests.chaos.dead_letters import DeadLetterReader
@@ -75,7 +77,10 @@ class Run:
         self._chance = random.Random(system.chaos.seed)
         self._storage = StorageSettings(QUEUE, system.azurite.connection_string)
         self._ended = 0
-        self._dead = DeadLetterReader(self._storage, system.notifications)
+        self._dead = DeadLetterReader(
+            Relay(Settings.from_environment(system.host.settings), StorageClients.of(self._storage)),
+            system.notifications,
+        )
 
     def play(self) -> Outcome:
         """Play the whole run.

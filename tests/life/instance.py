@@ -62,7 +62,7 @@ class Instance:
         if "validationToken" in query:
             echo = handshake(query["validationToken"][0])
             return Answer(echo.status_code, echo.get_body(), {"Content-Type": "text/plain"})
-        return Answer(receive(asked.body, self.relay.recipient, self.relay.storage.acknowledging, self.clock()).status)
+        return Answer(receive(asked.body, self.relay.recipient, self.relay.acknowledging, self.clock()).status)
 
     def work(self) -> int:
         """Do what `process_queue` does with all messages that are on the queue now; return how many there were."""

@@ -6,7 +6,7 @@ from azure.storage.queue import QueueClient
 
 from shared.configuration.settings import StorageSettings
 from shared.errors import Reason
-from shared.messages.envelope import DeadLetter, Envelope, read, write
+from shared.messages.envelope import DeadLetter, Envelope, read
 from shared.storage.clients import StorageClients
 from shared.storage.queues import Queue
 from tests import builders
@@ -16,7 +16,8 @@ def give_up(
     storage: StorageClients, envelope: Envelope, reason: Reason = Reason.KEY_UNKNOWN, ago: timedelta = timedelta(0)
 ) -> None:
     """Do as process_queue does."""
-    storage.queues.send(write(DeadLetter(reason, datetime.now(UTC) - ago, envelope)), Queue.DEAD_LETTERS)
+    letter = DeadLetter(reason, datetime.now(UTC) - ago, envelope)
+    storage.queues.send(builders.signed(letter), Queue.DEAD_LETTERS)
 
 
 def poison(settings: StorageSettings, text: str) -> None:

@@ -27,7 +27,7 @@ def letters(desk: Operator, *arguments: str) -> list[dict[str, str]]:
 
 
 def look_through(storage: StorageClients) -> DeadLetters:
-    return DeadLetters(storage.queues, storage.claims, lambda: datetime.now(UTC))
+    return DeadLetters(storage.queues, storage.claims)
 
 
 def numbered(number: int) -> ChangeBatch:
@@ -139,7 +139,7 @@ def test_a_crash_between_enqueueing_and_deleting_leaves_the_letter(
     give_up(crashing, large())
     letters = look_through(crashing)
     with closing(letters.each()) as each, pytest.raises(SystemExit):
-        letters.replay(next(each))
+        letters.replay(next(each), builders.admission(), storage.queues)
     assert len(queued(storage)) == 1
     assert storage.queues.length(Queue.DEAD_LETTERS) == 1
     (left,) = storage.queues.peek(Queue.DEAD_LETTERS)
@@ -161,7 +161,7 @@ def test_what_is_given_up_again_at_once_is_left_for_the_next_time(storage: Stora
     letters, replayed = look_through(storage), 0
     with closing(letters.each()) as each:
         for letter in each:
-            letters.replay(letter)
+            letters.replay(letter, builders.admission(), storage.queues)
             give_up(storage, numbered(replayed))
             replayed += 1
             assert replayed <= 3
@@ -269,7 +269,7 @@ def test_a_letter_with_nothing_in_it_is_not_replayed(storage: StorageClients) ->
     storage.queues.send("not ours", Queue.DEAD_LETTERS)
     letters = look_through(storage)
     with closing(letters.each()) as each, pytest.raises(Undeliverable):
-        letters.replay(next(each))
+        letters.replay(next(each), builders.admission(), storage.queues)
     assert storage.queues.length(Queue.DEAD_LETTERS) == 1
 
 

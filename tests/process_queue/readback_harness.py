@@ -21,7 +21,7 @@ from shared.messages.envelope import ReadbackPage, read, read_dead_letter, write
 from shared.readback.checkpoints import Checkpoints
 from shared.resources.path import segments
 from shared.storage.queues import Queue
-from tests.builders import NOW, TENANT, Clock, destination_secret
+from tests.builders import NOW, TENANT, Clock, admission, destination_secret
 from tests.memory import MemoryAccount
 from tests.servers import Answer, Asked, in_json, serving
 from tests.shared.graph.test_client import Bearer
@@ -113,10 +113,10 @@ class ReadbackHarness:
 
     def replay(self) -> ReadbackPage:
         """Replay the only dead letter, and take from the queue what that puts there."""
-        letters = DeadLetters(self._queues, self._account.claims, lambda: NOW)
+        letters = DeadLetters(self._queues, self._account.claims)
         with closing(letters.each()) as each:
             for letter in each:
-                letters.replay(letter)
+                letters.replay(letter, admission(), self._queues)
         (again,) = self.queued()
         return again
 

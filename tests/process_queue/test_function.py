@@ -13,7 +13,7 @@ from shared.configuration.declaration import declaration_id
 from shared.configuration.settings import StorageSettings
 from shared.errors import AlreadyProcessed, Reason, RetryLater, Undeliverable
 from shared.graph.client_state import mint
-from shared.messages.envelope import ItemBatch, ReadbackPage, write
+from shared.messages.envelope import ItemBatch, ReadbackPage
 from shared.relay import forget, relay, utc_now
 from shared.storage.queues import MESSAGE_LIMIT, Queue
 from tests.accounts import claims, queues
@@ -26,6 +26,7 @@ from tests.builders import (
     chat_path,
     destination_secret,
     environment,
+    signed,
 )
 from tests.rerouted import all_but_deletion, refuses, rerouted
 from tests.servers import Answer, Asked, Server, serving
@@ -70,7 +71,7 @@ class Host:
 
     def claim(self, envelope: ItemBatch) -> str:
         """The text of a message whose content lies in a blob."""
-        self.queues.send(write(envelope))
+        self.queues.send(signed(envelope))
         (queued,) = self.queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=5))
         self.queues.delete(queued)
         assert queued.text.startswith("claim:")
@@ -102,7 +103,7 @@ LARGE = "x" * (MESSAGE_LIMIT + 1)
 
 
 def test_a_message_is_delivered_and_its_blob_is_discarded(host: Host) -> None:
-    host.offer(write(bare(1)))
+    host.offer(signed(bare(1)))
     host.offer(host.claim(bare(2, padding=LARGE)))
     assert [subject.rpartition("/")[2] for subject in host.delivered] == ["1", "2"]
     assert (host.queues.length(Queue.NOTIFICATIONS), host.dead(), host.blobs()) == (0, 0, 0)
@@ -114,7 +115,7 @@ def test_while_settings_are_wrong_messages_stay_queued_and_come_again_later(
 ) -> None:
     host.set(**{wrong: "%"})
     claim = host.claim(bare(2, padding=LARGE))
-    host.offer(write(bare(1)))
+    host.offer(signed(bare(1)))
     host.offer(claim)
     assert (host.hidden(), host.dead(), host.blobs(), host.delivered) == (2, 0, 1, [])
     assert wrong in caplog.text
@@ -126,7 +127,7 @@ def test_while_settings_are_wrong_messages_stay_queued_and_come_again_later(
 def test_while_the_settings_of_storage_are_wrong_the_host_keeps_the_message(host: Host) -> None:
     host.set(AzureWebJobsStorage="nonsense")
     with pytest.raises(Exception, match="AzureWebJobsStorage"):
-        host.offer(write(bare(1)))
+        host.offer(signed(bare(1)))
 
 
 def test_while_blobs_are_away_and_the_queue_is_not_a_claim_is_queued_again(host: Host) -> None:
@@ -154,7 +155,7 @@ def test_while_the_queue_is_away_the_host_keeps_the_message(host: Host) -> None:
     with serving(refuses) as server:
         host.set(AzureWebJobsStorage=rerouted(host.storage_settings, "Queue", server.url).connection_string)
         with pytest.raises(RetryLater) as away:
-            host.offer(write(bare(1)))
+            host.offer(signed(bare(1)))
     assert away.value.reason is Reason.STORAGE
 
 
@@ -203,7 +204,7 @@ def test_each_kind_finds_its_way_and_waits_while_graph_is_away(
     if kind == "lifecycle":
         item = {**item, "lifecycleEvent": "reauthorizationRequired"}
     text = (
-        write(ReadbackPage(received, TENANT, RESOURCE, NOW, NOW))
+        signed(ReadbackPage(received, TENANT, RESOURCE, NOW, NOW))
         if kind == "readback"
         else json.dumps({"kind": kind, "received": received.isoformat(), "items": [item], "tokens": []})
     )

@@ -1,0 +1,129 @@
+"""The whole app in this process, on storage in memory, between a scripted Graph and a destination.
+
+For attacks that need no host.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import requests
+
+from graph_simulator.authority import Authority
+from notify_http.receive import Answer as HttpAnswer
+from notify_http.receive import receive
+from process_queue.handler import MessageHandler
+from renew_timer.run import RenewalRun
+from shared.configuration.settings import Settings
+from shared.keys.directory import KeyDirectory
+from shared.messages.envelope import DeadLetter, read_dead_letter
+from shared.relay import Relay
+from shared.storage.queues import Queue
+from shared.subscriptions.wait_budget import WaitBudget
+from tests.builders import NOW, Clock, body, environment
+from tests.memory import NEVER, MemoryAccount
+from tests.servers import Answer, Asked, Server, in_json, serving
+from tests.stand_ins.entra import entra
+
+GONE = in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
+
+
+@dataclass
+class AttackedRelay:
+    """`graph` answers what `resources` holds, by path below /v1.0/, and 404 for everything else."""
+
+    relay: Relay
+    account: MemoryAccount
+    graph: Server
+    clock: Clock
+    resources: dict[str, Any] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def post(self, *items: object, tokens: list[str] | None = None) -> HttpAnswer:
+        """Post as anybody can."""
+        return receive(body(*items, tokens=tokens or []), self.relay.recipient, self.relay.acknowledging, self.clock())
+
+    def offer(self, text: str) -> None:
+        """Handle a queue message that somebody wrote."""
+        MessageHandler(self.relay).handle_message(text)
+
+    def drain(self) -> int:
+        """Handle what is on the queue and visible; return how many messages there were."""
+        handled = 0
+        while received := self.account.queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=5)):
+            for message in received:
+                MessageHandler(self.relay).handle_message(self.account.claims.open(message.text).text)
+                self.account.queues.delete(message)
+                handled += 1
+        return handled
+
+    def tick(self) -> None:
+        """Do what `renew_timer` does when its time has come."""
+        RenewalRun(self.relay, WaitBudget.none())()
+
+    def plant(self, text: str, queue: Queue = Queue.NOTIFICATIONS) -> None:
+        """Write to a queue, as whoever may."""
+        self.account.queues.enqueue(text, queue, NEVER)
+
+    def asked(self) -> list[str]:
+        """Return what Graph was asked for since the last time, as method and path."""
+        calls = [f"{one.method} {one.path.removeprefix('/v1.0/')}" for one in self.graph.asked if "/v1.0/" in one.path]
+        self.graph.asked.clear()
+        return calls
+
+    def dead(self) -> list[DeadLetter]:
+        """Return the dead letters."""
+        return [read_dead_letter(text) for text in self.account.queues.texts(Queue.DEAD_LETTERS)]
+
+    def waiting(self) -> int:
+        """Return how many messages are on the queue, visible or not."""
+        return self.account.queues.length()
+
+
+@contextmanager
+def attacked(
+    directory: Path,
+    authority: Authority,
+    session: requests.Session,
+    declared: Sequence[Mapping[str, Any]],
+    **changes: str,
+) -> Iterator[AttackedRelay]:
+    """Run the app with these declarations."""
+    clock = Clock(NOW)
+    account = MemoryAccount(clock)
+    found: list[AttackedRelay] = []
+
+    def answer(asked: Asked) -> Answer:
+        path = asked.path.partition("?")[0].removeprefix("/v1.0/")
+        resource = found[0].resources.get(f"{asked.method} {path}", found[0].resources.get(path))
+        if isinstance(resource, Answer):
+            return resource
+        return entra(asked, server.url) or (GONE if resource is None else in_json(resource))
+
+    def take(asked: Asked) -> Answer:
+        found[0].events += json.loads(asked.body)
+        return Answer(204)
+
+    with serving(answer, authority) as server, serving(take) as destination:
+        settings = environment(
+            SUBSCRIPTIONS=msgspec.json.encode(declared).decode(),
+            KEY_STORE=f"file:{directory / 'keys'}",
+            GRAPH_BASE_URL=server.url,
+            LOGIN_BASE_URL=server.url,
+            DESTINATION_URL=destination.url,
+            **changes,
+        )
+        app = Relay(
+            Settings.from_environment(settings),
+            account.clients(),
+            clock=clock,
+            session=session,
+            key_store=KeyDirectory(directory / "keys"),
+        )
+        found.append(AttackedRelay(app, account, server, clock))
+        yield found[0]
