@@ -88,7 +88,7 @@ def message(message_id: str = "1700000000000", **changes: Any) -> dict[str, Any]
         "deletedDateTime": None,
         "chatId": CHAT,
         "channelIdentity": None,
-        "from": {"user": {"id": "5d", "displayName": "Ada"}},
+        "from": {"user": {"id": "5d", "displayName": "Ada Marsh"}},
         "body": {"contentType": "text", "content": "Grüße 🎈"},
         "reactions": [],
         **changes,

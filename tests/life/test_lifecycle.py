@@ -38,9 +38,10 @@ def all_acted_upon(world: AppEnvironment, app: Instance) -> None:
     """Wait until Graph has been answered, and nothing is on the queue."""
 
     def done() -> bool:
-        with app.queue() as queue:
-            waiting = queue.get_queue_properties().approximate_message_count
-        return world.graph.get("summary")["pending"] == 0 and waiting == 0
+        if world.graph.get("summary")["pending"]:
+            return False
+        with app.queue() as queue:  # only now: what was pending a moment ago may just have been enqueued
+            return queue.get_queue_properties().approximate_message_count == 0
 
     app.work_until(done)
 

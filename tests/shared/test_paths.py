@@ -143,7 +143,7 @@ def test_nothing_that_is_noted_says_what_the_message_says_or_proves_it(relay: No
     rows = [dict(row) for table in relay.tables.names() for row in relay.tables.matching(
         table, ("PartitionKey", "message"), WRITTEN["id"])]  # fmt: skip
     noted = str([rows, list(relay.tables.partition("paths", "failed")), relay.paths.retries()])
-    for secret in (TEXT, TOKEN, rich(WRITTEN)["clientState"], "Ada"):
+    for secret in (TEXT, TOKEN, rich(WRITTEN)["clientState"], "Ada Marsh"):
         assert secret not in noted
 
 

@@ -251,7 +251,7 @@ def test_no_complaint_holds_an_event_or_a_secret(server: Server, session: reques
         destination = Destination(server.url, [secret], session, lambda: NOW)
         failure = destination.deliver(some(1)).failure
         assert failure is not None
-        for hidden in ("Ada", "19:", secret.removeprefix("whsec_"), "the answer"):
+        for hidden in ("Ada Marsh", "19:", secret.removeprefix("whsec_"), "the answer"):
             assert hidden not in str(failure)
 
 
