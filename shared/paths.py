@@ -1,13 +1,13 @@
 """The path of a notification: received, proven, each failed attempt, and where it ended. Never what it says.
 
-Identities, verdicts and times alone. The path of a delivered notification is in columns of its ledger row, which is
-written anyway. The last few hundred refusals and dead letters are in rings of rows. Anyone can POST what is refused on
+Identities, verdicts and times alone. The path of a delivered notification is in its ledger row, which is written
+anyway. The last few hundred refusals and dead letters are in rings of rows. Anyone can POST what is refused on
 receipt: such refusals have a ring of their own, and are written at a bounded rate.
 """
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Literal
@@ -111,16 +111,16 @@ class Paths:
         self._on_receipt = ThrottledWriter(self._note_on_receipt, MOST_ON_RECEIPT, ON_RECEIPT_EVERY)
         self._retry_noted: dict[str, datetime] = {}
 
-    def delivered(self, items: Mapping[str, tuple[msgspec.Raw, Event]], envelope: ItemEnvelope) -> dict[str, Row]:
-        """Return columns for the ledger's rows, by event id, should the events of an envelope be delivered now."""
+    def delivered(self, items: Mapping[str, tuple[msgspec.Raw, Event]], envelope: ItemEnvelope) -> dict[str, bytes]:
+        """Return details for the ledger, by event id, should the events of an envelope be delivered now."""
         return {
-            event.id: _columns(self._of_item(item, envelope, "delivered", event=event.id), event)
+            event.id: msgspec.json.encode(self._of_item(item, envelope, "delivered", event=event.id))
             for item, event in items.values()
         }
 
-    def read_back(self, events: Iterable[Event], readback: ReadbackPage) -> dict[str, Row]:
+    def read_back(self, events: Iterable[Event], readback: ReadbackPage) -> dict[str, bytes]:
         """Return the same for events that were read back from Graph."""
-        return {event.id: _columns(self._of_page(readback, "delivered", event=event.id), event) for event in events}
+        return {event.id: msgspec.json.encode(self._of_page(readback, "delivered", event=event.id)) for event in events}
 
     def refused(self, items: Sequence[tuple[msgspec.Raw, Reason]], envelope: ItemEnvelope) -> None:
         """Note items that were not proven."""
@@ -171,7 +171,7 @@ class Paths:
     def failures(self) -> list[Path]:
         """Return the last refusals and dead letters, newest first. Raises RetryLater."""
         rows = [row for ring in (_FAILED, _ON_RECEIPT) for row in self._tables.partition(_TABLE, ring)]
-        return sorted(_paths_in(rows), key=lambda path: path.at, reverse=True)
+        return sorted((read_path(str(row["path"]).encode()) for row in rows), key=lambda path: path.at, reverse=True)
 
     def find(self, text: str, ledger: Ledger, since: datetime) -> list[Path]:
         """Return the paths of an event id, message id, subject or subscription id, the newest first.
@@ -179,9 +179,12 @@ class Paths:
         An event id is looked up; for anything else the rows since a time are read through. Raises RetryLater.
         """
         text = text.strip().strip("/")
-        failed = [path for path in self.failures() if text in names(path)]
-        rows = ledger.details(text) or ledger.details_matching(text, _SEARCHED, since)
-        found = [*failed, *_paths_in(rows)]
+        found = [path for path in self.failures() if text in names(path)]
+        known = ledger.details(text)
+        if known is not None:
+            found.append(read_path(known))
+        else:
+            found += [path for path in map(read_path, ledger.all_details(since)) if text in names(path)]
         return sorted(found, key=lambda path: path.at, reverse=True)
 
     def _of_item(
@@ -265,33 +268,25 @@ def _with_names_alone(path: Path) -> Path:
     return msgspec.structs.replace(path, on_receipt=True, **kept)
 
 
-_SEARCHED = ("message", "subject", "subscription")
+_path = msgspec.json.Decoder(Path)
 
 
-def _columns(path: Path, event: Event) -> Row:
-    return {
-        "message": event.subject.rpartition("/")[2],
-        "subject": event.subject,
-        "subscription": path.subscription.lower(),
-        "path": msgspec.json.encode(path).decode(),
-    }
-
-
-def _paths_in(rows: Iterable[Row]) -> Iterator[Path]:
-    for row in rows:
-        if text := row.get("path"):
-            yield msgspec.json.decode(str(text), type=Path)
+def read_path(details: bytes) -> Path:
+    """Return the path that the ledger keeps beside an event."""
+    return _path.decode(details)
 
 
 def names(path: Path) -> set[str]:
-    """Return what a failure is found by. Graph writes `chats('19:…')`, events `chats/19:…`.
+    """Return what a path is found by. Graph writes `chats('19:…')`, events `chats/19:…`.
 
     A rejected event's id is the last word of the failed attempt (`process_queue.changes`).
     """
     plain = path.resource.replace("('", "/").replace("')", "").strip("/")
+    subject = path.event.partition("/")[2].rpartition("@")[0]
     rejected = {attempt.detail.rpartition(" ")[2] for attempt in path.attempts}
-    resource = {path.resource.strip("/"), plain, plain.rpartition("/")[2]}
-    return {path.event, path.subscription.lower(), *resource, *rejected} - {""}
+    paths = {subject, plain, path.resource.strip("/")}
+    last = {name.rpartition("/")[2] for name in paths}
+    return {path.event, path.subscription.lower(), *paths, *last, *rejected} - {""}
 
 
 def _key_of(notification: Notification) -> str:

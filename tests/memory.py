@@ -200,22 +200,15 @@ class MemoryTables(_Service):
         with self.lock:
             self._tables.get(table, {}).pop((partition, key), None)
 
-    def partition(self, table: str, partition: str) -> Iterator[Row]:
-        self.check()
-        with self.lock:
-            places = sorted(place for place in self._tables.get(table, {}) if place[0] == partition)
-            rows = [dict(self._tables[table][place]) for place in places]
-        yield from rows
+    def partition(self, table: str, partition: str, columns: Sequence[str] = ()) -> Iterator[Row]:
+        yield from (
+            {name: row[name] for name in columns or row if name in row}
+            for row in self._all(table)
+            if row["PartitionKey"] == partition
+        )
 
-    def matching(self, table: str, columns: Sequence[str], value: str) -> Iterator[Row]:
-        self.check()
-        with self.lock:
-            rows = [dict(row) for row in self._tables.get(table, {}).values()]
-        yield from (row for row in rows if any(row.get(column) == value for column in columns))
-
-    def existing(self, table: str, partition: str, keys: Sequence[str]) -> set[str]:
-        self.check()
-        return {key for key in keys if (partition, key) in self._tables.get(table, {})}
+    def rows(self, table: str) -> Iterator[Row]:
+        yield from self._all(table)
 
     def names(self) -> list[str]:
         self.check()
@@ -225,6 +218,13 @@ class MemoryTables(_Service):
         self.check()
         with self.lock:
             self._tables.pop(table, None)
+
+    def _all(self, table: str) -> list[Row]:
+        """Return the rows in the order that storage keeps: by partition, then by key."""
+        self.check()
+        with self.lock:
+            kept = self._tables.get(table, {})
+            return [dict(kept[place]) for place in sorted(kept)]
 
 
 class MemoryAccount:

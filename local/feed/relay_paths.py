@@ -10,7 +10,7 @@ import msgspec
 from shared.configuration.settings import StorageSettings
 from shared.delivery.ledger import Ledger
 from shared.errors import RetryLater
-from shared.paths import LastRetry, Path, Paths, Step, advice, steps
+from shared.paths import LastRetry, Path, Paths, Step, advice, read_path, steps
 from shared.storage.clients import StorageClients
 
 _KEPT = timedelta(days=60)
@@ -48,8 +48,8 @@ class RelayPaths:
         found: list[Path] = []
         with suppress(RetryLater):
             for event_id in event_ids:
-                rows = self._ledger.details(event_id)
-                found += [msgspec.json.decode(str(row["path"]), type=Path) for row in rows if "path" in row]
+                details = self._ledger.details(event_id)
+                found += [] if details is None else [read_path(details)]
         return EventPath([step for path in found for step in steps(path)])
 
     def failures(self) -> list[AppFailure]:

@@ -1,7 +1,7 @@
-"""The versions that were delivered or rejected: one row per event, addressed by the event's id and time.
+"""The versions that were delivered or rejected: a row holds those of one second that were recorded together.
 
-The time of the change selects the table (its week) and the partition (its second). So one or two requests look up or
-record a batch of pushed events, no partition grows large, and dropping a table removes a whole week.
+The time of the change selects the table (its week) and the partition (its second). So one request looks up a batch of
+pushed events and one records it, no partition grows large, and dropping a table removes a whole week.
 
 An outage of the ledger delays or duplicates events and never loses one: an event that can't be looked up counts as
 not delivered.
@@ -11,10 +11,13 @@ import hashlib
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import TypeVar
+
+import msgspec
 
 from shared.delivery.event import Event
 from shared.errors import RetryLater
@@ -23,13 +26,24 @@ from shared.threads import ContextThreadPool
 
 _log = logging.getLogger("graph_relay.ledger")
 
+A = TypeVar("A")
+T = TypeVar("T")
+
+_DIGEST_BYTES = 16
+_EVENTS_PER_ROW = 1000
+_DETAILS_PER_ROW = 60_000
+"""Bytes. A column holds 64 KiB."""
+
+_DIGESTS, _DETAILS = "digests", "details"
 _THREADS = 16
 _WEEK = timedelta(days=7)
 
-PartitionKeys = tuple[tuple[str, str], list[str]]
-"""Table and partition, and the row keys of events in it."""
+Place = tuple[str, str]
+"""A table, and a partition of it."""
 
 _TABLE = re.compile(r"ledger(\d{8})")
+_ROW_OF_ONE = re.compile(r"[0-9a-f]{64}")
+"""Key of a row that version 0.1 of the app wrote, one for each event: the digest of its id. `path` has its details."""
 
 
 class Ledger:
@@ -41,53 +55,30 @@ class Ledger:
 
     def undelivered(self, events: Sequence[Event]) -> list[Event]:
         """Return those of `events` that are not recorded. Never raises RetryLater."""
-        delivered = set[str]().union(*self._pool.map(self._delivered, _by_partition(events).items()))
-        return [event for event in events if _key(event.id) not in delivered]
+        delivered = set[bytes]().union(*self._all(self._delivered, list(_by_place(events))))
+        return [event for event in events if _digest(event.id) not in delivered]
 
-    def record(self, events: Iterable[Event], details: Mapping[str, Row] | None = None) -> None:
+    def record(self, events: Iterable[Event], details: Mapping[str, bytes] | None = None) -> None:
         """Remember that `events` have been delivered. Never raises RetryLater: at worst one is delivered again.
 
-        details: further columns of the rows, by event id.
+        details: JSON to keep beside an event, by its id.
         """
-        columns = {_key(event_id): row for event_id, row in (details or {}).items()}
-        for _ in self._pool.map(lambda place: self._record(place, columns), _by_partition(events).items()):
-            continue
+        places = [(place, _rows(ids, details or {})) for place, ids in _by_place(events).items()]
+        self._all(self._record, places)
 
-    def details(self, event_id: str) -> list[Row]:
-        """Return the row of an event, in a list, by its id alone: the version in it says where. Raises RetryLater."""
+    def details(self, event_id: str) -> bytes | None:
+        """Return the details of an event, by its id alone: the version in it says where they are. Raises RetryLater."""
         time = _time_in(event_id)
-        row = time and self._tables.get(_table(time), _partition(time), _key(event_id))
-        return [row] if row else []
+        rows = self._tables.partition(_table(time), _partition(time)) if time else ()
+        wanted = _digest(event_id)
+        return next((kept for row in rows for digest, kept in _details_in(row) if digest == wanted), None)
 
-    def details_matching(self, value: str, columns: Sequence[str], since: datetime) -> Iterator[Row]:
-        """Yield the rows in which a column has a value, of changes in the weeks since a time, the newest week first.
-
-        Every row of these weeks is read. Raises RetryLater.
-        """
-        weeks = sorted((name for name in self._tables.names() if _TABLE.fullmatch(name)), reverse=True)
-        for week in weeks:
+    def all_details(self, since: datetime) -> Iterator[bytes]:
+        """Yield the details of all changes in the weeks since a time, the newest week first. Raises RetryLater."""
+        for week in sorted((name for name in self._tables.names() if _TABLE.fullmatch(name)), reverse=True):
             if week >= _table(since):
-                yield from self._tables.matching(week, columns, value)
-
-    @cached_property
-    def _pool(self) -> ContextThreadPool:
-        """A pushed batch touches one or two partitions; a read-back page touches up to one per event."""
-        return ContextThreadPool(_THREADS, thread_name_prefix="ledger")
-
-    def _delivered(self, partition_keys: PartitionKeys) -> set[str]:
-        (table, partition), keys = partition_keys
-        try:
-            return self._tables.existing(table, partition, keys)
-        except RetryLater as retry_later:
-            _log.warning("Events may be delivered twice: %s", retry_later)
-            return set()
-
-    def _record(self, partition_keys: PartitionKeys, columns: Mapping[str, Row]) -> None:
-        (table, partition), keys = partition_keys
-        try:
-            self._tables.put_all(table, partition, {key: columns.get(key, {}) for key in keys})
-        except RetryLater as retry_later:
-            _log.warning("Delivered events are not recorded, a sweep may deliver them again: %s", retry_later)
+                for row in self._tables.rows(week):
+                    yield from (kept for _, kept in _details_in(row))
 
     def drop_expired(self, now: datetime) -> None:
         """Drop the tables of weeks that ended before the retention period. Raises RetryLater."""
@@ -96,13 +87,87 @@ class Ledger:
             if week and datetime.strptime(week[1], "%Y%m%d").replace(tzinfo=UTC) + _WEEK < now - self._retention:
                 self._tables.drop(name)
 
+    def _all(self, call: Callable[[A], T], arguments: Sequence[A]) -> list[T]:
+        """A pushed batch touches one or two partitions; a read-back page touches up to one per event."""
+        if len(arguments) < 2:  # handing it to a thread costs more than it takes
+            return [call(argument) for argument in arguments]
+        return list(self._pool.map(call, arguments))
 
-def _by_partition(events: Iterable[Event]) -> dict[tuple[str, str], list[str]]:
-    """Return the row keys of `events` by table and partition, each key once."""
-    partitions: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    @cached_property
+    def _pool(self) -> ContextThreadPool:
+        return ContextThreadPool(_THREADS, thread_name_prefix="ledger")
+
+    def _delivered(self, place: Place) -> set[bytes]:
+        try:
+            rows = self._tables.partition(*place, columns=("RowKey", _DIGESTS))
+            return {digest for row in rows for digest in _digests_in(row)}
+        except RetryLater as retry_later:
+            _log.warning("Events may be delivered twice: %s", retry_later)
+            return set()
+
+    def _record(self, place_and_rows: tuple[Place, Mapping[str, Row]]) -> None:
+        (table, partition), rows = place_and_rows
+        try:
+            self._tables.put_all(table, partition, rows)
+        except RetryLater as retry_later:
+            _log.warning("Delivered events are not recorded, a sweep may deliver them again: %s", retry_later)
+
+
+def _by_place(events: Iterable[Event]) -> dict[Place, dict[str, None]]:
+    """Return the ids of `events` by table and partition, each id once."""
+    places: dict[Place, dict[str, None]] = defaultdict(dict)
     for event in events:
-        partitions[_table(event.time), _partition(event.time)][_key(event.id)] = None
-    return {partition: list(keys) for partition, keys in partitions.items()}
+        places[_table(event.time), _partition(event.time)][event.id] = None
+    return places
+
+
+def _rows(ids: Iterable[str], details: Mapping[str, bytes]) -> dict[str, Row]:
+    """Return the rows for events of one partition. Recorded once more, the same events make the same rows."""
+    return dict(_row(together, details) for together in _groups(ids, details))
+
+
+def _groups(ids: Iterable[str], details: Mapping[str, bytes]) -> Iterator[list[str]]:
+    """Split events into groups that fit a row each."""
+    group: list[str] = []
+    size = 0
+    for event_id in ids:
+        size += len(details.get(event_id, b"")) + 5
+        if group and (size > _DETAILS_PER_ROW or len(group) == _EVENTS_PER_ROW):
+            yield group
+            group, size = [], len(details.get(event_id, b"")) + 5
+        group.append(event_id)
+    if group:
+        yield group
+
+
+def _row(ids: Sequence[str], details: Mapping[str, bytes]) -> tuple[str, Row]:
+    digests = b"".join(_digest(event_id) for event_id in ids)
+    row = {_DIGESTS: digests}
+    if details:
+        row[_DETAILS] = msgspec.json.encode([msgspec.Raw(details.get(event_id, b"null")) for event_id in ids])
+    return hashlib.sha256(digests).hexdigest()[: 2 * _DIGEST_BYTES], row
+
+
+def _digests_in(row: Row) -> list[bytes]:
+    if _ROW_OF_ONE.fullmatch(str(row["RowKey"])):
+        return [bytes.fromhex(str(row["RowKey"]))[:_DIGEST_BYTES]]
+    digests = _bytes(row, _DIGESTS)
+    return [digests[first : first + _DIGEST_BYTES] for first in range(0, len(digests), _DIGEST_BYTES)]
+
+
+def _details_in(row: Row) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the digest and the details of each event of a row that has some."""
+    digests = _digests_in(row)
+    if _ROW_OF_ONE.fullmatch(str(row["RowKey"])):
+        kept = [msgspec.Raw(str(row.get("path", "null")).encode())]
+    else:
+        kept = msgspec.json.decode(_bytes(row, _DETAILS) or b"[]", type=list[msgspec.Raw])
+    yield from ((digest, bytes(one)) for digest, one in zip(digests, kept, strict=False) if bytes(one) != b"null")
+
+
+def _bytes(row: Row, column: str) -> bytes:
+    value = row.get(column, b"")
+    return value if isinstance(value, bytes) else b""
 
 
 def _table(time: datetime) -> str:
@@ -125,5 +190,5 @@ def _partition(time: datetime) -> str:
     return f"{hashlib.sha256(second.encode()).hexdigest()[:2]}-{second}"
 
 
-def _key(event_id: str) -> str:
-    return hashlib.sha256(event_id.encode()).hexdigest()
+def _digest(event_id: str) -> bytes:
+    return hashlib.sha256(event_id.encode()).digest()[:_DIGEST_BYTES]

@@ -6,7 +6,6 @@ from shared import telemetry
 from shared.delivery.destination import Delivery, Destination
 from shared.delivery.event import Event
 from shared.delivery.ledger import Ledger
-from shared.storage.tables import Row
 
 _MOST_IDS = 100
 """Ids of events in the attributes of one span."""
@@ -25,13 +24,13 @@ class Outbox:
         *,
         redeliver: bool = False,
         isolate_errors: bool = False,
-        details: Mapping[str, Row] | None = None,
+        details: Mapping[str, bytes] | None = None,
     ) -> Delivery:
         """Deliver events and record those that the destination accepted. Never raises.
 
         Events in the ledger are skipped and not part of the result. redeliver: deliver them too.
-        isolate_errors: see Destination.deliver. details: further columns of the ledger's rows, by event id; with them,
-        the trace names the events too.
+        isolate_errors: see Destination.deliver. details: JSON that the ledger keeps, by event id; with them, the trace
+        names the events too.
         """
         pending = list(events) if redeliver else self._ledger.undelivered(events)
         with telemetry.span("deliver") as span:

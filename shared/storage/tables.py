@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -17,9 +17,6 @@ Row = Mapping[str, Value]
 
 TRANSACTION_LIMIT = 100
 """Maximum number of rows in one transaction."""
-
-_COMPARISONS = 12
-"""Row keys per query: Storage allows 15 comparisons in a filter."""
 
 _TABLES = "the storage account's table service"
 
@@ -42,14 +39,11 @@ class Tables(Protocol):
     def remove(self, table: str, partition: str, key: str) -> None:
         """Delete a row; one that does not exist is fine."""
 
-    def partition(self, table: str, partition: str) -> Iterator[Row]:
-        """Yield the rows of a partition; the column `RowKey` has the key."""
+    def partition(self, table: str, partition: str, columns: Sequence[str] = ()) -> Iterator[Row]:
+        """Yield the rows of a partition; the column `RowKey` has the key. columns: read only these."""
 
-    def matching(self, table: str, columns: Sequence[str], value: str) -> Iterator[Row]:
-        """Yield the rows in which one of these columns has this value. Reads the whole table."""
-
-    def existing(self, table: str, partition: str, keys: Sequence[str]) -> set[str]:
-        """Return those of `keys` that have a row."""
+    def rows(self, table: str) -> Iterator[Row]:
+        """Yield the rows of all partitions."""
 
     def names(self) -> list[str]:
         """Return the names of this app's tables."""
@@ -68,6 +62,7 @@ class AzureTables:
         # Table names have at most 63 letters and digits and begin with a letter; the hash distinguishes a-b from ab.
         readable = re.sub("[^a-z0-9]", "", settings.queue)[:30]
         self._prefix = f"relay{readable}{hashlib.sha256(settings.queue.encode()).hexdigest()[:8]}"
+        self._clients: dict[str, TableClient] = {}
         if settings.connection_string:
             with settings_checked():
                 self._service = TableServiceClient.from_connection_string(
@@ -108,25 +103,13 @@ class AzureTables:
         with translated(_TABLES):
             self._table(table).delete_entity(partition, key)
 
-    def partition(self, table: str, partition: str) -> Iterator[Row]:
+    def partition(self, table: str, partition: str, columns: Sequence[str] = ()) -> Iterator[Row]:
         """See Tables."""
-        yield from self._query(table, "PartitionKey eq @partition", {"partition": partition})
+        yield from self._query(table, "PartitionKey eq @partition", {"partition": partition}, columns)
 
-    def matching(self, table: str, columns: Sequence[str], value: str) -> Iterator[Row]:
+    def rows(self, table: str) -> Iterator[Row]:
         """See Tables."""
-        yield from self._query(table, " or ".join(f"{column} eq @value" for column in columns), {"value": value})
-
-    def existing(self, table: str, partition: str, keys: Sequence[str]) -> set[str]:
-        """See Tables."""
-        found: set[str] = set()
-        for first in range(0, len(keys), _COMPARISONS):
-            names = {f"k{number}": key for number, key in enumerate(keys[first : first + _COMPARISONS])}
-            wanted = " or ".join(f"RowKey eq @{name}" for name in names)
-            where = f"PartitionKey eq @partition and ( {wanted} )"  # the SDK finds parameters between spaces
-            found |= {
-                str(row["RowKey"]) for row in self._query(table, where, {"partition": partition, **names}, ["RowKey"])
-            }
-        return found
+        yield from self._query(table, "", {})
 
     def names(self) -> list[str]:
         """See Tables."""
@@ -138,8 +121,9 @@ class AzureTables:
         """See Tables."""
         with translated(_TABLES):
             self._service.delete_table(self._prefix + table)
+        self._clients.pop(table, None)
 
-    def _query(self, table: str, where: str, parameters: Row, columns: Iterable[str] = ()) -> Iterator[Row]:
+    def _query(self, table: str, where: str, parameters: Row, columns: Sequence[str] = ()) -> Iterator[Row]:
         with translated(_TABLES):
             try:
                 yield from self._table(table).query_entities(
@@ -149,7 +133,11 @@ class AzureTables:
                 return
 
     def _table(self, table: str) -> TableClient:
-        return self._service.get_table_client(self._prefix + table)
+        """Return a client, made once for each table: one for each call would cost more than the call itself."""
+        client = self._clients.get(table)
+        if client is None:
+            client = self._clients.setdefault(table, self._service.get_table_client(self._prefix + table))
+        return client
 
     def _create(self, table: str) -> None:
         try:

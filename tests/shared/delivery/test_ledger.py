@@ -2,8 +2,9 @@
 test_ledger_concurrency.py.
 """
 
+import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -16,9 +17,10 @@ from shared.delivery.event import Event
 from shared.delivery.ledger import Ledger
 from shared.errors import RetryLater
 from shared.storage.account import BACKGROUND_LIMITS
-from shared.storage.tables import AzureTables, Tables
+from shared.storage.tables import AzureTables, Row, Tables
 from tests import accounts
 from tests.builders import NOW
+from tests.memory import MemoryTables
 from tests.rerouted import refuses, rerouted
 from tests.servers import serving
 
@@ -56,7 +58,7 @@ def test_what_was_recorded_is_known_and_nothing_else(ledger: Ledger, events: lis
     assert ledger.undelivered(events) == [one for one in events if one not in known]
 
 
-@pytest.mark.parametrize("number", [1, 12, 13, 101])
+@pytest.mark.parametrize("number", [1, 1000, 1001])
 def test_any_number_of_events_of_one_second_is_known(ledger: Ledger, number: int) -> None:
     recorded = [event(f"e{one}") for one in range(number)]
     ledger.record(recorded)
@@ -173,7 +175,48 @@ class _HalfUnavailable(AzureTables):
         super().__init__(settings, BACKGROUND_LIMITS)
         self._unavailable = unavailable
 
-    def existing(self, table: str, partition: str, keys: Sequence[str]) -> set[str]:
+    def partition(self, table: str, partition: str, columns: Sequence[str] = ()) -> Iterator[Row]:
         if table == "ledger20310203":
-            return self._unavailable.existing(table, partition, keys)
-        return super().existing(table, partition, keys)
+            return self._unavailable.partition(table, partition, columns)
+        return super().partition(table, partition, columns)
+
+
+def test_a_batch_is_one_row_a_second_and_the_same_row_when_it_is_recorded_again() -> None:
+    tables = MemoryTables()
+    ledger = Ledger(tables, KEPT)
+    batch = [event(f"e{number}", NOW + timedelta(seconds=number // 20)) for number in range(40)]
+    for _ in range(2):
+        ledger.record(batch, {one.id: b'{"path":1}' for one in batch})
+        assert len(list(tables.rows("ledger20310203"))) == 2
+
+
+def test_details_are_found_by_the_event_or_one_by_one_however_long_they_are() -> None:
+    tables = MemoryTables()
+    ledger = Ledger(tables, KEPT)
+    moment = (NOW - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    kept = {
+        f"t/users/{number}@{moment:018d}.{number}": msgspec.json.encode({"n": number, "long": "x" * 9_000})
+        for number in range(20)
+    }
+    bare = event("without")
+    ledger.record([*(event(event_id) for event_id in kept), bare], kept)
+    assert {event_id: ledger.details(event_id) for event_id in kept} == kept
+    assert sorted(ledger.all_details(NOW)) == sorted(kept.values())
+    assert ledger.undelivered([bare, *(event(event_id) for event_id in kept)]) == []
+    assert all(len(row["details"]) < 65_536 for row in tables.rows("ledger20310203"))  # type: ignore[arg-type]
+    assert list(ledger.all_details(NOW + 2 * WEEK)) == []
+
+
+def test_rows_of_version_0_1_are_honoured(tables: Tables) -> None:
+    """One row for each event: the digest of its id is the key."""
+    event_id = "c7d1/chats/19:a@thread.v2/messages/1@001927854245000000.0000000000000001"
+    delivered = event(event_id, datetime(2031, 2, 3, 4, 4, 5, tzinfo=UTC))
+    key = hashlib.sha256(event_id.encode()).hexdigest()
+    partition = f"{hashlib.sha256(b'20310203T040405').hexdigest()[:2]}-20310203T040405"
+    tables.put("ledger20310203", partition, key, {"message": "1", "path": '{"outcome":"delivered"}'})
+    ledger = Ledger(tables, KEPT)
+    other = event("another", delivered.time)
+    assert ledger.undelivered([delivered, other]) == [other]
+    assert list(ledger.all_details(NOW)) == [b'{"outcome":"delivered"}']
+    ledger.record([other], {other.id: b"{}"})
+    assert ledger.undelivered([delivered, other]) == []

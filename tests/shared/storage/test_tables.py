@@ -71,26 +71,20 @@ def test_a_query_is_about_its_partition_alone_and_can_not_be_widened_by_what_it_
         tables.put("state", partition, "k", {})
     assert [row["PartitionKey"] for row in found(tables, "p")] == ["p"]
     assert [row["PartitionKey"] for row in found(tables, quoted)] == [quoted]
-    assert tables.existing("state", "p", [quoted, "k' or RowKey ne '"]) == set()
 
 
-def test_rows_are_found_by_the_value_of_any_of_some_columns_in_whatever_partition(tables: Tables) -> None:
-    assert list(tables.matching("state", ("a", "b"), "x")) == []
+def test_of_the_rows_of_a_partition_only_some_columns_are_read(tables: Tables) -> None:
+    tables.put_all("state", "p", {"1": {"a": b"\x00\xff", "b": "y"}, "2": {"b": "x"}})
+    read = list(tables.partition("state", "p", columns=("RowKey", "a")))
+    assert [(row["RowKey"], row.get("a")) for row in read] == [("1", b"\x00\xff"), ("2", None)]
+    assert not any("b" in row for row in read)
+
+
+def test_the_rows_of_all_partitions_are_read(tables: Tables) -> None:
+    assert list(tables.rows("state")) == []
     tables.put("state", "p", "1", {"a": "x", "b": "y"})
     tables.put("state", "q", "2", {"b": "x"})
-    tables.put("state", "q", "3", {"a": "y", "c": "x"})
-    assert [row["RowKey"] for row in tables.matching("state", ("a", "b"), "x")] == ["1", "2"]
-    assert list(tables.matching("state", ("a",), "' or 'x' eq 'x")) == []
-
-
-@pytest.mark.parametrize("number", [0, 1, 12, 13, 30])
-def test_of_any_number_of_keys_those_that_have_a_row_are_found(tables: Tables, number: int) -> None:
-    asked = [f"k{one}" for one in range(number)]
-    assert tables.existing("state", "p", asked) == set()
-    there = {"k0", "k11", "k12", "k29"}
-    tables.put_all("state", "p", {key: {} for key in there})
-    tables.put("state", "another", "k1", {})
-    assert tables.existing("state", "p", asked) == there & set(asked)
+    assert [(row["PartitionKey"], row["RowKey"]) for row in tables.rows("state")] == [("p", "1"), ("q", "2")]
 
 
 def test_a_dropped_table_is_gone_and_its_neighbours_stay(tables: Tables) -> None:
@@ -120,7 +114,7 @@ def test_an_account_that_refuses_is_unavailable_and_is_not_named(storage_setting
             lambda: tables.put_all("state", "p", {"k": {}, "l": {}}),
             lambda: tables.remove("state", "p", "k"),
             lambda: found(tables, "p"),
-            lambda: tables.existing("state", "p", ["k"]),
+            lambda: list(tables.rows("state")),
             tables.names,
             lambda: tables.drop("state"),
         ):
