@@ -36,6 +36,7 @@ def opening(around: Bystander) -> list[Figure]:
         relay().signing_keys,
         ring,
         Hydration(relay().graph),
+        relay().readers,
     ).batch(ChangeBatch(datetime.now(UTC), raw, proven=(tenant,)))
 
     ratios, rates = [], []

@@ -8,29 +8,27 @@ from typing import Protocol
 import msgspec
 
 from process_queue.requeue import Requeue
+from process_queue.retries import Retries
 from process_queue.verify import BatchVerifier, Verifier
 from shared import telemetry
+from shared.deadline import time_limit
 from shared.delivery.destination import Rejected
 from shared.delivery.event import Event
 from shared.delivery.outbox import Outbox
-from shared.errors import Reason, Refused, RetryLater, Undeliverable
+from shared.errors import Reason, Refused, RelayError, RetryLater, Undeliverable
 from shared.messages.envelope import ChangeBatch
 from shared.paths import Paths
 from shared.subscriptions.silence import LastSeen
+
+READ_TIME = timedelta(seconds=10)
+"""After this time no further item of an envelope is read from Graph: what was read is delivered, the rest comes again.
+"""
 
 
 class Clock(Protocol):
     """Returns the time, UTC."""
 
     def __call__(self) -> datetime: ...
-
-
-@dataclass
-class Retry:
-    """Items to be tried again for one reason, and the failure that asks for the longest wait."""
-
-    failure: RetryLater
-    items: list[msgspec.Raw] = field(default_factory=list)
 
 
 @dataclass
@@ -42,17 +40,10 @@ class BatchOutcome:
     """
 
     events: dict[str, tuple[msgspec.Raw, Event]] = field(default_factory=dict)
-    retries: dict[Reason, Retry] = field(default_factory=dict)
+    retries: Retries = field(default_factory=Retries)
     dead: defaultdict[Reason, list[msgspec.Raw]] = field(default_factory=lambda: defaultdict(list))
     rejected: list[Rejected] = field(default_factory=list)
     refused: list[tuple[msgspec.Raw, Reason]] = field(default_factory=list)
-
-    def retry(self, item: msgspec.Raw, failure: RetryLater) -> None:
-        """Try the item again later; of several requested waits, the longest counts."""
-        known = self.retries.setdefault(failure.reason, Retry(failure))
-        if (failure.retry_after or timedelta(0)) > (known.failure.retry_after or timedelta(0)):
-            known.failure = failure
-        known.items.append(item)
 
 
 @dataclass(frozen=True)
@@ -73,12 +64,12 @@ class ChangeHandler:
         again under the same ids.
         """
         batch = self.verifier.batch(envelope)
-        outcome = judge(envelope, batch)
-        self.last_seen.note(batch.seen, envelope.received)
+        with time_limit(READ_TIME, self.clock):
+            outcome = judge(envelope, batch)
         if self.paths is not None:
             self.paths.refused(outcome.refused, envelope)
         self._deliver(outcome, envelope)
-        for retry in outcome.retries.values():
+        for retry in outcome.retries:
             self.requeue.later(_with(envelope, retry.items, batch), retry.failure)
         for reason, items in outcome.dead.items():
             self.requeue.dead_letter(_with(envelope, items, batch), reason)
@@ -87,6 +78,7 @@ class ChangeHandler:
             detail = f"the destination answers {rejected.status} to event {event.id}"
             self.requeue.dead_letter(_with(envelope, [item], batch), Reason.DESTINATION_REJECTED, detail)
         self.outbox.record_rejected(rejected.event for rejected in outcome.rejected)
+        self.last_seen.note(batch.seen, envelope.received)
 
     def _deliver(self, outcome: BatchOutcome, envelope: ChangeBatch) -> None:
         """Deliver the events that are not known to have been; those that the destination rejects join the dead."""
@@ -101,26 +93,27 @@ class ChangeHandler:
         outcome.rejected.extend(delivery.rejected)
         if delivery.failure is not None:
             for event in delivery.undelivered:
-                outcome.retry(outcome.events[event.id][0], delivery.failure)
+                outcome.retries.add(outcome.events[event.id][0], delivery.failure)
 
 
 def judge(envelope: ChangeBatch, batch: BatchVerifier) -> BatchOutcome:
     """Turn items into events. One bad item costs its neighbours nothing."""
     outcome = BatchOutcome()
-    for item in envelope.items:
-        try:
-            event = batch.event(item)
-        except Refused as refused:
-            telemetry.REFUSED.add(1, {"reason": refused.reason})
-            outcome.refused.append((item, refused.reason))
-        except Undeliverable as undeliverable:
-            outcome.dead[undeliverable.reason].append(item)
-        except RetryLater as failure:
-            outcome.retry(item, failure)
-        else:
-            if event.id in outcome.events:
-                telemetry.DUPLICATES.add(1)
-            outcome.events.setdefault(event.id, (item, event))
+    for item, verdict in zip(envelope.items, batch.verdicts(envelope.items), strict=True):
+        match verdict:
+            case Refused(reason=reason):
+                telemetry.REFUSED.add(1, {"reason": reason})
+                outcome.refused.append((item, reason))
+            case Undeliverable(reason=reason):
+                outcome.dead[reason].append(item)
+            case RetryLater():
+                outcome.retries.add(item, verdict)
+            case Event(id=event_id):
+                if event_id in outcome.events:
+                    telemetry.DUPLICATES.add(1)
+                outcome.events.setdefault(event_id, (item, verdict))
+            case RelayError():
+                raise verdict
     return outcome
 
 

@@ -3,6 +3,8 @@
 import logging
 from datetime import timedelta
 
+import msgspec
+
 from process_queue.changes import ChangeHandler
 from process_queue.hydration import Hydration
 from process_queue.lifecycle import LifecycleHandler
@@ -10,6 +12,7 @@ from process_queue.readback import ReadbackHandler
 from process_queue.requeue import Requeue
 from process_queue.verify import Verifier
 from shared import telemetry
+from shared.deadline import time_limit
 from shared.errors import AlreadyProcessed, Refused, RetryLater
 from shared.messages.envelope import ChangeBatch, Envelope, LifecycleBatch, ReadbackPage
 from shared.relay import Relay
@@ -19,6 +22,10 @@ _log = logging.getLogger("graph_relay.process")
 
 RESCHEDULE_AFTER = timedelta(minutes=1)
 """For a message that can't even be opened: settings are invalid, or the blobs are unavailable and the queue is not."""
+
+ENVELOPE_TIME = timedelta(minutes=2)
+"""After this time nothing slow is begun for an envelope any more: well below the host's functionTimeout, which would
+restart the worker process with all other invocations in it (docs/host.md)."""
 
 
 class MessageHandler:
@@ -38,6 +45,7 @@ class MessageHandler:
             relay.signing_keys,
             relay.keys,
             Hydration(relay.graph),
+            relay.readers,
         )
         self._changes = ChangeHandler(verifier, relay.outbox, relay.last_seen, self._requeue, relay.clock, relay.paths)
         self._readback = ReadbackHandler(
@@ -86,15 +94,21 @@ class MessageHandler:
         if not content.attempt:
             telemetry.QUEUE_AGE_SECONDS.record((self._clock() - content.received).total_seconds())
         try:
-            match content:
-                case ChangeBatch():
-                    self._changes.handle(content)
-                case LifecycleBatch():
-                    self._lifecycle.handle(content)
-                case ReadbackPage():
-                    self._readback.handle(content)
+            with time_limit(ENVELOPE_TIME, self._clock):
+                self._handle_kind(content)
         except RetryLater as failure:
             self._requeue.later(content, failure)
+
+    def _handle_kind(self, content: Envelope) -> None:
+        match content:
+            case ChangeBatch():
+                self._changes.handle(content)
+            case LifecycleBatch():
+                for retry in self._lifecycle.handle(content):
+                    again = msgspec.structs.replace(content, items=tuple(retry.items))
+                    self._requeue.later(again, retry.failure)
+            case ReadbackPage():
+                self._readback.handle(content)
 
 
 def _delete_claim(claims: ClaimCheck, opened: Opened) -> None:

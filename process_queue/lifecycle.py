@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from process_queue.retries import Retries
 from shared import telemetry
 from shared.configuration.declaration import Declaration, Declarations
 from shared.configuration.values import GUID
@@ -40,28 +41,27 @@ class LifecycleHandler:
     clock: Callable[[], datetime]
     once: Once
 
-    def handle(self, envelope: LifecycleBatch) -> None:
-        """Act on each lifecycle item. Raises RetryLater if something has to be tried again.
+    def handle(self, envelope: LifecycleBatch) -> Retries:
+        """Act on each lifecycle item, and return those that have to be tried again.
 
         What Graph refuses is logged and left where `renew_timer` tries again at its next run: it recreates what is
         gone. Nobody else repeats a re-authorization, so it is tried until consent returns.
         """
-        postponed: RetryLater | None = None
+        retries = Retries()
         for item in envelope.items:
             try:
                 notification = read_notification(item)
-                if not envelope.attempt:  # count each of them once, however often it is tried
-                    telemetry.LIFECYCLE.add(1, {"event": _known(notification.lifecycle_event)})
                 self._act(notification, envelope)
             except RetryLater as retry_later:
-                postponed = retry_later
+                retries.add(item, retry_later)
             except Refused as refused:
-                if not envelope.attempt:
-                    telemetry.REFUSED.add(1, {"reason": refused.reason})
+                telemetry.REFUSED.add(1, {"reason": refused.reason})
             except RelayError as error:
                 _log.error("A lifecycle notification could not be acted upon: %s", error)
-        if postponed is not None:
-            raise postponed
+                telemetry.LIFECYCLE.add(1, {"event": _known(notification.lifecycle_event)})
+            else:  # counted at the end of it, since it may be tried many times
+                telemetry.LIFECYCLE.add(1, {"event": _known(notification.lifecycle_event)})
+        return retries
 
     def _act(self, notification: Notification, envelope: LifecycleBatch) -> None:
         event, received = notification.lifecycle_event, envelope.received
@@ -89,7 +89,7 @@ class LifecycleHandler:
 
     def _extend(self, subscription_id: str, declaration: Declaration, received: datetime) -> None:
         try:
-            self.subscriptions.extend(declaration.tenant_id, subscription_id, declaration, self.desired())
+            self.subscriptions.extend(declaration.tenant_id, subscription_id, declaration)
         except GraphRequestError as refusal:
             if refusal.status != 404:
                 where = f"{declaration.resource} in tenant {declaration.tenant_id}"

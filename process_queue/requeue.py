@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from shared import telemetry
-from shared.errors import Reason, RetryLater
+from shared.errors import NotAttempted, Reason, RetryLater
 from shared.messages.envelope import DeadLetter, Envelope, FailedAttempt, failed, halves, singles, size, write
 from shared.messages.retry import DeadLetterNow, after_failure
 from shared.paths import Paths
@@ -52,16 +52,16 @@ class Requeue:
 
     def _later(self, envelope: Envelope, failure: RetryLater) -> None:
         first_seen = envelope.replayed or envelope.received
-        # Throttling does not count as a failed attempt; otherwise the backoff would grow to hours.
-        was_throttled = failure.reason is Reason.GRAPH_THROTTLED
-        attempt = 0 if was_throttled else envelope.attempt
+        # What was throttled or not even tried does not count as a failed attempt; else the backoff would grow to hours.
+        is_no_attempt = failure.reason is Reason.GRAPH_THROTTLED or isinstance(failure, NotAttempted)
+        attempt = 0 if is_no_attempt else envelope.attempt
         decision = after_failure(attempt, first_seen, self.clock(), self.horizon, failure.retry_after, self.chance)
         if isinstance(decision, DeadLetterNow):
             self.dead_letter(envelope, failure.reason, str(failure))
             return
         now = self.clock()
         attempted = failed(envelope, FailedAttempt(now, str(failure), now + decision.delay))
-        again = msgspec.structs.replace(attempted, attempt=envelope.attempt + (not was_throttled))
+        again = msgspec.structs.replace(attempted, attempt=envelope.attempt + (not is_no_attempt))
         self.queues.send(write(again), delay=decision.delay)
         telemetry.RETRIED.add(size(envelope), {"reason": failure.reason})
         if self.paths is not None:

@@ -1,6 +1,6 @@
 """From a queued item to an event: verified, decrypted, read. Nothing unproven gets past here."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -20,6 +20,10 @@ from shared.keys.key import EncryptionKey
 from shared.messages.envelope import ChangeBatch
 from shared.resources.matching import is_certainly_elsewhere
 from shared.subscriptions.silence import Source
+from shared.threads import ContextThreadPool
+
+READS_AT_ONCE = 4
+"""Items of one envelope that are read from Graph at the same time."""
 
 
 class SigningKeyFinder(Protocol):
@@ -38,7 +42,10 @@ class EncryptionKeyFinder(Protocol):
 
 @dataclass(frozen=True)
 class Verifier:
-    """What is needed to verify and to decrypt items. `declarations`: what is subscribed to."""
+    """What is needed to verify and to decrypt items.
+
+    declarations: what is subscribed to. readers: threads that wait for Graph.
+    """
 
     tenant_id: str
     client_id: str
@@ -46,6 +53,7 @@ class Verifier:
     signing_keys: SigningKeyFinder
     encryption_keys: EncryptionKeyFinder
     hydration: Hydration
+    readers: ContextThreadPool
 
     def batch(self, envelope: ChangeBatch) -> "BatchVerifier":
         """Return what verifies the items of one envelope."""
@@ -69,6 +77,28 @@ class BatchVerifier:
         """The tenants for which a good token was found, now or at an earlier attempt."""
         return tuple(tenant for tenant, failure in self._failures.items() if failure is None)
 
+    def verdicts(self, items: Sequence[msgspec.Raw]) -> list[Event | RelayError]:
+        """Return the event of each item, or why there is none. Those without content, which Graph may be asked for, are
+        judged a few at a time.
+        """
+        notifications = [_read(item) for item in items]
+        with_content = (one for one in notifications if isinstance(one, RelayError) or one.is_encrypted)
+        verdicts = {id(one): self._verdict(one) for one in with_content}
+        others = [one for one in notifications if id(one) not in verdicts]
+        for first in range(0, len(others), READS_AT_ONCE):
+            few = others[first : first + READS_AT_ONCE]
+            judged = self._verifier.readers.map(self._verdict, few) if len(few) > 1 else map(self._verdict, few)
+            verdicts |= zip(map(id, few), judged, strict=True)
+        return [verdicts[id(one)] for one in notifications]
+
+    def _verdict(self, notification: Notification | RelayError) -> Event | RelayError:
+        if isinstance(notification, RelayError):
+            return notification
+        try:
+            return self._event(notification)
+        except RelayError as error:
+            return error
+
     def event(self, item: msgspec.Raw) -> Event:
         """Return the event of an item.
 
@@ -77,7 +107,9 @@ class BatchVerifier:
             Undeliverable: it is proven, and can't be decrypted.
             RetryLater: what proves or decrypts it is unavailable.
         """
-        notification = read_notification(item)
+        return self._event(read_notification(item))
+
+    def _event(self, notification: Notification) -> Event:
         tenant = notification.tenant(self._verifier.tenant_id)
         received = self._envelope.received
         declaration = self._verifier.declarations.get(id_in_client_state(notification.client_state), tenant)
@@ -131,6 +163,13 @@ class BatchVerifier:
 
     def _find_key(self, kid: str) -> SigningKey:
         return self._verifier.signing_keys.find(kid, self._envelope.received)
+
+
+def _read(item: msgspec.Raw) -> Notification | RelayError:
+    try:
+        return read_notification(item)
+    except Refused as refused:
+        return refused
 
 
 def _preference(failure: RelayError) -> int:

@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
 from shared import telemetry
 from shared.configuration.declaration import Declaration, Declarations
+from shared.deadline import time_limit
 from shared.errors import Reason, RelayError, RetryLater
 from shared.graph.client import GraphRequestError
 from shared.keys.key import EncryptionKey
@@ -26,6 +27,10 @@ _log = logging.getLogger("graph_relay.renew")
 
 T = TypeVar("T")
 
+RUN_TIME = timedelta(minutes=4)
+"""After this time a run begins no further call to Graph or the key store: the next run does the rest. The gauges, the
+sweeps and the heartbeat at its end must not wait for a Graph that hangs."""
+
 
 class RenewalRun:
     """One run. `wait_budget`: how long it may wait where Graph asks for it."""
@@ -41,6 +46,10 @@ class RenewalRun:
 
         Raises RetryLater if nothing can be done at all, since storage is unavailable.
         """
+        with time_limit(RUN_TIME, self._relay.clock):
+            self._run()
+
+    def _run(self) -> None:
         self._relay.storage.queues.create_missing()
         sightings = attempt("Reading the last sightings", self._relay.last_seen.all) or []
         key = self._current_key()

@@ -43,6 +43,7 @@ class Reason(StrEnum):
     DESTINATION = "destination"
     DESTINATION_ERROR = "destination_error"
     DESTINATION_GONE = "destination_gone"
+    POSTPONED = "postponed"
 
 
 class RelayError(Exception):
@@ -87,3 +88,16 @@ class RetryLater(RelayError):
     def __init__(self, reason: Reason, detail: str = "", *, retry_after: timedelta | None = None) -> None:
         super().__init__(reason, detail)
         self.retry_after = retry_after
+
+
+class Unanswered(RetryLater):
+    """A dependency did not answer within its time limit. One such failure opens a circuit breaker: the next caller
+    would wait as long.
+    """
+
+
+class NotAttempted(RetryLater):
+    """Nothing was tried: a circuit breaker is open, the invocation's time is over, or another invocation does the same.
+
+    It is no attempt of the item: its backoff does not grow.
+    """

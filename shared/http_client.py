@@ -1,5 +1,7 @@
 """HTTP requests with pooled sessions, time limits, and bodies of bounded size."""
 
+import http.client
+import io
 import socket
 import time
 from collections.abc import Mapping
@@ -11,7 +13,8 @@ from typing import Any
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 POOL_SIZE = 32
 """Connections kept open to one host; the worker's thread pool is no larger."""
@@ -57,7 +60,8 @@ def exchange(
 ) -> Response:
     """Send one request and read the response, at most `limit` bytes. Redirects are not followed.
 
-    timeout: seconds to connect and for each read. request: headers, params, json or data, as requests takes them.
+    timeout: seconds to connect, and for status and headers together, then for each read of the body. request: headers,
+    params, json or data, as requests takes them.
 
     Raises requests.RequestException.
     """
@@ -114,6 +118,69 @@ class _KeepAlive(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options, socket_options=_KEEP_ALIVE)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _PoolWithTls}
+
+
+class _HeaderReader(io.RawIOBase):
+    """The bytes of a socket, for a response whose status and headers have to arrive within the read time limit.
+
+    The time limit of a socket holds for each read, so headers that drip never exceed it.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._limit = sock.gettimeout()
+        self._end = None if self._limit is None else time.monotonic() + self._limit
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._end is not None:
+            left = self._end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the headers take too long")
+            self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def headers_are_read(self) -> None:
+        """From now on the time limit holds for each read; the body has its own (read_bounded)."""
+        if self._end is not None:
+            self._end = None
+            self._sock.settimeout(self._limit)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp.close()
+        self._reader = _HeaderReader(sock)
+        self.fp = io.BufferedReader(self._reader)
+
+    def begin(self) -> None:
+        super().begin()
+        self._reader.headers_are_read()
+
+
+class _Connection(HTTPConnection):
+    response_class = _Response
+
+
+class _ConnectionWithTls(HTTPSConnection):
+    response_class = _Response
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _PoolWithTls(HTTPSConnectionPool):
+    ConnectionCls = _ConnectionWithTls
 
 
 _KEEP_ALIVE = [

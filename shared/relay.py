@@ -38,8 +38,12 @@ from shared.subscriptions.reconcile import Reconciler
 from shared.subscriptions.silence import LastSeen
 from shared.subscriptions.subscription import DesiredState
 from shared.subscriptions.tenants import Tenants
+from shared.threads import ContextThreadPool
 
 Clock = Callable[[], datetime]
+
+_READERS = 32
+"""Threads that wait for Graph, for all invocations together."""
 
 
 def utc_now() -> datetime:
@@ -76,7 +80,7 @@ class Relay:
         self.admission = Admission(envelope_keys, self.recipient, self.declarations, longest_queued, clock)
 
         credential = AppCredential(settings.client_certificate, settings.client_secret, settings.managed_identity)
-        self.entra = EntraClient(settings.login_url, settings.client_id, credential)
+        self.entra = EntraClient(settings.login_url, settings.client_id, credential, self.session, clock)
         self.graph = GraphClient(settings.graph_url, self.entra, self.session, clock)
         self.signing_keys = SigningKeys(settings.login_url, self.session, clock)
         self.credential_expiry = CredentialExpiry(self.graph, settings.tenant_id, settings.client_id)
@@ -102,6 +106,7 @@ class Relay:
         self.subscriptions = SubscriptionsClient(self.graph, clock, self.random.randbytes)
         self.reconciler = Reconciler(settings.tenant_id, self.declarations, self.subscriptions, self.tenants, clock)
         self.lifecycle_actions = Once(clock)
+        self.readers = ContextThreadPool(_READERS, thread_name_prefix="graph")
 
     def desired_state(self, key: EncryptionKey | None) -> DesiredState:
         """Return the desired state of all subscriptions; `key` is None while the key store is unavailable."""

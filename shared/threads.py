@@ -1,16 +1,26 @@
-"""Work outside the calling thread: pools that keep the caller's context, and writes at a bounded rate."""
+"""Work outside the calling thread: pools that keep the caller's context, writes at a bounded rate, and locks that
+nobody waits long for.
+"""
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import timedelta
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from shared.errors import NotAttempted, Reason
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+LOCK_PATIENCE = timedelta(seconds=5)
+"""How long an invocation waits for another one that has asked a dependency for both. If that hangs, all would."""
+
+_SOON = timedelta(seconds=5)
 
 
 class ContextThreadPool(ThreadPoolExecutor):
@@ -68,3 +78,18 @@ class ThrottledWriter(Generic[_T]):
             self._pending.clear()
             self._is_writing = bool(items)
             return items
+
+
+@contextmanager
+def held(lock: threading.Lock, reason: Reason, patience: timedelta | None = None) -> Iterator[None]:
+    """Hold a lock under which another invocation may be waiting for a dependency.
+
+    Raises NotAttempted, with `reason`, if it is not free within `patience` (LOCK_PATIENCE).
+    """
+    patience = LOCK_PATIENCE if patience is None else patience
+    if not lock.acquire(timeout=patience.total_seconds()):
+        raise NotAttempted(reason, "another invocation is already asking, without an answer yet", retry_after=_SOON)
+    try:
+        yield
+    finally:
+        lock.release()

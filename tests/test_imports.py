@@ -21,8 +21,8 @@ ROOMS = {
 """What each room may import of ours; bench, fuzz and tests may import anything."""
 
 FLOORS = (
-    ("errors", "telemetry", "exporting", "http_client", "threads", "resources"),
-    ("configuration",),
+    ("errors", "telemetry", "exporting", "http_client", "resources"),
+    ("configuration", "circuit_breaker", "deadline", "threads"),
     ("graph", "storage"),
     ("keys", "delivery", "messages"),
     ("readback", "paths"),

@@ -1,11 +1,17 @@
 """It loads in Azure: the app, indexed and invoked by Microsoft's own worker library."""
 
+import base64
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
+
+from shared import relay
+from tests.builders import change, environment, minted
 
 if TYPE_CHECKING:
     from tests.worker_library import WorkerLibrary
@@ -49,3 +55,21 @@ def test_a_handshake_is_answered_byte_for_byte(worker: "WorkerLibrary", token: s
 def test_whatever_is_posted_no_exception_leaves_the_function(worker: "WorkerLibrary", body: bytes) -> None:
     status, _, _ = worker.post("notify_http", "req", {}, body)
     assert 200 <= status < 500 or status == 503
+
+
+def test_the_storage_sdk_logs_nothing_of_the_requests_that_it_makes(
+    worker: "WorkerLibrary", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Azure's worker sends what the root logger lets through, from INFO on, to Application Insights."""
+    account = "AccountName=a;AccountKey=a2V5;QueueEndpoint=http://127.0.0.1:9/a;BlobEndpoint=http://127.0.0.1:9/a"
+    secret = environment()["CLIENT_STATE_SECRET"]
+    given = environment(CLIENT_STATE_SECRET=secret, AzureWebJobsStorage=f"{account};TableEndpoint=http://127.0.0.1:9/a")
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    relay.forget()
+    body = msgspec.json.encode({"value": [change(clientState=minted(secret=base64.b64decode(secret)))]})
+    with caplog.at_level(logging.INFO):
+        status, _, _ = worker.post("notify_http", "req", {}, body)
+    relay.forget()
+    assert status == 503  # the SDK was used
+    assert [record for record in caplog.records if record.name.startswith(("azure.", "urllib3"))] == []

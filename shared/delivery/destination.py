@@ -10,7 +10,8 @@ import msgspec
 import requests
 from standardwebhooks import Webhook
 
-from shared.delivery.circuit_breaker import CircuitBreaker
+from shared import deadline
+from shared.circuit_breaker import CircuitBreaker
 from shared.delivery.event import Event
 from shared.errors import Reason, RetryLater
 from shared.graph.entra import EntraClient
@@ -66,6 +67,7 @@ class Destination:
         if not events:
             return Delivery()
         try:
+            deadline.check()
             with self._breaker.attempt():
                 status = self._post(events)
         except RetryLater as failure:

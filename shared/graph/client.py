@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 import msgspec
 import requests
 
-from shared.errors import Reason, RelayError, RetryLater
+from shared import deadline
+from shared.circuit_breaker import CircuitBreaker
+from shared.errors import Reason, RelayError, RetryLater, Unanswered
 from shared.graph.entra import EntraClient, granted_permissions
 from shared.graph.json_repair import repaired
-from shared.http_client import exchange, retry_after
+from shared.http_client import Response, exchange, retry_after
 
 _TIME_LIMIT = (5, 30)  # a create lasts while Graph does two handshakes, up to 10 s each
 _MAX_RESPONSE_BYTES = 32 << 20
@@ -68,13 +70,15 @@ class GraphClient:
         self._clock = clock
         self._lock = threading.Lock()
         self._not_before: dict[str, datetime] = {}
+        self._breaker = CircuitBreaker(Reason.GRAPH, clock)
 
     def get(self, tenant_id: str, path: str) -> Json:
         """Read a resource; `path` is relative to `/v1.0/`, or a link that Graph returned.
 
         Raises:
             GraphRequestError: Graph refuses the request.
-            RetryLater: Graph or the login authority is unavailable, or throttles the app.
+            RetryLater: Graph or the login authority is unavailable, or throttles the app. NotAttempted: so it was a
+                moment ago, or the invocation's time is over.
         """
         return _json(self._call(tenant_id, "GET", path))
 
@@ -155,11 +159,21 @@ class GraphClient:
             # otherwise system messages have the type `unknownFutureValue` (docs/graph.md, "Subscriptions")
             "Prefer": "include-unknown-enum-members",
         }
+        deadline.check()
+        with self._breaker.attempt():
+            response = self._exchange(method, url, headers, body)
+            delay = retry_after(response.headers, self._clock(), LONGEST_WAIT)
+            if response.status >= 500 and delay is None:
+                raise RetryLater(Reason.GRAPH, f"Graph answers {response.status}")
+        return response.status, response.body, delay
+
+    def _exchange(self, method: str, url: str, headers: dict[str, str], body: Json | None) -> Response:
         try:
-            response = exchange(
+            return exchange(
                 self._session, method, url, timeout=_TIME_LIMIT, limit=_MAX_RESPONSE_BYTES, headers=headers, json=body
             )
-            return response.status, response.body, retry_after(response.headers, self._clock(), LONGEST_WAIT)
+        except requests.Timeout as error:
+            raise Unanswered(Reason.GRAPH, f"Graph does not answer ({type(error).__name__})") from None
         except requests.RequestException as error:
             raise RetryLater(Reason.GRAPH, f"Graph does not answer ({type(error).__name__})") from None
 

@@ -2,7 +2,10 @@
 
 import re
 import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import jwt
@@ -12,9 +15,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msal.exceptions import MsalError
 
-from shared.errors import Reason, RetryLater
+from shared import deadline, http_client
+from shared.circuit_breaker import CircuitBreaker
+from shared.errors import Reason, RetryLater, Unanswered
+from shared.threads import held
 
 _TIME_LIMIT = 10
+_MAX_RESPONSE_BYTES = 1 << 20
 _ADVICE = {
     "7000215": "GRAPH_CLIENT_SECRET is not a secret of this app registration; create a new one",
     "7000222": "GRAPH_CLIENT_SECRET has expired; create a new one",
@@ -44,23 +51,32 @@ class AppCredential:
 class EntraClient:
     """Gets access tokens, with one MSAL application per tenant; one object serves all threads."""
 
-    def __init__(self, login_url: str, client_id: str, credential: AppCredential) -> None:
+    def __init__(
+        self,
+        login_url: str,
+        client_id: str,
+        credential: AppCredential,
+        session: requests.Session | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`session`: one of `shared.http_client`, which is made if there is none."""
         self._login_url = login_url
         self._client_id = client_id
         self._credential = credential
-        self._lock = threading.Lock()
+        self._http = _BoundedHttp(session or http_client.session())
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._applications: dict[str, Any] = {}
+        self._breakers: dict[tuple[str, str], CircuitBreaker] = defaultdict(lambda: CircuitBreaker(Reason.LOGIN, clock))
 
     def token(self, tenant_id: str, scope: str) -> str:
         """Return an access token for `scope` in a tenant. MSAL caches it until shortly before it expires.
 
-        Raises RetryLater, saying why Entra ID issues none.
+        Raises RetryLater, saying why Entra ID issues none. NotAttempted: it did not answer a moment ago, or the
+        invocation's time is over.
         """
-        try:
-            response = self._application(tenant_id).acquire_token_for_client([scope])
-        except (requests.RequestException, MsalError, ValueError, LookupError, AttributeError, TypeError) as error:
-            # MSAL does not validate the metadata and raises these when it is malformed.
-            raise RetryLater(Reason.LOGIN, f"the login authority does not answer ({type(error).__name__})") from None
+        deadline.check()
+        with self._breakers[tenant_id, scope].attempt():
+            response = self._acquire(tenant_id, scope)
         if "access_token" not in response:
             raise RetryLater(Reason.LOGIN, _advice(response))
         return str(response["access_token"])
@@ -69,8 +85,17 @@ class EntraClient:
         """Drop the cached tokens of a tenant, after Graph has refused one."""
         self._application(tenant_id).remove_tokens_for_client()
 
+    def _acquire(self, tenant_id: str, scope: str) -> dict[str, Any]:
+        try:
+            response: dict[str, Any] = self._application(tenant_id).acquire_token_for_client([scope])
+        except (requests.RequestException, MsalError, ValueError, LookupError, AttributeError, TypeError) as error:
+            # MSAL does not validate the metadata and raises these when it is malformed.
+            kind = Unanswered if isinstance(error, requests.Timeout) else RetryLater
+            raise kind(Reason.LOGIN, f"the login authority does not answer ({type(error).__name__})") from None
+        return response
+
     def _application(self, tenant_id: str) -> Any:
-        with self._lock:
+        with held(self._locks[tenant_id], Reason.LOGIN):  # creating one reads the authority's metadata
             if tenant_id not in self._applications:
                 self._applications[tenant_id] = msal.ConfidentialClientApplication(
                     self._client_id,
@@ -78,7 +103,7 @@ class EntraClient:
                     client_credential=_credential(self._credential),
                     # The settings choose the authority; instance discovery would only add a call.
                     instance_discovery=False,
-                    timeout=_TIME_LIMIT,
+                    http_client=self._http,
                 )
             return self._applications[tenant_id]
 
@@ -119,18 +144,47 @@ def _federated_assertion(client_id: str | None) -> str:
     identity = (
         msal.UserAssignedManagedIdentity(client_id=client_id) if client_id else msal.SystemAssignedManagedIdentity()
     )
-    client = msal.ManagedIdentityClient(identity, http_client=_SessionWithTimeout())
+    client = msal.ManagedIdentityClient(identity, http_client=_BoundedHttp(http_client.session()))
     response = client.acquire_token_for_client(resource=_FEDERATION_AUDIENCE)
     if "access_token" not in response:
         raise RetryLater(Reason.LOGIN, "there is no managed identity; set GRAPH_CLIENT_SECRET or assign one")
     return str(response["access_token"])
 
 
-class _SessionWithTimeout(requests.Session):
-    """MSAL sets no time limit when it requests a managed identity's token."""
+@dataclass(frozen=True)
+class _Answer:
+    """What MSAL reads of a response."""
 
-    def request(self, *arguments: Any, **options: Any) -> requests.Response:
-        return super().request(*arguments, **{"timeout": _TIME_LIMIT, **options})
+    status_code: int
+    headers: Mapping[str, str]
+    text: str
+
+    def raise_for_status(self) -> None:
+        if self.status_code >= 400:
+            raise requests.HTTPError(f"status {self.status_code}")
+
+
+class _BoundedHttp:
+    """MSAL's HTTP client over a session of ours: its own sets no limit to the time that a response drips in, nor to any
+    time when it requests a managed identity's token.
+    """
+
+    def __init__(self, session: requests.Session) -> None:
+        self._session = session
+
+    def get(self, url: str, **request: Any) -> _Answer:
+        return self._request("GET", url, **request)
+
+    def post(self, url: str, **request: Any) -> _Answer:
+        return self._request("POST", url, **request)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _request(self, method: str, url: str, **request: Any) -> _Answer:
+        asked = {**request, "timeout": _TIME_LIMIT, "limit": _MAX_RESPONSE_BYTES}
+        response = http_client.exchange(self._session, method, url, **asked)
+        return _Answer(response.status, response.headers, response.body.decode("utf-8", "replace"))
 
 
 def _advice(response: dict[str, Any]) -> str:

@@ -11,9 +11,11 @@ import msgspec
 import requests
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from shared import deadline
 from shared.errors import Reason, Refused, RetryLater, Undeliverable
 from shared.graph.validation_token import SigningKey
 from shared.http_client import exchange
+from shared.threads import held
 
 T = TypeVar("T")
 
@@ -74,7 +76,7 @@ class SigningKeys:
         key = self._cached(kid)
         if key:
             return key
-        with self._fetching:
+        with held(self._fetching, Reason.SIGNING_KEYS):
             key = self._cached(kid)  # another thread may have fetched meanwhile
             if key:
                 return key
@@ -102,14 +104,23 @@ class SigningKeys:
         if self._last_attempt and now - self._last_attempt < interval:
             wait = interval - (now - self._last_attempt)
             raise RetryLater(Reason.SIGNING_KEYS, "the authority was asked a moment ago", retry_after=wait)
+        deadline.check()
         self._last_attempt = now
+        try:
+            keys = self._read_keys()
+        except RetryLater:
+            self._last_attempt = self._clock()  # from the end of it: while it hangs, the next would try at once
+            raise
+        self._fetched = _Fetched(now, keys)
+
+    def _read_keys(self) -> dict[str, SigningKey]:
         keys: dict[str, SigningKey] = {}
         for version, path in _METADATA.items():
             metadata = self._get(f"{self._login_url}{path}", _Metadata)
             for kid, key in self._key_set(metadata.jwks_uri).items():
                 issuers = keys[kid].issuers if kid in keys else {}
                 keys[kid] = SigningKey(key, {**issuers, version: metadata.issuer})
-        self._fetched = _Fetched(now, keys)
+        return keys
 
     def _key_set(self, url: str) -> dict[str, RSAPublicKey]:
         if not url.startswith("https://"):

@@ -8,9 +8,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 from azure.keyvault.certificates import (
     CertificateClient,
@@ -21,7 +23,8 @@ from azure.keyvault.certificates import (
 )
 from azure.keyvault.secrets import KeyVaultSecretIdentifier, SecretClient
 
-from shared.errors import Reason, RetryLater
+from shared import http_client
+from shared.errors import Reason, RetryLater, Unanswered
 from shared.keys.key import KEY_BITS, BrokenKey, EncryptionKey, read_pem, read_pkcs12
 
 NAME = "graph-relay-encryption"
@@ -31,7 +34,8 @@ _MONTHS = 24
 _CREATION_SECONDS = 60
 
 # By default, the SDK retries for seven minutes; the queue trigger would wait that long.
-_LIMITS = {"connection_timeout": 5, "read_timeout": 20, "retry_total": 2, "retry_backoff_factor": 0.5}
+_TIME_LIMIT: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 20}
+_RETRIES: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.5}
 
 
 class KeyVault:
@@ -42,8 +46,9 @@ class KeyVault:
     """
 
     def __init__(self, url: str, credential: TokenCredential, *, verify_resource: bool = True) -> None:
-        self._certificates = CertificateClient(url, credential, verify_challenge_resource=verify_resource, **_LIMITS)
-        self._secrets = SecretClient(url, credential, verify_challenge_resource=verify_resource, **_LIMITS)
+        options = {"transport": _transport(), "verify_challenge_resource": verify_resource, **_RETRIES}
+        self._certificates = CertificateClient(url, credential, **options)
+        self._secrets = SecretClient(url, credential, **options)
 
     def ids(self) -> list[str]:
         """The enabled versions. Raises RetryLater."""
@@ -135,8 +140,13 @@ def credential(client_id: str | None) -> TokenCredential:
     developer's machine the person who is signed in to Azure's tools.
     """
     if "IDENTITY_ENDPOINT" in os.environ:
-        return ManagedIdentityCredential(client_id=client_id)
-    return DefaultAzureCredential(managed_identity_client_id=client_id)
+        return ManagedIdentityCredential(client_id=client_id, transport=_transport(), **_RETRIES)
+    return DefaultAzureCredential(managed_identity_client_id=client_id, **_TIME_LIMIT, **_RETRIES)
+
+
+def _transport() -> RequestsTransport:
+    """Return a transport over a session of ours: the SDK's own waits five minutes, and longer for headers that drip."""
+    return RequestsTransport(session=http_client.session(), session_owner=False, **_TIME_LIMIT)
 
 
 def _is_disabled(error: HttpResponseError) -> bool:
@@ -151,7 +161,8 @@ def _translated() -> Iterator[None]:
         yield
     except (AzureError, ValueError) as error:
         # The SDK raises ValueError for a vault that requests tokens for another domain.
+        kind = RetryLater if isinstance(error, HttpResponseError | ValueError) else Unanswered
         detail = (
             f"Key Vault is unavailable or refuses access ({type(error).__name__}); docs/permissions.md lists its roles"
         )
-        raise RetryLater(Reason.KEY_STORE, detail) from None
+        raise kind(Reason.KEY_STORE, detail) from None

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from shared.errors import Reason, RetryLater, Undeliverable
+from shared import deadline
+from shared.errors import NotAttempted, Reason, RetryLater, Unanswered, Undeliverable
 from shared.keys.key import BrokenKey, EncryptionKey, newest_valid
 from shared.keys.store import KeyStore
+from shared.threads import held
 
 REFRESH_INTERVAL = timedelta(seconds=30)
 """Minimum time between two refreshes caused by an unknown key."""
@@ -80,15 +82,16 @@ class KeyRing:
             )
         raise Undeliverable(Reason.KEY_UNKNOWN, "no key has the id or thumbprint that the item names")
 
-    def current(self) -> EncryptionKey:
+    def current(self, *, recent: bool = False) -> EncryptionKey:
         """Return the key for new subscriptions: the newest valid one. Create one if there is none.
 
-        While the store is unavailable, return the newest cached key. Raises RetryLater if none is cached, or if the
-        store does not return some key, which may be the newest.
+        While the store is unavailable, return the newest cached key. recent: what the store held within the last
+        REFRESH_INTERVAL will do. Raises RetryLater if none is cached, or if the store does not return some key, which
+        may be the newest.
         """
         unavailable: RetryLater | None = None
         try:
-            snapshot = self._refresh(force=True)
+            snapshot = self._refresh(force=not recent)
         except RetryLater as retry_later:
             snapshot, unavailable = self._snapshot, retry_later
         _raise_again(snapshot.unavailable)
@@ -99,9 +102,9 @@ class KeyRing:
         return self.create()
 
     def current_if_any(self) -> EncryptionKey | None:
-        """Return the key for new subscriptions; None, logged, while there is none."""
+        """Return the key for new subscriptions, as it recently was; None, logged, while there is none."""
         try:
-            return self.current()
+            return self.current(recent=True)
         except RetryLater as retry_later:
             _log.error("There is no encryption key; subscriptions with resource data wait: %s", retry_later)
             return None
@@ -129,16 +132,17 @@ class KeyRing:
 
     def _refresh(self, *, force: bool = False) -> Snapshot:
         """Read the keys that are not cached. The id in an item never reaches the store: anybody can write it."""
-        with self._lock:
+        with held(self._lock, Reason.KEY_STORE):
             now = self._clock()
             if not force and self._snapshot.at and now - self._snapshot.at < REFRESH_INTERVAL:
                 return self._snapshot
             if not force and self._failed and now - self._failed[0] < STORE_COOLDOWN:
                 _raise_again(self._failed[1])
             try:
+                deadline.check()
                 ids = self._store.ids()
             except RetryLater as retry_later:
-                self._failed = now, retry_later
+                self._failed = self._clock(), retry_later
                 raise
             self._failed = None
             self._snapshot = self._read_new(ids, now)
@@ -153,6 +157,7 @@ class KeyRing:
             if key_id in keys:
                 continue
             try:
+                deadline.check()
                 key = self._store.get(key_id)
             except BrokenKey as error:
                 broken = error
@@ -160,6 +165,8 @@ class KeyRing:
             except RetryLater as error:
                 unavailable = error
                 _log.warning("%s", error)
+                if isinstance(error, Unanswered | NotAttempted):
+                    break  # the others would wait as long
             else:
                 keys |= {key_id: key} if key is not None else {}
         return Snapshot(now, keys, unavailable, broken)

@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.exceptions import (
+    AzureError,
+    HttpResponseError,
+    ServiceRequestTimeoutError,
+    ServiceResponseTimeoutError,
+)
 from azure.core.pipeline.transport import RequestsTransport
 
 from shared import http_client
 from shared.configuration.settings import SettingsError, StorageSettings
 from shared.configuration.values import CONNECTION_STRING
-from shared.errors import Reason, RetryLater
+from shared.errors import Reason, RetryLater, Unanswered
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ The read timeout uses all of Graph's time limit: storage still executes an aband
 retry and for each re-send of Graph, which would keep a slow queue slow.
 """
 
-BACKGROUND_LIMITS = TimeLimits(connect=5, read=20, retries=3, backoff=2)
-"""For background work: queue processing, the timer, and ops."""
+BACKGROUND_LIMITS = TimeLimits(connect=5, read=20, retries=2, backoff=2)
+"""For background work: queue processing, the timer, and ops. A request that hangs takes 80 seconds in all."""
 
 
 def identity_credential(settings: StorageSettings) -> TokenCredential:
@@ -61,7 +66,12 @@ def identity_credential(settings: StorageSettings) -> TokenCredential:
     """
     from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - takes 0.2 s, unused with a connection string
 
-    return DefaultAzureCredential(managed_identity_client_id=settings.identity_client_id)
+    return DefaultAzureCredential(
+        managed_identity_client_id=settings.identity_client_id,
+        connection_timeout=BACKGROUND_LIMITS.connect,
+        read_timeout=BACKGROUND_LIMITS.read,
+        retry_total=BACKGROUND_LIMITS.retries,
+    )
 
 
 @contextmanager
@@ -84,4 +94,5 @@ def translated(what: str = "the storage account") -> Iterator[None]:
             detail = f"{what} refuses our credentials, or its firewall this address ({error.status_code})"
         raise RetryLater(Reason.STORAGE, detail) from None
     except AzureError as error:
-        raise RetryLater(Reason.STORAGE, f"{what} does not answer ({type(error).__name__})") from None
+        kind = Unanswered if isinstance(error, ServiceRequestTimeoutError | ServiceResponseTimeoutError) else RetryLater
+        raise kind(Reason.STORAGE, f"{what} does not answer ({type(error).__name__})") from None

@@ -2,14 +2,17 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Protocol
 
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.data.tables import TableClient, TableServiceClient, UpdateMode
 
+from shared.circuit_breaker import CircuitBreaker
 from shared.configuration.settings import StorageSettings
+from shared.errors import Reason
 from shared.storage.account import TimeLimits, identity_credential, settings_checked, translated
 
 Value = str | int | float | bool | datetime | bytes
@@ -17,8 +20,6 @@ Row = Mapping[str, Value]
 
 TRANSACTION_LIMIT = 100
 """Maximum number of rows in one transaction."""
-
-_TABLES = "the storage account's table service"
 
 
 class Tables(Protocol):
@@ -58,7 +59,13 @@ class AzureTables:
     Raises SettingsError if the connection string is invalid.
     """
 
-    def __init__(self, settings: StorageSettings, limits: TimeLimits) -> None:
+    def __init__(
+        self,
+        settings: StorageSettings,
+        limits: TimeLimits,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._breaker = CircuitBreaker(Reason.STORAGE, clock)
         # Table names have at most 63 letters and digits and begin with a letter; the hash distinguishes a-b from ab.
         readable = re.sub("[^a-z0-9]", "", settings.queue)[:30]
         self._prefix = f"relay{readable}{hashlib.sha256(settings.queue.encode()).hexdigest()[:8]}"
@@ -74,7 +81,7 @@ class AzureTables:
 
     def get(self, table: str, partition: str, key: str) -> Row | None:
         """See Tables."""
-        with translated(_TABLES):
+        with self._guarded():
             try:
                 return dict(self._table(table).get_entity(partition, key))
             except ResourceNotFoundError:
@@ -87,7 +94,7 @@ class AzureTables:
     def put_all(self, table: str, partition: str, rows: Mapping[str, Row]) -> None:
         """See Tables."""
         entities = [{**row, "PartitionKey": partition, "RowKey": key} for key, row in rows.items()]
-        with translated(_TABLES):
+        with self._guarded():
             for first in range(0, len(entities), TRANSACTION_LIMIT):
                 batch = entities[first : first + TRANSACTION_LIMIT]
                 try:
@@ -100,7 +107,7 @@ class AzureTables:
 
     def remove(self, table: str, partition: str, key: str) -> None:
         """See Tables."""
-        with translated(_TABLES):
+        with self._guarded():
             self._table(table).delete_entity(partition, key)
 
     def partition(self, table: str, partition: str, columns: Sequence[str] = ()) -> Iterator[Row]:
@@ -113,24 +120,30 @@ class AzureTables:
 
     def names(self) -> list[str]:
         """See Tables."""
-        with translated(_TABLES):
+        with self._guarded():
             names = [table.name for table in self._service.list_tables()]
         return [name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)]
 
     def drop(self, table: str) -> None:
         """See Tables."""
-        with translated(_TABLES):
+        with self._guarded():
             self._service.delete_table(self._prefix + table)
         self._clients.pop(table, None)
 
     def _query(self, table: str, where: str, parameters: Row, columns: Sequence[str] = ()) -> Iterator[Row]:
-        with translated(_TABLES):
+        with self._guarded():
             try:
                 yield from self._table(table).query_entities(
                     where, parameters=dict(parameters), select=list(columns) or None
                 )
             except ResourceNotFoundError:
                 return
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Each envelope asks the tables several times in turn: while they hang, one caller waits and not all."""
+        with self._breaker.attempt(), translated("the storage account's table service"):
+            yield
 
     def _table(self, table: str) -> TableClient:
         """Return a client, made once for each table: one for each call would cost more than the call itself."""

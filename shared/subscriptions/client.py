@@ -47,10 +47,10 @@ class SubscriptionsClient:
         except RelayError as error:
             return Outcome(step, error=error)
 
-    def extend(
-        self, tenant_id: str, subscription_id: str, declaration: Declaration, desired: DesiredState
-    ) -> Subscription | None:
+    def extend(self, tenant_id: str, subscription_id: str, declaration: Declaration) -> Subscription | None:
         """Renew, and thereby re-authorize, unless that was done within the last ten minutes (DEBOUNCE).
+
+        Its certificate stays: a storm of these must not wait for the key store, and a run of the timer re-keys it.
 
         Return Graph's answer; None if there was nothing to do.
 
@@ -65,7 +65,8 @@ class SubscriptionsClient:
         life = longest_lifetime(declaration.resource, rich=declaration.include_resource_data)
         if found.expiration_date_time > self._clock() + life - DEBOUNCE:
             return None
-        return self._patch(tenant_id, found, declaration, desired)
+        path = f"subscriptions/{found.id}"
+        return self._granted(declaration, lambda life: self._graph.patch(tenant_id, path, life))
 
     def _do(self, step: Step, desired: DesiredState) -> Subscription | None:
         match step:

@@ -3,11 +3,14 @@
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from shared.errors import Reason
+from shared.threads import held
 
 
 class Once:
-    """Runs an action unless it was started, and finished, after it was asked for; whoever asks meanwhile waits.
+    """Runs an action unless it was started, and finished, after it was asked for; nobody waits for a run of another.
 
     Per process; one object serves all threads.
     """
@@ -18,8 +21,11 @@ class Once:
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def run(self, action: str, received: datetime, do: Callable[[], object]) -> None:
-        """Do what `action` names, unless a run that began after `received` is finished. Raises what `do` raises."""
-        with self._locks[action]:
+        """Do what `action` names, unless a run that began after `received` is finished.
+
+        Raises what `do` raises, and NotAttempted while another invocation does it.
+        """
+        with held(self._locks[action], Reason.POSTPONED, timedelta(0)):
             started = self._clock()
             if received < self._finished.get(action, received):
                 return

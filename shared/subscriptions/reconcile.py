@@ -2,13 +2,13 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared import telemetry
 from shared.configuration.declaration import Declaration, Declarations
-from shared.errors import Reason, RelayError, RetryLater
+from shared.errors import NotAttempted, Reason, RelayError, RetryLater
 from shared.subscriptions.advice import advice, advice_on_tenant
 from shared.subscriptions.client import SubscriptionsClient
 from shared.subscriptions.plan import follow_up, plan
@@ -122,6 +122,9 @@ class Reconciler:
         steps = deque(plan(self._declarations.of_tenant(tenant_id), found, desired, tenant_id, self._clock()))
         while steps:
             outcome = self._carry_out(steps.popleft(), desired, before_gap, wait_budget)
+            if isinstance(outcome.error, NotAttempted):
+                outcomes += _postponed([outcome.step, *steps], outcome.error)
+                break
             instead = follow_up(outcome, desired)
             if instead is not None:
                 steps.appendleft(instead)
@@ -165,6 +168,14 @@ def _requested_delay(outcome: Outcome) -> timedelta | None:
         return None
     repeatable = outcome.step.action not in _OPENS_A_GAP or error.reason is Reason.GRAPH_THROTTLED
     return error.retry_after if repeatable else None
+
+
+def _postponed(steps: Sequence[Step], error: NotAttempted) -> list[Outcome]:
+    """Return the outcomes of steps that wait for the next run: Graph is unavailable, or the time is over."""
+    for step in steps:
+        telemetry.RECONCILED.add(1, {"action": step.action, "outcome": error.reason})
+    _log.error("%d subscriptions in tenant %s wait for the next run: %s", len(steps), steps[0].tenant_id, error)
+    return [Outcome(step, error=error.copy()) for step in steps]
 
 
 def _report(outcome: Outcome) -> None:

@@ -3,7 +3,8 @@
 Only lengths of time are changed: schedules keep their shape, and no step of the app is left out.
 """
 
-from shared.delivery import circuit_breaker, destination
+from shared import circuit_breaker
+from shared.delivery import destination
 from shared.graph import client, signing_keys
 from shared.keys import ring
 from shared.messages import retry

@@ -11,12 +11,13 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from process_queue.changes import BatchOutcome, ChangeHandler
+from process_queue.changes import ChangeHandler
 from process_queue.requeue import Requeue
+from process_queue.retries import Retries
 from shared.delivery.destination import Destination
 from shared.delivery.ledger import Ledger
 from shared.delivery.outbox import Outbox
-from shared.errors import Reason, RetryLater
+from shared.errors import NotAttempted, Reason, RetryLater
 from shared.messages.envelope import ChangeBatch, read, read_dead_letter
 from shared.storage.queues import Queue
 from shared.subscriptions.silence import LastSeen
@@ -210,9 +211,17 @@ def test_no_item_is_ever_in_no_place_or_in_two(app: RelayUnderTest, kinds: list[
 
 
 def test_of_several_waits_asked_for_the_longest_is_kept() -> None:
-    outcome = BatchOutcome()
+    retries = Retries()
     for seconds in (5, 60, None, 30):
         wait = None if seconds is None else timedelta(seconds=seconds)
-        outcome.retry(raw(change()), RetryLater(Reason.GRAPH_THROTTLED, retry_after=wait))
-    assert outcome.retries[Reason.GRAPH_THROTTLED].failure.retry_after == timedelta(seconds=60)
-    assert len(outcome.retries[Reason.GRAPH_THROTTLED].items) == 4
+        retries.add(raw(change()), RetryLater(Reason.GRAPH_THROTTLED, retry_after=wait))
+    (retry,) = retries
+    assert retry.failure.retry_after == timedelta(seconds=60)
+    assert len(retry.items) == 4
+
+
+def test_what_was_not_attempted_waits_apart_from_what_failed() -> None:
+    retries = Retries()
+    retries.add(raw(change()), RetryLater(Reason.GRAPH))
+    retries.add(raw(change()), NotAttempted(Reason.GRAPH))
+    assert [(type(retry.failure), len(retry.items)) for retry in retries] == [(RetryLater, 1), (NotAttempted, 1)]

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from process_queue.requeue import Requeue
-from shared.errors import Reason, RetryLater
+from shared.errors import NotAttempted, Reason, RetryLater
 from shared.messages.envelope import ChangeBatch, Envelope, ReadbackPage, attempts, read, read_dead_letter
 from shared.messages.retry import MAX_DELAY, SCHEDULE
 from shared.storage.queues import Queue
@@ -167,3 +167,13 @@ def test_where_storage_is_unavailable_nothing_is_settled(queues: RecordingQueues
             queues.later(numbered(2, 3), ERROR, later)
         assert unavailable.value.reason is Reason.STORAGE
         assert (queues.queued, queues.dead) == ([], [])
+
+
+def test_what_was_not_attempted_keeps_its_attempts_and_comes_back_soon(queues: RecordingQueues) -> None:
+    """After an outage of three hours nobody waits for another two."""
+    turned_away = NotAttempted(Reason.DESTINATION, retry_after=timedelta(seconds=30))
+    queues.later(numbered(2, attempt=11), turned_away, after=timedelta(hours=3))
+    ((again, delay),) = queues.queued
+    assert not isinstance(again, ReadbackPage)
+    assert again.attempt == 11
+    assert timedelta(seconds=30) <= delay <= timedelta(seconds=40)

@@ -12,10 +12,12 @@ from shared.errors import Reason, Refused, RetryLater, Undeliverable
 from shared.graph.client import GraphClient
 from shared.graph.validation_token import SigningKey
 from shared.keys.key import EncryptionKey
+from shared.threads import ContextThreadPool
 from tests.builders import CLIENT_ID, TENANT, Clock, declaration, encryption_key, rsa_key
 from tests.shared.graph.test_client import Bearer
 from tests.token_cases import ISSUERS, Mint
 
+READERS = ContextThreadPool(4)
 MINT = Mint(rsa_key("authority"))
 TOKEN = MINT.token()
 
@@ -56,4 +58,4 @@ def verifier(
 ) -> Verifier:
     keys = signing_keys or AuthorityKeys()
     hydration = Hydration(unreachable_graph())
-    return Verifier(TENANT, CLIENT_ID, Declarations(declarations), keys, OurKeys(), hydration)
+    return Verifier(TENANT, CLIENT_ID, Declarations(declarations), keys, OurKeys(), hydration, READERS)

@@ -14,7 +14,7 @@ import requests
 
 from graph_simulator.authority import Authority
 from local.host import metrics
-from renew_timer.run import RenewalRun
+from renew_timer.run import RUN_TIME, RenewalRun
 from shared.configuration.declaration import Declaration, declaration_id
 from shared.configuration.settings import Settings
 from shared.delivery.event import Event
@@ -24,6 +24,7 @@ from shared.storage.queues import Queue
 from shared.storage.state import STATE
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import OTHER_TENANT, RESOURCE, TENANT, Clock, declaration, environment, raw
+from tests.in_process import HANGS, InProcess
 from tests.memory import MemoryAccount
 from tests.servers import Answer, Asked, in_json, serving
 from tests.stand_ins.entra import entra
@@ -336,3 +337,39 @@ def test_a_login_that_is_refused_leaves_a_gap_to_be_read_back(tenants: ScriptedT
     tenants.start()  # a new process has no token yet
     tenants.run()
     assert (before, tenants.due()) == (set(), {TENANT, OTHER_TENANT})
+
+
+def test_while_graph_hangs_a_run_comes_to_its_end(
+    session: requests.Session, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hundred subscriptions to create: what comes after them, the heartbeat among it, waits for few of them."""
+    tenants = ScriptedTenants("https://graph.example", session, tmp_path / "keys")
+    many = [declaration(f"/chats/{number}/messages") for number in range(100)]
+    tenants.declare(*many)
+
+    def answer(asked: Asked) -> Answer:
+        return HANGS if asked.method == "POST" and asked.path == "/v1.0/subscriptions" else tenants.answer(asked)
+
+    slow = InProcess(answer, tenants.clock)
+    session.mount("https://graph.example", slow)
+    before = runs()
+    began = tenants.clock.now
+    tenants.run()
+    assert [asked.method for asked in slow.asked if asked.path == "/v1.0/subscriptions"] == ["GET", "POST"]
+    assert tenants.clock.now - began < RUN_TIME
+    assert runs() == before + 1
+    assert "99 subscriptions in tenant" in caplog.text
+
+
+def test_a_run_ends_in_time_though_graph_answers_slowly(session: requests.Session, tmp_path: Path) -> None:
+    tenants = ScriptedTenants("https://graph.example", session, tmp_path / "keys")
+    tenants.declare(*[declaration(f"/chats/{number}/messages") for number in range(100)])
+    slow = InProcess(tenants.answer, tenants.clock)
+    slow.takes = 9
+    session.mount("https://graph.example", slow)
+    began = tenants.clock.now
+    tenants.run()
+    assert tenants.clock.now - began < RUN_TIME + timedelta(seconds=15)
+    for _ in range(5):
+        tenants.run()
+    assert tenants.live()[TENANT] == 100

@@ -2,6 +2,9 @@
 
 import gzip
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -153,6 +156,23 @@ def test_a_body_that_breaks_is_a_request_exception(
 def test_a_connection_that_breaks_is_a_request_exception(session: requests.Session, authority: Authority) -> None:
     with serving(lambda _: RESET, authority) as server, pytest.raises(requests.RequestException):
         session.get(server.url)
+
+
+def test_headers_that_drip_are_given_up_when_the_time_limit_is_over(session: requests.Session) -> None:
+    """Each byte comes within the time limit of a read, and all of them in longer than a test may take."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening, ThreadPoolExecutor(1) as pool:
+        pool.submit(drip, listening, b"HTTP/1.1 200 OK\r\nX-Drip: " + b"x" * 10_000)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        with pytest.raises(requests.Timeout):
+            exchange(session, "GET", url, timeout=0.3, limit=100)
+
+
+def drip(listening: socket.socket, answer: bytes) -> None:
+    connection, _ = listening.accept()
+    with connection, suppress(OSError):
+        for byte in answer:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.05)
 
 
 def test_cookies_are_not_kept(session: requests.Session, authority: Authority) -> None:

@@ -37,7 +37,7 @@ from shared.messages.packing import Sealed, pack_changes
 from shared.storage.queues import Queues
 from tests.accounts import queues
 from tests.builders import Clock
-from tests.process_queue.verification import unreachable_graph
+from tests.process_queue.verification import READERS, unreachable_graph
 from tests.servers import Answer, Asked, serving
 
 Case = dict[str, Any]
@@ -227,6 +227,7 @@ def running_app(vectors: Vectors, storage: StorageSettings, authority: Authority
             SigningKeys(login, session, clock),
             KeyRing(KeyDirectory(directory), clock),
             Hydration(unreachable_graph()),
+            READERS,
         )
         recipient = ExpectedRecipient(tenant, [base64.b64decode(manifest["clientStateSecret"])])
         yield App(vectors, clock, queues(storage), recipient, verifier)

@@ -7,10 +7,11 @@ import pytest
 
 from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer
-from shared.errors import Reason, RetryLater
+from shared.errors import NotAttempted, Reason, RetryLater, Unanswered
 from shared.graph.entra import AppCredential, EntraClient
 from shared.keys.key import write_pem
-from tests.builders import CLIENT_ID, OTHER_TENANT, TENANT, encryption_key, pem_of, rsa_key
+from tests.builders import CLIENT_ID, OTHER_TENANT, TENANT, Clock, encryption_key, pem_of, rsa_key
+from tests.in_process import HANGS, InProcess
 from tests.servers import RESET, Answer, Script, in_json, serving
 
 pytestmark = pytest.mark.usefixtures("trusted")
@@ -108,3 +109,20 @@ def test_an_authority_that_is_not_there_is_away() -> None:
         EntraClient("https://127.0.0.1:9", CLIENT_ID, AppCredential(secret="any")).token(
             TENANT, "https://127.0.0.1:9/.default"
         )
+
+
+def test_while_the_authority_gives_no_answer_one_caller_waits_for_it() -> None:
+    clock = Clock()
+    login = InProcess(lambda _: HANGS, clock)
+    session = login.mounted("https://login.example")
+    entra = EntraClient("https://login.example", CLIENT_ID, AppCredential(secret="any"), session, clock)
+    failures: list[type[RetryLater]] = []
+    for _ in range(20):
+        try:
+            entra.token(TENANT, "scope")
+        except RetryLater as failure:
+            failures.append(type(failure))
+    assert failures == [Unanswered] + [NotAttempted] * 19
+    assert len(login.asked) == 1
+    with pytest.raises(Unanswered):
+        entra.token(OTHER_TENANT, "scope")  # another tenant's authority may answer

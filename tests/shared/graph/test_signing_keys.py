@@ -9,7 +9,8 @@ import pytest
 import requests
 
 from graph_simulator.authority import Authority
-from shared.errors import Reason, Refused, RetryLater, Undeliverable
+from shared import threads
+from shared.errors import NotAttempted, Reason, Refused, RetryLater, Undeliverable
 from shared.graph.signing_keys import (
     MAX_KEY_AGE,
     MIN_REFETCH_INTERVAL,
@@ -19,6 +20,7 @@ from shared.graph.signing_keys import (
 )
 from shared.graph.validation_token import check
 from tests.builders import CLIENT_ID, NOW, Clock, rsa_key
+from tests.in_process import HANGS, InProcess
 from tests.servers import RESET, Answer, Asked, Server, in_json, serving
 from tests.token_cases import ISSUERS, Mint, base64url
 
@@ -263,3 +265,32 @@ def test_threads_that_need_a_key_at_once_fetch_it_once(keys: SigningKeys, server
         thread.join()
     assert len(found) == 8
     assert len(server.asked) == ROUND
+
+
+def test_the_pause_after_a_failure_begins_at_its_end() -> None:
+    """An authority that hangs takes longer than the pause: otherwise whoever waited would ask at once."""
+    clock = Clock()
+    login = InProcess(lambda _: HANGS, clock)
+    keys = SigningKeys("https://login.example", login.mounted("https://login.example"), clock)
+    for _ in range(5):
+        clock.advance(seconds=1)
+        with pytest.raises(RetryLater):
+            keys.find("authority-1", NOW)
+    assert len(login.asked) == 1
+
+
+def test_nobody_waits_for_an_authority_that_hangs_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "LOCK_PATIENCE", timedelta(0))
+    told: list[RetryLater] = []
+
+    def hangs(_: Asked) -> Answer:
+        with pytest.raises(NotAttempted) as meanwhile:  # another invocation
+            finder.find("authority-1", NOW)
+        told.append(meanwhile.value)
+        return HANGS
+
+    clock = Clock()
+    finder = SigningKeys("https://login.example", InProcess(hangs, clock).mounted("https://login.example"), clock)
+    with pytest.raises(RetryLater):
+        finder.find("authority-1", NOW)
+    assert [one.reason for one in told] == [Reason.SIGNING_KEYS]

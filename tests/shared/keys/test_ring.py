@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from shared.errors import Reason, RetryLater, Undeliverable
+from shared import threads
+from shared.errors import NotAttempted, Reason, RetryLater, Unanswered, Undeliverable
 from shared.keys.key import BrokenKey, EncryptionKey, new_key
 from shared.keys.ring import REFRESH_INTERVAL, STORE_COOLDOWN, KeyRing
 from tests.builders import NOW, Clock, encryption_key
@@ -20,6 +21,7 @@ class MemoryStore:
         self.keys = {key.key_id: key for key in keys}
         self.broken: set[str] = set()
         self.withheld: set[str] = set()
+        self.hanging: set[str] = set()
         self.unavailable = False
         self.calls: Counter[str] = Counter()
 
@@ -33,6 +35,8 @@ class MemoryStore:
         self.calls["get"] += 1
         if key_id in self.broken:
             raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: broken")
+        if key_id in self.hanging:
+            raise Unanswered(Reason.KEY_STORE, "the store does not answer")
         if key_id in self.withheld:
             raise RetryLater(Reason.KEY_STORE, "the store gives nothing out")
         return self.keys.get(key_id)
@@ -223,3 +227,53 @@ def test_a_key_retired_by_another_process_is_forgotten_at_the_next_look() -> Non
     ring.all()
     with pytest.raises(Undeliverable):
         ring.find("one", "", LONG_AGO)
+
+
+def test_a_store_that_hangs_is_asked_for_one_key_and_not_for_each() -> None:
+    store = MemoryStore(*(encryption_key(name) for name in ("one", "two", "three")))
+    store.hanging = set(store.keys)
+    ring = KeyRing(store, Clock())
+    with pytest.raises(RetryLater):
+        ring.find("two", "", LONG_AGO)
+    assert store.calls["get"] == 1
+
+
+def test_the_pause_after_a_failure_begins_at_its_end() -> None:
+    """A store that hangs takes longer than the pause: otherwise whoever waited would ask at once."""
+    clock = Clock()
+
+    class Hanging(MemoryStore):
+        def ids(self) -> list[str]:
+            clock.advance(seconds=2 * STORE_COOLDOWN.total_seconds())
+            return super().ids()
+
+    store = Hanging(encryption_key("one"))
+    store.unavailable = True
+    ring = KeyRing(store, clock)
+    for _ in range(5):
+        with pytest.raises(RetryLater):
+            ring.find("one", "", LONG_AGO)
+    assert store.calls["ids"] == 1
+
+
+def test_nobody_waits_for_a_store_that_hangs_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "LOCK_PATIENCE", timedelta(0))
+    refused: list[Reason] = []
+
+    class Hanging(MemoryStore):
+        def ids(self) -> list[str]:
+            with pytest.raises(NotAttempted) as told:  # by another invocation, meanwhile
+                ring.find("one", "", LONG_AGO)
+            refused.append(told.value.reason)
+            return super().ids()
+
+    ring = KeyRing(Hanging(encryption_key("one")), Clock())
+    assert ring.find("one", "", LONG_AGO)
+    assert refused == [Reason.KEY_STORE]
+
+
+def test_a_key_known_recently_is_good_enough_for_a_lifecycle_notification() -> None:
+    store = MemoryStore(encryption_key("one"))
+    ring = KeyRing(store, Clock())
+    assert [ring.current_if_any() for _ in range(50)] == [encryption_key("one")] * 50
+    assert store.calls["ids"] == 1

@@ -1,5 +1,6 @@
 """Rows: what is written is read, whatever it is; where there is no table there is nothing."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -7,11 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.configuration.settings import StorageSettings
-from shared.errors import Reason, RetryLater
-from shared.storage.tables import TRANSACTION_LIMIT, Row, Tables
+from shared.errors import NotAttempted, Reason, RetryLater, Unanswered
+from shared.storage.account import TimeLimits
+from shared.storage.tables import TRANSACTION_LIMIT, AzureTables, Row, Tables
 from tests import accounts
-from tests.rerouted import refuses, rerouted
-from tests.servers import serving
+from tests.builders import Clock
+from tests.rerouted import ACCOUNT, refuses, rerouted
+from tests.servers import Answer, Asked, serving
+from tests.waiting import LIMIT
 
 FORBIDDEN = "/\\#?"  # in keys, by Storage's rules; and so are control characters
 
@@ -129,3 +133,26 @@ def test_every_queue_that_the_settings_allow_has_tables(storage_settings: Storag
     tables = accounts.tables(replace(storage_settings, queue=queue))
     tables.put("ledger20310127", "p", "k", {"a": 1})
     assert own(tables.get("ledger20310127", "p", "k")) == {"a": 1}
+
+
+def test_while_the_tables_hang_one_caller_waits_for_them() -> None:
+    """An envelope asks them several times in turn, and its invocation must end."""
+    hangs = threading.Event()
+
+    def hang(_: Asked) -> Answer:
+        hangs.wait(LIMIT)
+        return Answer()
+
+    with serving(hang) as server:
+        limits = TimeLimits(connect=LIMIT, read=0.2, retries=0, backoff=0)
+        account = f"AccountName={ACCOUNT};AccountKey=a2V5;TableEndpoint={server.url}/{ACCOUNT}"
+        tables = AzureTables(StorageSettings("q", account), limits, Clock())
+        failures: list[type[RetryLater]] = []
+        for number in range(20):
+            try:
+                tables.get("state", "p", str(number))
+            except RetryLater as failure:
+                failures.append(type(failure))
+        hangs.set()
+        assert failures == [Unanswered] + [NotAttempted] * 19
+        assert len(server.asked) == 1

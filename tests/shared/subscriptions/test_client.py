@@ -130,7 +130,7 @@ def test_a_subscription_that_vanished_before_it_was_renewed_is_created_again(
     assert subscriptions.carry_out(instead, mine).error is None
     assert [one.id for one in subscriptions.list(TENANT)] != [old.id]
     with pytest.raises(GraphRequestError) as gone:
-        subscriptions.extend(TENANT, old.id, declaration(), mine)
+        subscriptions.extend(TENANT, old.id, declaration())
     assert gone.value.status == 404
 
 
@@ -199,9 +199,9 @@ def test_an_extension_is_not_repeated_within_ten_minutes(
     mine = desired(endpoint.url)
     reconcile(subscriptions, [declaration()], mine, clock)
     (held,) = subscriptions.list(TENANT)
-    assert subscriptions.extend(TENANT, held.id, declaration(), mine) is None
+    assert subscriptions.extend(TENANT, held.id, declaration()) is None
     clock.now = datetime.fromisoformat(simulator.post("clock", advance_seconds=660)["now"])
-    extended = subscriptions.extend(TENANT, held.id, declaration(), mine)
+    extended = subscriptions.extend(TENANT, held.id, declaration())
     assert extended is not None
     assert extended.expiration_date_time > held.expiration_date_time
 
@@ -282,5 +282,5 @@ def test_a_subscription_of_another_resource_than_is_declared_is_not_extended(
     reconcile(subscriptions, [declaration()], mine, clock)
     (held,) = subscriptions.list(TENANT)
     with pytest.raises(Refused) as refused:
-        subscriptions.extend(TENANT, held.id, declaration("/teams/getAllMessages"), mine)
+        subscriptions.extend(TENANT, held.id, declaration("/teams/getAllMessages"))
     assert refused.value.reason is Reason.CLIENT_STATE

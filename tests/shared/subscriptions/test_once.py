@@ -1,10 +1,8 @@
 """Actions that many notifications ask for and one of them has to do."""
 
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
-
 import pytest
 
+from shared.errors import NotAttempted
 from shared.subscriptions.once import Once
 from tests.builders import NOW, Clock
 
@@ -38,19 +36,18 @@ def test_what_failed_is_done_by_the_next_that_asks_for_it() -> None:
     assert done == ["a"]
 
 
-def test_of_threads_that_ask_together_one_does_it_and_the_others_wait() -> None:
-    clock, done, threads = Clock(), list[str](), 16
-    once, start = Once(clock), Barrier(threads)
+def test_nobody_waits_for_a_run_of_another() -> None:
+    clock, done = Clock(), list[str]()
+    once = Once(clock)
     clock.advance(seconds=1)
-    seen: list[int] = []
 
-    def ask() -> None:
-        start.wait()
-        once.run("a", NOW, lambda: done.append("a"))
-        seen.append(len(done))
+    def do() -> None:
+        with pytest.raises(NotAttempted) as refused:  # what another invocation is told meanwhile
+            once.run("a", NOW, lambda: done.append("again"))
+        assert refused.value.retry_after
+        once.run("b", NOW, lambda: done.append("b"))
+        done.append("a")
 
-    with ThreadPoolExecutor(threads) as pool:
-        for running in [pool.submit(ask) for _ in range(threads)]:
-            running.result()
-    assert done == ["a"]
-    assert seen == [1] * threads
+    once.run("a", NOW, do)
+    once.run("a", NOW, do)
+    assert done == ["b", "a"]

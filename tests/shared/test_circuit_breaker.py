@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.delivery.circuit_breaker import FAILURE_THRESHOLD, FIRST_PAUSE, LONGEST_PAUSE, CircuitBreaker
-from shared.errors import Reason, RetryLater
+from shared.circuit_breaker import FAILURE_THRESHOLD, FIRST_PAUSE, LONGEST_PAUSE, CircuitBreaker
+from shared.errors import NotAttempted, Reason, RetryLater, Unanswered
 from tests.builders import Clock
 
 
@@ -94,3 +94,51 @@ def test_the_longest_of_the_waits_told_to_attempts_under_way_together_counts() -
         one.__exit__(RetryLater, RetryLater(Reason.DESTINATION, retry_after=timedelta(seconds=seconds)), None)
     clock.advance(minutes=59)
     assert not tried(breaker, fails=False)
+
+
+def test_one_attempt_that_used_up_its_time_limit_stops_the_others() -> None:
+    breaker = CircuitBreaker(Reason.GRAPH, Clock())
+    with pytest.raises(Unanswered), breaker.attempt():
+        raise Unanswered(Reason.GRAPH)
+    assert not tried(breaker, fails=False)
+
+
+def test_while_one_attempt_finds_out_no_other_is_let_through_however_long_it_takes() -> None:
+    clock = Clock()
+    breaker = CircuitBreaker(Reason.GRAPH, clock)
+    for _ in range(FAILURE_THRESHOLD):
+        tried(breaker, fails=True)
+    clock.advance(seconds=FIRST_PAUSE.total_seconds())
+    with breaker.attempt():
+        clock.advance(hours=1)
+        assert not tried(breaker, fails=False)
+
+
+@pytest.mark.parametrize("error", [NotAttempted(Reason.POSTPONED), KeyboardInterrupt()])
+def test_an_attempt_that_comes_to_no_end_lets_another_find_out(error: BaseException) -> None:
+    clock = Clock()
+    breaker = CircuitBreaker(Reason.GRAPH, clock)
+    for _ in range(FAILURE_THRESHOLD):
+        tried(breaker, fails=True)
+    clock.advance(seconds=FIRST_PAUSE.total_seconds())
+    with pytest.raises(type(error)), breaker.attempt():
+        raise error
+    assert tried(breaker, fails=False)
+
+
+@pytest.mark.parametrize(("minutes", "least", "most"), [(1, 2, 61), (60, 179, 181), (6000, 299, 301)])
+def test_who_is_turned_away_waits_in_proportion_to_the_outage_and_five_minutes_at_most(
+    minutes: int, least: int, most: int
+) -> None:
+    """Enough that a backlog does not go round each minute, and little enough that the last come soon after it."""
+    clock = Clock()
+    breaker = CircuitBreaker(Reason.DESTINATION, clock)
+    for _ in range(FAILURE_THRESHOLD):
+        tried(breaker, fails=True)
+    for _ in range(minutes):
+        clock.advance(minutes=1)
+        tried(breaker, fails=True)
+    with pytest.raises(NotAttempted) as turned, breaker.attempt():
+        pass
+    assert turned.value.retry_after is not None
+    assert least <= turned.value.retry_after.total_seconds() <= most

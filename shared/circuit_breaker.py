@@ -1,0 +1,101 @@
+"""A circuit breaker: while a dependency is unavailable, most callers cost no attempt.
+
+One per process and dependency, in memory. The messages wait on the queue, with a delay.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from shared.errors import NotAttempted, Reason, RetryLater, Unanswered
+
+FAILURE_THRESHOLD = 3
+"""Consecutive failures that open the breaker; one that used up its time limit opens it alone."""
+
+FIRST_PAUSE = timedelta(seconds=2)
+LONGEST_PAUSE = timedelta(minutes=1)
+
+LONGEST_DELAY = timedelta(minutes=5)
+"""How long those that were not attempted are told to wait, at most: after an outage the last of them come this late."""
+
+_DELAY_PER_OUTAGE = 0.05
+"""Share of the outage so far that they wait: a backlog that came back each minute would only keep the app busy."""
+
+
+class CircuitBreaker:
+    """Closed: every attempt goes through. Open, after consecutive failures: one attempt per pause, one at a time.
+
+    The pauses double from two seconds to a minute. One object serves all threads.
+    """
+
+    def __init__(self, reason: Reason, clock: Callable[[], datetime]) -> None:
+        self._reason = reason
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._last_failure = ""
+        self._openings = 0
+        self._opened: datetime | None = None
+        self._open_until: datetime | None = None
+        self._probing = False
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Wrap an attempt that raises RetryLater if the dependency is unavailable.
+
+        Raises NotAttempted at once, with the time to wait, while the breaker is open.
+        """
+        openings, probes = self._enter()
+        try:
+            yield
+        except NotAttempted:
+            raise
+        except RetryLater as retry_later:
+            self._failed(openings, retry_later)
+            raise
+        else:
+            self._succeeded()
+        finally:
+            if probes:
+                self._probing = False
+
+    def _enter(self) -> tuple[int, bool]:
+        """Return how often the breaker has opened, and whether this attempt is to find out if it can close."""
+        with self._lock:
+            if self._open_until is None or self._opened is None:
+                return self._openings, False
+            now = self._clock()
+            if self._probing or now < self._open_until:
+                wait = max(self._open_until - now, min((now - self._opened) * _DELAY_PER_OUTAGE, LONGEST_DELAY))
+                detail = f"{self._last_failure} (a moment ago)"
+                raise NotAttempted(self._reason, detail, retry_after=max(wait, FIRST_PAUSE))
+            self._probing = True
+            return self._openings, True
+
+    def _failed(self, openings: int, failure: RetryLater) -> None:
+        """Count a failure. Attempts that started before the breaker opened are not counted again."""
+        with self._lock:
+            pause = failure.retry_after or timedelta(0)
+            self._last_failure = failure.detail
+            if openings == self._openings:
+                self._failures += FAILURE_THRESHOLD if self._counts_alone(failure) else 1
+                if self._failures >= FAILURE_THRESHOLD:
+                    pause = max(pause, self._pause())
+            if pause:
+                now = self._clock()
+                self._opened = self._opened or now
+                self._open_until = max(self._open_until or now + pause, now + pause)
+                self._openings += 1
+
+    def _counts_alone(self, failure: RetryLater) -> bool:
+        return isinstance(failure, Unanswered) and self._failures < FAILURE_THRESHOLD
+
+    def _succeeded(self) -> None:
+        with self._lock:
+            self._failures = 0
+            self._opened = self._open_until = None
+
+    def _pause(self) -> timedelta:
+        doublings = min(max(self._failures - FAILURE_THRESHOLD, 0), 10)
+        return min(FIRST_PAUSE * (1 << doublings), LONGEST_PAUSE)

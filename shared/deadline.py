@@ -1,0 +1,45 @@
+"""How long an invocation may go on with calls to what may be slow: Graph, Entra ID, the key store, the destination.
+
+The time limit belongs to the context (contextvars), so it holds at whatever depth a call is made, and in the threads of
+`shared.threads`. Storage is exempt: what is not finished in time still has to be kept.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.errors import NotAttempted, Reason
+
+_SOON = timedelta(seconds=2)
+
+
+@dataclass(frozen=True)
+class _Deadline:
+    ends: datetime
+    clock: Callable[[], datetime]
+    outer: "_Deadline | None"
+
+    def has_passed(self) -> bool:
+        return self.clock() >= self.ends or (self.outer is not None and self.outer.has_passed())
+
+
+_current: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
+
+
+@contextmanager
+def time_limit(limit: timedelta, clock: Callable[[], datetime]) -> Iterator[None]:
+    """Allow `limit` for what is called within; an outer time limit stays in force."""
+    token = _current.set(_Deadline(clock() + limit, clock, _current.get()))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def check() -> None:
+    """Call it before each request that may be slow. Raises NotAttempted once the time is over."""
+    deadline = _current.get()
+    if deadline is not None and deadline.has_passed():
+        raise NotAttempted(Reason.POSTPONED, "the time of this invocation is over", retry_after=_SOON)

@@ -1,0 +1,185 @@
+"""Nothing hangs: what an envelope costs while a dependency gives no answer, or a slow one, in virtual time."""
+
+import json
+import random
+from datetime import timedelta
+
+import pytest
+
+from process_queue.changes import READ_TIME, ChangeHandler
+from process_queue.handler import ENVELOPE_TIME
+from process_queue.hydration import Hydration
+from process_queue.lifecycle import LifecycleHandler
+from process_queue.requeue import Requeue
+from process_queue.verify import READS_AT_ONCE, Verifier
+from shared.configuration.declaration import Declaration, Declarations
+from shared.deadline import time_limit
+from shared.delivery.destination import Destination
+from shared.delivery.ledger import Ledger
+from shared.delivery.outbox import Outbox
+from shared.errors import Reason
+from shared.graph.client import GraphClient
+from shared.messages.envelope import ChangeBatch, read
+from shared.readback.checkpoints import Checkpoints
+from shared.readback.sweep import Sweep
+from shared.storage.queues import Queue
+from shared.subscriptions.client import SubscriptionsClient
+from shared.subscriptions.once import Once
+from shared.subscriptions.reconcile import Reconciler
+from shared.subscriptions.silence import LastSeen
+from shared.subscriptions.subscription import DesiredState
+from shared.subscriptions.tenants import Tenants
+from tests.builders import (
+    CLIENT_ID,
+    NOTIFICATION_URL,
+    NOW,
+    TENANT,
+    Clock,
+    change,
+    changes,
+    chat_path,
+    client_state_secret,
+    destination_secret,
+    encryption_key,
+    lifecycle,
+    lifecycle_items,
+    message,
+)
+from tests.in_process import HANGS, InProcess
+from tests.memory import MemoryAccount
+from tests.process_queue.verification import READERS, AuthorityKeys, OurKeys
+from tests.servers import Answer, Asked, in_json
+from tests.shared.graph.test_client import Bearer
+
+GRAPH, DESTINATION = "https://graph.example", "https://destination.example"
+HYDRATED = Declaration("/chats/getAllMessages", ("created",), tenant_id=TENANT, hydrate=True)
+ITEMS = 127
+
+
+class VirtualTime:
+    """Graph and the destination in virtual time, and the handlers of one process between them."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.graph = InProcess(lambda asked: in_json(message(asked.path.rpartition("/")[2])), self.clock)
+        self.destination = InProcess(self._take, self.clock)
+        self.taken: list[str] = []
+        self.fails_on: set[str] = set()
+        self.account = MemoryAccount()
+        session = self.graph.mounted(GRAPH)
+        session.mount(DESTINATION, self.destination)
+        self.client = GraphClient(GRAPH, Bearer(), session, self.clock)
+        self.outbox = Outbox(
+            Destination(DESTINATION, [destination_secret()], session, self.clock),
+            Ledger(self.account.tables, timedelta(days=60)),
+        )
+
+    def deliver(self, envelope: ChangeBatch) -> timedelta:
+        """Handle an envelope; return how long that took."""
+        declarations, hydration = Declarations([HYDRATED]), Hydration(self.client)
+        verifier = Verifier(TENANT, CLIENT_ID, declarations, AuthorityKeys(), OurKeys(), hydration, READERS)
+        requeue = Requeue(self.account.queues, timedelta(hours=72), self.clock, lambda: 0.0)
+        handler = ChangeHandler(verifier, self.outbox, LastSeen(self.account.tables), requeue, self.clock)
+        began = self.clock.now
+        with time_limit(ENVELOPE_TIME, self.clock):
+            handler.handle(envelope)
+        return self.clock.now - began
+
+    def queued(self) -> list[tuple[int, int]]:
+        """Return the number of items, and the attempt, of each envelope that was queued again."""
+        envelopes = [read(text) for text in self.account.queues.texts()]
+        return [(len(one.items), one.attempt) for one in envelopes if isinstance(one, ChangeBatch)]
+
+    def _take(self, asked: Asked) -> Answer:
+        names = [event["data"]["id"] for event in json.loads(asked.body)]
+        if self.fails_on.intersection(names):
+            return Answer(422)
+        self.taken += names
+        return Answer(204)
+
+
+def envelope(number: int = ITEMS) -> ChangeBatch:
+    return changes(*[change(chat_path(str(one)), resourceData={"id": str(one)}) for one in range(number)])
+
+
+@pytest.fixture
+def app() -> VirtualTime:
+    return VirtualTime()
+
+
+def test_while_graph_hangs_an_envelope_waits_for_one_answer_and_not_for_each(app: VirtualTime) -> None:
+    app.graph.script = lambda _: HANGS
+    app.graph.together(READS_AT_ONCE)
+    assert app.deliver(envelope()) < timedelta(minutes=1)
+    assert len(app.graph.asked) == READS_AT_ONCE
+    # What was not asked for comes again apart from what failed, and as often as it takes.
+    assert app.queued() == [(READS_AT_ONCE, 1), (ITEMS - READS_AT_ONCE, 0)]
+    assert max(app.account.queues.delays) < timedelta(minutes=1)
+
+
+def test_while_graph_is_slow_what_was_read_in_time_is_delivered_and_the_rest_comes_again(app: VirtualTime) -> None:
+    app.graph.takes = 3
+    app.graph.together(READS_AT_ONCE)
+    took = app.deliver(envelope())
+    assert took < READ_TIME + timedelta(seconds=5)
+    assert len(app.taken) == len(app.graph.asked)
+    assert app.queued() == [(ITEMS - len(app.taken), 0)]
+
+
+def test_a_few_items_are_read_at_once(app: VirtualTime) -> None:
+    app.graph.takes = 1
+    app.graph.together(READS_AT_ONCE)
+    assert app.deliver(envelope(READS_AT_ONCE)) < timedelta(seconds=2)
+    assert sorted(app.taken) == [str(number) for number in range(READS_AT_ONCE)]
+
+
+def test_when_graph_answers_again_what_was_held_back_is_delivered(app: VirtualTime) -> None:
+    answers = app.graph.script
+    app.graph.script = lambda _: HANGS
+    app.deliver(envelope(20))
+    app.graph.script = answers
+    for _ in range(5):
+        app.clock.advance(minutes=2)
+        for text in app.account.queues.take():
+            again = read(text)
+            assert isinstance(again, ChangeBatch)
+            app.deliver(again)
+    assert sorted(app.taken, key=int) == [str(number) for number in range(20)]
+
+
+def test_a_destination_that_takes_its_time_to_reject_is_left_when_the_time_is_over(app: VirtualTime) -> None:
+    app.destination.takes = 15
+    app.fails_on = {str(number) for number in range(ITEMS)}
+    assert app.deliver(envelope()) < ENVELOPE_TIME + READ_TIME + timedelta(seconds=30)
+    waiting = sum(items for items, _ in app.queued())
+    dead = len(app.account.queues.texts(Queue.DEAD_LETTERS))
+    assert waiting + dead == ITEMS
+
+
+def test_while_graph_hangs_a_storm_of_lifecycle_items_waits_for_one_answer(app: VirtualTime) -> None:
+    app.graph.script = lambda _: HANGS
+    keys_asked: list[int] = []
+    declarations, tables = Declarations([HYDRATED]), app.account.tables
+    subscriptions = SubscriptionsClient(app.client, app.clock, random.Random(1).randbytes)
+
+    def desired() -> DesiredState:
+        keys_asked.append(1)
+        return DesiredState(NOTIFICATION_URL, client_state_secret(), encryption_key())
+
+    handler = LifecycleHandler(
+        TENANT,
+        declarations,
+        subscriptions,
+        Reconciler(TENANT, declarations, subscriptions, Tenants(tables), app.clock),
+        Sweep(Checkpoints(tables), app.account.queues, timedelta(0)),
+        desired,
+        app.clock,
+        Once(app.clock),
+    )
+    names = [f"3f1c0a52-7a3e-4d0e-9f0e-{number:012x}" for number in range(ITEMS)]
+    app.clock.advance(seconds=1)
+    retries = list(handler.handle(lifecycle_items(*[lifecycle(subscriptionId=name) for name in names])))
+    assert len(app.graph.asked) == 1
+    assert app.clock.now - NOW < timedelta(minutes=1)
+    assert [(retry.failure.reason, len(retry.items)) for retry in retries] == [(Reason.GRAPH, 1), (Reason.GRAPH, 126)]
+    assert keys_asked == []  # a re-authorization sends no key
