@@ -112,6 +112,6 @@ def _post_all(address: str, some: Sequence[bytes], times: int, connections: int)
 
     with ThreadPoolExecutor(connections) as pool:
         shares = [range(first, times, connections) for first in range(connections)]
-        took = [one for share in pool.map(connection, shares) for one in share]
-    accepted = [one for one in took if one is not None]
+        took = [seconds for share in pool.map(connection, shares) for seconds in share]
+    accepted = [seconds for seconds in took if seconds is not None]
     return accepted, len(took) - len(accepted)

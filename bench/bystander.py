@@ -152,4 +152,4 @@ def function(name: str) -> Callable[..., Any]:
 
 @cache
 def _functions() -> dict[str, Callable[..., Any]]:
-    return {str(one.get_function_name()): one.get_user_function() for one in app.get_functions()}
+    return {str(function.get_function_name()): function.get_user_function() for function in app.get_functions()}

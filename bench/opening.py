@@ -42,8 +42,8 @@ def opening(around: Bystander) -> list[Figure]:
     ratios, rates = [], []
     for _ in range(ROUNDS):
         began = time.thread_time()
-        for one in wrapped:
-            key.decrypt(one, padding)
+        for wrapped_key in wrapped:
+            key.decrypt(wrapped_key, padding)
         bare = time.thread_time() - began
         began = time.thread_time()
         for item in raw:

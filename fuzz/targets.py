@@ -82,7 +82,9 @@ def envelope(text: bytes) -> None:
     items = [sealed(msgspec.Raw(msgspec.json.encode(part.decode("utf-8", "replace"))), TENANT) for part in text.split()]
     limit = 200 + 10 * text[0] if text else 200
     packed = pack_changes(items, Evidence({TENANT: ("token",)}, channel_is_proof=False), NOW, "", limit)
-    promise([bytes(one) for held in packed for one in held.items] == [one.text for one in items], "packing lost one")
+    promise(
+        [bytes(item) for held in packed for item in held.items] == [item.text for item in items], "packing lost one"
+    )
     promise(all(len(write(held)) <= limit for held in packed if len(held.items) > 1), "an envelope is too long")
 
 
@@ -211,9 +213,9 @@ def _no_constant(name: str) -> None:
 def _whole(document: Any) -> Any:
     """Return the same document with a replacement for each half of a surrogate pair."""
     if isinstance(document, str):
-        return "".join("\ufffd" if "\ud800" <= one <= "\udfff" else one for one in document)
+        return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in document)
     if isinstance(document, list | tuple):
-        return type(document)(_whole(one) for one in document)
+        return type(document)(_whole(part) for part in document)
     return document
 
 

@@ -126,7 +126,7 @@ async def run_batch(
 
     async def made(step: Step) -> Answered:
         before = [await tasks[other] for other in step.depends_on]
-        if any(one.status >= HTTPStatus.BAD_REQUEST for one in before):
+        if any(response.status >= HTTPStatus.BAD_REQUEST for response in before):
             return _failed_dependency()
         return await answer(step.asked)
 

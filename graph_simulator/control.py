@@ -141,7 +141,12 @@ class Control:
         )
 
     async def _subscriptions(self, _: Request) -> Response:
-        return _json([{"id": one.id, "resource": one.watched.identity} for one in self._simulator.subscriptions])
+        return _json(
+            [
+                {"id": subscription.id, "resource": subscription.watched.identity}
+                for subscription in self._simulator.subscriptions
+            ]
+        )
 
     async def _generate(self, request: Request) -> Response:
         order = await _order(request, GenerateOrder)

@@ -41,7 +41,7 @@ def missing(app: Any, microsoft_graph: Any, permissions: Collection[str]) -> dic
     if unknown := sorted(set(permissions) - ids.keys()):
         raise ValueError(f"Microsoft Graph knows no application permission {unknown[0]}")
     granted = graph("get", f"/servicePrincipals/{app['id']}/appRoleAssignments?$top=999")["value"]
-    has = {one["appRoleId"] for one in granted if one["resourceId"] == microsoft_graph["id"]}
+    has = {assignment["appRoleId"] for assignment in granted if assignment["resourceId"] == microsoft_graph["id"]}
     return {name: ids[name] for name in permissions if ids[name] not in has}
 
 

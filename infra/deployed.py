@@ -33,7 +33,7 @@ class Site:
 
     def functions(self) -> list[str]:
         """Return the names of the functions that Azure knows of. Raises AzError."""
-        return sorted(one["properties"]["name"] for one in self.get("/functions")["value"])
+        return sorted(function["properties"]["name"] for function in self.get("/functions")["value"])
 
     def host_state(self) -> str:
         """Return the state of the Functions host, `Running` if all is well, and its errors. Raises AzError."""
@@ -42,13 +42,16 @@ class Site:
 
     def unresolved(self) -> dict[str, str]:
         """Return the settings whose Key Vault reference has not been resolved, with the reason. Raises AzError."""
-        found = {one["name"]: one["properties"] for one in self.get("/config/configreferences/appsettings")["value"]}
+        found = {
+            reference["name"]: reference["properties"]
+            for reference in self.get("/config/configreferences/appsettings")["value"]
+        }
         wanted = {"CLIENT_STATE_SECRET", "DESTINATION_SECRET"}
         waiting = dict.fromkeys(wanted - found.keys(), "not looked at yet")
         return waiting | {
-            name: str(one.get("details") or one.get("status"))
-            for name, one in found.items()
-            if one.get("status") != "Resolved"
+            name: str(reference.get("details") or reference.get("status"))
+            for name, reference in found.items()
+            if reference.get("status") != "Resolved"
         }
 
     def refresh(self) -> None:
@@ -61,13 +64,13 @@ class Site:
 def sites(resource_group: str) -> list[Site]:
     """Return the apps of infra/main.bicep in a resource group: one, or two after a change of plan. Raises AzError."""
     listed = az("resource", "list", "--resource-group", resource_group, "--resource-type", "Microsoft.Web/sites")
-    tagged = (one for one in listed if (one.get("tags") or {}).get("purpose") == "relay-app")
-    return [Site(one["id"], one["tags"]) for one in tagged]
+    tagged = (resource for resource in listed if (resource.get("tags") or {}).get("purpose") == "relay-app")
+    return [Site(resource["id"], resource["tags"]) for resource in tagged]
 
 
 def site(resource_group: str, name: str) -> Site:
     """Return the app of that name. Raises AzError."""
-    for one in sites(resource_group):
-        if one.name == name:
-            return one
+    for site in sites(resource_group):
+        if site.name == name:
+            return site
     raise AzError(f"there is no app {name} of ours in {resource_group}")

@@ -18,7 +18,9 @@ TEMPLATE = Path(__file__).with_name("main.bicep")
 SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentParameters.json#"
 PROFILES = ("cheap", "middle", "gateway", "dedicated")
 OURS = {"clientId", "subscriptions", "budgetStart"}
-EXAMPLES = [ipaddress.ip_network(one) for one in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")]
+EXAMPLES = [
+    ipaddress.ip_network(network) for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+]
 """Addresses for documents (RFC 5737, RFC 3849): the example file has some, and nobody sends from them."""
 
 MOST_ADDRESSES = 500
@@ -33,7 +35,7 @@ def read(file: Path) -> dict[str, Any]:
     """Return the values of a parameter file by name. Raises Wrong."""
     try:
         given = json.loads(file.read_text(encoding="utf-8"))["parameters"]
-        return {name: one["value"] for name, one in given.items()}
+        return {name: parameter["value"] for name, parameter in given.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Wrong(f"expected a file such as infra/parameters.example.json ({error})") from None
 

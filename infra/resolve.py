@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from infra.az import AzError
 from infra.deployed import site
 
-PAUSES = [float(one) for one in os.environ.get("RESOLVE_PAUSES", "10 20 30 60 60 60").split()]
+PAUSES = [float(seconds) for seconds in os.environ.get("RESOLVE_PAUSES", "10 20 30 60 60 60").split()]
 """Seconds between looks."""
 
 

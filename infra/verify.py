@@ -105,7 +105,7 @@ def look(deployment: Deployment) -> Iterator[Seen]:
 
 def one_app(deployment: Deployment) -> Iterator[Seen]:
     """Two apps on one queue after a change of plan: the old one has to go."""
-    others = [one for one in sites(deployment.app.group) if one.name != deployment.app.name]
+    others = [site for site in sites(deployment.app.group) if site.name != deployment.app.name]
     for other in others:
         remove = f"az functionapp delete --resource-group {other.group} --name {other.name}"
         yield Seen("one app", f"{other.name} is there too and works on the same queue", remove)
@@ -140,8 +140,8 @@ def roles(deployment: Deployment) -> Iterator[Seen]:
     """The app's identity has its roles; whether they are effective, only the app can say."""
     (identity,) = deployment.app.get("")["identity"]["userAssignedIdentities"].values()
     listed = az("role", "assignment", "list", "--assignee-object-id", identity["principalId"], "--all")
-    has = {one["roleDefinitionId"].rpartition("/")[2] for one in listed}
-    names = " ".join(str(one.get("roleDefinitionName")) for one in listed)
+    has = {assignment["roleDefinitionId"].rpartition("/")[2] for assignment in listed}
+    names = " ".join(str(assignment.get("roleDefinitionName")) for assignment in listed)
     lacking = sorted(name for role, name in ROLES.items() if role not in has)
     lacking += [] if OUR_ROLE in names else [OUR_ROLE]
     saw = f"not assigned: {', '.join(lacking)}" if lacking else f"{len(ROLES) + 1} assigned"
@@ -190,7 +190,7 @@ def gateway(deployment: Deployment) -> Iterator[Seen]:
     if deployment.app.tags.get("profile") != "gateway":
         return
     group = deployment.app.group
-    (name,) = [one["name"] for one in az("network", "application-gateway", "list", "--resource-group", group)]
+    (name,) = [gateway["name"] for gateway in az("network", "application-gateway", "list", "--resource-group", group)]
     health = az("network", "application-gateway", "show-backend-health", "--resource-group", group, "--name", name)
     states = [
         server["health"]
@@ -221,7 +221,7 @@ def own_words(deployment: Deployment) -> Iterator[Seen]:
     yield Seen("vault, by the app", "it has an encryption key" if "key" in has else f"no key: {warnings}",
                "" if "key" in has else "docs/permissions.md, Azure roles; then wait, roles take minutes")  # fmt: skip
     alive = {name for what, name, value in found if what == "subscription" and value > 0}
-    lacking = [one for one in deployment.resources if one not in alive]
+    lacking = [resource for resource in deployment.resources if resource not in alive]
     saw = f"not there: {', '.join(lacking)}; log: {warnings}" if lacking else f"{len(alive)} at Graph"
     yield Seen("subscriptions", saw, "docs/runbook/reconcile-failed.md" if lacking else "")
 
@@ -299,7 +299,7 @@ def main() -> None:
         app = site(given.resource_group, given.app)
     except AzError as error:
         sys.exit(str(error))
-    resources = [str(one["resource"]) for one in declared]
+    resources = [str(declaration["resource"]) for declaration in declared]
     deployment = Deployment(app, given.client_id, needed, resources, given.url, datetime.now(UTC), given.patience,
                             given.minutes)  # fmt: skip
     rows = list(look(deployment))

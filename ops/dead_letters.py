@@ -34,7 +34,7 @@ class Selection:
         """Whether a letter is meant."""
         age = utc_now() - letter.since
         return (
-            (not self.ids or any(letter.id.startswith(one) for one in self.ids))
+            (not self.ids or any(letter.id.startswith(wanted) for wanted in self.ids))
             and (not self.reasons or letter.reason in self.reasons)
             and (self.older_than is None or age >= self.older_than)
             and (self.younger_than is None or age < self.younger_than)
@@ -48,7 +48,7 @@ class Selection:
     def not_found(self, letters: Iterable[str]) -> list[str]:
         """Return the ids that none of `letters`, by their ids, has."""
         found = list(letters)
-        return [one for one in self.ids if not any(letter.startswith(one) for letter in found)]
+        return [wanted for wanted in self.ids if not any(letter.startswith(wanted) for letter in found)]
 
 
 class Letters(Report):
@@ -58,9 +58,12 @@ class Letters(Report):
 
     def shown(self) -> Iterable[RenderableType]:
         """Yield a table, and how many there are of each reason."""
-        rows = ((one.id, one.reason, span(one.age_seconds), one.kind, plain_path(one.resource)) for one in self.letters)
+        rows = (
+            (letter.id, letter.reason, span(letter.age_seconds), letter.kind, plain_path(letter.resource))
+            for letter in self.letters
+        )
         yield table("Dead letters", ("Id", "Reason", "Age", "Kind", "Resource"), rows)
-        yield _counted(one.reason for one in self.letters)
+        yield _counted(letter.reason for letter in self.letters)
 
 
 class Details(Report):
@@ -79,7 +82,7 @@ class Details(Report):
         for letter in self.letters:
             yield from (plain(line) for line in _facts(msgspec.to_builtins(letter)))
             yield ""
-        yield from (f"No dead letter has the id {plain(one)}" for one in self.missing)
+        yield from (f"No dead letter has the id {plain(wanted)}" for wanted in self.missing)
 
 
 def _facts(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
@@ -112,9 +115,10 @@ class Settled(Report):
         yield f"{self.action}: {sum(self.done.values())}"
         yield from (f"  {count} {reason}" for reason, count in self.done.items())
         yield from (
-            f"Left, since it can't be read or nothing in it is proven: {one}; `drop` removes it" for one in self.left
+            f"Left, since it can't be read or nothing in it is proven: {letter_id}; `drop` removes it"
+            for letter_id in self.left
         )
-        yield from (f"No dead letter has the id {plain(one)}" for one in self.missing)
+        yield from (f"No dead letter has the id {plain(wanted)}" for wanted in self.missing)
 
 
 @click.group("dead-letters")
@@ -142,7 +146,7 @@ def list_letters(*, as_json: bool, **selected: Any) -> None:
     selection = Selection(**selected)
     with looking_through() as (_, each):
         found = [view(letter, utc_now()) for letter in each if selection.has(letter)]
-    finish(Letters(sorted(found, key=lambda one: one.age_seconds, reverse=True)), as_json=as_json)
+    finish(Letters(sorted(found, key=lambda letter: letter.age_seconds, reverse=True)), as_json=as_json)
 
 
 @dead_letters.command()
@@ -153,7 +157,7 @@ def show(ids: tuple[str, ...], *, as_json: bool) -> None:
     selection = Selection(ids)
     with looking_through() as (_, each):
         found = [details(letter, utc_now()) for letter in each if selection.has(letter)]
-    finish(Details(found, selection.not_found(str(one["id"]) for one in found)), as_json=as_json)
+    finish(Details(found, selection.not_found(str(facts["id"]) for facts in found)), as_json=as_json)
 
 
 @dead_letters.command()

@@ -28,8 +28,8 @@ class Diagnosis(Report):
     @property
     def exit_code(self) -> ExitCode:
         """What was not seen counts for nothing."""
-        verdicts = {one.verdict for one in self.findings}
-        if any(one.check == SETTINGS and one.verdict is not Verdict.FINE for one in self.findings):
+        verdicts = {result.verdict for result in self.findings}
+        if any(result.check == SETTINGS and result.verdict is not Verdict.FINE for result in self.findings):
             return ExitCode.USAGE
         if Verdict.UNREACHABLE in verdicts:
             return ExitCode.UNREACHABLE
@@ -37,13 +37,13 @@ class Diagnosis(Report):
 
     def shown(self) -> Iterable[RenderableType]:
         """Yield how many findings there are of each verdict, what needs a person, and a table of all."""
-        counts = Counter(one.verdict for one in self.findings)
+        counts = Counter(result.verdict for result in self.findings)
         yield ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
-        for one in self.findings:
-            if one.verdict in (Verdict.ATTENTION, Verdict.UNREACHABLE):
-                yield plain(f"{one.verdict}: {one.check}: {one.says}")
-                yield plain(f"    -> {one.todo or 'see docs/operations.md'}")
-        rows = ((one.verdict, one.check, one.says) for one in self.findings)
+        for result in self.findings:
+            if result.verdict in (Verdict.ATTENTION, Verdict.UNREACHABLE):
+                yield plain(f"{result.verdict}: {result.check}: {result.says}")
+                yield plain(f"    -> {result.todo or 'see docs/operations.md'}")
+        rows = ((result.verdict, result.check, result.says) for result in self.findings)
         yield table("Everything that was looked at", ("Verdict", "Check", "Found"), rows)
 
 

@@ -37,10 +37,10 @@ class Reconciled(Report):
     @property
     def exit_code(self) -> ExitCode:
         """Refusals need a person; for the rest, trying again is enough."""
-        failed = [one for one in self.steps if one.error]
+        failed = [step for step in self.steps if step.error]
         if not failed:
             return ExitCode.FINE
-        return ExitCode.UNREACHABLE if all(one.later for one in failed) else ExitCode.ATTENTION
+        return ExitCode.UNREACHABLE if all(step.later for step in failed) else ExitCode.ATTENTION
 
     def shown(self) -> Iterable[RenderableType]:
         """Yield a table of the steps."""
@@ -49,7 +49,7 @@ class Reconciled(Report):
         if not self.steps:
             yield "Every declared subscription is as it should be."
             return
-        rows = ((one.tenant, one.resource, one.action, one.why, _outcome(one)) for one in self.steps)
+        rows = ((step.tenant, step.resource, step.action, step.why, _outcome(step)) for step in self.steps)
         yield table("Subscriptions", ("Tenant", "Resource", "Action", "Why", "Outcome"), rows)
 
 

@@ -86,7 +86,7 @@ class Status(Report):
         if self.exit_code is ExitCode.FINE:
             yield "All is well."
         yield table("Messages", ("", ""), self._messages())
-        tenants = {one.tenant for one in self.subscriptions} | {one.tenant for one in self.sweeps}
+        tenants = {state.tenant for state in self.subscriptions} | {state.tenant for state in self.sweeps}
         yield _sheet(
             "Subscriptions", ("Resource", "Expires in", "Silent", "Next"), map(_row, self.subscriptions), tenants
         )
@@ -119,17 +119,22 @@ def _sheet(title: str, columns: tuple[str, ...], rows: Iterable[tuple[object, ..
     return table(title, ("Tenant", *columns), rows)
 
 
-def _row(one: SubscriptionState) -> tuple[object, ...]:
-    return one.tenant, one.resource, span(one.expires_in_seconds), span(one.silent_seconds), one.todo
+def _row(state: SubscriptionState) -> tuple[object, ...]:
+    return state.tenant, state.resource, span(state.expires_in_seconds), span(state.silent_seconds), state.todo
 
 
-def _key_row(one: KeyState) -> tuple[object, ...]:
-    name = f"{one.id} (current)" if one.current else one.id
-    return name, span(one.age_seconds), span(one.expires_in_seconds), one.subscriptions, span(one.unnamed_seconds)
+def _key_row(key: KeyState) -> tuple[object, ...]:
+    name = f"{key.id} (current)" if key.current else key.id
+    return name, span(key.age_seconds), span(key.expires_in_seconds), key.subscriptions, span(key.unnamed_seconds)
 
 
-def _sweep_row(one: SweepState) -> tuple[object, ...]:
-    return one.tenant, one.resource, when(one.compared_until) or "not yet", "suspected" if one.due else "none known"
+def _sweep_row(sweep: SweepState) -> tuple[object, ...]:
+    return (
+        sweep.tenant,
+        sweep.resource,
+        when(sweep.compared_until) or "not yet",
+        "suspected" if sweep.due else "none known",
+    )
 
 
 @click.command()
@@ -163,7 +168,7 @@ def look(known: Listed) -> Status:
     keys = looking.at(relay().keys.all, None)
     current = newest_valid(keys or [], now)
     nothing: dict[str, datetime] = {}
-    seen = {one.declaration: one.last for one in looking.at(relay().last_seen.all, list[Sighting]())}
+    seen = {sighting.declaration: sighting.last for sighting in looking.at(relay().last_seen.all, list[Sighting]())}
     unnamed = looking.at(relay().rotation.unused_since, nothing)
     no_progress: dict[str, Checkpoint] = {}
     compared = looking.at(relay().checkpoints.all, no_progress)
@@ -210,24 +215,26 @@ def _key_states(
             subscriptions=named[key.key_id] if complete else None,
             unnamed_seconds=round((now - unnamed[key.key_id]).total_seconds()) if key.key_id in unnamed else None,
         )
-        for key in sorted(keys, key=lambda one: (one.created, one.key_id), reverse=True)
+        for key in sorted(keys, key=lambda key: (key.created, key.key_id), reverse=True)
     ]
 
 
 def _sweep_states(compared: dict[str, Checkpoint]) -> list[SweepState]:
     states = []
-    for one in relay().settings.declarations:
-        done = compared.get(one.id)
+    for declaration in relay().settings.declarations:
+        done = compared.get(declaration.id)
         states.append(
-            SweepState(one.tenant_id, one.resource, done.until if done else None, done.due if done else False)
+            SweepState(
+                declaration.tenant_id, declaration.resource, done.until if done else None, done.due if done else False
+            )
         )
     return states
 
 
 def _attention(found: Status, *, key_seen: bool) -> Iterable[str]:
-    for one in found.subscriptions:
-        if one.attention:
-            yield f"{one.resource}: {one.attention}"
+    for subscription in found.subscriptions:
+        if subscription.attention:
+            yield f"{subscription.resource}: {subscription.attention}"
     overlap = relay().settings.key_overlap + EXPIRY_MARGIN
     current = next((key for key in found.keys if key.current), None)
     if key_seen and current is None:

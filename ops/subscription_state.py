@@ -44,7 +44,9 @@ class Listed:
     @property
     def key_names(self) -> list[str]:
         """The ids of the keys that subscriptions name."""
-        return [one.encryption_certificate_id or "" for tenant in self.found.values() for one in tenant]
+        return [
+            subscription.encryption_certificate_id or "" for tenant in self.found.values() for subscription in tenant
+        ]
 
 
 def listed() -> Listed:
@@ -70,13 +72,13 @@ def states(
     for tenant_id, subscriptions in known.found.items():
         declared = settings.declarations.of_tenant(tenant_id)
         steps = _steps(declared, subscriptions, key, tenant_id, now)
-        found += [_of_declaration(one, subscriptions, steps, seen, now) for one in declared]
+        found += [_of_declaration(declaration, subscriptions, steps, seen, now) for declaration in declared]
         found += [_undeclared(step, now) for step in steps if step.action is Action.REMOVE]
     away = known.away | known.refused
     return found + [
-        _silence(SubscriptionState(one.tenant_id, one.resource), one, seen, now)
-        for one in settings.declarations
-        if one.tenant_id in away
+        _silence(SubscriptionState(declaration.tenant_id, declaration.resource), declaration, seen, now)
+        for declaration in settings.declarations
+        if declaration.tenant_id in away
     ]
 
 
@@ -99,7 +101,7 @@ def _of_declaration(
     seen: Mapping[str, datetime],
     now: datetime,
 ) -> SubscriptionState:
-    step = next((one for one in steps if one.declaration == declaration), None)
+    step = next((step for step in steps if step.declaration == declaration), None)
     subscription = step.subscription if step else _standing(declaration, subscriptions, steps)
     state = SubscriptionState(declaration.tenant_id, declaration.resource)
     if step:
@@ -121,8 +123,12 @@ def _standing(
     """The subscription of a declaration about which nothing is to be done: the one that isn't to be removed."""
     removed = {step.subscription.id for step in steps if step.action is Action.REMOVE and step.subscription}
     resource = declaration.resource.strip("/").lower()
-    same = (one for one in subscriptions if one.resource.strip("/").lower() == resource and one.id not in removed)
-    return max(same, key=lambda one: one.expiration_date_time, default=None)
+    same = (
+        subscription
+        for subscription in subscriptions
+        if subscription.resource.strip("/").lower() == resource and subscription.id not in removed
+    )
+    return max(same, key=lambda subscription: subscription.expiration_date_time, default=None)
 
 
 def _undeclared(step: Step, now: datetime) -> SubscriptionState:

@@ -132,14 +132,14 @@ def _export(metric_exporters: "list[MetricExporter]", span_exporters: "list[Span
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     if metric_exporters:
-        readers = [PeriodicExportingMetricReader(one, EXPORTED_EVERY) for one in metric_exporters]
+        readers = [PeriodicExportingMetricReader(exporter, EXPORTED_EVERY) for exporter in metric_exporters]
         meters = MeterProvider(readers)
         metrics.set_meter_provider(meters)
         _providers.append(meters)
     if span_exporters:
         provider = TracerProvider()
-        for one in span_exporters:
-            provider.add_span_processor(BatchSpanProcessor(one))
+        for exporter in span_exporters:
+            provider.add_span_processor(BatchSpanProcessor(exporter))
         trace.set_tracer_provider(provider)
         _providers.append(provider)
 

@@ -210,7 +210,7 @@ def main() -> None:
     """Print what each total is made of."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--price", action="append", default=[], metavar="NAME=VALUE", help=", ".join(PRICES))
-    given = dict(one.split("=", 1) for one in parser.parse_args().price)
+    given = dict(assignment.split("=", 1) for assignment in parser.parse_args().price)
     if unknown := given.keys() - PRICES:
         parser.error(f"--price: expected one of {', '.join(PRICES)}, not {', '.join(sorted(unknown))}")
     prices = {name: float(given.get(name, price.dollars)) for name, price in PRICES.items()}

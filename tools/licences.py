@@ -36,29 +36,33 @@ def licence(name: str) -> str | None:
         PackageNotFoundError: it is not installed.
     """
     about = metadata.metadata(name)
-    classifiers = [one.rpartition(" :: ")[2] for one in about.get_all("Classifier", []) if one.startswith("License")]
+    classifiers = [
+        classifier.rpartition(" :: ")[2]
+        for classifier in about.get_all("Classifier", [])
+        if classifier.startswith("License")
+    ]
     stated = [*about.get_all("License-Expression", []), *about.get_all("License", []), *map(_CALLED.get, classifiers)]
-    return next((one for one in stated if one and _is_expression(one)), None)
+    return next((expression for expression in stated if expression and _is_expression(expression)), None)
 
 
 def is_allowed(expression: str) -> bool:
     """Tell whether all that an expression demands is allowed; of an OR, one side is enough."""
     if " AND " not in expression:
-        return any(one.strip("() ") in ALLOWED for one in expression.split(" OR "))
-    return all(is_allowed(one.strip("() ")) for one in expression.split(" AND "))
+        return any(part.strip("() ") in ALLOWED for part in expression.split(" OR "))
+    return all(is_allowed(part.strip("() ")) for part in expression.split(" AND "))
 
 
 def check(packages: list[Pinned]) -> Iterator[str]:
     """Yield a complaint for each package that can't be used, or whose licence can't be told."""
-    for one in packages:
+    for package in packages:
         try:
-            expression = licence(one.name)
+            expression = licence(package.name)
         except metadata.PackageNotFoundError:
-            if one.applies:
-                yield f"{one.name}: not installed, so its licence can't be told"
+            if package.applies:
+                yield f"{package.name}: not installed, so its licence can't be told"
             continue
         if expression is None or not is_allowed(expression):
-            yield f"{one.name}: {expression or 'states no licence that can be told'}"
+            yield f"{package.name}: {expression or 'states no licence that can be told'}"
 
 
 def _is_expression(text: str) -> bool:

@@ -122,7 +122,7 @@ def main() -> None:
 
 def operations() -> list[str]:
     """Return the paths that are read, `{}` for an id, lower case, sorted."""
-    used = (one for kind in KINDS for one in (*kind.read, *kind.sweep, *kind.specific_sweep))
+    used = (operation for kind in KINDS for operation in (*kind.read, *kind.sweep, *kind.specific_sweep))
     return sorted({operation.path.lower() for operation in used} | {path.lower() for path in SIMULATED})
 
 

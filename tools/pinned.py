@@ -49,7 +49,7 @@ def wanted(file: Path = WANTED) -> Iterator[str]:
 
 def _read(line: str, why: str) -> Pinned:
     requirement = Requirement(line.partition("--hash")[0].replace("\\\n", " ").strip().rstrip("\\"))
-    versions = [one.version for one in requirement.specifier if one.operator == "=="]
+    versions = [specifier.version for specifier in requirement.specifier if specifier.operator == "=="]
     if len(versions) != 1 or len(requirement.specifier) != 1:
         raise ValueError(f"{requirement.name} is not pinned to one version")
     reasons = [part.strip() for part in why.replace("# via", "#").replace("\n", "#").split("#") if part.strip()]

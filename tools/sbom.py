@@ -29,12 +29,12 @@ def bill(packages: list[Pinned]) -> Bom:
     """Return the bill of `packages`, with who needs whom."""
     made = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_URL, RUNTIME.read_text()))
     app = made.metadata.component = Component(name=NAME, type=ComponentType.APPLICATION, bom_ref=NAME)
-    components = [(one, _component(one)) for one in packages]
+    components = [(package, _component(package)) for package in packages]
     for _, component in components:
         made.components.add(component)
-    for one, component in components:
-        needing = [other for package, other in components if package.name in one.via]
-        for other in [*needing, *([app] if one.direct else [])]:
+    for package, component in components:
+        needing = [other for dependent, other in components if dependent.name in package.via]
+        for other in [*needing, *([app] if package.direct else [])]:
             made.register_dependency(other, [component])
     return made
 
@@ -46,20 +46,20 @@ def written(made: Bom) -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
-def _component(one: Pinned) -> Component:
+def _component(package: Pinned) -> Component:
     return Component(
-        name=one.name,
-        version=one.version,
-        bom_ref=f"{one.name}@{one.version}",
-        purl=PackageURL("pypi", name=one.name, version=one.version),
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=content) for content in one.hashes],
-        licenses=_licences(one),
+        name=package.name,
+        version=package.version,
+        bom_ref=f"{package.name}@{package.version}",
+        purl=PackageURL("pypi", name=package.name, version=package.version),
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=content) for content in package.hashes],
+        licenses=_licences(package),
     )
 
 
-def _licences(one: Pinned) -> list[LicenseExpression]:
+def _licences(package: Pinned) -> list[LicenseExpression]:
     try:
-        expression = licence(one.name)
+        expression = licence(package.name)
     except metadata.PackageNotFoundError:  # it is for another system
         return []
     return [LicenseExpression(expression)] if expression else []

@@ -25,7 +25,9 @@ def known(packages: list[Pinned], database: str = DATABASE) -> list[str]:
     Raises:
         Unreachable: nothing could be checked.
     """
-    asked = [{"package": {"ecosystem": "PyPI", "name": one.name}, "version": one.version} for one in packages]
+    asked = [
+        {"package": {"ecosystem": "PyPI", "name": package.name}, "version": package.version} for package in packages
+    ]
     try:
         answer = requests.post(database, json={"queries": asked}, timeout=_TIME_LIMIT)
         answer.raise_for_status()
@@ -33,8 +35,8 @@ def known(packages: list[Pinned], database: str = DATABASE) -> list[str]:
     except (requests.RequestException, ValueError, KeyError, TypeError) as error:
         raise Unreachable(f"the database of vulnerabilities does not answer ({type(error).__name__})") from None
     return [
-        f"{one.name} {one.version}: {', '.join(found['id'] for found in result['vulns'])}"
-        for one, result in zip(packages, results, strict=True)
+        f"{package.name} {package.version}: {', '.join(found['id'] for found in result['vulns'])}"
+        for package, result in zip(packages, results, strict=True)
         if result.get("vulns")
     ]
 

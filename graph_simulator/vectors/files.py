@@ -60,7 +60,7 @@ def files_of(world: World, chosen: Iterable[Case]) -> Files:
         "clientStateSecret": b64encode(world.client_state_secret).decode(),
         "login": _login(world, files),
         "encryptionKeys": [_key(key, files) for key in world.keys],
-        "subscriptions": [_subscription(one) for one in world.subscriptions.values()],
+        "subscriptions": [_subscription(subscription) for subscription in world.subscriptions.values()],
         "cases": [_case(case, files) for case in chosen],
     }
     files[MANIFEST] = _json(manifest)
@@ -91,15 +91,15 @@ def _key(key: EncryptionKey, files: Files) -> dict[str, str]:
     return {"id": key_id, "thumbprint": key.recipient.thumbprint, "privateKey": private, "certificate": public}
 
 
-def _subscription(one: Subscription) -> dict[str, Any]:
+def _subscription(subscription: Subscription) -> dict[str, Any]:
     return {
-        "name": one.name,
-        "id": one.id,
-        "tenantId": one.tenant,
-        "resource": one.resource,
-        "changeType": one.change_type,
-        "includeResourceData": one.rich,
-        "clientState": one.client_state,
+        "name": subscription.name,
+        "id": subscription.id,
+        "tenantId": subscription.tenant,
+        "resource": subscription.resource,
+        "changeType": subscription.change_type,
+        "includeResourceData": subscription.rich,
+        "clientState": subscription.client_state,
         "expirationDateTime": SUBSCRIPTION_ENDS,
     }
 

@@ -253,7 +253,7 @@ def _replays(world: World) -> Iterator[Case]:
         "replay-encrypted-anew",
         "One version of a message, encrypted twice.",
         _ONCE,
-        collection([one.item for one in sent], [world.token()]),
+        collection([written.item for written in sent], [world.token()]),
         (accept(sent[0].plain), Expected("duplicate")),
     )
     edited = {**told, "etag": "1928000000000", "lastModifiedDateTime": "2031-02-03T04:05:04Z"}
@@ -262,8 +262,8 @@ def _replays(world: World) -> Iterator[Case]:
         "replay-is-no-edit",
         "Two versions of one message: the second is news.",
         _ONCE,
-        collection([one.item for one in versions], [world.token()]),
-        tuple(accept(one.plain) for one in versions),
+        collection([version.item for version in versions], [world.token()]),
+        tuple(accept(version.plain) for version in versions),
     )
     case = _one(
         "replay-of-last-week",

@@ -326,13 +326,13 @@ def _collections(world: World) -> Iterator[Case]:
         rich_chat_message(world, draw),
         rich(world, draw, channel_message(draw, world), "all-channels"),
     ]
-    body = collection([*(one.item for one in mixed), world.lifecycle("subscriptionRemoved")], [world.token()])
+    body = collection([*(message.item for message in mixed), world.lifecycle("subscriptionRemoved")], [world.token()])
     yield Case(
         "collection-basic-rich-lifecycle",
         "A basic, two rich and a lifecycle item.",
         _MANY,
         body,
-        (*(accept(one.plain) for one in mixed), act("subscriptionRemoved")),
+        (*(accept(message.plain) for message in mixed), act("subscriptionRemoved")),
     )
 
 
@@ -422,5 +422,5 @@ def _case(name: str, description: str, rule: Rule, written: Written, tokens: Seq
 
 
 def _many(name: str, description: str, written: Sequence[Written], tokens: Sequence[str]) -> Case:
-    body = collection([one.item for one in written], tokens)
-    return Case(name, description, _MANY, body, tuple(accept(one.plain) for one in written))
+    body = collection([message.item for message in written], tokens)
+    return Case(name, description, _MANY, body, tuple(accept(message.plain) for message in written))

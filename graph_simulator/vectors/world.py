@@ -72,7 +72,7 @@ class World:
         self.foreign_key = self._encryption_key("enc-of-a-stranger")
         self.signing_keys = (self._signing_key("signing-1"), self._signing_key("signing-2"))
         self._stranger = derived_key(self.draw("a stranger's signing key"))
-        self.subscriptions = {one.name: one for one in self._subscriptions()}
+        self.subscriptions = {subscription.name: subscription for subscription in self._subscriptions()}
 
     def draw(self, name: str) -> Draw:
         """Return the stream of octets that belongs to a name."""

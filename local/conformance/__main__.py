@@ -112,7 +112,7 @@ def say(result: Result) -> None:
 def table(results: Sequence[Result], rows: Sequence[Row]) -> Table:
     """Return the results in the order of the rows."""
     made = Table("row", "from", "what is done", "the Functions host", "this host", "")
-    for result in sorted(results, key=lambda one: rows.index(one.row)):
+    for result in sorted(results, key=lambda result: rows.index(result.row)):
         row = result.row
         made.add_row(row.name, row.finding, row.done, row.seen, result.found[:300], result.verdict)
     return made

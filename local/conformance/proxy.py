@@ -133,7 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         finally:
             connection.close()
-        kept = [one for one in answer.getheaders() if one[0].lower() not in ("transfer-encoding", "connection")]
+        kept = [
+            header for header in answer.getheaders() if header[0].lower() not in ("transfer-encoding", "connection")
+        ]
         self._answer(answer.status, kept, content)
 
     def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:

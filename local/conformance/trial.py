@@ -62,7 +62,7 @@ class TriedHost:
         """Return what the functions wrote down."""
         lines = self.record.read_text().splitlines() if self.record.exists() else []
         found = [json.loads(line) for line in lines]
-        return [one for one in found if one["event"] == event and text in (None, one.get("text"))]
+        return [entry for entry in found if entry["event"] == event and text in (None, entry.get("text"))]
 
     def failures(self, function: str) -> int:
         """Return how many invocations of a function have failed."""

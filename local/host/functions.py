@@ -51,7 +51,7 @@ def functions_of(registered: Iterable[Any]) -> list[Function]:
     Raises:
         UnsupportedFunction: a function has another kind of trigger, or further bindings.
     """
-    return [function_of(one) for one in registered]
+    return [function_of(function) for function in registered]
 
 
 def function_of(registered: Any) -> Function:

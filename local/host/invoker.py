@@ -28,7 +28,7 @@ class Invoker:
     def __init__(self, app: func.FunctionApp, threads: int) -> None:
         registered = app.get_functions()
         self.functions = functions_of(registered)
-        self._calls = {one.get_function_name(): one.get_user_function() for one in registered}
+        self._calls = {function.get_function_name(): function.get_user_function() for function in registered}
         self._arguments = {function.name: function.argument for function in self.functions}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="function")
 

@@ -201,9 +201,9 @@ class WorkerProcess:
             return
         log.error("The worker process %d exited; another one is started", pid)
         waiting, self._waiting = self._waiting, {}
-        for one in waiting.values():
-            if not one.done():
-                one.set_exception(WorkerDied(f"The worker process {pid} exited"))
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(WorkerDied(f"The worker process {pid} exited"))
         self._begin_restart()
 
     def _replace(self) -> None:

@@ -33,8 +33,10 @@ def entra() -> Iterator[CheckResult]:
     settings = relay().settings
     keys = _signing_keys()
     yield keys
-    for tenant_id in dict.fromkeys((settings.tenant_id, *(one.tenant_id for one in settings.declarations))):
-        declared = [one for one in settings.declarations if one.tenant_id == tenant_id]
+    for tenant_id in dict.fromkeys(
+        (settings.tenant_id, *(declaration.tenant_id for declaration in settings.declarations))
+    ):
+        declared = [declaration for declaration in settings.declarations if declaration.tenant_id == tenant_id]
         check = f"identity in {tenant_id}"
         try:
             token = relay().entra.token(tenant_id, f"{settings.graph_url}/.default")
@@ -46,7 +48,7 @@ def entra() -> Iterator[CheckResult]:
         granted = granted_permissions(token)
         yield from _permissions(granted, tenant_id, declared)
         yield from _reading_back(granted, tenant_id, declared)
-        if any(one.include_resource_data for one in declared):
+        if any(declaration.include_resource_data for declaration in declared):
             yield from _prerequisite(tenant_id)
 
 
@@ -67,9 +69,9 @@ def _permissions(granted: frozenset[str] | None, tenant_id: str, declared: list[
     check = f"permission in {tenant_id}"
     wanted, complaints = needs_of_all(declared)
     yield from (attention(check, complaint, "take it out of the declarations") for complaint in complaints)
-    for one in declared:
-        if one.consent == "resource" and not refused_consent(one.resource):
-            yield unseen(check, f"{one.resource} relies on resource-specific consent, which no token tells of")
+    for declaration in declared:
+        if declaration.consent == "resource" and not refused_consent(declaration.resource):
+            yield unseen(check, f"{declaration.resource} relies on resource-specific consent, which no token tells of")
     if granted is None:
         for name in least(wanted):
             yield unseen(check, f"whether the app has {name}: its token does not tell", "see the subscriptions below")
@@ -83,19 +85,19 @@ def _permissions(granted: frozenset[str] | None, tenant_id: str, declared: list[
 def _reading_back(granted: frozenset[str] | None, tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]:
     """Read what a sweep would read first, over an empty range of time."""
     now = utc_now()
-    for one in declared:
-        check = f"reading back {one.resource}"
-        if not pages.can_read(one.resource):
+    for declaration in declared:
+        check = f"reading back {declaration.resource}"
+        if not pages.can_read(declaration.resource):
             yield unseen(check, "can't be read back; what Graph drops of it stays missing")
             continue
-        page = ReadbackPage(now, tenant_id, pages.read_by(one), now, now)
+        page = ReadbackPage(now, tenant_id, pages.read_by(declaration), now, now)
         try:
             pages.fetch_page(page, relay().graph, lambda _: None)
         except RetryLater as retry_later:
             if retry_later.reason is not Reason.GRAPH_REFUSED:
                 yield unreachable(check, str(retry_later), "run this again")
             elif isinstance(retry_later.__cause__, GraphRequestError) and retry_later.__cause__.status == 403:
-                todo = remedy(one.resource, (Purpose.LIST, Purpose.SWEEP), granted, one.consent)
+                todo = remedy(declaration.resource, (Purpose.LIST, Purpose.SWEEP), granted, declaration.consent)
                 yield attention(check, str(retry_later), todo)
             else:
                 yield attention(check, str(retry_later), "see Graph's message; the same request is refused again")
@@ -164,4 +166,4 @@ def _publisher(tenant_id: str) -> _Principal | None:
 
 def _assigned(tenant_id: str, principal_id: str) -> set[str]:
     pages = relay().graph.pages(tenant_id, f"servicePrincipals/{principal_id}/appRoleAssignedTo")
-    return {msgspec.json.decode(one, type=_Assignment).principal_id for page in pages for one in page}
+    return {msgspec.json.decode(assignment, type=_Assignment).principal_id for page in pages for assignment in page}

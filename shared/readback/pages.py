@@ -134,15 +134,15 @@ def _delta(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str
 
 def _one_entry(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     """One entry of a delta query, read alone; a deleted one reads as it does there (docs/graph.md, "Delta queries")."""
-    one = entry(readback.resource)
-    if one is None:
+    delta_entry = entry(readback.resource)
+    if delta_entry is None:
         raise Undeliverable(Reason.READBACK_UNKNOWN, "this resource can't be read back")
     try:
-        return FetchedPage([msgspec.Raw(graph.get_raw(readback.tenant_id, one.path))])
+        return FetchedPage([msgspec.Raw(graph.get_raw(readback.tenant_id, delta_entry.path))])
     except GraphRequestError as refusal:
         if refusal.status != 404:
             raise
-        gone = {"id": one.id, "@removed": {"reason": "deleted"}}
+        gone = {"id": delta_entry.id, "@removed": {"reason": "deleted"}}
         return FetchedPage([msgspec.Raw(msgspec.json.encode(gone))])
 
 
@@ -162,9 +162,9 @@ def _fan_out(readback: ReadbackPage, graph: GraphClient, path: str, resource: st
     page = graph.get_page(readback.tenant_id, readback.link or path)
     ids = [_decoded(entry, _Entry).id for entry in page.value]
     each = [
-        msgspec.structs.replace(readback, resource=resource.replace("{id}", one), link="", attempt=0)
-        for one in ids
-        if one
+        msgspec.structs.replace(readback, resource=resource.replace("{id}", user_id), link="", attempt=0)
+        for user_id in ids
+        if user_id
     ]
     return FetchedPage(further=each + _next(readback, page.next_link))
 
@@ -185,7 +185,9 @@ def _channel(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     _, team, _, channel, _ = segments(readback.resource)
     path = encoded(("teams", team, "channels", "getAllMessages"))
     reading = _messages(readback, graph, f"{path}?$top={PAGE_SIZE}&{_range(readback)}")
-    return FetchedPage([one for one in reading.resources if _channel_of(one) == channel], reading.further)
+    return FetchedPage(
+        [resource for resource in reading.resources if _channel_of(resource) == channel], reading.further
+    )
 
 
 def _channel_changes(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:

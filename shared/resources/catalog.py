@@ -204,7 +204,10 @@ _CONTACTS = ("Contacts.Read", "Contacts.ReadWrite")
 
 def _per_path(kind: Kind, reads: dict[str, str], accepted: tuple[str, ...]) -> tuple[Kind, ...]:
     """One row for each path, since each is read at a place of its own: path → the path of one resource there."""
-    return tuple(replace(kind, paths=(path,), read=(Operation(one, accepted),)) for path, one in reads.items())
+    return tuple(
+        replace(kind, paths=(path,), read=(Operation(operation_path, accepted),))
+        for path, operation_path in reads.items()
+    )
 
 
 KINDS: tuple[Kind, ...] = (
@@ -795,7 +798,7 @@ LONGEST_LIFETIME = timedelta(minutes=max(kind.minutes for kind in KINDS))
 def find(resource: str) -> Kind | None:
     """Return the kind of a resource, in whichever of Graph's spellings it comes; None if it has no row."""
     wanted = template_segments(resource)
-    return next((kind for kind, templates in _TEMPLATES for one in templates if _fits(one, wanted)), None)
+    return next((kind for kind, templates in _TEMPLATES for template in templates if _fits(template, wanted)), None)
 
 
 def longest_lifetime(resource: str, *, rich: bool) -> timedelta:

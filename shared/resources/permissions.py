@@ -103,9 +103,9 @@ def needs_of_all(declared: Iterable[Declared]) -> tuple[list[Need], list[str]]:
     """Return what declarations need together, and what is wrong with those that no application can have."""
     wanted: list[Need] = []
     complaints: list[str] = []
-    for one in declared:
+    for declaration in declared:
         try:
-            wanted += needs(one.resource, hydrate=one.hydrate, consent=one.consent)
+            wanted += needs(declaration.resource, hydrate=declaration.hydrate, consent=declaration.consent)
         except Unsupported as unsupported:
             complaints.append(str(unsupported))
     return wanted, complaints

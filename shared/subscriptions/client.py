@@ -31,11 +31,11 @@ class SubscriptionsClient:
 
     def list(self, tenant_id: str) -> list[Subscription]:
         """Return all of ours in a tenant; call it once per run. Raises RetryLater, GraphRequestError."""
-        listed = [one for page in self._graph.pages(tenant_id, "subscriptions") for one in page]
+        listed = [entry for page in self._graph.pages(tenant_id, "subscriptions") for entry in page]
         found = []
-        for one in listed:
+        for entry in listed:
             try:
-                found.append(msgspec.json.decode(one, type=Subscription))
+                found.append(msgspec.json.decode(entry, type=Subscription))
             except msgspec.ValidationError as error:
                 _log.warning("Graph lists a subscription that can't be read, and is left alone: %s", error)
         return found

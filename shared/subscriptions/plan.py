@@ -41,9 +41,9 @@ def plan(
     chosen = [(declaration, _best(declaration, actual, desired)) for declaration in declarations]
     kept = {best.id for _, best in chosen if best}
     removals = [
-        Step(Action.REMOVE, tenant_id, None, one, "it is not declared")
-        for one in actual
-        if one.id not in kept and _same_endpoint(one.notification_url, desired.notification_url)
+        Step(Action.REMOVE, tenant_id, None, subscription, "it is not declared")
+        for subscription in actual
+        if subscription.id not in kept and _same_endpoint(subscription.notification_url, desired.notification_url)
     ]
     steps = [_step(declaration, best, desired, tenant_id, now) for declaration, best in chosen]
     # Removals first: a duplicate makes Graph refuse a creation. Then what has the least time left.
@@ -56,13 +56,17 @@ def _ends(step: Step, now: datetime) -> datetime:
 
 def _best(declaration: Declaration, actual: Sequence[Subscription], desired: DesiredState) -> Subscription | None:
     """The subscription that serves best: without fault; else one that is in the way; and with the longest life left."""
-    candidates = [one for one in actual if is_of(one, declaration) and _concerns(one, declaration, desired)]
+    candidates = [
+        subscription
+        for subscription in actual
+        if is_of(subscription, declaration) and _concerns(subscription, declaration, desired)
+    ]
     return max(
         candidates,
-        key=lambda one: (
-            _fault(one, declaration, desired) is None,
-            change_types(one) == set(declaration.change_types),
-            one.expiration_date_time,
+        key=lambda subscription: (
+            _fault(subscription, declaration, desired) is None,
+            change_types(subscription) == set(declaration.change_types),
+            subscription.expiration_date_time,
         ),
         default=None,
     )

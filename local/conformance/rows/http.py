@@ -213,8 +213,8 @@ def _threads(trial: Trial) -> str:
             for _ in range(40):
                 pool.submit(host.post, "/api/slow?seconds=2")
         events = sorted(
-            [(one["at"], 1) for one in host.events("slow begins")[begun:]]
-            + [(one["at"], -1) for one in host.events("slow ends")[-40:]]
+            [(event["at"], 1) for event in host.events("slow begins")[begun:]]
+            + [(event["at"], -1) for event in host.events("slow ends")[-40:]]
         )
         at_once = most = 0
         for _, step in events:

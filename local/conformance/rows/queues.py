@@ -27,8 +27,8 @@ def _at_once(trial: Trial) -> str:
             host.send(text)
         eventually(lambda: all(host.events("end", text) for text in ids), "all are worked on")
         moments = sorted(
-            [(one["at"], 1) for text in ids for one in host.events("begin", text)]
-            + [(one["at"], -1) for text in ids for one in host.events("end", text)]
+            [(event["at"], 1) for text in ids for event in host.events("begin", text)]
+            + [(event["at"], -1) for text in ids for event in host.events("end", text)]
         )
         at_once = most = 0
         for _, step in moments:
@@ -113,7 +113,7 @@ def _rate(trial: Trial) -> str:
         texts, began = [f"counted {number}" for number in range(100)], time.monotonic()
         for text in texts:
             host.send(text)
-        eventually(lambda: {one["text"] for one in host.events("end")} >= set(texts), "all are worked on")
+        eventually(lambda: {event["text"] for event in host.events("end")} >= set(texts), "all are worked on")
         return f"{len(texts) / (time.monotonic() - began):.0f}/s"
 
 

@@ -19,7 +19,7 @@ def _schedules(trial: Trial, event: str) -> str:
             return f"{plural(len(host.events(event)), 'run')}, others run"
         eventually(lambda: host.events(event), "it runs", within=90)
         last, least = re.findall(r"\d+", host.process.settings["SCHEDULE_BACKWARDS"])
-        seconds = {datetime.fromtimestamp(one["at"], UTC).second for one in host.events(event)}
+        seconds = {datetime.fromtimestamp(entry["at"], UTC).second for entry in host.events(event)}
         late = 2  # seconds that a busy machine may take to write down a run
         inside = all(int(least) <= second <= int(last) + late for second in seconds)
         return "the range between" if inside else f"runs in the seconds {sorted(seconds)}"
