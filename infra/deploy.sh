@@ -433,6 +433,10 @@ write_settings() {
   listed="$(az functionapp config appsettings list --resource-group "$resource_group" --name "$app" --output json)"
   client_state="$(vault_secret "$vault" client-state-secret)"
   destination="$(vault_secret "$vault" destination-secret)"
+  if [[ -e $settings_file ]]; then # whose secrets might be nowhere else
+    install -m 600 "$settings_file" "$settings_file.copy"
+    say "What $settings_file held is in $settings_file.copy now."
+  fi
   listed="$listed" client_state="$client_state" destination="$destination" python3 - "$settings_file" <<'PY'
 import json, os, sys
 values = {one["name"]: one["value"] or "" for one in json.loads(os.environ["listed"])}

@@ -23,6 +23,7 @@ if os.name != "posix":
 import fcntl  # not on Windows
 
 ROOT = Path(__file__).resolve().parent.parent
+APP = ROOT / ".venv-app"
 AZURITE = ROOT / ".azurite"
 KUSTO = ROOT / ".kusto"
 VERSIONS = ("3.13", "3.12", "3.11")  # newest first
@@ -37,9 +38,16 @@ def main() -> None:
     parser.add_argument("--python", choices=VERSIONS, help="prepare .venv-VERSION instead of .venv")
     parser.add_argument("--tests", action="store_true", help="also what tests alone need; chromium if root may do so")
     parser.add_argument("--list", action="store_true", help="print the usable versions of Python, newest first")
+    parser.add_argument(
+        "--app", action="store_true", help="prepare .venv-app, with this Python, for `func`; print its interpreter"
+    )
     arguments = parser.parse_args()
     if arguments.list:
         print(*interpreters())
+        return
+    if arguments.app:
+        with alone():
+            print(prepare_app_environment())
         return
     with alone():
         prepare_environment(arguments.python)
@@ -57,21 +65,37 @@ def environment_directory(version: str | None) -> Path:
 
 def prepare_environment(version: str | None) -> None:
     """Make the virtual environment and install what requirements-dev.txt names, by hash."""
+    requirements = ROOT / "requirements-dev.txt"
+    inputs = fingerprint(requirements, os.environ.get("PYTHON", ""), version or "")
     directory = environment_directory(version)
+    if not is_stamped(directory, inputs) or not (directory / "bin" / "python").exists():
+        make_environment(directory, choose(version), requirements)
+        stamp(directory, inputs)
+
+
+def prepare_app_environment() -> Path:
+    """Make an environment of this Python with what the deployed app imports, and return its interpreter.
+
+    `func` needs one: the packages of the usual environment would go before those of the host's own worker.
+    """
+    requirements, python = ROOT / "requirements.txt", APP / "bin" / "python"
+    inputs = fingerprint(requirements, f"{sys.version_info.major}.{sys.version_info.minor}")
+    if not is_stamped(APP, inputs) or not python.exists():
+        make_environment(APP, sys.executable, requirements)
+        stamp(APP, inputs)
+    return python
+
+
+def make_environment(directory: Path, interpreter: str, requirements: Path) -> None:
+    """Install what is required into a virtual environment, by hash; made if it is not there or of another version."""
     python = directory / "bin" / "python"
-    inputs = fingerprint(ROOT / "requirements-dev.txt", os.environ.get("PYTHON", ""), version or "")
-    if is_stamped(directory, inputs) and python.exists():
-        return
-    interpreter = choose(version)
     if capability(str(python)) != capability(interpreter):
         say(f"making {directory.name} with {interpreter}")
         run_step([interpreter, "-m", "venv", "--clear", str(directory)], "the virtual environment", VENV_ADVICE)
-    requirements = ROOT / "requirements-dev.txt"
     install = ["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
     say(f"installing Python packages into {directory.name}: a minute or two, the first time only")
     command = [str(python), *install, "--require-hashes", "-r", str(requirements)]
     run_step(command, "the Python packages", NETWORK_ADVICE, progress=re.compile(r"^Collecting ([^ =<>;\[]+)"))
-    stamp(directory, inputs)
 
 
 def prepare_npm(environment: Path, directory: Path, package: Path, name: str) -> None:

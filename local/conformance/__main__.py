@@ -5,10 +5,13 @@ HOST=func tries `func start` (found by FUNC, or on the PATH); HOST_KEY is its ma
 
 import argparse
 import os
+import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -22,7 +25,6 @@ from local.conformance.rows import ROWS
 from local.conformance.table import NotTried, Result, Row, Verdict, chosen, markdown, verdict
 from local.conformance.trial import RowFailed, Surroundings, Trial
 from local.host.core_tools import CoreTools, NoHost, host_class
-from local.host.process import HostProcess
 
 HASTE = 10.0
 """By how much the stand-in's own waits are shortened, unless the long rows are asked for."""
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("row", nargs="*", help="the rows to try (all)")
     parser.add_argument("--long", action="store_true", help="also those that wait for the ten-minute lease; real waits")
     parser.add_argument("--list", action="store_true", help="print the table as docs/host.md has it, and end")
-    parser.add_argument("--at-once", type=int, help=f"rows tried at once ({AT_ONCE}; 1 with HOST=func)")
+    parser.add_argument("--at-once", type=positive, help=f"rows tried at once ({AT_ONCE}; 1 with HOST=func)")
     asked = parser.parse_args(arguments)
     if asked.list:
         print(markdown(ROWS))
@@ -53,16 +55,25 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     is_func = issubclass(kind, CoreTools)
     at_once = asked.at_once or (1 if is_func else AT_ONCE)
+    haste = 1.0 if is_func or asked.long else HASTE
     results = []
-    with tempfile.TemporaryDirectory() as name:
-        haste = 1.0 if is_func or asked.long else HASTE
+    with (
+        tempfile.TemporaryDirectory() as name,
+        ended_by_a_signal(Path(name)),
+        Azurite(Path(name) / "storage") as azurite,
+    ):
         try:
-            for result in conduct(rows, kind, Path(name), haste, at_once):
+            for result in conduct(rows, Surroundings(kind, Path(name), azurite, haste), at_once):
                 results.append(result)
                 say(result)
         except ChildFailed as failure:
             print(f"The host does not come up: {failure}", file=sys.stderr)
             return 1
+    return report(results, rows)
+
+
+def report(results: Sequence[Result], rows: Sequence[Row]) -> int:
+    """Print what came of all rows, and which differ; return the exit code."""
     console.print(table(results, rows))
     differing = [result.row.name for result in results if result.verdict is Verdict.DIFFERS]
     if differing:
@@ -70,15 +81,37 @@ def main(arguments: Sequence[str]) -> int:
     return int(bool(differing))
 
 
-def conduct(
-    rows: Iterable[Row], kind: type[HostProcess], directory: Path, haste: float, at_once: int
-) -> Iterator[Result]:
+@contextmanager
+def ended_by_a_signal(directory: Path) -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM end this process at once: its hosts end with it, whatever a row waits for."""
+
+    def end(*_: object) -> None:
+        print("Ended before all rows were tried", file=sys.stderr, flush=True)
+        shutil.rmtree(directory, ignore_errors=True)
+        os._exit(130)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def positive(text: str) -> int:
+    """Read a number of the command line."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError("expected a whole number greater than 0")
+    return int(text)
+
+
+def conduct(rows: Iterable[Row], around: Surroundings, at_once: int) -> Iterator[Result]:
     """Try rows, several at once, and yield what came of each. First of all a host has to come up at all.
 
     Raises:
         ChildFailed: it does not.
     """
-    with Azurite(directory / "storage") as azurite, Trial(Surroundings(kind, directory, azurite, haste)) as trial:
+    with Trial(around) as trial:
         with trial.shared("plain"):
             pass
         with ThreadPoolExecutor(at_once) as pool:

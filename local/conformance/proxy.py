@@ -14,6 +14,8 @@ from enum import StrEnum
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from local.child import free_ports
+
 RESET = 0
 """A fault that is no status: the connection is reset."""
 
@@ -46,6 +48,31 @@ class StorageProxy:
         self.target = target
         self.faults: dict[Operation, int] = {}
         self.asked: list[Asked] = []
+        self.gone = False
+        self.port = free_ports(1)[0]
+        self._server: _Server
+
+    @contextmanager
+    def running(self) -> Iterator["StorageProxy"]:
+        """Serve while the block is left to run."""
+        self._listen()
+        try:
+            yield self
+        finally:
+            self._refuse_all()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Have nobody listen while the block runs: connections are refused, those there are are reset."""
+        self.gone = True
+        self._refuse_all()
+        try:
+            yield
+        finally:
+            self.gone = False
+            self._listen()
+
+    def _listen(self) -> None:
         proxy = self
 
         class Handler(_Handler):
@@ -53,19 +80,12 @@ class StorageProxy:
 
             owner = proxy
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_address[1]
+        self._server = _Server(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
-    @contextmanager
-    def running(self) -> Iterator["StorageProxy"]:
-        """Serve while the block is left to run."""
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
+    def _refuse_all(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
     def tries(self, operation: Operation) -> int:
         """Return how many requests of a kind have got a fault for an answer."""
@@ -102,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         operation = operation_of(self.command, self.path)
-        fault = self.owner.faults.get(operation)
+        fault = RESET if self.owner.gone else self.owner.faults.get(operation)
         self.owner.asked.append(Asked(operation, time.monotonic(), fault is not None))
         if fault == RESET:
             self._reset()

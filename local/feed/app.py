@@ -90,8 +90,8 @@ class Inspection(msgspec.Struct, frozen=True):
 class Neighbours:
     """What the feed may ask; None is unknown here, and the page says less.
 
-    relay: address of the functions host's metrics. trust: file of authorities for HTTPS. simulator: its address.
-    queue: the relay's own. paths: what it notes of each notification.
+    relay: addresses of the functions hosts' metrics, separated by commas. trust: file of authorities for HTTPS.
+    simulator: its address. queue: the relay's own. paths: what it notes of each notification.
     supervised: whether the process that started the feed acts on `GET /api/breakages`.
     """
 

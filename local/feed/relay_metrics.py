@@ -1,6 +1,7 @@
 """What the relay says of itself: its counters, read from the functions host."""
 
 from collections import Counter
+from itertools import chain
 from typing import Any
 
 import httpx
@@ -32,11 +33,11 @@ class RelayAway(Exception):
     """The functions host did not answer, or not with metrics."""
 
 
-def tally(body: bytes) -> RelayCounters:
-    """Return the counters in a list of measurements, adding up whatever attributes they are split by."""
+def tally(*bodies: bytes) -> RelayCounters:
+    """Return the counters in lists of measurements, adding up whatever attributes and hosts they are split by."""
     totals: Counter[str] = Counter()
     reasons: dict[str, Counter[str]] = {"refused": Counter(), "dead_lettered": Counter(), "retried": Counter()}
-    for measurement in msgspec.json.decode(body, type=list[_Measurement]):
+    for measurement in chain.from_iterable(msgspec.json.decode(body, type=list[_Measurement]) for body in bodies):
         name = measurement.name.removeprefix(_PREFIX)
         n = int(measurement.value or 0)
         totals[name] += n
@@ -52,11 +53,10 @@ def tally(body: bytes) -> RelayCounters:
     )
 
 
-async def read_counters(client: httpx.AsyncClient, url: str) -> RelayCounters:
-    """Ask the functions host at `url`. Raises RelayAway."""
+async def read_counters(client: httpx.AsyncClient, urls: str) -> RelayCounters:
+    """Ask the functions hosts at `urls`, separated by commas. Raises RelayAway."""
     try:
-        response = await client.get(url)
-        response.raise_for_status()
-        return tally(response.content)
+        responses = [await client.get(url) for url in urls.split(",")]
+        return tally(*(response.raise_for_status().content for response in responses))
     except (httpx.HTTPError, msgspec.MsgspecError) as error:
         raise RelayAway from error

@@ -18,6 +18,11 @@ LEVELS = {"Trace": 5, "Debug": 10, "Information": 20, "Warning": 30, "Error": 40
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 
+PYTHON_SETTING = "languageWorkers__python__defaultExecutablePath"
+"""Names the Python of the workers. Without it `func` takes the first `python3`, `python` … of the PATH that it
+supports, whatever packages that has.
+"""
+
 
 class ConfigurationError(Exception):
     """A setting is missing or wrong; the message names it and what was expected, never what it holds."""

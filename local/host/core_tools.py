@@ -3,8 +3,10 @@
 import os
 import secrets
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -14,7 +16,8 @@ from cryptography.x509 import load_pem_x509_certificates
 
 from graph_simulator.authority import Authority, write_private
 from local.child import ChildFailed
-from local.host.process import HostProcess
+from local.host.configuration import PYTHON_SETTING
+from local.host.process import ROOT, HostProcess
 
 PASSWORD = secrets.token_hex(16)
 """func wants one for the certificate; one that begins with `-` it would take for an option."""
@@ -53,11 +56,11 @@ class CoreTools(HostProcess):
     def _environment(self) -> dict[str, str]:
         inherited = super()._environment()
         inherited.pop("PYTHONPATH")
+        python = os.environ.get(PYTHON_SETTING) or app_python()
         return {
             **inherited,
-            # Without it the first `python3`, `python` … on the PATH is taken, whatever packages it has.
-            "languageWorkers__python__defaultExecutablePath": sys.executable,
-            "PATH": f"{Path(sys.executable).parent}:{inherited['PATH']}",
+            PYTHON_SETTING: python,
+            "PATH": f"{Path(python).parent}:{inherited['PATH']}",
             "FUNCTIONS_CORE_TOOLS_TELEMETRY_OPTOUT": "1",
             **{name: os.environ[name] for name in ("HOST_KEY", "DOTNET_ROOT") if name in os.environ},
         }
@@ -118,6 +121,23 @@ def program(environ: Mapping[str, str]) -> str:
             else "HOST=func: there is no `func` on the PATH. Install Azure Functions Core Tools 4, or name it with FUNC"
         )
     return found
+
+
+@cache
+def app_python() -> str:
+    """Return a Python that has what the deployed app imports, and nothing else; it is made ready if need be.
+
+    The packages of the development environment would go before those of the worker that `func` starts.
+
+    Raises:
+        ChildFailed: it can't be made ready; why has been printed.
+    """
+    prepared = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "setup.py"), "--app"], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if prepared.returncode:
+        raise ChildFailed("set-up: the environment of the app for `func` could not be made ready")
+    return prepared.stdout.strip()
 
 
 def pkcs12(authority: Authority) -> bytes:

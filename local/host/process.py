@@ -25,6 +25,8 @@ class HostProcess:
     """
 
     key: str | None = None
+    patience = 60.0
+    """Seconds within which it has to run."""
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class HostProcess:
         self.wait()
         return self
 
-    def wait(self, within: float = 60) -> None:
+    def wait(self, within: float | None = None) -> None:
         """Wait until it says that it runs.
 
         Raises:
@@ -85,7 +87,7 @@ class HostProcess:
         trust = ssl.create_default_context(cafile=str(self.authority.ca)) if self.authority else True
         try:
             with httpx.Client(verify=trust, trust_env=False, timeout=30) as client:
-                self.child.wait_until(lambda: self._is_running(client), within)
+                self.child.wait_until(lambda: self._is_running(client), within or self.patience)
         except BaseException:
             self.child.kill()
             raise

@@ -22,6 +22,7 @@ import azure.functions as func
 
 from local.host import metrics
 from local.host.calls import Call, HttpAnswer
+from local.host.configuration import PYTHON_SETTING
 from local.host.functions import Function
 from local.host.invoker import Invoker
 from local.host.log import CONSOLE, Failure, FunctionFailed, FunctionTimeout, WorkerDied
@@ -272,9 +273,11 @@ class Workers:
 
 
 def processes(settings: Mapping[str, str], timeout: timedelta | None) -> Workers:
-    """Return the workers of this host: each runs this very program again, given a socket."""
+    """Return the workers of this host: each runs this very program again, with the Python that is named for workers,
+    given a socket.
+    """
     count = int(settings.get("FUNCTIONS_WORKER_PROCESS_COUNT") or "1")
-    command = [sys.executable, *sys.orig_argv[1:]]
+    command = [settings.get(PYTHON_SETTING) or sys.executable, *sys.orig_argv[1:]]
     return Workers([WorkerProcess(command, timeout) for _ in range(count)])
 
 

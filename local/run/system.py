@@ -66,9 +66,10 @@ class System:
         self.hosts = self._split() if split else [self.host]
         self.killed: set[HostProcess] = set()
         """Hosts that were ended on purpose: they stay so until they are to be started."""
-        # For `python -m ops --settings`, beside it.
-        values = {"IsEncrypted": False, "Values": self.host.settings}
-        write_private(directory / "local.settings.json", json.dumps(values, indent=2).encode())
+        # For `python -m ops --settings`, beside it. `func` overwrites such a file when somebody has broken its JSON.
+        values = json.dumps({"IsEncrypted": False, "Values": self.host.settings}, indent=2).encode()
+        for name in ("local.settings.json", "local.settings.json.copy"):
+            write_private(directory / name, values)
         self.http = httpx.Client(verify=ssl.create_default_context(cafile=str(self.authority.ca)), timeout=30)
         self.queue = QueueClient.from_connection_string(self.azurite.connection_string, QUEUE, retry_total=0)
         self._children: list[Child] = []
@@ -196,13 +197,15 @@ class System:
 
     def _feed_arguments(self) -> dict[str, str]:
         database = str(self.directory / "feed.db")
-        return {
+        arguments = {
             "port": port_of(self.feed_url),
             "database": database,
-            "relay": f"{self.host.url}/admin/metrics",
             "simulator": self.simulator_url,
             "supervisor": "make run",
         }
+        # The real host has no such page: it exports its counters.
+        metrics = [f"{host.url}/admin/metrics" for host in self.hosts if not isinstance(host, CoreTools)]
+        return {**arguments, "relay": ",".join(metrics)} if metrics else arguments
 
     def _start(self, name: str, module: str, arguments: Mapping[str, str]) -> Child:
         shared = ("GRAPH_CLIENT_SECRET", "DESTINATION_SECRET", "REQUESTS_CA_BUNDLE", "AzureWebJobsStorage")
@@ -232,6 +235,7 @@ class System:
             "AzureWebJobsStorage": self.azurite.connection_string,
             "FUNCTIONS_WORKER_RUNTIME": "python",
             "PYTHON_THREADPOOL_THREAD_COUNT": "32",
+            "AzureWebJobsDisableHomepage": "true",
             "NOTIFICATION_QUEUE": QUEUE,
             "GRAPH_TENANT_ID": self.tenant,
             "GRAPH_CLIENT_ID": self.client_id,

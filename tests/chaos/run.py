@@ -25,6 +25,7 @@ from tests.chaos.faults import FAULTS, LASTING, Fault, plan, restore
 from tests.chaos.system import ChaosSystem, now
 
 LOOK_EVERY = 0.1  # seconds
+PATIENCE = 900.0  # seconds that each part of the end may take: longer than the lease of a real host
 
 Say = Callable[[str], None]
 
@@ -65,7 +66,7 @@ class Run:
         say: Say,
         kinds: Sequence[Fault] = FAULTS,
         lasting: Mapping[str, float] = LASTING,
-        patience: float = 900,
+        patience: float = PATIENCE,
     ) -> None:
         self._system = system
         self._kinds = kinds

@@ -14,7 +14,9 @@ import httpx
 
 from local.child import Child, free_ports
 from local.host.app_folder import app_folder
+from local.host.core_tools import CoreTools
 from local.host.process import ROOT, HostProcess
+from local.host.timers import HOST_ID_SETTING
 from local.host.waits import HASTE_SETTING, LEASE_SETTING
 from local.run.system import DECLARED, System
 from shared.keys.directory import KeyDirectory
@@ -143,6 +145,9 @@ class ChaosSystem(System):
         # A timer is a singleton over all instances in Azure.
         schedule = {"RENEW_SCHEDULE": f"*/{self.chaos.renew_every} * * * * *" if number == 0 else NEVER}
         host.settings.update({**self.host.settings, **schedule})
+        if isinstance(host, CoreTools):
+            # Hosts of one folder are one app to `func`: one of them would keep the timer for all, by its own schedule.
+            host.settings[HOST_ID_SETTING] = f"chaos-{number}"
         return host
 
     def _app_folder(self) -> None:

@@ -378,7 +378,9 @@ def test_settings_are_written_whole_for_their_owner_alone(tmp_path: Path) -> Non
     file.chmod(0o644)
     run = deploy(tmp_path / "az", "--settings-file", str(file), world=DEPLOYED)
     assert run.code == 0, run.said
-    assert file.stat().st_mode & 0o777 == 0o600
+    before = tmp_path / "production.settings.json.copy"
+    assert before.read_text() == "x" * 10_000
+    assert {path.stat().st_mode & 0o777 for path in (file, before)} == {0o600}
     values = json.loads(file.read_text())["Values"]
     settings = Settings.from_environment(values)
     assert settings.client_id == APPLICATION

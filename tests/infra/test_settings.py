@@ -91,6 +91,15 @@ def test_example_overrides_only_settings_there_are(deployed: dict[str, str]) -> 
     assert set(example) <= set(template("main.bicep").parameters)
 
 
+def test_the_example_for_func_holds_what_the_app_reads_and_the_host_is_told_as_in_azure(
+    deployed: dict[str, str],
+) -> None:
+    example = json.loads((INFRA.parent / "local.settings.json.example").read_text(encoding="utf-8"))["Values"]
+    assert set(example) <= {*deployed, *NOT_DEPLOYED, "FUNCTIONS_WORKER_RUNTIME"}
+    for name in ("AzureWebJobsDisableHomepage", "PYTHON_THREADPOOL_THREAD_COUNT"):
+        assert example[name] == deployed[name]
+
+
 def test_endpoint_is_the_route_of_the_function() -> None:
     assert "'https://${publicName}/api/notifications'" in template("modules/settings.bicep").text
     assert "/api/notifications" in template("modules/gateway.bicep").strings()

@@ -10,11 +10,17 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
+from local.host.configuration import PYTHON_SETTING
+
 ROOT = Path(__file__).parents[2]
+
+OWN_PYTHON = {PYTHON_SETTING: sys.executable}
+"""The environment in which this Python runs the functions: no other one is made ready for the sake of a test."""
 
 
 def write_program(directory: Path, **environment: str) -> Path:
@@ -25,6 +31,13 @@ def write_program(directory: Path, **environment: str) -> Path:
     program.write_text("\n".join(["#!/bin/sh", *changes, run, ""]))
     program.chmod(0o755)
     return program
+
+
+def alive(pid: int) -> bool:
+    """Whether a process lives; one that has ended and waits to be collected does not."""
+    with suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def main() -> None:
@@ -58,8 +71,8 @@ def main() -> None:
 
 def _record() -> None:
     if "FAKE_FUNC_RECORD" in os.environ:
-        executable = dict(os.environ).get("languageWorkers__python__defaultExecutablePath")
-        seen = {"arguments": sys.argv[1:], "directory": str(Path.cwd()), "python": executable}
+        executable = os.environ.get(PYTHON_SETTING)
+        seen = {"arguments": sys.argv[1:], "directory": str(Path.cwd()), "python": executable, "pid": os.getpid()}
         with Path(os.environ["FAKE_FUNC_RECORD"]).open("a") as record:
             record.write(json.dumps(seen) + "\n")
 

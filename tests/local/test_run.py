@@ -1,6 +1,8 @@
 """The whole system, started and ended as `make run` does it."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.host import running_host
+from local.child import ChildFailed
+from local.host.core_tools import CoreTools
+from local.host.timers import HOST_ID_SETTING
+from local.host.waits import LEASE
+from local.run.__main__ import main
 from local.run.comparison import differences
+from tests.chaos.run import PATIENCE
+from tests.chaos.system import ChaosSettings, ChaosSystem
+from tests.local.fake_func import OWN_PYTHON, alive, write_program
 from tests.waiting import LIMIT
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +83,7 @@ def test_each_message_that_only_one_side_has_is_told(ours: set[int], theirs: set
 
 
 @contextmanager
-def started(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def started(directory: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """Run `make run`'s program on a directory of the test's own."""
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(directory), *arguments],
@@ -80,7 +91,7 @@ def started(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
     )
     try:
         yield process
@@ -89,7 +100,7 @@ def started(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]
         process.communicate()
 
 
-def read_until(process: subprocess.Popen[str], wanted: Callable[[str], bool], within: float = LIMIT) -> str:
+def read_until(process: subprocess.Popen[str], wanted: Callable[[str], object], within: float = LIMIT) -> str:
     """Return the first line of output that is wanted."""
     assert process.stdout is not None
     deadline, seen = time.monotonic() + within, []
@@ -111,29 +122,71 @@ def test_all_messages_arrive_in_their_last_version_exactly_once(tmp_path: Path) 
 
 @pytest.mark.process
 def test_it_ends_cleanly_at_once_and_can_be_started_again(tmp_path: Path) -> None:
-    for _ in range(2):
-        with started(tmp_path, "--rate", "5") as process:
-            read_until(process, lambda line: line.startswith("messages written"))
+    record = tmp_path / "record"
+    func = {"HOST": "func", "FUNC": str(write_program(tmp_path, FAKE_FUNC_RECORD=str(record))), **OWN_PYTHON}
+    # With `func`, and with each function in a host of its own, messages arrive as well.
+    for host, arguments, wanted in (({}, (), "messages written"), (func, ("--split",), "delivered: [1-9]")):
+        with started(tmp_path / "run", "--rate", "5", *arguments, **host) as process:
+            read_until(process, re.compile(wanted).search)
             process.send_signal(signal.SIGINT)
             output, _ = process.communicate(timeout=LIMIT)
         assert process.returncode == 0, output
         assert "Traceback" not in output
+    hosts = [json.loads(line) for line in record.read_text().splitlines()]
+    assert len(hosts) == 3
+    assert all("--enableAuth" in host["arguments"] for host in hosts)
+    assert {host["directory"] for host in hosts} == {str(tmp_path / "run/app")}
+    assert not any(alive(host["pid"]) for host in hosts)
+
+
+@pytest.mark.process
+def test_a_func_that_ends_at_once_is_told_with_what_it_said(tmp_path: Path) -> None:
+    func = write_program(tmp_path, FAKE_FUNC="ends")
+    with started(tmp_path / "run", HOST="func", FUNC=str(func), **OWN_PYTHON) as process:
+        output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1
+    assert "functions host ended with 0" in output
+    assert "Value cannot be null" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.process
+def test_benchmarks_measure_the_func_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    func = write_program(tmp_path, FAKE_FUNC="ends")
+    for name, value in {"HOST": "func", "FUNC": str(func), **OWN_PYTHON}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ChildFailed, match="Value cannot be null"), running_host({}):
+        pass
+
+
+def test_a_fault_run_with_func_gives_each_host_a_timer_of_its_own_and_the_real_lease_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOST", "func")
+    monkeypatch.setenv("FUNC", str(write_program(tmp_path)))
+    monkeypatch.delenv("HOST_KEY", raising=False)
+    system = ChaosSystem(tmp_path / "run", ChaosSettings(seed=1, hosts=2))
+    assert all(isinstance(host, CoreTools) and host.auth for host in system.hosts)
+    assert len({host.settings[HOST_ID_SETTING] for host in system.hosts}) == 2
+    assert PATIENCE > LEASE
+    system.run_timer()  # nobody has a key for it: it is left to its schedule
 
 
 @pytest.mark.process
 def test_a_second_run_in_the_same_directory_says_that_there_is_one(tmp_path: Path) -> None:
     with started(tmp_path) as first:
-        read_until(first, lambda line: line.startswith("All parts are up"))
+        read_until(first, lambda line: line.startswith("The page"))
         with started(tmp_path) as second:
             output, _ = second.communicate(timeout=LIMIT)
         assert second.returncode != 0
         assert "Another run" in output
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("arguments", [["--messages", "0"], ["--rate", "-1"], ["--rate", "soon"]])
-def test_senseless_arguments_are_refused(tmp_path: Path, arguments: list[str]) -> None:
-    with started(tmp_path, *arguments) as process:
-        output, _ = process.communicate(timeout=LIMIT)
-    assert process.returncode == 2
-    assert "--" in output
+def test_senseless_arguments_are_refused(
+    tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments, tmp_path)
+    assert ended.value.code == 2
+    assert "--" in capsys.readouterr().err

@@ -16,14 +16,30 @@ ROOT = Path(__file__).parents[2]
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
+def bare(directory: Path) -> Path:
     """A clone that wants no packages; so npm, which comes with one of them, is missing when Azurite's turn comes."""
-    (tmp_path / "tools").mkdir()
-    shutil.copy(ROOT / "tools/setup.py", tmp_path / "tools")
-    (tmp_path / "requirements-dev.txt").write_text("")
-    shutil.copytree(ROOT / "local/azurite", tmp_path / "local/azurite")
-    return tmp_path
+    (directory / "tools").mkdir()
+    shutil.copy(ROOT / "tools/setup.py", directory / "tools")
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        (directory / name).write_text("")
+    shutil.copytree(ROOT / "local/azurite", directory / "local/azurite")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A clone in which the set-up has run once, for this version of Python, and what it said."""
+    clone = bare(tmp_path_factory.mktemp("clone"))
+    return clone, set_up(clone, "--python", THIS)
+
+
+@pytest.fixture
+def clone(first: tuple[Path, object], tmp_path: Path) -> Path:
+    """A copy of it, for one test; its environment is the usual one, and nothing says that it was finished."""
+    shutil.copytree(first[0], tmp_path / "clone", symlinks=True)
+    environment = (tmp_path / "clone" / f".venv-{THIS}").rename(tmp_path / "clone/.venv")
+    (environment / "set-up.stamp").unlink()
+    return tmp_path / "clone"
 
 
 def set_up(clone: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -43,34 +59,40 @@ def test_the_usable_versions_are_listed_newest_first() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["no-such-python", "cat"])
-def test_an_interpreter_that_cannot_be_used_is_refused_by_the_name_of_its_setting(clone: Path, wrong: str) -> None:
-    done = set_up(clone, PYTHON=wrong)
+def test_an_interpreter_that_cannot_be_used_is_refused_by_the_name_of_its_setting(tmp_path: Path, wrong: str) -> None:
+    done = set_up(bare(tmp_path), PYTHON=wrong)
     assert done.returncode != 0
     assert "PYTHON: expected" in done.stderr
 
 
+def test_each_version_has_an_environment_of_its_own(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    clone, done = first
+    assert f"making .venv-{THIS}" in done.stderr
+    assert (clone / f".venv-{THIS}/bin/python").exists()
+    assert not (clone / ".venv").exists()
+
+
 def test_what_was_done_is_left_alone_and_what_was_interrupted_is_done_again(clone: Path) -> None:
-    first, second = set_up(clone, PYTHON=sys.executable), set_up(clone, PYTHON=sys.executable)
-    assert "making .venv" in first.stderr
-    assert "installing Python packages" in first.stderr
-    for done in (first, second):
+    interrupted, second = (set_up(clone, PYTHON=sys.executable) for _ in range(2))
+    assert "making" not in interrupted.stderr
+    assert "installing Python packages" in interrupted.stderr
+    for done in (interrupted, second):
         assert done.returncode != 0
         assert "installing Azurite" in done.stderr
     assert "Python packages" not in second.stderr
-
-
-def test_another_requirement_is_noticed(clone: Path) -> None:
-    set_up(clone, PYTHON=sys.executable)
     (clone / "requirements-dev.txt").write_text("# changed\n")
-    done = set_up(clone, PYTHON=sys.executable)
-    assert "installing Python packages" in done.stderr
-    assert "making" not in done.stderr
+    assert "installing Python packages" in set_up(clone, PYTHON=sys.executable).stderr
 
 
-def test_each_version_has_an_environment_of_its_own(clone: Path) -> None:
-    set_up(clone, "--python", THIS)
-    assert (clone / f".venv-{THIS}/bin/python").exists()
-    assert not (clone / ".venv").exists()
+def test_the_app_has_an_environment_for_func_with_what_it_imports_alone(clone: Path) -> None:
+    shutil.copytree(clone / ".venv", clone / ".venv-app", symlinks=True)
+    (clone / "requirements-dev.txt").write_text("nothing of this is wanted\n")
+    made, again = (set_up(clone, "--app") for _ in range(2))
+    assert "installing Python packages into .venv-app" in made.stderr
+    assert again.stderr == ""
+    for done in (made, again):
+        assert done.returncode == 0
+        assert done.stdout == f"{clone / '.venv-app/bin/python'}\n"
 
 
 def test_a_download_that_fails_says_what_to_do_without_a_traceback(clone: Path) -> None:

@@ -36,6 +36,7 @@ def echo(req: func.HttpRequest) -> func.HttpResponse:
         "body": len(req.get_body()),
         "transfer-encoding": req.headers.get("transfer-encoding", ""),
         "pid": os.getpid(),
+        "python": os.environ.get("CONFORMANCE_PYTHON", ""),
     }
     return func.HttpResponse(json.dumps(received), mimetype="application/json")
 
@@ -81,8 +82,9 @@ def die(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("speak")
 @app.route("speak", methods=["POST"])
 def speak(req: func.HttpRequest) -> func.HttpResponse:
-    """Log from here, from a thread with this context and from one without it, and print."""
+    """Log from here, from a thread with this context and from one without it, as a library does, and print."""
     log.warning("said by the function")
+    logging.getLogger("azure.core.pipeline.policies").info("said by a library")
     context = copy_context()
     threads = [
         threading.Thread(target=context.run, args=(log.warning, "said with the context")),

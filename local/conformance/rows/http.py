@@ -1,6 +1,8 @@
 """HTTP: what reaches a function, what is refused before, what fails."""
 
+import os
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +11,8 @@ from http import HTTPStatus
 
 from local.conformance.table import Row
 from local.conformance.trial import Trial, TriedHost, eventually, option, plural
+from local.host.configuration import PYTHON_SETTING
+from local.host.core_tools import app_python
 
 MEGABYTE = 1 << 20
 OVERLOAD = 600  # connections
@@ -177,6 +181,25 @@ def _threads_logged(trial: Trial) -> str:
         return f"logged: {', '.join(kept)}"
 
 
+def _library_logged(trial: Trial) -> str:
+    with trial.host({option("logging", "logLevel", "Function.speak.User"): "Information"}) as host:
+        host.post("/api/speak")
+        eventually(lambda: "said with the context" in host.log, "what the function says next is logged")
+        return "logged" if "said by a library" in host.log else "not logged"
+
+
+def _python(trial: Trial) -> str:
+    """Name a Python of our own in the setting: a program that leaves a mark in its environment."""
+    directory = trial.around.directory / "python"
+    directory.mkdir()
+    named = directory / "python3"
+    python = os.environ.get(PYTHON_SETTING) or (app_python() if trial.around.is_func else sys.executable)
+    named.write_text(f'#!/bin/sh\nCONFORMANCE_PYTHON=named exec "{python}" "$@"\n')
+    named.chmod(0o755)
+    with trial.host({PYTHON_SETTING: str(named)}) as host:
+        return f"the {host.post('/api/echo').json()['python'] or 'first'} one runs the functions"
+
+
 def _printed(trial: Trial) -> str:
     with trial.shared("plain") as host:
         host.post("/api/speak")
@@ -317,6 +340,20 @@ ROWS = (
         "the function and its threads log",
         "logged: by the function, with the context",
         _threads_logged,
+    ),
+    Row(
+        "library-logged",
+        "H8",
+        "a library logs at INFO, nobody having set the level of its logger",
+        "logged",
+        _library_logged,
+    ),
+    Row(
+        "python-named",
+        "L5",
+        "languageWorkers__python__defaultExecutablePath names a Python",
+        "the named one runs the functions",
+        _python,
     ),
     Row("printed", "H10", "a function prints, `default` being Warning", "not shown", _printed),
     Row("printed-shown", "H10", "the same, `Host.Function.Console` being Information", "shown", _printed_where_asked),

@@ -13,6 +13,8 @@ AT_ONCE = "the host ends at once"
 SIX_TRIES = "the host ends after 6 tries"
 GOES_ON = "the host goes on"
 SHORTENED = "the same; waits divided by 10 in tests"
+MOST_TRIES = 6
+TRIES_IN_SHORT = 4  # after 0, 0.8, 2.4 and 5.6 s; the fifth would come after 12
 
 TRIGGERS = {
     Operation.POLL: "nothing",
@@ -38,27 +40,51 @@ def _fault(trial: Trial, operation: Operation, fault: int, seconds: float, expec
     """Have one kind of request fail for some seconds; say what becomes of the host."""
     if expected == GOES_ON:
         with trial.shared("storage") as host:
-            return _suffer(host, operation, fault, seconds / trial.haste)
+            return _suffer(host, operation, fault, seconds, trial.haste)
     with trial.host() as host:
-        return _suffer(host, operation, fault, seconds / trial.haste)
+        return _suffer(host, operation, fault, seconds, trial.haste)
 
 
-def _suffer(host: TriedHost, operation: Operation, fault: int, seconds: float) -> str:
+def _suffer(host: TriedHost, operation: Operation, fault: int, seconds: float, haste: float) -> str:
     before = host.proxy.tries(operation)
+
+    def tries() -> int:
+        return host.proxy.tries(operation) - before
+
+    # What can't be put into the poison queue stays hidden: it is not tried a seventh time while we wait.
+    enough = MOST_TRIES if operation is Operation.POISON and fault != RESET else MOST_TRIES + 1
+
+    def outlived() -> bool:
+        """Whether the host has tried more often than the six times after which it would end."""
+        return not host.process.child.running or tries() >= enough
+
     host.proxy.faults[operation] = fault
     try:
         if operation is not Operation.POLL:
             host.send(f"{TRIGGERS[operation]} {fault} {seconds}")
-        eventually(lambda: host.proxy.tries(operation) > before, f"the host asks for this: {operation}")
-        ended = host.has_ended(seconds)
-        if not ended and seconds >= LONG and host.proxy.tries(operation) - before >= 6:
-            ended = host.has_ended(seconds)
+        eventually(tries, f"the host asks for this: {operation}")
+        if seconds >= LONG:
+            host.has_ended(seconds / haste)
+            eventually(outlived, "the host ends, or goes on for longer than it tries")
+        elif fault == RESET and haste > 1:
+            # By the number of tries that fit into the time: waiting for less than a second would be a race.
+            eventually(lambda: host.has_ended(0) or tries() >= TRIES_IN_SHORT, f"{TRIES_IN_SHORT} tries")
+        else:
+            host.has_ended(seconds / haste)
     finally:
         del host.proxy.faults[operation]
-    if not ended and host.works():
+    if host.process.child.running and host.works():
         return GOES_ON
-    tries = host.proxy.tries(operation) - before
-    return AT_ONCE if tries == 1 else f"the host ends after {tries} tries"
+    return AT_ONCE if tries() == 1 else f"the host ends after {tries()} tries"
+
+
+def _away(trial: Trial) -> str:
+    """Have nobody listen for the queue, for as long as the host takes to end."""
+    with trial.host() as host:
+        if not host.works():
+            return "no message is taken"
+        with host.proxy.away():
+            return "the host ends" if host.has_ended() else GOES_ON
 
 
 def _away_at_start(trial: Trial) -> str:
@@ -106,8 +132,16 @@ ROWS = (
     *(_row(operation, RESET, SHORT, GOES_ON) for operation in OPERATIONS),
     *(_row(operation, RESET, LONG, SIX_TRIES) for operation in OPERATIONS),
     Row(
+        "storage-away",
+        "H2, L7",
+        "nobody listens any more where the queue was",
+        "the host ends",
+        _away,
+        unlike=SHORTENED,
+    ),
+    Row(
         "storage-away-at-start",
-        "H2",
+        "H2, L7",
         "nobody listens where storage should be, at start",
         "nothing listens, the process ends",
         _away_at_start,

@@ -39,6 +39,11 @@ def test_counters_add_up_over_attributes_and_keep_their_reasons() -> None:
     )
 
 
+def test_the_counters_of_several_hosts_add_up() -> None:
+    first, second = (json.dumps([measured("queued", n), measured("retried", n, reason="graph")]) for n in (2, 3))
+    assert tally(first.encode(), second.encode()) == RelayCounters(reachable=True, queued=5, retried={"graph": 5})
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'[{"value": 1}]'])
 def test_anything_else_is_not_metrics(body: bytes) -> None:
     with pytest.raises(msgspec.MsgspecError):

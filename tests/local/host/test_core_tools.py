@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from local.child import Child, ChildFailed
 from local.host.app_folder import PARTS, app_folder
 from local.host.core_tools import PASSWORD, CoreTools, NoHost, host_class, pkcs12
 from local.host.process import ROOT, HostProcess
-from tests.local.fake_func import write_program
+from tests.local.fake_func import OWN_PYTHON, alive, write_program
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -30,6 +29,8 @@ SETTINGS = {"FUNCTIONS_WORKER_RUNTIME": "python"}
 def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the fake `func` writes down; it is there for HOST=func."""
     monkeypatch.setenv("FUNC", str(write_program(tmp_path)))
+    for name, value in OWN_PYTHON.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.delenv("HOST_KEY", raising=False)
     return tmp_path / "record"
 
@@ -39,13 +40,6 @@ def host(tmp_path: Path, record: Path, authority: Authority | None = None, **set
     chosen = {**SETTINGS, "FAKE_FUNC_RECORD": str(record), **settings}
     app = app_folder(tmp_path / "app")
     return CoreTools(chosen, log=tmp_path / "func.log", authority=authority, directory=app)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process lives; one that has ended and waits to be collected does not."""
-    with suppress(FileNotFoundError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 def test_func_is_given_the_certificate_that_the_simulator_trusts(tmp_path: Path) -> None:
@@ -59,7 +53,7 @@ def test_the_password_is_never_taken_for_an_option() -> None:
     assert PASSWORD.isalnum()
 
 
-def test_it_runs_in_its_own_folder_with_our_python_and_admin_closed(
+def test_it_runs_in_its_own_folder_with_the_named_python_and_admin_closed(
     tmp_path: Path, record: Path, authority: Authority
 ) -> None:
     func = host(tmp_path, record, authority)
