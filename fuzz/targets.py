@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from shared.delivery.event import Event, event_of_content, event_of_message
+from shared.delivery.event import Event, event_of_content, event_read_back
 from shared.errors import Reason, Refused, Undeliverable
 from shared.graph.json_repair import MAX_REPAIRS, repaired
 from shared.graph.notification import EncryptedContent, Notification, read_collection
@@ -26,8 +26,9 @@ from shared.keys.decryption import open_content
 from shared.messages.envelope import read, read_dead_letter, write
 from shared.messages.ingest import ExpectedRecipient, sort_items
 from shared.messages.packing import Evidence, pack_changes, sealed
-from shared.resources.matching import is_certainly_elsewhere
-from shared.resources.path import encoded, message_path, segments
+from shared.resources.identity import identify
+from shared.resources.matching import is_certainly_elsewhere, is_certainly_within
+from shared.resources.path import encoded, segments
 
 Target = Callable[[bytes], None]
 
@@ -154,11 +155,14 @@ def resource_path(text: bytes) -> None:
     parts = segments(named)
     if all(parts):
         promise(segments(encoded(parts)) == parts, "encoding changed a part")
-    path = message_path(named)
-    if path is not None and all(path.collection) and path.message_id:
-        promise(message_path(encoded((*path.collection, path.message_id))) == path, "another message once encoded")
-        promise(not is_certainly_elsewhere(encoded(path.collection), named), "a message is not elsewhere than it is")
-    is_certainly_elsewhere(declared, named)
+    item = identify(named)
+    if item.type is not None:
+        canonical = encoded(item.parts)
+        promise(identify(canonical) == item, "another resource once it is named canonically")
+        if item.kind == "ChatMessage":
+            promise(not is_certainly_elsewhere(item.collection, named), "a message is not elsewhere than it is")
+    elsewhere, within = is_certainly_elsewhere(declared, named), is_certainly_within(declared, named)
+    promise(not (elsewhere and within), "a resource is within what is declared, and elsewhere")
 
 
 def event(text: bytes) -> None:
@@ -167,7 +171,7 @@ def event(text: bytes) -> None:
     item = Notification("1", change_type="created", resource=named.decode("utf-8", "replace"))
     makers: tuple[Callable[[], Event], ...] = (
         lambda: event_of_content(content, item, TENANT, NOW),
-        lambda: event_of_message(content, TENANT, NOW),
+        lambda: event_read_back(content, "chats/getAllMessages", TENANT, NOW),
     )
     for made in makers:
         try:

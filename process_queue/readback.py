@@ -11,16 +11,15 @@ from process_queue.requeue import Requeue
 from shared import telemetry
 from shared.configuration.declaration import declaration_id
 from shared.delivery.destination import Delivery
-from shared.delivery.event import Event, event_of_entry, event_of_message
+from shared.delivery.event import Event, event_read_back
 from shared.delivery.outbox import Outbox
 from shared.errors import Reason, RetryLater, Undeliverable
 from shared.graph.client import GraphClient
 from shared.messages.envelope import ReadbackPage, write
 from shared.paths import Paths
 from shared.readback.checkpoints import Checkpoints
-from shared.readback.pages import FetchedPage, fetch_page
-from shared.resources import delta_query
-from shared.resources.path import encoded, message_path, segments
+from shared.readback.pages import FetchedPage, fetch_page, is_page
+from shared.resources.path import encoded, segments
 from shared.storage.queues import Sender
 
 _log = logging.getLogger("graph_relay.readback")
@@ -51,7 +50,7 @@ class ReadbackHandler:
         began = self.clock()
         try:
             page = fetch_page(readback, self.graph, self.checkpoints.delta_link)
-            events = _events(page, readback, self.clock)
+            events = _events(page, readback, began)
         except RetryLater as failure:
             if failure.reason is not Reason.GRAPH_REFUSED or not readback.link:
                 raise
@@ -69,7 +68,7 @@ class ReadbackHandler:
 
     def _deliver(self, events: list[Event], readback: ReadbackPage, began: datetime) -> None:
         # Of a range that is replayed, only what is missing; a single resource is replayed for its own sake.
-        redeliver = readback.replayed is not None and not _is_page(readback)
+        redeliver = readback.replayed is not None and not is_page(readback.resource)
         details = self.paths.read_back(events, readback) if self.paths is not None else None
         delivery = self.outbox.deliver(
             events, redeliver=redeliver, isolate_errors=bool(readback.attempt), details=details
@@ -98,25 +97,20 @@ def _can_isolate(delivery: Delivery, readback: ReadbackPage) -> bool:
     single events of a page.
     """
     error = delivery.failure is not None and delivery.failure.reason is Reason.DESTINATION_ERROR
-    return error and bool(readback.attempt) and _is_page(readback)
+    return error and bool(readback.attempt) and is_page(readback.resource)
 
 
-def _is_page(readback: ReadbackPage) -> bool:
-    """Whether there may be others in what is read, or behind it: a single resource holds up none."""
-    return message_path(readback.resource) is None and delta_query.entry(readback.resource) is None
-
-
-def _events(page: FetchedPage, readback: ReadbackPage, clock: Callable[[], datetime]) -> list[Event]:
-    """Return one event a version: a chat is read once for each of its participants.
+def _events(page: FetchedPage, readback: ReadbackPage, asked: datetime) -> list[Event]:
+    """Return one event a version: a chat is read once for each of its participants. `asked`: when Graph was.
 
     What can't be read costs its page nothing. Raises Undeliverable if nothing else was asked for.
     """
     events: dict[str, Event] = {}
     for content in page.resources:
         try:
-            event = _event(bytes(content), readback, clock())
+            event = event_read_back(bytes(content), readback.resource, readback.tenant_id, asked)
         except Undeliverable as undeliverable:
-            if not _is_page(readback):
+            if not is_page(readback.resource):
                 raise
             _log.warning("Read back from %s: %s", readback.resource, undeliverable)
             continue
@@ -124,17 +118,8 @@ def _events(page: FetchedPage, readback: ReadbackPage, clock: Callable[[], datet
     return list(events.values())
 
 
-def _event(content: bytes, readback: ReadbackPage, now: datetime) -> Event:
-    entry = delta_query.entry(readback.resource)
-    collection = entry.collection if entry else readback.resource
-    kind = delta_query.kind_of(collection)
-    if kind is None:
-        return event_of_message(content, readback.tenant_id, now)
-    return event_of_entry(content, collection, kind, readback.tenant_id, now)
-
-
 def _single_resource(event: Event, readback: ReadbackPage) -> ReadbackPage:
-    """Return what reads that one message or entry again."""
+    """Return what reads that one resource again."""
     collection = segments(event.source)[2:]  # behind the tenant
     name = event.subject.removeprefix("/".join((*collection, "")))
     path = encoded((*collection, name))

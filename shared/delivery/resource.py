@@ -6,8 +6,8 @@ import msgspec
 
 from shared.errors import Reason, Undeliverable
 from shared.graph.json_repair import repaired
-from shared.resources.path import MessagePath
-from shared.resources.path import message_path as path_named
+from shared.resources.identity import Identity, identify, identify_entry
+from shared.resources.path import encoded
 
 
 class ChannelIdentity(msgspec.Struct, rename="camel"):
@@ -22,6 +22,7 @@ class Resource(msgspec.Struct, rename="camel"):
 
     id: str = ""
     etag: str | None = None
+    e_tag: str | None = None
     odata_etag: str | None = msgspec.field(name="@odata.etag", default=None)
     reply_to_id: str | None = None
     chat_id: str | None = None
@@ -44,29 +45,35 @@ class Resource(msgspec.Struct, rename="camel"):
         untouched = self.created_date_time and self.created_date_time == self.last_modified_date_time
         return "created" if untouched else "updated"
 
-    def message_path(self) -> MessagePath | None:
-        """Return the path of a Teams message from its own fields; None if they do not name its chat or channel."""
+    @property
+    def version_tag(self) -> str | None:
+        """The etag that the resource has: Teams, SharePoint and the others each have a member of their own."""
+        return self.etag or self.e_tag or self.odata_etag
+
+    def identity_in(self, place: str) -> Identity | None:
+        """Return the identity of what a path names, or of an entry of what it lists; None if it can't be told.
+
+        A resource says itself what its id is, a Teams message also where it is: a path may say less, or otherwise.
+        """
+        named = identify(place)
+        if named.kind in ("", "ChatMessage") and (own := self._message()):
+            return own
+        if named.type is None:
+            return identify_entry(place, self.id)
+        return identify(encoded((*named.parts[:-1], self.id))) if self.id else named
+
+    def _message(self) -> Identity | None:
+        """Return the identity of a Teams message by its own fields; None if they do not name its chat or channel."""
         channel = self.channel_identity
         if not self.id:
             return None
         if self.chat_id:
-            return MessagePath(("chats", self.chat_id, "messages"), self.id)
+            return identify(encoded(("chats", self.chat_id, "messages", self.id)))
         if channel and channel.team_id and channel.channel_id:
-            root = ("teams", channel.team_id.lower(), "channels", channel.channel_id, "messages")
+            root = ("teams", channel.team_id, "channels", channel.channel_id, "messages")
             replies = (*root, self.reply_to_id, "replies") if self.reply_to_id else root
-            return MessagePath(replies, self.id)
+            return identify(encoded((*replies, self.id)))
         return None
-
-    def path_of_message(self, named: str) -> MessagePath | None:
-        """Return the path from the message's own fields, else the path that the notification names.
-
-        Applies only if the notification names a message: other resources have `id` and `chatId` too.
-        """
-        own = self.message_path() if "messages" in named else None
-        if own is not None:
-            return own
-        path = path_named(named)
-        return MessagePath(path.collection, self.id) if path and self.id else path
 
 
 _resource = msgspec.json.Decoder(Resource)

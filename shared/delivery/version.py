@@ -4,16 +4,53 @@ A version is a time in microseconds and a suffix that distinguishes versions of 
 so that strings compare.
 """
 
+import base64
+import binascii
 import hashlib
 import re
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def of_modification(at: datetime, etag: str | None) -> str:
-    """Return the version of a resource that says when it changed."""
-    return f"{_microseconds(at)}.{(etag or '').rjust(15, '0')}"
+def of_modification(at: datetime, suffix: str | None) -> str:
+    """Return the version of a resource that says when it changed; `suffix` is of `sortable` or `of_content`."""
+    return f"{_microseconds(at)}.{(suffix or '').rjust(15, '0')}"
+
+
+def sortable(etag: str | None) -> str | None:
+    """Return an etag in a form in which later ones compare greater, as strings; None if it has none.
+
+    Teams counts milliseconds. SharePoint ends in a number: `"{guid},10"`. Outlook's change keys are Base64, whose
+    letters do not sort like the bytes that they stand for (docs/graph.md, "Versions").
+    """
+    bare = (etag or "").removeprefix("W/").strip('"')
+    if re.fullmatch(r"\d{1,40}", bare, re.ASCII):
+        return bare
+    if counted := re.fullmatch(r"[^,]*,(\d{1,15})", bare, re.ASCII):
+        return counted[1].rjust(15, "0")
+    if len(bare) < _SHORTEST_CHANGE_KEY:
+        return None
+    try:
+        return f"x{base64.b64decode(bare, validate=True).hex()}"
+    except (binascii.Error, ValueError):
+        return None
+
+
+def of_content(content: bytes) -> str:
+    """Return what distinguishes the versions of a time that have no sortable etag: a hash of the content, JSON.
+
+    What differs between two ways of asking for one version is left out: annotations, and the order of members.
+    """
+    try:
+        members = msgspec.json.decode(content, type=dict[str, object])
+        own = {name: value for name, value in members.items() if "@" not in name}
+        content = msgspec.json.encode(own, order="sorted")
+    except (ValueError, RecursionError):
+        pass  # halves of surrogate pairs, numbers beyond all bounds: the bytes as they came
+    return hashlib.sha256(content).hexdigest()
 
 
 def of_arrival(at: datetime, arrived: datetime, content: bytes) -> str:
@@ -44,3 +81,7 @@ def created_at(message_id: str) -> datetime | None:
 
 def _microseconds(timestamp: datetime) -> str:
     return f"{(timestamp - _EPOCH) // timedelta(microseconds=1):018d}"
+
+
+_SHORTEST_CHANGE_KEY = 16
+"""Characters; shorter text that happens to be Base64 is none."""

@@ -88,6 +88,7 @@ class ResourceData(msgspec.Struct, frozen=True):
     """The fields of `resourceData` that every kind of resource has."""
 
     odata_type: str = msgspec.field(name="@odata.type", default="")
+    odata_id: str = msgspec.field(name="@odata.id", default="")
     odata_etag: str = msgspec.field(name="@odata.etag", default="")
     id: str = ""
 

@@ -18,8 +18,9 @@ from shared.configuration.declaration import Declaration, declaration_id
 from shared.errors import Reason, RetryLater, Undeliverable
 from shared.graph.client import GraphClient, GraphRequestError
 from shared.messages.envelope import ReadbackPage
-from shared.resources.delta_query import delta_path, entry
-from shared.resources.path import encoded, message_path, segments
+from shared.resources.delta_query import delta_path
+from shared.resources.identity import identify, read_path
+from shared.resources.path import encoded, has_dot_segments, segments
 
 T = TypeVar("T")
 
@@ -85,6 +86,11 @@ def can_read(resource: str) -> bool:
     return _reader(resource) is not None or delta_path(resource) is not None
 
 
+def is_page(resource: str) -> bool:
+    """Whether others may be in what is read, or behind it: a single resource holds up none."""
+    return identify(resource).type is None
+
+
 def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str], str | None]) -> FetchedPage:
     """Read one page. `delta_link`: returns the stored delta link of a declaration id.
 
@@ -98,7 +104,7 @@ def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[
             return reader(readback, graph)
         if delta_path(readback.resource) is not None:
             return _delta(readback, graph, delta_link)
-        return _one_entry(readback, graph)
+        return _one_item(readback, graph)
     except GraphRequestError as refusal:
         if refusal.status == 404:
             return FetchedPage()  # a deleted chat, team or user has nothing to read
@@ -109,8 +115,6 @@ Reader = Callable[[ReadbackPage, GraphClient], FetchedPage]
 
 
 def _reader(resource: str) -> Reader | None:
-    if message_path(resource):
-        return _one_message
     path = "/".join(part.lower() for part in segments(resource))
     return next((reader for pattern, reader in _READERS if re.fullmatch(pattern, path)), None)
 
@@ -132,22 +136,22 @@ def _delta(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str
     return FetchedPage(resources, _next(readback, page.next_link), page.delta_link or "")
 
 
-def _one_entry(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
-    """One entry of a delta query, read alone; a deleted one reads as it does there (docs/graph.md, "Delta queries")."""
-    delta_entry = entry(readback.resource)
-    if delta_entry is None:
+def _one_item(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
+    """One resource alone; a deleted one reads as it does in a delta query (docs/graph.md, "Delta queries")."""
+    path = _path_of_item(readback.resource)
+    if path is None:
         raise Undeliverable(Reason.READBACK_UNKNOWN, "this resource can't be read back")
     try:
-        return FetchedPage([msgspec.Raw(graph.get_raw(readback.tenant_id, delta_entry.path))])
+        return FetchedPage([msgspec.Raw(graph.get_raw(readback.tenant_id, path))])
     except GraphRequestError as refusal:
         if refusal.status != 404:
             raise
-        gone = {"id": delta_entry.id, "@removed": {"reason": "deleted"}}
+        gone = {"id": segments(readback.resource)[-1], "@removed": {"reason": "deleted"}}
         return FetchedPage([msgspec.Raw(msgspec.json.encode(gone))])
 
 
-def _one_message(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
-    return FetchedPage([msgspec.Raw(graph.get_raw(readback.tenant_id, encoded(segments(readback.resource))))])
+def _path_of_item(resource: str) -> str | None:
+    return None if has_dot_segments(segments(resource)) else read_path(identify(resource))
 
 
 def _each_team(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:

@@ -8,12 +8,10 @@ permissions/new/permissions.json of the repository microsoftgraph/microsoft-grap
 test holds the table to both.
 """
 
-import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from urllib.parse import quote
 
-from shared.resources.path import segments
+from shared.resources.path import segments, without_named_keys
 
 RESOURCE_CONSENT_QUERY = "useResourceSpecificConsentBasedAuthorization=true"
 """Query of a resource by which some kinds are subscribed to with resource-specific consent."""
@@ -813,15 +811,10 @@ def template_segments(resource: str) -> tuple[str, ...]:
     `meetings(joinWebUrl='u')/x` has a key there, as `meetings('u')/x`; `getAll…(organizer='u')` is a function.
     """
     parts: list[str] = []
-    for part in segments(_without_named_keys(resource.partition("?")[0])):
+    for part in segments(without_named_keys(resource.partition("?")[0])):
         name, bracket, _ = part.partition("(")
         parts.append(name if bracket and name.lower().startswith("get") else part)
     return tuple(part.lower() for part in parts)
-
-
-def _without_named_keys(path: str) -> str:
-    """Write `name(key='value')` as `name('value')`, with what could be taken for a path in it percent-encoded."""
-    return _NAMED_KEY.sub(lambda found: f"{found[1]}('{quote(found[2], safe='')}')", path)
 
 
 def _fits(template: tuple[str, ...], given: tuple[str, ...]) -> bool:
@@ -832,5 +825,4 @@ def _fits(template: tuple[str, ...], given: tuple[str, ...]) -> bool:
     )
 
 
-_NAMED_KEY = re.compile(r"\b((?!get)\w+)\(\w+='((?:[^']|'')*)'\)", re.IGNORECASE)
 _TEMPLATES = tuple((kind, tuple(tuple(path.lower().split("/")) for path in kind.paths)) for kind in KINDS)

@@ -18,7 +18,7 @@ from shared.graph.notification import Collection, read_collection, read_encrypte
 from shared.keys.decryption import open_content
 from shared.keys.directory import KeyDirectory
 from shared.keys.key import EncryptionKey
-from shared.resources.path import message_path
+from shared.resources.identity import identify
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,11 @@ class NotificationLog:
             if notification.lifecycle_event is not None:
                 return Seen(lifecycle=notification.lifecycle_event)
             if not notification.is_encrypted:
-                path = message_path(notification.resource or "")
+                named = identify(notification.resource or "")
                 tenant = notification.tenant(self._tenant)
-                return Seen(bare=fingerprint, message=f"{tenant}/{path.subject}" if path else None)
+                return Seen(
+                    bare=fingerprint, message=f"{tenant}/{named.subject}" if named.kind == "ChatMessage" else None
+                )
             content = read_encrypted_content(notification)
             opened = open_content(content, self._key(content.encryption_certificate_id or "").private_key)
         except (Refused, Undeliverable):

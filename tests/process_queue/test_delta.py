@@ -5,7 +5,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from shared.delivery.event import event_of_entry
+from shared.delivery.event import event_read_back
 from shared.errors import RetryLater
 from shared.messages.envelope import ReadbackPage
 from tests.builders import NOW, TENANT
@@ -41,8 +41,8 @@ class TestARejectedEntry:
         harness.pages[path] = ENTRY
         harness.read(replayed)
         (event,) = harness.delivered
-        entry = event_of_entry(msgspec.json.encode(ENTRY), resource, "", TENANT, NOW)
-        assert (event["id"], event["subject"]) == (entry.id, f"{resource}/a/b=")
+        entry = event_read_back(msgspec.json.encode(ENTRY), resource, TENANT, NOW)
+        assert (event["id"], event["subject"]) == (entry.id, f"{resource.replace('/root', '/items')}/a/b=")
 
     def test_is_a_deletion_if_it_is_gone_by_now(
         self, harness: ReadbackHarness, replayed: ReadbackPage, resource: str, path: str
@@ -51,7 +51,7 @@ class TestARejectedEntry:
         harness.read(replayed)
         (event,) = harness.delivered
         assert event["type"].endswith("Deleted")
-        assert (event["subject"], event["data"]["id"]) == (f"{resource}/a/b=", "a/b=")
+        assert (event["subject"], event["data"]["id"]) == (f"{resource.replace('/root', '/items')}/a/b=", "a/b=")
 
     def test_is_kept_while_graph_does_not_give_it(
         self, harness: ReadbackHarness, replayed: ReadbackPage, path: str

@@ -256,7 +256,7 @@ def test_an_answer_that_is_no_message_costs_its_page_nothing_and_is_kept_if_noth
 
 
 def test_what_nobody_can_read_back_is_kept_as_a_dead_letter(harness: ReadbackHarness) -> None:
-    harness.read(asked_for("/communications/callRecords/1"))
+    harness.read(asked_for("/communications/callRecords"))
     (text,) = harness.dead_texts()
     assert read_dead_letter(text).reason is Reason.READBACK_UNKNOWN
     assert harness.graph.asked == []

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from graph_simulator.authority import Authority
 from shared import http_client
 from shared.delivery.destination import CONTENT_TYPE, Destination
-from shared.delivery.event import Event, event_of_message
+from shared.delivery.event import Event, event_read_back
 from shared.errors import Reason, RetryLater
 from tests.builders import NOW, TENANT, Clock, destination_secret, message
 from tests.servers import RESET, Answer, Asked, Script, Server, in_turn, serving
@@ -24,7 +24,10 @@ DONE = Answer(204)
 
 
 def some(count: int) -> list[Event]:
-    return [event_of_message(msgspec.json.encode(message(str(number))), TENANT, NOW) for number in range(count)]
+    return [
+        event_read_back(msgspec.json.encode(message(str(number))), "chats/getAllMessages", TENANT, NOW)
+        for number in range(count)
+    ]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from cloudevents.core.formats.json import JSONFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.delivery.event import Event, event_of_content, event_of_entry, event_of_message, event_without_content
+from shared.delivery.event import Event, event_of_content, event_read_back, event_without_content
 from shared.errors import Reason, Undeliverable
 from shared.graph.notification import Notification, read_notification
 from tests.builders import (
@@ -28,6 +28,7 @@ from tests.builders import (
     raw,
 )
 
+CHATS = "chats/getAllMessages"
 LATER = NOW + timedelta(hours=3)
 moments = st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
@@ -64,7 +65,7 @@ def test_the_same_version_has_the_same_id_however_and_whenever_it_comes(
 ) -> None:
     pushed = event_of(message(), received=received, changeType=change_type)
     resent = event_of(message(), received=again, changeType=other)
-    read_back = event_of_message(msgspec.json.encode(message()), TENANT, again)
+    read_back = event_read_back(msgspec.json.encode(message()), CHATS, TENANT, again)
     assert pushed.id == resent.id == read_back.id
     assert pushed.version == resent.version == read_back.version
 
@@ -84,7 +85,7 @@ def test_a_message_says_itself_where_it_is_whatever_the_notification_calls_it(
     content: dict[str, Any], spelling: str
 ) -> None:
     resource = spelling.format(chat=CHAT, team=TEAM, upper=TEAM.upper(), channel=CHANNEL)
-    assert event_of(content, resource).id == event_of_message(msgspec.json.encode(content), TENANT, LATER).id
+    assert event_of(content, resource).id == event_read_back(msgspec.json.encode(content), CHATS, TENANT, LATER).id
 
 
 def test_a_message_that_does_not_say_where_it_is_is_where_the_notification_says() -> None:
@@ -142,14 +143,14 @@ def test_the_type_says_what_happened(change_type: str, deleted: str | None, kind
 
 def test_a_message_read_back_says_created_or_updated_by_its_times() -> None:
     untouched = message(lastModifiedDateTime="2023-11-14T22:13:20Z")
-    assert event_of_message(msgspec.json.encode(untouched), TENANT, NOW).type.endswith("Created")
-    assert event_of_message(msgspec.json.encode(message()), TENANT, NOW).type.endswith("Updated")
+    assert event_read_back(msgspec.json.encode(untouched), CHATS, TENANT, NOW).type.endswith("Created")
+    assert event_read_back(msgspec.json.encode(message()), CHATS, TENANT, NOW).type.endswith("Updated")
 
 
 @pytest.mark.parametrize("content", [{}, {"id": "1"}, {"chatId": "c"}, {"id": "1", "channelIdentity": {"teamId": "t"}}])
 def test_what_was_read_back_and_is_no_message_is_unreadable(content: dict[str, Any]) -> None:
     with pytest.raises(Undeliverable):
-        event_of_message(msgspec.json.encode(content), TENANT, NOW)
+        event_read_back(msgspec.json.encode(content), CHATS, TENANT, NOW)
 
 
 def test_other_resources_are_named_by_their_path_and_type() -> None:
@@ -188,7 +189,7 @@ def pushed(resource: str, received: datetime, **content: Any) -> Event:
 
 def entry(resource: str, read: datetime, **content: Any) -> Event:
     written = msgspec.json.encode({**WITHOUT_MODIFICATION[resource], **content})
-    return event_of_entry(written, resource.split("(", maxsplit=1)[0], "Group", TENANT, read)
+    return event_read_back(written, resource, TENANT, read)
 
 
 @pytest.mark.parametrize("resource", WITHOUT_MODIFICATION)
@@ -339,13 +340,13 @@ def test_a_messages_content_read_back_wins_over_what_came_without_content() -> N
     written = message(
         "1700000000000", createdDateTime="2023-11-14T22:13:20Z", lastModifiedDateTime="2023-11-14T22:13:21Z"
     )
-    content = event_of_message(msgspec.json.encode(written), TENANT, LATER)
+    content = event_read_back(msgspec.json.encode(written), CHATS, TENANT, LATER)
     bare = event_without_content(named(chat_path("1700000000000"), changeType="updated"), TENANT, LATER)
     assert bare.version < content.version
 
 
 def test_a_deletion_without_content_wins_over_the_content_before_it() -> None:
-    content = event_of_message(msgspec.json.encode(message("1700000000000")), TENANT, NOW)
+    content = event_read_back(msgspec.json.encode(message("1700000000000")), CHATS, TENANT, NOW)
     gone = event_without_content(named(chat_path("1700000000000"), changeType="deleted"), TENANT, NOW)
     assert gone.version > content.version
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.delivery.resource import Resource, read_resource, time_of
 from shared.errors import Reason, Undeliverable
-from shared.resources.path import MessagePath
+from shared.resources.identity import identify
 from tests.builders import CHANNEL, CHAT, TEAM, channel_message, chat_path, message
 
 
@@ -18,18 +18,18 @@ def read(content: dict[str, Any]) -> Resource:
     return read_resource(msgspec.json.encode(content))
 
 
+PAGE = "users/5d/chats/getAllMessages"
+
+
 @pytest.mark.parametrize(
-    ("content", "path"),
+    ("content", "subject"),
     [
-        (message("17"), MessagePath(("chats", CHAT, "messages"), "17")),
-        (channel_message("17"), MessagePath(("teams", TEAM, "channels", CHANNEL, "messages"), "17")),
-        (
-            channel_message("17", root="1"),
-            MessagePath(("teams", TEAM, "channels", CHANNEL, "messages", "1", "replies"), "17"),
-        ),
+        (message("17"), f"chats/{CHAT}/messages/17"),
+        (channel_message("17"), f"teams/{TEAM}/channels/{CHANNEL}/messages/17"),
+        (channel_message("17", root="1"), f"teams/{TEAM}/channels/{CHANNEL}/messages/1/replies/17"),
         (
             message("17", chatId=None, channelIdentity={"teamId": TEAM.upper(), "channelId": CHANNEL}),
-            MessagePath(("teams", TEAM, "channels", CHANNEL, "messages"), "17"),
+            f"teams/{TEAM}/channels/{CHANNEL}/messages/17",
         ),
         (message("17", chatId=None), None),
         (message(""), None),
@@ -37,19 +37,25 @@ def read(content: dict[str, Any]) -> Resource:
         ({}, None),
     ],
 )
-def test_a_message_says_where_it_is(content: dict[str, Any], path: MessagePath | None) -> None:
-    assert read(content).message_path() == path
+def test_a_message_says_where_it_is(content: dict[str, Any], subject: str | None) -> None:
+    found = read(content).identity_in(PAGE)
+    assert (found and found.subject) == subject
 
 
 def test_the_message_is_believed_before_the_notification_that_names_it() -> None:
     elsewhere = chat_path("17", chat="19:other@thread.v2")
-    assert read(message("17")).path_of_message(elsewhere) == MessagePath(("chats", CHAT, "messages"), "17")
-    silent = read(message("17", chatId=None))
-    assert silent.path_of_message(elsewhere) == MessagePath(("chats", "19:other@thread.v2", "messages"), "17")
+    assert read(message("17")).identity_in(elsewhere) == identify(chat_path("17"))
+    assert read(message("17", chatId=None)).identity_in(elsewhere) == identify(elsewhere)
 
 
 def test_only_what_the_notification_calls_a_message_is_one() -> None:
-    assert read({"id": "17", "chatId": CHAT}).path_of_message(f"chats('{CHAT}')/members('17')") is None
+    member = f"chats('{CHAT}')/members('17')"
+    assert read({"id": "17", "chatId": CHAT}).identity_in(member) == identify(member)
+
+
+@pytest.mark.parametrize("name", ["etag", "eTag", "@odata.etag"])
+def test_an_etag_is_found_whatever_it_is_called(name: str) -> None:
+    assert read({"id": "1", name: '"7"'}).version_tag == '"7"'
 
 
 @pytest.mark.parametrize("gone", [{"@removed": {"reason": "deleted"}}, {"deleted": {"state": "deleted"}}])

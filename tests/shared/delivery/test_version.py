@@ -1,5 +1,6 @@
 """How the versions of one resource order."""
 
+import base64
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -45,6 +46,42 @@ def test_bare_notifications_that_came_together_are_one_version_only_if_they_say_
 
 def test_a_modification_with_an_etag_follows_one_that_says_no_more_than_its_time() -> None:
     assert version.of_modification(NOW, None) < version.of_modification(NOW, "1")
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("1700000060000", "1700000060001"),
+        ('W/"9"', 'W/"10"'),
+        ('"{12AD05BB-59B8-43AA-9456-77C44E9BC066},9"', '"{12AD05BB-59B8-43AA-9456-77C44E9BC066},10"'),
+        ('"12ad05bb-59b8-43aa-9456-77c44e9bc066,99"', '"12ad05bb-59b8-43aa-9456-77c44e9bc066,100"'),
+        ('W/"CQAAABYAAADHcgC8Hl9tRZ/hc1wEUs1TAAAwR4Hz"', 'W/"CQAAABYAAADHcgC8Hl9tRZ/hc1wEUs1TAAAwR4H+"'),
+        ('W/"CQAAABYAAADHcgC8Hl9tRZ/hc1wEUs1TAAAwR4Ha"', 'W/"CQAAABYAAADHcgC8Hl9tRZ/hc1wEUs1TAAAwR4IA"'),
+    ],
+)
+def test_of_two_etags_the_later_is_the_greater_although_as_text_it_may_not_be(older: str, newer: str) -> None:
+    first, second = (version.of_modification(NOW, version.sortable(etag)) for etag in (older, newer))
+    assert first < second
+
+
+@given(st.binary(min_size=12, max_size=40), st.binary(min_size=12, max_size=40))
+def test_change_keys_of_one_length_sort_like_their_bytes(one: bytes, other: bytes) -> None:
+    other = other.ljust(len(one), b"\0")[: len(one)]
+    first, second = (version.sortable(f'W/"{base64.b64encode(key).decode()}"') for key in (one, other))
+    if first is not None and second is not None and not (first.isdecimal() or second.isdecimal()):
+        assert (first < second) is (one < other)
+
+
+@pytest.mark.parametrize("etag", [None, "", 'W/""', 'W/"z"', '"no number"', 'W/"Cd EfghIjklMnop"', "x,", "1" * 41])
+def test_an_etag_without_an_order_has_none(etag: str | None) -> None:
+    assert version.sortable(etag) is None
+
+
+def test_without_an_order_the_content_tells_versions_of_one_time_apart_but_not_how_it_was_asked_for() -> None:
+    one = version.of_content(b'{"id": "1", "n": 2, "@odata.context": "a", "members@odata.count": 1}')
+    assert one == version.of_content(b'{"n":2,"id":"1"}')
+    assert one != version.of_content(b'{"n":3,"id":"1"}')
+    assert version.of_content(b"[" * 100_000) != one
 
 
 def test_versions_stay_what_they_are_since_destinations_compare_them() -> None:

@@ -2,67 +2,12 @@
 
 from urllib.parse import quote
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.resources.path import MessagePath, encoded, message_path, segments
-from tests.builders import CHANNEL, CHAT, TEAM
+from shared.resources.path import encoded, segments
 
 raw_ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
-
-
-@pytest.mark.parametrize(
-    "spelling",
-    [
-        f"chats('{CHAT}')/messages('1')",
-        f"/chats('{CHAT}')/messages('1')",
-        f"chats/{CHAT}/messages/1",
-        f"/chats/{quote(CHAT, safe='')}/messages/1/",
-        f"Chats('{CHAT}')/Messages('1')",
-        f"users('5d')/chats('{CHAT}')/messages('1')",
-        f"users/5d/chats/{CHAT}/messages/1?$select=id",
-    ],
-)
-def test_a_chat_message_is_known_in_each_spelling(spelling: str) -> None:
-    path = message_path(spelling)
-    assert path == MessagePath(("chats", CHAT, "messages"), "1")
-    assert path.subject == f"chats/{CHAT}/messages/1"
-    assert path.source == f"chats/{quote(CHAT, safe='')}/messages"
-
-
-@pytest.mark.parametrize(
-    "spelling",
-    [
-        f"teams('{TEAM}')/channels('{CHANNEL}')/messages('1')/replies('2')",
-        f"/teams/{TEAM.upper()}/channels/{quote(CHANNEL)}/messages/1/replies/2",
-    ],
-)
-def test_a_reply_is_known_by_its_root_too(spelling: str) -> None:
-    path = message_path(spelling)
-    assert path == MessagePath(("teams", TEAM, "channels", CHANNEL, "messages", "1", "replies"), "2")
-
-
-def test_a_channel_message_is_known() -> None:
-    path = message_path(f"teams('{TEAM}')/channels('{CHANNEL}')/messages('1')")
-    assert path == MessagePath(("teams", TEAM, "channels", CHANNEL, "messages"), "1")
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        "",
-        "/",
-        "users/5d",
-        "chats/1",
-        "chats/1/messages",
-        "chats/getAllMessages",
-        "users/5d/messages/1",
-        "chats/1/members/2",
-    ],
-)
-def test_what_is_no_message_is_told_apart(other: str) -> None:
-    assert message_path(other) is None
 
 
 @given(st.lists(st.tuples(st.sampled_from(["chats", "messages", "users"]), raw_ids), min_size=1, max_size=4))
@@ -79,7 +24,6 @@ def test_a_quote_in_an_id_is_doubled_in_quotes() -> None:
 @given(st.text())
 def test_any_text_is_split_and_can_stand_in_a_url(text: str) -> None:
     assert encoded(segments(text)).isascii()
-    message_path(text)
 
 
 def test_a_long_hostile_path_is_split_at_once() -> None:
