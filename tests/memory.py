@@ -168,7 +168,7 @@ class MemoryQueues(_Service):
     def _held(self, message: QueuedMessage) -> list[_Stored]:
         """Return the message itself, unless another has received it since."""
         key = message.id, message.receipt
-        return [one for one in self._stored[message.queue] if (one.message.id, one.message.receipt) == key]
+        return [stored for stored in self._stored[message.queue] if (stored.message.id, stored.message.receipt) == key]
 
 
 class MemoryTables(_Service):

@@ -43,7 +43,7 @@ class TokenCase:
 
 
 def of_the_vectors(table: Iterable[tokens.TokenCase]) -> tuple[TokenCase, ...]:
-    return tuple(TokenCase(one.name, Reason(one.reason) if one.reason else None, one.token) for one in table)
+    return tuple(TokenCase(case.name, Reason(case.reason) if case.reason else None, case.token) for case in table)
 
 
 ACCEPTED = (

@@ -76,17 +76,17 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     """Return the accounts, a column for each run."""
     made = Table("seed", title="See tests/chaos/account.py for what each line counts", title_justify="left")
     rows: dict[str, list[object]] = {
-        "seconds": [round(one.seconds) for one in outcomes],
-        "faults": [one.faults.total() for one in outcomes],
-        "hosts that ended by themselves": [one.ended for one in outcomes],
-        **{name: [getattr(one.at_rest, figure) for one in outcomes] for name, figure in FIGURES.items()},
-        "replayed: delivered": [one.replayed.delivered for one in outcomes],
-        "  dead-lettered": [one.replayed.dead_lettered for one in outcomes],
-        "  superseded": [one.replayed.superseded for one in outcomes],
-        "wrong": [len(one.wrong) for one in outcomes],
+        "seconds": [round(outcome.seconds) for outcome in outcomes],
+        "faults": [outcome.faults.total() for outcome in outcomes],
+        "hosts that ended by themselves": [outcome.ended for outcome in outcomes],
+        **{name: [getattr(outcome.at_rest, figure) for outcome in outcomes] for name, figure in FIGURES.items()},
+        "replayed: delivered": [outcome.replayed.delivered for outcome in outcomes],
+        "  dead-lettered": [outcome.replayed.dead_lettered for outcome in outcomes],
+        "  superseded": [outcome.replayed.superseded for outcome in outcomes],
+        "wrong": [len(outcome.wrong) for outcome in outcomes],
     }
-    for one in outcomes:
-        made.add_column(str(one.seed), justify="right")
+    for outcome in outcomes:
+        made.add_column(str(outcome.seed), justify="right")
     for name, cells in rows.items():
         made.add_row(name, *map(str, cells))
     return made

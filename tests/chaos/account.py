@@ -72,8 +72,12 @@ def account(system: ChaosSystem, queued: GivenUp, replayed: GivenUp | None = Non
     versions = set(received.versions)
     delivered = versions & held
     left = versions - held
-    dead = {one for one in left if one in queued.versions or _rejected_when_read_back(one, queued, system)}
-    superseded = {one for one in left - dead if replayed and _rejected_when_read_back(one, replayed, system)}
+    dead = {
+        version for version in left if version in queued.versions or _rejected_when_read_back(version, queued, system)
+    }
+    superseded = {
+        version for version in left - dead if replayed and _rejected_when_read_back(version, replayed, system)
+    }
     lost = left - dead - superseded
     dead_forgeries = set(received.forgeries) & queued.forgeries
     return Account(

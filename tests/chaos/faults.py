@@ -127,7 +127,9 @@ def _write_long(system: ChaosSystem, chance: random.Random) -> None:
 
 
 def _of_teams(system: ChaosSystem, chance: random.Random) -> str | None:
-    ids = [one["id"] for one in system.subscriptions() if one["resource"].strip("/") != MAILBOX]
+    ids = [
+        subscription["id"] for subscription in system.subscriptions() if subscription["resource"].strip("/") != MAILBOX
+    ]
     return str(chance.choice(ids)) if ids else None
 
 
@@ -152,7 +154,9 @@ def _challenge(system: ChaosSystem, chance: random.Random) -> None:
 
 
 def _miss(system: ChaosSystem, chance: random.Random) -> None:
-    ids = [one["id"] for one in system.subscriptions() if one["resource"].strip("/") == MAILBOX]
+    ids = [
+        subscription["id"] for subscription in system.subscriptions() if subscription["resource"].strip("/") == MAILBOX
+    ]
     _lifecycle(system, next(iter(ids), None), "missed", chance.randint(1, 3))
 
 

@@ -118,11 +118,11 @@ class Run:
         due, began, seen = plan(self._kinds, seconds, self._chance), time.monotonic(), Counter[str]()
         while due or self._summary()["generating"]:
             while due and due[0].at <= time.monotonic() - began:
-                one = due.pop(0)
-                if one.action is one.fault.begin:
-                    seen[one.fault.name] += 1
-                    self._say(f"{time.monotonic() - began:6.1f} {one.fault.name}")
-                one.action(self._system, self._chance)
+                action = due.pop(0)
+                if action.action is action.fault.begin:
+                    seen[action.fault.name] += 1
+                    self._say(f"{time.monotonic() - began:6.1f} {action.fault.name}")
+                action.action(self._system, self._chance)
             self._look()
         return seen
 

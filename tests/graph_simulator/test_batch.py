@@ -24,7 +24,7 @@ def batch(app: GraphClient, *requests: Any) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     responses = answer.json()["responses"]
     assert len(responses) == len(requests)
-    return {one["id"]: one for one in responses}
+    return {response["id"]: response for response in responses}
 
 
 def refused(app: GraphClient, *requests: Any) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def test_each_call_has_its_own_answer_and_a_404_is_one_within_a_200(graph: Graph
 
 def test_twenty_calls_are_the_most(app: GraphClient) -> None:
     calls = [get(number, "/users?$top=1") for number in range(21)]
-    assert {one["status"] for one in batch(app, *calls[:20]).values()} == {200}
+    assert {response["status"] for response in batch(app, *calls[:20]).values()} == {200}
     error = refused(app, *calls)
     assert error["code"] == "MaximumValueExceeded"
     assert error["message"] == "Number of batch request steps exceeds the maximum value of 20."
@@ -62,17 +62,17 @@ def test_each_call_is_throttled_on_its_own(graph: GraphServer, app: GraphClient)
     [chat] = written(graph, chat=CHAT)
     url = f"/{CHAT_PATH}/messages/{chat['id']}"
     responses = batch(app, get(1, url), get(2, url), get(3, "/users?$top=1"))
-    assert sorted(one["status"] for one in responses.values()) == [200, 200, 429]
+    assert sorted(response["status"] for response in responses.values()) == [200, 200, 429]
     assert responses["3"]["status"] == 200
     graph.post("faults", throttle=1.0, retry_after=7)
     responses = batch(app, get(1, "/users"), get(2, "/groups"))
-    assert {(one["status"], one["headers"]["Retry-After"]) for one in responses.values()} == {(429, "7")}
+    assert {(response["status"], response["headers"]["Retry-After"]) for response in responses.values()} == {(429, "7")}
 
 
 def test_the_order_of_responses_is_not_that_of_calls(app: GraphClient) -> None:
     calls = [get(number, "/users?$top=1") for number in range(20)]
     answer = app.call("POST", "$batch", {"requests": calls})
-    assert [one["id"] for one in answer.json()["responses"]] != [one["id"] for one in calls]
+    assert [response["id"] for response in answer.json()["responses"]] != [response["id"] for response in calls]
 
 
 def test_a_call_waits_for_those_it_depends_on(app: GraphClient) -> None:
@@ -86,7 +86,7 @@ def test_a_call_waits_for_those_it_depends_on(app: GraphClient) -> None:
         get(5, "/subscriptions", dependsOn=["MAKE", "4"]),
     )
     assert responses["make"]["status"] == 201
-    assert [one["id"] for one in responses["2"]["body"]["value"]] == [responses["make"]["body"]["id"]]
+    assert [subscription["id"] for subscription in responses["2"]["body"]["value"]] == [responses["make"]["body"]["id"]]
     assert [responses[number]["status"] for number in "345"] == [400, 424, 424]
     deleted = batch(app, {"id": "1", "method": "DELETE", "url": f"/subscriptions/{responses['make']['body']['id']}"})
     assert deleted["1"]["status"] == 204
@@ -129,7 +129,7 @@ def test_a_batch_needs_a_token_and_no_batch_holds_another(app: GraphClient) -> N
 
 def test_calls_of_a_batch_are_counted_as_calls(graph: GraphServer, app: GraphClient) -> None:
     batch(app, get(1, "/users"), get(2, "/users"))
-    counts = {(one["method"], one["path"]): one["count"] for one in graph.get("calls")}
+    counts = {(call["method"], call["path"]): call["count"] for call in graph.get("calls")}
     assert (counts["POST", "/$batch"], counts["GET", "/users"]) == (1, 2)
 
 

@@ -85,7 +85,7 @@ def test_a_channel_can_be_watched_and_read_with_consent_for_its_team(graph: Grap
 
 def channel_of(graph: GraphServer) -> tuple[str, str]:
     world = graph.simulator.tenant(graph.registration.tenant).world
-    found = next(one for one in world.places.values() if one.team is not None)
+    found = next(place for place in world.places.values() if place.team is not None)
     return str(found.team), str(found.channel)
 
 

@@ -178,8 +178,8 @@ def test_other_tenants_have_subscriptions_of_their_own(app: GraphClient) -> None
     other = str(uuid.uuid4())
     ours, theirs = app.subscribed(), app.subscribed(other)
     assert app.call("GET", f"subscriptions/{theirs['id']}").status_code == 404
-    assert [one["id"] for one in pages(app, "subscriptions", other)] == [theirs["id"]]
-    assert [one["id"] for one in pages(app, "subscriptions")] == [ours["id"]]
+    assert [subscription["id"] for subscription in pages(app, "subscriptions", other)] == [theirs["id"]]
+    assert [subscription["id"] for subscription in pages(app, "subscriptions")] == [ours["id"]]
 
 
 @pytest.mark.parametrize(
@@ -292,9 +292,11 @@ def test_the_list_comes_in_pages_with_opaque_links(app: GraphClient) -> None:
     assert len(first["value"]) <= 20
     assert first["@odata.nextLink"].startswith(f"{app.graph.url}/v1.0/subscriptions?$skiptoken=")
     listed = pages(app, "subscriptions")
-    assert {one["id"] for one in listed} == created
+    assert {subscription["id"] for subscription in listed} == created
     assert len(listed) == 45
-    assert all(one["clientState"] is None and one["encryptionCertificate"] is None for one in listed)
+    assert all(
+        subscription["clientState"] is None and subscription["encryptionCertificate"] is None for subscription in listed
+    )
 
 
 def test_the_list_takes_no_options(app: GraphClient) -> None:

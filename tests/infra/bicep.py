@@ -61,7 +61,9 @@ class Template:
     @property
     def errors(self) -> list[str]:
         """Where the grammar was not followed."""
-        return [f"line {one.start_point[0] + 1}" for one in walk(self.root) if one.type == "ERROR" or one.is_missing]
+        return [
+            f"line {node.start_point[0] + 1}" for node in walk(self.root) if node.type == "ERROR" or node.is_missing
+        ]
 
     @property
     def parameters(self) -> dict[str, bool]:
@@ -75,59 +77,59 @@ class Template:
     @property
     def types(self) -> dict[str, str]:
         """The types of the parameters, as they are written."""
-        found = {_symbol(one): one for one in self._all("parameter_declaration")}
+        found = {_symbol(node): node for node in self._all("parameter_declaration")}
         return {
-            name: next(text(child) for child in one.named_children if child.type in ("type", "primitive_type"))
-            for name, one in found.items()
+            name: next(text(child) for child in node.named_children if child.type in ("type", "primitive_type"))
+            for name, node in found.items()
         }
 
     @property
     def outputs(self) -> set[str]:
         """The names of the outputs."""
-        return {_symbol(one) for one in self._all("output_declaration")}
+        return {_symbol(node) for node in self._all("output_declaration")}
 
     @property
     def declared(self) -> set[str]:
         """Every name that an expression may use."""
-        names = {_symbol(one) for kind in _DECLARATIONS for one in self._all(kind)}
+        names = {_symbol(node) for kind in _DECLARATIONS for node in self._all(kind)}
         loops = {
-            text(child) for one in self._all("for_statement") for child in one.children_by_field_name("initializer")
+            text(child) for node in self._all("for_statement") for child in node.children_by_field_name("initializer")
         }
-        numbered = {text(child) for one in self._all("for_loop_parameters") for child in one.named_children}
-        lambdas = {text(one.named_children[0]) for one in self._all("lambda_expression")}
+        numbered = {text(child) for node in self._all("for_loop_parameters") for child in node.named_children}
+        lambdas = {text(node.named_children[0]) for node in self._all("lambda_expression")}
         return names | loops | numbered | lambdas | {name for names, _ in self.imports for name in names}
 
     @property
     def imports(self) -> Iterator[tuple[list[str], str]]:
         """The names taken from other files, and the path of each file."""
-        for one in self._all("import_functionality"):
-            *names, path = one.named_children
+        for node in self._all("import_functionality"):
+            *names, path = node.named_children
             yield [text(name) for name in names], _text_of_string(path)
 
     @property
     def used(self) -> set[str]:
         """Every name that an expression does use, but for functions."""
-        names = (one for one in self._all("identifier") if _is_use(one))
-        return {text(one) for one in names if self.text.encode()[one.end_byte : one.end_byte + 1] != b"("}
+        names = (node for node in self._all("identifier") if _is_use(node))
+        return {text(name) for name in names if self.text.encode()[name.end_byte : name.end_byte + 1] != b"("}
 
     @property
     def resources(self) -> Iterator[Resource]:
         """The resources, nested ones with the type of their parents in front."""
-        for one in self._all("resource_declaration"):
-            types = [_text_of_string(owner.named_children[1]) for owner in _owners(one)]
+        for node in self._all("resource_declaration"):
+            types = [_text_of_string(owner.named_children[1]) for owner in _owners(node)]
             version = next(name.partition("@")[2] for name in types if "@" in name)
             path = "/".join(name.partition("@")[0] for name in reversed(types))
-            existing = any(child.type == "existing" for child in one.children)
-            yield Resource(_symbol(one), path, version, _body(one), existing)
+            existing = any(child.type == "existing" for child in node.children)
+            yield Resource(_symbol(node), path, version, _body(node), existing)
 
     @property
     def modules(self) -> Iterator[Module]:
         """The uses of other files."""
-        for one in self._all("module_declaration"):
-            body = properties(_body(one))
+        for node in self._all("module_declaration"):
+            body = properties(_body(node))
             params = body.get("params")
             given = {name: text(value) for name, value in properties(params).items()} if params else {}
-            yield Module(_symbol(one), _text_of_string(one.named_children[1]), given, "name" in body)
+            yield Module(_symbol(node), _text_of_string(node.named_children[1]), given, "name" in body)
 
     @property
     def outputs_used(self) -> set[tuple[str, str]]:
@@ -136,10 +138,10 @@ class Template:
 
     def strings(self) -> set[str]:
         """All string literals without interpolation."""
-        return {_text_of_string(one) for one in self._all("string")}
+        return {_text_of_string(node) for node in self._all("string")}
 
     def _all(self, kind: str) -> Iterator[Node]:
-        return (one for one in walk(self.root) if one.type == kind)
+        return (node for node in walk(self.root) if node.type == kind)
 
 
 def templates() -> list[Template]:
@@ -166,7 +168,7 @@ def text(node: Node) -> str:
 
 def properties(node: Node) -> dict[str, Node]:
     """Return the values of an object by key; nested resources are left out."""
-    pairs = (one.named_children for one in node.named_children if one.type == "object_property")
+    pairs = (child.named_children for child in node.named_children if child.type == "object_property")
     return {text(pair[0]).strip("'"): pair[1] for pair in pairs if len(pair) > 1}
 
 

@@ -107,7 +107,7 @@ WAITING = _found(
 )
 GRANTED = _found(*({"appRoleId": f"id-of-{name}", "resourceId": "graph"} for name in _ROLES))
 HEARD = [["run", "", 1], ["queue", "", 0], ["key", "", 60]]
-HEARD += [["subscription", f"/{one}/getAllMessages", 3_000] for one in ("chats", "teams")]
+HEARD += [["subscription", f"/{path}/getAllMessages", 3_000] for path in ("chats", "teams")]
 
 
 def site(profile: str = "cheap") -> str:
@@ -228,19 +228,21 @@ class Run:
 
     def ran(self, *beginning: str) -> list[list[str]]:
         """Return the commands that begin so."""
-        return [one for one in self.commands if one[: len(beginning)] == list(beginning)]
+        return [command for command in self.commands if command[: len(beginning)] == list(beginning)]
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters of main.bicep."""
-        documents = [one["parameters"] for one in map(json.loads, self.files) if "parameters" in one]
-        return {name: one["value"] for name, one in documents[-1].items()}
+        documents = [document["parameters"] for document in map(json.loads, self.files) if "parameters" in document]
+        return {name: parameter["value"] for name, parameter in documents[-1].items()}
 
     @property
     def secrets(self) -> dict[str, str]:
         """The secrets that were put into the vault, by name."""
-        names = [one[4].split("?")[0].rpartition("/")[2] for one in self.ran("rest", "--method", "put")]
-        values = [one["properties"]["value"] for one in map(json.loads, self.files) if "properties" in one]
+        names = [command[4].split("?")[0].rpartition("/")[2] for command in self.ran("rest", "--method", "put")]
+        values = [
+            document["properties"]["value"] for document in map(json.loads, self.files) if "properties" in document
+        ]
         return dict(zip(names, values, strict=True))
 
 
@@ -279,7 +281,7 @@ def deploy(
     command = [re.sub("OPEN/|CLOSED/", lambda place: served[place[0]], word) for word in command]
     subscriptions = directory / "subscriptions.json"
     declared = [
-        {"resource": one, "changeTypes": ["created"]} for one in ("/chats/getAllMessages", "/teams/getAllMessages")
+        {"resource": path, "changeTypes": ["created"]} for path in ("/chats/getAllMessages", "/teams/getAllMessages")
     ]
     subscriptions.write_text(json.dumps(declared))
     chosen = directory / "parameters.json"

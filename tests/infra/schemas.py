@@ -64,9 +64,9 @@ class Schemas:
                 yield from self._value(f"{where}.{name}", value, *further)
             else:
                 yield f"{where}.{name}: no such property"
-        for name, one in known.items():
+        for name, known_type in known.items():
             # A nested resource takes its parent's place in the name, and resources take their type from Bicep.
-            if one.get("flags", 0) & _REQUIRED and name not in given and name not in ("type", "apiVersion"):
+            if known_type.get("flags", 0) & _REQUIRED and name not in given and name not in ("type", "apiVersion"):
                 yield f"{where}.{name}: missing"
 
     def _value(self, where: str, node: Node, file: Path, kind: Any) -> Iterator[str]:
@@ -77,7 +77,7 @@ class Schemas:
             yield from self._object(where, properties(node), kind, file)
         elif node.type == "array" and kind["$type"] == "ArrayType":
             item = self._follow(kind["itemType"]["$ref"], file)
-            for number, child in enumerate(one for one in node.named_children if one.type != "comment"):
+            for number, child in enumerate(child for child in node.named_children if child.type != "comment"):
                 yield from self._value(f"{where}[{number}]", child, *item)
         elif not self._fits(node, kind, file):
             yield f"{where}: {text(node)} does not fit {kind['$type']}"
@@ -86,10 +86,10 @@ class Schemas:
         """Whether a literal is of a kind; an expression is always taken to be."""
         match kind["$type"]:
             case "UnionType":
-                elements = [self._follow(one["$ref"], file)[1] for one in kind["elements"]]
+                elements = [self._follow(element["$ref"], file)[1] for element in kind["elements"]]
                 # Where values are listed, a further "any string" only leaves room for those of the future.
-                named = [one for one in elements if one["$type"] == "StringLiteralType"]
-                return any(self._fits(node, one, file) for one in named or elements)
+                named = [element for element in elements if element["$type"] == "StringLiteralType"]
+                return any(self._fits(node, element, file) for element in named or elements)
             case "StringLiteralType" if node.type == "string" and "${" not in text(node):
                 return text(node).strip("'") == str(kind["value"])
             case "AnyType":

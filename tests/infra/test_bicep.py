@@ -21,7 +21,7 @@ WITHOUT_NEWER = {
 }
 """Types of which Azure has published no newer stable version: old, and the newest there is."""
 
-EACH = pytest.mark.parametrize("template", templates(), ids=lambda one: str(one.path.relative_to(INFRA)))
+EACH = pytest.mark.parametrize("template", templates(), ids=lambda template: str(template.path.relative_to(INFRA)))
 
 
 @EACH
@@ -50,7 +50,7 @@ def test_modules_get_the_parameters_they_ask_for(template: Template) -> None:
 
 @EACH
 def test_outputs_of_modules_exist(template: Template) -> None:
-    offered = {one.symbol: Template(template.path.parent / one.path).outputs for one in template.modules}
+    offered = {module.symbol: Template(template.path.parent / module.path).outputs for module in template.modules}
     assert {pair for pair in template.outputs_used if pair[1] not in offered[pair[0]]} == set()
 
 
@@ -69,9 +69,9 @@ def test_the_strict_rules_are_on() -> None:
 def test_api_versions_are_recent(template: Template) -> None:
     allowed = STRICT["use-recent-api-versions"]["maxAgeInDays"]
     ages = {
-        f"{one.type}@{one.version}": (date(2026, 11, 25) - date.fromisoformat(one.version[:10])).days
-        for one in template.resources
-        if one.type not in WITHOUT_NEWER
+        f"{resource.type}@{resource.version}": (date(2026, 11, 25) - date.fromisoformat(resource.version[:10])).days
+        for resource in template.resources
+        if resource.type not in WITHOUT_NEWER
     }
     assert {name: age for name, age in ages.items() if age > allowed} == {}
 

@@ -103,13 +103,17 @@ def test_first_run_makes_everything_in_order(first: Run) -> None:
         ("functionapp", "deployment", "source", "config-zip"),
         ("rest", "--method", "get", "--url", f"{SITE}/functions?api-version=2025-03-01"),
     ]
-    places = [first.commands.index(first.ran(*one)[0]) for one in milestones]
+    places = [first.commands.index(first.ran(*beginning)[0]) for beginning in milestones]
     assert places == sorted(places)
 
 
 def test_second_run_makes_nothing_twice(again: Run) -> None:
     assert again.code == 0, again.said
-    made = [one for one in again.commands if "create" in one and one[:3] != ["deployment", "group", "create"]]
+    made = [
+        command
+        for command in again.commands
+        if "create" in command and command[:3] != ["deployment", "group", "create"]
+    ]
     made += again.ran("rest", "--method", "put") + again.ran("rest", "--method", "post", "--url", "https://graph")
     assert made == []
 
@@ -137,8 +141,8 @@ def test_registration_asks_for_what_the_declarations_need_and_no_more(first: Run
     update = first.ran("ad", "app", "update")[0]
     (asked,) = json.loads(update[update.index("--required-resource-accesses") + 1])
     names = {"ChannelMessage.Read.All", "Chat.Read.All", "Team.ReadBasic.All", "User.ReadBasic.All"}
-    assert {one["id"] for one in asked["resourceAccess"]} == {f"id-of-{name}" for name in names}
-    assert {one["type"] for one in asked["resourceAccess"]} == {"Role"}
+    assert {access["id"] for access in asked["resourceAccess"]} == {f"id-of-{name}" for name in names}
+    assert {access["type"] for access in asked["resourceAccess"]} == {"Role"}
 
 
 def test_graph_gets_tokens_for_the_app(first: Run) -> None:
@@ -169,18 +173,22 @@ def test_a_registration_that_only_has_the_name_is_not_touched(arguments: tuple[s
     run = deploy(tmp_path, *arguments, world=unnamed)
     assert run.code != 0
     assert "az group update --name relay --set tags.graphRelayClientId=somebody-elses" in run.said
-    assert [one for one in run.commands if one[:2] == ["ad", "app"] and one[2] != "list"] == []
+    assert [command for command in run.commands if command[:2] == ["ad", "app"] and command[2] != "list"] == []
     assert run.ran("deployment") == []
 
 
 def test_permissions_are_granted_one_by_one_and_none_is_taken_away(first: Run) -> None:
     bodies = [
-        json.loads(one[one.index("--body") + 1]) for one in first.commands if "--body" in one and one[2] == "post"
+        json.loads(command[command.index("--body") + 1])
+        for command in first.commands
+        if "--body" in command and command[2] == "post"
     ]
-    granted = {one["appRoleId"] for one in bodies if "appRoleId" in one}
+    granted = {body["appRoleId"] for body in bodies if "appRoleId" in body}
     assert granted == {f"id-of-{name}" for name in (
         "ChannelMessage.Read.All", "Chat.Read.All", "Team.ReadBasic.All", "User.ReadBasic.All")}  # fmt: skip
-    assert all(one["principalId"] == "made" and one["resourceId"] == "graph" for one in bodies if "appRoleId" in one)
+    assert all(
+        body["principalId"] == "made" and body["resourceId"] == "graph" for body in bodies if "appRoleId" in body
+    )
     assert first.ran("ad", "app", "permission") == []
 
 
@@ -204,7 +212,7 @@ def test_an_offer_without_budgets_is_deployed_all_the_same(awkward: Run) -> None
 
 
 def test_declarations_are_handed_over_as_a_list_and_not_as_text(first: Run) -> None:
-    assert [one["resource"] for one in first.parameters["subscriptions"]] == [
+    assert [subscription["resource"] for subscription in first.parameters["subscriptions"]] == [
         "/chats/getAllMessages",
         "/teams/getAllMessages",
     ]
@@ -330,7 +338,7 @@ def test_what_if_changes_nothing(tmp_path: Path) -> None:
     run = deploy(tmp_path, "--what-if", "--profile", "gateway", world=DEPLOYED)
     assert run.code == 0, run.said
     harmless = ("show", "list", "exists", "what-if", "list-deleted")
-    assert [one for one in run.commands if not set(harmless) & set(one[:4])] == []
+    assert [command for command in run.commands if not set(harmless) & set(command[:4])] == []
     assert run.ran("deployment", "group", "what-if")
 
 
@@ -465,7 +473,7 @@ def test_azure_cli_takes_every_command_line(
         deploy(tmp_path / "settings", "--settings-file", str(tmp_path / "settings.json"), world=DEPLOYED),
     ]
     given = [command for run in runs for command in run.commands] + workflow_commands()
-    distinct = [list(one) for one in dict.fromkeys(map(tuple, given))]
+    distinct = [list(entry) for entry in dict.fromkeys(map(tuple, given))]
     mistaken = ["group", "exists", "--nome", "relay"]
     asked = subprocess.run(
         [str(azure_cli.PYTHON), str(PARSER)],

@@ -39,7 +39,11 @@ def requirements(path: str) -> dict[str, str]:
                 "platform_system": "Linux", "platform_python_implementation": "CPython"}  # fmt: skip
     text = re.sub(r"\\\n|--hash=\S+", " ", (package.ROOT / path).read_text(encoding="utf-8"))
     found = [Requirement(line.partition("#")[0].strip()) for line in text.splitlines() if "==" in line]
-    return {one.name: str(one.specifier) for one in found if not one.marker or one.marker.evaluate(deployed)}
+    return {
+        requirement.name: str(requirement.specifier)
+        for requirement in found
+        if not requirement.marker or requirement.marker.evaluate(deployed)
+    }
 
 
 def test_requirements_are_those_of_the_python_that_is_deployed() -> None:
@@ -52,7 +56,11 @@ def test_requirements_are_those_of_the_python_that_is_deployed() -> None:
 
 def test_requirements_hold_for_no_other_python() -> None:
     assert ";" not in package.content("requirements.txt").decode()  # no marker lets another Python pass
-    (needs,) = {one for one in requirements("infra/requirements.txt").items() if one[0] == "azure-functions"}
+    (needs,) = {
+        requirement
+        for requirement in requirements("infra/requirements.txt").items()
+        if requirement[0] == "azure-functions"
+    }
     assert needs[1].startswith("==2.")  # which refuses Python below 3.13
 
 
@@ -62,7 +70,7 @@ def test_a_directory_holds_what_the_zip_holds(tmp_path: Path) -> None:
         package.build(tmp_path / "app")
     with zipfile.ZipFile(tmp_path / "app.zip") as archive:
         zipped = {name: archive.read(name) for name in archive.namelist()}
-    lying = {str(one.relative_to(tmp_path / "app")): one.read_bytes() for one in (tmp_path / "app").rglob("*.*")}
+    lying = {str(file.relative_to(tmp_path / "app")): file.read_bytes() for file in (tmp_path / "app").rglob("*.*")}
     assert {name: text for name, text in lying.items() if name in zipped} == zipped
     assert set(lying) == set(zipped)
 

@@ -55,14 +55,14 @@ def test_the_table_has_what_reading_back_takes_for_what_can_be_read_back_and_not
 
 
 def test_the_network_lets_all_that_the_firewall_judges_come_to_it() -> None:
-    rules = [properties(one) for one in walk(template("modules/network.bicep").root) if one.type == "object"]
+    rules = [properties(node) for node in walk(template("modules/network.bicep").root) if node.type == "object"]
     (graph,) = (rule["properties"] for rule in rules if "name" in rule and text(rule["name"]) == "'graph'")
     assert text(properties(graph)["sourceAddressPrefix"]) == "'Internet'"
     assert "graphAddresses" in template("modules/gateway.bicep").used
 
 
 def test_azure_roles_are_those_that_are_assigned() -> None:
-    assigned = {word for one in templates() for word in one.strings() if re.fullmatch(_GUID, word)}
+    assigned = {word for template in templates() for word in template.strings() if re.fullmatch(_GUID, word)}
     assert quoted(row[1] for row in rows("Azure roles")) - {"ours"} == assigned
 
 
@@ -71,13 +71,13 @@ def test_our_own_role_has_the_actions_that_the_page_names() -> None:
         word for word in template("modules/keys.bicep").strings() if word.startswith("Microsoft.KeyVault/vaults/cert")
     }
     (row,) = (row for row in rows("Azure roles") if row[1] == "`ours`")
-    assert {f"Microsoft.KeyVault/vaults/certificates/{one}" for one in quoted([row[4]])} == actions
+    assert {f"Microsoft.KeyVault/vaults/certificates/{action}" for action in quoted([row[4]])} == actions
 
 
 def test_ways_into_the_network_are_those_that_are_opened() -> None:
     opened = {
         text(rule["name"]).strip("'")
-        for rule in (properties(one) for one in walk(template("modules/network.bicep").root) if one.type == "object")
+        for rule in (properties(node) for node in walk(template("modules/network.bicep").root) if node.type == "object")
         if "name" in rule and "properties" in rule and "direction" in properties(rule["properties"])
     }
     opened |= {"gateway", "graph-0"}  # the app's own lists: the gateway's subnet, or the addresses of Graph

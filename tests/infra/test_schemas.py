@@ -45,8 +45,8 @@ def test_resource_is_as_azure_publishes_it(name: str, schemas: Schemas) -> None:
     ],
 )
 def test_mistake_is_found(right: str, wrong: str, complaint: str, schemas: Schemas, tmp_path: Path) -> None:
-    source = next(one for one in templates() if one.path.stem == "storage").text
+    source = next(template for template in templates() if template.path.stem == "storage").text
     changed = tmp_path / "storage.bicep"
     changed.write_text(source.replace(right, wrong))
-    account = next(one for one in Template(changed).resources if one.symbol == "account")
-    assert [one for one in schemas.complaints(account) if one.startswith(complaint)]
+    account = next(node for node in Template(changed).resources if node.symbol == "account")
+    assert [text for text in schemas.complaints(account) if text.startswith(complaint)]

@@ -49,7 +49,7 @@ class Asked(Mapping[str, str]):
 def deployed() -> dict[str, str]:
     """The settings of settings.bicep, with the source of their values."""
     largest = max(
-        (properties(one) for one in walk(template("modules/settings.bicep").root) if one.type == "object"), key=len
+        (properties(node) for node in walk(template("modules/settings.bicep").root) if node.type == "object"), key=len
     )
     return {name: text(value).strip("'") for name, value in largest.items()}
 
@@ -106,8 +106,8 @@ def test_endpoint_is_the_route_of_the_function() -> None:
 
 
 def test_an_app_service_plan_is_told_what_flex_consumption_knows_by_itself() -> None:
-    (on_plan,) = (one for one in walk(template("modules/settings.bicep").root)
-                  if one.type == "object" and "FUNCTIONS_WORKER_RUNTIME" in properties(one))  # fmt: skip
+    (on_plan,) = (node for node in walk(template("modules/settings.bicep").root)
+                  if node.type == "object" and "FUNCTIONS_WORKER_RUNTIME" in properties(node))  # fmt: skip
     given = {name: text(value).strip("'") for name, value in properties(on_plan).items()}
     assert given["FUNCTIONS_WORKER_PROCESS_COUNT"] == "string(processors[planSize])"
     assert given["SCM_DO_BUILD_DURING_DEPLOYMENT"] == "true"  # `azd deploy` cannot ask for it there
@@ -119,6 +119,6 @@ def test_an_app_service_plan_is_told_what_flex_consumption_knows_by_itself() -> 
 
 
 def test_declarations_become_text_at_the_setting_alone() -> None:
-    handed = [text(one) for one in walk(template("modules/settings.bicep").root) if one.type == "call_expression"]
+    handed = [text(node) for node in walk(template("modules/settings.bicep").root) if node.type == "call_expression"]
     assert "string(subscriptions)" in handed
     assert "string(subscriptions)" not in template("main.bicep").text

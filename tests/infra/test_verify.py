@@ -34,7 +34,7 @@ def verify(directory: Path, *world: tuple[str, str], url: str = OPEN) -> Run:
     directory.mkdir(exist_ok=True)
     declared = directory / "declared.json"
     resources = ("/chats/getAllMessages", "/teams/getAllMessages")
-    declared.write_text(json.dumps([{"resource": one, "changeTypes": ["created"]} for one in resources]))
+    declared.write_text(json.dumps([{"resource": resource, "changeTypes": ["created"]} for resource in resources]))
     script = [sys.executable, str(INFRA / "verify.py"), "--resource-group", "relay", "--app", "relay-app"]
     script += ["--client-id", APPLICATION, "--url", url, "--subscriptions", str(declared)]
     changed: World = [*world, *DEPLOYED]
@@ -128,7 +128,7 @@ def test_a_door_that_should_be_closed_is_tried(profile: str, tmp_path: Path) -> 
 
 
 def test_it_looks_for_the_roles_that_are_assigned() -> None:
-    assigned = {word for one in templates() for word in one.strings() if word in ROLES}
+    assigned = {word for template in templates() for word in template.strings() if word in ROLES}
     assert assigned == set(ROLES)
     assert "roleName: 'Graph Relay key keeper (" in template("modules/keys.bicep").text
 

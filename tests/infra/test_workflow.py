@@ -11,7 +11,7 @@ WORKFLOW = (INFRA.parent / ".github" / "workflows" / "ci.yml").read_text(encodin
 def test_actions_are_pinned_to_commits() -> None:
     used = re.findall(r"uses: (.*)", WORKFLOW)
     assert used
-    assert [one for one in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one)] == []
+    assert [action for action in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)] == []
 
 
 def test_it_runs_on_every_python_there_is() -> None:

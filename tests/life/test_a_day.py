@@ -21,12 +21,12 @@ def test_over_half_a_day_there_is_no_moment_without_a_live_subscription(world: A
     declarations = [*SHIFTS, declared(CHATS), declared(TEAMS)]
     app = world.instance(*declarations)
     app.tick()
-    first = {one.id for one in world.graph.subscriptions()}
+    first = {subscription.id for subscription in world.graph.subscriptions()}
     assert len(first) == len(declarations)
     for _ in range(timedelta(hours=HOURS) // TICK):
         world.graph.advance(seconds=TICK.total_seconds())
         # What has expired does not come back: whoever is here now was here all the time.
-        assert {one.id for one in world.graph.subscriptions()} == first
+        assert {subscription.id for subscription in world.graph.subscriptions()} == first
         app.tick()
         if asked:
             app.work()

@@ -25,7 +25,7 @@ def both(world: AppEnvironment) -> AppEnvironment:
 
 
 def live(world: AppEnvironment, tenant: str) -> int:
-    return sum(one.owner.tenant == tenant for one in world.graph.subscriptions())
+    return sum(subscription.owner.tenant == tenant for subscription in world.graph.subscriptions())
 
 
 def run(world: AppEnvironment, **time: float) -> None:
@@ -88,4 +88,4 @@ def test_an_unknown_permission_of_one_resource_costs_the_other_resources_nothing
     """The handshake, and with it the creation, fails for one: its neighbours are made all the same."""
     app = world.instance(declared("/no/such/resource", "updated", rich=False), declared(CHATS))
     app.tick()
-    assert [one.resource for one in world.graph.subscriptions()] == [CHATS]
+    assert [subscription.resource for subscription in world.graph.subscriptions()] == [CHATS]

@@ -26,7 +26,7 @@ def hand_over(world: AppEnvironment, app: Instance) -> None:
 
 def test_messages_come_by_way_of_the_hub_and_none_is_refused(world: AppEnvironment, app: Instance) -> None:
     app.tick()
-    assert {one.notification_url for one in world.graph.subscriptions()} == {HUB_URL}
+    assert {subscription.notification_url for subscription in world.graph.subscriptions()} == {HUB_URL}
     world.graph.post("messages", count=20)
     hand_over(world, app)
     app.work_until(world.delivered())
@@ -48,15 +48,15 @@ def test_made_anew_every_subscription_has_the_new_secret(world: AppEnvironment, 
     """Nothing that Graph shows of a subscription to a hub tells which secret it has, so a person has to say so."""
     app.tick()
     old, new = world.environ["CLIENT_STATE_SECRET"], client_state_secret()
-    before = {one.client_state for one in world.graph.subscriptions()}
+    before = {subscription.client_state for subscription in world.graph.subscriptions()}
     app = world.instance(CLIENT_STATE_SECRET=f"{new},{old}")
     app.tick()
-    assert {one.client_state for one in world.graph.subscriptions()} == before
+    assert {subscription.client_state for subscription in world.graph.subscriptions()} == before
     world.graph.post("messages", count=3)
     relay = app.relay
     desired = replace(relay.desired_state(relay.keys.current()), recreate=True)
     relay.reconciler.tenant(app.settings.tenant_id, desired, lambda _: None, WaitBudget.none())
-    assert {one.client_state for one in world.graph.subscriptions()}.isdisjoint(before)
+    assert {subscription.client_state for subscription in world.graph.subscriptions()}.isdisjoint(before)
     world.graph.post("messages", count=3)
     hand_over(world, app)
     app.work_until(world.delivered())

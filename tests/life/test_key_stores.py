@@ -145,10 +145,10 @@ def test_an_unknown_id_has_no_key(store: KeyStore, key_id: str) -> None:
 def test_a_retired_key_is_gone_and_the_others_stay(kept: Kept, store: KeyStore) -> None:
     old, new = store.create(now()), store.create(now())
     store.retire(old.key_id)
-    for one in (store, kept.another()):
-        assert one.ids() == [new.key_id]
-        assert one.get(old.key_id) is None
-        assert one.get(new.key_id) is not None
+    for key_store in (store, kept.another()):
+        assert key_store.ids() == [new.key_id]
+        assert key_store.get(old.key_id) is None
+        assert key_store.get(new.key_id) is not None
 
 
 def test_retiring_what_is_gone_or_never_was_does_nothing(store: KeyStore) -> None:

@@ -29,7 +29,7 @@ def subscribed(world: AppEnvironment) -> Instance:
 
 def send(world: AppEnvironment, resource: str, event: str, times: int) -> str:
     """Have Graph send an event for the subscription to a resource; return its id."""
-    [subscription] = [one for one in world.graph.subscriptions() if one.resource == resource]
+    [subscription] = [subscription for subscription in world.graph.subscriptions() if subscription.resource == resource]
     world.graph.post("lifecycle", subscriptionId=subscription.id, event=event, times=times)
     return str(subscription.id)
 
@@ -53,7 +53,7 @@ def test_reauthorization_is_one_renewal_however_often_it_is_asked_for(world: App
     before = len(world.graph.calls())
     send(world, CHATS, "reauthorizationRequired", times)
     all_acted_upon(world, app)
-    [chats] = [one for one in world.graph.subscriptions() if one.resource == CHATS]
+    [chats] = [subscription for subscription in world.graph.subscriptions() if subscription.resource == CHATS]
     assert chats.authorized >= world.graph.clock() - timedelta(minutes=5)
     assert chats.expires - world.graph.clock() > timedelta(hours=71)
     renewals = [call for call in world.graph.calls("PATCH") if call.path.endswith(chats.id)]
@@ -84,7 +84,7 @@ def test_a_removed_subscription_is_made_anew_and_its_gap_is_read_back(world: App
     old = send(world, CHATS, "subscriptionRemoved", times)
     world.graph.post("messages", count=3)
     app.work_until(world.delivered())
-    [new] = [one.id for one in world.graph.subscriptions() if one.resource == CHATS]
+    [new] = [subscription.id for subscription in world.graph.subscriptions() if subscription.resource == CHATS]
     assert new != old
     all_acted_upon(world, app)
     created = [call for call in world.graph.calls("POST", "subscriptions") if call.status == 201]
@@ -95,11 +95,11 @@ def test_a_removed_subscription_is_made_anew_and_its_gap_is_read_back(world: App
 @TIMES
 def test_what_was_missed_is_read_back_and_the_subscription_stays(world: AppEnvironment, times: int) -> None:
     app = subscribed(world)
-    before = {one.id for one in world.graph.subscriptions()}
+    before = {subscription.id for subscription in world.graph.subscriptions()}
     calls = len(world.graph.calls())
     send(world, MAIL, "missed", times)
     all_acted_upon(world, app)
-    assert {one.id for one in world.graph.subscriptions()} == before
+    assert {subscription.id for subscription in world.graph.subscriptions()} == before
     assert world.graph.calls("DELETE") == []
     assert len(world.graph.calls()) - calls <= 10
 
@@ -124,13 +124,13 @@ def test_an_event_for_a_subscription_that_is_unknown_does_no_harm(world: AppEnvi
     app = subscribed(world)
     tenant, secret = app.settings.tenant_id, app.settings.client_state_secrets[0]
     state = client_state.mint(secret, tenant, CHATS, bytes)
-    before = {one.id for one in world.graph.subscriptions()}
+    before = {subscription.id for subscription in world.graph.subscriptions()}
     calls = len(world.graph.calls())
     for _ in range(UNKNOWN):
         item = lifecycle(event, subscriptionId=str(uuid.uuid4()), tenantId=tenant, clientState=state)
         assert post(app, item) == 202
     all_acted_upon(world, app)
-    assert {one.id for one in world.graph.subscriptions()} == before
+    assert {subscription.id for subscription in world.graph.subscriptions()} == before
     assert world.graph.calls("PATCH") + world.graph.calls("DELETE") == []
     in_doubt = {"reauthorizationRequired": UNKNOWN, "subscriptionTired": 0}.get(event, 0)
     assert len(world.graph.calls()) - calls <= in_doubt + 2 + ONE_READ_BACK
@@ -164,8 +164,8 @@ def test_a_storm_over_many_subscriptions_lists_them_once_and_brings_all_back(wor
     app = world.instance(*many)
     app.tick()
     listed = len(world.graph.calls("GET", "subscriptions"))
-    for one in world.graph.subscriptions():
-        world.graph.post("lifecycle", subscriptionId=one.id, event="subscriptionRemoved")
+    for subscription in world.graph.subscriptions():
+        world.graph.post("lifecycle", subscriptionId=subscription.id, event="subscriptionRemoved")
     all_acted_upon(world, app)
     assert len(world.graph.subscriptions()) == len(many)
     assert len(world.graph.calls("GET", "subscriptions")) - listed < 10  # pages of one list or two, not sixty lists

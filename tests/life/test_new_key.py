@@ -17,7 +17,7 @@ OVERLAP = timedelta(hours=8)
 
 
 def in_use(world: AppEnvironment) -> set[str]:
-    return {one.recipient.certificate_id for one in world.graph.subscriptions()}
+    return {subscription.recipient.certificate_id for subscription in world.graph.subscriptions()}
 
 
 def run(world: AppEnvironment, **time: float) -> None:
@@ -107,7 +107,7 @@ def test_where_graph_does_not_change_a_certificate_the_subscription_is_replaced_
 ) -> None:
     app = world.instance(declared(CHATS), declared(TEAMS))
     app.tick()
-    old = {one.id for one in world.graph.subscriptions()}
+    old = {subscription.id for subscription in world.graph.subscriptions()}
     world.graph.watch.certificates = certificates  # type: ignore[assignment]
     new = early(world, app)
     hold = world.graph.hold("DELETE", 1, done_first=True)
@@ -117,7 +117,7 @@ def test_where_graph_does_not_change_a_certificate_the_subscription_is_replaced_
     hold.gone.set()
     run.result()
     assert in_use(world) == {new}
-    assert old.isdisjoint(one.id for one in world.graph.subscriptions())
+    assert old.isdisjoint(subscription.id for subscription in world.graph.subscriptions())
     app.work_until(world.delivered())
     changes = len(world.graph.calls("POST")) + len(world.graph.calls("PATCH")) + len(world.graph.calls("DELETE"))
     app.tick()
@@ -133,7 +133,7 @@ def test_a_subscription_that_keeps_using_the_old_key_is_replaced(
     app = world.instance(declared(CHATS), KEY_OVERLAP_HOURS="8")
     app.tick()
     world.graph.post("faults", stuck_certificates=True)
-    [before] = [one.id for one in world.graph.subscriptions()]
+    [before] = [subscription.id for subscription in world.graph.subscriptions()]
     [old] = app.key_store.ids()
     new = early(world, app)
     for _ in range(18):
@@ -141,12 +141,12 @@ def test_a_subscription_that_keeps_using_the_old_key_is_replaced(
         app.tick()
         world.graph.post("messages", count=1)
         app.work_until(world.delivered())
-        [now] = [one.id for one in world.graph.subscriptions()]
+        [now] = [subscription.id for subscription in world.graph.subscriptions()]
         assert old in app.key_store.ids() or now != before
     assert in_use(world) == {new}
     assert now != before
     app.tick()
-    assert [one.id for one in world.graph.subscriptions()] == [now]  # and once is enough
+    assert [subscription.id for subscription in world.graph.subscriptions()] == [now]  # and once is enough
     assert app.dead_letters() == 0
 
 

@@ -7,7 +7,9 @@ def test_a_channel_is_served_and_read_back_without_a_tenant_permission(
     world: AppEnvironment,
 ) -> None:
     tenant = world.graph.registration.tenant
-    place = next(one for one in world.graph.simulator.tenant(tenant).world.places.values() if one.team is not None)
+    place = next(
+        place for place in world.graph.simulator.tenant(tenant).world.places.values() if place.team is not None
+    )
     specific = {f"teams/{place.team}": ["ChannelMessage.Read.Group"]}
     world.graph.post("permissions", tenant=tenant, application=[], specific=specific)
     channel = declared(f"/teams/{place.team}/channels/{place.channel}/messages") | {"consent": "resource"}

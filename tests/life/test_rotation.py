@@ -70,7 +70,7 @@ class RotationHarness:
         self.host.start()
 
     def in_use(self) -> set[str]:
-        return {one.recipient.certificate_id for one in self.graph.subscriptions()}
+        return {subscription.recipient.certificate_id for subscription in self.graph.subscriptions()}
 
     def is_rotated(self) -> bool:
         return len(self.graph.subscriptions()) == 2 and len(self.in_use()) == 1 and "old" not in self.in_use()

@@ -27,13 +27,13 @@ def test_the_secret_of_client_states_changes_and_nothing_is_refused(world: AppEn
     old, new = world.environ["CLIENT_STATE_SECRET"], client_state_secret()
     app = world.instance(declared(CHATS), declared(TEAMS))
     app.tick()
-    first = {one.client_state for one in world.graph.subscriptions()}
+    first = {subscription.client_state for subscription in world.graph.subscriptions()}
     flow(world)
     app = world.instance(CLIENT_STATE_SECRET=f"{new},{old}")
     flow(world)
     app.tick()
     flow(world)
-    second = {one.client_state for one in world.graph.subscriptions()}
+    second = {subscription.client_state for subscription in world.graph.subscriptions()}
     assert first.isdisjoint(second)
     app.work_until(world.delivered())
     app.work_until(lambda: world.graph.get("summary")["pending"] == 0)
@@ -42,7 +42,7 @@ def test_the_secret_of_client_states_changes_and_nothing_is_refused(world: AppEn
     flow(world)
     app.tick()
     flow(world)
-    assert {one.client_state for one in world.graph.subscriptions()} == second
+    assert {subscription.client_state for subscription in world.graph.subscriptions()} == second
     app.work_until(world.delivered())
     assert len(world.inbox.messages()) == 100
     assert refused() == before

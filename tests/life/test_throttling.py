@@ -42,7 +42,7 @@ def test_it_converges_and_never_calls_earlier_than_told(world: AppEnvironment, r
         assert ticks < 60, "it does not converge"
     app.relay.keys.create()
     key = app.relay.keys.current().key_id
-    while {one.recipient.certificate_id for one in world.graph.subscriptions()} != {key}:
+    while {subscription.recipient.certificate_id for subscription in world.graph.subscriptions()} != {key}:
         app.tick()
         app.work()
         world.graph.advance(minutes=5)

@@ -10,7 +10,7 @@ from tests.waiting import LIMIT
 
 
 def watching(world: AppEnvironment) -> set[str]:
-    return {one.resource for one in world.graph.subscriptions()}
+    return {subscription.resource for subscription in world.graph.subscriptions()}
 
 
 def test_a_subscription_deleted_behind_our_back_is_live_again_within_one_run_and_its_gap_is_read_back(
@@ -83,10 +83,15 @@ def test_what_differs_from_its_declaration_is_replaced(world: AppEnvironment, ch
 def test_what_is_declared_no_more_is_removed_and_what_is_anothers_stays(world: AppEnvironment) -> None:
     world.instance(declared(CHATS), declared(TEAMS)).tick()
     elsewhere = "https://127.0.0.1:1/elsewhere"
-    with_another_url = next(one for one in world.graph.subscriptions() if one.resource == TEAMS)
+    with_another_url = next(
+        subscription for subscription in world.graph.subscriptions() if subscription.resource == TEAMS
+    )
     with_another_url.notification_url = elsewhere
     world.instance(declared(CHATS)).tick()
-    assert [(one.resource, one.notification_url == elsewhere) for one in world.graph.subscriptions()] == [
+    assert [
+        (subscription.resource, subscription.notification_url == elsewhere)
+        for subscription in world.graph.subscriptions()
+    ] == [
         (CHATS, False),
         (TEAMS, True),
     ]
@@ -107,10 +112,12 @@ def test_two_runs_at_once_do_no_harm(world: AppEnvironment) -> None:
     assert len(world.graph.subscriptions()) == 2
     world.graph.advance(hours=48)
     both()
-    assert all(one.expires - world.graph.clock() > timedelta(hours=60) for one in world.graph.subscriptions())
+    assert all(
+        subscription.expires - world.graph.clock() > timedelta(hours=60) for subscription in world.graph.subscriptions()
+    )
     one.relay.keys.create()
     both()
-    [key] = {one.recipient.certificate_id for one in world.graph.subscriptions()}
+    [key] = {subscription.recipient.certificate_id for subscription in world.graph.subscriptions()}
     assert key == other.relay.keys.current().key_id
     world.graph.delete(f"subscriptions/{world.graph.subscriptions()[0].id}")
     world.graph.post("messages", count=3)

@@ -137,7 +137,7 @@ class WatchedGraph(GraphServer):
 
     def calls(self, method: str = "", path: str = "") -> list[Call]:
         """Return the calls so far whose method is `method` and whose path begins with `path`."""
-        return [one for one in tuple(self.watch.calls) if method in {"", one.method} and one.path.startswith(path)]
+        return [call for call in tuple(self.watch.calls) if method in {"", call.method} and call.path.startswith(path)]
 
     def hold(self, method: str, nth: int, *, done_first: bool = False) -> Hold:
         """Hold up the nth call from now with that method."""
@@ -150,7 +150,7 @@ class WatchedGraph(GraphServer):
 
     def subscriptions(self) -> list[Any]:
         """Return the live subscriptions of all tenants, as the simulator keeps them."""
-        return sorted(self.simulator.subscriptions, key=lambda one: one.resource)
+        return sorted(self.simulator.subscriptions, key=lambda subscription: subscription.resource)
 
 
 @contextmanager

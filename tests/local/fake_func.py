@@ -82,10 +82,10 @@ def _pem(bundle: Path, password: str) -> list[str]:
     assert found.cert is not None
     assert found.key is not None
     key, certificate = bundle.with_suffix(".func-key"), bundle.with_suffix(".func-chain")
-    chain = [found.cert.certificate, *(one.certificate for one in found.additional_certs)]
+    chain = [found.cert.certificate, *(certificate.certificate for certificate in found.additional_certs)]
     key.touch(0o600)
     key.write_bytes(found.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    certificate.write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in chain))
+    certificate.write_bytes(b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain))
     return ["--certificate", str(certificate), "--key", str(key)]
 
 

@@ -54,9 +54,9 @@ class Hub:
         receive(bodies, RECIPIENT, self._queues, NOW)
         with QueueClient.from_connection_string(self._settings.connection_string, self._settings.queue) as queue:
             self._queues.create_missing()
-            texts = [one.content for one in queue.receive_messages(max_messages=32)]
+            texts = [message.content for message in queue.receive_messages(max_messages=32)]
         envelopes = [read(self._claims.open(text).text) for text in texts]
-        return [one for one in envelopes if isinstance(one, ItemBatch)]
+        return [envelope for envelope in envelopes if isinstance(envelope, ItemBatch)]
 
 
 @pytest.fixture
@@ -105,8 +105,8 @@ def test_the_evidence_for_items_fits_the_message_with_them(items: list[tuple[int
         sealed(raw({"number": number, "filler": "x" * size}), tenant) for number, (size, tenant) in enumerate(items)
     ]
     packed = pack_changes(changes, trusted_channel([TENANT, OTHER_TENANT]), NOW, "")
-    assert [bytes(item) for one in packed for item in one.items] == [one.text for one in changes]
-    assert all(len(write(one)) <= MESSAGE_LIMIT for one in packed if len(one.items) > 1)
-    for one in packed:
-        tenants = {items[int(json.loads(bytes(item))["number"])][1] for item in one.items}
-        assert (set(one.proven), one.tokens) == (tenants, ())
+    assert [bytes(item) for envelope in packed for item in envelope.items] == [change.text for change in changes]
+    assert all(len(write(envelope)) <= MESSAGE_LIMIT for envelope in packed if len(envelope.items) > 1)
+    for envelope in packed:
+        tenants = {items[int(json.loads(bytes(item))["number"])][1] for item in envelope.items}
+        assert (set(envelope.proven), envelope.tokens) == (tenants, ())

@@ -61,7 +61,7 @@ class Endpoint:
 
     def _received(self, queue: QueueClient) -> list[str]:
         try:
-            return [one.content for one in queue.receive_messages(max_messages=32)]
+            return [message.content for message in queue.receive_messages(max_messages=32)]
         except ResourceNotFoundError:
             return []
 
@@ -257,7 +257,7 @@ def test_whatever_else_is_in_an_item_of_ours_it_is_stored_or_malformed(
     item = {**item, "tenantId": TENANT, "clientState": minted(resource=RESOURCE)}
     assert endpoint.post(body(item, tokens=tokens)) == Answer(202)
     for envelope in endpoint.queued():
-        assert [json.loads(bytes(one)) for one in envelope.items] == [json.loads(msgspec.json.encode(item))]
+        assert [json.loads(bytes(stored)) for stored in envelope.items] == [json.loads(msgspec.json.encode(item))]
 
 
 @pytest.mark.parametrize("depth", [900, 950, 990, 1000, 1010, 5000])

@@ -35,7 +35,7 @@ def numbered(number: int) -> ChangeBatch:
 
 
 def resources(found: list[dict[str, str]]) -> set[str]:
-    return {one["resource"] for one in found}
+    return {letter["resource"] for letter in found}
 
 
 def blobs(settings: StorageSettings) -> int:
@@ -75,9 +75,9 @@ def test_the_hosts_poison_queue_is_listed_and_replayed_with_the_others(
     desk: Operator, storage: StorageClients, storage_settings: StorageSettings
 ) -> None:
     poison(storage_settings, write(numbered(1)))
-    assert [one["reason"] for one in letters(desk)] == ["poison"]
+    assert [letter["reason"] for letter in letters(desk)] == ["poison"]
     assert desk.json("dead-letters", "replay", "--reason", "poison")["done"] == {"poison": 1}
-    assert [one.attempt for one in queued(storage)] == [0]
+    assert [envelope.attempt for envelope in queued(storage)] == [0]
     assert letters(desk) == []
 
 
@@ -189,7 +189,7 @@ def test_a_letter_whose_blob_is_gone_says_so(
     )
     for name in claims.list_blob_names():
         claims.delete_blob(name)
-    assert [one["reason"] for one in letters(desk)] == ["claim_gone"]
+    assert [letter["reason"] for letter in letters(desk)] == ["claim_gone"]
     desk.json("dead-letters", "drop", "--all", "--yes")
     assert letters(desk) == []
 
@@ -210,7 +210,7 @@ def test_showing_a_letter_tells_outer_fields_and_nothing_that_is_sealed_or_secre
     sealed = item["encryptedContent"]
     secret = [TEXT, item["clientState"], "signature", *(sealed[name] for name in ("data", "dataKey", "dataSignature"))]
     for output in (shown.output, desk("dead-letters", "show", "--json", letter["id"]).output):
-        assert [one for one in secret if one in output] == []
+        assert [text for text in secret if text in output] == []
 
 
 def test_showing_a_page_to_be_read_hides_its_link(desk: Operator, storage: StorageClients) -> None:
@@ -303,7 +303,7 @@ def _nowhere(connection_string: str) -> str:
 def test_the_first_letters_are_looked_at_without_being_received(storage: StorageClients) -> None:
     give_up(storage, numbered(1))
     letters = look_through(storage)
-    assert [one.reason for one in letters.first()] == [Reason.KEY_UNKNOWN]
+    assert [letter.reason for letter in letters.first()] == [Reason.KEY_UNKNOWN]
     assert len(storage.queues.peek(Queue.DEAD_LETTERS)) == 1
 
 

@@ -23,11 +23,11 @@ Findings = dict[str, dict[str, Any]]
 def diagnosed(operator: Operator, ends: int) -> Findings:
     """Run it and return the findings by what was looked at, without the tenant."""
     found = operator.json("doctor", ends=ends)["findings"]
-    return {one["check"].removesuffix(f" in {builders.TENANT}"): one for one in found}
+    return {result["check"].removesuffix(f" in {builders.TENANT}"): result for result in found}
 
 
 def with_verdict(findings: Findings, verdict: str) -> set[str]:
-    return {check for check, one in findings.items() if one["verdict"] == verdict}
+    return {check for check, result in findings.items() if result["verdict"] == verdict}
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_looking_makes_no_key(operator: Operator, keys: Path) -> None:
 
 def test_everything_that_is_not_fine_says_what_to_do(operator: Operator) -> None:
     found = diagnosed(operator, 1)
-    assert [one for one in found.values() if one["verdict"] == "attention" and not one["todo"]] == []
+    assert [result for result in found.values() if result["verdict"] == "attention" and not result["todo"]] == []
     table = operator("doctor").stdout
     assert "rotate-keys" in table
 
@@ -229,7 +229,7 @@ def test_a_permission_that_a_declaration_needs_is_looked_for_in_the_token(
         urls = {"GRAPH_BASE_URL": server.url, "LOGIN_BASE_URL": server.url, "NOTIFICATION_URL": server.url}
         away = {"DESTINATION_URL": "http://127.0.0.1:9/"}
         found = Operator(desk.environment | urls | away).json("doctor", ends=3)["findings"]
-    assert {one["says"]: one["verdict"] for one in found if one["check"].startswith("permission ")} == says
+    assert {result["says"]: result["verdict"] for result in found if result["check"].startswith("permission ")} == says
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def grant(graph: GraphServer, *names: str) -> None:
 
 
 def purposes(found: dict[str, Any], resource: str) -> list[tuple[str, str, str | None]]:
-    (declaration,) = (one for one in found["declarations"] if one["resource"] == resource)
+    (declaration,) = (declaration for declaration in found["declarations"] if declaration["resource"] == resource)
     return [(need["purpose"], need["permissions"][0], need["granted"]) for need in declaration["needs"]]
 
 

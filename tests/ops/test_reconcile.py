@@ -51,9 +51,9 @@ def test_a_rotation_gives_every_rich_subscription_a_new_key_and_keeps_the_old_on
     while operator.json("status")["keys"][0]["age_seconds"] < 1:
         time.sleep(0.05)  # certificates begin at a whole second: of two of the same one, neither is the newer
     told = operator.json("rotate-keys")
-    assert [one["action"] for one in told["steps"]] == ["rekey"]
+    assert [step["action"] for step in told["steps"]] == ["rekey"]
     status = operator.json("status")
-    assert [(one["id"], one["current"], one["subscriptions"]) for one in status["keys"]] == [
+    assert [(key["id"], key["current"], key["subscriptions"]) for key in status["keys"]] == [
         (told["new_key"], True, 1),
         (before.stem, False, 0),
     ]
@@ -73,7 +73,7 @@ def test_a_tenant_that_can_not_be_listed_does_not_cost_the_others(operator: Oper
         ' {"resource": "/chats/getAllMessages", "changeTypes": ["created"]}]'
     )
     steps = Operator(operator.environment | {"SUBSCRIPTIONS": both}).json("reconcile", ends=1)["steps"]
-    assert {(one["tenant"], one["action"], one["error"] is None) for one in steps} == {
+    assert {(step["tenant"], step["action"], step["error"] is None) for step in steps} == {
         (builders.TENANT, "create", True),
         (builders.OTHER_TENANT, "list", False),
     }

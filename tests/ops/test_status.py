@@ -22,7 +22,7 @@ DECLARED = declaration_id(builders.TENANT, builders.RESOURCE)
 
 def test_a_system_that_was_never_run_lacks_its_subscription_and_its_key(operator: Operator) -> None:
     told = operator.json("status", ends=1)
-    assert [one["attention"] for one in told["subscriptions"]] == ["there is no subscription"]
+    assert [subscription["attention"] for subscription in told["subscriptions"]] == ["there is no subscription"]
     assert told["keys"] == []
     assert len(told["attention"]) == 2
     assert told["unreachable"] == []
@@ -33,7 +33,7 @@ def test_looking_changes_nothing(
 ) -> None:
     operator("status")
     account = QueueServiceClient.from_connection_string(storage_settings.connection_string)
-    assert [one.name for one in account.list_queues(storage_settings.queue)] == []
+    assert [queue.name for queue in account.list_queues(storage_settings.queue)] == []
     assert storage.tables.names() == []
     assert not keys.exists()
 
@@ -67,8 +67,10 @@ def test_what_nothing_declares_any_more_is_shown_with_its_removal(operator: Oper
     operator.json("reconcile")
     other = builders.environment()["SUBSCRIPTIONS"].replace("chats", "teams")
     told = Operator(operator.environment | {"SUBSCRIPTIONS": other}).json("status", ends=1)
-    removed = [one for one in told["subscriptions"] if (one["todo"] or "").startswith("remove")]
-    assert [one["resource"].strip("/") for one in removed] == ["chats/getAllMessages"]
+    removed = [
+        subscription for subscription in told["subscriptions"] if (subscription["todo"] or "").startswith("remove")
+    ]
+    assert [subscription["resource"].strip("/") for subscription in removed] == ["chats/getAllMessages"]
 
 
 def test_a_graph_that_is_away_hides_nothing_else(
@@ -80,14 +82,14 @@ def test_a_graph_that_is_away_hides_nothing_else(
     told = operator.json("status", ends=3)
     assert len(told["unreachable"]) == 1
     assert told["dead_letters"]["count"] == 1
-    assert [(one["id"], one["subscriptions"]) for one in told["keys"]] == [(told["keys"][0]["id"], None)]
-    assert [one["resource"] for one in told["subscriptions"]] == [builders.RESOURCE]
+    assert [(key["id"], key["subscriptions"]) for key in told["keys"]] == [(told["keys"][0]["id"], None)]
+    assert [subscription["resource"] for subscription in told["subscriptions"]] == [builders.RESOURCE]
 
 
 def test_a_graph_that_refuses_needs_attention(operator: Operator, graph: GraphServer) -> None:
     graph.post("consent", tenant=builders.TENANT, granted=False)
     told = operator.json("status", ends=1)
-    assert any("403" in one for one in told["attention"])
+    assert any("403" in sentence for sentence in told["attention"])
 
 
 def test_dead_letters_are_counted_by_reason_those_of_the_host_too(
@@ -114,7 +116,7 @@ def test_the_queue_is_as_old_as_the_oldest_receipt_that_can_be_read(
     told = operator.json("status", ends=1)
     assert told["queue"]["messages"] == 2
     assert 1_800 <= told["queue"]["oldest_seconds"] < 3_600
-    assert any("process_queue" in one for one in told["attention"])
+    assert any("process_queue" in sentence for sentence in told["attention"])
 
 
 def test_silence_and_sweeps_are_shown_from_what_the_app_remembers(operator: Operator, storage: StorageClients) -> None:
@@ -130,7 +132,7 @@ def test_silence_and_sweeps_are_shown_from_what_the_app_remembers(operator: Oper
     checkpoints.suspect_gap(DECLARED, now)
     told = operator.json("status", ends=1)
     assert told["sweeps"][0]["due"] is True
-    assert any("not compared" in one for one in told["attention"])
+    assert any("not compared" in sentence for sentence in told["attention"])
 
 
 def test_the_lag_is_told_where_the_host_tells_it(operator: Operator, endpoint: Server) -> None:

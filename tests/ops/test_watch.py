@@ -29,7 +29,7 @@ def test_the_status_is_told_again_and_again_until_ctrl_c(operator: Operator, sto
         assert (first["dead_letters"]["count"], len(first["subscriptions"])) == (0, 1)
         give_up(storage, builders.changes(builders.change()))
         told = (json.loads(line) for line in process.stdout)
-        assert any(one["dead_letters"]["count"] == 1 for one in told)
+        assert any(status["dead_letters"]["count"] == 1 for status in told)
         process.send_signal(signal.SIGINT)
         assert process.wait(LIMIT) == 0
 

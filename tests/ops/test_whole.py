@@ -38,8 +38,8 @@ def test_an_operator_makes_it_work_brings_back_what_was_rejected_reads_back_what
     system: System, beside: Operator
 ) -> None:
     system.tell_simulator("messages", count=3)  # nobody is told of these
-    assert {one["action"] for one in beside.json("reconcile")["steps"]} == {"create"}
-    assert {one["verdict"] for one in beside.json("doctor")["findings"]} == {"fine", "unseen"}
+    assert {step["action"] for step in beside.json("reconcile")["steps"]} == {"create"}
+    assert {finding["verdict"] for finding in beside.json("doctor")["findings"]} == {"fine", "unseen"}
 
     tell_feed(system, mode="status", status=422)
     system.tell_simulator("messages", count=5)
@@ -60,10 +60,10 @@ def test_an_operator_makes_it_work_brings_back_what_was_rejected_reads_back_what
 
     # Then the keys are rotated, and content that is encrypted to the new one arrives.
     told = beside.json("rotate-keys")
-    assert {(one["action"], one["error"]) for one in told["steps"]} == {("rekey", None)}
+    assert {(step["action"], step["error"]) for step in told["steps"]} == {("rekey", None)}
     system.tell_simulator("messages", count=3)
     eventually(lambda: system.simulator("summary")["pending"] == 0 and is_whole(system))
     process = beside.start("status", "--json")
     output, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, errors
-    assert {one["id"]: one["subscriptions"] for one in json.loads(output)["keys"]}[told["new_key"]] == 2
+    assert {key["id"]: key["subscriptions"] for key in json.loads(output)["keys"]}[told["new_key"]] == 2

@@ -98,9 +98,9 @@ class ReadbackHarness:
         """Return the ids of the messages among the dead letters, with the reasons."""
         letters = [read_dead_letter(text) for text in self.dead_texts()]
         return [
-            (segments(one.envelope.resource)[-1], one.reason)
-            for one in letters
-            if isinstance(one.envelope, ReadbackPage)
+            (segments(letter.envelope.resource)[-1], letter.reason)
+            for letter in letters
+            if isinstance(letter.envelope, ReadbackPage)
         ]
 
     def queued(self) -> list[ReadbackPage]:

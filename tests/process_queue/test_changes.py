@@ -162,7 +162,7 @@ def test_while_the_destination_is_away_items_are_queued_again_sealed_and_counted
     assert again.attempt == 1
     assert again.tokens == (TOKEN,)
     assert again.proven == (TENANT,)
-    assert b'"displayName"' not in b"".join(bytes(one) for one in again.items)
+    assert b'"displayName"' not in b"".join(bytes(kept) for kept in again.items)
     assert app.dead() == []
     app.answer = DONE
     app.relay(again)
@@ -193,16 +193,16 @@ def test_no_item_is_ever_in_no_place_or_in_two(app: RelayUnderTest, kinds: list[
     app.taken, app.rejects, app.answer = [], set(), Answer(503) if away else DONE
     for number, kind in enumerate(kinds):
         name = f"{number}-{kind}-{id(items)}-{len(app.server.asked)}"
-        one = item(name)
+        changed = item(name)
         if kind == "rejected" and not away:
             app.rejects.add(name)
         if kind == "forged":
-            one["tenantId"] = CLIENT_ID
+            changed["tenantId"] = CLIENT_ID
         if kind == "broken":
-            one["encryptedContent"]["dataSignature"] = ""
+            changed["encryptedContent"]["dataSignature"] = ""
         if kind == "keyless":
-            one["encryptedContent"]["encryptionCertificateId"] = "away"
-        items.append(one)
+            changed["encryptedContent"]["encryptionCertificateId"] = "away"
+        items.append(changed)
         expected[name] = kind != "forged"
     app.relay(changes(*items, tokens=[TOKEN]))
     places = Counter([*app.delivered(), *(name for _, name in app.dead())])

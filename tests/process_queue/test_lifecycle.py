@@ -77,21 +77,23 @@ class ScriptedGraph:
 
     def act(self, *subscriptions: str, attempt: int = 0, **changes: str) -> list[str]:
         """Return why items have to be tried again."""
-        envelope = lifecycle_items(*[lifecycle(subscriptionId=one, **changes) for one in subscriptions])
+        envelope = lifecycle_items(
+            *[lifecycle(subscriptionId=subscription, **changes) for subscription in subscriptions]
+        )
         retries = self.handler.handle(msgspec.structs.replace(envelope, attempt=attempt))
         return [f"{len(retry.items)} {retry.failure}" for retry in retries]
 
     def gap_suspected(self) -> bool:
         """Whether something will be read back."""
-        return any(one.due for one in self._checkpoints.all().values())
+        return any(checkpoint.due for checkpoint in self._checkpoints.all().values())
 
     def methods(self) -> list[str]:
         """How Graph was asked."""
-        return [one.method for one in self._graph.asked]
+        return [asked.method for asked in self._graph.asked]
 
     def asked(self) -> list[str]:
         """Which subscriptions Graph was asked about since the last time."""
-        asked = [one.path.rpartition("/")[2] for one in self._graph.asked]
+        asked = [asked.path.rpartition("/")[2] for asked in self._graph.asked]
         self._graph.asked.clear()
         return asked
 

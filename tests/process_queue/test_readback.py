@@ -67,7 +67,7 @@ def test_the_next_page_is_a_message_of_its_own(harness: ReadbackHarness) -> None
     link = f"{harness.graph.url}/v1.0/next?$skiptoken=x"
     harness.pages[CHAT_LIST] = {"value": [message("1")], "@odata.nextLink": link}
     harness.read(asked_for(f"/chats/{CHAT}/messages"))
-    assert [one.link for one in harness.queued()] == [link]
+    assert [page.link for page in harness.queued()] == [link]
 
 
 def test_nothing_follows_a_page_that_the_destination_did_not_take(harness: ReadbackHarness) -> None:
@@ -97,7 +97,7 @@ def test_an_event_that_the_destination_stumbles_over_holds_up_none_of_the_others
     harness.start_over()
     harness.pages[CHAT_LIST] = {"value": messages[: len(first)], "@odata.nextLink": link}
     harness.pages["/v1.0/next"] = {"value": messages[len(first) :]}
-    harness.pages |= {f"{CHAT_LIST}/{one['id']}": one for one in messages}
+    harness.pages |= {f"{CHAT_LIST}/{message['id']}": message for message in messages}
     harness.rejects = {name for name, kind in named.items() if kind == REJECTED}
     harness.stumbles_over = {name for name, kind in named.items() if kind == STUMBLED}
     harness.read_to_the_end(asked_for(f"/chats/{CHAT}/messages"))
@@ -140,7 +140,7 @@ def test_a_tenant_wide_resource_fans_out(harness: ReadbackHarness, resource: str
     link = f"{harness.graph.url}/v1.0/more"
     harness.pages[listing] = {"value": [{"id": "a"}, {"id": "b"}], "@odata.nextLink": link}
     harness.read(asked_for(resource))
-    assert [(one.resource, one.link) for one in harness.queued()] == [
+    assert [(page.resource, page.link) for page in harness.queued()] == [
         (each.format("a"), ""),
         (each.format("b"), ""),
         (resource, link),
@@ -230,7 +230,7 @@ def test_a_link_that_is_refused_begins_anew_and_not_at_once(harness: ReadbackHar
 def test_an_odd_entry_of_a_list_costs_its_page_nothing(harness: ReadbackHarness) -> None:
     harness.pages["/v1.0/users"] = {"value": ["odd", {"id": 7}, {"id": "5d"}]}
     harness.read(asked_for("/chats/getAllMessages"))
-    assert [one.resource for one in harness.queued()] == ["users/5d/chats/getAllMessages"]
+    assert [page.resource for page in harness.queued()] == ["users/5d/chats/getAllMessages"]
     harness.pages["/v1.0/teams/t1/channels/getAllMessages"] = {"value": [7, {"channelIdentity": 7}]}
     harness.read(asked_for("/teams/t1/channels/c1/messages"))
     assert (harness.delivered, harness.dead()) == ([], [])

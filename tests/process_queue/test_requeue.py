@@ -59,7 +59,7 @@ def queues() -> RecordingQueues:
 
 
 def numbered(number: int, attempt: int = 0) -> ChangeBatch:
-    return changes(*[change(f"chats('c')/messages('{one}')") for one in range(number)], attempt=attempt)
+    return changes(*[change(f"chats('c')/messages('{message_id}')") for message_id in range(number)], attempt=attempt)
 
 
 def sizes(queues: RecordingQueues) -> list[int]:
@@ -120,15 +120,19 @@ def test_before_the_horizon_every_item_is_queued_once_and_after_it_is_given_up_o
         numbered(number, attempt), received=begun, replayed=NOW if replayed else None, tokens=("a",), proven=(TENANT,)
     )
     queues.later(envelope, RetryLater(reason, retry_after=wait), later)
-    queued = [(one, bytes(item)) for one in queues.envelopes() if isinstance(one, ChangeBatch) for item in one.items]
-    dead = [(one, bytes(item)) for one, _, _ in queues.dead if isinstance(one, ChangeBatch) for item in one.items]
+    queued = [
+        (batch, bytes(item)) for batch in queues.envelopes() if isinstance(batch, ChangeBatch) for item in batch.items
+    ]
+    dead = [
+        (batch, bytes(item)) for batch, _, _ in queues.dead if isinstance(batch, ChangeBatch) for item in batch.items
+    ]
     every = [bytes(item) for item in envelope.items]
     assert [item for _, item in queued] == (every if later < HORIZON else [])
     assert [item for _, item in dead] == (every if later >= HORIZON else [])
-    for one, _ in queued + dead:
+    for batch, _ in queued + dead:
         # all that an item will be judged by goes with it
-        assert (one.received, one.replayed, one.tokens) == (envelope.received, envelope.replayed, ("a",))
-        assert one.proven == (TENANT,)
+        assert (batch.received, batch.replayed, batch.tokens) == (envelope.received, envelope.replayed, ("a",))
+        assert batch.proven == (TENANT,)
     for _, why, at in queues.dead:
         assert (why, at) == (reason, NOW + later)
     for _, delay in queues.queued:

@@ -88,7 +88,7 @@ class VirtualTime:
     def queued(self) -> list[tuple[int, int]]:
         """Return the number of items, and the attempt, of each envelope that was queued again."""
         envelopes = [read(text) for text in self.account.queues.texts()]
-        return [(len(one.items), one.attempt) for one in envelopes if isinstance(one, ChangeBatch)]
+        return [(len(envelope.items), envelope.attempt) for envelope in envelopes if isinstance(envelope, ChangeBatch)]
 
     def _take(self, asked: Asked) -> Answer:
         names = [event["data"]["id"] for event in json.loads(asked.body)]
@@ -99,7 +99,9 @@ class VirtualTime:
 
 
 def envelope(number: int = ITEMS) -> ChangeBatch:
-    return changes(*[change(chat_path(str(one)), resourceData={"id": str(one)}) for one in range(number)])
+    return changes(
+        *[change(chat_path(str(message_id)), resourceData={"id": str(message_id)}) for message_id in range(number)]
+    )
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ class ScriptedTenants:
 
     def due(self) -> set[str]:
         known = self.relay.checkpoints.all()
-        names = {name for name, one in known.items() if one.due}
+        names = {name for name, checkpoint in known.items() if checkpoint.due}
         return {tenant for tenant in (TENANT, OTHER_TENANT) if declaration_id(tenant, RESOURCE) in names}
 
     def is_read_back(self, tenant: str) -> bool:
@@ -281,10 +281,10 @@ def test_without_keys_subscriptions_are_renewed_and_none_is_made_or_removed(tena
     tenants.clock.advance(hours=60)
     tenants.done.clear()
     tenants.run()
-    assert [one for one in tenants.done if one.startswith(("P", "D"))] == ["PATCH ours", "PATCH theirs"]
-    assert {one["encryptionCertificateId"] for held in tenants.held.values() for one in held.values()} == {
-        path.stem for path in away.glob("*.pem")
-    }
+    assert [call for call in tenants.done if call.startswith(("P", "D"))] == ["PATCH ours", "PATCH theirs"]
+    assert {
+        subscription["encryptionCertificateId"] for held in tenants.held.values() for subscription in held.values()
+    } == {path.stem for path in away.glob("*.pem")}
     tenants.keys.unlink()
     away.rename(tenants.keys)
     tenants.run()
@@ -298,7 +298,7 @@ def test_unavailable_tables_cost_no_subscription_its_life(tenants: ScriptedTenan
     tenants.account.tables.available = False
     tenants.start()
     tenants.run()
-    assert [one for one in tenants.done if one.startswith("P")] == ["PATCH ours", "PATCH theirs"]
+    assert [call for call in tenants.done if call.startswith("P")] == ["PATCH ours", "PATCH theirs"]
 
 
 def test_without_queues_nothing_is_done(tenants: ScriptedTenants) -> None:

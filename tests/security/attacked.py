@@ -72,7 +72,11 @@ class AttackedRelay:
 
     def asked(self) -> list[str]:
         """Return what Graph was asked for since the last time, as method and path."""
-        calls = [f"{one.method} {one.path.removeprefix('/v1.0/')}" for one in self.graph.asked if "/v1.0/" in one.path]
+        calls = [
+            f"{asked.method} {asked.path.removeprefix('/v1.0/')}"
+            for asked in self.graph.asked
+            if "/v1.0/" in asked.path
+        ]
         self.graph.asked.clear()
         return calls
 

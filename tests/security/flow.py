@@ -118,8 +118,8 @@ class LeakScenario:
         graph.post("messages", text=self.found.text("a message that was read back"))
         graph.post("clock", advance_seconds=600)
         graph.post("faults", drop=0.0)
-        for one in list(graph.simulator.subscriptions):
-            graph.post("lifecycle", subscriptionId=one.id, event="subscriptionRemoved")
+        for subscription in list(graph.simulator.subscriptions):
+            graph.post("lifecycle", subscriptionId=subscription.id, event="subscriptionRemoved")
         assert until(partial(self.arrived, "a message that was read back"))
 
     def refusals(self) -> None:
@@ -189,7 +189,7 @@ class LeakScenario:
         """Entra is away when a new access token is needed."""
         graph = self.harness.graph
         login = graph.simulator.login
-        self.found.keys |= {f"old access token {n}": one.encode() for n, one in enumerate(login._tokens)}
+        self.found.keys |= {f"old access token {n}": token.encode() for n, token in enumerate(login._tokens)}
         login._tokens.clear()
         graph.post("faults", unavailable=["login"])
         self.timer()
@@ -226,7 +226,7 @@ class LeakScenario:
 
     def post(self, *items: object, tokens: list[str] | None = None) -> None:
         tokens = [self.harness.token()] if tokens is None else tokens
-        self.found.proofs |= {f"token {one[-8:]}": one.encode() for one in tokens}
+        self.found.proofs |= {f"token {token[-8:]}": token.encode() for token in tokens}
         self.raw(body(*items, tokens=tokens))
 
     def raw(self, text: bytes) -> None:

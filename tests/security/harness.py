@@ -98,15 +98,15 @@ class SecurityHarness:
     def ends(self) -> Counter[str]:
         """How many items have ended in which way, as in `refused client_state`, since the host started."""
         found: Counter[str] = Counter()
-        for one in self.get("/admin/metrics").json():
-            name = one["name"].removeprefix("graph_relay.")
+        for point in self.get("/admin/metrics").json():
+            name = point["name"].removeprefix("graph_relay.")
             if name in _ENDS:
-                found[" ".join((name, *one["attributes"].values()))] += one["value"]
+                found[" ".join((name, *point["attributes"].values()))] += point["value"]
         return found
 
     def delivered(self) -> set[str]:
         """The ids of the messages that the destination holds."""
-        return {one["data"].get("id", "") for one in self.feed.contents()}
+        return {content["data"].get("id", "") for content in self.feed.contents()}
 
 
 def fresh_id() -> str:
@@ -176,8 +176,13 @@ def declarations() -> str:
     resources = (IN_CHATS, IN_CHANNELS, IN_ONE_CHAT, IN_ONE_CHANNEL)
     return msgspec.json.encode(
         [
-            {"resource": one, "changeTypes": ["created", "updated"], "includeResourceData": True, "tenantId": tenant}
-            for one in resources
+            {
+                "resource": resource,
+                "changeTypes": ["created", "updated"],
+                "includeResourceData": True,
+                "tenantId": tenant,
+            }
+            for resource in resources
             for tenant in (TENANT, OTHER_TENANT)
         ]
     ).decode()

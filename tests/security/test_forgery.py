@@ -77,7 +77,7 @@ def test_keys_that_nobody_has_are_looked_for_once_and_end_in_their_reasons(
 
 
 def fetched_keys(simulator: GraphServer) -> int:
-    return sum(one["count"] for one in simulator.get("calls") if one["path"].endswith("/keys"))
+    return sum(call["count"] for call in simulator.get("calls") if call["path"].endswith("/keys"))
 
 
 def test_ten_thousand_tokens_cost_the_genuine_one_nothing(harness: SecurityHarness) -> None:

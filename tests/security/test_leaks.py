@@ -43,11 +43,11 @@ def written(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> W
         found.ends = harness.ends()
         found.places["metrics"] = harness.get("/admin/metrics").content
         found.proofs |= {
-            f"clientState {n}": one.client_state.encode()
-            for n, one in enumerate(graph.simulator.subscriptions)
-            if one.client_state
+            f"clientState {n}": subscription.client_state.encode()
+            for n, subscription in enumerate(graph.simulator.subscriptions)
+            if subscription.client_state
         }
-        found.keys |= {f"access token {n}": one.encode() for n, one in enumerate(graph.simulator.login._tokens)}
+        found.keys |= {f"access token {n}": token.encode() for n, token in enumerate(graph.simulator.login._tokens)}
     found.places["log"] = (directory / "host.log").read_bytes()
     for path in (directory / "storage").rglob("*"):
         if path.is_file():

@@ -54,14 +54,14 @@ def imports(file: Path) -> Iterator[str]:
 
 def test_everything_is_pinned_to_one_version_and_has_hashes() -> None:
     assert len(PACKAGES) == sum(line[0].isalnum() for line in RUNTIME.read_text().splitlines() if line)
-    assert [one.name for one in PACKAGES if not one.hashes] == []
+    assert [package.name for package in PACKAGES if not package.hashes] == []
 
 
 def test_everything_is_there_for_a_reason_that_is_there_too() -> None:
-    names = {one.name for one in PACKAGES}
-    assert [one.name for one in PACKAGES if not one.direct and not one.via] == []
-    assert {needing for one in PACKAGES for needing in one.via} <= names
-    assert {one.name for one in PACKAGES if one.direct} == set(wanted())
+    names = {package.name for package in PACKAGES}
+    assert [package.name for package in PACKAGES if not package.direct and not package.via] == []
+    assert {needing for package in PACKAGES for needing in package.via} <= names
+    assert {package.name for package in PACKAGES if package.direct} == set(wanted())
 
 
 @pytest.mark.parametrize("name", sorted(wanted()))
@@ -102,13 +102,13 @@ def test_the_bill_of_materials_lists_each_package_with_its_hashes_and_who_needs_
     text = sbom.written(sbom.bill(PACKAGES))
     bill = json.loads(text)
     assert bill["bomFormat"] == "CycloneDX"
-    components = {one["bom-ref"]: one for one in bill["components"]}
-    assert components.keys() == {f"{one.name}@{one.version}" for one in PACKAGES}
-    for one in PACKAGES:
-        component = components[f"{one.name}@{one.version}"]
-        assert {held["content"] for held in component["hashes"]} == set(one.hashes)
-        assert component["purl"] == f"pkg:pypi/{one.name}@{one.version}"
-    needed = {one["ref"]: one.get("dependsOn", []) for one in bill["dependencies"]}
+    components = {component["bom-ref"]: component for component in bill["components"]}
+    assert components.keys() == {f"{package.name}@{package.version}" for package in PACKAGES}
+    for package in PACKAGES:
+        component = components[f"{package.name}@{package.version}"]
+        assert {held["content"] for held in component["hashes"]} == set(package.hashes)
+        assert component["purl"] == f"pkg:pypi/{package.name}@{package.version}"
+    needed = {dependency["ref"]: dependency.get("dependsOn", []) for dependency in bill["dependencies"]}
     assert {ref.partition("@")[0] for ref in needed[sbom.NAME]} == set(wanted())
     assert any(
         ref.startswith("urllib3@")

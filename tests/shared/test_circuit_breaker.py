@@ -75,10 +75,10 @@ def test_many_attempts_that_were_under_way_together_count_as_one_outage() -> Non
     clock = Clock()
     breaker = CircuitBreaker(Reason.DESTINATION, clock)
     at_once = [breaker.attempt() for _ in range(24)]
-    for one in at_once:
-        one.__enter__()
-    for one in at_once:
-        one.__exit__(RetryLater, RetryLater(Reason.DESTINATION), None)
+    for attempt in at_once:
+        attempt.__enter__()
+    for attempt in at_once:
+        attempt.__exit__(RetryLater, RetryLater(Reason.DESTINATION), None)
     assert not tried(breaker, fails=False)
     clock.advance(seconds=FIRST_PAUSE.total_seconds())
     assert tried(breaker, fails=False)
@@ -90,8 +90,8 @@ def test_the_longest_of_the_waits_told_to_attempts_under_way_together_counts() -
     first, second = breaker.attempt(), breaker.attempt()
     first.__enter__()
     second.__enter__()
-    for one, seconds in ((first, 3600), (second, 10)):
-        one.__exit__(RetryLater, RetryLater(Reason.DESTINATION, retry_after=timedelta(seconds=seconds)), None)
+    for attempt, seconds in ((first, 3600), (second, 10)):
+        attempt.__exit__(RetryLater, RetryLater(Reason.DESTINATION, retry_after=timedelta(seconds=seconds)), None)
     clock.advance(minutes=59)
     assert not tried(breaker, fails=False)
 

@@ -68,8 +68,8 @@ def run(authority: Authority, connection: str = "", **environ: str) -> subproces
 
 def sent(asked: list[Asked]) -> list[dict[str, object]]:
     items: list[dict[str, object]] = []
-    for one in asked:
-        body = gzip.decompress(one.body) if one.headers.get("content-encoding") == "gzip" else one.body
+    for request in asked:
+        body = gzip.decompress(request.body) if request.headers.get("content-encoding") == "gzip" else request.body
         found = json.loads(body or b"[]")
         items += found if isinstance(found, list) else [found]
     return items
@@ -83,7 +83,7 @@ def test_counters_and_one_trace_across_the_queue_are_exported(authority: Authori
     assert "graph_relay.delivered" in text
     assert [name for name in ("notify_http", "process_queue") if f'"{name}"' not in text] == []
     tags = [item["tags"] for item in sent(ingestion.asked)]
-    operations = [one["ai.operation.id"] for one in tags if isinstance(one, dict) and "ai.operation.id" in one]
+    operations = [tag["ai.operation.id"] for tag in tags if isinstance(tag, dict) and "ai.operation.id" in tag]
     assert set(operations) == {trace_id}
 
 

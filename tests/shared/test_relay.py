@@ -60,7 +60,7 @@ def together(call: Callable[[], Any]) -> list[Any]:
 
 
 def distinct(objects: list[Any]) -> int:
-    return len({id(one) for one in objects})
+    return len({id(item) for item in objects})
 
 
 def test_each_is_made_once() -> None:

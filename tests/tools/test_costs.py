@@ -39,7 +39,7 @@ def test_the_page_has_the_totals_and_the_sources_of_the_script() -> None:
 
 def test_the_page_says_what_the_middle_tenant_is_made_of() -> None:
     columns = [month(TENANTS[1], profile, KNOWN) for profile in PROFILES]
-    rows = [f"| {what} | " + " | ".join(f"${one[what]:.2f}" for one in columns) + " |" for what in columns[0]]
+    rows = [f"| {what} | " + " | ".join(f"${column[what]:.2f}" for column in columns) + " |" for what in columns[0]]
     assert [row for row in rows if row not in PAGE.splitlines()] == []
 
 

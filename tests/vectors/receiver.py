@@ -233,13 +233,13 @@ def running_app(vectors: Vectors, storage: StorageSettings, authority: Authority
         yield App(vectors, clock, queues(storage), recipient, verifier)
 
 
-def declaration(one: dict[str, Any]) -> Declaration:
+def declaration(given: dict[str, Any]) -> Declaration:
     return msgspec.convert(
         {
-            "resource": one["resource"],
-            "changeTypes": one["changeType"].split(","),
-            "includeResourceData": one["includeResourceData"],
-            "tenantId": one["tenantId"],
+            "resource": given["resource"],
+            "changeTypes": given["changeType"].split(","),
+            "includeResourceData": given["includeResourceData"],
+            "tenantId": given["tenantId"],
         },
         Declaration,
     )

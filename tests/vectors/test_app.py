@@ -65,7 +65,7 @@ def test_no_octet_of_an_expected_text_can_be_changed(vectors: Vectors, outcomes:
 
 
 def test_no_octet_of_what_proves_or_seals_an_item_can_be_changed(vectors: Vectors, app: App) -> None:
-    (case,) = (one for one in vectors.manifest["cases"] if one["name"] == "rich-chat-message")
+    (case,) = (case for case in vectors.manifest["cases"] if case["name"] == "rich-chat-message")
     body = vectors.read(case["request"]["body"])
     document = msgspec.json.decode(body)
     (item,), (token,) = document["value"], document["validationTokens"]
@@ -84,11 +84,11 @@ def test_no_octet_of_what_proves_or_seals_an_item_can_be_changed(vectors: Vector
 def test_client_states_are_those_that_the_app_would_mint(vectors: Vectors) -> None:
     """The generator imports nothing of the app: it makes them by the words of the schema."""
     secret = base64.b64decode(vectors.manifest["clientStateSecret"])
-    for one in vectors.manifest["subscriptions"]:
-        random = base64.urlsafe_b64decode(one["clientState"].partition(".")[0] + "==")
-        named = declaration_id(one["tenantId"], one["resource"])
-        minted = client_state.mint(secret, one["tenantId"], named, partial(drawn, random))
-        assert minted == one["clientState"]
+    for subscription in vectors.manifest["subscriptions"]:
+        random = base64.urlsafe_b64decode(subscription["clientState"].partition(".")[0] + "==")
+        named = declaration_id(subscription["tenantId"], subscription["resource"])
+        minted = client_state.mint(secret, subscription["tenantId"], named, partial(drawn, random))
+        assert minted == subscription["clientState"]
 
 
 def drawn(random: bytes, size: int) -> bytes:
@@ -128,4 +128,4 @@ def expected_files(case: Case) -> list[str]:
     expected = case["expected"]
     if "body" in expected:
         return [expected["body"]]
-    return [one["plainText"] for one in expected["items"] if "plainText" in one]
+    return [item["plainText"] for item in expected["items"] if "plainText" in item]

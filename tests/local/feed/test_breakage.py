@@ -38,7 +38,7 @@ def test_the_faults_of_graph_come_and_go(feed: RunningFeed, simulator: GraphServ
             return found
 
         before = faults()
-        switches = [one.name for one in BREAKAGES if one.where == "graph" and one.is_switch]
+        switches = [breakage.name for breakage in BREAKAGES if breakage.where == "graph" and breakage.is_switch]
         for name in switches:
             order(feed, name, on=True)
             assert faults() != before, name
@@ -57,9 +57,9 @@ def test_what_happens_once_can_be_asked_for_again(feed: RunningFeed) -> None:
     for _ in range(2):
         order(feed, "rotate_keys", on=True)
         order(feed, "restart", on=True)
-    states = {one["name"]: one for one in httpx.get(f"{feed.url}/api/breakages").json()}
+    states = {state["name"]: state for state in httpx.get(f"{feed.url}/api/breakages").json()}
     assert {states[name]["times"] for name in ("rotate_keys", "restart")} == {2}
-    assert not any(one["active"] for one in states.values())
+    assert not any(state["active"] for state in states.values())
 
 
 def test_chats_and_channels_are_called_what_graph_calls_them(

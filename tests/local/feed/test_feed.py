@@ -206,7 +206,7 @@ def test_only_one_fault_of_the_destination_is_on_at_a_time(feed: RunningFeed) ->
     for name, status in (("destination_down", 503), ("destination_410", 410)):
         httpx.post(f"{feed.url}/api/breakages", json={"name": name}).raise_for_status()
         assert httpx.get(f"{feed.url}/control").json()["status"] == status
-    active = [one["name"] for one in httpx.get(f"{feed.url}/api/breakages").json() if one["active"]]
+    active = [state["name"] for state in httpx.get(f"{feed.url}/api/breakages").json() if state["active"]]
     assert active == ["destination_410"]
     httpx.post(f"{feed.url}/api/breakages", json={"name": "destination_410", "on": False}).raise_for_status()
     assert httpx.get(f"{feed.url}/control").json()["mode"] == "ok"
@@ -228,4 +228,4 @@ def test_the_last_refusals_are_listed_and_no_more_of_them(feed: RunningFeed, sen
     for _ in range(3):
         sender.send_body(b"[]", webhook_signature="v1,AAAA")
     listed = httpx.get(f"{feed.url}/api/refusals").json()
-    assert [(one["status"], one["reason"]) for one in listed] == [(401, "signature")] * 3
+    assert [(refusal["status"], refusal["reason"]) for refusal in listed] == [(401, "signature")] * 3

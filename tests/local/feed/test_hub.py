@@ -33,7 +33,7 @@ def test_messages_that_came_meanwhile_are_sent_together_and_a_state_in_its_lates
     watcher.tell("pace", 2)
     (pace, value), (messages, shown) = sent(watcher)
     assert (pace, value, messages) == ("pace", 2, "messages")
-    assert [one["position"] for one in shown] == [1, 2, 3]
+    assert [message["position"] for message in shown] == [1, 2, 3]
 
 
 def test_a_watcher_far_behind_is_told_so_and_costs_no_memory() -> None:
@@ -42,7 +42,7 @@ def test_a_watcher_far_behind_is_told_so_and_costs_no_memory() -> None:
     watcher.show([message(2_000)])
     behind, (_, shown) = sent(watcher)
     assert behind == ("behind", None)
-    assert [one["position"] for one in shown] == [2_000]
+    assert [message["position"] for message in shown] == [2_000]
 
 
 def test_every_watcher_is_told_until_it_leaves() -> None:
@@ -52,5 +52,5 @@ def test_every_watcher_is_told_until_it_leaves() -> None:
             hub.show([message(1)])
         hub.show([message(2)])
         hub.close()
-        assert [[one["position"] for one in value] for _, value in sent(leaves)] == [[1]]
-        assert [[one["position"] for one in value] for _, value in sent(stays)] == [[1, 2]]
+        assert [[message["position"] for message in value] for _, value in sent(leaves)] == [[1]]
+        assert [[message["position"] for message in value] for _, value in sent(stays)] == [[1, 2]]

@@ -69,7 +69,7 @@ def test_a_complete_environment_is_read() -> None:
     assert settings.sweep_interval == timedelta(hours=24)
     assert settings.ledger_retention == timedelta(days=60)
     assert trigger_settings(environ).renew_schedule == "0 */5 * * * *"
-    assert [one.tenant_id for one in settings.declarations] == [TENANT]
+    assert [declaration.tenant_id for declaration in settings.declarations] == [TENANT]
 
 
 @pytest.mark.parametrize("name", REQUIRED)
@@ -218,14 +218,14 @@ def test_declarations_may_be_in_a_file(tmp_path: Path) -> None:
     declared = tmp_path / "declared.json"
     declared.write_text('[{"resource": "/users", "changeTypes": ["updated"]}]')
     settings = Settings.from_environment(environment(SUBSCRIPTIONS=str(declared)))
-    assert [one.resource for one in settings.declarations] == ["/users"]
+    assert [declaration.resource for declaration in settings.declarations] == ["/users"]
 
 
 def test_two_tenants_may_declare_the_same_resource() -> None:
     other = '{"resource": "/users", "changeTypes": ["updated"], "tenantId": "%s"}'
     declared = f"[{other % TENANT.upper()}, {other % CLIENT_ID}]"
     settings = Settings.from_environment(environment(SUBSCRIPTIONS=declared))
-    assert [one.tenant_id for one in settings.declarations] == [TENANT, CLIENT_ID]
+    assert [declaration.tenant_id for declaration in settings.declarations] == [TENANT, CLIENT_ID]
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

@@ -191,10 +191,12 @@ def test_every_event_is_in_exactly_one_place(
     asked_before = len(server.asked)
     server.script = lambda asked: reject(asked) if len(server.asked) - asked_before <= works else Answer(503)
     delivery = destination.deliver(events)
-    placed = [*delivery.delivered, *(one.event for one in delivery.rejected), *delivery.undelivered]
+    placed = [*delivery.delivered, *(rejection.event for rejection in delivery.rejected), *delivery.undelivered]
     assert sorted(event.id for event in placed) == sorted(event.id for event in events)
     assert bool(delivery.undelivered) is (delivery.failure is not None)
-    assert not {one.event.id for one in delivery.rejected} - {events[number].id for number in bad if number < count}
+    assert not {rejection.event.id for rejection in delivery.rejected} - {
+        events[number].id for number in bad if number < count
+    }
 
 
 def test_the_other_half_is_not_tried_on_a_destination_in_trouble(destination: Destination, server: Server) -> None:

@@ -52,11 +52,11 @@ def test_a_chat_message_becomes_an_event_with_its_whole_identity() -> None:
 
 
 def test_two_replies_of_one_id_below_different_roots_are_different() -> None:
-    one = event_of(channel_message("17", root="1"), channel_path("17", "1"))
+    reply = event_of(channel_message("17", root="1"), channel_path("17", "1"))
     other = event_of(channel_message("17", root="2"), channel_path("17", "2"))
-    assert one.id != other.id
-    assert one.subject == f"teams/{TEAM}/channels/{CHANNEL}/messages/1/replies/17"
-    assert one.source.endswith("/messages/1/replies")
+    assert reply.id != other.id
+    assert reply.subject == f"teams/{TEAM}/channels/{CHANNEL}/messages/1/replies/17"
+    assert reply.source.endswith("/messages/1/replies")
 
 
 @given(moments, moments, st.sampled_from(["created", "updated"]), st.sampled_from(["created", "updated"]))
@@ -331,7 +331,7 @@ def test_changes_without_content_that_came_together_are_one_only_if_they_say_the
         {"changeType": "updated"},
         {"changeType": "updated", "resourceData": {"id": "5d", "members@delta": [{"id": "1"}]}},
     ]
-    ids = [event_without_content(named("groups/5d", **one), TENANT, NOW).id for one in [*said, *said]]
+    ids = [event_without_content(named("groups/5d", **fields), TENANT, NOW).id for fields in [*said, *said]]
     assert len(set(ids)) == len(said)
     assert ids[: len(said)] == ids[len(said) :]
 

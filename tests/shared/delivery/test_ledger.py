@@ -45,22 +45,22 @@ def ledger(tables: Tables) -> Ledger:
 ids = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 times = st.timedeltas(-timedelta(days=15), timedelta(days=15)).map(lambda apart: NOW + apart)
 moments = st.sampled_from([NOW, NOW.replace(microsecond=999_999), NOW + timedelta(seconds=1)]) | times
-events = st.lists(st.builds(event, ids, moments), max_size=12, unique_by=lambda one: one.id)
+events = st.lists(st.builds(event, ids, moments), max_size=12, unique_by=lambda event: event.id)
 
 
 @given(events, st.data())
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_was_recorded_is_known_and_nothing_else(ledger: Ledger, events: list[Event], data: st.DataObject) -> None:
     run = uuid.uuid4().hex  # the tables outlive an example
-    events = [msgspec.structs.replace(one, id=run + one.id) for one in events]
+    events = [msgspec.structs.replace(event, id=run + event.id) for event in events]
     known = data.draw(st.lists(st.sampled_from(events), max_size=12)) if events else []
     ledger.record(known)
-    assert ledger.undelivered(events) == [one for one in events if one not in known]
+    assert ledger.undelivered(events) == [event for event in events if event not in known]
 
 
 @pytest.mark.parametrize("number", [1, 1000, 1001])
 def test_any_number_of_events_of_one_second_is_known(ledger: Ledger, number: int) -> None:
-    recorded = [event(f"e{one}") for one in range(number)]
+    recorded = [event(f"e{n}") for n in range(number)]
     ledger.record(recorded)
     stranger = event("stranger")
     assert ledger.undelivered([*recorded, stranger]) == [stranger]
@@ -186,7 +186,7 @@ def test_a_batch_is_one_row_a_second_and_the_same_row_when_it_is_recorded_again(
     ledger = Ledger(tables, KEPT)
     batch = [event(f"e{number}", NOW + timedelta(seconds=number // 20)) for number in range(40)]
     for _ in range(2):
-        ledger.record(batch, {one.id: b'{"path":1}' for one in batch})
+        ledger.record(batch, {event.id: b'{"path":1}' for event in batch})
         assert len(list(tables.rows("ledger20310203"))) == 2
 
 

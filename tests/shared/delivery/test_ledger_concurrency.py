@@ -105,7 +105,7 @@ def test_every_event_is_delivered_by_somebody_and_known_to_all(
 
     at_once([lambda numbers=numbers: relay(numbers) for numbers in batches])  # type: ignore[misc]
     every = {event(number, run=run).id for number in chain(*batches)}
-    assert {one.id for one in delivered} == every
+    assert {event.id for event in delivered} == every
     never = {event(number, run=run).id for number in range(26)} - every
     undelivered = open_ledger().undelivered([event(number, run=run) for number in range(26)])
-    assert {one.id for one in undelivered} == never
+    assert {event.id for event in undelivered} == never

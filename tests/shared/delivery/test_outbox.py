@@ -45,7 +45,7 @@ def outbox(destination: Destination, ledger: Ledger) -> Outbox:
 
 def ids(asked: list[Asked]) -> list[list[str]]:
     """The ids of the events of each request."""
-    return [[event["id"] for event in json.loads(one.body)] for one in asked]
+    return [[event["id"] for event in json.loads(request.body)] for request in asked]
 
 
 def delivered_so_far() -> float:

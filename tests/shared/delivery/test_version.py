@@ -38,10 +38,10 @@ def test_of_arrivals_at_one_time_the_later_is_the_greater_whatever_the_content(
 def test_bare_notifications_that_came_together_are_one_version_only_if_they_say_the_same(
     received: datetime, change_type: str | None, data: bytes, other: bytes
 ) -> None:
-    one = version.of_bare_notification(received, "", change_type, data)
-    assert (one == version.of_bare_notification(received, "", change_type, other)) is (data == other)
-    assert one != version.of_bare_notification(received, "", "deleted", data)
-    assert one < version.of_bare_notification(received + MICROSECOND, "", "deleted", other)
+    bare = version.of_bare_notification(received, "", change_type, data)
+    assert (bare == version.of_bare_notification(received, "", change_type, other)) is (data == other)
+    assert bare != version.of_bare_notification(received, "", "deleted", data)
+    assert bare < version.of_bare_notification(received + MICROSECOND, "", "deleted", other)
 
 
 def test_a_modification_with_an_etag_follows_one_that_says_no_more_than_its_time() -> None:

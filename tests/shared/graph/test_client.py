@@ -216,7 +216,7 @@ def test_pages_are_followed_as_given_and_empty_ones_too(graph: GraphClient, serv
         in_json({"value": [], "@odata.nextLink": opaque + "2"}),
         in_json({"value": [{"a": 2}]}),
     )
-    pages = [[json.loads(bytes(one)) for one in page] for page in graph.pages(TENANT, "subscriptions")]
+    pages = [[json.loads(bytes(entry)) for entry in page] for page in graph.pages(TENANT, "subscriptions")]
     assert pages == [[1], [], [{"a": 2}]]
     assert server.paths()[1:] == [
         "/v1.0/other('name')/list?$skiptoken=a%2Bb%20c",

@@ -42,9 +42,9 @@ def whole(value: Any) -> Any:
         case str():
             return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in value)
         case list():
-            return [whole(one) for one in value]
+            return [whole(part) for part in value]
         case dict():
-            return {whole(name): whole(one) for name, one in value.items()}
+            return {whole(name): whole(part) for name, part in value.items()}
     return value
 
 

@@ -41,7 +41,7 @@ wire_names = st.sampled_from(
 
 def test_items_are_kept_as_they_came_unknown_fields_and_all() -> None:
     item = b'{"subscriptionId" : "1", "new": {"a":[1.50, 1e3]} }'
-    assert [bytes(one) for one in read_collection(b'{"value": [' + item + b"]}").value] == [item]
+    assert [bytes(parsed) for parsed in read_collection(b'{"value": [' + item + b"]}").value] == [item]
 
 
 def test_an_empty_collection_is_legal() -> None:
@@ -180,8 +180,8 @@ def test_either_name_of_the_key_may_be_null_or_absent(name: str) -> None:
     content = encrypted(b"{}")
     without = {field: value for field, value in content.items() if field != name}
     read = [
-        read_encrypted_content(read_notification(raw(change(encryptedContent=one))))
-        for one in (without, {**content, name: None})
+        read_encrypted_content(read_notification(raw(change(encryptedContent=content_fields))))
+        for content_fields in (without, {**content, name: None})
     ]
     assert read[0] == read[1]
 

@@ -293,4 +293,4 @@ def test_nobody_waits_for_an_authority_that_hangs_for_another(monkeypatch: pytes
     finder = SigningKeys("https://login.example", InProcess(hangs, clock).mounted("https://login.example"), clock)
     with pytest.raises(RetryLater):
         finder.find("authority-1", NOW)
-    assert [one.reason for one in told] == [Reason.SIGNING_KEYS]
+    assert [failure.reason for failure in told] == [Reason.SIGNING_KEYS]

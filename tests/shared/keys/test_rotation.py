@@ -52,8 +52,8 @@ class Workbench:
         directory.mkdir(mode=0o700)
 
     def bring(self, *keys: EncryptionKey) -> None:
-        for one in keys:
-            write_private(self.directory / f"{one.key_id}.pem", write_pem(one))
+        for key in keys:
+            write_private(self.directory / f"{key.key_id}.pem", write_pem(key))
 
     def rotation(self) -> Rotation:
         """As a process that was just started has it."""

@@ -30,8 +30,8 @@ def test_what_the_host_keeps_for_a_week_never_expires(
             dead_letters.keep_poison()
         queued = list(poison.receive_messages(messages_per_page=32))
     expected = [f"{how} {number}" for how in ("kept", "for a week") for number in range(40)]
-    assert sorted(one.content for one in queued) == sorted(expected)
-    assert {one.expires_on.year for one in queued if one.expires_on} == {9999}
+    assert sorted(message.content for message in queued) == sorted(expected)
+    assert {message.expires_on.year for message in queued if message.expires_on} == {9999}
 
 
 def test_where_the_host_has_given_up_nothing_there_is_nothing_to_keep(

@@ -43,7 +43,7 @@ def test_any_item_survives_the_queue_equal_as_json_in_ascii_that_xml_can_hold(it
     assert message == text
     back = read(message)
     assert isinstance(back, ChangeBatch)
-    assert [json.loads(bytes(one)) for one in back.items] == [item]
+    assert [json.loads(bytes(read_item)) for read_item in back.items] == [item]
 
 
 @pytest.mark.parametrize("between", [b" ", b"\t", b"\r\n", b"\n"])

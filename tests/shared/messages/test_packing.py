@@ -94,8 +94,8 @@ def test_each_envelope_says_when_its_items_came_and_in_which_trace(post: Post, e
 @given(posts, evidences, limits)
 def test_no_two_neighbours_would_have_fitted_into_one(post: Post, evidence: Evidence, limit: int) -> None:
     envelopes = packed(post, evidence, limit)
-    for (_, one), (_, following) in pairwise(envelopes):
-        (both,) = pack_changes([*one, following[0]], evidence, NOW, TRACE, NO_LIMIT)
+    for (_, envelope), (_, following) in pairwise(envelopes):
+        (both,) = pack_changes([*envelope, following[0]], evidence, NOW, TRACE, NO_LIMIT)
         assert len(write(both)) > limit - 2  # the estimate counts a comma too many, of items and of tokens
 
 

@@ -66,7 +66,7 @@ def test_due_is_what_was_suspected_since_the_last_comparison_began(
         else:
             checkpoints.suspect_gap(run + name, now)
             suspected[run + name] = now
-    loaded = {name: one for name, one in checkpoints.all().items() if name.startswith(run)}
+    loaded = {name: checkpoint for name, checkpoint in checkpoints.all().items() if name.startswith(run)}
     assert loaded == {
         name: Checkpoint(at - timedelta(minutes=5), name in suspected and suspected[name] >= at)
         for name, at in compared.items()

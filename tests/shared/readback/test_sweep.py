@@ -64,7 +64,7 @@ def on_suspicion(checkpoints: Checkpoints, queues: ObservedQueues) -> Sweep:
 
 
 def ranges(queues: ObservedQueues) -> list[tuple[datetime, datetime]]:
-    return [(one.since, one.until) for one in queues.requested()]
+    return [(page.since, page.until) for page in queues.requested()]
 
 
 def test_what_was_declared_just_now_has_missed_nothing(sweep: Sweep, queues: ObservedQueues) -> None:
@@ -111,7 +111,7 @@ def test_one_failing_declaration_keeps_none_of_the_others_waiting(sweep: Sweep, 
     others = [declaration("/teams/getAllMessages"), declaration(tenant=OTHER_TENANT)]
     sweep.start([CHATS, *others], set(), NOW)
     assert sweep.start([CHATS, *others], {NAME}, NOW + DAY) == 2
-    asked = {(one.tenant_id, one.resource) for one in queues.requested()}
+    asked = {(page.tenant_id, page.resource) for page in queues.requested()}
     assert asked == {(TENANT, "/teams/getAllMessages"), (OTHER_TENANT, RESOURCE)}
 
 
@@ -155,7 +155,7 @@ def test_what_can_not_be_read_back_is_said_once_and_costs_the_others_nothing(
     sweep.checkpoints.suspect_gap(NAME, NOW)
     sweep.start([presence, CHATS], set(), NOW + MINUTE)
     sweep.start([presence, CHATS], set(), NOW + 2 * MINUTE)
-    assert [one.resource for one in queues.requested()] == [RESOURCE]
+    assert [page.resource for page in queues.requested()] == [RESOURCE]
     assert [record.levelname for record in caplog.records if presence.resource in record.getMessage()] == ["WARNING"]
 
 
@@ -186,16 +186,16 @@ def test_ranges_leave_nothing_out(
     checkpoints: Checkpoints, queues: ObservedQueues, ticks: list[tuple[timedelta, bool, bool]], interval: timedelta
 ) -> None:
     sweep = Sweep(checkpoints, queues, interval)
-    one = declaration(f"/chats/{uuid.uuid4()}/messages")
-    name, now, covered = one.id, NOW, NOW
-    sweep.start([one], set(), now)
+    declared = declaration(f"/chats/{uuid.uuid4()}/messages")
+    name, now, covered = declared.id, NOW, NOW
+    sweep.start([declared], set(), now)
     due = False
     for passed, suspected, failing in ticks:
         now += passed
         if suspected:
             checkpoints.suspect_gap(name, now - MINUTE / 2)
         due = due or suspected
-        started = sweep.start([one], {name} if failing else set(), now)
+        started = sweep.start([declared], {name} if failing else set(), now)
         for since, until in ranges(queues):
             assert since <= covered - OVERLAP
             assert until == (now if due else now - SETTLING_TIME)

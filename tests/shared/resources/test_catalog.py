@@ -178,11 +178,11 @@ def test_renewing_takes_the_same_unless_the_page_on_it_says_otherwise(kind: Kind
 
 
 OPERATIONS: list[tuple[Kind, Operation]] = [
-    (kind, one) for kind in KINDS for one in (*kind.read, *kind.sweep, *kind.specific_sweep)
+    (kind, operation) for kind in KINDS for operation in (*kind.read, *kind.sweep, *kind.specific_sweep)
 ]
 
 
-@pytest.mark.parametrize(("kind", "operation"), OPERATIONS, ids=[one.path for _, one in OPERATIONS])
+@pytest.mark.parametrize(("kind", "operation"), OPERATIONS, ids=[operation.path for _, operation in OPERATIONS])
 def test_each_read_takes_what_the_permission_reference_states(kind: Kind, operation: Operation) -> None:
     facts = FACTS["operations"][f"GET {operation.path.lower()}"]
     assert {*operation.accepted, *operation.specific} == set(facts["accepted"])

@@ -13,7 +13,7 @@ raw_ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 @given(st.lists(st.tuples(st.sampled_from(["chats", "messages", "users"]), raw_ids), min_size=1, max_size=4))
 def test_quoted_and_plain_spellings_have_the_same_parts(pairs: list[tuple[str, str]]) -> None:
     parts = tuple(part for pair in pairs for part in pair)
-    quoted = "/".join(f"{name}('{quote(one, safe='').replace(chr(39), chr(39) * 2)}')" for name, one in pairs)
+    quoted = "/".join(f"{name}('{quote(key, safe='').replace(chr(39), chr(39) * 2)}')" for name, key in pairs)
     assert segments(quoted) == segments("/" + encoded(parts)) == parts
 
 

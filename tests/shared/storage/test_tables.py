@@ -65,8 +65,8 @@ def test_a_row_is_replaced_whole(tables: Tables) -> None:
 @pytest.mark.parametrize("number", [0, 1, TRANSACTION_LIMIT, TRANSACTION_LIMIT + 2])
 def test_any_number_of_rows_is_written_together_table_or_no_table(tables: Tables, number: int) -> None:
     for _ in range(2):
-        tables.put_all("state", "p", {f"k{one}": {"n": one} for one in range(number)})
-        assert {row["RowKey"]: row["n"] for row in found(tables, "p")} == {f"k{one}": one for one in range(number)}
+        tables.put_all("state", "p", {f"k{n}": {"n": n} for n in range(number)})
+        assert {row["RowKey"]: row["n"] for row in found(tables, "p")} == {f"k{n}": n for n in range(number)}
 
 
 def test_a_query_is_about_its_partition_alone_and_can_not_be_widened_by_what_it_is_given(tables: Tables) -> None:

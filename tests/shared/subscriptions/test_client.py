@@ -50,8 +50,8 @@ def subscriptions(simulator: GraphServer, session: requests.Session, clock: Cloc
     identity = EntraClient(simulator.url, CLIENT_ID, AppCredential(secret=simulator.registration.client_secret))
     made = SubscriptionsClient(GraphClient(simulator.url, identity, session, clock), clock, token_bytes)
     yield made
-    for one in made.list(TENANT):
-        simulator.delete(f"subscriptions/{one.id}")
+    for left_over in made.list(TENANT):
+        simulator.delete(f"subscriptions/{left_over.id}")
 
 
 def reconcile(
@@ -71,7 +71,7 @@ def test_declared_subscriptions_are_made_and_then_left_alone(
     mine = desired(f"{endpoint.url}/api/notifications?code=1")
     assert reconcile(subscriptions, wanted, mine, clock) == [Action.CREATE, Action.CREATE]
     assert reconcile(subscriptions, wanted, mine, clock) == []
-    held = {one.resource: one for one in subscriptions.list(TENANT)}
+    held = {subscription.resource: subscription for subscription in subscriptions.list(TENANT)}
     assert held["/chats/getAllMessages"].encryption_certificate_id == key_of(mine)
     assert held["/chats/getAllMessages"].notification_url == mine.marked_url
     assert len(endpoint.asked) == 4
@@ -128,7 +128,7 @@ def test_a_subscription_that_vanished_before_it_was_renewed_is_created_again(
     assert instead is not None
     assert instead.action is Action.CREATE
     assert subscriptions.carry_out(instead, mine).error is None
-    assert [one.id for one in subscriptions.list(TENANT)] != [old.id]
+    assert [subscription.id for subscription in subscriptions.list(TENANT)] != [old.id]
     with pytest.raises(GraphRequestError) as gone:
         subscriptions.extend(TENANT, old.id, declaration())
     assert gone.value.status == 404
@@ -239,8 +239,8 @@ def test_without_a_key_what_is_alive_is_renewed_and_what_needs_one_waits(
     assert (renewal.action, subscriptions.carry_out(renewal, keyless).error) == (Action.RENEW, None)
     other = [declaration(), declaration("/teams/getAllMessages"), declaration("/users", rich=False, types="updated")]
     outcomes = {
-        one.declaration: subscriptions.carry_out(one, keyless)
-        for one in plan(other, subscriptions.list(TENANT), keyless, TENANT, clock())
+        step.declaration: subscriptions.carry_out(step, keyless)
+        for step in plan(other, subscriptions.list(TENANT), keyless, TENANT, clock())
     }
     assert {declared.resource: outcome.error is None for declared, outcome in outcomes.items() if declared} == {
         "/teams/getAllMessages": False,
@@ -250,7 +250,9 @@ def test_without_a_key_what_is_alive_is_renewed_and_what_needs_one_waits(
         [declaration()], subscriptions.list(TENANT)[:1], replace(keyless, recreate=True), TENANT, clock()
     )
     assert subscriptions.carry_out(recreation, keyless).error is not None
-    assert any(one.resource == "/chats/getAllMessages" for one in subscriptions.list(TENANT))  # not deleted first
+    assert any(
+        subscription.resource == "/chats/getAllMessages" for subscription in subscriptions.list(TENANT)
+    )  # not deleted first
 
 
 def test_where_graph_grants_less_than_our_table_says_it_is_asked_for_an_hour(

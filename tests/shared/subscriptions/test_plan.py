@@ -69,8 +69,8 @@ class Model:
 
     def create(self, wanted: Declaration, mine: DesiredState) -> bool:
         name = wanted.resource.strip("/").lower()
-        for one in self.held.values():
-            if one.resource.strip("/").lower() == name and types(one.change_type) == set(wanted.change_types):
+        for existing in self.held.values():
+            if existing.resource.strip("/").lower() == name and types(existing.change_type) == set(wanted.change_types):
                 return False
         made = subscription(f"made-{next(self.ids)}", wanted, mine)
         self.held[made.id] = msgspec.structs.replace(
@@ -100,7 +100,7 @@ def subscription(name: str, wanted: Declaration, mine: DesiredState, **changes: 
 
 declared = st.lists(
     st.builds(declaration, st.sampled_from(RESOURCES), rich=st.booleans(), types=st.sampled_from(TYPES)),
-    unique_by=lambda one: one.resource,
+    unique_by=lambda declaration: declaration.resource,
 )
 urls = st.sampled_from(
     [
@@ -125,14 +125,17 @@ subscriptions = st.lists(
         include_resource_data=st.booleans() | st.none(),
         encryption_certificate_id=st.sampled_from(["enc-1", "enc-0"]) | st.none(),
     ),
-    unique_by=(lambda one: one.id, lambda one: (one.resource.strip("/").lower(), one.change_type)),
+    unique_by=(
+        lambda subscription: subscription.id,
+        lambda subscription: (subscription.resource.strip("/").lower(), subscription.change_type),
+    ),
     max_size=8,
 )
 
 
 @given(declared, subscriptions)
 def test_carrying_the_plan_out_leaves_nothing_to_be_done(wanted: list[Declaration], held: list[Subscription]) -> None:
-    model = Model(NOW, {one.id: one for one in held})
+    model = Model(NOW, {subscription.id: subscription for subscription in held})
     for step in plan(wanted, held, desired(), TENANT, NOW):
         model.carry_out(step, desired())
     assert plan(wanted, list(model.held.values()), desired(), TENANT, NOW) == []
@@ -142,7 +145,9 @@ def test_carrying_the_plan_out_leaves_nothing_to_be_done(wanted: list[Declaratio
 def test_what_is_neither_at_our_endpoint_nor_in_the_way_is_left_alone(
     wanted: list[Declaration], held: list[Subscription]
 ) -> None:
-    in_the_way = {(one.resource.strip("/").lower(), frozenset(one.change_types)) for one in wanted}
+    in_the_way = {
+        (declaration.resource.strip("/").lower(), frozenset(declaration.change_types)) for declaration in wanted
+    }
     for step in plan(wanted, held, desired(), TENANT, NOW):
         touched = step.subscription
         if touched and not touched.notification_url.startswith(NOTIFICATION_URL):
@@ -154,20 +159,20 @@ def test_what_is_neither_at_our_endpoint_nor_in_the_way_is_left_alone(
 
 @given(declared)
 def test_what_is_as_declared_needs_nothing(wanted: list[Declaration]) -> None:
-    held = [subscription(str(number), one, desired()) for number, one in enumerate(wanted)]
+    held = [subscription(str(number), declaration, desired()) for number, declaration in enumerate(wanted)]
     assert plan(wanted, held, desired(), TENANT, NOW) == []
 
 
 @given(declared, st.timedeltas(timedelta(0), timedelta(days=30)))
 def test_every_subscription_is_renewed_well_before_its_end(wanted: list[Declaration], later: timedelta) -> None:
-    held = [subscription(str(number), one, desired()) for number, one in enumerate(wanted)]
+    held = [subscription(str(number), declaration, desired()) for number, declaration in enumerate(wanted)]
     planned = {step.declaration: step.action for step in plan(wanted, held, desired(), TENANT, NOW + later)}
-    for one in wanted:
-        life = longest_lifetime(one.resource, rich=one.include_resource_data)
+    for expected in wanted:
+        life = longest_lifetime(expected.resource, rich=expected.include_resource_data)
         if later >= life * 2 / 3:
-            assert planned[one] is Action.RENEW
+            assert planned[expected] is Action.RENEW
         if later <= life * 0.4:
-            assert one not in planned
+            assert expected not in planned
 
 
 def only_step(wanted: Declaration, *held: Subscription, mine: DesiredState | None = None) -> Step:
@@ -249,8 +254,8 @@ def test_what_has_the_least_time_left_comes_first_and_what_is_missing_before_all
     wanted = [declaration(f"/chats/{name}/messages") for name in "abc"]
     left = {"a": timedelta(hours=2), "b": timedelta(hours=1)}
     found = [
-        subscription(name, one, mine, expiration_date_time=NOW + left[name])
-        for name, one in zip("ab", wanted, strict=False)
+        subscription(name, declaration, mine, expiration_date_time=NOW + left[name])
+        for name, declaration in zip("ab", wanted, strict=False)
     ]
     steps = plan(wanted, found, mine, TENANT, NOW)
     assert [step.declaration.resource for step in steps if step.declaration] == [

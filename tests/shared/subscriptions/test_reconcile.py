@@ -43,13 +43,13 @@ BUSY = Answer(503, headers={"Retry-After": "1"})
 THROTTLED = Answer(429, headers={"Retry-After": "1"})
 
 
-def held(one: Declaration) -> dict[str, Any]:
+def held(declaration: Declaration) -> dict[str, Any]:
     """A subscription as Graph tells of it, soon to expire."""
     return {
         "id": "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11",
-        "resource": one.resource,
-        "changeType": ",".join(one.change_types),
-        "clientState": minted(TENANT, one.resource, client_state_secret()),
+        "resource": declaration.resource,
+        "changeType": ",".join(declaration.change_types),
+        "clientState": minted(TENANT, declaration.resource, client_state_secret()),
         "notificationUrl": OURS.marked_url,
         "lifecycleNotificationUrl": OURS.marked_url,
         "expirationDateTime": (NOW + timedelta(minutes=5)).isoformat(),
@@ -75,7 +75,7 @@ class ScriptedTenant:
         return WaitBudget(timedelta(minutes=3), lambda wait: self.clock.advance(seconds=wait.total_seconds()))
 
     def asked(self) -> list[str]:
-        return [one.method for one in self._graph.asked]
+        return [asked.method for asked in self._graph.asked]
 
     def _answer(self, asked: Asked) -> Answer:
         left = self.answers.get(asked.method, [])
@@ -95,7 +95,7 @@ def scripted(authority: Authority, session: requests.Session, tenants: Tenants) 
 
 
 def outcomes(reconciled: Reconciled) -> list[tuple[Action, bool]]:
-    return sorted((one.step.action, one.error is None) for one in reconciled.outcomes)
+    return sorted((outcome.step.action, outcome.error is None) for outcome in reconciled.outcomes)
 
 
 def test_nothing_is_created_whose_gap_can_not_be_noted(

@@ -53,7 +53,7 @@ def seen_at(tables: Tables, *moments: datetime, name: str = CHATS.id) -> None:
 
 
 def last(last_seen: LastSeen) -> dict[str, datetime]:
-    return {one.declaration: one.last for one in last_seen.all()}
+    return {sighting.declaration: sighting.last for sighting in last_seen.all()}
 
 
 @pytest.fixture
@@ -152,9 +152,9 @@ def test_last_seen_is_the_latest_in_whatever_order_messages_are_processed(
     tables: Tables, apart: list[timedelta], alone: bool
 ) -> None:
     """`alone`: each by another process, so that nothing is left out; else within a minute of the latest."""
-    name, moments = uuid.uuid4().hex, [NOW + one for one in apart]
-    one = LastSeen(tables)
+    name, moments = uuid.uuid4().hex, [NOW + interval for interval in apart]
+    last_seen = LastSeen(tables)
     for moment in moments:
-        (LastSeen(tables) if alone else one).note({name: SOURCE}, moment)
-    latest = last(one)[name]
+        (LastSeen(tables) if alone else last_seen).note({name: SOURCE}, moment)
+    latest = last(last_seen)[name]
     assert latest == max(moments) if alone else timedelta(0) <= max(moments) - latest < WRITE_INTERVAL

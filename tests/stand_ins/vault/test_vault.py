@@ -108,7 +108,7 @@ def test_a_certificate_begins_ten_minutes_before_it_was_made(certificates: Certi
 
 def test_versions_come_in_pages(certificates: CertificateClient) -> None:
     versions = {made(certificates) for _ in range(5)}
-    listed = [one.version for one in certificates.list_properties_of_certificate_versions(NAME)]
+    listed = [version.version for version in certificates.list_properties_of_certificate_versions(NAME)]
     assert len(listed) == 5
     assert set(listed) == versions
 

@@ -115,7 +115,7 @@ class Vault:
             VaultRefusal: 404, or 403 if it is disabled or its key is not exportable.
         """
         versions = self._find(name).versions.values() if name in self._named else ()
-        version = next((one for one in versions if one.secret_id == version_id), None)
+        version = next((version for version in versions if version.secret_id == version_id), None)
         if version is None:
             raise not_found("Secret", f"{name}/{version_id}")
         if not version.enabled:
