@@ -24,7 +24,8 @@ def notify_event_hub(events: List[func.EventHubEvent]) -> None:  # noqa: UP006 -
     try:
         app = relay()
         with telemetry.span("notify_event_hub"):
-            receive((event.get_body() for event in events), app.recipient, app.queues, app.clock(), app.paths)
+            bodies = (event.get_body() for event in events)
+            receive(bodies, app.recipient, app.queues, app.clock(), app.paths, app.account)
     except SettingsError as error:
         _log.error("Invalid settings; notifications stay in the event hub until they are fixed:\n%s", error)
         raise

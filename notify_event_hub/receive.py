@@ -12,6 +12,7 @@ import msgspec
 from shared import telemetry
 from shared.errors import Refused
 from shared.graph.notification import read_collection, read_notification
+from shared.messages.account import Account
 from shared.messages.ingest import ExpectedRecipient, RefusedItems, ingest, trusted_channel
 from shared.paths import Paths
 from shared.storage.queues import Sender
@@ -29,10 +30,11 @@ def receive(
     queues: Sender,
     received: datetime,
     paths: Paths | None = None,
+    account: Account | None = None,
 ) -> None:
     """Store what is ours in `bodies`; one that is no collection costs the others nothing.
 
-    `paths` notes which items are refused; None: nothing is noted.
+    `paths` notes which items are refused, `account` which are queued; None: nothing is noted.
 
     Raises RetryLater if storage is unavailable: the host then hands over the same events again.
     """
@@ -44,7 +46,7 @@ def receive(
         except Refused as refused:
             telemetry.REFUSED.add(1, {"reason": refused.reason})
             unreadable.append((None, refused.reason))
-    refused_items = ingest(items, recipient, trusted_channel, queues, received, TIME_LIMIT)
+    refused_items = ingest(items, recipient, trusted_channel, queues, received, TIME_LIMIT, account)
     if paths is not None:
         paths.refused_on_receipt([*unreadable, *refused_items], received)
 

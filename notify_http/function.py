@@ -45,7 +45,7 @@ def _receive(body: bytes, *, chunked: bool) -> Answer:
         return Answer(503, "The body did not arrive. Please send this again, with Content-Length.", retry_after=10)
     try:
         app = relay()
-        return receive(body, app.recipient, app.acknowledging, app.clock(), app.paths)
+        return receive(body, app.recipient, app.acknowledging, app.clock(), app.paths, app.account)
     except SettingsError as error:
         _log.error("Invalid settings; notifications are answered with 503 until they are fixed:\n%s", error)
         return Answer(503, "The receiver is not configured yet. Please send this again.", retry_after=60)

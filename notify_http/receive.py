@@ -10,6 +10,7 @@ from typing import Literal
 from shared import telemetry
 from shared.errors import Refused, RetryLater
 from shared.graph.notification import read_collection
+from shared.messages.account import Account
 from shared.messages.ingest import ExpectedRecipient, ingest, validation_tokens
 from shared.paths import Paths
 from shared.storage.queues import Sender
@@ -31,11 +32,16 @@ class Answer:
 
 
 def receive(
-    body: bytes, recipient: ExpectedRecipient, queues: Sender, received: datetime, paths: Paths | None = None
+    body: bytes,
+    recipient: ExpectedRecipient,
+    queues: Sender,
+    received: datetime,
+    paths: Paths | None = None,
+    account: Account | None = None,
 ) -> Answer:
     """Store what is ours in `body`, a changeNotificationCollection, and return the answer. Never raises.
 
-    `paths` notes what is refused; None: nothing is noted.
+    `paths` notes what is refused, `account` what is queued; None: nothing is noted.
     """
     if len(body) > LARGEST_BODY:
         return Answer(413, f"The body exceeds {LARGEST_BODY} bytes.")
@@ -47,7 +53,8 @@ def receive(
             paths.refused_on_receipt([(None, refused.reason)], received)
         return Answer(400, "Expected a changeNotificationCollection in JSON.")
     try:
-        refused_items = ingest(collection.value, recipient, validation_tokens(collection), queues, received, TIME_LIMIT)
+        evidence = validation_tokens(collection)
+        refused_items = ingest(collection.value, recipient, evidence, queues, received, TIME_LIMIT, account)
     except RetryLater:
         return Answer(503, "Storage is unavailable. Please send this again.", retry_after=10)
     if paths is not None:

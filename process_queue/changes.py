@@ -16,6 +16,7 @@ from shared.delivery.destination import Rejected
 from shared.delivery.event import Event
 from shared.delivery.outbox import Outbox
 from shared.errors import Reason, Refused, RelayError, RetryLater, Undeliverable
+from shared.messages.account import Account
 from shared.messages.envelope import ChangeBatch
 from shared.paths import Paths
 from shared.subscriptions.silence import LastSeen
@@ -36,19 +37,23 @@ class BatchOutcome:
     """Where each item of an envelope ends: in one of these, or counted as refused or a duplicate.
 
     events: what is to be delivered, by event id, with the item that it came from. rejected: what the destination will
-    never accept. refused: what was not proven, with the reason.
+    never accept. delivered: how many it has accepted now. refused: what was not proven, with the reason.
     """
 
     events: dict[str, tuple[msgspec.Raw, Event]] = field(default_factory=dict)
     retries: Retries = field(default_factory=Retries)
     dead: defaultdict[Reason, list[msgspec.Raw]] = field(default_factory=lambda: defaultdict(list))
     rejected: list[Rejected] = field(default_factory=list)
+    delivered: int = 0
     refused: list[tuple[msgspec.Raw, Reason]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class ChangeHandler:
-    """Delivers the items of change envelopes. `paths` notes how they got there; None: nobody does."""
+    """Delivers the items of change envelopes.
+
+    `paths` notes how they got there, `account` how they ended; None: nobody does.
+    """
 
     verifier: Verifier
     outbox: Outbox
@@ -56,6 +61,7 @@ class ChangeHandler:
     requeue: Requeue
     clock: Clock
     paths: Paths | None = None
+    account: Account | None = None
 
     def handle(self, envelope: ChangeBatch) -> None:
         """Deliver the items of an envelope; enqueue again or dead-letter the others.
@@ -79,6 +85,8 @@ class ChangeHandler:
             self.requeue.dead_letter(_with(envelope, [item], batch), Reason.DESTINATION_REJECTED, detail)
         self.outbox.record_rejected(rejected.event for rejected in outcome.rejected)
         self.last_seen.note(batch.seen, envelope.received)
+        if self.account is not None:
+            _enter(outcome, envelope, self.account)
 
     def _deliver(self, outcome: BatchOutcome, envelope: ChangeBatch) -> None:
         """Deliver the events that are not known to have been; those that the destination rejects join the dead."""
@@ -90,10 +98,19 @@ class ChangeHandler:
         lag = (self.clock() - envelope.received).total_seconds()
         for _ in delivery.delivered:
             telemetry.LAG_SECONDS.record(lag)
+        outcome.delivered = len(delivery.delivered)
         outcome.rejected.extend(delivery.rejected)
         if delivery.failure is not None:
             for event in delivery.undelivered:
                 outcome.retries.add(outcome.events[event.id][0], delivery.failure)
+
+
+def _enter(outcome: BatchOutcome, envelope: ChangeBatch, account: Account) -> None:
+    """Enter how items ended; `requeue` has entered the dead letters. Whatever is left was delivered before."""
+    dead = sum(map(len, outcome.dead.values())) + len(outcome.rejected)
+    elsewhere = outcome.delivered + len(outcome.refused) + dead + len(outcome.retries.items())
+    duplicates = len(envelope.items) - elsewhere
+    account.ended(envelope, delivered=outcome.delivered, refused=len(outcome.refused), duplicates=duplicates)
 
 
 def judge(envelope: ChangeBatch, batch: BatchVerifier) -> BatchOutcome:

@@ -27,4 +27,5 @@ def process_queue(message: func.QueueMessage) -> None:
         _log.error("Invalid settings; messages stay queued until they are fixed:\n%s", error)
         storage().queues.send(text, delay=RESCHEDULE_AFTER)
     else:
+        relay().activity.note()
         handler.handle_message(text)

@@ -37,7 +37,10 @@ class MessageHandler:
         self._queues = relay.storage.queues
         self._admission = relay.admission
         self._clock = relay.clock
-        self._requeue = Requeue(relay.queues, settings.delivery_horizon, relay.clock, relay.random.random, relay.paths)
+        self._account = relay.account
+        self._requeue = Requeue(
+            relay.queues, settings.delivery_horizon, relay.clock, relay.random.random, relay.paths, relay.account
+        )
         verifier = Verifier(
             settings.tenant_id,
             settings.client_id,
@@ -47,7 +50,9 @@ class MessageHandler:
             Hydration(relay.graph),
             relay.readers,
         )
-        self._changes = ChangeHandler(verifier, relay.outbox, relay.last_seen, self._requeue, relay.clock, relay.paths)
+        self._changes = ChangeHandler(
+            verifier, relay.outbox, relay.last_seen, self._requeue, relay.clock, relay.paths, relay.account
+        )
         self._readback = ReadbackHandler(
             relay.graph, relay.checkpoints, relay.queues, relay.outbox, self._requeue, relay.clock, relay.paths
         )
@@ -98,15 +103,18 @@ class MessageHandler:
                 self._handle_kind(content)
         except RetryLater as failure:
             self._requeue.later(content, failure)
+        self._account.finished(content)
 
     def _handle_kind(self, content: Envelope) -> None:
         match content:
             case ChangeBatch():
                 self._changes.handle(content)
             case LifecycleBatch():
-                for retry in self._lifecycle.handle(content):
+                retries = self._lifecycle.handle(content)
+                for retry in retries:
                     again = msgspec.structs.replace(content, items=tuple(retry.items))
                     self._requeue.later(again, retry.failure)
+                self._account.ended(content, acted_upon=len(content.items) - len(retries.items()))
             case ReadbackPage():
                 self._readback.handle(content)
 

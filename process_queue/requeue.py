@@ -11,6 +11,7 @@ import msgspec
 
 from shared import telemetry
 from shared.errors import NotAttempted, Reason, RetryLater
+from shared.messages.account import Account
 from shared.messages.envelope import DeadLetter, Envelope, FailedAttempt, failed, halves, singles, size, write
 from shared.messages.retry import DeadLetterNow, after_failure
 from shared.paths import Paths
@@ -22,7 +23,8 @@ class Requeue:
     """Puts envelopes back on the queue, or among the dead letters.
 
     `chance` returns a number in [0, 1). All methods raise RetryLater if storage is unavailable: nothing is settled
-    then, and the host offers the message again. `paths` notes what was dead-lettered; None: nobody does.
+    then, and the host offers the message again. `paths` notes what was dead-lettered, `account` what was
+    enqueued; None: nobody does.
     """
 
     queues: Sender
@@ -30,6 +32,7 @@ class Requeue:
     clock: Callable[[], datetime]
     chance: Callable[[], float]
     paths: Paths | None = None
+    account: Account | None = None
 
     def later(self, envelope: Envelope, failure: RetryLater) -> None:
         """Try an envelope once more, later; past the horizon, dead-letter it."""
@@ -49,6 +52,8 @@ class Requeue:
             telemetry.DEAD_LETTERED.add(1, {"reason": reason})
         if self.paths is not None:
             self.paths.dead_lettered(envelope, reason)
+        if self.account is not None:
+            self.account.ended(envelope, dead_lettered=size(envelope))
 
     def _later(self, envelope: Envelope, failure: RetryLater) -> None:
         first_seen = envelope.replayed or envelope.received
@@ -63,6 +68,8 @@ class Requeue:
         attempted = failed(envelope, FailedAttempt(now, str(failure), now + decision.delay))
         again = msgspec.structs.replace(attempted, attempt=envelope.attempt + (not is_no_attempt))
         self.queues.send(write(again), delay=decision.delay)
+        if self.account is not None:
+            self.account.enqueued(again)
         telemetry.RETRIED.add(size(envelope), {"reason": failure.reason})
         if self.paths is not None:
             self.paths.retried(envelope, failure, now + decision.delay)

@@ -1,6 +1,6 @@
 """The items of an envelope that have to be tried again, by what they wait for."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -36,6 +36,6 @@ class Retries:
     def __iter__(self) -> Iterator[Retry]:
         return iter(self._retries.values())
 
-    def items(self) -> Iterable[msgspec.Raw]:
+    def items(self) -> list[msgspec.Raw]:
         """Return all items that are to be tried again."""
         return [item for retry in self for item in retry.items]

@@ -7,7 +7,9 @@ from datetime import timedelta
 
 import azure.functions as func
 
-from renew_timer.run import RenewalRun
+from process_queue.handler import MessageHandler
+from renew_timer.run import RenewalRun, attempt
+from renew_timer.work_off import work_off
 from shared import exporting
 from shared.configuration.settings import SettingsError
 from shared.configuration.triggers import trigger_settings
@@ -27,7 +29,11 @@ _WAITS_AT_MOST = timedelta(minutes=3)
 def renew_timer(timer: func.TimerRequest) -> None:
     """Make sure that every declared subscription exists, is ours, lives on and carries the current certificate."""
     try:
-        RenewalRun(relay(), WaitBudget(_WAITS_AT_MOST, lambda wait: time.sleep(wait.total_seconds())))()
+        app = relay()
+        RenewalRun(app, WaitBudget(_WAITS_AT_MOST, lambda wait: time.sleep(wait.total_seconds())))()
+        attempt(
+            "Looking for work that the queue trigger left", lambda: work_off(app, MessageHandler(app).handle_message)
+        )
     except SettingsError as error:
         _log.error("Invalid settings; subscriptions are not renewed until they are fixed:\n%s", error)
     except RelayError as error:

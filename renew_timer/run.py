@@ -14,8 +14,11 @@ from shared.errors import Reason, RelayError, RetryLater
 from shared.graph.client import GraphRequestError
 from shared.keys.key import EncryptionKey
 from shared.messages import backlog
+from shared.messages.account import ANY
+from shared.messages.retry import MAX_DELAY
 from shared.readback.sweep import PUSHED_WITHIN
 from shared.relay import Relay
+from shared.storage.queues import Queue
 from shared.subscriptions.endpoint import probe
 from shared.subscriptions.plan import renewal_period, serving
 from shared.subscriptions.reconcile import Reconciled, Unlisted, report_unlisted
@@ -58,6 +61,7 @@ class RenewalRun:
         tenants = self._reconcile_tenants(desired)
         self._record_time_left(tenants, desired)
         attempt("Retiring keys", lambda: self._retire_keys(tenants, sightings))
+        attempt("Closing the account", self._close_account)
         failing = self._without_subscription(tenants)
         attempt("Starting sweeps", lambda: self._relay.sweep.start(self._declarations, failing, self._now()))
         for name, step in self._housekeeping():
@@ -165,12 +169,32 @@ class RenewalRun:
         }
         return unknown.union(*(result.failing for result in tenants.values() if isinstance(result, Reconciled)))
 
+    def _close_account(self) -> None:
+        """Compare what was queued with what was handled and what waits; read back what is gone."""
+        relay = self._relay
+        relay.account.flush()
+        waiting = sum(relay.storage.queues.length(queue) for queue in (Queue.NOTIFICATIONS, Queue.POISON))
+        shortfall = relay.account.shortfall(waiting, self._longest_queued())
+        telemetry.UNACCOUNTED.set(sum(shortfall.items.values()) if shortfall else 0)
+        if shortfall is None:
+            return
+        for declaration in self._declarations:
+            if declaration.id in shortfall.declarations or ANY in shortfall.declarations:
+                relay.sweep.suspect_gap(declaration, self._now())
+        relay.account.report(shortfall)
+        gone = ", ".join(f"{items} of {hour:%Y-%m-%d %H}:00 UTC" for hour, items in sorted(shortfall.items.items()))
+        _log.error("Notifications were queued, never handled, and no longer wait: %s. They are read back now", gone)
+
+    def _longest_queued(self) -> timedelta:
+        return self._relay.settings.delivery_horizon + MAX_DELAY
+
     def _housekeeping(self) -> Iterator[tuple[str, Callable[[], object]]]:
         relay, now = self._relay, self._now
         yield "The silence report", lambda: relay.last_seen.report(self._declarations, now())
         yield "Checking the app's credentials", lambda: relay.credential_expiry.report(now())
         yield "Measuring the queue", lambda: backlog.report(relay.storage.queues, now())
-        yield "Keeping poison messages", relay.dead_letters().keep_poison
+        yield "Keeping poison messages", lambda: relay.dead_letters().keep_poison(relay.account)
+        yield "Tidying the account", lambda: relay.account.drop_expired(self._longest_queued() + timedelta(days=1))
         yield "Tidying the ledger", lambda: relay.ledger.drop_expired(now())
 
 

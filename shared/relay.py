@@ -23,6 +23,8 @@ from shared.keys.key import EncryptionKey
 from shared.keys.ring import KeyRing
 from shared.keys.rotation import Rotation
 from shared.keys.store import DeferredKeyStore, KeyStore
+from shared.messages.account import Account
+from shared.messages.activity import QueueActivity
 from shared.messages.admission import Admission
 from shared.messages.authentication import EnvelopeKeys, SigningSender
 from shared.messages.dead_letters import DeadLetters
@@ -106,6 +108,8 @@ class Relay:
         self.subscriptions = SubscriptionsClient(self.graph, clock, self.random.randbytes)
         self.reconciler = Reconciler(settings.tenant_id, self.declarations, self.subscriptions, self.tenants, clock)
         self.lifecycle_actions = Once(clock)
+        self.account = Account(storage.tables, clock, self.random.randbytes)
+        self.activity = QueueActivity(storage.tables, clock)
         self.readers = ContextThreadPool(_READERS, thread_name_prefix="graph")
 
     def desired_state(self, key: EncryptionKey | None) -> DesiredState:

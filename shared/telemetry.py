@@ -26,6 +26,12 @@ SUSPICIOUS_TOKENS = _meter.create_counter(
 )
 RECOVERED = _meter.create_counter("graph_relay.recovered", "item", "Events that were read back, not pushed")
 RECONCILED = _meter.create_counter("graph_relay.reconciled", "action", "Subscription changes, by action, outcome")
+WORKED_OFF = _meter.create_counter(
+    "graph_relay.worked_off", "message", "Messages that renew_timer handled because the queue trigger did not run"
+)
+UNACCOUNTED = _meter.create_gauge(
+    "graph_relay.unaccounted", "item", "Notifications that were queued, never handled, and no longer wait"
+)
 TIMER_RUNS = _meter.create_counter("graph_relay.timer_runs", "run", "Completed runs of the timer")
 ACKNOWLEDGE_SECONDS = _meter.create_histogram("graph_relay.acknowledge_seconds", "s", "From request to response")
 QUEUE_AGE_SECONDS = _meter.create_histogram("graph_relay.queue_age_seconds", "s", "From receipt to processing")

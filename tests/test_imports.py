@@ -12,7 +12,7 @@ ROOMS = {
     "notify_http": {"notify_http", "shared"},
     "notify_event_hub": {"notify_event_hub", "shared"},
     "process_queue": {"process_queue", "shared"},
-    "renew_timer": {"renew_timer", "shared"},
+    "renew_timer": {"renew_timer", "process_queue", "shared"},  # it works off what a sleeping queue trigger leaves
     "ops": {"ops", "shared"},
     "graph_simulator": {"graph_simulator"},  # a product of its own: it knows nothing of the app
     "local": {"local", "graph_simulator", "shared", "function_app"},

@@ -116,7 +116,7 @@ class Assumptions:
 
     notifications_a_message: float = 10
     queue_requests: float = 3
-    table_requests: float = 3
+    table_requests: float = 4
     notify_seconds: float = 0.05
     process_seconds: float = 0.1
     http_concurrency: int = 16

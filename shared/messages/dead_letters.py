@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.errors import AlreadyProcessed, Reason, Undeliverable
+from shared.messages.account import Account
 from shared.messages.admission import Admission
-from shared.messages.envelope import Envelope, read, read_dead_letter, write
+from shared.messages.envelope import Envelope, read, read_dead_letter, size, write
 from shared.storage.claim_check import ClaimCheck, Opened
 from shared.storage.queues import Queue, QueuedMessage, Queues, Sender
 from shared.threads import ContextThreadPool
@@ -97,8 +98,8 @@ class DeadLetters:
         self._received.pop(letter.id, None)
         self._claims.delete(letter.opened)
 
-    def keep_poison(self) -> None:
-        """Give poison messages an unlimited lifetime: the host enqueues them for a week.
+    def keep_poison(self, account: Account) -> None:
+        """Give poison messages an unlimited lifetime: the host enqueues them for a week. Enter them in the account.
 
         If interrupted, a message may stay twice; its events have the same ids. A very full queue takes several runs:
         processed messages move to its end.
@@ -110,6 +111,10 @@ class DeadLetters:
                     permanent.append(message)
                 else:
                     self._queues.send(message.text, Queue.POISON)
+                    envelope = self._read(message).envelope
+                    if envelope is not None:
+                        account.ended(envelope, dead_lettered=size(envelope))
+                        account.finished(envelope)
                     self._queues.delete(message)
         for message in permanent:
             self._queues.release(message)

@@ -14,7 +14,8 @@ from shared import telemetry
 from shared.errors import Reason, Refused
 from shared.graph import client_state, notification
 from shared.graph.validation_token import claimed_tenant
-from shared.messages.envelope import write
+from shared.messages.account import Account
+from shared.messages.envelope import Envelope, write
 from shared.messages.packing import Evidence, Sealed, pack_changes, pack_lifecycle, sealed
 from shared.storage.queues import MESSAGE_LIMIT, Sender
 
@@ -59,19 +60,24 @@ def ingest(
     queues: Sender,
     received: datetime,
     within: timedelta,
+    account: Account | None = None,
 ) -> RefusedItems:
     """Store the accepted items, `within` a time, and count the refused ones by reason; return the first of these.
+
+    account: where what is queued is entered; None: nowhere.
 
     Raises RetryLater if not all are durable in time: the sender then sends them again.
     """
     sorted_items = sort_items(items, recipient)
     trace = telemetry.traceparent()
-    texts = [write(envelope) for envelope in pack_lifecycle(sorted_items.lifecycle, received, trace)]
+    envelopes: list[Envelope] = [*pack_lifecycle(sorted_items.lifecycle, received, trace)]
     if sorted_items.changes:
         evidence = evidence_for(dict.fromkeys(item.tenant for item in sorted_items.changes))
-        texts += [write(envelope) for envelope in pack_changes(sorted_items.changes, evidence, received, trace)]
-    if texts:
-        queues.send_all(texts, within=within)
+        envelopes += pack_changes(sorted_items.changes, evidence, received, trace)
+    if envelopes:
+        queues.send_all([write(envelope) for envelope in envelopes], within=within)
+        if account is not None:
+            account.received(envelopes)
     # Count only after storing: items that were not stored are sent again.
     telemetry.RECEIVED.add(len(items))
     for reason, count in sorted_items.refused.items():

@@ -6,9 +6,9 @@ remembered, halved every two weeks, so that one long holiday does not raise the 
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from shared import telemetry
 from shared.configuration.declaration import Declarations
@@ -29,6 +29,8 @@ SHORTEST_ALARMING_SILENCE = timedelta(hours=1)
 HALF_LIFE = timedelta(days=14)
 
 _PARTITION = "silence"
+_FEW = 4
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,32 @@ class LastSeen:
 
         Never raises RetryLater: this is a gauge, not a promise.
         """
-        for name, source in sources.items():
-            with self._lock:
-                noted = self._noted.get((name, source))
-                if noted is not None and received - noted < WRITE_INTERVAL:
-                    continue
-                self._noted[name, source] = received
-            try:
-                self._note(name, source, received)
-            except RetryLater as retry_later:
-                _log.debug("Not noted: %s", retry_later)
+        fresh = self._not_noted_lately(sources, received)
+        if not fresh:
+            return
+        try:
+            known = self._rows(fresh)
+            rows = {name: _row(source, known.get(name), received) for name, source in fresh.items()}
+            self._tables.put_all(STATE, _PARTITION, {name: row for name, row in rows.items() if row is not None})
+        except RetryLater as retry_later:
+            _log.debug("Not noted: %s", retry_later)
+
+    def _not_noted_lately(self, sources: Mapping[str, Source], received: datetime) -> dict[str, Source]:
+        with self._lock:
+            fresh = {
+                name: source
+                for name, source in sources.items()
+                if received - self._noted.get((name, source), _LONG_AGO) >= WRITE_INTERVAL
+            }
+            self._noted |= dict.fromkeys(fresh.items(), received)
+        return fresh
+
+    def _rows(self, names: Collection[str]) -> dict[str, Row]:
+        """Return the rows of declarations: one request for each of a few, one for all of many."""
+        if len(names) <= _FEW:
+            found = {name: self._tables.get(STATE, _PARTITION, name) for name in names}
+            return {name: row for name, row in found.items() if row is not None}
+        return {str(row["RowKey"]): row for row in self._tables.partition(STATE, _PARTITION)}
 
     def report(self, declarations: Declarations, now: datetime) -> None:
         """Gauge the silence of each declaration, and warn of unusual ones. Raises RetryLater."""
@@ -98,21 +116,21 @@ class LastSeen:
             for row in self._tables.partition(STATE, _PARTITION)
         ]
 
-    def _note(self, name: str, source: Source, received: datetime) -> None:
-        row = self._tables.get(STATE, _PARTITION, name)
-        longest = timedelta(0)
-        if row is not None:
-            last = time_in(row, "last")
-            if received <= last:
-                return
-            longest = max(_longest(row, received), received - last)
-        fresh: Row = {
-            "last": received.isoformat(),
-            "longest": longest.total_seconds(),
-            "subscription": source.subscription_id,
-            "key": source.key_id,
-        }
-        self._tables.put(STATE, _PARTITION, name, fresh)
+
+def _row(source: Source, known: Row | None, received: datetime) -> Row | None:
+    """Return the row after a notification from `source`; None if a later one is known."""
+    longest = timedelta(0)
+    if known is not None:
+        last = time_in(known, "last")
+        if received <= last:
+            return None
+        longest = max(_longest(known, received), received - last)
+    return {
+        "last": received.isoformat(),
+        "longest": longest.total_seconds(),
+        "subscription": source.subscription_id,
+        "key": source.key_id,
+    }
 
 
 def _source(row: Row) -> Source:

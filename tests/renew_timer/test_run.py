@@ -14,6 +14,7 @@ import requests
 
 from graph_simulator.authority import Authority
 from local.host import metrics
+from notify_http.receive import receive
 from renew_timer.run import RUN_TIME, RenewalRun
 from shared.configuration.declaration import Declaration, declaration_id
 from shared.configuration.settings import Settings
@@ -23,7 +24,7 @@ from shared.relay import Relay
 from shared.storage.queues import Queue
 from shared.storage.state import STATE
 from shared.subscriptions.wait_budget import WaitBudget
-from tests.builders import OTHER_TENANT, RESOURCE, TENANT, Clock, declaration, environment, raw
+from tests.builders import OTHER_TENANT, RESOURCE, TENANT, Clock, body, change, declaration, environment, minted, raw
 from tests.in_process import HANGS, InProcess
 from tests.memory import MemoryAccount
 from tests.servers import Answer, Asked, in_json, serving
@@ -373,3 +374,33 @@ def test_a_run_ends_in_time_though_graph_answers_slowly(session: requests.Sessio
     for _ in range(5):
         tenants.run()
     assert tenants.live()[TENANT] == 100
+
+
+def test_what_was_queued_and_never_handled_is_read_back_at_once(
+    tenants: ScriptedTenants, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The host settled a message and called no function (azure-functions-host#11879)."""
+    tenants.run()
+    tenants.clock.advance(minutes=5)
+    tenants.run()
+    tenants.account.queues.take()
+    ours = change(clientState=minted(TENANT, RESOURCE, tenants.relay.settings.client_state_secrets[0]))
+    answer = receive(
+        body(ours), tenants.relay.recipient, tenants.relay.acknowledging, tenants.clock(), None, tenants.relay.account
+    )
+    assert answer.status == 202
+    tenants.account.queues.take()  # settled
+    tenants.clock.advance(hours=2)
+    tenants.run()
+    assert "1 of 2031-02-03 04:00 UTC" in caplog.text
+    assert tenants.is_read_back(TENANT)
+    assert not tenants.is_read_back(OTHER_TENANT)
+    assert unaccounted() == 1
+    tenants.run()
+    assert unaccounted() == 0
+    assert caplog.text.count("never handled") == 1
+
+
+def unaccounted() -> float:
+    metrics.reader()
+    return sum(float(point["value"]) for point in metrics.current() if point["name"] == "graph_relay.unaccounted")

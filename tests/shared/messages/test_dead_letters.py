@@ -1,15 +1,22 @@
 """What the host gives up, kept until a person deals with it. The rest is shown in tests/ops/test_dead_letters.py."""
 
+import random
+
 import pytest
 from azure.storage.queue import QueueClient
 
 from shared.configuration.settings import StorageSettings
 from shared.errors import RetryLater
+from shared.messages.account import Account
 from shared.messages.dead_letters import DeadLetters
 from shared.storage.queues import Queue
 from tests import accounts
+from tests.builders import Clock
+from tests.memory import MemoryTables
 from tests.rerouted import refuses, rerouted
 from tests.servers import serving
+
+ACCOUNT = Account(MemoryTables(), Clock(), random.Random(1).randbytes)
 
 
 @pytest.fixture
@@ -27,7 +34,7 @@ def test_what_the_host_keeps_for_a_week_never_expires(
             poison.send_message(f"kept {number}", time_to_live=-1)
             poison.send_message(f"for a week {number}")
         for _ in range(2):
-            dead_letters.keep_poison()
+            dead_letters.keep_poison(ACCOUNT)
         queued = list(poison.receive_messages(messages_per_page=32))
     expected = [f"{how} {number}" for how in ("kept", "for a week") for number in range(40)]
     assert sorted(message.content for message in queued) == sorted(expected)
@@ -37,10 +44,12 @@ def test_what_the_host_keeps_for_a_week_never_expires(
 def test_where_the_host_has_given_up_nothing_there_is_nothing_to_keep(
     dead_letters: DeadLetters, storage_settings: StorageSettings
 ) -> None:
-    dead_letters.keep_poison()
+    dead_letters.keep_poison(ACCOUNT)
     assert accounts.queues(storage_settings).length(Queue.POISON) == 0
 
 
 def test_an_account_that_refuses_is_unavailable(storage_settings: StorageSettings) -> None:
     with serving(refuses) as server, pytest.raises(RetryLater):
-        accounts.dead_letters(rerouted(storage_settings, "Queue", server.url)).keep_poison()
+        accounts.dead_letters(rerouted(storage_settings, "Queue", server.url)).keep_poison(
+            Account(MemoryTables(), Clock(), random.Random(1).randbytes)
+        )

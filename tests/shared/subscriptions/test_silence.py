@@ -1,6 +1,7 @@
 """Which silence is unusual: far longer than any of late, with a memory that fades."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import pytest
@@ -36,9 +37,9 @@ class Counting(AzureTables):
 
     writes = 0
 
-    def put(self, table: str, partition: str, key: str, row: Row) -> None:
+    def put_all(self, table: str, partition: str, rows: Mapping[str, Row]) -> None:
         self.writes += 1
-        super().put(table, partition, key, row)
+        super().put_all(table, partition, rows)
 
 
 @pytest.fixture
@@ -138,6 +139,15 @@ def test_each_declaration_is_noted_by_itself(tables: Counting) -> None:
     last_seen.note({"d": SOURCE, "e": SOURCE}, NOW)
     last_seen.note({"e": SOURCE}, NOW + HOUR)
     assert last(last_seen) == {"d": NOW, "e": NOW + HOUR}
+
+
+def test_many_declarations_of_one_envelope_cost_one_transaction(tables: Counting) -> None:
+    last_seen = LastSeen(tables)
+    names = {f"d{number}": SOURCE for number in range(100)}
+    last_seen.note(names, NOW)
+    assert tables.writes == 1
+    LastSeen(tables).note(names, NOW + HOUR)
+    assert last(last_seen) == dict.fromkeys(names, NOW + HOUR)
 
 
 def test_while_tables_are_unavailable_nothing_stops(storage_settings: StorageSettings) -> None:

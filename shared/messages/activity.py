@@ -1,0 +1,65 @@
+"""Whether the queue trigger works. On plans that scale to zero it has been seen to stop waking up, most of all with an
+identity-based connection, until somebody opened the portal (azure-functions-host#10508, #11186).
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from shared.errors import AlreadyProcessed, RetryLater, Undeliverable
+from shared.messages.envelope import attempts, read
+from shared.storage.claim_check import ClaimCheck
+from shared.storage.queues import Queue, QueuedMessage, Queues
+from shared.storage.state import Times
+from shared.storage.tables import Tables
+
+_log = logging.getLogger("graph_relay.activity")
+
+SLEEPING_AFTER = timedelta(minutes=2)
+"""A message that has been due for so long, while no invocation has worked for as long, has no one to work on it."""
+
+WRITE_INTERVAL = timedelta(seconds=30)
+
+_NAME = "process_queue"
+
+
+class QueueActivity:
+    """Notes when the queue trigger worked last; one object serves all threads."""
+
+    def __init__(self, tables: Tables, clock: Callable[[], datetime]) -> None:
+        self._times = Times(tables, "activity", "last")
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._noted: datetime | None = None
+
+    def note(self) -> None:
+        """Note an invocation of the queue trigger, now. Never raises: at worst the timer helps where it need not."""
+        now = self._clock()
+        with self._lock:
+            if self._noted is not None and now - self._noted < WRITE_INTERVAL:
+                return
+            self._noted = now
+        try:
+            self._times.set(_NAME, now)
+        except RetryLater as retry_later:
+            _log.debug("Not noted: %s", retry_later)
+
+    def is_asleep(self, queues: Queues, claims: ClaimCheck) -> bool:
+        """Return whether messages are due that nobody works on. Raises RetryLater."""
+        latest = self._clock() - SLEEPING_AFTER
+        due = any(_due(message, claims) <= latest for message in queues.peek(Queue.NOTIFICATIONS))
+        if not due:
+            return False
+        last = self._times.get(_NAME)
+        return last is None or last <= latest
+
+
+def _due(message: QueuedMessage, claims: ClaimCheck) -> datetime:
+    """Return since when a visible message is due: it was enqueued to be tried at a time, or at once."""
+    try:
+        history = attempts(read(claims.open(message.text).text))
+    except (Undeliverable, AlreadyProcessed):
+        return message.enqueued
+    planned = history[-1].retry_at if history else None
+    return max(message.enqueued, planned or message.enqueued)

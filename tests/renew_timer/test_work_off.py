@@ -1,0 +1,117 @@
+"""The timer works off what is due while the queue trigger sleeps, and leaves it alone otherwise."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from process_queue.requeue import Requeue
+from renew_timer.work_off import WORK_TIME, work_off
+from shared.configuration.settings import Settings
+from shared.errors import Reason, RetryLater, Undeliverable
+from shared.messages.activity import SLEEPING_AFTER
+from shared.messages.envelope import write
+from shared.relay import Relay
+from shared.storage.queues import Queue
+from tests.builders import Clock, change, changes, environment
+from tests.memory import MemoryAccount
+
+MESSAGES = 40
+
+
+class SleepingTrigger:
+    """An app with messages on its queue, of which none but the timer takes any."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.account = MemoryAccount(self.clock)
+        self.relay = Relay(Settings.from_environment(environment()), self.account.clients(), clock=self.clock)
+        self.handled: list[str] = []
+
+    def queue(self, number: int = MESSAGES) -> None:
+        for _ in range(number):
+            self.account.queues.send(write(changes(change())))
+
+    def run(self, handle: Callable[[str], None] | None = None) -> int:
+        return work_off(self.relay, handle or self.handled.append)
+
+
+@pytest.fixture
+def app() -> SleepingTrigger:
+    return SleepingTrigger()
+
+
+def test_what_is_due_is_worked_off(app: SleepingTrigger, caplog: pytest.LogCaptureFixture) -> None:
+    app.queue()
+    app.clock.now += SLEEPING_AFTER
+    assert app.run() == MESSAGES == len(app.handled)
+    assert app.account.queues.length() == 0
+    assert f"renew_timer worked {MESSAGES} of them off" in caplog.text
+
+
+def test_what_became_due_a_moment_ago_is_left_to_the_trigger(app: SleepingTrigger) -> None:
+    app.queue()
+    app.clock.now += SLEEPING_AFTER - timedelta(seconds=1)
+    assert app.run() == 0
+
+
+def test_while_the_trigger_works_the_timer_does_not(app: SleepingTrigger) -> None:
+    """A backlog is old at its head, however many instances work on it."""
+    app.queue()
+    app.clock.now += timedelta(hours=5)
+    app.relay.activity.note()
+    app.clock.advance(seconds=90)
+    assert app.run() == 0
+    app.clock.now += SLEEPING_AFTER
+    assert app.run() == MESSAGES
+
+
+def test_what_waits_for_its_next_attempt_is_not_due(app: SleepingTrigger) -> None:
+    """Nor is it long due when it has just become visible, though it was enqueued hours ago."""
+    requeue = Requeue(app.relay.queues, timedelta(hours=72), app.clock, lambda: 0.5)
+    requeue.later(changes(change()), RetryLater(Reason.GRAPH, retry_after=timedelta(hours=1)))
+    app.clock.advance(minutes=30)
+    assert app.run() == 0
+    delay = app.account.queues.delays[0]
+    app.clock.now += delay - timedelta(minutes=30) + timedelta(seconds=1)
+    assert app.run() == 0
+    app.clock.now += SLEEPING_AFTER
+    assert app.run() == 1
+
+
+def test_a_run_ends_in_time_and_the_next_goes_on(app: SleepingTrigger) -> None:
+    app.queue()
+    app.clock.now += SLEEPING_AFTER
+
+    def slow(text: str) -> None:
+        app.clock.now += WORK_TIME
+        app.handled.append(text)
+
+    first = app.run(slow)
+    assert 0 < first < MESSAGES
+    assert app.run() == MESSAGES - first  # what was not begun is visible again
+
+
+def test_a_message_that_nobody_can_read_goes_where_the_host_would_put_it(app: SleepingTrigger) -> None:
+    app.queue(1)
+    app.clock.now += SLEEPING_AFTER
+
+    def refuse(_: str) -> None:
+        raise Undeliverable(Reason.MALFORMED)
+
+    assert app.run(refuse) == 1
+    assert app.account.queues.length() == 0
+    assert app.account.queues.length(Queue.POISON) == 1
+
+
+def test_a_message_that_could_not_be_handled_comes_again(app: SleepingTrigger) -> None:
+    app.queue(1)
+    app.clock.now += SLEEPING_AFTER
+
+    def unavailable(_: str) -> None:
+        raise RetryLater(Reason.STORAGE)
+
+    with pytest.raises(RetryLater):
+        app.run(unavailable)
+    app.clock.advance(minutes=15)
+    assert app.run() == 1
