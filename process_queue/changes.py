@@ -1,6 +1,6 @@
 """Change items: to events, to the destination; and where each ends that does not get there."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -11,6 +11,7 @@ from process_queue.requeue import Requeue
 from process_queue.retries import Retries
 from process_queue.verify import BatchVerifier, Verifier
 from shared import telemetry
+from shared.configuration.declaration import Declaration
 from shared.deadline import time_limit
 from shared.delivery.destination import Rejected
 from shared.delivery.event import Event
@@ -19,6 +20,7 @@ from shared.errors import Reason, Refused, RelayError, RetryLater, Undeliverable
 from shared.messages.account import Account
 from shared.messages.envelope import ChangeBatch
 from shared.paths import Paths
+from shared.readback.pings import Ping, Pings
 from shared.subscriptions.silence import LastSeen
 
 READ_TIME = timedelta(seconds=10)
@@ -37,7 +39,8 @@ class BatchOutcome:
     """Where each item of an envelope ends: in one of these, or counted as refused or a duplicate.
 
     events: what is to be delivered, by event id, with the item that it came from. rejected: what the destination will
-    never accept. delivered: how many it has accepted now. refused: what was not proven, with the reason.
+    never accept. delivered: how many it has accepted now. refused: what was not proven, with the reason. pinged:
+    of which declarations only that something changed, and how many items said so.
     """
 
     events: dict[str, tuple[msgspec.Raw, Event]] = field(default_factory=dict)
@@ -46,6 +49,7 @@ class BatchOutcome:
     rejected: list[Rejected] = field(default_factory=list)
     delivered: int = 0
     refused: list[tuple[msgspec.Raw, Reason]] = field(default_factory=list)
+    pinged: Counter[Declaration] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class ChangeHandler:
     last_seen: LastSeen
     requeue: Requeue
     clock: Clock
+    pings: Pings
     paths: Paths | None = None
     account: Account | None = None
 
@@ -74,6 +79,8 @@ class ChangeHandler:
             outcome = judge(envelope, batch)
         if self.paths is not None:
             self.paths.refused(outcome.refused, envelope)
+        for declaration in outcome.pinged:
+            self.pings.note(declaration)
         self._deliver(outcome, envelope)
         for retry in outcome.retries:
             self.requeue.later(_with(envelope, retry.items, batch), retry.failure)
@@ -108,9 +115,15 @@ class ChangeHandler:
 def _enter(outcome: BatchOutcome, envelope: ChangeBatch, account: Account) -> None:
     """Enter how items ended; `requeue` has entered the dead letters. Whatever is left was delivered before."""
     dead = sum(map(len, outcome.dead.values())) + len(outcome.rejected)
-    elsewhere = outcome.delivered + len(outcome.refused) + dead + len(outcome.retries.items())
-    duplicates = len(envelope.items) - elsewhere
-    account.ended(envelope, delivered=outcome.delivered, refused=len(outcome.refused), duplicates=duplicates)
+    pings = sum(outcome.pinged.values())
+    elsewhere = outcome.delivered + len(outcome.refused) + pings + dead + len(outcome.retries.items())
+    account.ended(
+        envelope,
+        delivered=outcome.delivered,
+        refused=len(outcome.refused),
+        duplicates=len(envelope.items) - elsewhere,
+        acted_upon=pings,
+    )
 
 
 def judge(envelope: ChangeBatch, batch: BatchVerifier) -> BatchOutcome:
@@ -125,6 +138,9 @@ def judge(envelope: ChangeBatch, batch: BatchVerifier) -> BatchOutcome:
                 outcome.dead[reason].append(item)
             case RetryLater():
                 outcome.retries.add(item, verdict)
+            case Ping(declaration=declaration):
+                telemetry.PINGS.add(1)
+                outcome.pinged[declaration] += 1
             case Event(id=event_id):
                 if event_id in outcome.events:
                     telemetry.DUPLICATES.add(1)

@@ -47,14 +47,29 @@ class MessageHandler:
             relay.declarations,
             relay.signing_keys,
             relay.keys,
-            Hydration(relay.graph),
+            Hydration(relay.graph, relay.clock, relay.resolver, relay.unread),
             relay.readers,
         )
         self._changes = ChangeHandler(
-            verifier, relay.outbox, relay.last_seen, self._requeue, relay.clock, relay.paths, relay.account
+            verifier,
+            relay.outbox,
+            relay.last_seen,
+            self._requeue,
+            relay.clock,
+            relay.pings,
+            relay.paths,
+            relay.account,
         )
         self._readback = ReadbackHandler(
-            relay.graph, relay.checkpoints, relay.queues, relay.outbox, self._requeue, relay.clock, relay.paths
+            relay.graph,
+            relay.checkpoints,
+            relay.queues,
+            relay.outbox,
+            self._requeue,
+            relay.clock,
+            relay.paths,
+            relay.declarations,
+            relay.resolver,
         )
         self._lifecycle = LifecycleHandler(
             settings.tenant_id,

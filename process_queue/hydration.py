@@ -1,29 +1,42 @@
 """Items that carry no content: events of what they say, or read from Graph where their declaration asks for it."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
 from shared import telemetry
 from shared.configuration.declaration import Declaration
-from shared.delivery.event import Event, event_of_content, event_without_content
+from shared.delivery.event import Event, event_of_content, event_without_content, named_by
+from shared.delivery.resource import read_resource
 from shared.errors import Reason, Refused, RetryLater
 from shared.graph.client import GraphClient, GraphRequestError
 from shared.graph.notification import Notification
-from shared.resources.matching import is_certainly_within
-from shared.resources.path import encoded, has_dot_segments, segments
+from shared.graph.resolver import Resolver
+from shared.readback.unread import Unread
+from shared.resources.identity import belongs, identify, read_path
+from shared.resources.path import has_dot_segments, segments
 from shared.resources.permissions import is_policy_refusal, policies
 
 _log = logging.getLogger("graph_relay.hydration")
 
 
+SETTLES_WITHIN = timedelta(minutes=5)
+"""How long an answer that contradicts the notification is not believed: it may come from a replica that lags."""
+
+_ASK_AGAIN = timedelta(seconds=10)
+
+
 @dataclass(frozen=True)
 class Hydration:
-    """Reads resources for those declarations that say `hydrate`."""
+    """Reads resources for those declarations that say `hydrate`. unread: notes what could not be; None: nobody does."""
 
     graph: GraphClient
+    clock: Callable[[], datetime]
+    resolver: Resolver
+    unread: Unread | None = None
 
     def event(
         self, notification: Notification, declaration: Declaration | None, tenant_id: str, received: datetime
@@ -42,35 +55,60 @@ class Hydration:
         Raises:
             Refused: its path would have Graph read something else than it names.
             Undeliverable: Graph's answer is not a resource.
-            RetryLater: it can't be read at present.
+            RetryLater: it can't be read at present, or the answer contradicts the notification.
         """
         if declaration is None or not declaration.hydrate:
             return event_without_content(notification, tenant_id, received)
-        path = segments(notification.resource or "")
-        if has_dot_segments(path):
+        if has_dot_segments(segments(notification.resource or "")):
             raise Refused(Reason.MALFORMED)
-        if not is_certainly_within(declaration.resource, notification.resource or ""):
-            return event_without_content(notification, tenant_id, received)
+        path = self._path(notification, declaration, tenant_id)
+        if path is None:
+            return self._unread(notification, declaration, tenant_id, received)
+        deleted = notification.change_type == "deleted"
         try:
-            content = self.graph.get_raw(tenant_id, encoded(path))
+            content = self.graph.get_raw(tenant_id, path)
         except GraphRequestError as refusal:
             if refusal.status == 403 and is_policy_refusal(
                 declaration.resource, refusal.inner_code, refusal.message, refusal.granted
             ):
                 return _withheld(notification, tenant_id, received, declaration, refusal)
-            if refusal.status != 404:
+            if refusal.status != 404 or refusal.is_about_mailbox:
                 raise RetryLater(Reason.GRAPH_REFUSED, str(refusal)) from None
+            if not deleted:
+                self._wait_for_replicas(received, "Graph does not have yet what it says has changed")
             gone = msgspec.structs.replace(notification, change_type="deleted")
             return event_without_content(gone, tenant_id, received)
-        if notification.change_type == "deleted":  # and there it is: it says itself whether it was restored since
+        if deleted and not read_resource(content).deleted_date_time:
+            self._wait_for_replicas(received, "Graph still has what it says was deleted")
+        if deleted:  # and there it is: it says itself whether it was restored since
             notification = msgspec.structs.replace(notification, change_type=None)
         return event_of_content(content, notification, tenant_id, received)
+
+    def _wait_for_replicas(self, received: datetime, contradiction: str) -> None:
+        """Not at once after a notification: a read may meet a replica that lags (docs/graph.md, "Errors")."""
+        if self.clock() - received < SETTLES_WITHIN:
+            raise RetryLater(Reason.GRAPH_LAGS, contradiction, retry_after=_ASK_AGAIN)
+
+    def _path(self, notification: Notification, declaration: Declaration, tenant_id: str) -> str | None:
+        """Return where Graph is asked for what a notification names; None if that is not certain to be declared."""
+        item, declared = identify(named_by(notification)), declaration.resource
+        if belongs(declared, item) is None and item.type is not None:
+            declared = self.resolver.resolved(tenant_id, declared)
+        return read_path(item, declared) if belongs(declared, item) else None
+
+    def _unread(
+        self, notification: Notification, declaration: Declaration, tenant_id: str, received: datetime
+    ) -> Event:
+        telemetry.NOT_HYDRATED.add(1, {"reason": "place"})
+        if self.unread is not None:
+            self.unread.note(declaration, notification.resource or "", received)
+        return event_without_content(notification, tenant_id, received)
 
 
 def _withheld(
     notification: Notification, tenant_id: str, received: datetime, declaration: Declaration, refusal: GraphRequestError
 ) -> Event:
-    telemetry.NOT_HYDRATED.add(1)
+    telemetry.NOT_HYDRATED.add(1, {"reason": "policy"})
     needed = policies(declaration.resource)
     _log.warning("%s in tenant %s is not read back: %s. %s", declaration.resource, tenant_id, refusal, needed)
     return event_without_content(notification, tenant_id, received)

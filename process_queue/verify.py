@@ -18,6 +18,8 @@ from shared.graph.validation_token import SigningKey, check, claimed_tenant
 from shared.keys.decryption import open_content
 from shared.keys.key import EncryptionKey
 from shared.messages.envelope import ChangeBatch
+from shared.readback.declared import is_pinged
+from shared.readback.pings import Ping
 from shared.resources.matching import is_certainly_elsewhere
 from shared.subscriptions.silence import Source
 from shared.threads import ContextThreadPool
@@ -77,7 +79,7 @@ class BatchVerifier:
         """The tenants for which a good token was found, now or at an earlier attempt."""
         return tuple(tenant for tenant, failure in self._failures.items() if failure is None)
 
-    def verdicts(self, items: Sequence[msgspec.Raw]) -> list[Event | RelayError]:
+    def verdicts(self, items: Sequence[msgspec.Raw]) -> list[Event | Ping | RelayError]:
         """Return the event of each item, or why there is none. Those without content, which Graph may be asked for, are
         judged a few at a time.
         """
@@ -91,7 +93,7 @@ class BatchVerifier:
             verdicts |= zip(map(id, few), judged, strict=True)
         return [verdicts[id(one)] for one in notifications]
 
-    def _verdict(self, notification: Notification | RelayError) -> Event | RelayError:
+    def _verdict(self, notification: Notification | RelayError) -> Event | Ping | RelayError:
         if isinstance(notification, RelayError):
             return notification
         try:
@@ -99,8 +101,8 @@ class BatchVerifier:
         except RelayError as error:
             return error
 
-    def event(self, item: msgspec.Raw) -> Event:
-        """Return the event of an item.
+    def event(self, item: msgspec.Raw) -> Event | Ping:
+        """Return the event of an item; a ping of one that only says that there are changes.
 
         Raises:
             Refused: it is not proven.
@@ -109,13 +111,15 @@ class BatchVerifier:
         """
         return self._event(read_notification(item))
 
-    def _event(self, notification: Notification) -> Event:
+    def _event(self, notification: Notification) -> Event | Ping:
         tenant = notification.tenant(self._verifier.tenant_id)
         received = self._envelope.received
         declaration = self._verifier.declarations.get(id_in_client_state(notification.client_state), tenant)
         _check_place(declaration, notification.resource or "")
         if not notification.is_encrypted:
             self._note_seen(notification)
+            if declaration is not None and is_pinged(declaration):
+                return Ping(declaration)
             return self._verifier.hydration.event(notification, declaration, tenant, received)
         failure = self._failure_of(tenant)
         if failure is not None:

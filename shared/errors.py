@@ -39,6 +39,7 @@ class Reason(StrEnum):
     GRAPH = "graph"
     GRAPH_THROTTLED = "graph_throttled"
     GRAPH_REFUSED = "graph_refused"
+    GRAPH_LAGS = "graph_lags"
     LOGIN = "login"
     DESTINATION = "destination"
     DESTINATION_ERROR = "destination_error"

@@ -17,6 +17,7 @@ from shared.delivery.outbox import Outbox
 from shared.graph.client import GraphClient
 from shared.graph.credential_expiry import CredentialExpiry
 from shared.graph.entra import AppCredential, EntraClient
+from shared.graph.resolver import Resolver
 from shared.graph.signing_keys import SigningKeys
 from shared.keys.directory import KeyDirectory
 from shared.keys.key import EncryptionKey
@@ -32,7 +33,9 @@ from shared.messages.ingest import ExpectedRecipient
 from shared.messages.retry import MAX_DELAY
 from shared.paths import Paths
 from shared.readback.checkpoints import Checkpoints
+from shared.readback.pings import Pings
 from shared.readback.sweep import Sweep
+from shared.readback.unread import Unread
 from shared.storage.clients import StorageClients
 from shared.subscriptions.client import SubscriptionsClient
 from shared.subscriptions.once import Once
@@ -103,6 +106,9 @@ class Relay:
 
         self.checkpoints = Checkpoints(storage.tables)
         self.sweep = Sweep(self.checkpoints, self.queues, settings.sweep_interval)
+        self.pings = Pings(storage.tables, self.queues, clock)
+        self.resolver = Resolver(self.graph, clock)
+        self.unread = Unread(storage.tables)
         self.last_seen = LastSeen(storage.tables)
         self.tenants = Tenants(storage.tables)
         self.subscriptions = SubscriptionsClient(self.graph, clock, self.random.randbytes)

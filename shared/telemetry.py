@@ -19,6 +19,10 @@ DEAD_LETTERED = _meter.create_counter("graph_relay.dead_lettered", "item", "Noti
 NOT_HYDRATED = _meter.create_counter(
     "graph_relay.not_hydrated", "item", "Events without the content that hydrate asks for, which a policy withholds"
 )
+SKIPPED = _meter.create_counter(
+    "graph_relay.skipped", "place", "Users and teams that Graph refuses to read back, among all of a tenant"
+)
+PINGS = _meter.create_counter("graph_relay.pings", "item", "Notifications that only say that a drive or list changed")
 DUPLICATES = _meter.create_counter("graph_relay.duplicates", "item", "Notifications of events already delivered")
 LIFECYCLE = _meter.create_counter("graph_relay.lifecycle", "item", "Lifecycle notifications, by event")
 SUSPICIOUS_TOKENS = _meter.create_counter(

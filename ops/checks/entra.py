@@ -9,10 +9,11 @@ from shared.configuration.declaration import Declaration
 from shared.errors import Reason, RelayError, RetryLater
 from shared.graph.client import GraphRequestError
 from shared.graph.entra import granted_permissions
+from shared.graph.resolver import alias_in
 from shared.graph.validation_token import PUBLISHER
-from shared.messages.envelope import ReadbackPage
 from shared.readback import pages
 from shared.relay import relay, utc_now
+from shared.resources.path import segments
 from shared.resources.permissions import (
     WELCOME,
     Purpose,
@@ -47,6 +48,7 @@ def entra() -> Iterator[CheckResult]:
         yield fine(check, "Entra ID gives the app a token")
         granted = granted_permissions(token)
         yield from _permissions(granted, tenant_id, declared)
+        yield from _names(tenant_id, declared)
         yield from _reading_back(granted, tenant_id, declared)
         if any(declaration.include_resource_data for declaration in declared):
             yield from _prerequisite(tenant_id)
@@ -90,7 +92,10 @@ def _reading_back(granted: frozenset[str] | None, tenant_id: str, declared: list
         if not pages.can_read(declaration.resource):
             yield unseen(check, "can't be read back; what Graph drops of it stays missing")
             continue
-        page = ReadbackPage(now, tenant_id, pages.read_by(declaration), now, now)
+        if complaint := pages.unreadable(declaration):
+            yield attention(check, "can't be read back as it is declared; what Graph drops stays missing", complaint)
+            continue
+        page = pages.page_of(declaration, now, now, now)
         try:
             pages.fetch_page(page, relay().graph, lambda _: None)
         except RetryLater as retry_later:
@@ -103,6 +108,29 @@ def _reading_back(granted: frozenset[str] | None, tenant_id: str, declared: list
                 yield attention(check, str(retry_later), "see Graph's message; the same request is refused again")
         else:
             yield fine(check, "Graph answers")
+
+
+def _names(tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]:
+    """Resolve the aliases in declarations, and tell what `hydrate` could not read."""
+    for declaration in declared:
+        if alias_in(segments(declaration.resource)) is None:
+            continue
+        check = f"names in {declaration.resource}"
+        try:
+            yield fine(check, f"Graph calls it {relay().resolver.resolved(tenant_id, declaration.resource)}")
+        except RetryLater as retry_later:
+            if retry_later.reason is Reason.GRAPH_REFUSED:
+                yield attention(check, str(retry_later), "without it, what was pushed can't be told from what is read")
+            else:
+                yield unreachable(check, str(retry_later), "run this again")
+    try:
+        unread = relay().unread.all()
+    except RetryLater:
+        return  # the check of the storage account says so
+    for declaration in declared:
+        if declaration.id in unread and declaration.hydrate:
+            summary = f"its notifications name {unread[declaration.id]}, which is not certain to be within it"
+            yield attention(f"hydrating {declaration.resource}", summary, "name it by its ids in the declaration")
 
 
 class _Principal(msgspec.Struct, rename="camel"):

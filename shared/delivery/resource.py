@@ -36,8 +36,11 @@ class Resource(msgspec.Struct, rename="camel"):
 
     @property
     def is_gone(self) -> bool:
-        """Whether a delta query entry is a deletion: its other fields are from before the deletion."""
-        return bool(self.removed or self.deleted)
+        """Whether a delta query entry is a deletion: its other fields are from before the deletion.
+
+        A drive's facet may be empty (/graph/api/driveitem-delta, "Example 1").
+        """
+        return self.removed is not None or self.deleted is not None
 
     @property
     def likely_change(self) -> str:

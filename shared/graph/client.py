@@ -15,6 +15,7 @@ from shared.circuit_breaker import CircuitBreaker
 from shared.errors import Reason, RelayError, RetryLater, Unanswered
 from shared.graph.entra import EntraClient, granted_permissions
 from shared.graph.json_repair import repaired
+from shared.graph.limits import limited_with
 from shared.http_client import Response, exchange, retry_after
 
 _TIME_LIMIT = (5, 30)  # a create lasts while Graph does two handshakes, up to 10 s each
@@ -36,12 +37,31 @@ class Page(msgspec.Struct, frozen=True):
     delta_link: str | None = msgspec.field(name="@odata.deltaLink", default=None)
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """What Graph says about a request that failed, for a person and for Microsoft's support.
+
+    `message` is Graph's own; it speaks of our request and holds no content of a resource. `inner_code` is the more
+    precise code that some services add. `request_id` and `date` are what support asks for first.
+    """
+
+    status: int
+    code: str = ""
+    message: str = ""
+    inner_code: str = ""
+    request_id: str = ""
+    date: str = ""
+
+    def __str__(self) -> str:
+        """Return one line: status, code, message, and by what Microsoft finds the request."""
+        said = ": ".join(filter(None, (f"{self.status} {self.inner_code or self.code}".rstrip(), self.message)))
+        found_by = ", ".join(filter(None, (self.request_id and f"request-id {self.request_id}", self.date)))
+        return f"{said} ({found_by})" if found_by else said
+
+
 class GraphRequestError(RelayError):
     """Graph has answered, and asking the same again won't help. `status` tells what to do (docs/graph.md, "Errors").
 
-    `message` is Graph's own, for a person; it speaks of our request and holds no content of a resource. `inner_code` is
-    the more precise code that some services add. `granted` are the permissions of the token that got a 403; None if it
-    does not say.
+    `granted` are the permissions of the token that got a 403; None if it does not say.
     """
 
     def __init__(
@@ -52,12 +72,20 @@ class GraphRequestError(RelayError):
         *,
         inner_code: str = "",
         granted: frozenset[str] | None = None,
+        answer: Answer | None = None,
     ) -> None:
-        super().__init__(Reason.GRAPH_REFUSED, f"{status} {inner_code or code}: {message}")
+        self.answer = answer or Answer(status, code, message, inner_code)
+        super().__init__(Reason.GRAPH_REFUSED, str(self.answer))
         self.status = status
+        self.code = code
         self.message = message
         self.inner_code = inner_code
         self.granted = granted
+
+    @property
+    def is_about_mailbox(self) -> bool:
+        """Whether a 404 speaks of the mailbox: what was asked for in it may well be there."""
+        return any(code.lower().startswith(_MAILBOX_CODES) for code in (self.code, self.inner_code) if code)
 
 
 class GraphClient:
@@ -69,7 +97,7 @@ class GraphClient:
         self._session = session
         self._clock = clock
         self._lock = threading.Lock()
-        self._not_before: dict[str, datetime] = {}
+        self._not_before: dict[tuple[str, str], datetime] = {}
         self._breaker = CircuitBreaker(Reason.GRAPH, clock)
 
     def get(self, tenant_id: str, path: str) -> Json:
@@ -118,54 +146,53 @@ class GraphClient:
         link: str | None = path
         while link is not None:
             page = self.get_page(tenant_id, link)
+            if page.next_link == link:
+                raise RetryLater(Reason.GRAPH, "Graph's link to the next page leads to the same page")
             yield page.value
             link = page.next_link
 
     def _call(self, tenant_id: str, method: str, path: str, body: Json | None = None) -> bytes:
-        self._raise_if_throttled(tenant_id)
         url = self._address(path)
-        status, text, delay = self._send(tenant_id, method, url, body)
-        if status == 401:
+        limit = (tenant_id, limited_with(method, url))
+        self._raise_if_throttled(limit)
+        response = self._send(tenant_id, method, url, body)
+        if response.status == 401:
             self._entra.forget(tenant_id)
-            status, text, delay = self._send(tenant_id, method, url, body)
-        if status == 429:
+            response = self._send(tenant_id, method, url, body)
+        if response.status < 300:
+            return response.body
+        answer, delay = _answer(response), retry_after(response.headers, self._clock(), LONGEST_WAIT)
+        if response.status == 429:
             delay = delay or _DEFAULT_RETRY_AFTER
-        if delay is not None and status >= 400:
-            self._note_throttling(tenant_id, delay)
-        if status == 429:
-            raise RetryLater(Reason.GRAPH_THROTTLED, "Graph throttles this app", retry_after=delay)
-        if status >= 500 or status in _RETRYABLE_STATUSES:
-            raise RetryLater(Reason.GRAPH, f"Graph answers {status}", retry_after=delay)
-        if status >= 300:
-            raise self._refused(tenant_id, status, text)
-        return text
+        if delay is not None and response.status >= 400:
+            self._note_throttling(limit, delay)
+        if response.status == 429:
+            raise RetryLater(Reason.GRAPH_THROTTLED, f"Graph throttles {limit[1]}: {answer}", retry_after=delay)
+        if response.status >= 500 or response.status in _RETRYABLE_STATUSES:
+            raise RetryLater(Reason.GRAPH, f"Graph answers {answer}", retry_after=delay)
+        raise self._refused(tenant_id, answer)
 
-    def _refused(self, tenant_id: str, status: int, text: bytes) -> GraphRequestError:
-        error = _member(_json(text), "error")
-        inner = _member(error, "innerError") or _member(error, "innererror")
+    def _refused(self, tenant_id: str, answer: Answer) -> GraphRequestError:
+        roles = granted_permissions(self._entra.token(tenant_id, self._scope)) if answer.status == 403 else None
         return GraphRequestError(
-            status,
-            str(error.get("code", ""))[:100],
-            str(error.get("message", ""))[:500].rstrip("."),
-            inner_code=str(inner.get("code", ""))[:100],
-            granted=granted_permissions(self._entra.token(tenant_id, self._scope)) if status == 403 else None,
+            answer.status, answer.code, answer.message, inner_code=answer.inner_code, granted=roles, answer=answer
         )
 
-    def _send(self, tenant_id: str, method: str, url: str, body: Json | None) -> tuple[int, bytes, timedelta | None]:
+    def _send(self, tenant_id: str, method: str, url: str, body: Json | None) -> Response:
         headers = {
             "Authorization": f"Bearer {self._entra.token(tenant_id, self._scope)}",
             "Accept": "application/json",
             "client-request-id": str(uuid.uuid4()),
-            # otherwise system messages have the type `unknownFutureValue` (docs/graph.md, "Subscriptions")
-            "Prefer": "include-unknown-enum-members",
+            # otherwise system messages have the type `unknownFutureValue`, and what is moved within a mailbox gets
+            # another id (docs/graph.md, "Subscriptions")
+            "Prefer": 'include-unknown-enum-members, IdType="ImmutableId"',
         }
         deadline.check()
         with self._breaker.attempt():
             response = self._exchange(method, url, headers, body)
-            delay = retry_after(response.headers, self._clock(), LONGEST_WAIT)
-            if response.status >= 500 and delay is None:
-                raise RetryLater(Reason.GRAPH, f"Graph answers {response.status}")
-        return response.status, response.body, delay
+            if response.status >= 500 and retry_after(response.headers, self._clock(), LONGEST_WAIT) is None:
+                raise RetryLater(Reason.GRAPH, f"Graph answers {_answer(response)}")
+        return response
 
     def _exchange(self, method: str, url: str, headers: dict[str, str], body: Json | None) -> Response:
         try:
@@ -193,17 +220,39 @@ class GraphClient:
             raise RetryLater(Reason.GRAPH, "Graph returned a link to another host")
         return path
 
-    def _raise_if_throttled(self, tenant_id: str) -> None:
+    def _raise_if_throttled(self, limit: tuple[str, str]) -> None:
         with self._lock:
-            delay = self._not_before.get(tenant_id, self._clock()) - self._clock()
+            delay = self._not_before.get(limit, self._clock()) - self._clock()
         if delay > timedelta(0):
-            raise RetryLater(Reason.GRAPH_THROTTLED, "Graph throttles this app", retry_after=delay)
+            raise RetryLater(Reason.GRAPH_THROTTLED, f"Graph throttles {limit[1]}", retry_after=delay)
 
-    def _note_throttling(self, tenant_id: str, delay: timedelta) -> None:
-        """If several threads are throttled, the latest end applies."""
+    def _note_throttling(self, limit: tuple[str, str], delay: timedelta) -> None:
+        """If several threads are throttled, the latest end applies. What is over is forgotten."""
         with self._lock:
-            until = self._clock() + delay
-            self._not_before[tenant_id] = max(self._not_before.get(tenant_id, until), until)
+            now = self._clock()
+            until = max(self._not_before.get(limit, now), now + delay)
+            self._not_before = {one: end for one, end in self._not_before.items() if end > now} | {limit: until}
+
+
+def _answer(response: Response) -> Answer:
+    error = _member(_json(response.body), "error")
+    inner = _member(error, "innerError") or _member(error, "innererror")
+    return Answer(
+        response.status,
+        _line(error.get("code"), 100),
+        _line(error.get("message"), 500).rstrip("."),
+        _line(inner.get("code"), 100),
+        _line(response.headers.get("request-id") or inner.get("request-id"), 64),
+        _line(response.headers.get("Date") or inner.get("date"), 64),
+    )
+
+
+def _line(text: object, longest: int) -> str:
+    """Bound a text of Graph's, and keep it on its line: it is logged and shown."""
+    return "".join(character if character.isprintable() else " " for character in str(text or "")[:longest])
+
+
+_MAILBOX_CODES = ("mailbox", "errormailbox", "errornonexistentmailbox", "errorinvaliduser")
 
 
 def _member(document: Json, name: str) -> Json:

@@ -95,10 +95,12 @@ class Admission:
         return msgspec.structs.replace(believed, attempt=0, replayed=self.clock())
 
     def _recheck_page(self, page: ReadbackPage) -> ReadbackPage:
-        if not any(_reads(declaration, page) for declaration in self.declarations.of_tenant(page.tenant_id)):
+        declared = self.declarations.of_tenant(page.tenant_id)
+        owner = next((declaration.id for declaration in declared if _reads(declaration, page)), None)
+        if owner is None:
             raise Refused(Reason.UNAUTHENTICATED, "a page without a valid MAC is of nothing that is declared")
-        since = max(page.since, page.received - _LONGEST_RANGE)
-        return ReadbackPage(page.received, page.tenant_id, page.resource, since, min(page.until, page.received))
+        since, until = max(page.since, page.received - _LONGEST_RANGE), min(page.until, page.received)
+        return ReadbackPage(page.received, page.tenant_id, page.resource, since, until, declaration=owner)
 
 
 def _texts(items: list[Sealed]) -> tuple[msgspec.Raw, ...]:

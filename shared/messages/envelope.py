@@ -70,6 +70,9 @@ class ReadbackPage(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"
 
     received: when it was requested (UTC). resource: a path that `shared.readback.pages` supports. since, until: the
     range of last changes, exclusive. link: Graph's link to the page; "" for the first page.
+    declaration: the id of what it is read for; "": for nobody, and all of it is wanted. full: whether the delta query
+    lists everything, and what did not change in the range has to be left out. among_many: whether it is one user or
+    team among all. number: how many pages came before it.
     """
 
     received: Time
@@ -82,6 +85,10 @@ class ReadbackPage(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"
     replayed: Time | None = None
     trace: str = ""
     history: tuple[FailedAttempt, ...] | msgspec.UnsetType = msgspec.UNSET
+    declaration: str = ""
+    full: bool = False
+    among_many: bool = False
+    number: int = 0
 
 
 Envelope = ChangeBatch | LifecycleBatch | ReadbackPage

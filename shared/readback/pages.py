@@ -14,11 +14,15 @@ from urllib.parse import quote
 
 import msgspec
 
+from shared import telemetry
 from shared.configuration.declaration import Declaration, declaration_id
+from shared.delivery.resource import time_of
 from shared.errors import Reason, RetryLater, Undeliverable
-from shared.graph.client import GraphClient, GraphRequestError
+from shared.graph.client import GraphClient, GraphRequestError, Page
 from shared.messages.envelope import ReadbackPage
-from shared.resources.delta_query import delta_path
+from shared.readback.declared import options, unfaithful
+from shared.resources.catalog import find
+from shared.resources.delta_query import delta_path, latest, says_when
 from shared.resources.identity import identify, read_path
 from shared.resources.path import encoded, has_dot_segments, segments
 
@@ -30,10 +34,16 @@ PAGE_SIZE = 50
 """Messages per page: Graph's maximum for a chat."""
 
 _TEAMS = "teams?$select=id&$top=100"
-_USERS = "users?$select=id&$top=100"
+_USERS = "users?$select=id,assignedPlans&$top=100"
+_USERS_WITHOUT_PLANS = "users?$select=id&$top=100"
+_TEAMS_SERVICE = "teamspaceapi"
+"""The service of every plan of Teams, in `assignedPlans`."""
 
-_EXPIRED_LINK_STATUSES = (410, 400)
-"""The status of a delta link that Graph no longer accepts (docs/graph.md, "Delta queries")."""
+_EXPIRED_LINK_STATUSES = (410, 400, 404)
+"""The status of a link that Graph no longer accepts (docs/graph.md, "Delta queries")."""
+
+_MOST_PAGES = 20_000
+"""Of one list: more is no progress (docs/graph.md, "Reading back")."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +58,28 @@ class FetchedPage:
     link: str = ""
 
 
-class _Entry(msgspec.Struct):
-    """A team, a user or a message."""
+class _Plan(msgspec.Struct, rename="camel"):
+    service: str | None = None
+    capability_status: str | None = None
+
+
+class _Entry(msgspec.Struct, rename="camel"):
+    """A team or a user. assigned_plans: None if Graph does not show them to this app."""
 
     id: str = ""
+    assigned_plans: list[_Plan] | None = None
+
+    @property
+    def may_have_chats(self) -> bool:
+        """Whether it has Teams; guests, rooms and unlicensed accounts have not, and Graph refuses to read theirs."""
+        return self.assigned_plans is None or any(
+            (plan.service or "").lower() == _TEAMS_SERVICE and plan.capability_status in ("Enabled", "Warning")
+            for plan in self.assigned_plans
+        )
+
+
+class _Dated(msgspec.Struct, rename="camel"):
+    last_modified_date_time: str | None = None
 
 
 class _Channel(msgspec.Struct, rename="camel"):
@@ -81,6 +109,18 @@ def read_by(declaration: Declaration) -> str:
     return declaration.resource
 
 
+def page_of(declaration: Declaration, since: datetime, until: datetime, now: datetime) -> ReadbackPage:
+    """Return the first page of what a declaration may have missed."""
+    return ReadbackPage(now, declaration.tenant_id, read_by(declaration), since, until, declaration=declaration.id)
+
+
+def unreadable(declaration: Declaration) -> str | None:
+    """Return why missed changes of a declaration can't be read back, as a sentence; None if they can."""
+    if not can_read(declaration.resource):
+        return "Graph does not list what changed there"
+    return unfaithful(declaration)
+
+
 def can_read(resource: str) -> bool:
     """Whether missed changes of a declared resource can be read back."""
     return _reader(resource) is not None or delta_path(resource) is not None
@@ -94,8 +134,11 @@ def is_page(resource: str) -> bool:
 def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str], str | None]) -> FetchedPage:
     """Read one page. `delta_link`: returns the stored delta link of a declaration id.
 
+    One user or team among all whom Graph refuses for good is skipped and counted.
+
     Raises:
-        RetryLater: Graph is unavailable, throttles, or refuses: an administrator may grant consent again.
+        RetryLater: Graph is unavailable, throttles, or refuses: an administrator may grant consent again. Or a link
+            leads nowhere.
         Undeliverable: there is no reader for that path.
     """
     reader = _reader(readback.resource)
@@ -106,9 +149,23 @@ def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[
             return _delta(readback, graph, delta_link)
         return _one_item(readback, graph)
     except GraphRequestError as refusal:
-        if refusal.status == 404:
+        if refusal.status == 404 and not readback.link and not refusal.is_about_mailbox:
             return FetchedPage()  # a deleted chat, team or user has nothing to read
+        if readback.among_many and _is_for_good(readback.resource, refusal):
+            telemetry.SKIPPED.add(1)
+            _log.warning("%s is left out of what is read back: %s", readback.resource, refusal)
+            return FetchedPage()
         raise RetryLater(Reason.GRAPH_REFUSED, str(refusal)) from refusal
+
+
+def _is_for_good(resource: str, refusal: GraphRequestError) -> bool:
+    """Whether a refusal is of this user or team alone: consent of the tenant would not change it."""
+    if refusal.status == 404:
+        return refusal.is_about_mailbox
+    kind = find(resource)
+    accepted = {name for operation in kind.sweep for name in operation.accepted} if kind else set()
+    has_permission = refusal.granted is None or not accepted.isdisjoint(refusal.granted)
+    return refusal.status == 403 and refusal.code != "Authorization_RequestDenied" and has_permission
 
 
 Reader = Callable[[ReadbackPage, GraphClient], FetchedPage]
@@ -116,24 +173,70 @@ Reader = Callable[[ReadbackPage, GraphClient], FetchedPage]
 
 def _reader(resource: str) -> Reader | None:
     path = "/".join(part.lower() for part in segments(resource))
+    if "$filter" in options(resource) and re.fullmatch(_FILTERED_FOLDER, path):
+        return _changed_entries  # a delta query does not take that filter
     return next((reader for pattern, reader in _READERS if re.fullmatch(pattern, path)), None)
 
 
 def _delta(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str], str | None]) -> FetchedPage:
-    """Read the changes since the last query. The very first query, with an empty range, only obtains the link."""
-    first = delta_path(readback.resource) or ""
-    known = None if readback.link else delta_link(declaration_id(readback.tenant_id, readback.resource))
-    if known and readback.since >= readback.until:
+    """Read the changes since the last query. The very first query, with an empty range, only obtains the link.
+
+    Where Graph forgot the link, or there was none, everything is listed, and what says that it did not change in the
+    range is left out.
+    """
+    begins = readback.since >= readback.until
+    known = None if readback.link else delta_link(_owner(readback))
+    if known and begins:
         return FetchedPage()  # the link exists already; the changes after it are still to be delivered
-    link = readback.link or known
+    if not known and not readback.link:
+        return _first(readback, graph, begins)
     try:
-        page = graph.get_page(readback.tenant_id, link or first)
+        page = graph.get_page(readback.tenant_id, readback.link or known or "")
     except GraphRequestError as refusal:
-        if refusal.status not in _EXPIRED_LINK_STATUSES or not link:
-            raise
-        page = graph.get_page(readback.tenant_id, first)  # everything from the start
-    resources = page.value if readback.since < readback.until else []
+        if readback.link or refusal.status not in _EXPIRED_LINK_STATUSES:
+            raise  # of a further page: it goes on from the stored link
+        _log.warning("The delta link of %s is no longer valid; all is listed again: %s", readback.resource, refusal)
+        page, readback = _listed(readback, graph), msgspec.structs.replace(readback, full=True)
+    return _changes_in(page, readback, begins)
+
+
+def _first(readback: ReadbackPage, graph: GraphClient, begins: bool) -> FetchedPage:
+    """Begin: from now on, where Graph offers it and nothing else can be told; else with everything."""
+    start = latest(readback.resource)
+    if start and (begins or not says_when(readback.resource)):
+        if not begins:
+            _log.warning("%s was never compared: what changed before now can't be told", readback.resource)
+        page = graph.get_page(readback.tenant_id, f"{delta_path(readback.resource)}?{_query(readback.resource, start)}")
+        return FetchedPage([], _next(readback, page.next_link), page.delta_link or "")
+    return _changes_in(_listed(readback, graph), msgspec.structs.replace(readback, full=True), begins)
+
+
+def _listed(readback: ReadbackPage, graph: GraphClient) -> Page:
+    query = _query(readback.resource)
+    return graph.get_page(readback.tenant_id, f"{delta_path(readback.resource)}{query and '?'}{query}")
+
+
+def _changes_in(page: Page, readback: ReadbackPage, begins: bool) -> FetchedPage:
+    resources = [] if begins else page.value
+    if readback.full:
+        resources = [entry for entry in resources if _may_have_changed(entry, readback.since)]
     return FetchedPage(resources, _next(readback, page.next_link), page.delta_link or "")
+
+
+def _may_have_changed(entry: msgspec.Raw, since: datetime) -> bool:
+    changed = time_of(_decoded(entry, _Dated).last_modified_date_time)
+    return changed is None or changed >= since
+
+
+def _query(resource: str, *more: str) -> str:
+    """What a declared resource selects goes into the first query; Graph carries it on in its links."""
+    selected = options(resource).get("$select")
+    return "&".join((*more, *((f"$select={quote(selected, safe=',')}",) if selected else ())))
+
+
+def _owner(readback: ReadbackPage) -> str:
+    """The id of the declaration that a delta link is stored for."""
+    return readback.declaration or declaration_id(readback.tenant_id, readback.resource)
 
 
 def _one_item(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
@@ -144,7 +247,7 @@ def _one_item(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     try:
         return FetchedPage([msgspec.Raw(graph.get_raw(readback.tenant_id, path))])
     except GraphRequestError as refusal:
-        if refusal.status != 404:
+        if refusal.status != 404 or refusal.is_about_mailbox:
             raise
         gone = {"id": segments(readback.resource)[-1], "@removed": {"reason": "deleted"}}
         return FetchedPage([msgspec.Raw(msgspec.json.encode(gone))])
@@ -159,16 +262,24 @@ def _each_team(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
 
 
 def _each_user(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
-    return _fan_out(readback, graph, _USERS, "users/{id}/chats/getAllMessages")
+    """Those with a plan of Teams, if Graph shows the plans: that takes more than listing users does."""
+    try:
+        return _fan_out(readback, graph, _USERS, _USER_CHATS)
+    except GraphRequestError as refusal:
+        if refusal.status != 403 or readback.link:
+            raise
+        return _fan_out(readback, graph, _USERS_WITHOUT_PLANS, _USER_CHATS)
 
 
 def _fan_out(readback: ReadbackPage, graph: GraphClient, path: str, resource: str) -> FetchedPage:
     page = graph.get_page(readback.tenant_id, readback.link or path)
-    ids = [_decoded(entry, _Entry).id for entry in page.value]
+    entries = [_decoded(entry, _Entry) for entry in page.value]
     each = [
-        msgspec.structs.replace(readback, resource=resource.replace("{id}", user_id), link="", attempt=0)
-        for user_id in ids
-        if user_id
+        msgspec.structs.replace(
+            readback, resource=resource.replace("{id}", entry.id), link="", attempt=0, number=0, among_many=True
+        )
+        for entry in entries
+        if entry.id and entry.may_have_chats
     ]
     return FetchedPage(further=each + _next(readback, page.next_link))
 
@@ -217,10 +328,15 @@ def _without_replies(message: msgspec.Raw) -> msgspec.Raw:
 
 
 def _changed_entries(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
-    """What Graph lists without a delta query, by the time of its last change. Deletions are not listed."""
+    """What Outlook lists by the time of its last change, as the declaration filters and selects it. Deletions are not
+    listed.
+    """
     since, until = (_odata(timestamp) for timestamp in (readback.since, readback.until))
-    condition = quote(f"lastModifiedDateTime ge {since} and lastModifiedDateTime le {until}")
-    return _messages(readback, graph, f"{encoded(segments(readback.resource))}?$top={PAGE_SIZE}&$filter={condition}")
+    condition = f"lastModifiedDateTime ge {since} and lastModifiedDateTime le {until}"
+    if declared := options(readback.resource).get("$filter"):
+        condition = f"{condition} and ({declared})"
+    query = _query(readback.resource, f"$top={PAGE_SIZE}", f"$filter={quote(condition)}")
+    return _messages(readback, graph, f"{encoded(segments(readback.resource))}?{query}")
 
 
 def _messages(readback: ReadbackPage, graph: GraphClient, path: str) -> FetchedPage:
@@ -229,7 +345,12 @@ def _messages(readback: ReadbackPage, graph: GraphClient, path: str) -> FetchedP
 
 
 def _next(readback: ReadbackPage, link: str | None) -> list[ReadbackPage]:
-    return [msgspec.structs.replace(readback, link=link, attempt=0)] if link else []
+    """The page behind this one. Raises RetryLater if there is no progress: Graph was seen to link to the same page."""
+    if not link:
+        return []
+    if link == readback.link or readback.number >= _MOST_PAGES:
+        raise RetryLater(Reason.GRAPH, "Graph's link to the next page leads nowhere: it is read again later")
+    return [msgspec.structs.replace(readback, link=link, attempt=0, number=readback.number + 1)]
 
 
 def _channel_of(message: msgspec.Raw) -> str | None:
@@ -257,6 +378,7 @@ def _odata(timestamp: datetime) -> str:
     return timestamp.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+_USER_CHATS = "users/{id}/chats/getAllMessages"
 _CHANNEL = r"teams/[^/]+/channels/[^/]+/messages"
 _READERS: tuple[tuple[str, Reader], ...] = (
     (r"teams/getallmessages", _each_team),
@@ -266,5 +388,7 @@ _READERS: tuple[tuple[str, Reader], ...] = (
     (_CHANNEL, _channel),
     (rf"{_CHANNEL}/delta", _channel_changes),
     (r"chats/[^/]+/messages", _chat),
-    (r"users/[^/]+/contacts", _changed_entries),
+    (r"users/[^/]+/(messages|contacts)", _changed_entries),
+    (r"users/[^/]+/(calendar/|calendars/[^/]+/)?events", _changed_entries),
 )
+_FILTERED_FOLDER = r"users/[^/]+/(mailfolders/[^/]+/messages|contactfolders/[^/]+/contacts)"

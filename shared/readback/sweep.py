@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.configuration.declaration import Declaration
-from shared.messages.envelope import ReadbackPage, write
+from shared.messages.envelope import write
 from shared.readback.checkpoints import Checkpoint, Checkpoints
-from shared.readback.pages import can_read, read_by
+from shared.readback.pages import page_of, unreadable
 from shared.resources.delta_query import delta_path
 from shared.storage.queues import Sender
 
@@ -19,6 +19,9 @@ OVERLAP = timedelta(minutes=15)
 
 SETTLING_TIME = timedelta(minutes=5)
 """The last minutes are left to the next sweep: Graph lists some changes late, and a notification may be in transit."""
+
+LINK_REFRESH = timedelta(days=1)
+"""An unused delta link becomes invalid: those of the directory after 7 days (docs/graph.md, "Delta queries")."""
 
 PUSHED_WITHIN = timedelta(hours=4)
 """How long Graph tries to deliver (docs/graph.md, "Retries"): older changes will not be pushed any more."""
@@ -47,7 +50,7 @@ class Sweep:
                 self.checkpoints.save(declaration.id, now, now)
             elif declaration.id in failing:
                 continue
-            elif self._is_due(checkpoint, now):
+            elif self._is_due(declaration, checkpoint, now):
                 self._compare(declaration, checkpoint, now)
                 self.checkpoints.save(declaration.id, now - SETTLING_TIME, now)
                 started += 1
@@ -66,12 +69,15 @@ class Sweep:
         if delta_path(declaration.resource) is not None:
             self._enqueue(declaration, now, now, now)
 
-    def _is_due(self, checkpoint: Checkpoint, now: datetime) -> bool:
-        return checkpoint.due or (bool(self.interval) and now - checkpoint.until >= self.interval)
+    def _is_due(self, declaration: Declaration, checkpoint: Checkpoint, now: datetime) -> bool:
+        interval = self.interval
+        if delta_path(declaration.resource) is not None:
+            interval = min(interval or LINK_REFRESH, LINK_REFRESH)
+        return checkpoint.due or (bool(interval) and now - checkpoint.until >= interval)
 
     def _compare(self, declaration: Declaration, checkpoint: Checkpoint, now: datetime) -> None:
-        if not can_read(declaration.resource):
-            _log.warning("%s can't be read back; missed changes stay missed", declaration.resource)
+        if complaint := unreadable(declaration):
+            _log.warning("%s can't be read back: %s. Missed changes stay missed", declaration.resource, complaint)
             return
         until = now if checkpoint.due else now - SETTLING_TIME
         since = min(checkpoint.until, until) - OVERLAP
@@ -79,4 +85,4 @@ class Sweep:
         _log.info("%s is compared with Graph from %s on", declaration.resource, since.isoformat(timespec="seconds"))
 
     def _enqueue(self, declaration: Declaration, since: datetime, until: datetime, now: datetime) -> None:
-        self.queues.send(write(ReadbackPage(now, declaration.tenant_id, read_by(declaration), since, until)))
+        self.queues.send(write(page_of(declaration, since, until, now)))

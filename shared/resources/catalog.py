@@ -145,6 +145,7 @@ LIST_USERS = Operation(
         ),
     ),
 )
+RESOLVE_USER = replace(LIST_USERS, path="users/{}")
 _MESSAGES_OF_TEAM = Operation("teams/{}/channels/getAllMessages", ("ChannelMessage.Read.All",))
 _CHANNEL = ("ChannelMessage.Read.All", *_GROUPS)
 _CHANNEL_DELTA = Operation("teams/{}/channels/{}/messages/delta", _CHANNEL, ("ChannelMessage.Read.Group",))
@@ -597,6 +598,7 @@ KINDS: tuple[Kind, ...] = (
         rich_minutes=1_440,
         subscribe=("Mail.Read",),
         read=(Operation("users/{}/messages/{}", _MAIL_READ),),
+        sweep=(Operation("users/{}/messages", ("Mail.ReadBasic.All", "Mail.Read", "Mail.ReadWrite")),),
     ),
     Kind(
         name="message",
@@ -619,6 +621,7 @@ KINDS: tuple[Kind, ...] = (
         rich_minutes=1_440,
         subscribe=("Calendars.Read",),
         read=(Operation("users/{}/events/{}", _CALENDAR_READ),),
+        sweep=(Operation("users/{}/events", (*_CALENDAR_READ, "Calendars.ReadWrite")),),
     ),
     Kind(
         name="contact",

@@ -7,19 +7,27 @@ from shared.resources.path import encoded, segments
 
 
 class _DeltaResource(NamedTuple):
-    """A pattern over the raw path of what is watched, names in any case; the path that asks for its changes."""
+    """A pattern over the raw path of what is watched, names in any case; the path that asks for its changes; the query
+    that begins from now on, "" where Graph offers none; whether entries say when they changed.
+    """
 
     pattern: str
     changes: str
+    latest: str = ""
+    dated: bool = True
 
+
+_DIRECTORY_LATEST, _FILES_LATEST = "$deltatoken=latest", "token=latest"
 
 _DELTA_RESOURCES = (
-    _DeltaResource(r"users", "users/delta"),
-    _DeltaResource(r"groups", "groups/delta"),
+    _DeltaResource(r"users", "users/delta", _DIRECTORY_LATEST, dated=False),
+    _DeltaResource(r"groups", "groups/delta", _DIRECTORY_LATEST, dated=False),
     _DeltaResource(r"users/[^/]+/mailfolders/[^/]+/messages", "{itself}/delta"),
     _DeltaResource(r"users/[^/]+/contactfolders/[^/]+/contacts", "{itself}/delta"),
-    _DeltaResource(r"((sites/[^/]+/)?drives/[^/]+|(users|groups|sites)/[^/]+/drive)/root", "{itself}/delta"),
-    _DeltaResource(r"sites/[^/]+/lists/[^/]+", "{itself}/items/delta"),
+    _DeltaResource(r"drives/[^/]+/root", "{itself}/delta", _FILES_LATEST),
+    _DeltaResource(r"sites/[^/]+/drives/[^/]+/root", "{drive}/delta", _FILES_LATEST),  # documented without the site
+    _DeltaResource(r"(users|groups|sites)/[^/]+/drive/root", "{itself}/delta", _FILES_LATEST),
+    _DeltaResource(r"sites/[^/]+/lists/[^/]+", "{itself}/items/delta", _FILES_LATEST),
     _DeltaResource(r"users/[^/]+/todo/lists/[^/]+/tasks", "{itself}/delta"),
 )
 
@@ -27,6 +35,24 @@ _DELTA_RESOURCES = (
 def delta_path(resource: str) -> str | None:
     """Return the path of a resource's first delta query; None if there is none."""
     parts = segments(resource)
+    found = _delta_resource(parts)
+    return found.changes.format(itself=encoded(parts), drive=encoded(parts[2:])) if found else None
+
+
+def latest(resource: str) -> str:
+    """Return the query by which a first delta query begins from now on; "" if it can only list everything first."""
+    found = _delta_resource(segments(resource))
+    return found.latest if found else ""
+
+
+def says_when(resource: str) -> bool:
+    """Whether the entries of a delta query say when they changed."""
+    found = _delta_resource(segments(resource))
+    return found is not None and found.dated
+
+
+def _delta_resource(parts: tuple[str, ...]) -> _DeltaResource | None:
     path = "/".join(parts)
-    found = next((one for one in _DELTA_RESOURCES if re.fullmatch(one.pattern, path, re.IGNORECASE)), None)
-    return found.changes.format(itself=encoded(parts)) if found else None
+    return next(
+        (candidate for candidate in _DELTA_RESOURCES if re.fullmatch(candidate.pattern, path, re.IGNORECASE)), None
+    )

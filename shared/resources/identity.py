@@ -313,7 +313,7 @@ def read_path(item: Identity, declared: str = "") -> str | None:
     if not item.type.read:
         return encoded(item.parts)
     user = named.get("user") or item.ids.get("user") or _organizer(item.ids.get("meeting", ""))
-    return encoded(tuple(_fill(item.type.read, {**item.ids, "user": user}))) if user else None
+    return encoded(tuple(_fill(item.type.read, {**item.ids, "user": user})) if user else item.parts)
 
 
 def _organizer(meeting: str) -> str | None:

@@ -12,6 +12,7 @@ from shared.resources.catalog import (
     KINDS,
     LIST_TEAMS,
     LIST_USERS,
+    RESOLVE_USER,
     RESOURCE_CONSENT_QUERY,
     TRANSCRIPT_ACCESS,
     Kind,
@@ -19,6 +20,7 @@ from shared.resources.catalog import (
     find,
     template_segments,
 )
+from shared.resources.path import segments
 
 WELCOME = "Application.Read.All"
 """Never needed: with it the app warns of credentials that end, and `ops doctor` sees service principals."""
@@ -43,6 +45,7 @@ class Purpose(StrEnum):
     """What a permission is needed for."""
 
     SUBSCRIBE = "subscribe"
+    NAME = "learn the id behind a user principal name"
     READ = "read one back"
     LIST = "list whom to read back"
     SWEEP = "read back what was missed"
@@ -95,8 +98,15 @@ def needs(resource: str, *, hydrate: bool = False, consent: str = "tenant") -> l
     subscribe = Need(Purpose.SUBSCRIBE, "subscriptions", kind.subscribe, kind.specific)
     reads = [_need(Purpose.READ, operation) for operation in kind.read] if hydrate else []
     sweep = kind.specific_sweep if by_resource else kind.sweep
-    wanted = [subscribe, *reads, *(_need(_sweep_purpose(operation), operation) for operation in sweep)]
+    names = [_need(Purpose.NAME, RESOLVE_USER)] if names_by_principal(resource) else []
+    wanted = [subscribe, *names, *reads, *(_need(_sweep_purpose(operation), operation) for operation in sweep)]
     return [replace(need, by_resource=by_resource) for need in wanted]
+
+
+def names_by_principal(resource: str) -> bool:
+    """Whether a resource is of a user that it names by principal name: `ada@example.org`, and not `{GUID}@{tenant}`."""
+    parts = segments(resource)
+    return len(parts) > 1 and parts[0].lower() == "users" and "." in parts[1].partition("@")[2]
 
 
 def needs_of_all(declared: Iterable[Declared]) -> tuple[list[Need], list[str]]:

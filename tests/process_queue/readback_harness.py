@@ -11,17 +11,20 @@ import requests
 from graph_simulator.authority import Authority
 from process_queue.readback import ReadbackHandler
 from process_queue.requeue import Requeue
+from shared.configuration.declaration import Declarations
 from shared.delivery.destination import Destination
 from shared.delivery.ledger import Ledger
 from shared.delivery.outbox import Outbox
 from shared.errors import Reason, RetryLater
 from shared.graph.client import GraphClient
+from shared.graph.resolver import Resolver
+from shared.messages.authentication import SigningSender
 from shared.messages.dead_letters import DeadLetters
 from shared.messages.envelope import ReadbackPage, read, read_dead_letter, write
 from shared.readback.checkpoints import Checkpoints
 from shared.resources.path import segments
 from shared.storage.queues import Queue
-from tests.builders import NOW, TENANT, Clock, admission, destination_secret
+from tests.builders import NOW, TENANT, Clock, admission, destination_secret, envelope_keys
 from tests.memory import MemoryAccount
 from tests.servers import Answer, Asked, in_json, serving
 from tests.shared.graph.test_client import Bearer
@@ -40,10 +43,12 @@ class ReadbackHarness:
         self.stumbles_over: set[str] = set()
         self.rejects: set[str] = set()
         self.clock = Clock(NOW)
+        self.declarations = Declarations(())
         self._account = MemoryAccount(undelayed=True)
         self._queues = self._account.queues
         self.delays = self._queues.delays
-        self._requeue = Requeue(self._queues, timedelta(hours=72), self.clock, lambda: 0.0)
+        self._sender = SigningSender(self._queues, envelope_keys())
+        self._requeue = Requeue(self._sender, timedelta(hours=72), self.clock, lambda: 0.0)
         self._tables = self._account.tables
         self._session = session
         self._authority = authority
@@ -67,7 +72,17 @@ class ReadbackHarness:
         graph = GraphClient(self.graph.url, Bearer(), self._session, self.clock)
         outbox = Outbox(self._destination, Ledger(self._tables, timedelta(days=60)))
         checkpoints = Checkpoints(self._tables)
-        ReadbackHandler(graph, checkpoints, self._queues, outbox, self._requeue, self.clock).handle(readback)
+        ReadbackHandler(
+            graph,
+            checkpoints,
+            self._queues,
+            outbox,
+            self._requeue,
+            self.clock,
+            None,
+            self.declarations,
+            Resolver(graph, self.clock),
+        ).handle(readback)
 
     def read_to_the_end(self, readback: ReadbackPage) -> None:
         """Read, and then whatever is queued, an hour each time, until nothing is."""
@@ -116,7 +131,7 @@ class ReadbackHarness:
         letters = DeadLetters(self._queues, self._account.claims)
         with closing(letters.each()) as each:
             for letter in each:
-                letters.replay(letter, admission(), self._queues)
+                letters.replay(letter, admission(), self._sender)
         (again,) = self.queued()
         return again
 

@@ -19,6 +19,7 @@ from shared.delivery.ledger import Ledger
 from shared.delivery.outbox import Outbox
 from shared.errors import NotAttempted, Reason, RetryLater
 from shared.messages.envelope import ChangeBatch, read, read_dead_letter
+from shared.readback.pings import Pings
 from shared.storage.queues import Queue
 from shared.subscriptions.silence import LastSeen
 from tests.builders import (
@@ -61,7 +62,8 @@ class RelayUnderTest:
         destination = Destination(self.server.url, [destination_secret()], self._session, self.clock)
         outbox = Outbox(destination, Ledger(self._tables, HORIZON * 20))
         requeue = Requeue(self._queues, HORIZON, self.clock, lambda: 0.0)
-        ChangeHandler(verifier(), outbox, LastSeen(self._tables), requeue, self.clock).handle(envelope)
+        pings = Pings(self._tables, self._queues, self.clock)
+        ChangeHandler(verifier(), outbox, LastSeen(self._tables), requeue, self.clock, pings).handle(envelope)
 
     def delivered(self) -> list[str]:
         """The ids of the messages that the destination has taken."""

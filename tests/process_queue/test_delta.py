@@ -24,7 +24,10 @@ class TestARejectedEntry:
 
     @pytest.fixture
     def replayed(self, harness: ReadbackHarness, resource: str) -> ReadbackPage:
-        harness.pages[f"/v1.0/{quote(resource)}/delta"] = {"value": [ENTRY]}
+        link = f"{harness.graph.url}/v1.0/delta-1"
+        harness.pages[f"/v1.0/{quote(resource)}/delta"] = {"value": [], "@odata.deltaLink": link}
+        harness.read(asked_for(resource, since=NOW))
+        harness.pages["/v1.0/delta-1"] = {"value": [ENTRY]}
         harness.destination_answers = Answer(422)
         harness.read(asked_for(resource))
         harness.destination_answers = DONE

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import msgspec
 import pytest
 import requests
 
 from graph_simulator.authority import Authority
-from process_queue.hydration import Hydration
+from process_queue.hydration import SETTLES_WITHIN
 from shared.configuration.declaration import Declaration, Declarations
 from shared.delivery.event import Event, event_of_content
 from shared.errors import Reason, Refused, RetryLater, Undeliverable
@@ -16,6 +17,7 @@ from shared.graph.client import GraphClient
 from shared.graph.client_state import id_in_client_state
 from shared.graph.notification import read_notification
 from tests.builders import NOW, OTHER_TENANT, TENANT, Clock, change, chat_path, message, minted, raw
+from tests.process_queue.verification import hydration
 from tests.servers import Answer, Server, in_json, serving
 from tests.shared.graph.test_client import Bearer, WithRoles
 
@@ -26,6 +28,7 @@ CHATS = "/chats/getAllMessages"
 class HydratedItems:
     server: Server
     graph: GraphClient
+    later: timedelta = SETTLES_WITHIN
 
     def event(self, path: str | None = None, *, hydrate: bool = True, tenant: str = TENANT, **item: object) -> Event:
         """Return the event of an item, where chats are declared so in TENANT."""
@@ -33,7 +36,8 @@ class HydratedItems:
         written = change(path or chat_path(), clientState=minted(tenant, CHATS), tenantId=tenant, **item)
         notification = read_notification(raw(written))
         declaration = Declarations([declared]).get(id_in_client_state(notification.client_state), tenant)
-        return Hydration(self.graph).event(notification, declaration, tenant, NOW)
+        reads = hydration(self.graph, Clock(NOW + self.later))
+        return reads.event(notification, declaration, tenant, NOW)
 
 
 @pytest.fixture
@@ -74,6 +78,47 @@ def test_what_graph_has_no_more_was_deleted(items: HydratedItems, change_type: s
     items.server.script = lambda _: in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
     event = items.event(changeType=change_type)
     assert (event.type, event.partial) == ("Microsoft.Graph.ChatMessageDeleted", True)
+
+
+@pytest.mark.parametrize(
+    ("change_type", "answer"),
+    [
+        ("created", in_json({"error": {"code": "NotFound", "message": "not yet"}}, 404)),
+        ("updated", in_json({"error": {"code": "NotFound", "message": "not yet"}}, 404)),
+        ("deleted", in_json(message())),
+    ],
+)
+def test_an_answer_that_contradicts_the_notification_is_not_believed_for_some_minutes(
+    items: HydratedItems, change_type: str, answer: Answer
+) -> None:
+    items.server.script = lambda _: answer
+    items.later = SETTLES_WITHIN - timedelta(seconds=1)
+    with pytest.raises(RetryLater) as not_yet:
+        items.event(changeType=change_type)
+    assert not_yet.value.reason is Reason.GRAPH_LAGS
+
+
+@pytest.mark.parametrize(
+    ("change_type", "answer"),
+    [
+        ("deleted", in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)),
+        ("deleted", in_json(message(deletedDateTime="2023-11-14T22:14:20Z"))),
+        ("updated", in_json(message())),
+    ],
+)
+def test_an_answer_that_agrees_is_believed_at_once(items: HydratedItems, change_type: str, answer: Answer) -> None:
+    items.server.script = lambda _: answer
+    items.later = timedelta(0)
+    assert items.event(changeType=change_type)
+
+
+@pytest.mark.parametrize("code", ["MailboxNotEnabledForRESTAPI", "ErrorNonExistentMailbox", "ErrorInvalidUser"])
+def test_a_404_that_speaks_of_the_mailbox_is_no_deletion(items: HydratedItems, code: str) -> None:
+    items.server.script = lambda _: in_json({"error": {"code": code, "message": "inactive"}}, 404)
+    with pytest.raises(RetryLater) as kept:
+        items.event()
+    assert kept.value.reason is Reason.GRAPH_REFUSED
+    assert code in str(kept.value)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +180,7 @@ def transcript(server: Server, session: requests.Session, roles: list[str]) -> E
     told = {"@odata.type": "#Microsoft.Graph.callTranscript", "id": "t1", "@odata.id": TRANSCRIPT}
     written = change(TRANSCRIPT, clientState=minted(TENANT, TRANSCRIPTS), tenantId=TENANT, resourceData=told)
     graph = GraphClient(server.url, WithRoles(*roles), session, Clock())
-    return Hydration(graph).event(read_notification(raw(written)), declared, TENANT, NOW)
+    return hydration(graph).event(read_notification(raw(written)), declared, TENANT, NOW)
 
 
 @pytest.mark.parametrize(

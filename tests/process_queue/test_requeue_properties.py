@@ -22,6 +22,7 @@ from shared.delivery.ledger import Ledger
 from shared.delivery.outbox import Outbox
 from shared.errors import Reason, RetryLater
 from shared.messages.envelope import ChangeBatch, read, read_dead_letter, write
+from shared.readback.pings import Pings
 from shared.storage.queues import Queue, QueuedMessage
 from shared.subscriptions.silence import LastSeen
 from tests.builders import Clock, changes, destination_secret, message, rich
@@ -106,7 +107,8 @@ class QueueLoop:
     def _process(self, envelope: Any) -> None:
         outbox = Outbox(self._destination, Ledger(self._tables, timedelta(days=60)))
         requeue = Requeue(self._queues, HORIZON, self._clock, random.random)
-        handler = ChangeHandler(verifier(), outbox, LastSeen(self._tables), requeue, self._clock)
+        pings = Pings(self._tables, self._queues, self._clock)
+        handler = ChangeHandler(verifier(), outbox, LastSeen(self._tables), requeue, self._clock, pings)
         try:
             handler.handle(envelope)
         except RetryLater as failure:

@@ -8,7 +8,6 @@ import pytest
 
 from process_queue.changes import READ_TIME, ChangeHandler
 from process_queue.handler import ENVELOPE_TIME
-from process_queue.hydration import Hydration
 from process_queue.lifecycle import LifecycleHandler
 from process_queue.requeue import Requeue
 from process_queue.verify import READS_AT_ONCE, Verifier
@@ -21,6 +20,7 @@ from shared.errors import Reason
 from shared.graph.client import GraphClient
 from shared.messages.envelope import ChangeBatch, read
 from shared.readback.checkpoints import Checkpoints
+from shared.readback.pings import Pings
 from shared.readback.sweep import Sweep
 from shared.storage.queues import Queue
 from shared.subscriptions.client import SubscriptionsClient
@@ -47,7 +47,7 @@ from tests.builders import (
 )
 from tests.in_process import HANGS, InProcess
 from tests.memory import MemoryAccount
-from tests.process_queue.verification import READERS, AuthorityKeys, OurKeys
+from tests.process_queue.verification import READERS, AuthorityKeys, OurKeys, hydration
 from tests.servers import Answer, Asked, in_json
 from tests.shared.graph.test_client import Bearer
 
@@ -76,10 +76,11 @@ class VirtualTime:
 
     def deliver(self, envelope: ChangeBatch) -> timedelta:
         """Handle an envelope; return how long that took."""
-        declarations, hydration = Declarations([HYDRATED]), Hydration(self.client)
-        verifier = Verifier(TENANT, CLIENT_ID, declarations, AuthorityKeys(), OurKeys(), hydration, READERS)
+        declarations, reads = Declarations([HYDRATED]), hydration(self.client, self.clock)
+        verifier = Verifier(TENANT, CLIENT_ID, declarations, AuthorityKeys(), OurKeys(), reads, READERS)
         requeue = Requeue(self.account.queues, timedelta(hours=72), self.clock, lambda: 0.0)
-        handler = ChangeHandler(verifier, self.outbox, LastSeen(self.account.tables), requeue, self.clock)
+        pings = Pings(self.account.tables, self.account.queues, self.clock)
+        handler = ChangeHandler(verifier, self.outbox, LastSeen(self.account.tables), requeue, self.clock, pings)
         began = self.clock.now
         with time_limit(ENVELOPE_TIME, self.clock):
             handler.handle(envelope)

@@ -10,6 +10,7 @@ from process_queue.verify import Verifier
 from shared.configuration.declaration import Declaration, Declarations
 from shared.errors import Reason, Refused, RetryLater, Undeliverable
 from shared.graph.client import GraphClient
+from shared.graph.resolver import Resolver
 from shared.graph.validation_token import SigningKey
 from shared.keys.key import EncryptionKey
 from shared.threads import ContextThreadPool
@@ -48,6 +49,11 @@ class OurKeys:
         raise Undeliverable(Reason.KEY_UNKNOWN)
 
 
+def hydration(graph: GraphClient, clock: Clock | None = None) -> Hydration:
+    clock = clock or Clock()
+    return Hydration(graph, clock, Resolver(graph, clock))
+
+
 def unreachable_graph() -> GraphClient:
     """A Graph that no test may need."""
     return GraphClient("https://graph.invalid", Bearer(), requests.Session(), Clock())
@@ -57,5 +63,5 @@ def verifier(
     signing_keys: AuthorityKeys | None = None, declarations: Iterable[Declaration] = (declaration(),)
 ) -> Verifier:
     keys = signing_keys or AuthorityKeys()
-    hydration = Hydration(unreachable_graph())
-    return Verifier(TENANT, CLIENT_ID, Declarations(declarations), keys, OurKeys(), hydration, READERS)
+    reads = hydration(unreachable_graph())
+    return Verifier(TENANT, CLIENT_ID, Declarations(declarations), keys, OurKeys(), reads, READERS)

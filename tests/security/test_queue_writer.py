@@ -72,7 +72,7 @@ def test_and_it_would_have_had_a_consequence_if_this_app_had_written_it(app: Att
 def test_a_link_is_not_followed_for_a_page_without_a_mac(app: AttackedRelay) -> None:
     app.resources["users"] = {"value": []}
     app.offer(write(page(CHATS, link=f"{app.graph.url}/v1.0/users/5d/messages")))
-    assert app.asked() == ["GET users?$select=id&$top=100"]
+    assert app.asked() == ["GET users?$select=id,assignedPlans&$top=100"]
 
 
 def test_what_an_earlier_version_queued_is_delivered(app: AttackedRelay) -> None:
@@ -83,7 +83,7 @@ def test_what_an_earlier_version_queued_is_delivered(app: AttackedRelay) -> None
 
 def test_what_must_wait_is_queued_with_a_mac(app: AttackedRelay) -> None:
     app.resources["users"] = None
-    app.relay.graph._not_before[TENANT] = NOW + timedelta(minutes=1)
+    app.relay.graph._not_before[TENANT, "users"] = NOW + timedelta(minutes=1)
     app.offer(write(page(CHATS)))
     (text,) = app.account.queues.texts()
     assert app.relay.admission.is_authentic(text)

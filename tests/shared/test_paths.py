@@ -19,6 +19,7 @@ from shared.errors import Reason, RetryLater
 from shared.messages.envelope import LONGEST_HISTORY, ChangeBatch, Envelope, FailedAttempt, attempts, failed, read
 from shared.messages.ingest import ExpectedRecipient
 from shared.paths import RING, Path, Paths, steps
+from shared.readback.pings import Pings
 from shared.storage.tables import Tables
 from shared.subscriptions.silence import LastSeen
 from tests.accounts import tables as tables_of
@@ -59,7 +60,13 @@ class NotingRelay:
         destination = Destination(server.url, [destination_secret()], session, self.clock)
         requeue = Requeue(self.queues, timedelta(hours=72), self.clock, lambda: 0.0, self.paths)
         self.handler = ChangeHandler(
-            verifier(), Outbox(destination, self.ledger), LastSeen(self.tables), requeue, self.clock, self.paths
+            verifier(),
+            Outbox(destination, self.ledger),
+            LastSeen(self.tables),
+            requeue,
+            self.clock,
+            Pings(self.tables, self.queues, self.clock),
+            self.paths,
         )
 
     def _answer(self, _: Asked) -> Answer:

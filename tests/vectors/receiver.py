@@ -20,7 +20,6 @@ from local.host.calls import answer_of
 from local.host.http import received, sent
 from notify_http.function import notify_http
 from notify_http.receive import receive
-from process_queue.hydration import Hydration
 from process_queue.verify import Verifier
 from shared import http_client
 from shared.configuration.declaration import Declaration, Declarations
@@ -37,7 +36,7 @@ from shared.messages.packing import Sealed, pack_changes
 from shared.storage.queues import Queues
 from tests.accounts import queues
 from tests.builders import Clock
-from tests.process_queue.verification import READERS, unreachable_graph
+from tests.process_queue.verification import READERS, hydration, unreachable_graph
 from tests.servers import Answer, Asked, serving
 
 Case = dict[str, Any]
@@ -137,6 +136,7 @@ class App:
                 except RelayError as refused:
                     yield rejected(refused.reason)
                     continue
+                assert isinstance(event, Event)  # no vector is of a drive or a list
                 yield {"verdict": "duplicate"} if event.id in known else accepted(event)
                 known.add(event.id)
 
@@ -226,7 +226,7 @@ def running_app(vectors: Vectors, storage: StorageSettings, authority: Authority
             Declarations(declaration(subscription) for subscription in manifest["subscriptions"]),
             SigningKeys(login, session, clock),
             KeyRing(KeyDirectory(directory), clock),
-            Hydration(unreachable_graph()),
+            hydration(unreachable_graph()),
             READERS,
         )
         recipient = ExpectedRecipient(tenant, [base64.b64decode(manifest["clientStateSecret"])])

@@ -67,7 +67,7 @@ def test_a_call_carries_its_token_and_what_graph_wants_to_be_told(graph: GraphCl
     (asked,) = server.asked
     assert (asked.method, asked.path) == ("GET", "/v1.0/users/1")
     assert asked.headers["authorization"] == f"Bearer {TENANT} {server.url}/.default 0"
-    assert asked.headers["prefer"] == "include-unknown-enum-members"
+    assert asked.headers["prefer"] == 'include-unknown-enum-members, IdType="ImmutableId"'
     assert len(asked.headers["client-request-id"]) == 36
 
 

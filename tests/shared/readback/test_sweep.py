@@ -206,7 +206,14 @@ def test_ranges_leave_nothing_out(
 
 @pytest.mark.parametrize(
     "resource",
-    ["/users/5d/messages", "/users/5d/events", "/chats", "/teams", "/appCatalogs/teamsApps/a/installedToChats"],
+    [
+        "/chats",
+        "/teams",
+        "/appCatalogs/teamsApps/a/installedToChats",
+        "/chats/19:a/messages?$search=word",
+        "/chats/19:a/messages?$filter=mentions/any(u: u/mentioned/user/id eq '5d')",
+        "/users/5d/messages?$search=word",
+    ],
 )
 def test_what_can_not_be_read_back_says_so_at_each_gap(
     on_suspicion: Sweep, queues: ObservedQueues, caplog: pytest.LogCaptureFixture, resource: str

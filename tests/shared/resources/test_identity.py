@@ -128,7 +128,11 @@ def test_what_belongs_is_decided_by_the_whole_path(declared: str, named: str, ex
             "/communications/onlineMeetings/getAllTranscripts",
             f"users/{USER}/onlinemeetings/{quote(MEETING)}/transcripts/t1",
         ),
-        ("communications/onlineMeetings('m1')/transcripts('t1')", "", None),
+        (
+            "communications/onlineMeetings('m1')/transcripts('t1')",
+            "",
+            "communications/onlinemeetings/m1/transcripts/t1",
+        ),
         ("somewhere/1", "", None),
     ],
 )

@@ -1,0 +1,49 @@
+"""Notifications that only say that a drive or a list has changed: they start its delta query, about once a minute."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.configuration.declaration import Declaration
+from shared.messages.envelope import write
+from shared.readback.pages import page_of
+from shared.readback.sweep import OVERLAP
+from shared.storage.queues import Sender
+from shared.storage.state import Times
+from shared.storage.tables import Tables
+
+SETTLING_TIME = timedelta(seconds=5)
+"""From a notification to the query: a change may not be listed at once."""
+
+APART = timedelta(minutes=1)
+"""Least time between two queries of one declaration."""
+
+
+@dataclass(frozen=True)
+class Ping:
+    """A notification that names nothing that changed, of this declaration."""
+
+    declaration: Declaration
+
+
+class Pings:
+    """Starts the delta queries; one object serves all threads, and several instances share their times."""
+
+    def __init__(self, tables: Tables, queues: Sender, clock: Callable[[], datetime]) -> None:
+        self._due = Times(tables, "pings", "due")
+        self._queues = queues
+        self._clock = clock
+
+    def note(self, declaration: Declaration) -> None:
+        """Have the changes of a declaration read, unless that is still to come: it will find this change too.
+
+        Raises RetryLater if storage is unavailable.
+        """
+        now = self._clock()
+        last = self._due.get(declaration.id)
+        if last is not None and last >= now + SETTLING_TIME:
+            return
+        due = max(now + SETTLING_TIME, last + APART) if last is not None else now + SETTLING_TIME
+        # First the query, then the note of it: a crash in between costs a second query, not a change.
+        self._queues.send(write(page_of(declaration, now - OVERLAP, due, now)), delay=due - now)
+        self._due.set(declaration.id, due)
