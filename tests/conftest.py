@@ -9,10 +9,12 @@ import secrets
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import requests
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import HealthCheck, settings
 
 from graph_simulator.authority import Authority
@@ -20,10 +22,15 @@ from graph_simulator.server import GraphServer, Registration, running
 from local.azurite import Azurite
 from shared import http_client
 from shared.configuration.settings import StorageSettings
+from tests import rsa_keys
 from tests.builders import CLIENT_ID, TENANT
 
+rsa.generate_private_key = rsa_keys.keys
+
 # A slow machine must not fail a property; fixtures that hand out constants may be shared by its examples.
-settings.register_profile("relay", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile(
+    "relay", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
 settings.register_profile("check", settings.get_profile("relay"), max_examples=20)  # of `make check`
 settings.load_profile("relay")
 
@@ -36,9 +43,12 @@ LONGEST_NAME = 40
 """Characters of a parameter in the name of a test; a secret of 32 bytes has more in Base64."""
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Use two workers for each core: a worker waits for servers and processes about half of its time."""
-    return min(2 * len(os.sched_getaffinity(0)), 8)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Use two workers for each core: a worker waits for servers and processes about half of its time. `logical`, which
+    `make check` asks for: one, since without them nobody waits, and each worker collects all the tests.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return min(cores if config.option.numprocesses == "logical" else 2 * cores, 8)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -66,10 +76,16 @@ def _time_limit(item: pytest.Item) -> float:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Hold the tests to their mark: one without it, which `make check` runs, starts no process."""
-    if item.get_closest_marker("process"):
+    with rsa_keys.keys.of_a_test(), pytest.MonkeyPatch.context() as patch:
+        if not item.get_closest_marker("process"):
+            patch.setattr(subprocess.Popen, "__init__", _refuse)
         return (yield)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocess.Popen, "__init__", _refuse)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Iterator[None]:
+    """What several tests share has keys of its own."""
+    with nullcontext() if fixturedef.scope == "function" else rsa_keys.keys.of_more_than_one_test():
         return (yield)
 
 

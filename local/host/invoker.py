@@ -11,9 +11,9 @@ from contextvars import ContextVar
 
 import azure.functions as func
 
-from local.host.calls import Call, HttpAnswer, HttpCall, answer_of
+from local.host.bindings import answer_of, functions_of, value_of
+from local.host.calls import Call, HttpAnswer, HttpCall
 from local.host.configuration import ConfigurationError
-from local.host.functions import functions_of
 from local.host.log import Failure, FunctionFailed
 
 invocation: ContextVar[str | None] = ContextVar("invocation", default=None)
@@ -43,7 +43,7 @@ class Invoker:
     def _run(self, name: str, call: Call) -> HttpAnswer | None:
         token = invocation.set(name)
         try:
-            returned = self._calls[name](**{self._arguments[name]: call.value()})
+            returned = self._calls[name](**{self._arguments[name]: value_of(call)})
             if inspect.isawaitable(returned):
                 returned = asyncio.run(_awaited(returned))
             return answer_of(returned) if isinstance(call, HttpCall) else None

@@ -2,22 +2,19 @@
 
 import asyncio
 import logging
-import os
 import random
 import re
 import secrets
 import socket
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-import azure.functions as func
 import uvicorn
 from azure.core.exceptions import AzureError, ResourceExistsError
 from azure.storage.blob import ContainerClient
@@ -27,17 +24,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from graph_simulator.authority import Authority
-from graph_simulator.listener import listening
-from local.host.configuration import ConfigurationError, HostOptions, expand, host_options, is_disabled, setting
+from local.host.configuration import ConfigurationError, HostOptions, expand, is_disabled, setting
 from local.host.functions import Function, HttpTrigger, QueueTrigger, TimerTrigger
 from local.host.http import FunctionRoute, Limits, Throttle
-from local.host.invoker import thread_count
 from local.host.queues import QueueListener, queues
 from local.host.storage import Account, HostMustEnd, client_options, may_pass
 from local.host.timers import CONTAINER, HOST_ID_SETTING, Shared, Timer, schedule_of
 from local.host.waits import waits
-from local.host.worker import ThreadWorker, Worker
+from local.host.worker import Worker
 
 log = logging.getLogger("Host.General")
 
@@ -318,43 +312,3 @@ def server_for(asgi: object, tls: TlsFiles | None, *, lifespan: bool = True) -> 
 def address(listening: socket.socket, tls: TlsFiles | None) -> str:
     """Return the URL at which a socket is reached."""
     return f"http{'s' if tls else ''}://127.0.0.1:{listening.getsockname()[1]}"
-
-
-@contextmanager
-def running(
-    app: func.FunctionApp,
-    settings: Mapping[str, str],
-    *,
-    host_json: Path,
-    port: int = 0,
-    authority: Authority | None = None,
-) -> Iterator[str]:
-    """Serve `app` from a thread of this process and give its URL; `settings` are in the environment meanwhile.
-
-    The metrics are the process's own: a second host in it goes on counting.
-    """
-    tls = TlsFiles(authority.certificate, authority.key) if authority else None
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        environment = dict(os.environ)
-        options = host_options(host_json, environment)
-        worker = ThreadWorker(app, thread_count(environment), options.function_timeout)
-        with ThreadPoolExecutor(1) as starter:  # a test's own thread may have an event loop already
-            functions = starter.submit(asyncio.run, worker.start()).result()
-        host = Host(worker, functions, environment, options)
-        server = server_for(host.asgi, tls)
-        host.served_by(server)
-        with listening(port) as listener:
-            thread = threading.Thread(target=server.run, args=([listener],), name="local-host")
-            thread.start()
-            try:
-                yield address(listener, tls)
-            finally:
-                server.should_exit = True
-                thread.join()
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value

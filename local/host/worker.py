@@ -1,7 +1,6 @@
 """The host's side of workers: processes that run the functions, replaced when they die or overrun their time.
 
-A host asks a `Worker` to call a function. There are two: `ThreadWorker` runs it in this process, for tests that hand
-in an app made of closures; `WorkerProcess` runs it in a process of its own, as Azure does.
+A host asks a `Worker` to call a function. `WorkerProcess` runs it in a process of its own, as Azure does.
 """
 
 import asyncio
@@ -18,13 +17,9 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import IO, Any, Protocol
 
-import azure.functions as func
-
-from local.host import metrics
 from local.host.calls import Call, HttpAnswer
 from local.host.configuration import PYTHON_SETTING
 from local.host.functions import Function
-from local.host.invoker import Invoker
 from local.host.log import CONSOLE, Failure, FunctionFailed, FunctionTimeout, WorkerDied
 
 SOCKET_OPTION = "--worker-socket"
@@ -53,35 +48,6 @@ class Worker(Protocol):
 
     def close(self) -> None:
         """End. What still runs is not waited for."""
-
-
-class ThreadWorker:
-    """Runs the functions of `app` on threads of this process."""
-
-    def __init__(self, app: func.FunctionApp, threads: int, timeout: timedelta | None = None) -> None:
-        metrics.reader()
-        self._invoker = Invoker(app, threads)
-        self._timeout = timeout.total_seconds() if timeout else None
-
-    async def start(self) -> Sequence[Function]:
-        """Return the functions there are."""
-        return self._invoker.functions
-
-    async def call(self, function: str, call: Call) -> HttpAnswer | None:
-        """Run a function. Raises FunctionFailed, FunctionTimeout."""
-        running = asyncio.wrap_future(self._invoker.submit(function, call))
-        try:
-            return await asyncio.wait_for(running, self._timeout)
-        except TimeoutError:
-            raise FunctionTimeout(f"Timeout value exceeded by function 'Functions.{function}'") from None
-
-    async def metrics(self) -> list[Point]:
-        """Return the counters of this process."""
-        return metrics.current()
-
-    def close(self) -> None:
-        """Take no more calls."""
-        self._invoker.close()
 
 
 class WorkerProcess:

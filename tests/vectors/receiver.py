@@ -16,7 +16,7 @@ from requests.adapters import HTTPAdapter
 from starlette.requests import Request
 
 from graph_simulator.authority import Authority
-from local.host.calls import answer_of
+from local.host.bindings import answer_of, value_of
 from local.host.http import received, sent
 from notify_http.function import notify_http
 from notify_http.receive import receive
@@ -98,7 +98,7 @@ class App:
             "headers": [(b"host", b"localhost"), (b"content-type", request["contentType"].encode())],
         }
         call = received(Request(scope), b"")
-        answer = sent(answer_of(notify_http.build().get_user_function()(call.value())))
+        answer = sent(answer_of(notify_http.build().get_user_function()(value_of(call))))
         kind = answer.headers["content-type"].partition(";")[0]
         return {"status": answer.status_code, "contentType": kind, "body": bytes(answer.body)}
 

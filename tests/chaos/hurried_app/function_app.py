@@ -1,10 +1,15 @@
-"""The app, in a hurry: what a host of a fault run loads in place of function_app.py."""
+"""The app, in a hurry: what a host of a fault run loads in place of function_app.py.
+
+It imports what the app imports and no more: `func` runs it with a Python that has nothing else.
+"""
 
 import importlib.util
 import os
+from pathlib import Path
 
-from local.host.process import ROOT
 from tests.chaos.hurry import HURRY_SETTING, hurry
+
+ROOT = Path(__file__).resolve().parents[3]
 
 hurry(float(os.environ[HURRY_SETTING]))
 _spec = importlib.util.spec_from_file_location("whole_app", ROOT / "function_app.py")

@@ -12,13 +12,13 @@ import httpx
 import pytest
 from opentelemetry import metrics
 
+from local.host.bindings import UnsupportedFunction, functions_of
 from local.host.configuration import ConfigurationError, QueueOptions, app_settings, host_options, time_span
-from local.host.functions import UnsupportedFunction, functions_of
 from local.host.invoker import thread_count
-from local.host.server import Host, running
-from local.host.worker import ThreadWorker
+from local.host.server import Host
 from tests.coroutines import completed
 from tests.local.host.conftest import http_app, queue_app, timer_app
+from tests.local.host.in_thread import ThreadWorker, running
 
 ROOT = Path(__file__).parents[3]
 

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from graph_simulator.authority import Authority
-from local.host.server import running
 from tests.local.host.conftest import http_app
+from tests.local.host.in_thread import running
 from tests.waiting import LIMIT
 
 

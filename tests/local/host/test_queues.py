@@ -16,9 +16,9 @@ from azure.storage.queue import QueueClient
 
 from local.azurite import Azurite
 from local.host.queues import polling_delays
-from local.host.server import running
 from local.host.waits import LEASE_SETTING
 from tests.local.host.conftest import Settings, queue_app
+from tests.local.host.in_thread import running
 from tests.waiting import LIMIT, eventually
 
 HostJson = Callable[..., Path]

@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from local.host.configuration import ConfigurationError
-from local.host.server import running
 from local.host.timers import NEVER as NO_TIME
 from local.host.timers import schedule_of
 from tests.local.host.conftest import timer_app
+from tests.local.host.in_thread import running
 from tests.waiting import eventually
 
 NOON = datetime(2031, 5, 6, 12, 0, 0, tzinfo=UTC)

@@ -1,0 +1,78 @@
+"""RSA keys that one test has made are used again by later tests: making one takes a tenth of a second of a processor.
+
+All keys of one test differ, whatever becomes of them meanwhile. A key that anybody still holds (a cache, a server of
+the session) is nobody else's, and what outlives a test by its scope gets a new key.
+"""
+
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+_make = rsa.generate_private_key
+
+
+class RsaKeys:
+    """Stands in for `rsa.generate_private_key`."""
+
+    def __init__(self) -> None:
+        self._free: dict[tuple[int, int], list[rsa.RSAPrivateKey]] = defaultdict(list)
+        self._used: list[tuple[tuple[int, int], rsa.RSAPrivateKey]] = []
+        self._again = False
+        self._lock = threading.Lock()
+
+    def __call__(self, public_exponent: int, key_size: int, backend: Any = None) -> rsa.RSAPrivateKey:
+        """Return a key that no other test uses."""
+        kind = public_exponent, key_size
+        with self._lock:
+            if not self._again:
+                return _make(public_exponent, key_size, backend)
+            key = self._unheld(kind) or _make(public_exponent, key_size, backend)
+            self._used.append((kind, key))
+            return key
+
+    @contextmanager
+    def of_a_test(self) -> Iterator[None]:
+        """Let keys be used again during one test, and those it made be used by later ones."""
+        with self._lock:
+            self._again = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._again = False
+                for kind, key in self._used:
+                    self._free[kind].append(key)
+                self._used.clear()
+
+    @contextmanager
+    def of_more_than_one_test(self) -> Iterator[None]:
+        """Have all keys be new ones."""
+        before, self._again = self._again, False
+        try:
+            yield
+        finally:
+            self._again = before
+
+    def _unheld(self, kind: tuple[int, int]) -> rsa.RSAPrivateKey | None:
+        """Take a key out of the free ones that nobody holds any more."""
+        free = self._free[kind]
+        for number in range(len(free)):
+            if sys.getrefcount(free[number]) <= _REFERENCES_OF_A_FREE_ONE:
+                return free.pop(number)
+        return None
+
+
+def _references() -> int:
+    alone = [object()]
+    return sys.getrefcount(alone[0])
+
+
+_REFERENCES_OF_A_FREE_ONE = _references()
+"""What the interpreter counts for an object that a list alone holds."""
+
+keys = RsaKeys()
