@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 
 import click
 import msgspec
-from rich.box import SIMPLE
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 
 class ExitCode(IntEnum):
@@ -89,16 +90,14 @@ class Sheet:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
-    def __rich__(self) -> Table:
-        """Return it for a terminal, as narrow as it can be."""
-        made = Table(
-            title=self.title, title_justify="left", title_style="bold", show_header=any(self.columns), box=SIMPLE
-        )
+    def __rich__(self) -> Group:
+        """Return it for a terminal: as few lines and columns as it needs, so that `status` fits 80 x 24."""
+        rows = Table(box=None, show_header=any(self.columns), pad_edge=False)
         for column in self.columns:
-            made.add_column(column, overflow="fold")
+            rows.add_column(column, overflow="fold", header_style="underline")
         for row in self.rows:
-            made.add_row(*row)
-        return made
+            rows.add_row(*row)
+        return Group(Text(f"\n{self.title}", style="bold"), Padding(rows, (0, 0, 0, 2)))
 
     def as_text(self) -> str:
         """Return it as text, its title first."""

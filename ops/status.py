@@ -90,9 +90,7 @@ class Status(Report):
         yield _sheet(
             "Subscriptions", ("Resource", "Expires in", "Silent", "Next"), map(_row, self.subscriptions), tenants
         )
-        yield table(
-            "Encryption keys", ("Key", "Age", "Expires in", "Subscriptions", "Unnamed for"), map(_key_row, self.keys)
-        )
+        yield table("Encryption keys", ("Key", "Age", "Expires in", "Subscriptions"), map(_key_row, self.keys))
         yield _sheet("Comparison with Graph", ("Resource", "Up to", "Gap"), map(_sweep_row, self.sweeps), tenants)
 
     def _messages(self) -> Iterable[tuple[str, str | None]]:
@@ -124,8 +122,12 @@ def _row(state: SubscriptionState) -> tuple[object, ...]:
 
 
 def _key_row(key: KeyState) -> tuple[object, ...]:
-    name = f"{key.id} (current)" if key.current else key.id
-    return name, span(key.age_seconds), span(key.expires_in_seconds), key.subscriptions, span(key.unnamed_seconds)
+    subscriptions = "?" if key.subscriptions is None else str(key.subscriptions)
+    if key.unnamed_seconds is not None:
+        subscriptions += f" for {span(key.unnamed_seconds)}"
+    if key.current:
+        subscriptions += " (current key)"
+    return key.id, span(key.age_seconds), span(key.expires_in_seconds), subscriptions
 
 
 def _sweep_row(sweep: SweepState) -> tuple[object, ...]:

@@ -213,7 +213,8 @@ def run_step(
     said: list[str] = []
     with step:
         for number, line in enumerate(iter(step.stdout.readline, "") if step.stdout else ()):
-            said = [*said[-LINES_OF_A_FAILURE:], line.rstrip()]
+            if not line.startswith("WARNING: Retrying"):  # pip, five times for one failure
+                said = [*said[-LINES_OF_A_FAILURE:], line.rstrip()]
             if progress and (found := progress.match(line)):
                 show_progress(number, found[1])
     if progress and sys.stderr.isatty():

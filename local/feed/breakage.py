@@ -40,8 +40,9 @@ BREAKAGES: tuple[Breakage, ...] = (
     ),
     Breakage(
         "destination_410", "destination", "Destination gone (410)",
-        "Delivery stops and is tried again now and then; everything is kept in the queue. `doctor` names it.",
-        conduct=Control(mode="status", status=410),
+        "Delivery stops and everything is kept in the queue; `doctor` names it. This feed asks for another attempt "
+        "after 15 s (Retry-After); without that, the app tries again once an hour.",
+        conduct=Control(mode="status", status=410, retry_after=15),
     ),
     Breakage(
         "destination_slow", "destination", "Destination slow (3 s an answer)",
@@ -66,7 +67,7 @@ BREAKAGES: tuple[Breakage, ...] = (
     Breakage(
         "signing_keys", "graph", "Microsoft's signing keys unavailable",
         "Graph signs with a new key that cannot be fetched: items wait (reason signing_keys), none is refused or "
-        "believed. All arrive when the keys are back.",
+        "believed. All arrive within five minutes of the keys' return: strangers must not make the app ask more often.",
         faults={"unavailable": ["keys"]}, action="signing-keys/rotate",
     ),
     Breakage(

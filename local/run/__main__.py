@@ -121,7 +121,8 @@ def run(system: System, rate: float, messages: int | None, *, own_destination: b
     """Let messages flow and show what happens; return the exit code."""
     console.print("All parts are up; renew_timer creates the subscriptions.")
     settings = f"{system.directory.name}/local.settings.json"
-    console.print(f"The operator's view, from another terminal: .venv/bin/python -m ops --settings {settings} status")
+    console.print("The operator's view, from another terminal:")
+    console.print(f"    .venv/bin/python -m ops --settings {settings} status", soft_wrap=True)
     open_browser(system.feed_url)
     system.subscribe()
     system.tell_simulator("generate", rate=rate, messages=messages)

@@ -1,13 +1,20 @@
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console, Group
 
+from ops.counters import Counted
+from ops.queue_state import LettersState, QueueState
 from ops.report import plain, span
+from ops.status import KeyState, Status, SweepState
+from ops.subscription_state import SubscriptionState
 from ops.time_argument import Moment, Span
+from tests.builders import NOW, TENANT
 
 
 @pytest.mark.parametrize(
@@ -59,3 +66,28 @@ def test_a_span_has_a_unit(typed: str, meant: int) -> None:
 def test_anything_else_is_wrong_usage(typed: str) -> None:
     with pytest.raises(click.BadParameter):
         Span().convert(typed, None, None)
+
+
+def test_the_status_of_a_small_system_fits_a_terminal_of_80_by_24() -> None:
+    status = Status(
+        at=NOW,
+        subscriptions=[
+            SubscriptionState(TENANT, f"/{name}/getAllMessages", "id", 259_200, 24) for name in ("teams", "chats")
+        ],
+        keys=[KeyState("enc-20261126-032333-582729-ac3d33ab", True, 894, 63_072_000, 2, None)],
+        queue=QueueState(5, 77),
+        dead_letters=LettersState(0, {}, 0),
+        sweeps=[SweepState(TENANT, f"/{name}/getAllMessages", NOW, False) for name in ("teams", "chats")],
+        lag_seconds=0.2,
+        counted=Counted(858, {"client_state": 2}, {"destination": 90}, 0.2),
+        waiting_for=[],
+        attention=["the queue is not being worked off: does process_queue run?"],
+        unreachable=[],
+    )
+    console = Console(width=80, height=24, file=StringIO(), force_terminal=True)
+    lines = console.render_lines(Group(*status.shown()), pad=False)
+    assert len(lines) <= 24
+    text = "\n".join("".join(segment.text for segment in line) for line in lines)
+    assert text.startswith("Attention: the queue is not being worked off")
+    assert "5 queue messages; the oldest waits for 77 s" in text
+    assert "enc-20261126-032333-582729-ac3d33ab" in text
