@@ -82,9 +82,7 @@ def test_an_endpoint_that_is_not_there_fails_the_create_call(app: GraphClient) -
     assert MUST_BE_200 in response.json()["error"]["message"]
 
 
-def test_an_answer_that_comes_after_the_limit_of_ten_seconds_fails_the_create_call(
-    graph: GraphServer, app: GraphClient
-) -> None:
+def test_a_handshake_slower_than_ten_seconds_fails_the_create_call(graph: GraphServer, app: GraphClient) -> None:
     assert Faults().validation_seconds == 10
     graph.post("faults", validation_seconds=0)
     response = app.subscribe()

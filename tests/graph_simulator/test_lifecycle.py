@@ -51,7 +51,7 @@ def test_lifecycle_events_go_to_their_own_url(graph: GraphServer, app: GraphClie
     assert receiver.posts[0].target == "/hook/lifecycle?x=1"
 
 
-def test_an_authorization_is_challenged_before_it_lapses_and_then_every_quarter_of_an_hour(
+def test_reauthorization_is_requested_before_it_lapses_and_then_every_15_minutes(
     graph: GraphServer, app: GraphClient, receiver: Receiver
 ) -> None:
     app.subscribed()
@@ -100,7 +100,7 @@ def test_without_a_lifecycle_url_nobody_is_challenged(graph: GraphServer, app: G
     assert receiver.lifecycle() == []
 
 
-def test_without_consent_calls_are_refused_delivery_stops_and_subscriptions_are_removed_in_the_end(
+def test_without_consent_calls_are_refused_and_subscriptions_end(
     graph: GraphServer, app: GraphClient, receiver: Receiver
 ) -> None:
     subscription = app.subscribed()

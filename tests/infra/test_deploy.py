@@ -155,7 +155,7 @@ def test_a_refused_principal_of_change_tracking_stops_nothing_and_is_named(awkwa
     assert awkward.ran("functionapp", "deployment")
 
 
-def test_registration_is_found_by_what_the_group_says_of_it_and_by_no_name(first: Run, again: Run) -> None:
+def test_the_registration_is_found_by_the_tag_of_the_resource_group_only(first: Run, again: Run) -> None:
     assert first.ran("group", "update", "--name", "relay", "--set", f"tags.graphRelayClientId={APPLICATION}")
     assert again.ran("ad", "app", "update", "--id", APPLICATION)
     assert again.ran("ad", "app", "list") == []
@@ -286,9 +286,7 @@ def test_a_profile_of_the_file_is_taken_and_the_command_line_wins(tmp_path: Path
     ],
     ids=["name", "secret", "federated credential"],
 )
-def test_a_registration_that_a_tag_names_and_that_is_not_ours_is_not_consented_to(
-    answer: tuple[str, str], tmp_path: Path
-) -> None:
+def test_a_tagged_registration_that_is_not_ours_gets_no_consent(answer: tuple[str, str], tmp_path: Path) -> None:
     run = deploy(tmp_path, world=[answer, *DEPLOYED])
     assert run.code != 0
     assert APPLICATION in run.said

@@ -48,7 +48,7 @@ def test_the_documents_send_nobody_to_a_form_that_is_gone() -> None:
         assert "protected api" not in page.read_text("utf-8").lower(), page.name
 
 
-def test_the_table_has_what_reading_back_takes_for_what_can_be_read_back_and_nothing_else() -> None:
+def test_the_table_has_the_permissions_of_reading_back_for_what_can_be_read_back_only() -> None:
     for kind in KINDS:
         for path in kind.paths:
             assert pages.can_read(path.replace("{}", "1")) is bool(kind.sweep), path

@@ -91,7 +91,7 @@ def test_example_overrides_only_settings_there_are(deployed: dict[str, str]) -> 
     assert set(example) <= set(template("main.bicep").parameters)
 
 
-def test_the_example_for_func_holds_what_the_app_reads_and_the_host_is_told_as_in_azure(
+def test_the_example_for_func_has_the_settings_of_a_deployment(
     deployed: dict[str, str],
 ) -> None:
     example = json.loads((INFRA.parent / "local.settings.json.example").read_text(encoding="utf-8"))["Values"]

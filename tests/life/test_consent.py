@@ -37,7 +37,7 @@ def run(world: AppEnvironment, **time: float) -> None:
         app.work()
 
 
-def test_who_withdraws_it_is_named_with_what_to_do_and_the_others_go_on(
+def test_a_tenant_without_consent_is_reported_with_a_remedy_and_affects_no_other(
     both: AppEnvironment, caplog: pytest.LogCaptureFixture
 ) -> None:
     home = both.graph.registration.tenant
@@ -57,7 +57,9 @@ def test_who_withdraws_it_is_named_with_what_to_do_and_the_others_go_on(
     both.instances[-1].work_until(both.delivered())
 
 
-def test_when_it_returns_all_is_live_within_one_run_and_what_was_missed_is_read_back(both: AppEnvironment) -> None:
+def test_when_consent_returns_one_run_restores_all_and_gaps_are_read_back(
+    both: AppEnvironment,
+) -> None:
     both.graph.post("consent", tenant=OTHER, granted=False)
     both.graph.post("messages", count=4, tenant=OTHER)
     run(both, minutes=45)

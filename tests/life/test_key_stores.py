@@ -247,7 +247,7 @@ def test_other_files_in_the_directory_are_no_keys(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("text", ["", "not PEM", armoured("AAAA")])
-def test_a_file_that_is_no_key_is_named_and_costs_the_others_nothing(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_no_key_is_reported_and_affects_no_other(tmp_path: Path, text: str) -> None:
     broken = tmp_path / "broken.pem"
     broken.touch(mode=0o600)
     broken.write_text(text)
@@ -350,7 +350,7 @@ def test_a_version_that_cannot_be_read_is_followed_by_no_further_one(
     assert store.create(now()).key_id in store.ids()
 
 
-def test_in_azure_the_managed_identity_opens_the_vault_and_on_a_desk_whoever_is_signed_in(
+def test_the_vault_is_opened_by_the_managed_identity_or_by_the_signed_in_developer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:1/token")

@@ -39,7 +39,7 @@ def early(world: AppEnvironment, app: Instance) -> str:
     return app.relay.keys.create().key_id
 
 
-def test_a_key_is_followed_by_another_in_time_and_retired_after_the_overlap(world: AppEnvironment) -> None:
+def test_a_key_is_replaced_in_time_and_retired_after_the_overlap(world: AppEnvironment) -> None:
     app = world.instance(declared(CHATS), declared(TEAMS), KEY_OVERLAP_HOURS="8")
     bring(keys(app), "old", world.graph.clock() - timedelta(days=90) + timedelta(hours=3))
     run(world, hours=1)
@@ -102,7 +102,7 @@ def test_an_old_key_stays_while_messages_wait_on_the_queue(world: AppEnvironment
 
 
 @pytest.mark.parametrize("certificates", ["stay", "are refused"])
-def test_where_graph_does_not_change_a_certificate_the_subscription_is_replaced_and_the_seam_read_back(
+def test_a_subscription_that_keeps_its_old_certificate_is_replaced_and_the_gap_read_back(
     world: AppEnvironment, certificates: str
 ) -> None:
     app = world.instance(declared(CHATS), declared(TEAMS))
@@ -162,7 +162,7 @@ def test_other_certificates_of_ours_do_not_keep_a_subscription_from_being_renewe
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_run_that_is_killed_about_to_retire_a_key_or_right_after_is_completed_by_the_next(
+def test_the_next_run_completes_a_run_that_was_killed_around_retiring_a_key(
     world: AppEnvironment, tmp_path: Path, when: str
 ) -> None:
     app = world.instance(declared(CHATS), declared(TEAMS), KEY_OVERLAP_HOURS="8")

@@ -166,7 +166,7 @@ def test_a_rotation_whose_process_is_killed_is_completed_by_the_next(
     [("DELETE", False, 2), ("DELETE", True, 1), ("POST", False, 1), ("POST", True, 2)],
     ids=["none removed", "one removed", "one about to be made", "one made"],
 )
-def test_where_subscriptions_have_to_be_replaced_a_killed_rotation_is_completed_and_the_gap_is_read_back(
+def test_a_killed_rotation_that_replaces_subscriptions_is_completed_and_the_gap_read_back(
     flow: RotationHarness, method: str, done_first: bool, subscriptions: int
 ) -> None:
     flow.graph.watch.certificates = "are refused"

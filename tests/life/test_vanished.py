@@ -13,7 +13,7 @@ def watching(world: AppEnvironment) -> set[str]:
     return {subscription.resource for subscription in world.graph.subscriptions()}
 
 
-def test_a_subscription_deleted_behind_our_back_is_live_again_within_one_run_and_its_gap_is_read_back(
+def test_a_deleted_subscription_is_created_within_one_run_and_its_gap_read_back(
     world: AppEnvironment,
 ) -> None:
     app = world.instance(declared(CHATS), declared(TEAMS))
@@ -32,7 +32,7 @@ def test_a_subscription_deleted_behind_our_back_is_live_again_within_one_run_and
     assert app.dead_letters() == 0
 
 
-def test_one_that_expired_while_nothing_ran_is_live_again_and_its_gap_is_read_back(world: AppEnvironment) -> None:
+def test_a_subscription_that_expired_while_nothing_ran_is_created_and_its_gap_read_back(world: AppEnvironment) -> None:
     app = world.instance(declared(CHATS))
     app.tick()
     world.graph.advance(days=4)
@@ -43,7 +43,7 @@ def test_one_that_expired_while_nothing_ran_is_live_again_and_its_gap_is_read_ba
     assert watching(world) == {CHATS}
 
 
-def test_one_that_goes_between_the_look_and_the_renewal_is_made_anew_in_the_same_run(world: AppEnvironment) -> None:
+def test_a_subscription_deleted_during_a_run_is_recreated_in_the_same_run(world: AppEnvironment) -> None:
     app = world.instance(declared(CHATS))
     app.tick()
     [old] = world.graph.subscriptions()

@@ -69,14 +69,14 @@ def test_ids_may_be_percent_encoded_in_the_feed() -> None:
         ([held(written(tenant="5d9f0c1e-0000-4000-8000-000000000002"))], "missing"),
     ],
 )
-def test_what_is_wrong_is_told_without_content(contents: list[dict[str, Any]], kind: str) -> None:
+def test_differences_are_reported_without_content(contents: list[dict[str, Any]], kind: str) -> None:
     wrong = differences([written()], contents)
     assert any(line.startswith(kind) for line in wrong)
     assert "hello" not in "".join(wrong)
 
 
 @given(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)))
-def test_each_message_that_only_one_side_has_is_told(ours: set[int], theirs: set[int]) -> None:
+def test_each_message_that_only_one_side_has_is_reported(ours: set[int], theirs: set[int]) -> None:
     truth = [written(f"chats/c/messages/{number}") for number in ours]
     contents = [held(written(f"chats/c/messages/{number}")) for number in theirs]
     assert len(differences(truth, contents)) == len(ours ^ theirs)
@@ -159,7 +159,7 @@ def test_benchmarks_measure_the_func_that_is_asked_for(tmp_path: Path, monkeypat
         pass
 
 
-def test_a_fault_run_with_func_gives_each_host_a_timer_of_its_own_and_the_real_lease_its_time(
+def test_a_fault_run_with_func_has_a_timer_per_host_and_waits_for_the_lease(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOST", "func")
@@ -183,7 +183,7 @@ def test_a_second_run_in_the_same_directory_says_that_there_is_one(tmp_path: Pat
 
 
 @pytest.mark.parametrize("arguments", [["--messages", "0"], ["--rate", "-1"], ["--rate", "soon"]])
-def test_senseless_arguments_are_refused(
+def test_invalid_arguments_are_refused(
     tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -56,7 +56,7 @@ def run(program: str, environ: dict[str, str], *arguments: str) -> subprocess.Co
 
 
 @pytest.mark.process
-def test_it_is_there_where_the_notification_url_names_a_hub_and_never_passes_over_what_failed() -> None:
+def test_the_function_exists_for_an_event_hub_url_and_retries_without_end() -> None:
     ended = run(INDEX, environment(NOTIFICATION_URL=HUB_URL))
     found = json.loads(ended.stdout)["notify_event_hub"]
     assert {name: found["trigger"][name] for name in ("type", "eventHubName", "connection", "cardinality")} == {
@@ -100,7 +100,7 @@ def test_what_the_worker_hands_over_is_queued(storage_settings: StorageSettings)
 
 @needs_worker
 @pytest.mark.parametrize("missing", ["CLIENT_STATE_SECRET", "EventHubConnection__fullyQualifiedNamespace"])
-def test_while_settings_are_wrong_it_fails_so_that_the_host_keeps_the_events(
+def test_invalid_settings_make_the_function_fail_so_that_the_host_keeps_the_events(
     storage_settings: StorageSettings, missing: str
 ) -> None:
     queues(storage_settings).create_missing()

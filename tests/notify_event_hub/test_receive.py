@@ -90,7 +90,7 @@ def test_an_event_that_is_no_collection_costs_its_neighbours_nothing(hub: Hub, j
     assert len(envelope.items) == 2
 
 
-def test_while_storage_is_unavailable_the_host_is_told_to_hand_the_events_over_again(
+def test_while_storage_is_unavailable_the_host_is_made_to_retry_the_events(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     settings = StorageSettings("q-away", Azurite(tmp_path_factory.mktemp("away")).connection_string)

@@ -185,7 +185,7 @@ def test_a_thousand_items_and_four_megabytes_work(endpoint: Endpoint, monkeypatc
     assert sorted(endpoint.ids(), key=int) == [str(number) for number in range(1000)]
 
 
-def test_an_item_that_is_too_long_for_a_message_is_stored_all_the_same(endpoint: Endpoint) -> None:
+def test_an_item_too_long_for_a_queue_message_is_stored(endpoint: Endpoint) -> None:
     long = message(body={"contentType": "text", "content": "x" * (3 * MEGABYTE)})
     endpoint.post(body(change(id="1"), rich(long, id="2"), change(id="3")))
     assert sorted(endpoint.ids()) == ["1", "2", "3"]
@@ -251,7 +251,7 @@ def test_any_json_is_answered_without_storage_and_without_a_5xx(
 @given(items, json_values)
 @example({}, [["a"] * 3, None, {"b": 7}])
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_else_is_in_an_item_of_ours_it_is_stored_or_malformed(
+def test_an_item_of_ours_with_any_other_content_is_stored_or_malformed(
     endpoint: Endpoint, item: dict[str, object], tokens: object
 ) -> None:
     item = {**item, "tenantId": TENANT, "clientState": minted(resource=RESOURCE)}

@@ -24,9 +24,7 @@ def test_a_backfill_is_queued_for_the_app_to_do(operator: Operator, storage: Sto
     assert datetime.fromisoformat(told["since"]) == asked.since
 
 
-def test_without_an_end_it_reads_up_to_now_and_a_span_counts_back_from_there(
-    operator: Operator, storage: StorageClients
-) -> None:
+def test_without_an_end_the_range_ends_now(operator: Operator, storage: StorageClients) -> None:
     operator.json(
         "backfill", "--resource", "/teams/getAllMessages", "--since", "36h", "--tenant", builders.OTHER_TENANT
     )
@@ -42,7 +40,7 @@ def test_what_is_named_as_readable_is(named: str) -> None:
     assert can_read(named)
 
 
-def test_what_is_read_by_a_delta_query_is_not_said_to_have_a_range(operator: Operator, storage: StorageClients) -> None:
+def test_a_delta_query_has_no_range(operator: Operator, storage: StorageClients) -> None:
     result = operator("backfill", "--resource", "/users", "--since", "1h")
     assert "changed since it was last compared" in " ".join(result.stdout.split())
     assert len(queued(storage)) == 1

@@ -43,7 +43,7 @@ def blobs(settings: StorageSettings) -> int:
     return len(list(claims.list_blob_names()))
 
 
-def test_where_nothing_was_ever_given_up_there_is_nothing_to_list(desk: Operator) -> None:
+def test_an_empty_queue_lists_no_dead_letters(desk: Operator) -> None:
     assert letters(desk) == []
     assert "There are none." in desk("dead-letters", "list").stdout
 
@@ -58,7 +58,7 @@ def test_every_letter_is_listed_once_and_left_where_it_is(desk: Operator, storag
         assert resources(found) == wanted
 
 
-def test_letters_are_told_apart_by_reason_age_and_the_beginning_of_their_id(
+def test_dead_letters_are_selected_by_reason_age_and_prefix_of_their_id(
     desk: Operator, storage: StorageClients
 ) -> None:
     give_up(storage, numbered(1), Reason.KEY_UNKNOWN, timedelta(days=3))
@@ -81,7 +81,7 @@ def test_the_hosts_poison_queue_is_listed_and_replayed_with_the_others(
     assert letters(desk) == []
 
 
-def test_a_replayed_letter_is_what_it_was_but_for_the_attempts_and_a_new_horizon(
+def test_a_replayed_dead_letter_starts_with_no_attempts_and_a_new_horizon(
     desk: Operator, storage: StorageClients
 ) -> None:
     envelope = builders.changes(builders.rich(), tokens=["a.b.c"], attempt=17)
@@ -105,7 +105,7 @@ def test_only_what_was_meant_is_replayed(desk: Operator, storage: StorageClients
     assert len(queued(storage)) == 1
 
 
-def test_a_letter_too_large_for_a_message_is_replayed_with_a_blob_of_its_own(
+def test_a_large_dead_letter_is_replayed_with_a_blob_of_its_own(
     desk: Operator, storage: StorageClients, storage_settings: StorageSettings
 ) -> None:
     envelope = large()
@@ -146,7 +146,7 @@ def test_a_crash_between_enqueueing_and_deleting_leaves_the_letter(
     assert storage.claims.open(left.text).text
 
 
-def test_whoever_stops_halfway_leaves_the_others_visible_to_everybody(desk: Operator, storage: StorageClients) -> None:
+def test_an_interrupted_listing_releases_the_dead_letters(desk: Operator, storage: StorageClients) -> None:
     for number in range(5):
         give_up(storage, numbered(number))
     with closing(look_through(storage).each()) as each:
@@ -155,7 +155,7 @@ def test_whoever_stops_halfway_leaves_the_others_visible_to_everybody(desk: Oper
     assert len(letters(desk)) == 5
 
 
-def test_what_is_given_up_again_at_once_is_left_for_the_next_time(storage: StorageClients) -> None:
+def test_a_replay_skips_items_that_are_dead_lettered_again_during_it(storage: StorageClients) -> None:
     for number in range(3):
         give_up(storage, numbered(number))
     letters, replayed = look_through(storage), 0
@@ -169,7 +169,7 @@ def test_what_is_given_up_again_at_once_is_left_for_the_next_time(storage: Stora
 
 
 @pytest.mark.parametrize("text", ["", "not ours", '{"kind": "change"}', '{"reason":"key_unknown"}'])
-def test_what_the_app_did_not_write_is_left_by_a_replay_and_can_be_dropped(
+def test_a_replay_leaves_a_foreign_message_which_can_be_dropped(
     desk: Operator, storage: StorageClients, text: str
 ) -> None:
     storage.queues.send(text, Queue.DEAD_LETTERS)
@@ -194,9 +194,7 @@ def test_a_letter_whose_blob_is_gone_says_so(
     assert letters(desk) == []
 
 
-def test_showing_a_letter_tells_outer_fields_and_nothing_that_is_sealed_or_secret(
-    desk: Operator, storage: StorageClients
-) -> None:
+def test_show_prints_outer_fields_and_nothing_encrypted_or_secret(desk: Operator, storage: StorageClients) -> None:
     item = builders.rich(builders.message(body={"content": TEXT}), resourceData={"id": "1", "activity": TEXT})
     give_up(storage, builders.changes(item, tokens=["header.claims.signature"]))
     (letter,) = letters(desk)
@@ -224,7 +222,7 @@ def test_showing_a_page_to_be_read_hides_its_link(desk: Operator, storage: Stora
     assert "skiptoken" not in json.dumps(told)
 
 
-def test_a_letter_can_do_nothing_to_the_terminal(desk: Operator, storage: StorageClients) -> None:
+def test_a_dead_letter_cannot_control_the_terminal(desk: Operator, storage: StorageClients) -> None:
     give_up(storage, builders.changes(builders.change("chats/\x1b]0;owned\x07/messages/[red]1")))
     (letter,) = letters(desk)
     for output in (desk("dead-letters", "list").stdout, desk("dead-letters", "show", letter["id"]).stdout):
@@ -243,14 +241,14 @@ def test_an_id_that_no_letter_has_needs_attention(desk: Operator, storage: Stora
 
 
 @pytest.mark.parametrize("command", ["replay", "drop"])
-def test_all_letters_must_be_asked_for_in_so_many_words(desk: Operator, storage: StorageClients, command: str) -> None:
+def test_selecting_everything_takes_an_explicit_option(desk: Operator, storage: StorageClients, command: str) -> None:
     give_up(storage, numbered(1))
     assert desk("dead-letters", command).exit_code == 2
     assert desk("dead-letters", command, "--all", "--reason", "key_unknown").exit_code == 2
     assert len(letters(desk)) == 1
 
 
-def test_letters_are_dropped_only_after_a_yes(desk: Operator, storage: StorageClients) -> None:
+def test_dead_letters_are_dropped_only_after_confirmation(desk: Operator, storage: StorageClients) -> None:
     give_up(storage, numbered(1))
     assert desk("dead-letters", "drop", "--all", typed="n\n").exit_code == 1
     assert len(letters(desk)) == 1

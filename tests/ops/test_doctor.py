@@ -62,7 +62,7 @@ def test_everything_that_is_not_fine_says_what_to_do(operator: Operator) -> None
     assert "rotate-keys" in table
 
 
-def test_wrong_settings_are_named_without_their_values_and_storage_is_looked_at_all_the_same(
+def test_invalid_settings_are_named_without_values_and_storage_is_still_checked(
     healthy: Operator,
 ) -> None:
     wrong = Operator(healthy.environment | {"CLIENT_STATE_SECRET": "hunter2", "KEY_STORE": ""})
@@ -91,18 +91,14 @@ def test_consent_withdrawn_shows_where_graph_is_asked(healthy: Operator, graph: 
     assert "User.ReadBasic.All" in found["reading back /chats/getAllMessages"]["todo"]
 
 
-def test_an_endpoint_that_does_not_shake_hands_needs_attention_unless_it_lets_only_some_through(
-    healthy: Operator, endpoint: Server
-) -> None:
+def test_a_failed_handshake_needs_attention_unless_it_is_a_403(healthy: Operator, endpoint: Server) -> None:
     endpoint.script = lambda _: Answer(404)
     assert diagnosed(healthy, 1)["endpoint"]["verdict"] == "attention"
     endpoint.script = lambda _: Answer(403)
     assert diagnosed(healthy, 0)["endpoint"]["verdict"] == "unseen"
 
 
-def test_an_event_hub_is_not_asked_to_shake_hands_and_its_subscriptions_tell_whether_graph_can_reach_it(
-    operator: Operator, endpoint: Server
-) -> None:
+def test_an_event_hub_has_no_handshake_and_is_judged_by_its_subscriptions(operator: Operator, endpoint: Server) -> None:
     hub = "EventHub:https://relay.servicebus.windows.net/eventhubname/graph?tenantId=contoso.example"
     namespace = {"EventHubConnection__fullyQualifiedNamespace": "relay.servicebus.windows.net"}
     fed_by_hub = Operator(operator.environment | {"NOTIFICATION_URL": hub} | namespace)

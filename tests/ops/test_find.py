@@ -57,11 +57,11 @@ def test_an_empty_id_is_wrong_usage(operator: Operator) -> None:
     assert operator("find", " / ").exit_code == 2
 
 
-def test_what_is_not_known_is_said_so(operator: Operator) -> None:
+def test_an_unknown_id_is_reported(operator: Operator) -> None:
     shown = operator("find", "19:nothing")
     assert shown.exit_code == 1
     assert "Nothing is noted of 19:nothing" in shown.stdout
 
 
-def test_the_version_is_told(operator: Operator) -> None:
+def test_the_version_is_printed(operator: Operator) -> None:
     assert operator("--version").stdout.startswith("Graph Relay 0.")

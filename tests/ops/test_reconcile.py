@@ -33,7 +33,7 @@ def test_all_subscriptions_can_be_recreated_although_nothing_is_wrong_with_them(
     assert after.id != before.id
 
 
-def test_the_gap_before_a_new_subscription_is_read_back_by_the_next_run_of_the_timer(
+def test_the_next_timer_run_reads_back_the_gap_before_a_new_subscription(
     operator: Operator, storage_settings: StorageSettings
 ) -> None:
     checkpoints, declared = Checkpoints(tables(storage_settings)), declaration_id(builders.TENANT, builders.RESOURCE)

@@ -21,7 +21,7 @@ def watching(operator: Operator) -> Iterator[Popen[str]]:
         process.communicate()
 
 
-def test_the_status_is_told_again_and_again_until_ctrl_c(operator: Operator, storage: StorageClients) -> None:
+def test_the_status_is_printed_repeatedly_until_ctrl_c(operator: Operator, storage: StorageClients) -> None:
     operator.json("reconcile")
     with watching(operator) as process:
         assert process.stdout is not None

@@ -34,9 +34,7 @@ def tell_feed(system: System, **conduct: object) -> None:
     system.http.post(f"{system.feed_url}/control", json=conduct).raise_for_status()
 
 
-def test_an_operator_makes_it_work_brings_back_what_was_rejected_reads_back_what_was_missed_and_rotates_keys(
-    system: System, beside: Operator
-) -> None:
+def test_an_operator_reconciles_replays_backfills_and_rotates_keys(system: System, beside: Operator) -> None:
     system.tell_simulator("messages", count=3)  # nobody is told of these
     assert {step["action"] for step in beside.json("reconcile")["steps"]} == {"create"}
     assert {finding["verdict"] for finding in beside.json("doctor")["findings"]} == {"fine", "unseen"}

@@ -94,7 +94,7 @@ class TestDelta:
         begun.read(asked_for("/users"))
         assert begun.graph.paths()[-1] == "/v1.0/users/delta-2"
 
-    def test_each_state_of_what_does_not_say_when_it_was_modified_is_delivered(self, begun: ReadbackHarness) -> None:
+    def test_each_state_of_a_resource_without_a_modification_time_is_delivered(self, begun: ReadbackHarness) -> None:
         for number, name in enumerate("ABA"):
             begun.clock.advance(hours=1)
             begun.pages[f"/v1.0/users/delta-{number + 1}"] = {

@@ -130,7 +130,7 @@ def test_while_the_settings_of_storage_are_wrong_the_host_keeps_the_message(host
         host.offer(signed(bare(1)))
 
 
-def test_while_blobs_are_away_and_the_queue_is_not_a_claim_is_queued_again(host: Host) -> None:
+def test_while_blobs_are_unavailable_a_claim_is_queued_again(host: Host) -> None:
     claim = host.claim(bare(1, padding=LARGE))
     with serving(refuses) as server:
         host.set(AzureWebJobsStorage=rerouted(host.storage_settings, "Blob", server.url).connection_string)

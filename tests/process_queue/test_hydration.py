@@ -46,7 +46,7 @@ def items(authority: Authority, session: requests.Session) -> Iterator[HydratedI
         yield HydratedItems(server, GraphClient(server.url, Bearer(), session, Clock()))
 
 
-def test_what_is_named_is_read_and_is_the_event_it_would_have_been_with_content(items: HydratedItems) -> None:
+def test_a_hydrated_event_equals_the_event_with_content(items: HydratedItems) -> None:
     event = items.event()
     pushed = event_of_content(msgspec.json.encode(message()), read_notification(raw(change(chat_path()))), TENANT, NOW)
     assert (event.id, event.version, event.data, event.partial) == (pushed.id, pushed.version, pushed.data, False)
@@ -59,7 +59,7 @@ def test_where_nobody_asked_for_it_nothing_is_read(items: HydratedItems) -> None
     assert items.server.asked == []
 
 
-def test_a_deletion_is_ordered_by_when_it_was_and_not_by_when_we_heard_of_it(items: HydratedItems) -> None:
+def test_a_deletion_sorts_by_its_own_time_not_by_the_time_of_receipt(items: HydratedItems) -> None:
     deleted = message(deletedDateTime="2023-11-14T22:14:20Z", lastModifiedDateTime="2023-11-14T22:14:20Z")
     items.server.script = lambda _: in_json(deleted)
     event = items.event(changeType="deleted")
@@ -202,7 +202,7 @@ def test_what_a_policy_withholds_is_delivered_as_it_was_told(
     assert "Transcript API access" in caplog.text
 
 
-def test_what_is_withheld_for_want_of_the_permission_is_kept_until_it_is_granted(
+def test_an_item_that_lacks_a_permission_waits_until_it_is_granted(
     authority: Authority, session: requests.Session
 ) -> None:
     refused = in_json({"error": {"code": "Forbidden", "message": "Missing role."}}, 403)

@@ -104,7 +104,7 @@ def scripted(authority: Authority, session: requests.Session) -> Iterator[Script
         yield ScriptedGraph(graph, session)
 
 
-def test_an_item_that_has_to_wait_keeps_no_other_waiting_and_comes_again_alone(scripted: ScriptedGraph) -> None:
+def test_an_item_that_has_to_wait_is_retried_alone(scripted: ScriptedGraph) -> None:
     scripted.answers[FIRST] = Answer(503)
     assert scripted.act(FIRST, SECOND) == ["1 graph: Graph answers 503"]
     assert scripted.asked() == [FIRST, SECOND]
@@ -113,7 +113,7 @@ def test_an_item_that_has_to_wait_keeps_no_other_waiting_and_comes_again_alone(s
     assert scripted.asked() == [FIRST]  # the other is done, and is not done again
 
 
-def test_a_refused_re_authorization_is_tried_until_it_is_granted_and_what_was_missed_is_read_back(
+def test_a_refused_reauthorization_is_retried_and_the_gap_read_back(
     scripted: ScriptedGraph, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`renew_timer` sees no fault in such a subscription, and Graph holds back what it has to tell meanwhile."""
@@ -129,7 +129,7 @@ def test_a_refused_re_authorization_is_tried_until_it_is_granted_and_what_was_mi
     assert scripted.gap_suspected()
 
 
-def test_a_storm_of_removals_from_a_tenant_that_refuses_its_list_costs_one_list(
+def test_many_removals_from_a_tenant_that_refuses_to_list_cost_one_list_call(
     scripted: ScriptedGraph, caplog: pytest.LogCaptureFixture
 ) -> None:
     scripted.answers["subscriptions"] = FORBIDDEN
@@ -148,7 +148,7 @@ def test_a_subscription_of_another_declaration_is_not_touched(scripted: Scripted
     assert scripted.methods() == ["GET", "GET"]
 
 
-def test_an_item_that_names_its_own_tenant_for_a_subscription_holds_up_nobody(scripted: ScriptedGraph) -> None:
+def test_an_item_that_names_a_foreign_subscription_delays_no_other(scripted: ScriptedGraph) -> None:
     """What is done for a tenant and for a subscription is told apart, whatever a stranger calls the one."""
     gone = in_json({"error": {"code": "ResourceNotFound", "message": "gone"}}, 404)
     scripted.answers |= {TENANT: gone, "subscriptions": in_json({"value": []})}

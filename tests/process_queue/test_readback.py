@@ -42,7 +42,7 @@ def test_what_was_delivered_before_is_not_delivered_again(harness: ReadbackHarne
     assert names(harness) == ["1", "2", "3"]
 
 
-def test_a_chat_is_asked_for_with_the_order_without_which_graph_ignores_the_filter(harness: ReadbackHarness) -> None:
+def test_a_chat_is_read_with_the_orderby_that_its_filter_needs(harness: ReadbackHarness) -> None:
     harness.pages[CHAT_LIST] = {"value": []}
     harness.read(asked_for(f"/chats/{CHAT}/messages"))
     query = parse_qs(urlsplit(harness.graph.asked[0].path).query)
@@ -52,7 +52,7 @@ def test_a_chat_is_asked_for_with_the_order_without_which_graph_ignores_the_filt
     ]
 
 
-def test_a_version_has_the_id_it_would_have_had_if_it_had_been_pushed(harness: ReadbackHarness) -> None:
+def test_a_version_read_back_has_the_id_of_the_pushed_one(harness: ReadbackHarness) -> None:
     written = message("1700000000000")
     harness.pages[CHAT_LIST] = {"value": [written]}
     harness.read(asked_for(f"/chats/{CHAT}/messages"))
@@ -88,7 +88,7 @@ kinds = st.lists(st.sampled_from([GOOD, GOOD, REJECTED, STUMBLED]), min_size=1, 
 @given(kinds, kinds)
 @example([STUMBLED, STUMBLED, STUMBLED, STUMBLED, GOOD], [STUMBLED, GOOD])
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_an_event_that_the_destination_stumbles_over_holds_up_none_of_the_others(
+def test_an_event_that_makes_the_destination_fail_delays_no_other(
     harness: ReadbackHarness, first: list[str], second: list[str]
 ) -> None:
     named = {str(uuid.uuid4().int): kind for kind in (*first, *second)}
@@ -115,7 +115,7 @@ def test_a_page_is_not_parted_the_first_time_the_destination_stumbles(harness: R
     assert (harness.delivered, harness.queued()) == ([], [])
 
 
-def test_a_page_goes_on_while_what_was_stumbled_over_is_tried_again_by_itself(harness: ReadbackHarness) -> None:
+def test_an_event_that_fails_alone_is_retried_without_its_page(harness: ReadbackHarness) -> None:
     harness.pages[CHAT_LIST] = {
         "value": [message("1"), message("2")],
         "@odata.nextLink": f"{harness.graph.url}/v1.0/next",
@@ -244,7 +244,7 @@ def test_a_range_that_is_read_once_more_delivers_only_what_is_missing(harness: R
     assert names(harness) == ["1", "2"]
 
 
-def test_an_answer_that_is_no_message_costs_its_page_nothing_and_is_kept_if_nothing_else_was_asked_for(
+def test_a_page_skips_an_unreadable_entry_and_a_single_one_is_dead_lettered(
     harness: ReadbackHarness,
 ) -> None:
     harness.pages[CHAT_LIST] = {"value": [{"odd": True}, message("1")]}

@@ -106,7 +106,7 @@ wait_budget = st.none() | st.timedeltas(timedelta(0), timedelta(days=30))
     st.integers(1, 7), st.integers(0, 20), reasons, wait_budget, st.timedeltas(timedelta(0), 2 * HORIZON), st.booleans()
 )
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_before_the_horizon_every_item_is_queued_once_and_after_it_is_given_up_once(
+def test_every_item_is_queued_once_before_the_horizon_and_dead_lettered_once_after_it(
     queues: RecordingQueues,
     number: int,
     attempt: int,

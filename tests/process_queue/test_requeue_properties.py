@@ -152,7 +152,7 @@ def test_no_item_is_ever_in_no_place(loop: QueueLoop, kinds: list[str], troubles
 
 @given(kinds, st.lists(st.sampled_from([Answer(500), Answer(503), Answer(429), RESET]), max_size=6))
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_without_a_crash_or_a_lost_answer_every_item_ends_in_one_place(
+def test_without_crashes_and_lost_answers_every_item_ends_in_one_place(
     loop: QueueLoop, kinds: list[str], troubles: list[Any]
 ) -> None:
     named = {f"{uuid.uuid4().hex}": kind for kind in kinds}

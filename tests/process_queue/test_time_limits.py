@@ -110,7 +110,7 @@ def app() -> VirtualTime:
     return VirtualTime()
 
 
-def test_while_graph_hangs_an_envelope_waits_for_one_answer_and_not_for_each(app: VirtualTime) -> None:
+def test_while_graph_hangs_an_envelope_waits_for_one_answer_only(app: VirtualTime) -> None:
     app.graph.script = lambda _: HANGS
     app.graph.together(READS_AT_ONCE)
     assert app.deliver(envelope()) < timedelta(minutes=1)
@@ -120,7 +120,7 @@ def test_while_graph_hangs_an_envelope_waits_for_one_answer_and_not_for_each(app
     assert max(app.account.queues.delays) < timedelta(minutes=1)
 
 
-def test_while_graph_is_slow_what_was_read_in_time_is_delivered_and_the_rest_comes_again(app: VirtualTime) -> None:
+def test_while_graph_is_slow_what_was_read_in_time_is_delivered_and_the_rest_retried(app: VirtualTime) -> None:
     app.graph.takes = 3
     app.graph.together(READS_AT_ONCE)
     took = app.deliver(envelope())
@@ -150,7 +150,7 @@ def test_when_graph_answers_again_what_was_held_back_is_delivered(app: VirtualTi
     assert sorted(app.taken, key=int) == [str(number) for number in range(20)]
 
 
-def test_a_destination_that_takes_its_time_to_reject_is_left_when_the_time_is_over(app: VirtualTime) -> None:
+def test_a_destination_that_rejects_slowly_is_abandoned_at_the_deadline(app: VirtualTime) -> None:
     app.destination.takes = 15
     app.fails_on = {str(number) for number in range(ITEMS)}
     assert app.deliver(envelope()) < ENVELOPE_TIME + READ_TIME + timedelta(seconds=30)
@@ -159,7 +159,7 @@ def test_a_destination_that_takes_its_time_to_reject_is_left_when_the_time_is_ov
     assert waiting + dead == ITEMS
 
 
-def test_while_graph_hangs_a_storm_of_lifecycle_items_waits_for_one_answer(app: VirtualTime) -> None:
+def test_while_graph_hangs_many_lifecycle_items_wait_for_one_answer(app: VirtualTime) -> None:
     app.graph.script = lambda _: HANGS
     keys_asked: list[int] = []
     declarations, tables = Declarations([HYDRATED]), app.account.tables

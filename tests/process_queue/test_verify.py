@@ -76,7 +76,7 @@ def test_a_good_token_of_one_tenant_proves_nothing_for_another() -> None:
     assert verdict(rich(tenantId=OTHER_TENANT), TOKEN) is Reason.TOKEN_MISSING
 
 
-def test_each_tenant_has_its_own_proof_and_an_item_without_one_is_at_home() -> None:
+def test_tokens_are_per_tenant_and_an_item_without_a_tenant_is_of_the_home_tenant() -> None:
     items = [rich(), rich(tenantId=OTHER_TENANT), rich(tenantId=TENANT.upper()), rich(tenantId=None)]
     assert verdicts(items, TOKEN, OTHERS) == [None] * 4
     assert verdicts(items, OTHERS) == [Reason.TOKEN_MISSING, None, Reason.TOKEN_MISSING, Reason.TOKEN_MISSING]
@@ -86,7 +86,7 @@ def test_one_good_token_proves_although_a_bad_one_stands_beside_it() -> None:
     assert verdict(rich(), MINT.token(azp="x"), TOKEN, MINT.headed(kid="away")) is None
 
 
-def test_while_a_token_cannot_be_judged_the_items_wait_whatever_the_others_say() -> None:
+def test_items_wait_while_one_of_their_tokens_cannot_be_checked() -> None:
     assert verdict(rich(), MINT.token(azp="x"), MINT.headed(kid="away"), MINT.token(aud="x")) is Reason.SIGNING_KEYS
 
 

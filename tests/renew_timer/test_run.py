@@ -140,7 +140,7 @@ def tenants(authority: Authority, session: requests.Session, tmp_path: Path) -> 
         yield tenants
 
 
-def test_each_tenant_is_looked_at_and_our_endpoint_once_before_graph_is_asked_to(tenants: ScriptedTenants) -> None:
+def test_a_run_checks_our_endpoint_once_before_it_creates_subscriptions(tenants: ScriptedTenants) -> None:
     tenants.run()
     assert tenants.done == [
         "GET ours",
@@ -189,7 +189,7 @@ def test_a_tenant_that_can_not_be_listed_costs_the_others_nothing(
 
 
 @pytest.mark.parametrize("answer", [FORBIDDEN, Answer(503), in_json({})])
-def test_a_subscription_that_can_not_be_made_costs_the_others_nothing_and_its_gap_waits(
+def test_a_subscription_that_cannot_be_created_affects_no_other_and_its_gap_waits(
     tenants: ScriptedTenants, answer: Answer
 ) -> None:
     tenants.run()
@@ -222,7 +222,7 @@ def test_no_key_is_retired_while_a_tenant_can_not_be_listed(tenants: ScriptedTen
     assert not old.exists()
 
 
-def test_what_is_declared_no_more_is_removed_in_every_tenant_even_if_it_was_the_last(tenants: ScriptedTenants) -> None:
+def test_undeclared_subscriptions_are_removed_in_every_tenant(tenants: ScriptedTenants) -> None:
     tenants.run()
     tenants.declare()
     tenants.run()
@@ -311,7 +311,7 @@ def test_without_queues_nothing_is_done(tenants: ScriptedTenants) -> None:
     assert (tenants.done, list(tenants.keys.parent.glob("keys/*")), runs()) == ([], [], before)
 
 
-def test_each_tenants_subscription_is_gauged_and_a_missing_one_has_no_time_left(
+def test_a_missing_subscription_has_no_time_left_in_the_metric(
     tenants: ScriptedTenants,
 ) -> None:
     metrics.reader()

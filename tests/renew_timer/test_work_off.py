@@ -92,7 +92,7 @@ def test_a_run_ends_in_time_and_the_next_goes_on(app: SleepingTrigger) -> None:
     assert app.run() == MESSAGES - first  # what was not begun is visible again
 
 
-def test_a_message_that_nobody_can_read_goes_where_the_host_would_put_it(app: SleepingTrigger) -> None:
+def test_an_unreadable_message_goes_to_the_poison_queue(app: SleepingTrigger) -> None:
     app.queue(1)
     app.clock.now += SLEEPING_AFTER
 

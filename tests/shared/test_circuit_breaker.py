@@ -47,7 +47,7 @@ def test_one_attempt_a_pause_finds_out_and_a_success_lets_all_through() -> None:
     assert all(tried(breaker, fails=False) for _ in range(5))
 
 
-def test_what_the_other_side_asks_for_is_waited_for_from_the_first_time() -> None:
+def test_retry_after_is_honoured_from_the_first_failure() -> None:
     clock = Clock()
     breaker = CircuitBreaker(Reason.DESTINATION, clock)
     tried(breaker, fails=True, wait=timedelta(hours=1))
@@ -103,7 +103,7 @@ def test_one_attempt_that_used_up_its_time_limit_stops_the_others() -> None:
     assert not tried(breaker, fails=False)
 
 
-def test_while_one_attempt_finds_out_no_other_is_let_through_however_long_it_takes() -> None:
+def test_one_attempt_at_a_time_probes_the_destination() -> None:
     clock = Clock()
     breaker = CircuitBreaker(Reason.GRAPH, clock)
     for _ in range(FAILURE_THRESHOLD):
@@ -127,7 +127,7 @@ def test_an_attempt_that_comes_to_no_end_lets_another_find_out(error: BaseExcept
 
 
 @pytest.mark.parametrize(("minutes", "least", "most"), [(1, 2, 61), (60, 179, 181), (6000, 299, 301)])
-def test_who_is_turned_away_waits_in_proportion_to_the_outage_and_five_minutes_at_most(
+def test_a_blocked_attempt_waits_in_proportion_to_the_outage_at_most_five_minutes(
     minutes: int, least: int, most: int
 ) -> None:
     """Enough that a backlog does not go round each minute, and little enough that the last come soon after it."""

@@ -123,7 +123,7 @@ def test_a_body_that_drips_is_given_up_when_its_time_is_over(session: requests.S
     ],
     ids=["plain", "compressed", "chunked"],
 )
-def test_a_body_is_read_however_it_is_sent_and_its_connection_used_again(
+def test_a_body_of_any_encoding_is_read_and_its_connection_reused(
     session: requests.Session, authority: Authority, whole: Answer
 ) -> None:
     with serving(lambda _: whole, authority) as server:

@@ -37,7 +37,7 @@ def test_the_app_has_no_other_pool(room: str) -> None:
     assert made == set()
 
 
-def test_a_throttled_writer_writes_the_first_items_at_once_and_the_newest_of_the_others_after_a_pause() -> None:
+def test_a_throttled_writer_writes_at_once_then_the_newest_items_after_a_pause() -> None:
     written: list[list[int]] = []
     pauses: list[float] = []
     resume = threading.Semaphore(0)

@@ -59,7 +59,7 @@ def test_the_usable_versions_are_listed_newest_first() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["no-such-python", "cat"])
-def test_an_interpreter_that_cannot_be_used_is_refused_by_the_name_of_its_setting(tmp_path: Path, wrong: str) -> None:
+def test_an_unusable_interpreter_is_refused_by_the_name_of_its_setting(tmp_path: Path, wrong: str) -> None:
     done = set_up(bare(tmp_path), PYTHON=wrong)
     assert done.returncode != 0
     assert "PYTHON: expected" in done.stderr

@@ -136,7 +136,7 @@ def test_another_seed_or_name_gives_other_octets() -> None:
 
 
 @pytest.mark.parametrize("bits", [1024, 1032])
-def test_a_derived_key_is_a_key_and_its_oaep_and_pss_are_those_of_the_library(bits: int) -> None:
+def test_a_derived_key_agrees_with_the_library_in_oaep_and_pss(bits: int) -> None:
     key = derived_key(Draw(7, "a key"), bits)
     assert key.key_size == bits
     assert derived_key(Draw(7, "a key"), bits).private_numbers() == key.private_numbers()

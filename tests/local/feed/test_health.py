@@ -54,7 +54,7 @@ def test_what_only_graph_still_holds_is_told_as_such() -> None:
     assert history.judge(after(30), None, None, 12, []).causes == [("graph_holds", "")]
 
 
-def test_a_queue_that_is_never_empty_is_no_trouble_while_events_come_in_time() -> None:
+def test_a_busy_queue_is_no_trouble_while_events_arrive_in_time() -> None:
     history = HealthHistory()
     for second in range(60):
         history.arrived(after(second), [250.0])

@@ -25,7 +25,7 @@ def sent(watcher: Watcher) -> list[tuple[str, Any]]:
     return [(str(event.event), json.loads(str(event.data))) for event in completed(read())]
 
 
-def test_messages_that_came_meanwhile_are_sent_together_and_a_state_in_its_latest_form_only() -> None:
+def test_waiting_messages_are_sent_together_and_only_the_latest_state() -> None:
     watcher = Watcher()
     watcher.show([message(1)])
     watcher.tell("pace", 1)

@@ -184,7 +184,7 @@ CLEAN = """() => {
 }"""
 
 
-def test_nothing_hostile_in_a_body_a_name_or_a_subject_comes_to_life(page: Page, sender: Sender) -> None:
+def test_hostile_text_in_a_body_a_name_or_a_subject_is_not_executed(page: Page, sender: Sender) -> None:
     for text in HOSTILE:
         hostile: dict[str, Any] = {
             "subject": text,
@@ -204,7 +204,7 @@ def test_nothing_hostile_in_a_body_a_name_or_a_subject_comes_to_life(page: Page,
     expect(cards(page).locator("h3").filter(has_text="<script>alert(1)</script>").first).to_be_visible()
 
 
-def test_what_was_never_meant_to_be_read_is_not_shown_as_text(page: Page, sender: Sender) -> None:
+def test_scripts_and_styles_are_not_shown_as_text(page: Page, sender: Sender) -> None:
     sender.send(
         event(chat_message(html="<p>plain</p><style>p{}</style><script>run()</script><title>t</title><!-- c -->"))
     )
@@ -251,7 +251,7 @@ def test_choosing_a_place_shows_only_its_messages_and_marks_what_is_new_elsewher
     expect(cards(page)).to_have_count(4)
 
 
-def test_a_reader_further_down_is_not_disturbed_and_told_how_much_is_new(page: Page, sender: Sender) -> None:
+def test_a_reader_who_scrolled_down_is_not_moved_and_sees_how_much_is_new(page: Page, sender: Sender) -> None:
     sender.send(*(event(chat_message(f"earlier {n}")) for n in range(40)))
     expect(cards(page)).to_have_count(40)
     page.locator("main").evaluate("main => main.scrollTo(0, 900)")
@@ -316,7 +316,7 @@ def test_refusals_are_shown_with_their_reasons(page: Page, sender: Sender) -> No
     expect(panel).to_contain_text("No relay was named")
 
 
-def test_what_the_relay_refused_and_dead_lettered_is_shown_also_when_it_went_away(
+def test_refusals_and_dead_letters_of_the_relay_stay_in_view_when_it_stops(
     browser: Browser, secret: str, tmp_path: Path
 ) -> None:
     metrics = [

@@ -86,7 +86,7 @@ def test_the_author_is_remembered_when_a_later_event_names_none(store: Store) ->
     assert (kept.author, kept.partial, kept.deleted, kept.revisions) == ("Lin Okafor", True, True, 2)
 
 
-def test_lag_is_arrival_minus_the_changes_time_also_for_versions_that_come_too_late(store: Store) -> None:
+def test_lag_is_arrival_minus_the_time_of_the_change_also_for_late_versions(store: Store) -> None:
     message = chat_message()
     newer = event(message, revision=2, time=(NOON - timedelta(seconds=1)).isoformat())
     older = event(message, revision=1, time=(NOON - timedelta(seconds=3)).isoformat())

@@ -129,7 +129,7 @@ def test_a_parent_that_is_killed_leaves_neither_host_nor_worker(tmp_path: Path) 
     eventually(lambda: not any(map(alive, family)))
 
 
-def test_only_the_leader_is_asked_to_end_and_what_it_started_ends_with_it(tmp_path: Path) -> None:
+def test_only_the_process_leader_gets_the_signal_and_its_children_end_with_it(tmp_path: Path) -> None:
     marker = tmp_path / "asked"
     # The child writes down a SIGTERM of its own: a worker that got one would cut its work off.
     worker = f"trap 'touch {marker}' TERM; while :; do sleep 0.05; done"

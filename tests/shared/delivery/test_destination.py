@@ -119,7 +119,7 @@ def test_a_redirect_is_failure_and_is_not_followed(destination: Destination, ser
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 407, 408, 425, 429, 502, 503, 504, 599])
-def test_what_speaks_of_the_destination_and_not_of_an_event_keeps_all_in_one_request(
+def test_a_status_about_the_destination_does_not_split_the_batch(
     destination: Destination, server: Server, status: int
 ) -> None:
     server.script = lambda _: Answer(status)
@@ -132,7 +132,7 @@ def test_a_500_is_told_from_being_away_since_one_event_may_cause_it(destination:
     assert_kept(destination, 4, Reason.DESTINATION_ERROR)
 
 
-def test_a_destination_that_is_down_is_not_asked_for_every_message_and_found_again(
+def test_a_destination_that_is_down_gets_single_attempts_until_it_is_back(
     server: Server, session: requests.Session, secret: str
 ) -> None:
     clock = Clock()

@@ -88,7 +88,7 @@ def test_a_message_says_itself_where_it_is_whatever_the_notification_calls_it(
     assert event_of(content, resource).id == event_read_back(msgspec.json.encode(content), CHATS, TENANT, LATER).id
 
 
-def test_a_message_that_does_not_say_where_it_is_is_where_the_notification_says() -> None:
+def test_a_message_without_a_path_has_that_of_the_notification() -> None:
     bare = message("17", chatId=None)
     assert event_of(bare, "/Chats/c/Messages/17").subject == "chats/c/messages/17"
 
@@ -194,9 +194,7 @@ def entry(resource: str, read: datetime, **content: Any) -> Event:
 
 @pytest.mark.parametrize("resource", WITHOUT_MODIFICATION)
 @pytest.mark.parametrize("come", [pushed, entry])
-def test_two_versions_are_two_events_and_the_later_is_newer_whatever_the_resource_says_of_its_times(
-    resource: str, come: Callable[..., Event]
-) -> None:
+def test_two_versions_are_two_events_and_the_later_sorts_higher(resource: str, come: Callable[..., Event]) -> None:
     one, other = come(resource, NOW, displayName="A"), come(resource, LATER, displayName="B")
     assert one.id != other.id
     assert one.version < other.version
@@ -236,7 +234,7 @@ def test_an_etag_that_does_not_count_orders_nothing() -> None:
 
 
 @pytest.mark.parametrize("gone", [{"@removed": {"reason": "deleted"}}, {"deleted": {"state": "deleted"}}])
-def test_an_entry_that_is_gone_is_newer_than_the_last_change_it_tells_of(gone: dict[str, Any]) -> None:
+def test_a_deleted_entry_is_newer_than_its_last_change(gone: dict[str, Any]) -> None:
     modified = {"lastModifiedDateTime": "2023-11-14T22:14:20Z"}
     before, after = entry("groups('g1')", NOW, **modified), entry("groups('g1')", NOW, **modified, **gone)
     assert before.version < after.version
@@ -325,7 +323,7 @@ def test_two_changes_without_content_are_never_taken_for_one() -> None:
     assert one.version < other.version
 
 
-def test_changes_without_content_that_came_together_are_one_only_if_they_say_the_same() -> None:
+def test_changes_without_content_of_one_time_are_one_event_only_if_equal() -> None:
     said: list[dict[str, Any]] = [
         {"changeType": "created"},
         {"changeType": "updated"},
@@ -352,7 +350,7 @@ def test_a_deletion_without_content_wins_over_the_content_before_it() -> None:
 
 
 @pytest.mark.parametrize("resource", [chat_path("1700000000000"), "users/5d"])
-def test_a_deletion_without_content_is_not_taken_for_a_change_that_came_with_it(resource: str) -> None:
+def test_a_deletion_without_content_differs_from_a_change_of_the_same_time(resource: str) -> None:
     changed, gone = (
         event_without_content(named(resource, changeType=change_type), TENANT, NOW)
         for change_type in ("updated", "deleted")

@@ -181,7 +181,7 @@ class _HalfUnavailable(AzureTables):
         return super().partition(table, partition, columns)
 
 
-def test_a_batch_is_one_row_a_second_and_the_same_row_when_it_is_recorded_again() -> None:
+def test_recording_a_batch_again_changes_no_row() -> None:
     tables = MemoryTables()
     ledger = Ledger(tables, KEPT)
     batch = [event(f"e{number}", NOW + timedelta(seconds=number // 20)) for number in range(40)]
@@ -190,7 +190,7 @@ def test_a_batch_is_one_row_a_second_and_the_same_row_when_it_is_recorded_again(
         assert len(list(tables.rows("ledger20310203"))) == 2
 
 
-def test_details_are_found_by_the_event_or_one_by_one_however_long_they_are() -> None:
+def test_details_of_any_length_are_found_by_event() -> None:
     tables = MemoryTables()
     ledger = Ledger(tables, KEPT)
     moment = (NOW - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

@@ -16,9 +16,7 @@ etags = st.integers(0, 10**15 - 1)
 
 
 @given(st.tuples(moments, etags), st.tuples(moments, etags))
-def test_of_modifications_the_later_is_the_greater_and_of_one_time_the_greater_etag(
-    one: tuple[datetime, int], other: tuple[datetime, int]
-) -> None:
+def test_versions_sort_by_time_then_by_etag(one: tuple[datetime, int], other: tuple[datetime, int]) -> None:
     first, second = (version.of_modification(at, str(etag)) for at, etag in (one, other))
     assert (first < second) is (one < other)
     assert (first == second) is (one == other)
@@ -35,7 +33,7 @@ def test_of_arrivals_at_one_time_the_later_is_the_greater_whatever_the_content(
 
 
 @given(moments, st.sampled_from(["created", "updated", None]), st.binary(), st.binary())
-def test_bare_notifications_that_came_together_are_one_version_only_if_they_say_the_same(
+def test_bare_notifications_of_one_time_are_one_version_only_if_equal(
     received: datetime, change_type: str | None, data: bytes, other: bytes
 ) -> None:
     bare = version.of_bare_notification(received, "", change_type, data)
@@ -44,7 +42,7 @@ def test_bare_notifications_that_came_together_are_one_version_only_if_they_say_
     assert bare < version.of_bare_notification(received + MICROSECOND, "", "deleted", other)
 
 
-def test_a_modification_with_an_etag_follows_one_that_says_no_more_than_its_time() -> None:
+def test_a_version_with_an_etag_sorts_above_one_without() -> None:
     assert version.of_modification(NOW, None) < version.of_modification(NOW, "1")
 
 
@@ -59,7 +57,7 @@ def test_a_modification_with_an_etag_follows_one_that_says_no_more_than_its_time
         ('W/"CQAAABYAAADHcgC8Hl9tRZ/hc1wEUs1TAAAwR4Ha"', 'W/"CQAAABYAAADHcgC8Hl9tRZ/hc1wEUs1TAAAwR4IA"'),
     ],
 )
-def test_of_two_etags_the_later_is_the_greater_although_as_text_it_may_not_be(older: str, newer: str) -> None:
+def test_etags_sort_by_number_not_as_text(older: str, newer: str) -> None:
     first, second = (version.of_modification(NOW, version.sortable(etag)) for etag in (older, newer))
     assert first < second
 
@@ -77,7 +75,7 @@ def test_an_etag_without_an_order_has_none(etag: str | None) -> None:
     assert version.sortable(etag) is None
 
 
-def test_without_an_order_the_content_tells_versions_of_one_time_apart_but_not_how_it_was_asked_for() -> None:
+def test_versions_of_one_time_without_an_etag_differ_by_their_content_only() -> None:
     one = version.of_content(b'{"id": "1", "n": 2, "@odata.context": "a", "members@odata.count": 1}')
     assert one == version.of_content(b'{"n":2,"id":"1"}')
     assert one != version.of_content(b'{"n":3,"id":"1"}')

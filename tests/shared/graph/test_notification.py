@@ -61,7 +61,7 @@ def test_an_empty_collection_is_legal() -> None:
     ],
     ids=str,
 )
-def test_tokens_are_the_strings_of_a_list_and_null_means_that_graph_got_none(
+def test_tokens_are_a_list_of_strings_and_null_means_that_graph_got_none(
     tokens: object, read: list[str] | None
 ) -> None:
     assert read_collection(body(tokens=tokens)).tokens() == read

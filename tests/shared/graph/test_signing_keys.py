@@ -109,7 +109,7 @@ def test_unknown_kids_cause_a_bounded_number_of_fetches(keys: SigningKeys, serve
     assert len(server.asked) == 2 * ROUND
 
 
-def test_a_token_with_a_new_kid_waits_until_the_authority_may_be_asked_again(
+def test_a_token_with_a_new_kid_waits_for_the_next_request_to_the_authority(
     keys: SigningKeys, login: Login, server: Server, clock: Clock
 ) -> None:
     keys.find("authority-1", JUST_NOW)
@@ -151,7 +151,7 @@ def test_a_key_that_nobody_knew_within_the_hour_is_not_the_authoritys(
         keys.find("authority-1", received)
 
 
-def test_a_token_so_old_that_its_key_may_have_rotated_away_is_put_by_and_not_refused(
+def test_an_old_token_whose_key_may_have_been_rotated_is_dead_lettered_not_refused(
     keys: SigningKeys, login: Login, clock: Clock
 ) -> None:
     login.keys = {"1.0": [], "2.0": []}

@@ -92,7 +92,7 @@ def test_a_symmetric_key_of_another_size_is_refused_for_the_one_reason(size: int
 
 
 @pytest.mark.parametrize("length", [0, 1, 15, 17, 40])
-def test_properly_signed_data_that_are_no_whole_blocks_are_refused_for_the_one_reason(length: int) -> None:
+def test_signed_data_of_partial_blocks_are_refused_like_any_other_damage(length: int) -> None:
     assert_unreadable(signed(secrets.token_bytes(length)))
 
 

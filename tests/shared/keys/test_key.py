@@ -86,7 +86,7 @@ def test_an_archive_that_holds_no_key_is_named(text: str) -> None:
     ],
     ids=["empty", "bytes", "garbage", "key alone", "key of another", "certificate alone", "unknown algorithm"],
 )
-def test_a_pem_that_is_no_key_with_its_certificate_is_reported_by_its_id(pem: bytes) -> None:
+def test_a_pem_without_a_key_and_its_certificate_is_reported_by_id(pem: bytes) -> None:
     with pytest.raises(RetryLater, match="key dropped: expected") as retry_later:
         read_pem("dropped", pem)
     assert retry_later.value.reason is Reason.KEY_STORE

@@ -68,7 +68,7 @@ def test_the_id_decides_where_both_are_known() -> None:
     assert ring.find("one", encryption_key("two").thumbprint, LONG_AGO) is encryption_key("one")
 
 
-def test_a_key_once_seen_is_not_looked_for_again_even_if_the_store_is_unavailable() -> None:
+def test_a_known_key_is_used_while_the_store_is_unavailable() -> None:
     store = MemoryStore(encryption_key("one"))
     ring = KeyRing(store, Clock())
     ring.find("one", "", LONG_AGO)
@@ -109,7 +109,7 @@ def test_an_id_of_an_item_is_never_used_to_look(hostile: str) -> None:
     assert not hostile or hostile not in str(unknown.value)
 
 
-def test_a_key_that_came_later_is_found_at_the_next_look_and_the_item_waits_for_it() -> None:
+def test_an_item_waits_for_a_new_key_until_the_store_is_read_again() -> None:
     clock = Clock()
     store = MemoryStore(encryption_key("one"))
     ring = KeyRing(store, clock)
@@ -130,7 +130,7 @@ def test_an_item_waits_while_the_store_is_unavailable() -> None:
     assert retry_later.value.reason is Reason.KEY_STORE
 
 
-def test_a_store_that_is_unavailable_is_not_asked_for_each_item_that_waits_for_it() -> None:
+def test_an_unavailable_store_is_not_asked_once_per_waiting_item() -> None:
     store, clock = MemoryStore(encryption_key("one")), Clock()
     store.unavailable, ring = True, KeyRing(store, clock)
     for _ in range(24):
@@ -142,7 +142,7 @@ def test_a_store_that_is_unavailable_is_not_asked_for_each_item_that_waits_for_i
     assert ring.find("one", "", LONG_AGO) is encryption_key("one")
 
 
-def test_a_broken_key_costs_the_others_nothing_and_items_that_may_be_its_own_wait() -> None:
+def test_a_broken_key_affects_no_other_and_items_that_may_need_it_wait() -> None:
     store = MemoryStore(encryption_key("one"), encryption_key("two"))
     store.broken = {"two"}
     clock = Clock()
@@ -181,7 +181,7 @@ def test_while_the_store_is_unavailable_the_newest_key_seen_before_goes_on() -> 
     assert store.calls["create"] == 0
 
 
-def test_while_the_store_is_unavailable_no_key_is_made_that_was_not_seen_before() -> None:
+def test_while_the_store_is_unavailable_no_key_is_created() -> None:
     store = MemoryStore()
     store.unavailable = True
     ring = KeyRing(store, Clock())
@@ -192,7 +192,7 @@ def test_while_the_store_is_unavailable_no_key_is_made_that_was_not_seen_before(
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["another is known", "none is known"])
-def test_a_key_that_is_not_given_out_just_now_may_be_the_newest_and_neither_is_made_nor_taken(seen: bool) -> None:
+def test_while_one_key_cannot_be_read_no_key_counts_as_newest_and_none_is_created(seen: bool) -> None:
     store = MemoryStore(encryption_key("one"), encryption_key("two"))
     store.withheld = {"two"} if seen else {"one", "two"}
     ring = KeyRing(store, Clock())

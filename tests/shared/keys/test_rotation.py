@@ -173,7 +173,7 @@ class TestRetiring:
         assert two.retire(START + OVERLAP, "new") == {"older", "new"}
         assert two.retire(START + 2 * OVERLAP, "new") == {"new"}
 
-    def test_a_key_that_an_item_has_named_goes_once_none_has_for_the_overlap(self, two: Workbench) -> None:
+    def test_a_key_is_retired_once_no_item_has_named_it_for_the_overlap(self, two: Workbench) -> None:
         used = {"old": START + DAY}
         assert two.retire(START + OVERLAP, "new", used=used) == {"old", "new"}
         assert two.retire(START + DAY + OVERLAP - MOMENT, "new", used=used) == {"old", "new"}

@@ -36,7 +36,7 @@ items = st.dictionaries(st.text(), json_values, max_size=4)
 
 
 @given(items)
-def test_any_item_survives_the_queue_equal_as_json_in_ascii_that_xml_can_hold(item: dict[str, object]) -> None:
+def test_any_item_survives_the_queue_as_ascii_json(item: dict[str, object]) -> None:
     text = written(json.dumps(item, ensure_ascii=False).encode("utf-8"))
     assert text.isascii()
     message = ElementTree.fromstring(ElementTree.tostring(with_text(text))).text

@@ -81,7 +81,7 @@ def test_there_is_no_delta_link_before_the_first_query_has_ended(checkpoints: Ch
     assert checkpoints.delta_link(USERS) is None
 
 
-def test_the_delta_link_saved_last_is_the_one_to_go_on_from_in_each_spelling_of_the_resource(
+def test_the_last_saved_delta_link_is_used_in_each_spelling_of_the_resource(
     checkpoints: Checkpoints,
 ) -> None:
     for link in ("https://graph.microsoft.com/old", LINK):

@@ -125,7 +125,7 @@ def test_without_intervals_only_a_suspected_gap_is_compared(on_suspicion: Sweep,
     assert since == NOW + 3 * DAY - PUSHED_WITHIN - OVERLAP  # not from the beginning of time, and not too late
 
 
-def test_a_gap_that_is_not_suspected_until_its_subscription_is_back_is_read_from_its_beginning(
+def test_a_gap_suspected_only_after_the_subscription_is_back_is_read_from_its_beginning(
     on_suspicion: Sweep, queues: ObservedQueues
 ) -> None:
     """While Graph could not be asked, nobody knew that the subscription had run out."""
@@ -146,7 +146,7 @@ def test_what_has_delta_queries_begins_with_one_that_delivers_nothing(sweep: Swe
     assert since < until
 
 
-def test_what_can_not_be_read_back_is_said_once_and_costs_the_others_nothing(
+def test_a_resource_that_cannot_be_read_back_is_logged_once_and_affects_no_other(
     sweep: Sweep, queues: ObservedQueues, caplog: pytest.LogCaptureFixture
 ) -> None:
     presence = declaration("/communications/presences")

@@ -136,7 +136,7 @@ def test_with_consent_for_the_resource_nothing_is_needed_for_the_tenant(resource
     assert superfluous(wanted, {"ChannelMessage.Read.All"}) == ["ChannelMessage.Read.All"]
 
 
-def test_a_channel_is_then_read_back_by_the_one_path_that_takes_such_a_consent() -> None:
+def test_with_resource_specific_consent_a_channel_is_read_back_by_its_own_path() -> None:
     paths = [need.path for need in needs("/teams/1/channels/2/messages", consent="resource")]
     assert paths == ["subscriptions", "teams/{}/channels/{}/messages/delta"]
 
@@ -186,7 +186,7 @@ def test_a_403_never_tells_to_grant_what_the_token_has(kind: object, purpose: Pu
     assert "Grant " not in told
 
 
-def test_a_403_in_spite_of_the_permission_names_the_policy_the_licence_or_the_app() -> None:
+def test_a_403_despite_the_permission_names_the_policy_the_licence_or_the_app() -> None:
     transcripts = remedy(
         "communications/onlineMeetings/getAllTranscripts", [Purpose.READ], {"OnlineMeetingTranscript.Read.All"}
     )
@@ -208,7 +208,7 @@ def test_a_403_on_renewing_names_what_the_page_on_renewing_wants() -> None:
     assert "Files.ReadWrite.All" in remedy("/drives/1/root", [Purpose.SUBSCRIBE], {"Files.Read.All"})
 
 
-def test_a_token_that_does_not_say_what_it_holds_is_not_said_to_lack_anything() -> None:
+def test_a_token_without_roles_is_not_reported_as_lacking_one() -> None:
     told = remedy("/users/1/messages", [Purpose.SUBSCRIBE], None)
     assert told.startswith("See that the tenant has granted Mail.Read")
 

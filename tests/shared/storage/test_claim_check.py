@@ -31,7 +31,7 @@ def test_a_text_is_stored_and_a_missing_container_is_created(claims: ClaimCheck)
     assert opened.blob is not None
 
 
-def test_a_blob_is_named_by_its_claim_and_gone_once_it_is_deleted(storage_settings: StorageSettings) -> None:
+def test_a_claim_names_its_blob_until_it_is_deleted(storage_settings: StorageSettings) -> None:
     claims = accounts.claims(storage_settings)
     opened = claims.open(claims.check_in("text"))
     assert blobs(storage_settings) == [opened.blob]
@@ -49,7 +49,7 @@ def test_a_claim_is_deleted_once_it_has_been_processed(claims: ClaimCheck) -> No
     assert gone.value.reason is Reason.CLAIM_GONE
 
 
-def test_a_message_that_is_no_claim_needs_no_storage_to_be_opened_and_deleted(stopped: ClaimCheck) -> None:
+def test_a_message_without_a_claim_is_opened_and_deleted_without_storage(stopped: ClaimCheck) -> None:
     opened = stopped.open('{"kind": "change"}')
     stopped.delete(opened)
     assert opened == Opened('{"kind": "change"}')
@@ -58,7 +58,7 @@ def test_a_message_that_is_no_claim_needs_no_storage_to_be_opened_and_deleted(st
 @pytest.mark.parametrize(
     "name", ["", "a", UUID.upper(), f"{UUID}\n", f"x{UUID}", "../other/blob", "other/" + UUID, UUID[:-1], "a" * 100_000]
 )
-def test_a_claim_that_this_app_did_not_write_names_no_blob_and_needs_no_storage(stopped: ClaimCheck, name: str) -> None:
+def test_a_foreign_claim_is_rejected_without_storage(stopped: ClaimCheck, name: str) -> None:
     with pytest.raises(Undeliverable) as undeliverable:
         stopped.open(f"claim:{name}")
     assert undeliverable.value.reason is Reason.MALFORMED

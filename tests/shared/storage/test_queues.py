@@ -59,7 +59,7 @@ def test_what_could_not_be_queued_leaves_no_blob(storage_settings: StorageSettin
     assert blobs(storage_settings) == []
 
 
-def test_a_message_whose_answer_was_lost_is_a_duplicate_of_what_is_sent_again(
+def test_a_message_whose_response_was_lost_is_a_duplicate(
     storage_settings: StorageSettings,
 ) -> None:
     queues, claims = accounts.queues(storage_settings), accounts.claims(storage_settings)
@@ -117,7 +117,7 @@ def test_what_is_missing_may_be_created_again_and_again(queues: Queues) -> None:
     assert received(queues) == received(queues, Queue.DEAD_LETTERS) == []
 
 
-def test_one_call_receives_thirty_two_messages_at_most_and_peeks_at_no_more_than_it_is_asked_for(
+def test_one_call_receives_or_peeks_at_32_messages_at_most(
     queues: Queues,
 ) -> None:
     for number in range(BATCH_SIZE + 1):
@@ -133,7 +133,7 @@ def test_a_queue_that_does_not_exist_is_empty(queues: Queues, queue: Queue) -> N
     assert queues.peek(queue) == queues.receive(queue, timedelta(minutes=1)) == []
 
 
-def test_a_received_message_is_hidden_until_it_is_released_and_gone_once_it_is_deleted(queues: Queues) -> None:
+def test_a_received_message_is_hidden_until_it_is_released_or_deleted(queues: Queues) -> None:
     queues.send("one")
     (first,) = queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=10))
     assert (first.text, queues.peek(Queue.NOTIFICATIONS)) == ("one", [])

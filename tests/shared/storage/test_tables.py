@@ -69,7 +69,7 @@ def test_any_number_of_rows_is_written_together_table_or_no_table(tables: Tables
         assert {row["RowKey"]: row["n"] for row in found(tables, "p")} == {f"k{n}": n for n in range(number)}
 
 
-def test_a_query_is_about_its_partition_alone_and_can_not_be_widened_by_what_it_is_given(tables: Tables) -> None:
+def test_a_query_stays_within_its_partition_whatever_its_parameters(tables: Tables) -> None:
     quoted = "p' or 'a' eq 'a"
     for partition in ("p", "q", quoted):
         tables.put("state", partition, "k", {})

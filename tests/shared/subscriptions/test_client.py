@@ -255,7 +255,7 @@ def test_without_a_key_what_is_alive_is_renewed_and_what_needs_one_waits(
     )  # not deleted first
 
 
-def test_where_graph_grants_less_than_our_table_says_it_is_asked_for_an_hour(
+def test_a_lifetime_that_graph_refuses_is_requested_as_one_hour(
     session: requests.Session, authority: Authority
 ) -> None:
     def grudging(asked: Asked) -> Answer:

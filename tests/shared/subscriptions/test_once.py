@@ -7,7 +7,7 @@ from shared.subscriptions.once import Once
 from tests.builders import NOW, Clock
 
 
-def test_what_was_begun_and_finished_since_it_was_asked_for_is_not_done_again() -> None:
+def test_an_action_started_and_finished_after_the_request_is_not_repeated() -> None:
     clock, done = Clock(), list[str]()
     once = Once(clock)
     received = clock()

@@ -249,7 +249,7 @@ def test_to_be_recreated_even_what_is_without_fault_is_replaced() -> None:
     assert (step.action, step.subscription) == (Action.REPLACE, found)
 
 
-def test_what_has_the_least_time_left_comes_first_and_what_is_missing_before_all() -> None:
+def test_missing_subscriptions_come_first_then_those_that_expire_soonest() -> None:
     mine = desired()
     wanted = [declaration(f"/chats/{name}/messages") for name in "abc"]
     left = {"a": timedelta(hours=2), "b": timedelta(hours=1)}

@@ -18,7 +18,7 @@ def tenants(storage_settings: StorageSettings) -> Tenants:
     return Tenants(accounts.tables(storage_settings))
 
 
-def test_a_tenant_that_is_declared_no_more_is_a_former_one_until_it_is_forgotten(tenants: Tenants) -> None:
+def test_an_undeclared_tenant_is_a_former_one_until_it_is_forgotten(tenants: Tenants) -> None:
     assert tenants.former([TENANT, OTHER_TENANT], NOW) == []
     assert tenants.former([TENANT], NOW + MOMENT) == [OTHER_TENANT]
     tenants.forget(OTHER_TENANT)
