@@ -23,7 +23,7 @@ for group in groups:
     except ProcessLookupError:
         pass
 """
-"""Kills the process groups that it was told of, once whoever told it is gone."""
+"""Kills the process groups that were registered, once the process that registered them has ended."""
 
 
 class ChildFailed(Exception):
@@ -113,7 +113,7 @@ class Child:
         self.kill()
 
     def kill(self) -> None:
-        """End it and what it started at once (SIGKILL), as a crash would."""
+        """Kill it and what it started (SIGKILL), as a crash would."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
@@ -153,9 +153,9 @@ def _guard() -> Guard:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different TCP ports of 127.0.0.1 on which nobody listens at this moment.
+    """Return `count` different TCP ports of 127.0.0.1 that are free at this moment.
 
-    They lie below those that the kernel hands out by itself: else an outgoing connection could take one of them
+    They are below the ephemeral ports of the kernel: otherwise an outgoing connection could take one of them
     before its server does.
     """
     with ExitStack() as stack:

@@ -10,7 +10,7 @@ import click
 from ops.backfill import backfill
 from ops.dead_letters import dead_letters
 from ops.doctor import doctor
-from ops.environment import take_over
+from ops.environment import load_settings
 from ops.find import find
 from ops.permissions import permissions
 from ops.reconcile import reconcile, rotate_keys
@@ -67,7 +67,7 @@ def ops(settings_file: Path | None) -> None:
     Exit codes: 0 fine; 1 something needs attention; 2 wrong usage or settings; 3 something needed can't be reached.
     """
     logging.basicConfig(format="%(message)s", level=logging.ERROR)
-    take_over(settings_file)
+    load_settings(settings_file)
 
 
 for command in (doctor, permissions, status, watch, find, reconcile, rotate_keys, backfill, dead_letters):

@@ -1,4 +1,4 @@
-"""What the host tells of its counters: the local one does, Azure's exports them."""
+"""The counters of the host: the local host serves them, Azure's exports them."""
 
 from collections import Counter
 from contextlib import suppress
@@ -37,7 +37,7 @@ class Counted(msgspec.Struct):
 
 
 def counted() -> Counted | None:
-    """Ask the host; None where it does not tell. Raises SettingsError."""
+    """Return the host's counters; None if it does not serve them. Raises SettingsError."""
     parts = urlsplit(relay().settings.notification_url)
     if not parts.netloc:  # an event hub
         return None

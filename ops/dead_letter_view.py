@@ -1,6 +1,6 @@
-"""A dead letter as a person may see it: outer fields that are named here, and nothing else that it holds.
+"""The fields of a dead letter that a person may see: those named here, no others.
 
-What Graph encrypted stays so. clientState, tokens and links are credentials, `resourceData` may be content.
+Encrypted content stays encrypted. clientState, tokens and links are credentials, `resourceData` may be content.
 """
 
 import re
@@ -41,7 +41,7 @@ def view(letter: ListedDeadLetter, now: datetime) -> LetterView:
 
 
 def details(letter: ListedDeadLetter, now: datetime) -> dict[str, Any]:
-    """Return everything that a dead letter may show."""
+    """Return all fields that a person may see."""
     facts: dict[str, Any] = {
         "id": letter.id,
         "queue": letter.queued.queue.name.lower(),

@@ -1,4 +1,4 @@
-"""`dead-letters`: what was given up, by reason, age or id; shown, replayed or dropped."""
+"""`dead-letters`: list, show, replay or drop dead letters, selected by reason, age or id."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ from shared.relay import storage as storage_clients
 
 @dataclass(frozen=True)
 class Selection:
-    """Which letters are meant; what is empty or None selects all. An id may be given by its first characters."""
+    """Selects dead letters; an empty or None field selects all. The first characters of an id are enough."""
 
     ids: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class Selection:
     younger_than: timedelta | None = None
 
     def has(self, letter: ListedDeadLetter) -> bool:
-        """Whether a letter is meant."""
+        """Whether a dead letter is selected."""
         age = utc_now() - letter.since
         return (
             (not self.ids or any(letter.id.startswith(wanted) for wanted in self.ids))
@@ -42,22 +42,22 @@ class Selection:
 
     @property
     def is_everything(self) -> bool:
-        """Whether nothing narrows it."""
+        """Whether it selects all dead letters."""
         return self == Selection()
 
     def not_found(self, letters: Iterable[str]) -> list[str]:
-        """Return the ids that none of `letters`, by their ids, has."""
+        """Return the selected ids that none of the ids in `letters` begins with."""
         found = list(letters)
         return [wanted for wanted in self.ids if not any(letter.startswith(wanted) for letter in found)]
 
 
 class Letters(Report):
-    """The letters that were asked for."""
+    """The selected dead letters."""
 
     letters: list[LetterView]
 
     def shown(self) -> Iterable[RenderableType]:
-        """Yield a table, and how many there are of each reason."""
+        """Yield a table, and the number for each reason."""
         rows = (
             (letter.id, letter.reason, span(letter.age_seconds), letter.kind, plain_path(letter.resource))
             for letter in self.letters
@@ -67,18 +67,18 @@ class Letters(Report):
 
 
 class Details(Report):
-    """What a dead letter shows without being opened; `missing` are ids that no letter has."""
+    """The unencrypted fields of dead letters; `missing`: requested ids that no dead letter has."""
 
     letters: list[dict[str, Any]]
     missing: list[str]
 
     @property
     def exit_code(self) -> ExitCode:
-        """Who asks for a letter by its id expects it."""
+        """An unknown id needs attention."""
         return ExitCode.ATTENTION if self.missing else ExitCode.FINE
 
     def shown(self) -> Iterable[RenderableType]:
-        """Yield each letter, a fact a line."""
+        """Yield each dead letter, one field per line."""
         for letter in self.letters:
             yield from (plain(line) for line in _facts(msgspec.to_builtins(letter)))
             yield ""
@@ -86,7 +86,7 @@ class Details(Report):
 
 
 def _facts(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """Yield what is told, names first, lists below theirs."""
+    """Yield a line for each field; the entries of a list are indented."""
     for name, value in facts.items():
         label = f"{indent}{name.replace('_', ' ')}"
         if isinstance(value, list):
@@ -107,11 +107,11 @@ class Settled(Report):
 
     @property
     def exit_code(self) -> ExitCode:
-        """Something was asked for that could not be done."""
+        """A selected dead letter that could not be processed needs attention."""
         return ExitCode.ATTENTION if self.left or self.missing else ExitCode.FINE
 
     def shown(self) -> Iterable[RenderableType]:
-        """Yield a sentence each."""
+        """Yield a sentence for each result."""
         yield f"{self.action}: {sum(self.done.values())}"
         yield from (f"  {count} {reason}" for reason, count in self.done.items())
         yield from (
@@ -123,15 +123,15 @@ class Settled(Report):
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Look through what was given up, bring it back, or drop it. The host's poison queue is part of it."""
+    """List, show, replay or drop dead letters. The host's poison queue is included."""
 
 
 def selecting(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that select letters."""
+    """Add the options that select dead letters."""
     for add in (
-        click.option("--younger-than", type=Span(), help="Given up less long ago than that, e.g. 12h."),
-        click.option("--older-than", type=Span(), help="Given up at least so long ago, e.g. 2d."),
-        click.option("--reason", "reasons", multiple=True, help="Given up for this reason; may be repeated."),
+        click.option("--younger-than", type=Span(), help="Dead-lettered less than that ago, e.g. 12h."),
+        click.option("--older-than", type=Span(), help="Dead-lettered at least that long ago, e.g. 2d."),
+        click.option("--reason", "reasons", multiple=True, help="Dead-lettered for this reason; may be repeated."),
         click.argument("ids", nargs=-1),
     ):
         command = add(command)
@@ -144,7 +144,7 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
 def list_letters(*, as_json: bool, **selected: Any) -> None:
     """List dead letters, oldest first."""
     selection = Selection(**selected)
-    with looking_through() as (_, each):
+    with receiving() as (_, each):
         found = [view(letter, utc_now()) for letter in each if selection.has(letter)]
     finish(Letters(sorted(found, key=lambda letter: letter.age_seconds, reverse=True)), as_json=as_json)
 
@@ -153,9 +153,9 @@ def list_letters(*, as_json: bool, **selected: Any) -> None:
 @click.argument("ids", nargs=-1, required=True)
 @as_json
 def show(ids: tuple[str, ...], *, as_json: bool) -> None:
-    """Show dead letters without opening them: never content, tokens or clientState."""
+    """Show the unencrypted fields of dead letters: never content, tokens or clientState."""
     selection = Selection(ids)
-    with looking_through() as (_, each):
+    with receiving() as (_, each):
         found = [details(letter, utc_now()) for letter in each if selection.has(letter)]
     finish(Details(found, selection.not_found(str(facts["id"]) for facts in found)), as_json=as_json)
 
@@ -165,7 +165,7 @@ def show(ids: tuple[str, ...], *, as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Replay all of them.")
 @as_json
 def replay(*, everything: bool, as_json: bool, **selected: Any) -> None:
-    """Queue letters again, as if for the first time. Their events keep their ids."""
+    """Enqueue dead letters again, as a first attempt. Their events keep their ids."""
     selection = _narrowed(Selection(**selected), everything)
     finish(_settle("Replayed", selection, _replay), as_json=as_json)
 
@@ -176,7 +176,7 @@ def replay(*, everything: bool, as_json: bool, **selected: Any) -> None:
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @as_json
 def drop(*, everything: bool, yes: bool, as_json: bool, **selected: Any) -> None:
-    """Remove letters for good: what they hold is lost, unless a sweep or a backfill reads it back."""
+    """Delete dead letters: their items are lost, unless a sweep or a backfill reads them back."""
     selection = _narrowed(Selection(**selected), everything)
     if not yes:
         click.confirm("Drop these dead letters for good?", abort=True, err=True)
@@ -185,7 +185,7 @@ def drop(*, everything: bool, yes: bool, as_json: bool, **selected: Any) -> None
 
 def _narrowed(selection: Selection, everything: bool) -> Selection:
     if selection.is_everything != everything:
-        raise click.UsageError("Say which: ids, --reason, --older-than or --younger-than; or else --all.")
+        raise click.UsageError("Select dead letters: ids, --reason, --older-than or --younger-than; or else --all.")
     return selection
 
 
@@ -209,7 +209,7 @@ def _settle(action: str, selection: Selection, settled: Callable[[DeadLetters, L
     done: Counter[str] = Counter()
     left: list[str] = []
     seen: list[str] = []
-    with looking_through() as (letters, each):
+    with receiving() as (letters, each):
         for letter in each:
             if not selection.has(letter):
                 continue
@@ -222,8 +222,8 @@ def _settle(action: str, selection: Selection, settled: Callable[[DeadLetters, L
 
 
 @contextmanager
-def looking_through() -> Iterator[tuple[DeadLetters, Iterator[ListedDeadLetter]]]:
-    """Take all letters one after the other, with a progress bar where somebody looks, and give them back."""
+def receiving() -> Iterator[tuple[DeadLetters, Iterator[ListedDeadLetter]]]:
+    """Receive all dead letters one by one, with a progress bar on a terminal; release them at the end."""
     letters = DeadLetters(storage_clients().queues, storage_clients().claims)
     out = console(errors=True)
     bar = Progress(

@@ -1,4 +1,4 @@
-"""`doctor`: everything that has to be right, looked at one after the other; and what to do where it is not."""
+"""`doctor`: checks everything that the app needs, and says what to do about each fault."""
 
 import os
 from collections import Counter
@@ -27,7 +27,7 @@ class Diagnosis(Report):
 
     @property
     def exit_code(self) -> ExitCode:
-        """What was not seen counts for nothing."""
+        """A check that could not be made does not count."""
         verdicts = {result.verdict for result in self.findings}
         if any(result.check == SETTINGS and result.verdict is not Verdict.FINE for result in self.findings):
             return ExitCode.USAGE
@@ -36,7 +36,7 @@ class Diagnosis(Report):
         return ExitCode.ATTENTION if Verdict.ATTENTION in verdicts else ExitCode.FINE
 
     def shown(self) -> Iterable[RenderableType]:
-        """Yield how many findings there are of each verdict, what needs a person, and a table of all."""
+        """Yield the number of findings for each verdict, those that need attention, and a table of all."""
         counts = Counter(result.verdict for result in self.findings)
         yield ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
         for result in self.findings:
@@ -44,7 +44,7 @@ class Diagnosis(Report):
                 yield plain(f"{result.verdict}: {result.check}: {result.says}")
                 yield plain(f"    -> {result.todo or 'see docs/operations.md'}")
         rows = ((result.verdict, result.check, result.says) for result in self.findings)
-        yield table("Everything that was looked at", ("Verdict", "Check", "Found"), rows)
+        yield table("All checks", ("Verdict", "Check", "Found"), rows)
 
 
 @click.command()
@@ -55,22 +55,22 @@ def doctor(*, as_json: bool) -> None:
     Changes nothing; the destination is sent a signed batch without events.
     """
     found: list[CheckResult] = []
-    with console(errors=True).status("Looking …") as status:
+    with console(errors=True).status("Checking …") as status:
         for finding in diagnose():
             found.append(finding)
-            status.update(f"Looked at {finding.check}")
+            status.update(f"Checked {finding.check}")
     finish(Diagnosis(found), as_json=as_json)
 
 
 def diagnose() -> Iterator[CheckResult]:
-    """Yield findings; where settings are wrong, about what can be looked at without them."""
+    """Yield findings; if settings are invalid, of the checks that do not need them."""
     try:
         settings = relay().settings
     except SettingsError as error:
         yield from (attention(SETTINGS, complaint, "see docs/configuration.md") for complaint in error.complaints)
         yield from _storage_alone()
         return
-    failing: set[str] = set()  # tenants in which the app can't sign in: a person has to do something, not wait
+    failing: set[str] = set()  # tenants in which the app can't sign in: waiting does not help
     yield fine(SETTINGS, f"complete; {len(settings.declarations)} subscriptions are declared")
     checks: tuple[Callable[[], Iterator[CheckResult]], ...] = (
         storage,

@@ -16,8 +16,8 @@ class _File(msgspec.Struct, rename="pascal"):
     is_encrypted: bool = False
 
 
-def take_over(path: Path | None) -> None:
-    """Take over the values of a file.
+def load_settings(path: Path | None) -> None:
+    """Add the values of a file to the environment.
 
     One that is named says which system is meant: it goes before the environment, which may be that of another. None
     stands for local.settings.json, if it is there: as for `func start`, the environment goes before it.

@@ -7,7 +7,7 @@ import click
 import msgspec
 from rich.console import RenderableType
 
-from ops.dead_letters import looking_through
+from ops.dead_letters import receiving
 from ops.report import ExitCode, Report, as_json, finish, plain, span
 from ops.time_argument import Moment
 from shared.paths import Path, Step, names, steps
@@ -31,7 +31,7 @@ class Found(Report):
 
     @property
     def exit_code(self) -> ExitCode:
-        """Who asks for something expects it."""
+        """An unknown id needs attention."""
         return ExitCode.FINE if self.paths else ExitCode.ATTENTION
 
     def shown(self) -> Iterable[RenderableType]:
@@ -71,7 +71,7 @@ def _when(step: Step) -> str:
 def _in_dead_letters(text: str) -> list[FoundPath]:
     """Look for an id in the dead letters themselves. Raises RetryLater."""
     found: list[FoundPath] = []
-    with looking_through() as (_, each):
+    with receiving() as (_, each):
         for letter in each:
             asked_for = letter.id.startswith(text)
             if letter.envelope is None:

@@ -1,4 +1,4 @@
-"""What lies on the queue and among the dead letters, looked at without touching it."""
+"""The state of the queue and of the dead letters, without receiving a message."""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -10,8 +10,8 @@ from shared.messages.backlog import backlog
 from shared.messages.dead_letters import DeadLetters
 from shared.relay import storage as storage_clients
 
-LATE = timedelta(minutes=15)
-"""For a message that could be worked on at once; those that wait for their next attempt are hidden."""
+OVERDUE_AFTER = timedelta(minutes=15)
+"""Age at which a visible message needs attention; messages that wait for their next attempt are hidden."""
 
 
 class QueueState(msgspec.Struct):
@@ -25,8 +25,8 @@ class QueueState(msgspec.Struct):
 
     @property
     def attention(self) -> str | None:
-        """What a person should look at."""
-        if (self.oldest_seconds or 0) < LATE.total_seconds():
+        """What needs attention, as a sentence; None if nothing does."""
+        if (self.oldest_seconds or 0) < OVERDUE_AFTER.total_seconds():
             return None
         return "the queue is not being worked off: does process_queue run?"
 
@@ -40,7 +40,7 @@ class LettersState(msgspec.Struct):
 
     @property
     def attention(self) -> str | None:
-        """What a person should look at."""
+        """What needs attention, as a sentence; None if nothing does."""
         return f"{self.count} dead letters: see `dead-letters list`" if self.count else None
 
 

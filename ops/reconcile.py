@@ -45,7 +45,7 @@ class Reconciled(Report):
     def shown(self) -> Iterable[RenderableType]:
         """Yield a table of the steps."""
         if self.new_key:
-            yield f"New encryption key: {self.new_key}. renew_timer retires the one before when nothing needs it."
+            yield f"New encryption key: {self.new_key}. renew_timer retires the previous one when nothing needs it."
         if not self.steps:
             yield "Every declared subscription is as it should be."
             return
@@ -58,7 +58,7 @@ def _outcome(done: Done) -> str:
 
 
 @click.command()
-@click.option("--anew", is_flag=True, help="Replace every subscription, even one without fault.")
+@click.option("--anew", is_flag=True, help="Replace every subscription, even one without a fault.")
 @as_json
 def reconcile(*, anew: bool, as_json: bool) -> None:
     """Make the subscriptions as declared, now.
@@ -80,7 +80,7 @@ def rotate_keys(*, as_json: bool) -> None:
 
     Makes a new one and gives it to every subscription with resource data.
 
-    The key before goes on decrypting what is under way, and is retired by renew_timer after KEY_OVERLAP_HOURS.
+    The previous key still decrypts queued messages; renew_timer retires it after KEY_OVERLAP_HOURS.
     """
     key = relay().keys.create()
     finish(Reconciled(_every_tenant(relay().desired_state(key)), key.key_id), as_json=as_json)

@@ -1,4 +1,4 @@
-"""What a command has to say: for a person as tables, for a machine as JSON, for a script as an exit code."""
+"""The output of a command: tables for a person, JSON for a program, an exit code for a script."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -32,12 +32,12 @@ class Report(msgspec.Struct):
         return ExitCode.FINE
 
     def shown(self) -> Iterable[RenderableType]:
-        """Yield what a person sees; a report that says no more than its exit code shows nothing."""
+        """Yield what a person sees; nothing if the exit code says it all."""
         return ()
 
 
 class Failure(Report):
-    """A command came to nothing. `complaints` are one sentence each, and hold no values of settings."""
+    """A command that failed. `complaints`: a sentence each, without values of settings."""
 
     complaints: list[str]
     code: ExitCode
@@ -57,7 +57,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON o
 
 def console(*, errors: bool = False) -> Console:
     """Return a console on standard output, or on standard error."""
-    # Where nobody looks, lines are as long as they are.
+    # Without a terminal, lines are not wrapped.
     made = Console(stderr=errors, highlight=False, markup=False)
     made.soft_wrap = not made.is_terminal
     return made
@@ -116,7 +116,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text that can do nothing to a terminal."""
+    """Return a text without characters that control a terminal."""
     return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
 
 

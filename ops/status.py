@@ -1,4 +1,4 @@
-"""`status`: how the whole stands, in one look that changes nothing."""
+"""`status`: the state of the whole system, read only."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -52,7 +52,7 @@ class SweepState(msgspec.Struct):
 
 
 class Status(Report):
-    """The whole; what could not be looked at is None, or absent, and said in `unreachable`.
+    """The whole system. Parts that could not be read are None or absent, and named in `unreachable`.
 
     lag_seconds: mean, from receipt to delivery, since the host started; counted: what became of notifications since
     then; both None where the host does not tell. waiting_for: what notifications wait for, the last failure first.
@@ -72,7 +72,7 @@ class Status(Report):
 
     @property
     def exit_code(self) -> ExitCode:
-        """What can't be seen weighs more than what can."""
+        """An unreachable part outweighs one that needs attention."""
         if self.unreachable:
             return ExitCode.UNREACHABLE
         return ExitCode.ATTENTION if self.attention else ExitCode.FINE
@@ -80,7 +80,7 @@ class Status(Report):
     def shown(self) -> Iterable[RenderableType]:
         """Yield the verdict, then what passes through, then a table for each part."""
         for sentence in self.unreachable:
-            yield f"Can't be reached: {plain(sentence)}"
+            yield f"Unreachable: {plain(sentence)}"
         for sentence in self.attention:
             yield f"Attention: {plain(sentence)}"
         if self.exit_code is ExitCode.FINE:
@@ -142,7 +142,7 @@ def _sweep_row(sweep: SweepState) -> tuple[object, ...]:
 @click.command()
 @as_json
 def status(*, as_json: bool) -> None:
-    """Show how the whole stands.
+    """Show the state of the whole system.
 
     Messages, subscriptions, keys, dead letters and comparisons with Graph; what is wrong comes first. Changes nothing.
     """
@@ -151,22 +151,22 @@ def status(*, as_json: bool) -> None:
 
 @dataclass
 class _Looking:
-    """Looks at one part after the other; one that is away must not hide the others."""
+    """Reads one part after the other; an unavailable part does not hide the others."""
 
-    away: list[str] = field(default_factory=list)
+    unavailable: list[str] = field(default_factory=list)
 
     def at(self, look: Callable[[], T], otherwise: T) -> T:
         try:
             return look()
         except RetryLater as retry_later:
-            if str(retry_later) not in self.away:
-                self.away.append(str(retry_later))
+            if str(retry_later) not in self.unavailable:
+                self.unavailable.append(str(retry_later))
             return otherwise
 
 
 def look(known: Listed) -> Status:
     """Look at everything but Graph, whose part is given. Raises SettingsError."""
-    now, looking = utc_now(), _Looking(list(known.away.values()))
+    now, looking = utc_now(), _Looking(list(known.unavailable.values()))
     keys = looking.at(relay().keys.all, None)
     current = newest_valid(keys or [], now)
     nothing: dict[str, datetime] = {}
@@ -186,7 +186,7 @@ def look(known: Listed) -> Status:
         counted=counters,
         waiting_for=looking.at(lambda: _waiting_for(queue, now), list[LastRetry]()),
         attention=[f"tenant {tenant_id}: {refusal}" for tenant_id, refusal in known.refused.items()],
-        unreachable=looking.away,
+        unreachable=looking.unavailable,
     )
     found.attention += _attention(found, key_seen=keys is not None)
     return found
@@ -207,7 +207,7 @@ def _key_states(
     now: datetime,
 ) -> list[KeyState]:
     named = Counter(known.key_names)
-    complete = not known.away and not known.refused
+    complete = not known.unavailable and not known.refused
     return [
         KeyState(
             id=key.key_id,
@@ -245,7 +245,7 @@ def _attention(found: Status, *, key_seen: bool) -> Iterable[str]:
         yield f"key {current.id} expires before long and was not replaced: does renew_timer run?"
     for failure in found.waiting_for[:1]:
         waited = span((found.at - failure.received).total_seconds())
-        yield f"notifications wait ({waited} the one tried last) for {failure.reason}: {failure.detail}; see `doctor`"
+        yield f"notifications wait ({waited} the latest tried) for {failure.reason}: {failure.detail}; see `doctor`"
     for part in (found.queue, found.dead_letters):
         if part is not None and part.attention:
             yield part.attention

@@ -1,4 +1,4 @@
-"""The declared subscriptions as they stand: at Graph, and in what was heard of them."""
+"""The state of the declared subscriptions: at Graph, and by the notifications received."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ from shared.relay import relay
 from shared.subscriptions.plan import plan
 from shared.subscriptions.subscription import Action, Step, Subscription
 
-DYING = timedelta(minutes=15)
-"""Left of a subscription's life; renew_timer has had many runs by then."""
+EXPIRES_SOON = timedelta(minutes=15)
+"""Remaining lifetime that needs attention; renew_timer has had many runs by then."""
 
 
 class SubscriptionState(msgspec.Struct):
@@ -35,10 +35,10 @@ class SubscriptionState(msgspec.Struct):
 
 @dataclass
 class Listed:
-    """The subscriptions of each tenant, and of which tenants they could not be had, and why."""
+    """The subscriptions of each tenant; the tenants that could not be listed, and why."""
 
     found: dict[str, list[Subscription]] = field(default_factory=dict)
-    away: dict[str, str] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -50,14 +50,14 @@ class Listed:
 
 
 def listed() -> Listed:
-    """List what Graph holds, in every tenant. Raises SettingsError; Graph limits these calls to one a second."""
+    """List the subscriptions of every tenant. Raises SettingsError; Graph limits these calls to one a second."""
     settings = relay().settings
     known = Listed()
     for tenant_id in settings.declarations.by_tenant(settings.tenant_id):
         try:
             known.found[tenant_id] = relay().subscriptions.list(tenant_id)
         except RetryLater as retry_later:
-            known.away[tenant_id] = str(retry_later)
+            known.unavailable[tenant_id] = str(retry_later)
         except RelayError as error:
             known.refused[tenant_id] = str(error)
     return known
@@ -66,7 +66,7 @@ def listed() -> Listed:
 def states(
     known: Listed, key: EncryptionKey | None, seen: Mapping[str, datetime], now: datetime
 ) -> list[SubscriptionState]:
-    """Return every declaration, and what else is at our endpoint. `key` is the current one."""
+    """Return the state of each declaration and of undeclared subscriptions to our endpoint. `key`: the current one."""
     settings = relay().settings
     found = []
     for tenant_id, subscriptions in known.found.items():
@@ -74,11 +74,11 @@ def states(
         steps = _steps(declared, subscriptions, key, tenant_id, now)
         found += [_of_declaration(declaration, subscriptions, steps, seen, now) for declaration in declared]
         found += [_undeclared(step, now) for step in steps if step.action is Action.REMOVE]
-    away = known.away | known.refused
+    not_listed = known.unavailable | known.refused
     return found + [
         _silence(SubscriptionState(declaration.tenant_id, declaration.resource), declaration, seen, now)
         for declaration in settings.declarations
-        if declaration.tenant_id in away
+        if declaration.tenant_id in not_listed
     ]
 
 
@@ -112,7 +112,7 @@ def _of_declaration(
     left = subscription.expiration_date_time - now
     state.id, state.expires_in_seconds = subscription.id, round(left.total_seconds())
     state.key = subscription.encryption_certificate_id
-    if left < DYING:
+    if left < EXPIRES_SOON:
         state.attention = "it expires soon and was not renewed: does renew_timer run?"
     return _silence(state, declaration, seen, now)
 
@@ -120,7 +120,7 @@ def _of_declaration(
 def _standing(
     declaration: Declaration, subscriptions: Sequence[Subscription], steps: Sequence[Step]
 ) -> Subscription | None:
-    """The subscription of a declaration about which nothing is to be done: the one that isn't to be removed."""
+    """Return the subscription of a declaration that needs no step: one that is not removed."""
     removed = {step.subscription.id for step in steps if step.action is Action.REMOVE and step.subscription}
     resource = declaration.resource.strip("/").lower()
     same = (

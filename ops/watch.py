@@ -19,14 +19,14 @@ GRAPH_EVERY = timedelta(minutes=1)
 
 
 class Watching:
-    """Looks again and again, at Graph less often than at the rest."""
+    """Reads the state repeatedly, from Graph less often."""
 
     def __init__(self) -> None:
         self._known: Listed | None = None
         self._listed = utc_now()
 
     def look(self) -> Status:
-        """Look now. Raises SettingsError."""
+        """Return the present state. Raises SettingsError."""
         now = utc_now()
         if self._known is None or now - self._listed >= GRAPH_EVERY:
             self._known, self._listed = listed(), now
@@ -35,12 +35,12 @@ class Watching:
 
 @click.command()
 @click.option(
-    "--every", default=2.0, type=click.FloatRange(min=0.5), help="Seconds between two looks.", show_default=True
+    "--every", default=2.0, type=click.FloatRange(min=0.5), help="Seconds between refreshes.", show_default=True
 )
 @as_json
 def watch(every: float, *, as_json: bool) -> None:
     """Show the status live, until Ctrl-C. With --json: a line each time."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have us ignore it, in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have disabled it
     watching, out = Watching(), console()
     with suppress(KeyboardInterrupt):
         if as_json or not out.is_terminal:

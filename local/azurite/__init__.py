@@ -1,6 +1,6 @@
 """Azurite, Microsoft's storage emulator: queues, blobs and tables on free ports of this machine.
 
-`make setup` installs it into .azurite/ from the package.json and package-lock.json that lie here.
+`make setup` installs it into .azurite/ from the package.json and package-lock.json in this folder.
 """
 
 import base64
@@ -21,9 +21,9 @@ SERVICES = ("blob", "queue", "table")
 
 
 class Azurite:
-    """A storage account of its own, with a random key, whose data lie in a directory.
+    """A storage account of its own, with a random key, with its data in a directory.
 
-    `stop` and `start` keep the ports, the key and the data, so that a test can take storage away for a while.
+    `stop` and `start` keep the ports, the key and the data, so that a test can make storage unavailable for a while.
     """
 
     def __init__(self, directory: Path) -> None:

@@ -63,7 +63,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """What the page learns every second: the second just finished and those shortly before, the totals, the health."""
+    """What the page gets every second: the latest finished seconds, the totals, the health."""
 
     at: int
     seconds: list[Second]
@@ -104,7 +104,7 @@ class Neighbours:
 
 
 class Refused(Exception):
-    """A batch is turned away: with this status, counted under this reason."""
+    """A batch is rejected with this status, and counted under this reason."""
 
     def __init__(self, status: int, reason: str, retry_after: int | None = None) -> None:
         super().__init__(reason)
@@ -114,7 +114,7 @@ class Refused(Exception):
 
 
 class Feed:
-    """One feed: its endpoints, and the two things it does by itself every second."""
+    """One feed: its endpoints, and what it does every second."""
 
     def __init__(self, store: Store, verifier: Verifier, neighbours: Neighbours, clock: Callable[[], datetime]) -> None:
         self.hub = Hub()
@@ -288,7 +288,7 @@ class Feed:
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        """Pick up the pace where an earlier run left it, then tick and poll until the end."""
+        """Restore the recent seconds from the database, then tick and poll until the end."""
         for arrived, lag_ms in self._store.arrivals(self._clock() - WINDOW):
             self._pace.add(arrived, [lag_ms])
         context = ssl.create_default_context(cafile=self._neighbours.trust)
@@ -382,7 +382,7 @@ def create_app(feed: Feed) -> Starlette:
             Route("/", _page),
             Mount("/page", StaticFiles(directory=PAGE)),
         ],
-        # Only by its local names: a page elsewhere that points its own name here shall not read people's messages.
+        # Local names only: DNS rebinding must not let another site read the messages.
         middleware=[
             Middleware(SafeHeaders),
             Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]),
@@ -431,7 +431,7 @@ def _received(request: Request, size: int, at: datetime) -> ReceivedRequest:
 
 
 def _cloud_event(message: Message, deliveries: list[DeliveryRow]) -> dict[str, Any]:
-    """Return a message's last version as it was delivered, but for the order of its attributes."""
+    """Return a message's last version as it was delivered; the order of its attributes may differ."""
     delivered = next(row for row in reversed(deliveries) if row.version == message.version)
     partial = {"partial": True} if message.partial else {}
     return {

@@ -17,7 +17,7 @@ class RelayQueue:
         )
 
     def length(self) -> int | None:
-        """Return how many messages there are, those that wait for their next attempt too; None if it can't be told."""
+        """Return the number of messages, including those that wait for their next attempt; None if it is unknown."""
         try:
             return self._client.get_queue_properties().approximate_message_count
         except AzureError:

@@ -1,4 +1,4 @@
-"""What a visitor of the page may break on purpose, and what should happen then: a table, and how each is done."""
+"""The faults that a visitor of the page can switch on, and what should happen then."""
 
 from collections import Counter
 from typing import Any, Literal
@@ -82,7 +82,7 @@ BREAKAGES: tuple[Breakage, ...] = (
     ),
     Breakage(
         "drop", "graph", "Graph drops half of the notifications",
-        "Nobody announces it. The comparison with Graph's own list finds the missing messages about six minutes "
+        "Nothing announces a loss. The comparison with Graph's own list finds the missing messages about six minutes "
         "later and reads them back.",
         faults={"drop": 0.5},
     ),
@@ -97,7 +97,7 @@ BREAKAGES: tuple[Breakage, ...] = (
         faults={"reorder": 0.5},
     ),
     Breakage(
-        "forge", "graph", "Somebody forges notifications",
+        "forge", "graph", "Forged notifications",
         "Each forgery is right in all but one respect. All are refused, or kept as dead letters; none shows among "
         "the messages.",
         faults={"forge": 0.5},
@@ -109,7 +109,8 @@ BREAKAGES: tuple[Breakage, ...] = (
     ),
     Breakage(
         "rotate_keys", "graph", "Microsoft changes its signing key",
-        "The new key is fetched when the first token names it. Nothing is delayed by more than that.",
+        "The new key is fetched when the first token names it, or five minutes after the last request for keys: until "
+        "then items wait.",
         is_switch=False, action="signing-keys/rotate",
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How the feed is told to misbehave, so that tests can see what the relay does about it."""
+"""Faults of the feed that tests and the page can switch on."""
 
 from typing import Annotated, Literal
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The feed's conduct. Each `POST /control` replaces it whole; what is left out returns to these defaults."""
+    """The feed's behaviour. Each `POST /control` replaces it whole; omitted fields return to these defaults."""
 
     mode: Literal["ok", "status"] = "ok"
     status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 500  # the answer to every batch in mode "status"

@@ -31,7 +31,7 @@ class Event(msgspec.Struct, frozen=True):
 
     @property
     def conversation(self) -> str:
-        """The chat or channel that `source` lies in; for resources of other kinds, `source` itself."""
+        """The chat or channel of `source`; for resources of other kinds, `source` itself."""
         inside = _CONVERSATION.match(self.source)
         return inside[1] if inside else self.source
 

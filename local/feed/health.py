@@ -20,7 +20,7 @@ class Health(msgspec.Struct, frozen=True):
     """What waits, for how long, and why.
 
     queued: messages in the relay's queue, hidden ones too; pending: notifications that Graph holds, unacknowledged.
-    Both None where nobody tells. waiting_since: when nothing waited, or an event last came in time (ISO 8601); None if
+    Both None if unknown. waiting_since: when nothing waited, or an event last came in time (ISO 8601); None if
     nothing waits.
     causes: names of `trouble` in page/trouble.js, each with a detail, the most telling first. ok: nothing is wrong.
     """

@@ -41,7 +41,7 @@ class Resource(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def author(self) -> Identity:
-        """Whoever wrote it; an empty identity for system events and other kinds of resource."""
+        """The author; an empty identity for system events and other kinds of resource."""
         sender = self.sender or _Sender()
         return sender.user or sender.application or sender.device or sender.conversation or Identity()
 

@@ -1,4 +1,4 @@
-"""Running the feed: in the foreground for `python -m local.feed`, or in a thread for whoever wants one at hand."""
+"""Running the feed: in the foreground for `python -m local.feed`, or in a thread for tests."""
 
 import json
 import socket
@@ -89,7 +89,7 @@ def serve(secrets: str, database: Path, port: int, neighbours: Neighbours) -> No
 def running(
     secrets: str, database: Path, relay: str | None = None, port: int = 0, neighbours: Neighbours | None = None
 ) -> Iterator[RunningFeed]:
-    """Run a feed in a thread of its own for as long as the block lasts; on a free port unless told which."""
+    """Run a feed in a thread while the block runs; without `port`, on a free one."""
     ready = threading.Event()
     with listening(port) as listener, closing(Store(database)) as store:
         feed = Feed(store, Verifier(secrets), neighbours or Neighbours(relay), _now)

@@ -49,7 +49,7 @@ class Simulator:
             await self._post(breakage.action, {})
 
     async def pending(self) -> int:
-        """Return how many notifications Graph has sent that nobody has acknowledged. Raises SimulatorAway."""
+        """Return the number of notifications that are not acknowledged. Raises SimulatorAway."""
         return msgspec.json.decode(await self._get("summary"), type=_Summary).pending
 
     async def names(self) -> dict[str, str]:

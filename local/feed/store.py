@@ -146,7 +146,7 @@ class Store:
         self._writer.executescript(_SCHEMA)
 
     def close(self) -> None:
-        """Fold the log back into the file and let go of it."""
+        """Checkpoint the log and close the database."""
         self._writer.close()
 
     def apply(self, events: Sequence[Event], request: ReceivedRequest) -> Applied:
@@ -200,7 +200,7 @@ class Store:
             )
 
     def name(self, names: Mapping[str, str]) -> None:
-        """Learn names of conversations; a name that the conversation itself told of is newer."""
+        """Store names of conversations, unless a message has named the conversation already."""
         with self._turn, self._writer:
             self._writer.executemany(_NAME_UNLESS_KNOWN, list(names.items()))
 

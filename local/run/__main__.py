@@ -93,7 +93,7 @@ def address(text: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise argparse.ArgumentTypeError("expected a URL such as http://127.0.0.1:9000/events")
     if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
-        raise argparse.ArgumentTypeError("expected https; plain http goes only to this machine")
+        raise argparse.ArgumentTypeError("expected https; http is accepted for this machine only")
     return text
 
 
@@ -118,7 +118,7 @@ def is_free(port: int) -> bool:
 
 
 def run(system: System, rate: float, messages: int | None, *, own_destination: bool = False) -> int:
-    """Let messages flow and show what happens; return the exit code."""
+    """Generate messages and show the figures; return the exit code."""
     console.print("All parts are up; renew_timer creates the subscriptions.")
     settings = f"{system.directory.name}/local.settings.json"
     console.print("The operator's view, from another terminal:")
@@ -142,7 +142,7 @@ def run(system: System, rate: float, messages: int | None, *, own_destination: b
 
 
 def open_browser(url: str) -> None:
-    """Show the page to whoever sits in front of a screen."""
+    """Open the page in a browser, if this is a terminal on a machine with a screen."""
     has_screen = sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
     if console.is_terminal and has_screen:
         webbrowser.open(url)
@@ -170,7 +170,7 @@ def watch(
 
 
 def look(system: System) -> Figures:
-    """Wait a moment, make sure that nobody has died, and return the figures.
+    """Wait a moment, check that all parts run, and return the figures.
 
     Raises:
         ChildFailed: a part has ended.

@@ -12,7 +12,7 @@ Key = tuple[str, str]
 def differences(written: Iterable[Line], held: Iterable[Line]) -> list[str]:
     """Compare the simulator's messages with the feed's contents; return what is wrong, a line for each message.
 
-    Only ids and names of fields are told, never content.
+    Reports ids and names of fields only, never content.
     """
     truth = {(line["tenant"], line["path"]): line for line in written}
     found = [(key_of(line), line) for line in held]

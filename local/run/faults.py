@@ -14,14 +14,14 @@ class _State(msgspec.Struct, frozen=True):
 
 
 class MachineFaults:
-    """Makes a system what the page's "Break something" asks for; see local/feed/breakage.py."""
+    """Applies the faults of the page's "Break something" to a system; see local/feed/breakage.py."""
 
     def __init__(self, system: System) -> None:
         self._system = system
         self._restarts = 0
 
     def apply(self) -> None:
-        """Look at what is wanted, and do what is not so yet. Raises httpx.HTTPError, ChildFailed."""
+        """Read which faults are on, and apply the changes. Raises httpx.HTTPError, ChildFailed."""
         answer = self._system.http.get(f"{self._system.feed_url}/api/breakages").raise_for_status()
         states = {state.name: state for state in msgspec.json.decode(answer.content, type=list[_State])}
         self._storage(available=not states["storage"].active)

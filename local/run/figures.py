@@ -1,4 +1,4 @@
-"""What happens in a running system, in one look: asked of each part, and shown as a table or as a line."""
+"""The figures of a running system, read from each part, as a table or as a line."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -106,6 +106,6 @@ def reasons(counted: dict[str, int]) -> str:
 
 
 def percentiles(times: Percentiles) -> str:
-    """Show times of which there may be none yet."""
+    """Show percentiles; there may be no times yet."""
     shown = (f"{name} {times[name]:.0f} ms" for name in ("p50", "p99") if times.get(name) is not None)
     return ", ".join(shown) or "no times yet"

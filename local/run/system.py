@@ -133,7 +133,7 @@ class System:
         """Have renew_timer make the declared subscriptions, and wait until Graph has them.
 
         Raises:
-            ChildFailed: it does not come to that.
+            ChildFailed: the subscriptions are not created in time.
         """
         self.run_timer()
         self.hosts[-1].child.wait_until(lambda: self.simulator("summary")["subscriptions"] >= len(DECLARED))

@@ -1,4 +1,4 @@
-"""The two ends: what Graph reaches, what the app delivers to; and the clock that both judge by."""
+"""Checks of the endpoint, the subscriptions, the destination and the clock."""
 
 from collections.abc import Container, Iterator
 from datetime import UTC
@@ -15,15 +15,15 @@ from shared.http_client import exchange
 from shared.relay import relay, utc_now
 from shared.subscriptions.endpoint import probe
 
-TOLERATED = 30.0
+TOLERATED_SKEW = 30.0
 """Seconds by which clocks may differ: tokens and signatures allow five minutes, and latency counts here too."""
 
 _TIME_LIMIT = 10
 _LONGEST_ANSWER = 1 << 20
-_AWAY = (408, 425, 429)
+_UNAVAILABLE = (408, 425, 429)
 
 
-_TOLD = {
+_ADVICE = {
     410: (
         "it answers 410 Gone: delivery has stopped, what is queued is kept",
         "have the destination answer at this URL again, or change DESTINATION_URL",
@@ -49,7 +49,7 @@ def clock() -> Iterator[CheckResult]:
         yield unseen(check, "Graph's answer carries no date")
         return
     skew = (utc_now() - theirs.replace(tzinfo=theirs.tzinfo or UTC)).total_seconds()
-    if abs(skew) > TOLERATED:
+    if abs(skew) > TOLERATED_SKEW:
         summary = f"this machine's clock is {span(abs(skew))} {'ahead of' if skew > 0 else 'behind'} Graph's"
         yield attention(check, summary, "set it by NTP: tokens and signatures are judged by it")
     else:
@@ -57,12 +57,12 @@ def clock() -> Iterator[CheckResult]:
 
 
 def endpoint() -> Iterator[CheckResult]:
-    """Shake hands with the endpoint as Graph does."""
+    """Do the handshake with the endpoint as Graph does."""
     check = "endpoint"
     notification_url = relay().settings.notification_url
     complaint = probe(notification_url, relay().session)
     if event_hub(notification_url):
-        yield unseen(check, "an event hub: Graph sends to it, and nobody asks it", "see the subscriptions")
+        yield unseen(check, "an event hub: it has no handshake", "see the subscriptions")
     elif complaint is None:
         yield fine(check, "it shakes hands as Graph wants it")
     elif complaint.startswith("it answers 403"):
@@ -73,7 +73,7 @@ def endpoint() -> Iterator[CheckResult]:
 
 
 def destination() -> Iterator[CheckResult]:
-    """Deliver a batch without events, signed: it holds nothing that could be taken in."""
+    """Deliver a signed batch without events."""
     check, settings = "destination", relay().settings
     try:
         status = relay().destination.ping()
@@ -93,9 +93,9 @@ def _of_status(check: str, status: int, *, scoped: bool) -> CheckResult:
     if status in (401, 403):
         secrets = "DESTINATION_SECRET and DESTINATION_SCOPE" if scoped else "DESTINATION_SECRET"
         return attention(check, f"it answers {status} to a signed batch", f"{secrets} must be what it expects")
-    if status in _TOLD:
-        return attention(check, *_TOLD[status])
-    if status >= 500 or status in _AWAY:
+    if status in _ADVICE:
+        return attention(check, *_ADVICE[status])
+    if status >= 500 or status in _UNAVAILABLE:
         todo = "wait for the destination, or repair it; events wait in the queue meanwhile"
         return unreachable(check, f"it answers {status}", todo)
     if status < 400 or status in (404, 405):
@@ -104,8 +104,8 @@ def _of_status(check: str, status: int, *, scoped: bool) -> CheckResult:
 
 
 def subscriptions(known: Listed, failing: Container[str] = ()) -> Iterator[CheckResult]:
-    """Tell of each declaration whether its subscription lives. `failing`: tenants in which the app can't sign in."""
-    for tenant_id, complaint in known.away.items():
+    """Check that each declaration has a live subscription. `failing`: tenants in which the app can't sign in."""
+    for tenant_id, complaint in known.unavailable.items():
         if tenant_id in failing:
             yield unseen(f"subscriptions in {tenant_id}", complaint, "see the identity above")
             continue

@@ -1,4 +1,4 @@
-"""Who the app is to Entra ID, and what it may do in each of its tenants."""
+"""Checks of the app's identity and permissions in each of its tenants."""
 
 from collections.abc import Iterator
 
@@ -55,14 +55,14 @@ def entra() -> Iterator[CheckResult]:
 
 
 def _signing_keys() -> CheckResult:
-    """A name that no key has makes the app's own code fetch them."""
+    """Look for a key id that does not exist: the app then fetches the keys."""
     check = "signing keys"
     try:
         relay().signing_keys.find("", utc_now())
     except RetryLater as retry_later:
         return unreachable(check, str(retry_later), "check LOGIN_BASE_URL and the way out to the login authority")
     except RelayError:
-        pass  # it was asked, and knows no such key
+        pass  # the authority answered: it has no such key
     return fine(check, "the login authority publishes them")
 
 

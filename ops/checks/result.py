@@ -1,4 +1,4 @@
-"""What a check found, and what to do about it."""
+"""The result of a check, and what to do."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Verdict(StrEnum):
-    """How it stands. UNSEEN: it can't be checked from here, which is no failure."""
+    """The verdict of a check. UNSEEN: it can't be checked from here, which is no failure."""
 
     FINE = "fine"
     ATTENTION = "attention"
@@ -15,7 +15,7 @@ class Verdict(StrEnum):
 
 
 class CheckResult(msgspec.Struct):
-    """One thing that was looked at: what it is, how it stands, and what to do."""
+    """A check, its verdict, its finding, and what to do."""
 
     check: str
     verdict: Verdict

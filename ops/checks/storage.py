@@ -1,4 +1,4 @@
-"""The storage account and the key store, as far as whoever runs this may see them."""
+"""Checks of the storage account and the key store, with the rights of the user who runs them."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ _ACCESS = "check AzureWebJobsStorage and its firewall; without a key, your roles
 
 
 def storage() -> Iterator[CheckResult]:
-    """Check queue, dead letters and tables. Needs none but the settings of storage."""
+    """Check queue, dead letters and tables. Needs the settings of storage only."""
     try:
         queue, letters = queue_state(utc_now()), letters_state()
     except RetryLater as retry_later:

@@ -1,5 +1,5 @@
 // A message's body, rebuilt from an allow-list. What people wrote is parsed into an inert document (it runs and loads
-// nothing) and only elements named here are made anew, without any attribute of theirs but a checked link.
+// nothing) and only the elements named here are recreated, without their attributes except checked links.
 
 import { h } from "./dom.js";
 

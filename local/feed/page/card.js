@@ -15,7 +15,7 @@ export function rootKeyOf(message) {
   return subject && `${message.source.replace(/\/[^/]+\/replies$/u, "")} ${subject[1]}`;
 }
 
-export const authorOf = (message) => message.author ?? (message.author_id ? "Somebody" : "Teams");
+export const authorOf = (message) => message.author ?? (message.author_id ? "Unknown author" : "Teams");
 
 /**
  * Show `message` in `article`, replacing what it showed before.

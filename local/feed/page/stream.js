@@ -1,4 +1,4 @@
-// The messages in view, newest arrival first. While somebody reads further down, what is new waits at the top.
+// The messages in view, newest arrival first. While the reader has scrolled down, new messages wait at the top.
 
 import { keyOf, rootKeyOf, show, showReplies } from "./card.js";
 import { h } from "./dom.js";

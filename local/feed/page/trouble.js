@@ -6,8 +6,8 @@ import { RELAYS, inWords } from "./panel.js";
 
 const CAUSES = {
   broken: (title) => `Broken on purpose: ${title}`,
-  feed_answers: (status) => `This feed answers ${status}, as it was told to`,
-  feed_hangs: (time) => `This feed waits ${time} before it answers, as it was told to`,
+  feed_answers: (status) => `This feed is set to answer ${status}`,
+  feed_hangs: (time) => `This feed is set to wait ${time} before it answers`,
   relay_away: () => "The relay does not answer",
   retried: (reason) => `The relay tries again: ${inWords(RELAYS, reason)}`,
   waits: (detail) => `The relay waits and tries again: ${detail}`,

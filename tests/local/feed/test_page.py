@@ -311,7 +311,7 @@ def test_refusals_are_shown_with_their_reasons(page: Page, sender: Sender) -> No
     sender.send_body(b"[]", webhook_signature="v1,AAAA")
     sender.send_body(b"{}")
     panel = page.get_by_role("complementary", name="The relay and what was refused")
-    expect(panel).to_contain_text("The signature does not hold")
+    expect(panel).to_contain_text("The signature is invalid")
     expect(panel).to_contain_text("Not a batch of events")
     expect(panel).to_contain_text("No relay was named")
 
@@ -446,7 +446,7 @@ def test_what_the_feed_refused_is_listed_and_can_be_inspected(page: Page, sender
     sender.send_body(b"[]", webhook_signature="v1,AAAA")
     page.get_by_label("Show").select_option("failed")
     failures = page.get_by_role("region", name="Failed")
-    failures.get_by_role("button", name="The signature does not hold").click()
+    failures.get_by_role("button", name="The signature is invalid").click()
     expect(page.get_by_role("dialog")).to_contain_text("Answer401")
 
 
@@ -481,7 +481,7 @@ def test_how_much_waits_in_the_relays_queue_and_why_is_told(
             ready(page)
             metrics[0]["value"] = 5
             expect(page.locator("#trouble")).to_contain_text("3 queue messages waiting")
-            expect(page.locator("#trouble")).to_contain_text("The destination says it is gone for good")
+            expect(page.locator("#trouble")).to_contain_text("The destination answers 410 Gone")
     page.close()
     queue.delete_queue()
 
