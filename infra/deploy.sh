@@ -15,6 +15,8 @@ infra/deploy.sh --resource-group NAME [options]
   --tls-certificate FILE    PFX or PEM for the gateway, the first time and whenever it is renewed
   --rolling-update          from this run on replace instances one after the other (a preview of Azure's), not all at
                             once; give it with each run
+  --known-holders           whoever owns the app registration besides you, or has a certificate of it, is known to you:
+                            do not ask
   --what-if                 show what would change in Azure, and change nothing
   --code-only               build and deploy the code, and verify; touch no resource and no setting
   --verify                  look at the deployment, say in a table what was seen, and change nothing
@@ -36,6 +38,7 @@ TEXT
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(dirname "$here")"
 resource_group="" profile="" location=westeurope mode=deploy tls_certificate="" settings_file="" update_strategy=""
+known_holders=""
 parameters="$here/parameters.json"
 subscriptions="$root/subscriptions.json"
 package="${DEPLOY_PACKAGE:-$root/dist/graph-relay.zip}"
@@ -57,6 +60,7 @@ read_arguments() {
       --subscriptions) subscriptions="${2:?}"; shift ;;
       --tls-certificate) tls_certificate="${2:?}"; shift ;;
       --rolling-update) update_strategy=RollingUpdate ;;
+      --known-holders) known_holders=yes ;;
       --what-if) mode=what-if ;;
       --code-only) mode=code-only ;;
       --verify) mode=verify ;;
@@ -171,16 +175,19 @@ make_application() {
 
 # Whoever may write tags of the group could name an app of theirs here, and have it consented to.
 refuse_stranger() {
-  local name secrets others
-  name="$(az ad app show --id "$app_id" --query displayName --output tsv)"
-  [[ $name == "Graph Relay ($mark)" || $name == "Graph Relay ($resource_group)" ]] ||
-    fail "the tag $application_tag of $resource_group names the app registration $app_id, which is called $name and \
-not Graph Relay ($mark): nothing was done. If you know that it is ours, give it that name; otherwise take the tag away"
-  secrets="$(az ad app show --id "$app_id" --query 'length(passwordCredentials)' --output tsv)"
-  others="$(az ad app federated-credential list --id "$app_id" --query "[?name!='$credential_name'].name" --output tsv)"
-  [[ $secrets == 0 && -z $others ]] ||
-    fail "the app registration $app_id has $secrets client secrets and the federated credentials '$others', and this \
-script makes none such: whoever holds them would get its permissions. Remove them, then run this again"
+  local code=0 answer=""
+  look_at_application || code=$?
+  if ((code == 4)) && [[ -z $known_holders ]]; then
+    read -r -p "Whoever that is gets its permissions too. Do you know them all? Type yes: " answer || true
+    [[ $answer == yes ]] || fail "nothing was done; --known-holders says yes beforehand"
+    code=0
+  fi
+  ((code == 0 || code == 4)) || fail "nothing was done"
+}
+
+look_at_application() {
+  python3 "$here/registration.py" "$app_id" --name "Graph Relay ($mark)" --name "Graph Relay ($resource_group)" \
+    --credential "$credential_name" "$@"
 }
 
 # The permissions as the registration names them: by the ids that Microsoft Graph gives its roles.
@@ -470,6 +477,11 @@ destroy() {
 # What is not in the group and has to go with it.
 remember() {
   find_application
+  name_application
+  if [[ -n $app_id ]] && ! look_at_application --only-name; then
+    say "The app registration $app_id is left alone"
+    app_id=""
+  fi
   role="$(az role definition list --resource-group "$resource_group" --custom-role-only true --output tsv \
     --query "[?starts_with(roleName, 'Graph Relay key keeper ($resource_group')].name")"
   printf '%s\n%s\n' "$app_id" "$role" >"$memory"

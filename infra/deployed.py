@@ -40,6 +40,12 @@ class Site:
         properties = self.get("/host/default/properties/status")["properties"]
         return " ".join([str(properties.get("state")), *map(str, properties.get("errors") or [])])
 
+    def settings(self) -> dict[str, str]:
+        """Return the app's settings, by name; of those that lie in the vault, the reference. Raises AzError."""
+        name = ("--resource-group", self.group, "--name", self.name)
+        listed = az("functionapp", "config", "appsettings", "list", *name)
+        return {one["name"]: one["value"] or "" for one in listed}
+
     def unresolved(self) -> dict[str, str]:
         """Return the settings whose Key Vault reference has not been resolved, with the reason. Raises AzError."""
         found = {

@@ -3,7 +3,8 @@
     python3 infra/verify.py --resource-group relay --app NAME --subscriptions subscriptions.json [--minutes 12]
 
 Ends with 1 if anything was missed. Changes nothing. What only the app itself can know (whether its roles are effective,
-whether Graph takes its subscriptions) is read from its own telemetry: a run of renew_timer uses all of them.
+whether Graph takes its subscriptions) is read from its own telemetry: at each run renew_timer makes the checks of
+`python -m ops doctor` that take the app's identity, and writes to storage and reads the vault for it.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from infra import consent
 from infra.az import AzError, az
 from infra.deployed import Site, site, sites
+from shared.configuration.schedule import longest_pause
+from shared.resources.catalog import longest_lifetime
+from shared.resources.permissions import Unsupported, kind_of, needs
+from shared.resources.renewal import too_rare
 
 FUNCTIONS = {"notify_http", "process_queue", "renew_timer"}
 ROLES = {
@@ -34,8 +39,15 @@ ROLES = {
     "4633458b-17de-408a-b874-0445c86b69e6": "Key Vault Secrets User",
     "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
 }
+STORAGE, VAULT = ("queue", "blobs", "tables"), ("keys",)
+"""What the app tries with its own identity, as shared/access.py calls it."""
+
 OUR_ROLE = "Graph Relay key keeper"
 TOKEN = "Validation: infra/verify.py asks +%&é"  # noqa: S105 - a handshake's, which is no secret
+DRY_RUN = "subscription dry run"
+RENEW_SCHEDULE = "0 */5 * * * *"
+"""The default of the setting."""
+
 PATIENCE = 180
 """Seconds for what Azure shows only after a while."""
 
@@ -43,8 +55,9 @@ TELEMETRY = """
 let heard = AppMetrics | where TimeGenerated > datetime({since});
 union
   (heard | where Name == 'graph_relay.timer_runs' and Sum > 0 | project what = 'run', name = '', value = Sum),
-  (heard | where Name == 'graph_relay.queue_length' | project what = 'queue', name = '', value = Sum),
-  (heard | where Name == 'graph_relay.key_age_seconds' | project what = 'key', name = '', value = Sum),
+  (heard | where Name == 'graph_relay.access'
+    | summarize arg_max(TimeGenerated, Sum) by to = tostring(Properties.to)
+    | project what = 'access', name = to, value = Sum),
   (heard | where Name == 'graph_relay.subscription_seconds_left'
     | summarize arg_max(TimeGenerated, Sum) by resource = tostring(Properties.resource)
     | project what = 'subscription', name = resource, value = Sum),
@@ -74,11 +87,16 @@ class Deployment:
     app: Site
     client_id: str
     permissions: Sequence[str]
-    resources: Sequence[str]
+    declared: Sequence[dict[str, Any]]
     url: str
     since: datetime
     patience: float
     minutes: float
+
+    @property
+    def resources(self) -> list[str]:
+        """What is declared."""
+        return [str(one["resource"]) for one in self.declared]
 
 
 def look(deployment: Deployment) -> Iterator[Seen]:
@@ -89,6 +107,7 @@ def look(deployment: Deployment) -> Iterator[Seen]:
         settings,
         roles,
         consented,
+        dry_run,
         front,
         gateway,
         own_words,
@@ -162,6 +181,46 @@ def consented(deployment: Deployment) -> Iterator[Seen]:
         yield Seen("change tracking", "Graph's own service principal is missing: rich items come unproven", step)
 
 
+def dry_run(deployment: Deployment) -> Iterator[Seen]:
+    """What renew_timer is going to ask Graph for, with the settings as they are deployed, and what would keep it."""
+    told = deployment.app.settings()
+    redeploy = "infra/deploy.sh brings the app's settings up to date"
+    if json.loads(told.get("SUBSCRIPTIONS") or "[]") != list(deployment.declared):
+        yield Seen(DRY_RUN, "the app's setting SUBSCRIPTIONS is not what the file declares", redeploy)
+    if told.get("NOTIFICATION_URL") != deployment.url:
+        yield Seen(DRY_RUN, f"NOTIFICATION_URL is {told.get('NOTIFICATION_URL')}, not {deployment.url}", redeploy)
+    pause = longest_pause(told.get("RENEW_SCHEDULE") or RENEW_SCHEDULE, datetime.now(UTC).date())
+    obstacles = [words for one in deployment.declared for words in hindrances(one, pause)]
+    for words in obstacles:
+        saw, _, step = words.partition(". ")
+        yield Seen(DRY_RUN, saw, step or "take it out of the declarations")
+    if not obstacles:
+        asked = "; ".join(f"{one['resource']} ({life(one)})" for one in deployment.declared)
+        yield Seen(DRY_RUN, f"{len(deployment.declared)} to ask Graph for: {asked}")
+
+
+def hindrances(declared: dict[str, Any], pause: timedelta) -> Iterator[str]:
+    """Yield why Graph would not take a subscription, or would let it expire."""
+    resource = str(declared["resource"])
+    try:
+        kind = kind_of(resource)
+        needs(resource, hydrate=declared.get("hydrate", False), consent=declared.get("consent", "tenant"))
+    except Unsupported as unsupported:
+        yield str(unsupported)
+        return
+    if kind.beta:
+        yield f"{resource}: only Graph's beta endpoint offers it, which this app does not use"
+    if complaint := too_rare(resource, rich=declared.get("includeResourceData", False), pause=pause):
+        yield complaint
+
+
+def life(declared: dict[str, Any]) -> str:
+    """Return which changes are asked for, with content or not, and for how long, in words."""
+    rich = declared.get("includeResourceData", False)
+    hours = longest_lifetime(str(declared["resource"]), rich=rich) / timedelta(hours=1)
+    return f"{', '.join(declared['changeTypes'])}; {'with' if rich else 'without'} content; {hours:.0f} h"
+
+
 def front(deployment: Deployment) -> Iterator[Seen]:
     """The handshake is echoed where anybody may call; elsewhere strangers are turned away, and we are one."""
     if deployment.url.startswith("EventHub:"):
@@ -211,15 +270,18 @@ def own_words(deployment: Deployment) -> Iterator[Seen]:
         found = telemetry(deployment)
     warnings = "; ".join(name for what, name, _ in found if what == "warning") or "nothing in its log"
     has = {what for what, _, _ in found}
-    page = "docs/runbook/no-heartbeat.md"
     if "run" not in has:
         nothing = f"no run of renew_timer in {deployment.minutes:.0f} minutes; its log: {warnings}"
-        yield Seen("the app itself", nothing, page)
+        yield Seen("the app itself", nothing, "docs/runbook/no-heartbeat.md")
         return
-    yield Seen("storage, by the app", "its timer came to its end" if "queue" in has else f"no figures: {warnings}",
-               "" if "queue" in has else "docs/permissions.md, Azure roles; then wait, roles take minutes")  # fmt: skip
-    yield Seen("vault, by the app", "it has an encryption key" if "key" in has else f"no key: {warnings}",
-               "" if "key" in has else "docs/permissions.md, Azure roles; then wait, roles take minutes")  # fmt: skip
+    may = {name: value > 0 for what, name, value in found if what == "access"}
+    for what, wanted, did in (
+        ("storage, by the app", STORAGE, "it wrote to its queue, blobs and tables"),
+        ("vault, by the app", VAULT, "it read its encryption key"),
+    ):
+        denied = [name for name in wanted if not may.get(name)]
+        saw = f"no access to: {', '.join(denied)}; log: {warnings}" if denied else did
+        yield Seen(what, saw, "docs/permissions.md, Azure roles; then wait, roles take minutes" if denied else "")
     alive = {name for what, name, value in found if what == "subscription" and value > 0}
     lacking = [resource for resource in deployment.resources if resource not in alive]
     saw = f"not there: {', '.join(lacking)}; log: {warnings}" if lacking else f"{len(alive)} at Graph"
@@ -229,7 +291,8 @@ def own_words(deployment: Deployment) -> Iterator[Seen]:
 def told(found: Sequence[tuple[str, str, float]], deployment: Deployment) -> bool:
     """Whether nothing more has to be waited for."""
     alive = {name for what, name, value in found if what == "subscription" and value > 0}
-    return {"run", "queue", "key"} <= {what for what, _, _ in found} and alive >= set(deployment.resources)
+    may = {name for what, name, value in found if what == "access" and value > 0}
+    return "run" in {what for what, _, _ in found} and may >= {*STORAGE, *VAULT} and alive >= set(deployment.resources)
 
 
 def telemetry(deployment: Deployment) -> list[tuple[str, str, float]]:
@@ -299,8 +362,7 @@ def main() -> None:
         app = site(given.resource_group, given.app)
     except AzError as error:
         sys.exit(str(error))
-    resources = [str(declaration["resource"]) for declaration in declared]
-    deployment = Deployment(app, given.client_id, needed, resources, given.url, datetime.now(UTC), given.patience,
+    deployment = Deployment(app, given.client_id, needed, declared, given.url, datetime.now(UTC), given.patience,
                             given.minutes)  # fmt: skip
     rows = list(look(deployment))
     print(table(rows))

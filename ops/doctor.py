@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from ops.checks.connectivity import clock, destination, endpoint, subscriptions
 from ops.checks.entra import entra
 from ops.checks.result import CheckResult, Verdict, attention, fine
+from ops.checks.schedule import schedule
 from ops.checks.storage import key_store, storage
 from ops.report import ExitCode, Report, as_json, console, finish, plain, table
 from ops.subscription_state import listed
@@ -52,7 +53,8 @@ class Diagnosis(Report):
 def doctor(*, as_json: bool) -> None:
     """Check everything, and say what to do.
 
-    Changes nothing; the destination is sent a signed batch without events.
+    Leaves nothing behind: the destination is sent a signed batch without events, and what is written to storage is
+    taken away at once.
     """
     found: list[CheckResult] = []
     with console(errors=True).status("Checking …") as status:
@@ -75,6 +77,7 @@ def diagnose() -> Iterator[CheckResult]:
     checks: tuple[Callable[[], Iterator[CheckResult]], ...] = (
         storage,
         key_store,
+        schedule,
         clock,
         entra,
         endpoint,

@@ -19,6 +19,7 @@ from shared.resources.permissions import Need, Unsupported, kind_of, least, miss
 
 _CLIENT = "GRAPH_CLIENT_ID"
 _TENANT = "GRAPH_TENANT_ID"
+_PORTAL = "https://entra.microsoft.com/#view/Microsoft_AAD_RegisteredApps/ApplicationMenuBlade/~/CallAnAPI/appId/"
 _ANY_TENANT = "organizations"
 """What stands for a tenant in Entra ID's addresses while it is not known which one is meant."""
 
@@ -179,7 +180,6 @@ def _tenant(
     wanted, _ = needs_of_all(declared)
     lacking = missing(wanted, granted or ())
     client = settings.client_id if settings else os.environ.get(_CLIENT, _CLIENT)
-    login = settings.login_url if settings else CLOUDS["global"].login
     return TenantState(
         tenant_id,
         least(wanted),
@@ -188,7 +188,7 @@ def _tenant(
         superfluous(wanted, granted) if granted is not None else [],
         unknown,
         _commands(client, tenant_id, lacking),
-        f"{login}/{tenant_id}/adminconsent?client_id={client}" if lacking else None,
+        _consent_url(client, tenant_id, settings) if lacking else None,
     )
 
 
@@ -197,6 +197,16 @@ def _commands(client: str, tenant_id: str, lacking: Sequence[str]) -> list[str]:
         return []
     sign_in = "az login" if tenant_id == _ANY_TENANT else f"az login --tenant {tenant_id}"
     return [sign_in, f"python3 infra/consent.py {client} {' '.join(lacking)}"]
+
+
+def _consent_url(client: str, tenant_id: str, settings: Settings | None) -> str | None:
+    """The page of the registration, which is in the home tenant alone; only the global cloud's portal is known here.
+
+    Entra ID's `/adminconsent` fails for a registration without a reply URL (AADSTS500113), as this one is.
+    """
+    is_home = tenant_id == (settings.tenant_id if settings else _ANY_TENANT)
+    is_global = settings is None or settings.cloud == CLOUDS["global"]
+    return f"{_PORTAL}{client}" if is_home and is_global and client != _CLIENT else None
 
 
 def _in_words(need: NeedState) -> str:
@@ -220,4 +230,8 @@ def _tenant_shown(tenant: TenantState) -> Iterable[str]:
     if tenant.commands:
         yield "To grant exactly the rest:"
         yield from (f"  {command}" for command in tenant.commands)
-        yield f"Or, for all that the app registration lists, an administrator there opens {tenant.consent_url}"
+    if tenant.consent_url:
+        yield (
+            f"Or, for all that the app registration lists, an administrator opens {tenant.consent_url} and chooses "
+            "Grant admin consent."
+        )

@@ -18,7 +18,7 @@ from shared.graph.resolver import Resolver
 from shared.readback.unread import Unread
 from shared.resources.identity import belongs, identify, read_path
 from shared.resources.path import has_dot_segments, segments
-from shared.resources.permissions import is_policy_refusal, policies
+from shared.resources.permissions import Purpose, is_policy_refusal, policies, remedy
 
 _log = logging.getLogger("graph_relay.hydration")
 
@@ -72,6 +72,9 @@ class Hydration:
                 declaration.resource, refusal.inner_code, refusal.message, refusal.granted
             ):
                 return _withheld(notification, tenant_id, received, declaration, refusal)
+            if refusal.status == 403:
+                advice = remedy(declaration.resource, (Purpose.READ,), refusal.granted, declaration.consent)
+                raise RetryLater(Reason.GRAPH_REFUSED, f"{refusal}. {advice}") from None
             if refusal.status != 404 or refusal.is_about_mailbox:
                 raise RetryLater(Reason.GRAPH_REFUSED, str(refusal)) from None
             if not deleted:

@@ -21,8 +21,9 @@ from shared.readback.sweep import Sweep
 from shared.subscriptions.advice import advice
 from shared.subscriptions.client import SubscriptionsClient
 from shared.subscriptions.once import Once
+from shared.subscriptions.plan import renews_with_more
 from shared.subscriptions.reconcile import Reconciler, report_unlisted
-from shared.subscriptions.subscription import DesiredState
+from shared.subscriptions.subscription import DesiredState, Subscription
 from shared.subscriptions.wait_budget import WaitBudget
 
 _log = logging.getLogger("graph_relay.lifecycle")
@@ -88,15 +89,29 @@ class LifecycleHandler:
         )
 
     def _extend(self, subscription_id: str, declaration: Declaration, received: datetime) -> None:
+        found: Subscription | None = None
         try:
-            self.subscriptions.extend(declaration.tenant_id, subscription_id, declaration)
+            found = self.subscriptions.to_reauthorize(declaration.tenant_id, subscription_id, declaration)
+            if found is not None:
+                self.subscriptions.reauthorize(found, declaration)
         except GraphRequestError as refusal:
-            if refusal.status != 404:
+            if refusal.status == 404:
+                self._replace_removed(declaration, received)
+            elif found is not None and renews_with_more(declaration, refusal):
+                self._replace(declaration, found)
+            else:
                 where = f"{declaration.resource} in tenant {declaration.tenant_id}"
                 next_step = advice(refusal, declaration.resource, declaration.consent)
                 _log.error("extend %s failed: %s. %s", where, refusal, next_step)
                 raise RetryLater(Reason.GRAPH_REFUSED, str(refusal)) from None
-            self._replace_removed(declaration, received)
+
+    def _replace(self, declaration: Declaration, subscription: Subscription) -> None:
+        outcome = self.reconciler.replace(declaration, subscription, self.desired(), self._before_gap)
+        if isinstance(outcome.error, RetryLater):
+            raise outcome.error
+        if outcome.error is not None:
+            raise RetryLater(Reason.GRAPH_REFUSED, str(outcome.error))
+        self.sweep.start([declaration], (), self.clock())
 
     def _read_back(self, declaration: Declaration) -> None:
         """The subscription lives: only what it missed is to be read back."""

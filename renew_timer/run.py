@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from shared import telemetry
+from shared.access import key_access, storage_access
 from shared.configuration.declaration import Declaration, Declarations
 from shared.deadline import time_limit
 from shared.errors import Reason, RelayError, RetryLater
@@ -18,6 +19,7 @@ from shared.messages.account import ANY
 from shared.messages.retry import MAX_DELAY
 from shared.readback.sweep import PUSHED_WITHIN
 from shared.relay import Relay
+from shared.resources.renewal import too_rare
 from shared.storage.queues import Queue
 from shared.subscriptions.endpoint import probe
 from shared.subscriptions.plan import renewal_period, serving
@@ -56,8 +58,10 @@ class RenewalRun:
         self._relay.storage.queues.create_missing()
         sightings = attempt("Reading the last sightings", self._relay.last_seen.all) or []
         key = self._current_key()
+        self._record_access()
         lagging = attempt("Looking for old keys in use", lambda: self._lagging_subscriptions(key, sightings))
         desired = replace(self._relay.desired_state(key), lagging=lagging or ())
+        self._warn_of_rare_runs()
         tenants = self._reconcile_tenants(desired)
         self._record_time_left(tenants, desired)
         attempt("Retiring keys", lambda: self._retire_keys(tenants, sightings))
@@ -132,6 +136,21 @@ class RenewalRun:
         problem = probe(self._relay.settings.notification_url, self._relay.session)
         if problem is not None:
             _log.warning("The endpoint at NOTIFICATION_URL fails our own handshake: %s", problem)
+
+    def _record_access(self) -> None:
+        """Gauge what this identity may do: a deployment is verified by it."""
+        for access in (*storage_access(self._relay.storage, self._now()), key_access(self._relay.keys, self._now())):
+            telemetry.ACCESS.set(int(access.error is None), {"to": access.to})
+            if access.error is not None:
+                _log.error("There is no access to the %s: %s", access.to, access.error)
+
+    def _warn_of_rare_runs(self) -> None:
+        """Say once a run which subscriptions may expire before a later one renews them."""
+        pause = self._relay.renewal_pause()
+        for declaration in self._declarations:
+            rich = declaration.include_resource_data
+            if (complaint := too_rare(declaration.resource, rich=rich, pause=pause)) is not None:
+                _log.warning("RENEW_SCHEDULE: %s", complaint)
 
     def _record_time_left(self, tenants: Mapping[str, Reconciled | Unlisted], desired: DesiredState) -> None:
         """Gauge the time that each declaration's subscription has left: 0 if there is none."""

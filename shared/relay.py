@@ -3,13 +3,14 @@
 import os
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random, SystemRandom
 
 import requests
 
 from shared import http_client
+from shared.configuration.schedule import longest_pause
 from shared.configuration.settings import Settings, storage_settings
 from shared.delivery.destination import Destination, authorization
 from shared.delivery.ledger import Ledger
@@ -120,7 +121,13 @@ class Relay:
 
     def desired_state(self, key: EncryptionKey | None) -> DesiredState:
         """Return the desired state of all subscriptions; `key` is None while the key store is unavailable."""
-        return DesiredState(self.settings.notification_url, self.settings.client_state_secrets[0], key)
+        return DesiredState(
+            self.settings.notification_url, self.settings.client_state_secrets[0], key, pause=self.renewal_pause()
+        )
+
+    def renewal_pause(self) -> timedelta:
+        """Return the longest time between two runs of the timer."""
+        return longest_pause(self.settings.renew_schedule, self.clock().date())
 
     def dead_letters(self) -> DeadLetters:
         """Return the dead letters, for one listing: the object holds the received messages."""

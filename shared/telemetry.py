@@ -52,6 +52,7 @@ SILENCE_SECONDS = _meter.create_gauge(
 SUBSCRIPTION_SECONDS_LEFT = _meter.create_gauge(
     "graph_relay.subscription_seconds_left", "s", "Time to the expiry of each declared subscription"
 )
+ACCESS = _meter.create_gauge("graph_relay.access", "1", "Whether the app could use what it needs: 1, else 0")
 
 _tracer = trace.get_tracer("graph_relay")
 

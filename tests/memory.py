@@ -147,6 +147,9 @@ class MemoryQueues(_Service):
         self.check()
         return len(self._stored[queue])
 
+    def try_write(self) -> None:
+        self.check()
+
     def create_missing(self) -> None:
         self.check()
         self.claims.create_missing()

@@ -25,7 +25,7 @@ FLOORS = (
     ("configuration", "circuit_breaker", "deadline", "threads"),
     ("graph", "storage"),
     ("keys", "delivery", "messages"),
-    ("readback", "paths"),
+    ("readback", "paths", "access"),
     ("subscriptions",),
     ("relay",),
 )

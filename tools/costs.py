@@ -22,12 +22,18 @@ INFRA = Path(__file__).parents[1] / "infra"
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars for one unit, and where that comes from. `seen`: the page on which it could be read."""
+    """US dollars for one unit, Microsoft's page that states it, and where it was seen, with region and date.
+
+    `by`: who says so there. "Microsoft": a page of Microsoft's own; "price API": an answer of Microsoft's Retail Prices
+    API, quoted in a public repository; "quoted": Microsoft's price page, quoted by others; "computed": from another
+    price here.
+    """
 
     dollars: float
     unit: str
     source: str
-    seen: str = ""
+    seen: str
+    by: str
 
 
 _FUNCTIONS = "https://azure.microsoft.com/pricing/details/functions/"
@@ -36,22 +42,34 @@ _STORAGE = "https://azure.microsoft.com/pricing/details/storage/"
 _GATEWAY = "https://azure.microsoft.com/pricing/details/application-gateway/"
 _PLANS = "https://azure.microsoft.com/pricing/details/app-service/linux/"
 _DATA = "https://azure.microsoft.com/pricing/details/bandwidth/"
+_AUGUST = "East US, 4 August 2026"
+_GATEWAY_SEEN = "azure-docs, *Understanding pricing* of Application Gateway, East US, 3 October 2022"
 
 PRICES = {
-    "queue": Price(0.0040, "10,000 queue operations, class 1", _STORAGE),
-    "table": Price(0.00036, "10,000 table operations", _STORAGE),
-    "execution": Price(0.40, "a million executions, Flex Consumption", _FUNCTIONS),
-    "gb_second": Price(0.000026, "GB-second on demand, Flex", _FUNCTIONS, "modal.com, 22 May 2025, East US"),
-    "ready_gb_second": Price(0.000004, "GB-second of an instance that is always ready", _FUNCTIONS),
-    "ready_active_gb_second": Price(0.000016, "GB-second in which such an instance works", _FUNCTIONS),
-    "plan_hour": Price(0.0815, "hour of a P0v3, Linux", _PLANS),
-    "large_plan_hour": Price(0.31, "hour of a P2v3, Linux", _PLANS),
-    "log_gb": Price(2.30, "GB taken in by Log Analytics", _MONITOR, "OfficeDev wiki, 15 March 2022, West US"),
-    "log_alert": Price(1.50, "log alert that asks every five minutes, a month", _MONITOR),
-    "metric_alert": Price(0.10, "metric watched by an alert, a month", _MONITOR),
-    "gateway_hour": Price(0.443, "hour of an Application Gateway WAF v2", _GATEWAY),
-    "gateway_unit_hour": Price(0.0144, "hour of one of its capacity units", _GATEWAY),
-    "outbound_gb": Price(0.087, "GB to the internet beyond the first 100", _DATA),
+    "queue": Price(0.0040, "10,000 queue operations, class 1", _STORAGE, "Australia East, 2026", "price API"),
+    "table": Price(0.00036, "10,000 table operations", _STORAGE, "Southeast Asia, 2026", "price API"),
+    "execution": Price(0.40, "a million executions, Flex Consumption", _FUNCTIONS, "July 2026", "quoted"),
+    "gb_second": Price(0.000026, "GB-second on demand, Flex", _FUNCTIONS, "July 2026; East US, 22 May 2025", "quoted"),
+    "ready_gb_second": Price(
+        0.000004, "GB-second of an instance that is always ready", _FUNCTIONS, "East US 2, 3 April 2026", "price API"
+    ),
+    "ready_active_gb_second": Price(
+        0.000016,
+        "GB-second in which such an instance works",
+        _FUNCTIONS,
+        "as €0.0000149 beside €0.0000038 for standing ready, no date",
+        "quoted",
+    ),
+    "plan_hour": Price(0.0775, "hour of a P0v3, Linux", _PLANS, f"{_AUGUST}; East US 2, 3 April 2026", "price API"),
+    "large_plan_hour": Price(
+        0.31, "hour of a P2v3, Linux", _PLANS, "four times `plan_hour`: each size doubles", "computed"
+    ),
+    "log_gb": Price(2.30, "GB taken in by Log Analytics", _MONITOR, _AUGUST, "price API"),
+    "log_alert": Price(1.50, "log alert that asks every five minutes, a month", _MONITOR, _AUGUST, "price API"),
+    "metric_alert": Price(0.10, "metric watched by an alert, a month", _MONITOR, _AUGUST, "price API"),
+    "gateway_hour": Price(0.443, "hour of an Application Gateway WAF v2", _GATEWAY, _GATEWAY_SEEN, "Microsoft"),
+    "gateway_unit_hour": Price(0.0144, "hour of one of its capacity units", _GATEWAY, _GATEWAY_SEEN, "Microsoft"),
+    "outbound_gb": Price(0.087, "GB to the internet beyond the first 100", _DATA, "zone 1, July 2026", "quoted"),
 }
 
 
@@ -201,7 +219,7 @@ def sources() -> list[str]:
     """Return the rows of docs/costs.md that say where prices come from."""
     return [
         f"| `{name}` | {price.dollars:f}".rstrip("0").rstrip(".")
-        + f" | {price.unit} | [list price]({price.source}) | {price.seen or 'no'} |"
+        + f" | {price.unit} | [price page]({price.source}) | {price.seen} | {price.by} |"
         for name, price in PRICES.items()
     ]
 

@@ -2,8 +2,9 @@
 
     python -m tools.permission_reference --devx DEVX --docs DOCS > graph_simulator/permission_reference.json
 
-DEVX is a clone of microsoftgraph/microsoft-graph-devx-content, DOCS one of microsoftgraph/microsoft-graph-docs-contrib
-(or a directory that holds the two pages at the same places). Kept are the operations that the app performs: those
+DEVX is a clone of microsoftgraph/microsoft-graph-devx-content, DOCS one of microsoftgraph/microsoft-graph-docs-contrib,
+or a directory that holds the two pages at the same places, in Markdown: as in that repository, or as
+learn.microsoft.com publishes them. Kept are the operations that the app performs: those
 of `shared/resources/catalog.py`. The simulator refuses by these facts, which owe nothing to our table.
 """
 

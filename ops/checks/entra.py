@@ -103,7 +103,7 @@ def _reading_back(granted: frozenset[str] | None, tenant_id: str, declared: list
                 yield unreachable(check, str(retry_later), "run this again")
             elif isinstance(retry_later.__cause__, GraphRequestError) and retry_later.__cause__.status == 403:
                 todo = remedy(declaration.resource, (Purpose.LIST, Purpose.SWEEP), granted, declaration.consent)
-                yield attention(check, str(retry_later), todo)
+                yield attention(check, str(retry_later.__cause__), todo)
             else:
                 yield attention(check, str(retry_later), "see Graph's message; the same request is refused again")
         else:

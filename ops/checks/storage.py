@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from ops.checks.result import CheckResult, attention, fine, unreachable
 from ops.queue_state import letters_state, oldest, queue_state, reasons
 from ops.report import plural, span
+from shared.access import storage_access
 from shared.errors import RetryLater
 from shared.keys.key import newest_valid
 from shared.keys.rotation import EXPIRY_MARGIN
@@ -35,6 +36,15 @@ def storage() -> Iterator[CheckResult]:
         yield unreachable("tables", str(retry_later), _ACCESS)
     else:
         yield fine("tables", f"{len(tables)} there" if tables else "none yet; the app makes them")
+        if tables:  # before the app's first run there is nothing to write to, and this makes nothing
+            yield from _writing()
+
+
+def _writing() -> Iterator[CheckResult]:
+    """Write to the queue, the blobs and the tables, and take it away again."""
+    for access in storage_access(storage_clients(), utc_now()):
+        check = f"writing to the {access.to}"
+        yield fine(check, "it may") if access.error is None else unreachable(check, str(access.error), _ACCESS)
 
 
 def key_store() -> Iterator[CheckResult]:

@@ -71,6 +71,7 @@ class Settings:
     destination_scope: str | None = setting("DESTINATION_SCOPE", str, None)
     delivery_horizon: timedelta = setting("DELIVERY_HORIZON_HOURS", values.hours, timedelta(hours=72))
     sweep_interval: timedelta = setting("SWEEP_INTERVAL_HOURS", values.hours_or_never, timedelta(hours=24))
+    renew_schedule: str = setting("RENEW_SCHEDULE", values.schedule, RENEW_SCHEDULE)
     ledger_retention: timedelta = setting("LEDGER_DAYS", values.days, timedelta(days=60))
 
     notification_paths: bool = setting("NOTIFICATION_PATHS", values.switch, default=True)
@@ -87,7 +88,7 @@ class Settings:
 
     @staticmethod
     def from_environment(environ: Mapping[str, str]) -> "Settings":
-        """Raises SettingsError listing every missing or invalid setting, including those of storage and the timer."""
+        """Raises SettingsError listing every missing or invalid setting, including those of storage."""
         reader = _Reader(environ)
         values_by_name = {attribute.name: reader.value(attribute.metadata["source"]) for attribute in fields(Settings)}
         values_by_name["declarations"] = reader.declarations(
@@ -95,7 +96,6 @@ class Settings:
         )
         reader.event_hub_connection(values_by_name["notification_url"])
         reader.storage()
-        reader.value(Source("RENEW_SCHEDULE", values.schedule, RENEW_SCHEDULE))
         reader.value(Source("APPLICATIONINSIGHTS_CONNECTION_STRING", values.insights, None))
         reader.raise_if_invalid()
         return Settings(**values_by_name)

@@ -25,6 +25,7 @@ from shared.resources.catalog import find
 from shared.resources.delta_query import delta_path, latest, says_when
 from shared.resources.identity import identify, read_path
 from shared.resources.path import encoded, has_dot_segments, segments
+from shared.resources.permissions import remedy_of_reading
 
 T = TypeVar("T")
 
@@ -155,7 +156,8 @@ def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[
             telemetry.SKIPPED.add(1)
             _log.warning("%s is left out of what is read back: %s", readback.resource, refusal)
             return FetchedPage()
-        raise RetryLater(Reason.GRAPH_REFUSED, str(refusal)) from refusal
+        advice = remedy_of_reading(readback.resource, refusal.granted) if refusal.status == 403 else ""
+        raise RetryLater(Reason.GRAPH_REFUSED, f"{refusal}. {advice}" if advice else str(refusal)) from refusal
 
 
 def _is_for_good(resource: str, refusal: GraphRequestError) -> bool:

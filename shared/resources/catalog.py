@@ -802,6 +802,12 @@ def find(resource: str) -> Kind | None:
     return next((kind for kind, templates in _TEMPLATES for template in templates if _fits(template, wanted)), None)
 
 
+def read_by(path: str) -> tuple[Kind, Operation] | None:
+    """Return the GET that reads a path, and the first kind that is read so; None if no row reads it."""
+    wanted = template_segments(path)
+    return next(((kind, operation) for kind, operation, template in _READS if _fits(template, wanted)), None)
+
+
 def longest_lifetime(resource: str, *, rich: bool) -> timedelta:
     """Return what to ask for: the maximum less a margin. A lifecycle URL is taken to be there; it always is."""
     kind = find(resource)
@@ -829,3 +835,8 @@ def _fits(template: tuple[str, ...], given: tuple[str, ...]) -> bool:
 
 
 _TEMPLATES = tuple((kind, tuple(tuple(path.lower().split("/")) for path in kind.paths)) for kind in KINDS)
+_READS = tuple(
+    (kind, operation, tuple(operation.path.lower().split("/")))
+    for kind in KINDS
+    for operation in (*kind.read, *kind.sweep, *kind.specific_sweep)
+)

@@ -18,6 +18,7 @@ from shared.resources.catalog import (
     Kind,
     Operation,
     find,
+    read_by,
     template_segments,
 )
 from shared.resources.path import segments
@@ -193,6 +194,26 @@ def remedy(
         return f"Grant the application permission {', '.join(lacking)}, with admin consent."
     had = ", ".join(sorted({name for need in wanted for name in need.accepted if name in granted}))
     return " ".join((f"It is not a missing permission: the token has {had}.", *besides))
+
+
+def remedy_of_reading(path: str, granted: Collection[str] | None) -> str:
+    """Return what a person should do about a 403 on reading back a path, as sentences; "" if no row reads it.
+
+    path: that of a page to read back: a declared resource, or one team, user or entry of it. granted: as for `remedy`.
+    """
+    declared = find(path)
+    if declared is not None and declared.sweep:
+        return remedy(path, (Purpose.LIST, Purpose.SWEEP), granted)
+    found = read_by(path)
+    if found is None:
+        return ""
+    kind, operation = found
+    had = sorted(set(granted or ()).intersection(operation.accepted))
+    if had:
+        return " ".join((f"It is not a missing permission: the token has {', '.join(had)}.", *kind.besides))
+    specific = f", or for this one the resource-specific {operation.specific[0]}" if operation.specific else ""
+    verb = "Grant the application permission" if granted is not None else "See that the tenant has granted"
+    return f"{verb} {operation.accepted[0]}, with admin consent{specific}."
 
 
 def is_policy_refusal(resource: str, inner_code: str, message: str, granted: Collection[str] | None) -> bool:

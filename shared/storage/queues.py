@@ -24,6 +24,9 @@ MESSAGE_LIMIT = 65_536
 BATCH_SIZE = 32
 """Maximum number of messages that one request can peek at or receive."""
 
+_UNSEEN = 60
+"""Seconds for which a message that only tries the queue is hidden; a second later it expires."""
+
 _UNKNOWN = datetime.min.replace(tzinfo=UTC)
 
 
@@ -88,6 +91,9 @@ class Queues(Sender, Protocol):
 
     def length(self, queue: Queue = Queue.NOTIFICATIONS) -> int:
         """Return the approximate number of messages, including hidden ones; never too low."""
+
+    def try_write(self) -> None:
+        """Enqueue a notification that nobody sees, and delete it: whether this identity may."""
 
     def create_missing(self) -> None:
         """Create the queues and the container of claim checks if they do not exist."""
@@ -170,6 +176,13 @@ class AzureQueues:
                 return self._clients[queue].get_queue_properties().approximate_message_count or 0
             except ResourceNotFoundError:
                 return 0
+
+    def try_write(self) -> None:
+        """See Queues."""
+        with translated():
+            client = self._clients[Queue.NOTIFICATIONS]
+            sent = client.send_message("{}", visibility_timeout=_UNSEEN, time_to_live=_UNSEEN + 1)
+            client.delete_message(sent.id, sent.pop_receipt)
 
     def create_missing(self) -> None:
         """See Queues."""

@@ -47,12 +47,9 @@ class SubscriptionsClient:
         except RelayError as error:
             return Outcome(step, error=error)
 
-    def extend(self, tenant_id: str, subscription_id: str, declaration: Declaration) -> Subscription | None:
-        """Renew, and thereby re-authorize, unless that was done within the last ten minutes (DEBOUNCE).
-
-        Its certificate stays: a storm of these must not wait for the key store, and a run of the timer re-keys it.
-
-        Return Graph's answer; None if there was nothing to do.
+    def to_reauthorize(self, tenant_id: str, subscription_id: str, declaration: Declaration) -> Subscription | None:
+        """Return a subscription that Graph wants re-authorized; None if it was renewed within the last ten minutes
+        (DEBOUNCE).
 
         Raises:
             Refused: the subscription is of something else than what is declared.
@@ -63,10 +60,15 @@ class SubscriptionsClient:
         if not is_of(found, declaration):
             raise Refused(Reason.CLIENT_STATE, "an item names a subscription of another resource")
         life = longest_lifetime(declaration.resource, rich=declaration.include_resource_data)
-        if found.expiration_date_time > self._clock() + life - DEBOUNCE:
-            return None
-        path = f"subscriptions/{found.id}"
-        return self._granted(declaration, lambda life: self._graph.patch(tenant_id, path, life))
+        return None if found.expiration_date_time > self._clock() + life - DEBOUNCE else found
+
+    def reauthorize(self, subscription: Subscription, declaration: Declaration) -> Subscription:
+        """Renew, and thereby re-authorize; return Graph's answer. Raises GraphRequestError, RetryLater.
+
+        Its certificate stays: a storm of these must not wait for the key store, and a run of the timer re-keys it.
+        """
+        path = f"subscriptions/{subscription.id}"
+        return self._granted(declaration, lambda life: self._graph.patch(declaration.tenant_id, path, life))
 
     def _do(self, step: Step, desired: DesiredState) -> Subscription | None:
         match step:

@@ -13,12 +13,15 @@ from urllib.parse import parse_qsl, urlsplit
 from shared.configuration.declaration import Declaration
 from shared.graph.client import GraphRequestError
 from shared.resources.catalog import find, longest_lifetime
+from shared.resources.renewal import RUNS_IN_A_LIFE
 from shared.subscriptions.subscription import MINTED_BY, Action, DesiredState, Outcome, Step, Subscription
 
 RENEW_AT = 0.45
 """Share of its life that is left when a subscription is renewed (docs/graph.md, "Renewal": half to a third)."""
 RENEW_SPREAD = 0.1
 """Share by which that varies from one to the next, so that a thousand do not renew at once."""
+EARLIEST = 0.8
+"""Share of its life that is left when a subscription is renewed at the earliest, where the timer runs seldom."""
 
 
 def serving(declaration: Declaration, actual: Sequence[Subscription], desired: DesiredState) -> Subscription | None:
@@ -82,7 +85,7 @@ def _step(
         return Step(Action.REPLACE, tenant_id, declaration, subscription, fault)
     if carries_another_key(subscription, declaration, desired):
         return Step(Action.REKEY, tenant_id, declaration, subscription, "it carries another encryption certificate")
-    if subscription.expiration_date_time - now <= _renewal_point(subscription, declaration):
+    if subscription.expiration_date_time - now <= _renewal_point(subscription, declaration, desired.pause):
         return Step(Action.RENEW, tenant_id, declaration, subscription, "it expires soon")
     return None
 
@@ -123,10 +126,14 @@ def renewal_period(declaration: Declaration) -> timedelta:
     return life * (1 - RENEW_AT + RENEW_SPREAD / 2)
 
 
-def _renewal_point(subscription: Subscription, declaration: Declaration) -> timedelta:
+def _renewal_point(subscription: Subscription, declaration: Declaration, pause: timedelta) -> timedelta:
+    """Return with how much of its life left a subscription is renewed: earlier where the timer runs seldom."""
     chance = hashlib.sha256(subscription.id.encode()).digest()[0] / 255
     life = longest_lifetime(declaration.resource, rich=declaration.include_resource_data)
-    return life * (RENEW_AT + RENEW_SPREAD * (chance - 0.5))
+    usual = life * (RENEW_AT + RENEW_SPREAD * (chance - 0.5))
+    if pause >= life:
+        return usual  # no run comes in time, whatever is done now: `doctor` says so
+    return max(usual, min(pause * RUNS_IN_A_LIFE, life * EARLIEST))
 
 
 def is_of(subscription: Subscription, declaration: Declaration) -> bool:
@@ -162,7 +169,7 @@ def follow_up(outcome: Outcome, desired: DesiredState) -> Step | None:
 
 def _why_replace(outcome: Outcome, desired: DesiredState) -> str | None:
     refusal = outcome.error
-    if isinstance(refusal, GraphRequestError) and refusal.status == 403 and _may_create(outcome.step, refusal):
+    if isinstance(refusal, GraphRequestError) and renews_with_more(outcome.step.declaration, refusal):
         return "Graph refuses to renew it with the permission that created it"
     if outcome.step.action is Action.RENEW:
         return None
@@ -175,9 +182,11 @@ def _why_replace(outcome: Outcome, desired: DesiredState) -> str | None:
     return None
 
 
-def _may_create(step: Step, refusal: GraphRequestError) -> bool:
-    """Whether the token has what creating takes, of a kind for which Microsoft's page on renewing wants more."""
-    kind = find(step.declaration.resource) if step.declaration else None
-    if kind is None or kind.renew is None or refusal.granted is None:
+def renews_with_more(declaration: Declaration | None, refusal: GraphRequestError) -> bool:
+    """Whether Graph refuses a renewal although the token has what creating takes, of a kind for which Microsoft's page
+    on renewing wants more. A new subscription does in its place.
+    """
+    kind = find(declaration.resource) if declaration else None
+    if refusal.status != 403 or kind is None or kind.renew is None or refusal.granted is None:
         return False
     return not refusal.granted.isdisjoint(kind.subscribe)

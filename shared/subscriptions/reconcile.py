@@ -133,6 +133,16 @@ class Reconciler:
             outcomes.append(outcome)
         return Reconciled(found, outcomes)
 
+    def replace(
+        self, declaration: Declaration, subscription: Subscription, desired: DesiredState, before_gap: BeforeGap
+    ) -> Outcome:
+        """Replace a subscription that Graph refuses to renew; count and log it. Never raises RelayError."""
+        explanation = "Graph refuses to renew it with the permission that created it"
+        step = Step(Action.REPLACE, declaration.tenant_id, declaration, subscription, explanation)
+        outcome = self._carry_out(step, desired, before_gap, WaitBudget.none())
+        _report(outcome)
+        return outcome
+
     def forget(self, tenant_id: str) -> None:
         """Visit a tenant no more, since nothing of ours is left there. Our own is always visited. Raises RetryLater."""
         if tenant_id != self._home:

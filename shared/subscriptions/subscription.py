@@ -2,7 +2,7 @@
 
 from collections.abc import Container
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from urllib.parse import urlencode, urlsplit
 
@@ -64,6 +64,8 @@ class DesiredState:
     """Whether even those without fault are to be replaced."""
     lagging: Container[str] = ()
     """The ids, lower case, of those whose items go on naming another key, although they show the present one."""
+    pause: timedelta = timedelta(0)
+    """The longest time between two runs of the timer: what would not live until the next but one is renewed."""
 
     @property
     def marked_url(self) -> str:

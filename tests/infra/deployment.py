@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import trustme
 
-from infra.verify import FUNCTIONS, ROLES
+from infra.verify import FUNCTIONS, ROLES, STORAGE, VAULT
 from tests.infra.bicep import INFRA
 
 SECRET_ID = "whsec_" + "A" * 43 + "="
@@ -52,30 +52,33 @@ exit 0
 """
 
 _TENANT = "11111111-1111-4111-8111-111111111111"
+_ME = "33333333-3333-4333-8333-333333333333"
 APPLICATION = "22222222-2222-4222-8222-222222222222"
 _VAULTS = "--resource-group relay --resource-type Microsoft.KeyVault/vaults"
 _VAULT = "/subscriptions/s/resourceGroups/relay/providers/Microsoft.KeyVault/vaults/v"
 _ROLES = ("ChannelMessage.Read.All", "Chat.Read.All", "Team.ReadBasic.All", "User.ReadBasic.All")
 
-# As `az` lists them: of what is in the vault, only where it lies.
-_SETTINGS = json.dumps(
-    [
-        {"name": name, "value": value, "slotSetting": False}
-        for name, value in {
-            "AzureWebJobsStorage__accountName": "relay",
-            "AzureWebJobsStorage__credential": "managedidentity",
-            "GRAPH_TENANT_ID": _TENANT,
-            "GRAPH_CLIENT_ID": APPLICATION,
-            "NOTIFICATION_URL": "https://relay.example.org/api/notifications",
-            "SUBSCRIPTIONS": '[{"resource": "/chats/getAllMessages", "changeTypes": ["created"]}]',
-            "CLIENT_STATE_SECRET": "@Microsoft.KeyVault(SecretUri=https://relaykeys.example/secrets/client-state-secret/)",
-            "DESTINATION_SECRET": "@Microsoft.KeyVault(SecretUri=https://relaykeys.example/secrets/destination-secret/)",
-            "DESTINATION_URL": "https://feed.example.org/events",
-            "KEY_STORE": "https://relaykeys.vault.azure.net/",
-            "SWEEP_INTERVAL_HOURS": None,
-        }.items()
-    ]
-)
+DECLARED = [{"resource": f"/{one}/getAllMessages", "changeTypes": ["created"]} for one in ("chats", "teams")]
+
+
+def settings(url: str, **changed: str) -> str:
+    """Return the app's settings, as `az` lists them: of what is in the vault, only where it lies."""
+    values = {
+        "AzureWebJobsStorage__accountName": "relay",
+        "AzureWebJobsStorage__credential": "managedidentity",
+        "GRAPH_TENANT_ID": _TENANT,
+        "GRAPH_CLIENT_ID": APPLICATION,
+        "NOTIFICATION_URL": url,
+        "SUBSCRIPTIONS": json.dumps(DECLARED),
+        "CLIENT_STATE_SECRET": "@Microsoft.KeyVault(SecretUri=https://relaykeys.example/secrets/client-state-secret/)",
+        "DESTINATION_SECRET": "@Microsoft.KeyVault(SecretUri=https://relaykeys.example/secrets/destination-secret/)",
+        "DESTINATION_URL": "https://feed.example.org/events",
+        "KEY_STORE": "https://relaykeys.vault.azure.net/",
+        "SWEEP_INTERVAL_HOURS": None,
+        **changed,
+    }
+    return json.dumps([{"name": name, "value": value, "slotSetting": False} for name, value in values.items()])
+
 
 Answer = str | None | list[str]
 World = list[tuple[str, Answer]]
@@ -100,14 +103,19 @@ def named(name: str, **properties: Any) -> dict[str, Any]:
     return {"name": name, "properties": {"name": name, **properties}}
 
 
+def registration(name: str = "Graph Relay (relay, 11111111)", **credentials: Any) -> str:
+    """Return the app registration, as `az ad app show` prints it."""
+    return json.dumps({"displayName": name, "passwordCredentials": [], "keyCredentials": [], **credentials})
+
+
 REFERENCES = _found(*(named(name, status="Resolved") for name in ("CLIENT_STATE_SECRET", "DESTINATION_SECRET")))
 WAITING = _found(
     named("CLIENT_STATE_SECRET", status="Resolved"),
     named("DESTINATION_SECRET", status="AccessToKeyVaultDenied", details="Key Vault reference was not able to resolve"),
 )
 GRANTED = _found(*({"appRoleId": f"id-of-{name}", "resourceId": "graph"} for name in _ROLES))
-HEARD = [["run", "", 1], ["queue", "", 0], ["key", "", 60]]
-HEARD += [["subscription", f"/{path}/getAllMessages", 3_000] for path in ("chats", "teams")]
+HEARD = [["run", "", 1], *(["access", to, 1] for to in (*STORAGE, *VAULT))]
+HEARD += [["subscription", f"/{one}/getAllMessages", 3_000] for one in ("chats", "teams")]
 
 
 def site(profile: str = "cheap") -> str:
@@ -126,6 +134,7 @@ _AZURE: World = [
     (f"{_OUTPUT}appName", "relay-app"),
     (f"{_OUTPUT}notificationUrl", OPEN),
     (_OUTPUT, "an-output"),
+    ("functionapp config appsettings list", settings(OPEN)),
     ("resource list --resource-group relay --resource-type Microsoft.Web/sites --output json", site()),
     (f"rest --method get --url {SITE}/functions?", _found(*map(named, FUNCTIONS))),
     (f"rest --method get --url {SITE}/host/default", json.dumps({"properties": {"state": "Running"}})),
@@ -146,7 +155,7 @@ _ALWAYS: World = [
     ("ad app create", APPLICATION),
     ("ad sp create", json.dumps({"id": "made"})),
     ("ad sp show --id 00000003", "\n".join(f"{name}\tid-of-{name}" for name in _ROLES)),
-    ("ad signed-in-user show", "33333333-3333-4333-8333-333333333333"),
+    ("ad signed-in-user show", _ME),
     ("deployment group create --resource-group relay --name certificate-vault", "relaytls"),
     (f"{_PRINCIPALS}?$filter=appId eq '00000003", _found(
         {"id": "graph", "appRoles": [{"value": name, "id": f"id-of-{name}"} for name in _ROLES]})),
@@ -167,13 +176,18 @@ DEPLOYED: World = [
     ("group exists", "true"),
     ("group show --name relay --query tags.graphRelayClientId", APPLICATION),
     ("storage account list", "Standard_LRS"),
-    (f"ad app show --id {APPLICATION} --query displayName", "Graph Relay (relay, 11111111)"),
-    (f"ad app show --id {APPLICATION} --query length(passwordCredentials)", "0"),
+    (f"ad app show --id {APPLICATION}", registration()),
+    (
+        f"ad app federated-credential list --id {APPLICATION} --output json",
+        json.dumps([{"name": "graph-relay-identity", "issuer": "https://login.microsoftonline.com/"}]),
+    ),
+    ("ad app owner list", json.dumps([{"id": _ME, "userPrincipalName": "me@example.org"}])),
+    ("ad signed-in-user show --output json", json.dumps({"id": _ME})),
     (f"ad app federated-credential list --id {APPLICATION} --query [?name==", "there"),
     (f"{_PRINCIPALS}?$filter=appId eq", _found({"id": "made"})),
     (f"{_PRINCIPALS}/made/appRoleAssignments", GRANTED),
+    (f"{_PRINCIPALS}/made/owners", _found()),
     ("keyvault list-deleted", "relayold"),
-    ("functionapp config appsettings list", _SETTINGS),
     ("keyvault secret show --vault-name relaykeys --name client-state-secret", CLIENT_STATE),
     ("keyvault secret show --vault-name relaykeys --name destination-secret", SECRET_ID),
     (f"rest --method get --url {_VAULT}/secrets", "client-state-secret\ndestination-secret"),
@@ -187,6 +201,7 @@ WITH_GATEWAY: World = [
     ("resource list --resource-group relay --output tsv --resource-type Microsoft.Web/sites", "gateway"),
     ("resource list --resource-group relay --resource-type Microsoft.Web/sites --output json", site("gateway")),
     (f"{_OUTPUT}notificationUrl", CLOSED),
+    ("functionapp config appsettings list", settings(CLOSED)),
     *DEPLOYED,
 ]
 
@@ -280,10 +295,7 @@ def deploy(
     answers.write_text(re.sub("OPEN/|CLOSED/", lambda place: served[place[0]], json.dumps(world)))
     command = [re.sub("OPEN/|CLOSED/", lambda place: served[place[0]], word) for word in command]
     subscriptions = directory / "subscriptions.json"
-    declared = [
-        {"resource": path, "changeTypes": ["created"]} for path in ("/chats/getAllMessages", "/teams/getAllMessages")
-    ]
-    subscriptions.write_text(json.dumps(declared))
+    subscriptions.write_text(json.dumps(DECLARED))
     chosen = directory / "parameters.json"
     chosen.write_text(json.dumps(given or parameters()))
     files = ["--subscriptions", str(subscriptions), "--parameters", str(chosen)]

@@ -28,6 +28,7 @@ from tests.infra.deployment import (
     World,
     deploy,
     parameters,
+    registration,
     shared,
 )
 from tools import azure_cli
@@ -79,7 +80,7 @@ def behind_gateway(tmp_path_factory: pytest.TempPathFactory) -> Run:
         certificate = directory / "relay.pfx"
         certificate.touch()  # az looks for it
         asked = ("--profile", "gateway", "--tls-certificate", str(certificate))
-        return deploy(directory, *asked, world=[*WITH_GATEWAY[1:3], *EMPTY], given=given)
+        return deploy(directory, *asked, world=[*WITH_GATEWAY[1:4], *EMPTY], given=given)
 
     return shared(tmp_path_factory, "gateway", run)
 
@@ -277,20 +278,76 @@ def test_a_profile_of_the_file_is_taken_and_the_command_line_wins(tmp_path: Path
     assert run.parameters["graphAddresses"] == ["52.159.23.209/32", "20.20.32.0/19"]
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        (f"ad app show --id {APPLICATION} --query displayName", "Harmless"),
-        (f"ad app show --id {APPLICATION} --query length", "1"),
-        (f"ad app federated-credential list --id {APPLICATION} --query [?name!=", "theirs"),
-    ],
-    ids=["name", "secret", "federated credential"],
-)
-def test_a_tagged_registration_that_is_not_ours_gets_no_consent(answer: tuple[str, str], tmp_path: Path) -> None:
-    run = deploy(tmp_path, world=[answer, *DEPLOYED])
+SECRET = {"displayName": "theirs", "keyId": "4"}
+PRINCIPALS = "rest --method get --url https://graph.microsoft.com/v1.0/servicePrincipals"
+STRANGERS: dict[str, tuple[tuple[str, str], str]] = {
+    "name": ((f"ad app show --id {APPLICATION}", registration("Harmless")), "it is called Harmless"),
+    "secret": (
+        (f"ad app show --id {APPLICATION}", registration(passwordCredentials=[SECRET])),
+        "it has a client secret, theirs",
+    ),
+    "secret of its principal": (
+        (f"{PRINCIPALS}?$filter=appId eq '{APPLICATION}'", json.dumps({"value": [
+            {"id": "made", "passwordCredentials": [SECRET]}]})),
+        "it has a client secret, theirs",
+    ),
+    "federated credential": (
+        (f"ad app federated-credential list --id {APPLICATION} --output json",
+         json.dumps([{"name": "deploy", "issuer": "https://token.actions.githubusercontent.com"}])),
+        "it has the federated credential deploy of https://token.actions.githubusercontent.com",
+    ),
+    "not to be looked at": ((f"ad app show --id {APPLICATION}", "ERROR: does not exist"), "could not be looked at"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_a_registration_that_a_tag_names_and_that_is_not_ours_is_not_consented_to(
+    stranger: str, tmp_path: Path
+) -> None:
+    answer, says = STRANGERS[stranger]
+    run = deploy(tmp_path, "--connect", "--known-holders", world=[answer, *DEPLOYED])
     assert run.code != 0
     assert APPLICATION in run.said
+    assert says in run.said
+    assert "Traceback" not in run.said
     assert run.ran("ad", "app", "update") + run.ran("rest", "--method", "post") + run.ran("deployment") == []
+
+
+OTHER_OWNER = ("ad app owner list", json.dumps([{"id": "4", "userPrincipalName": "colleague@example.org"}]))
+OWNER_OF_PRINCIPAL = (f"{PRINCIPALS}/made/owners", json.dumps({"value": [{"id": "5", "displayName": "their app"}]}))
+CERTIFICATE = (f"ad app show --id {APPLICATION}", registration(keyCredentials=[{"displayName": "operator"}]))
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (OTHER_OWNER, "colleague@example.org is an owner, and can add a secret at any time"),
+        (OWNER_OF_PRINCIPAL, "their app is an owner"),
+        (CERTIFICATE, "somebody holds its certificate operator"),
+    ],
+)
+def test_who_else_holds_the_registration_is_named_and_asked_about(
+    answer: tuple[str, str], says: str, tmp_path: Path
+) -> None:
+    run = deploy(tmp_path, "--connect", world=[answer, *DEPLOYED], answer="no\n")
+    assert says in run.said
+    assert run.code != 0
+    assert run.ran("rest", "--method", "post") == []
+
+
+def test_holders_that_are_known_are_let_pass(tmp_path: Path) -> None:
+    world: World = [OTHER_OWNER, *DEPLOYED]
+    typed = deploy(tmp_path / "typed", "--connect", world=world, answer="yes\n")
+    said = deploy(tmp_path / "said", "--connect", "--known-holders", world=world)
+    assert (typed.code, said.code) == (0, 0), typed.said + said.said
+
+
+def test_destroy_leaves_a_registration_alone_that_is_not_ours(tmp_path: Path) -> None:
+    run = deploy(tmp_path, "--destroy", world=[STRANGERS["name"][0], *DEPLOYED], answer="relay\n")
+    assert run.code == 0, run.said
+    assert run.ran("group", "delete")
+    assert run.ran("ad", "app", "delete") == []
+    assert f"The app registration {APPLICATION} is left alone" in run.said
 
 
 def test_references_that_wait_are_refreshed_and_the_app_started_again(tmp_path: Path) -> None:

@@ -3,15 +3,23 @@
 import json
 import re
 import sys
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from infra.verify import ROLES, Seen, table
+from infra.verify import RENEW_SCHEDULE, ROLES, STORAGE, VAULT, Seen, hindrances, table
+from shared.access import key_access, storage_access
+from shared.configuration import values
+from shared.keys.directory import KeyDirectory
+from shared.keys.ring import KeyRing
+from tests.builders import NOW
 from tests.infra.bicep import INFRA, template, templates
 from tests.infra.deployment import (
     APPLICATION,
     CLOSED,
+    DECLARED,
     DEPLOYED,
     HEARD,
     OPEN,
@@ -22,9 +30,11 @@ from tests.infra.deployment import (
     deploy,
     heard,
     named,
+    settings,
     shared,
     site,
 )
+from tests.memory import MemoryAccount
 
 pytestmark = pytest.mark.process
 
@@ -33,8 +43,7 @@ def verify(directory: Path, *world: tuple[str, str], url: str = OPEN) -> Run:
     """Run infra/verify.py, which waits for nothing, in a deployed world that differs as said."""
     directory.mkdir(exist_ok=True)
     declared = directory / "declared.json"
-    resources = ("/chats/getAllMessages", "/teams/getAllMessages")
-    declared.write_text(json.dumps([{"resource": resource, "changeTypes": ["created"]} for resource in resources]))
+    declared.write_text(json.dumps(DECLARED))
     script = [sys.executable, str(INFRA / "verify.py"), "--resource-group", "relay", "--app", "relay-app"]
     script += ["--client-id", APPLICATION, "--url", url, "--subscriptions", str(declared)]
     changed: World = [*world, *DEPLOYED]
@@ -57,6 +66,7 @@ def well(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Everything is missed that can be."""
     second = {"id": f"{SITE}-before", "tags": {"purpose": "relay-app", "profile": "cheap"}}
+    may = [["access", "blobs", 1], ["access", "keys", 0]]
     warning = ["warning", "Invalid settings; subscriptions are not renewed", 3]
     world = (
         ("resource list --resource-group relay --resource-type Microsoft.Web/sites --output json",
@@ -66,8 +76,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Run:
          json.dumps({"properties": {"state": "Error", "errors": ["host.json is invalid"]}})),
         (f"rest --method get --url {SITE}/config/configreferences", WAITING),
         ("role assignment list", "[]"),
+        ("functionapp config appsettings list", settings(CLOSED, SUBSCRIPTIONS="[]")),
         ("rest --method get --url https://graph.microsoft.com/v1.0/servicePrincipals/made", json.dumps({"value": []})),
-        ("rest --method post --url https://api.loganalytics.io", heard(HEARD[0], HEARD[3], warning)),
+        ("rest --method post --url https://api.loganalytics.io", heard(HEARD[0], *may, HEARD[-2], warning)),
     )  # fmt: skip
     return shared(tmp_path_factory, "broken", lambda directory: verify(directory, *world, url=CLOSED))
 
@@ -93,8 +104,9 @@ def test_a_deployment_that_is_well_is_seen_to_be(well: Run) -> None:
         ("roles", "not assigned: Key Vault Secrets User, Monitoring", "User Access Administrator"),
         ("consent", "not granted: ChannelMessage.Read.All, Chat.Read.All", "python3 infra/consent.py"),
         ("handshake", "not echoed: 403", "doctor"),
-        ("storage, by the app", "no figures: Invalid settings", "docs/permissions.md"),
-        ("vault, by the app", "no key: Invalid settings", "docs/permissions.md"),
+        ("storage, by the app", "no access to: queue, tables; log: Invalid settings", "docs/permissions.md"),
+        ("vault, by the app", "no access to: keys; log: Invalid settings", "docs/permissions.md"),
+        ("subscription dry run", "the app's setting SUBSCRIPTIONS is not what the file declares", "infra/deploy.sh"),
         ("subscriptions", "not there: /teams/getAllMessages", "reconcile-failed.md"),
     ],
 )
@@ -104,6 +116,31 @@ def test_each_miss_says_what_was_seen_and_what_to_do(what: str, saw: str, step: 
     assert saw in said
     assert step in said
     assert broken.code == 1
+
+
+@pytest.mark.parametrize(
+    ("declared", "pause", "says"),
+    [
+        ({"resource": "/chats/getAllMessages"}, 5, None),
+        ({"resource": "/communications/presences/1"}, 5, "there is no application permission for it"),
+        ({"resource": "/chat/1/messages"}, 5, "Near it: chats/{id}/messages"),
+        ({"resource": "/chats/1/messages", "consent": "resource"}, 5, "no resource-specific consent"),
+        ({"resource": "communications/adhocCalls/getAllTranscripts"}, 5, "only Graph's beta endpoint offers it"),
+        ({"resource": "/teams/1/schedule/shifts"}, 300, "Set RENEW_SCHEDULE"),
+    ],
+)
+def test_the_dry_run_names_what_would_keep_a_subscription_from_living(
+    declared: dict[str, Any], pause: int, says: str | None
+) -> None:
+    found = list(hindrances({"changeTypes": ["created"], **declared}, timedelta(minutes=pause)))
+    assert [words for words in found if says is None or says not in words] == []
+    assert bool(found) is bool(says)
+
+
+def test_the_dry_run_says_what_graph_is_asked_for(well: Run) -> None:
+    mark, said = row(well, "subscription dry run")
+    asked = [f"{one['resource']} (created; without content; 72 h)" for one in DECLARED]
+    assert (mark, said) == ("ok", f"2 to ask Graph for: {'; '.join(asked)}")
 
 
 def test_an_app_of_which_nothing_is_heard_is_a_miss(tmp_path: Path) -> None:
@@ -125,6 +162,13 @@ def test_a_door_that_should_be_closed_is_tried(profile: str, tmp_path: Path) -> 
     assert row(verify(tmp_path / "closed", closed, url=CLOSED), "front door")[0] == "ok"
     mark, said = row(verify(tmp_path / "open", closed, url=OPEN), "front door")
     assert (mark, "expected 403, saw 200" in said) == ("MISS", True)
+
+
+def test_it_reads_what_the_app_tries(tmp_path: Path) -> None:
+    tried = [one.to for one in storage_access(MemoryAccount().clients(), NOW)]
+    tried.append(key_access(KeyRing(KeyDirectory(tmp_path), lambda: NOW), NOW).to)
+    assert tuple(tried) == (*STORAGE, *VAULT)
+    assert RENEW_SCHEDULE == values.RENEW_SCHEDULE
 
 
 def test_it_looks_for_the_roles_that_are_assigned() -> None:

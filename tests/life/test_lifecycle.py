@@ -76,6 +76,21 @@ def test_within_ten_minutes_of_a_renewal_there_is_no_other(world: AppEnvironment
         assert len(world.graph.calls("PATCH", path)) == renewals
 
 
+def test_what_graph_refuses_to_renew_with_the_permission_that_created_it_is_replaced(world: AppEnvironment) -> None:
+    drive = "/drives/b!x/root"
+    world.graph.post("permissions", tenant=world.graph.registration.tenant, application=["Files.Read.All"])
+    world.graph.post("faults", renewing_takes_more=True)
+    app = world.instance(declared(drive, "updated", rich=False))
+    app.tick()
+    world.graph.advance(hours=1)
+    old = send(world, drive, "reauthorizationRequired", 1)
+    app.work_until(lambda: [one.id for one in world.graph.subscriptions()] not in ([], [old]))
+    app.work_until(lambda: world.graph.calls("GET", "drives/"))  # what fell between is read back
+    assert [call.status for call in world.graph.calls("PATCH")] == [403]
+    [new] = world.graph.subscriptions()
+    assert new.resource == drive
+
+
 @TIMES
 def test_a_removed_subscription_is_made_anew_and_its_gap_is_read_back(world: AppEnvironment, times: int) -> None:
     app = subscribed(world)

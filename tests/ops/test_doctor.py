@@ -72,6 +72,16 @@ def test_invalid_settings_are_named_without_values_and_storage_is_still_checked(
     assert all(name in result.stdout for name in ("CLIENT_STATE_SECRET", "KEY_STORE", '"queue"', '"tables"'))
 
 
+def test_a_timer_that_runs_too_seldom_for_a_short_life_is_told_with_the_remedy(healthy: Operator) -> None:
+    hourly = healthy.environment | {
+        "RENEW_SCHEDULE": "0 0 * * * *",
+        "SUBSCRIPTIONS": '[{"resource": "/unheard/of", "changeTypes": ["updated"]}]',
+    }
+    found = diagnosed(Operator(hourly), 1)["schedule"]
+    assert "lives 59 minutes: it expires between two of them" in found["says"]
+    assert "Set RENEW_SCHEDULE so that it runs at least every 29 minutes" in found["todo"]
+
+
 def test_a_secret_that_entra_refuses_needs_attention(healthy: Operator) -> None:
     found = diagnosed(Operator(healthy.environment | {"GRAPH_CLIENT_SECRET": "another"}), 1)
     assert found["identity"]["verdict"] == "attention"

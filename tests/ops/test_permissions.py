@@ -8,7 +8,7 @@ import pytest
 
 from graph_simulator.server import GraphServer
 from tests.builders import TENANT
-from tests.ops.conftest import Operator, run
+from tests.ops.conftest import ROOT, Operator, run
 
 CHATS, TEAMS = "/chats/getAllMessages", "/teams/getAllMessages"
 
@@ -44,7 +44,14 @@ def test_a_file_is_looked_at_before_there_are_any_settings(tmp_path: Path) -> No
     assert "read one back" in [what for what, _, _ in purposes(found, "/users")]
     shown = run("permissions", file, environment={}).stdout
     assert "infra/consent.py GRAPH_CLIENT_ID ChannelMessage.Read.All Chat.Read.All" in shown
-    assert "adminconsent?client_id=" in shown
+    assert "entra.microsoft.com" not in shown  # which registration it is, nobody has said yet
+
+
+def test_the_example_file_takes_the_least_set() -> None:
+    result = run("permissions", str(ROOT / "subscriptions.json.example"), "--json", environment={})
+    (tenant,) = json.loads(result.stdout)["tenants"]
+    assert tenant["needed"] == ["ChannelMessage.Read.All", "Chat.Read.All", "Team.ReadBasic.All", "User.ReadBasic.All"]
+    assert tenant["commands"] == ["az login", f"python3 infra/consent.py GRAPH_CLIENT_ID {' '.join(tenant['needed'])}"]
 
 
 def test_what_is_granted_is_compared_and_exactly_the_rest_is_asked_for(operator: Operator, graph: GraphServer) -> None:
@@ -55,7 +62,8 @@ def test_what_is_granted_is_compared_and_exactly_the_rest_is_asked_for(operator:
     assert (tenant["missing"], tenant["not_needed"]) == (["User.ReadBasic.All"], ["Mail.Read"])
     client = operator.environment["GRAPH_CLIENT_ID"]
     assert tenant["commands"][-1] == f"python3 infra/consent.py {client} User.ReadBasic.All"
-    assert tenant["consent_url"].endswith(f"/{TENANT}/adminconsent?client_id={client}")
+    assert tenant["consent_url"].startswith("https://entra.microsoft.com/")  # /adminconsent needs a reply URL
+    assert tenant["consent_url"].endswith(f"/CallAnAPI/appId/{client}")
     assert purposes(found, CHATS)[0] == ("subscribe", "Chat.Read.All", "Chat.Read.All")
 
 
@@ -64,6 +72,14 @@ def test_when_all_is_granted_nothing_is_asked_for(operator: Operator, graph: Gra
     (tenant,) = operator.json("permissions")["tenants"]
     assert (tenant["missing"], tenant["commands"], tenant["consent_url"]) == ([], [], None)
     assert "All of it is granted." in operator("permissions").stdout
+
+
+def test_in_a_tenant_of_others_the_command_is_all_there_is(operator: Operator) -> None:
+    other = "c7d1e2f3-0a0b-4c0d-8e0f-0000000000ff"
+    declared = json.dumps([{"resource": CHATS, "changeTypes": ["created"], "tenantId": other}])
+    (tenant,) = Operator(operator.environment | {"SUBSCRIPTIONS": declared}).json("permissions")["tenants"]
+    assert tenant["commands"][0] == f"az login --tenant {other}"
+    assert tenant["consent_url"] is None  # the registration is not there
 
 
 def test_a_token_that_does_not_say_is_said_to(operator: Operator) -> None:

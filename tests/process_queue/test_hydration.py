@@ -209,3 +209,4 @@ def test_an_item_that_lacks_a_permission_waits_until_it_is_granted(
     with serving(lambda _: refused, authority) as server, pytest.raises(RetryLater) as kept:
         transcript(server, session, ["Mail.Read"])
     assert kept.value.reason is Reason.GRAPH_REFUSED
+    assert "Grant the application permission OnlineMeetingTranscript.Read.All" in kept.value.detail

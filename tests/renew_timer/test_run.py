@@ -52,7 +52,7 @@ class ScriptedTenants:
         self._secret = environment()["CLIENT_STATE_SECRET"]
         self.declare(OURS, THEIRS)
 
-    def declare(self, *declarations: Declaration) -> None:
+    def declare(self, *declarations: Declaration, **settings: str) -> None:
         """Start the app again, with other declarations."""
         environ = environment(
             CLIENT_STATE_SECRET=self._secret,
@@ -62,6 +62,7 @@ class ScriptedTenants:
             LOGIN_BASE_URL=self._url,
             NOTIFICATION_URL=f"{self._url}/api/notifications",
             SWEEP_INTERVAL_HOURS="0",
+            **settings,
         )
         self._settings = Settings.from_environment(environ)
         self.start()
@@ -309,6 +310,33 @@ def test_without_queues_nothing_is_done(tenants: ScriptedTenants) -> None:
         tenants.run()
     assert away.value.reason is Reason.STORAGE
     assert (tenants.done, list(tenants.keys.parent.glob("keys/*")), runs()) == ([], [], before)
+
+
+def test_what_the_identity_may_do_is_tried_and_gauged(
+    tenants: ScriptedTenants, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics.reader()
+
+    def may() -> dict[str, float]:
+        points = [point for point in metrics.current() if point["name"] == "graph_relay.access"]
+        return {point["attributes"]["to"]: point["value"] for point in points}
+
+    tenants.run()
+    assert may() == {"queue": 1, "blobs": 1, "tables": 1, "keys": 1}
+    tenants.account.tables.available = False
+    for key in tenants.keys.glob("*.pem"):
+        key.write_text("no key")
+    tenants.run()
+    assert may() == {"queue": 1, "blobs": 1, "tables": 0, "keys": 0}
+    assert "There is no access to the tables: storage" in caplog.text
+
+
+def test_a_schedule_that_lets_a_subscription_expire_is_logged_with_the_remedy(
+    tenants: ScriptedTenants, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenants.declare(declaration("/unheard/of", rich=False), RENEW_SCHEDULE="0 0 * * * *")
+    tenants.run()
+    assert "RENEW_SCHEDULE: renew_timer runs up to 60 minutes apart" in caplog.text
 
 
 def test_a_missing_subscription_has_no_time_left_in_the_metric(

@@ -43,8 +43,18 @@ def test_the_page_says_what_the_middle_tenant_is_made_of() -> None:
     assert [row for row in rows if row not in PAGE.splitlines()] == []
 
 
-def test_every_price_has_a_source() -> None:
-    assert [name for name, price in PRICES.items() if not price.source.startswith("https://azure.microsoft.com/")] == []
+def test_the_set_up_page_compares_the_profiles_by_the_same_totals() -> None:
+    page = (ROOT / "docs" / "setup.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| a month, 50 / 5,000 / 100,000 people .*$", page, re.MULTILINE)
+    together = [[f"${sum(month(tenant, one, KNOWN).values()):,.0f}" for tenant in TENANTS] for one in PROFILES]
+    assert [" / ".join(totals) in row for totals in together] == [True] * len(PROFILES)
+
+
+def test_every_price_has_a_source_and_says_where_it_was_seen_and_by_whom() -> None:
+    for name, price in PRICES.items():
+        assert price.source.startswith("https://azure.microsoft.com/"), name
+        assert price.seen, name
+        assert price.by in ("Microsoft", "price API", "quoted", "computed"), name
 
 
 @pytest.mark.process

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from local.host.configuration import ConfigurationError
 from local.host.timers import schedule_of
-from shared.configuration.schedule import is_schedule
+from shared.configuration.schedule import is_schedule, longest_pause
 from tests.builders import NOW
 
 MONTHS = ("jan", "FEB", "Mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -91,3 +91,37 @@ def test_any_text_that_is_a_schedule_is_one_for_the_host(schedule: str) -> None:
     else:
         with suppress(ConfigurationError):  # names of one or two letters the host alone takes
             schedule_of(schedule)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "pause"),
+    [
+        ("0 */5 * * * *", timedelta(minutes=5)),
+        ("0 0 * * * *", timedelta(hours=1)),
+        ("0 0,5 * * * *", timedelta(minutes=55)),
+        ("0 0 6-22 * * *", timedelta(hours=8)),
+        ("0 0 22-6 * * *", timedelta(hours=8)),
+        ("0 */20 8-17 * * Mon-Fri", timedelta(days=2, hours=14, minutes=20)),
+        ("* * * * * *", timedelta(seconds=1)),
+        ("0 0 0 1 1 *", timedelta(days=366)),
+        ("0 0 0 29 2 *", timedelta(days=4 * 365 + 1)),
+        ("0 0 0 30 2 *", timedelta.max),
+        ("00:20:00", timedelta(minutes=20)),
+        ("1.00:00:30", timedelta(days=1, seconds=30)),
+    ],
+)
+def test_the_longest_pause_between_two_runs(schedule: str, pause: timedelta) -> None:
+    assert longest_pause(schedule, NOW.date()) == pause
+
+
+FIELD = st.sampled_from(["*", "*/7", "0", "3,9", "1-5/2", "4-2"])
+
+
+@given(st.tuples(FIELD, FIELD, FIELD))
+def test_no_two_runs_of_the_host_are_further_apart(clock: tuple[str, str, str]) -> None:
+    schedule = f"{' '.join(clock)} * * *"
+    pause, following = longest_pause(schedule, NOW.date()), schedule_of(schedule)
+    run = following(NOW)
+    for _ in range(20):
+        earlier, run = run, following(run)
+        assert run - earlier <= pause

@@ -17,6 +17,7 @@ from shared.resources.permissions import (
     needs_of_all,
     refused_consent,
     remedy,
+    remedy_of_reading,
     superfluous,
 )
 
@@ -217,3 +218,24 @@ def test_with_consent_for_the_resource_a_403_names_the_app_to_install() -> None:
     told = remedy("/teams/1/channels/2/messages", [Purpose.SUBSCRIBE], set(), "resource")
     assert "ChannelMessage.Read.Group" in told
     assert "ChannelMessage.Read.All" not in told
+
+
+@pytest.mark.parametrize(
+    ("path", "granted", "says"),
+    [
+        ("teams/getAllMessages", {"ChannelMessage.Read.All"}, "Grant the application permission Team.ReadBasic.All,"),
+        ("teams/1/channels/getAllMessages", {"Team.ReadBasic.All"}, "permission ChannelMessage.Read.All,"),
+        ("teams/1/channels/2/messages/delta", set(), "the resource-specific ChannelMessage.Read.Group."),
+        ("users/1/chats/getAllMessages", {"Chat.Read.All"}, "It is not a missing permission: the token has"),
+        ("users/1", {"Mail.Read"}, "permission User.ReadBasic.All,"),
+        ("chats/1/messages/2", {"Chat.Read.All"}, "It is not a missing permission: the token has Chat.Read.All."),
+        ("drives/1/root", {"Mail.Read"}, "permission Files.Read.All,"),
+        ("teams/1/channels/getAllMessages", None, "See that the tenant has granted ChannelMessage.Read.All"),
+        ("unheard/of", {"Mail.Read"}, ""),
+    ],
+)
+def test_a_403_on_reading_back_names_what_is_missing(path: str, granted: set[str] | None, says: str) -> None:
+    told = remedy_of_reading(path, granted)
+    assert says in told
+    assert bool(told) is bool(says)
+    assert [name for name in granted or () if f"permission {name}" in told] == []

@@ -49,6 +49,17 @@ def test_a_text_at_the_limit_is_a_message_and_one_beyond_it_a_claim(
     assert opened.blob is not None
 
 
+def test_whether_one_may_write_is_tried_without_a_trace(queues: Queues) -> None:
+    queues.create_missing()
+    queues.try_write()
+    assert (queues.length(), received(queues)) == (0, [])
+
+
+def test_a_queue_that_can_not_be_written_to_is_told(storage_settings: StorageSettings) -> None:
+    with serving(refuses) as server, pytest.raises(RetryLater):
+        accounts.queues(rerouted(storage_settings, "Queue", server.url)).try_write()
+
+
 def test_what_could_not_be_queued_leaves_no_blob(storage_settings: StorageSettings) -> None:
     accounts.queues(storage_settings).create_missing()
     with serving(refuses) as server:

@@ -130,7 +130,7 @@ def test_a_subscription_that_vanished_before_it_was_renewed_is_created_again(
     assert subscriptions.carry_out(instead, mine).error is None
     assert [subscription.id for subscription in subscriptions.list(TENANT)] != [old.id]
     with pytest.raises(GraphRequestError) as gone:
-        subscriptions.extend(TENANT, old.id, declaration())
+        subscriptions.to_reauthorize(TENANT, old.id, declaration())
     assert gone.value.status == 404
 
 
@@ -199,10 +199,10 @@ def test_an_extension_is_not_repeated_within_ten_minutes(
     mine = desired(endpoint.url)
     reconcile(subscriptions, [declaration()], mine, clock)
     (held,) = subscriptions.list(TENANT)
-    assert subscriptions.extend(TENANT, held.id, declaration()) is None
+    assert subscriptions.to_reauthorize(TENANT, held.id, declaration()) is None
     clock.now = datetime.fromisoformat(simulator.post("clock", advance_seconds=660)["now"])
-    extended = subscriptions.extend(TENANT, held.id, declaration())
-    assert extended is not None
+    assert subscriptions.to_reauthorize(TENANT, held.id, declaration()) == held
+    extended = subscriptions.reauthorize(held, declaration())
     assert extended.expiration_date_time > held.expiration_date_time
 
 
@@ -284,5 +284,5 @@ def test_a_subscription_of_another_resource_than_is_declared_is_not_extended(
     reconcile(subscriptions, [declaration()], mine, clock)
     (held,) = subscriptions.list(TENANT)
     with pytest.raises(Refused) as refused:
-        subscriptions.extend(TENANT, held.id, declaration("/teams/getAllMessages"))
+        subscriptions.to_reauthorize(TENANT, held.id, declaration("/teams/getAllMessages"))
     assert refused.value.reason is Reason.CLIENT_STATE

@@ -7,12 +7,13 @@ from itertools import count
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from shared.configuration.declaration import Declaration
 from shared.keys.key import EncryptionKey
 from shared.resources.catalog import longest_lifetime
+from shared.resources.renewal import too_rare
 from shared.subscriptions.plan import plan
 from shared.subscriptions.subscription import Action, DesiredState, Step, Subscription
 from tests.builders import (
@@ -173,6 +174,36 @@ def test_every_subscription_is_renewed_well_before_its_end(wanted: list[Declarat
             assert planned[expected] is Action.RENEW
         if later <= life * 0.4:
             assert expected not in planned
+
+
+@given(
+    st.sampled_from([("/unheard/of", False), ("/teams/1/schedule/shifts", False), ("/chats/getAllMessages", True)]),
+    st.integers(1, 5_000),
+    st.integers(0, 99),
+)
+def test_no_gap_opens_between_two_runs_of_the_timer_however_seldom_it_runs(
+    kind: tuple[str, bool], minutes: int, number: int
+) -> None:
+    """As long as a subscription outlives the pause at all; for the rest `doctor` has a sentence."""
+    wanted, pause = declaration(kind[0], rich=kind[1]), timedelta(minutes=minutes)
+    life = longest_lifetime(kind[0], rich=kind[1])
+    assume(pause < life)
+    mine = replace(desired(), pause=pause)
+    held, now = subscription(str(number), wanted, mine), NOW
+    for _ in range(30):
+        if [step.action for step in plan([wanted], [held], mine, TENANT, now)] == [Action.RENEW]:
+            held = msgspec.structs.replace(held, expiration_date_time=now + life)
+        now += pause
+        assert held.expiration_date_time > now
+
+
+@pytest.mark.parametrize(("minutes", "says"), [(20, None), (29, None), (31, "one run that fails"), (60, "it expires")])
+def test_a_schedule_that_is_too_rare_is_told_with_the_remedy(minutes: int, says: str | None) -> None:
+    told = too_rare("/unheard/of", rich=False, pause=timedelta(minutes=minutes))
+    assert (told is None) is (says is None)
+    if told and says:
+        assert says in told
+        assert "Set RENEW_SCHEDULE so that it runs at least every 29 minutes" in told
 
 
 def only_step(wanted: Declaration, *held: Subscription, mine: DesiredState | None = None) -> Step:

@@ -1,0 +1,105 @@
+"""Look at the app registration that the resource group's tag names, before anything is consented to.
+
+    python3 infra/registration.py CLIENT_ID --name NAME [--name NAME] --credential NAME [--only-name]
+
+Whoever may write tags of the group could name an app of theirs there, and an administrator's next run would give it the
+permissions of this one. So: it bears our name, nobody holds a secret or a federated credential that infra/deploy.sh
+did not make, and whoever else can get one (an owner) or has one (a certificate) is named, for a person to judge.
+Changes nothing. Ends with 1 if it is not ours, with 4 if a person has to judge.
+"""
+
+import argparse
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from infra import consent
+from infra.az import AzError, az, graph
+
+NOT_OURS = 1
+A_PERSON_JUDGES = 4
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What speaks against a registration, and whether a person may wave it through."""
+
+    text: str
+    may_pass: bool = False
+
+
+def doubts(client_id: str, names: Collection[str], credential: str, *, only_name: bool = False) -> Iterator[Doubt]:
+    """Yield what speaks against a registration being ours alone. Raises AzError."""
+    app = az("ad", "app", "show", "--id", client_id)
+    if app["displayName"] not in names:
+        yield Doubt(
+            f"it is called {app['displayName']}, not {next(iter(names))}. If you know that it is ours, give it that "
+            "name; otherwise take the tag away"
+        )
+    if only_name:
+        return
+    principal = consent.principal(client_id) or {}
+    for holder in (app, principal):
+        for one in holder.get("passwordCredentials") or []:
+            yield Doubt(f"it has a client secret, {_named(one)}, which this script does not make: remove it")
+    for one in az("ad", "app", "federated-credential", "list", "--id", client_id) or []:
+        if one["name"] != credential:
+            yield Doubt(
+                f"it has the federated credential {one['name']} of {one.get('issuer')}, which this script does not "
+                "make: remove it"
+            )
+    for holder in (app, principal):
+        for one in holder.get("keyCredentials") or []:
+            yield Doubt(f"somebody holds its certificate {_named(one)}", may_pass=True)
+    yield from _other_owners(client_id, principal)
+
+
+def _other_owners(client_id: str, principal: Any) -> Iterator[Doubt]:
+    """An owner can give it a secret at any time."""
+    owners = list(az("ad", "app", "owner", "list", "--id", client_id) or [])
+    if principal:
+        owners += graph("get", f"/servicePrincipals/{principal['id']}/owners")["value"]
+    me = _me()
+    others = {one["id"]: one.get("userPrincipalName") or one.get("displayName") for one in owners if one["id"] != me}
+    for name in others.values():
+        yield Doubt(f"{name} is an owner, and can add a secret at any time", may_pass=True)
+
+
+def _me() -> str:
+    """Return the id of who is signed in; "" for a service principal, which has no user."""
+    try:
+        return str(az("ad", "signed-in-user", "show")["id"])
+    except AzError:
+        return ""
+
+
+def _named(credential: Any) -> str:
+    return str(credential.get("displayName") or credential.get("keyId"))
+
+
+def main() -> None:
+    """Look, and say what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("client_id")
+    parser.add_argument("--name", action="append", required=True)
+    parser.add_argument("--credential", required=True)
+    parser.add_argument("--only-name", action="store_true")
+    given = parser.parse_args()
+    try:
+        found = list(doubts(given.client_id, given.name, given.credential, only_name=given.only_name))
+    except (AzError, KeyError, TypeError) as error:
+        sys.exit(f"The app registration {given.client_id} could not be looked at: {error}")
+    for doubt in found:
+        print(f"The app registration {given.client_id} that the resource group names: {doubt.text}.", file=sys.stderr)
+    if any(not doubt.may_pass for doubt in found):
+        sys.exit(NOT_OURS)
+    if found:
+        sys.exit(A_PERSON_JUDGES)
+
+
+if __name__ == "__main__":
+    main()
