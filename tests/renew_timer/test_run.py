@@ -1,6 +1,7 @@
 """One run of the timer over two tenants, at a scripted Graph: what fails costs the rest nothing."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -324,8 +325,8 @@ def test_what_the_identity_may_do_is_tried_and_gauged(
     tenants.run()
     assert may() == {"queue": 1, "blobs": 1, "tables": 1, "keys": 1}
     tenants.account.tables.available = False
-    for key in tenants.keys.glob("*.pem"):
-        key.write_text("no key")
+    shutil.rmtree(tenants.keys)
+    tenants.keys.write_text("a file where the directory was")
     tenants.run()
     assert may() == {"queue": 1, "blobs": 1, "tables": 0, "keys": 0}
     assert "There is no access to the tables: storage" in caplog.text
