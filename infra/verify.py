@@ -56,7 +56,7 @@ let heard = AppMetrics | where TimeGenerated > datetime({since});
 union
   (heard | where Name == 'graph_relay.timer_runs' and Sum > 0 | project what = 'run', name = '', value = Sum),
   (heard | where Name == 'graph_relay.access'
-    | summarize arg_max(TimeGenerated, Sum) by target = tostring(Properties.to)
+    | summarize arg_max(TimeGenerated, Sum) by target = tostring(Properties.target)
     | project what = 'access', name = target, value = Sum),
   (heard | where Name == 'graph_relay.subscription_seconds_left'
     | summarize arg_max(TimeGenerated, Sum) by resource = tostring(Properties.resource)

@@ -140,7 +140,7 @@ class RenewalRun:
     def _record_access(self) -> None:
         """Gauge what this identity may do: a deployment is verified by it."""
         for access in (*storage_access(self._relay.storage, self._now()), key_access(self._relay.keys, self._now())):
-            telemetry.ACCESS.set(int(access.error is None), {"to": access.to})
+            telemetry.ACCESS.set(int(access.error is None), {"target": access.to})
             if access.error is not None:
                 _log.error("There is no access to the %s: %s", access.to, access.error)
 

@@ -320,7 +320,7 @@ def test_what_the_identity_may_do_is_tried_and_gauged(
 
     def may() -> dict[str, float]:
         points = [point for point in metrics.current() if point["name"] == "graph_relay.access"]
-        return {point["attributes"]["to"]: point["value"] for point in points}
+        return {point["attributes"]["target"]: point["value"] for point in points}
 
     tenants.run()
     assert may() == {"queue": 1, "blobs": 1, "tables": 1, "keys": 1}
