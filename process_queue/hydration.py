@@ -72,11 +72,8 @@ class Hydration:
                 declaration.resource, refusal.inner_code, refusal.message, refusal.granted
             ):
                 return _withheld(notification, tenant_id, received, declaration, refusal)
-            if refusal.status == 403:
-                advice = remedy(declaration.resource, (Purpose.READ,), refusal.granted, declaration.consent)
-                raise RetryLater(Reason.GRAPH_REFUSED, f"{refusal}. {advice}") from None
             if refusal.status != 404 or refusal.is_about_mailbox:
-                raise RetryLater(Reason.GRAPH_REFUSED, str(refusal)) from None
+                raise _unreadable(refusal, declaration) from None
             if not deleted:
                 self._wait_for_replicas(received, "Graph does not have yet what it says has changed")
             gone = msgspec.structs.replace(notification, change_type="deleted")
@@ -106,6 +103,13 @@ class Hydration:
         if self.unread is not None:
             self.unread.note(declaration, notification.resource or "", received)
         return event_without_content(notification, tenant_id, received)
+
+
+def _unreadable(refusal: GraphRequestError, declaration: Declaration) -> RetryLater:
+    if refusal.status != 403:
+        return RetryLater(Reason.GRAPH_REFUSED, str(refusal))
+    advice = remedy(declaration.resource, (Purpose.READ,), refusal.granted, declaration.consent)
+    return RetryLater(Reason.GRAPH_REFUSED, f"{refusal}. {advice}")
 
 
 def _withheld(

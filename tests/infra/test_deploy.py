@@ -301,9 +301,7 @@ STRANGERS: dict[str, tuple[tuple[str, str], str]] = {
 
 
 @pytest.mark.parametrize("stranger", STRANGERS)
-def test_a_registration_that_a_tag_names_and_that_is_not_ours_is_not_consented_to(
-    stranger: str, tmp_path: Path
-) -> None:
+def test_a_tagged_registration_that_is_not_ours_gets_no_consent(stranger: str, tmp_path: Path) -> None:
     answer, says = STRANGERS[stranger]
     run = deploy(tmp_path, "--connect", "--known-holders", world=[answer, *DEPLOYED])
     assert run.code != 0
