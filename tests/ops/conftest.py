@@ -6,11 +6,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -34,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Operator:
-    """Someone at a desk, with the settings of a system."""
+    """Runs commands with the settings of a system."""
 
     environment: dict[str, str]
 
@@ -63,7 +62,7 @@ class Operator:
 def run(*arguments: str, environment: Mapping[str, str], typed: str = "") -> Result:
     """Run a command with these settings and no others, as a process of its own would."""
     bare = {name: value for name, value in os.environ.items() if name not in builders.environment()}
-    with patch.dict(os.environ, bare | dict(environment), clear=True):
+    with variables(bare | dict(environment)):
         relay.forget()
         result = CliRunner().invoke(ops, arguments, input=typed)
         with suppress(SettingsError):
@@ -71,6 +70,19 @@ def run(*arguments: str, environment: Mapping[str, str], typed: str = "") -> Res
     relay.forget()
     gc.collect()  # MSAL keeps connections to itself; a server that is stopped would wait for them
     return result
+
+
+@contextmanager
+def variables(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Replace the variables of this process's environment while the block runs, those that the block adds included."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def complete_handshake(asked: Asked) -> Answer:
@@ -115,8 +127,8 @@ def keys(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def desk(storage_settings: StorageSettings, trusted: Path) -> Iterator[Operator]:
-    """An operator whose settings reach storage, and name a Graph that nobody serves."""
+def storage_operator(storage_settings: StorageSettings, trusted: Path) -> Iterator[Operator]:
+    """An operator whose settings reach storage only: no server answers at the other addresses."""
     yield Operator(
         environment(
             AzureWebJobsStorage=storage_settings.connection_string,
@@ -129,11 +141,11 @@ def desk(storage_settings: StorageSettings, trusted: Path) -> Iterator[Operator]
 
 @pytest.fixture
 def operator(
-    desk: Operator, graph: GraphServer, endpoint: Server, feed: RunningFeed, secret: str, keys: Path
+    storage_operator: Operator, graph: GraphServer, endpoint: Server, feed: RunningFeed, secret: str, keys: Path
 ) -> Operator:
     """An operator whose settings name a whole system."""
     return Operator(
-        desk.environment
+        storage_operator.environment
         | {
             "GRAPH_BASE_URL": graph.url,
             "LOGIN_BASE_URL": graph.url,

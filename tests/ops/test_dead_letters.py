@@ -21,8 +21,8 @@ from tests.ops.letters import give_up, large, poison, queued
 TEXT = "for nobody else"
 
 
-def letters(desk: Operator, *arguments: str) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = desk.json("dead-letters", "list", *arguments)["letters"]
+def letters(storage_operator: Operator, *arguments: str) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = storage_operator.json("dead-letters", "list", *arguments)["letters"]
     return found
 
 
@@ -43,75 +43,75 @@ def blobs(settings: StorageSettings) -> int:
     return len(list(claims.list_blob_names()))
 
 
-def test_an_empty_queue_lists_no_dead_letters(desk: Operator) -> None:
-    assert letters(desk) == []
-    assert "There are none." in desk("dead-letters", "list").stdout
+def test_an_empty_queue_lists_no_dead_letters(storage_operator: Operator) -> None:
+    assert letters(storage_operator) == []
+    assert "There are none." in storage_operator("dead-letters", "list").stdout
 
 
-def test_every_letter_is_listed_once_and_left_where_it_is(desk: Operator, storage: StorageClients) -> None:
+def test_every_letter_is_listed_once_and_left_where_it_is(storage_operator: Operator, storage: StorageClients) -> None:
     for number in range(70):
         give_up(storage, numbered(number))
     wanted = {builders.chat_path(str(number)) for number in range(70)}
     for _ in range(2):
-        found = letters(desk)
+        found = letters(storage_operator)
         assert len(found) == 70
         assert resources(found) == wanted
 
 
 def test_dead_letters_are_selected_by_reason_age_and_prefix_of_their_id(
-    desk: Operator, storage: StorageClients
+    storage_operator: Operator, storage: StorageClients
 ) -> None:
     give_up(storage, numbered(1), Reason.KEY_UNKNOWN, timedelta(days=3))
     give_up(storage, numbered(2), Reason.DESTINATION_REJECTED)
-    old, new = letters(desk)
+    old, new = letters(storage_operator)
     assert (old["resource"], new["resource"]) == (builders.chat_path("1"), builders.chat_path("2"))
     for arguments in (("--reason", "key_unknown"), ("--older-than", "2d"), (old["id"][:12],)):
-        assert resources(letters(desk, *arguments)) == {old["resource"]}
-    assert resources(letters(desk, "--younger-than", "2d")) == resources([new])
-    assert letters(desk, "--older-than", "2d", "--reason", "destination_rejected") == []
+        assert resources(letters(storage_operator, *arguments)) == {old["resource"]}
+    assert resources(letters(storage_operator, "--younger-than", "2d")) == resources([new])
+    assert letters(storage_operator, "--older-than", "2d", "--reason", "destination_rejected") == []
 
 
 def test_the_hosts_poison_queue_is_listed_and_replayed_with_the_others(
-    desk: Operator, storage: StorageClients, storage_settings: StorageSettings
+    storage_operator: Operator, storage: StorageClients, storage_settings: StorageSettings
 ) -> None:
     poison(storage_settings, write(numbered(1)))
-    assert [letter["reason"] for letter in letters(desk)] == ["poison"]
-    assert desk.json("dead-letters", "replay", "--reason", "poison")["done"] == {"poison": 1}
+    assert [letter["reason"] for letter in letters(storage_operator)] == ["poison"]
+    assert storage_operator.json("dead-letters", "replay", "--reason", "poison")["done"] == {"poison": 1}
     assert [envelope.attempt for envelope in queued(storage)] == [0]
-    assert letters(desk) == []
+    assert letters(storage_operator) == []
 
 
 def test_a_replayed_dead_letter_starts_with_no_attempts_and_a_new_horizon(
-    desk: Operator, storage: StorageClients
+    storage_operator: Operator, storage: StorageClients
 ) -> None:
     envelope = builders.changes(builders.rich(), tokens=["a.b.c"], attempt=17)
     give_up(storage, envelope)
     began = datetime.now(UTC)
-    assert desk.json("dead-letters", "replay", "--all")["done"] == {"key_unknown": 1}
+    assert storage_operator.json("dead-letters", "replay", "--all")["done"] == {"key_unknown": 1}
     (again,) = queued(storage)
     assert isinstance(again, ChangeBatch)
     assert (again.received, again.items, again.tokens) == (envelope.received, envelope.items, envelope.tokens)
     assert again.attempt == 0
     assert again.replayed is not None
     assert began <= again.replayed <= datetime.now(UTC)
-    assert letters(desk) == []
+    assert letters(storage_operator) == []
 
 
-def test_only_what_was_meant_is_replayed(desk: Operator, storage: StorageClients) -> None:
+def test_only_what_was_meant_is_replayed(storage_operator: Operator, storage: StorageClients) -> None:
     give_up(storage, numbered(1), Reason.KEY_UNKNOWN)
     give_up(storage, numbered(2), Reason.CONTENT_UNREADABLE)
-    desk.json("dead-letters", "replay", "--reason", "key_unknown")
-    assert resources(letters(desk)) == {builders.chat_path("2")}
+    storage_operator.json("dead-letters", "replay", "--reason", "key_unknown")
+    assert resources(letters(storage_operator)) == {builders.chat_path("2")}
     assert len(queued(storage)) == 1
 
 
 def test_a_large_dead_letter_is_replayed_with_a_blob_of_its_own(
-    desk: Operator, storage: StorageClients, storage_settings: StorageSettings
+    storage_operator: Operator, storage: StorageClients, storage_settings: StorageSettings
 ) -> None:
     envelope = large()
     give_up(storage, envelope)
-    assert len(letters(desk)) == 1
-    desk.json("dead-letters", "replay", "--all")
+    assert len(letters(storage_operator)) == 1
+    storage_operator.json("dead-letters", "replay", "--all")
     (again,) = queued(storage)
     assert isinstance(again, ChangeBatch)
     assert isinstance(envelope, ChangeBatch)
@@ -120,11 +120,11 @@ def test_a_large_dead_letter_is_replayed_with_a_blob_of_its_own(
 
 
 def test_dropping_a_letter_removes_its_blob(
-    desk: Operator, storage: StorageClients, storage_settings: StorageSettings
+    storage_operator: Operator, storage: StorageClients, storage_settings: StorageSettings
 ) -> None:
     give_up(storage, large())
-    assert desk.json("dead-letters", "drop", "--all", "--yes")["done"] == {"key_unknown": 1}
-    assert letters(desk) == []
+    assert storage_operator.json("dead-letters", "drop", "--all", "--yes")["done"] == {"key_unknown": 1}
+    assert letters(storage_operator) == []
     assert blobs(storage_settings) == 0
 
 
@@ -146,13 +146,13 @@ def test_a_crash_between_enqueueing_and_deleting_leaves_the_letter(
     assert storage.claims.open(left.text).text
 
 
-def test_an_interrupted_listing_releases_the_dead_letters(desk: Operator, storage: StorageClients) -> None:
+def test_an_interrupted_listing_releases_the_dead_letters(storage_operator: Operator, storage: StorageClients) -> None:
     for number in range(5):
         give_up(storage, numbered(number))
     with closing(look_through(storage).each()) as each:
         next(each)
         assert storage.queues.peek(Queue.DEAD_LETTERS) == []
-    assert len(letters(desk)) == 5
+    assert len(letters(storage_operator)) == 5
 
 
 def test_a_replay_skips_items_that_are_dead_lettered_again_during_it(storage: StorageClients) -> None:
@@ -170,18 +170,18 @@ def test_a_replay_skips_items_that_are_dead_lettered_again_during_it(storage: St
 
 @pytest.mark.parametrize("text", ["", "not ours", '{"kind": "change"}', '{"reason":"key_unknown"}'])
 def test_a_replay_leaves_a_foreign_message_which_can_be_dropped(
-    desk: Operator, storage: StorageClients, text: str
+    storage_operator: Operator, storage: StorageClients, text: str
 ) -> None:
     storage.queues.send(text, Queue.DEAD_LETTERS)
-    (left,) = letters(desk)
+    (left,) = letters(storage_operator)
     assert (left["kind"], left["reason"]) == ("unreadable", "malformed")
-    assert desk.json("dead-letters", "replay", "--all", ends=1)["left"] == [left["id"]]
-    assert desk.json("dead-letters", "drop", left["id"], "--yes")["done"] == {"malformed": 1}
-    assert letters(desk) == []
+    assert storage_operator.json("dead-letters", "replay", "--all", ends=1)["left"] == [left["id"]]
+    assert storage_operator.json("dead-letters", "drop", left["id"], "--yes")["done"] == {"malformed": 1}
+    assert letters(storage_operator) == []
 
 
 def test_a_letter_whose_blob_is_gone_says_so(
-    desk: Operator, storage: StorageClients, storage_settings: StorageSettings
+    storage_operator: Operator, storage: StorageClients, storage_settings: StorageSettings
 ) -> None:
     give_up(storage, large())
     claims = ContainerClient.from_connection_string(
@@ -189,77 +189,86 @@ def test_a_letter_whose_blob_is_gone_says_so(
     )
     for name in claims.list_blob_names():
         claims.delete_blob(name)
-    assert [letter["reason"] for letter in letters(desk)] == ["claim_gone"]
-    desk.json("dead-letters", "drop", "--all", "--yes")
-    assert letters(desk) == []
+    assert [letter["reason"] for letter in letters(storage_operator)] == ["claim_gone"]
+    storage_operator.json("dead-letters", "drop", "--all", "--yes")
+    assert letters(storage_operator) == []
 
 
-def test_show_prints_outer_fields_and_nothing_encrypted_or_secret(desk: Operator, storage: StorageClients) -> None:
+def test_show_prints_outer_fields_and_nothing_encrypted_or_secret(
+    storage_operator: Operator, storage: StorageClients
+) -> None:
     item = builders.rich(builders.message(body={"content": TEXT}), resourceData={"id": "1", "activity": TEXT})
     give_up(storage, builders.changes(item, tokens=["header.claims.signature"]))
-    (letter,) = letters(desk)
-    shown = desk("dead-letters", "show", letter["id"][:12])
+    (letter,) = letters(storage_operator)
+    shown = storage_operator("dead-letters", "show", letter["id"][:12])
     assert shown.exit_code == 0
     assert "docs/runbook/dead-letters.md" in shown.stdout
-    (told,) = desk.json("dead-letters", "show", letter["id"][:12])["letters"]
+    (told,) = storage_operator.json("dead-letters", "show", letter["id"][:12])["letters"]
     assert told["items"][0]["resource"] == item["resource"]
     assert told["items"][0]["encryption_certificate_id"] == item["encryptedContent"]["encryptionCertificateId"]
     assert told["validation_tokens"] == 1
     sealed = item["encryptedContent"]
     secret = [TEXT, item["clientState"], "signature", *(sealed[name] for name in ("data", "dataKey", "dataSignature"))]
-    for output in (shown.output, desk("dead-letters", "show", "--json", letter["id"]).output):
+    for output in (shown.output, storage_operator("dead-letters", "show", "--json", letter["id"]).output):
         assert [text for text in secret if text in output] == []
 
 
-def test_showing_a_page_to_be_read_hides_its_link(desk: Operator, storage: StorageClients) -> None:
+def test_showing_a_page_to_be_read_hides_its_link(storage_operator: Operator, storage: StorageClients) -> None:
     page = ReadbackPage(
         builders.NOW, builders.TENANT, "/chats/a/messages", builders.NOW, builders.NOW, "https://x/?$skiptoken=s"
     )
     give_up(storage, page, Reason.GRAPH)
-    (letter,) = letters(desk)
-    told = desk.json("dead-letters", "show", letter["id"])["letters"][0]
+    (letter,) = letters(storage_operator)
+    told = storage_operator.json("dead-letters", "show", letter["id"])["letters"][0]
     assert (told["kind"], told["resource"], told["is_first_page"]) == ("readback", "/chats/a/messages", False)
     assert "skiptoken" not in json.dumps(told)
 
 
-def test_a_dead_letter_cannot_control_the_terminal(desk: Operator, storage: StorageClients) -> None:
+def test_a_dead_letter_cannot_control_the_terminal(storage_operator: Operator, storage: StorageClients) -> None:
     give_up(storage, builders.changes(builders.change("chats/\x1b]0;owned\x07/messages/[red]1")))
-    (letter,) = letters(desk)
-    for output in (desk("dead-letters", "list").stdout, desk("dead-letters", "show", letter["id"]).stdout):
+    (letter,) = letters(storage_operator)
+    for output in (
+        storage_operator("dead-letters", "list").stdout,
+        storage_operator("dead-letters", "show", letter["id"]).stdout,
+    ):
         assert "\x1b" not in output
         assert "\x07" not in output
         assert "owned" in output
         assert "[red]" in output
 
 
-def test_an_id_that_no_letter_has_needs_attention(desk: Operator, storage: StorageClients) -> None:
+def test_an_id_that_no_letter_has_needs_attention(storage_operator: Operator, storage: StorageClients) -> None:
     give_up(storage, numbered(1))
     for command in (("show",), ("replay",), ("drop", "--yes")):
-        told = desk.json("dead-letters", *command, "no-such-id", ends=1)
+        told = storage_operator.json("dead-letters", *command, "no-such-id", ends=1)
         assert told["missing"] == ["no-such-id"]
-    assert len(letters(desk)) == 1
+    assert len(letters(storage_operator)) == 1
 
 
 @pytest.mark.parametrize("command", ["replay", "drop"])
-def test_selecting_everything_takes_an_explicit_option(desk: Operator, storage: StorageClients, command: str) -> None:
+def test_selecting_everything_takes_an_explicit_option(
+    storage_operator: Operator, storage: StorageClients, command: str
+) -> None:
     give_up(storage, numbered(1))
-    assert desk("dead-letters", command).exit_code == 2
-    assert desk("dead-letters", command, "--all", "--reason", "key_unknown").exit_code == 2
-    assert len(letters(desk)) == 1
+    assert storage_operator("dead-letters", command).exit_code == 2
+    assert storage_operator("dead-letters", command, "--all", "--reason", "key_unknown").exit_code == 2
+    assert len(letters(storage_operator)) == 1
 
 
-def test_dead_letters_are_dropped_only_after_confirmation(desk: Operator, storage: StorageClients) -> None:
+def test_dead_letters_are_dropped_only_after_confirmation(storage_operator: Operator, storage: StorageClients) -> None:
     give_up(storage, numbered(1))
-    assert desk("dead-letters", "drop", "--all", typed="n\n").exit_code == 1
-    assert len(letters(desk)) == 1
-    assert desk("dead-letters", "drop", "--all", typed="y\n").exit_code == 0
-    assert letters(desk) == []
+    assert storage_operator("dead-letters", "drop", "--all", typed="n\n").exit_code == 1
+    assert len(letters(storage_operator)) == 1
+    assert storage_operator("dead-letters", "drop", "--all", typed="y\n").exit_code == 0
+    assert letters(storage_operator) == []
 
 
-def test_dead_letters_need_no_settings_but_those_of_storage(desk: Operator, storage: StorageClients) -> None:
+def test_dead_letters_need_no_settings_but_those_of_storage(
+    storage_operator: Operator, storage: StorageClients
+) -> None:
     give_up(storage, numbered(1))
     kept = ("AzureWebJobsStorage", "NOTIFICATION_QUEUE")
-    bare = Operator({name: value if name in kept else "" for name, value in desk.environment.items()})
+    bare = Operator({name: value if name in kept else "" for name, value in storage_operator.environment.items()})
     assert len(letters(bare)) == 1
 
 
@@ -284,8 +293,13 @@ def test_a_message_that_another_has_received_since_is_left_alone(storage: Storag
     assert storage.queues.length(Queue.DEAD_LETTERS) == 0
 
 
-def test_without_storage_the_command_ends_with_3(desk: Operator) -> None:
-    away = Operator({**desk.environment, "AzureWebJobsStorage": _nowhere(desk.environment["AzureWebJobsStorage"])})
+def test_without_storage_the_command_ends_with_3(storage_operator: Operator) -> None:
+    away = Operator(
+        {
+            **storage_operator.environment,
+            "AzureWebJobsStorage": _nowhere(storage_operator.environment["AzureWebJobsStorage"]),
+        }
+    )
     told = away.json("dead-letters", "list", ends=3)
     assert told["complaints"]
     assert "AccountKey" not in json.dumps(told)

@@ -167,7 +167,7 @@ def test_a_key_whose_file_is_open_to_others_is_named(healthy: Operator, keys: Pa
 
 @pytest.mark.parametrize(("ahead", "verdict"), [(0, "fine"), (-300, "attention"), (300, "attention")])
 def test_a_clock_that_differs_from_graphs_needs_attention(
-    desk: Operator, authority: Authority, monkeypatch: pytest.MonkeyPatch, ahead: int, verdict: str
+    storage_operator: Operator, authority: Authority, monkeypatch: pytest.MonkeyPatch, ahead: int, verdict: str
 ) -> None:
     def date(_: object) -> str:
         return formatdate(datetime.now(UTC).timestamp() + ahead, usegmt=True)
@@ -176,7 +176,7 @@ def test_a_clock_that_differs_from_graphs_needs_attention(
         monkeypatch.setattr(graph._http.RequestHandlerClass, "date_time_string", date)
         urls = {"GRAPH_BASE_URL": graph.url, "LOGIN_BASE_URL": graph.url, "NOTIFICATION_URL": graph.url}
         away = {"DESTINATION_URL": "http://127.0.0.1:9/"}
-        assert diagnosed(Operator(desk.environment | urls | away), 3)["clock"]["verdict"] == verdict
+        assert diagnosed(Operator(storage_operator.environment | urls | away), 3)["clock"]["verdict"] == verdict
 
 
 class Entra:
@@ -207,12 +207,12 @@ class Entra:
         return in_json(last.get(path.rpartition("/")[2], {"value": []}))
 
 
-def asked_of(entra: Entra, desk: Operator, authority: Authority) -> Findings:
+def asked_of(entra: Entra, storage_operator: Operator, authority: Authority) -> Findings:
     with serving(entra, authority) as server:
         entra.url = server.url
         urls = {"GRAPH_BASE_URL": server.url, "LOGIN_BASE_URL": server.url, "NOTIFICATION_URL": server.url}
         with serving(lambda _: Answer(204)) as destination:
-            return diagnosed(Operator(desk.environment | urls | {"DESTINATION_URL": destination.url}), 1)
+            return diagnosed(Operator(storage_operator.environment | urls | {"DESTINATION_URL": destination.url}), 1)
 
 
 @pytest.mark.parametrize(
@@ -228,13 +228,13 @@ def asked_of(entra: Entra, desk: Operator, authority: Authority) -> Findings:
     ],
 )
 def test_a_permission_that_a_declaration_needs_is_looked_for_in_the_token(
-    desk: Operator, authority: Authority, roles: list[str], says: dict[str, str]
+    storage_operator: Operator, authority: Authority, roles: list[str], says: dict[str, str]
 ) -> None:
     with serving(entra := Entra(roles, required=False), authority) as server:
         entra.url = server.url
         urls = {"GRAPH_BASE_URL": server.url, "LOGIN_BASE_URL": server.url, "NOTIFICATION_URL": server.url}
         away = {"DESTINATION_URL": "http://127.0.0.1:9/"}
-        found = Operator(desk.environment | urls | away).json("doctor", ends=3)["findings"]
+        found = Operator(storage_operator.environment | urls | away).json("doctor", ends=3)["findings"]
     assert {result["says"]: result["verdict"] for result in found if result["check"].startswith("permission ")} == says
 
 
@@ -248,9 +248,9 @@ def test_a_permission_that_a_declaration_needs_is_looked_for_in_the_token(
     ],
 )
 def test_without_its_prerequisite_no_validation_tokens_come(
-    desk: Operator, authority: Authority, entra: Entra, verdict: str, todo: str
+    storage_operator: Operator, authority: Authority, entra: Entra, verdict: str, todo: str
 ) -> None:
-    found = asked_of(entra, desk, authority)["validation tokens"]
+    found = asked_of(entra, storage_operator, authority)["validation tokens"]
     assert found["verdict"] == verdict
     assert todo in found["todo"]
 

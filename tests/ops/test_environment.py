@@ -16,23 +16,23 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "local.settings.json"
 
 
-def test_settings_are_read_from_a_file(file: Path, desk: Operator) -> None:
-    file.write_text(json.dumps({"IsEncrypted": False, "Values": desk.environment, "Host": {"CORS": "*"}}))
+def test_settings_are_read_from_a_file(file: Path, storage_operator: Operator) -> None:
+    file.write_text(json.dumps({"IsEncrypted": False, "Values": storage_operator.environment, "Host": {"CORS": "*"}}))
     assert listing(file, {}).exit_code == 0
 
 
 def test_the_environment_goes_before_the_file_that_is_there_by_default(
-    file: Path, desk: Operator, monkeypatch: pytest.MonkeyPatch
+    file: Path, storage_operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file.write_text(json.dumps({"Values": {**desk.environment, "NOTIFICATION_QUEUE": "Not A Name"}}))
+    file.write_text(json.dumps({"Values": {**storage_operator.environment, "NOTIFICATION_QUEUE": "Not A Name"}}))
     monkeypatch.setattr("ops.environment.DEFAULT", file)
     assert run("dead-letters", "list", environment={}).exit_code == 2
-    right = {"NOTIFICATION_QUEUE": desk.environment["NOTIFICATION_QUEUE"]}
+    right = {"NOTIFICATION_QUEUE": storage_operator.environment["NOTIFICATION_QUEUE"]}
     assert run("dead-letters", "list", environment=right).exit_code == 0
 
 
-def test_a_file_that_is_named_goes_before_the_environment(file: Path, desk: Operator) -> None:
-    file.write_text(json.dumps({"Values": desk.environment}))
+def test_a_file_that_is_named_goes_before_the_environment(file: Path, storage_operator: Operator) -> None:
+    file.write_text(json.dumps({"Values": storage_operator.environment}))
     assert listing(file, {"NOTIFICATION_QUEUE": "Not A Name"}).exit_code == 0
 
 
