@@ -1,6 +1,7 @@
 """`doctor`: checks everything that the app needs, and says what to do about each fault."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
@@ -12,13 +13,14 @@ from ops.checks.entra import entra
 from ops.checks.result import CheckResult, Verdict, attention, fine
 from ops.checks.schedule import schedule
 from ops.checks.storage import key_store, storage
-from ops.report import ExitCode, Report, as_json, console, finish, plain, table
+from ops.report import ExitCode, Indented, Report, as_json, console, finish, plain, table
 from ops.subscription_state import listed
 from shared.configuration.settings import SettingsError, storage_settings
 from shared.relay import relay
 
 SETTINGS = "settings"
 IDENTITY = "identity in "
+_OF_TENANT = re.compile(r" in \S+$")
 
 
 class Diagnosis(Report):
@@ -43,9 +45,11 @@ class Diagnosis(Report):
         for result in self.findings:
             if result.verdict in (Verdict.ATTENTION, Verdict.UNREACHABLE):
                 yield plain(f"{result.verdict}: {result.check}: {result.says}")
-                yield plain(f"    -> {result.todo or 'see docs/operations.md'}")
-        rows = ((result.verdict, result.check, result.says) for result in self.findings)
-        yield table("All checks", ("Verdict", "Check", "Found"), rows)
+                yield Indented(plain(f"-> {result.todo or 'see docs/operations.md'}"), 4)
+        tenants = {tenant[0] for result in self.findings if (tenant := _OF_TENANT.search(result.check))}
+        within = tenants.pop() if len(tenants) == 1 else ""  # named once, not in each row
+        rows = ((result.verdict, result.check.removesuffix(within), result.says) for result in self.findings)
+        yield table(f"All checks{within}", ("Verdict", "Check", "Found"), rows)
 
 
 @click.command()

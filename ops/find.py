@@ -8,7 +8,7 @@ import msgspec
 from rich.console import RenderableType
 
 from ops.dead_letters import receiving
-from ops.report import ExitCode, Report, as_json, finish, plain, span
+from ops.report import ExitCode, Indented, Report, as_json, finish, plain, span
 from ops.time_argument import Moment
 from shared.paths import Path, Step, names, steps
 from shared.relay import relay
@@ -46,21 +46,22 @@ class Found(Report):
             yield "Refusals and dead letters: the last 500 are noted, and dead letters as long as they are kept."
 
 
-def _lines(found: FoundPath) -> Iterable[str]:
+def _lines(found: FoundPath) -> Iterable[RenderableType]:
     path = found.path
     took = span((path.at - path.received).total_seconds())
     yield f"{path.outcome}{f': {path.reason}' if path.reason else ''}, {took} after it was received"
     for step in found.steps:
         yield f"  {_when(step)}  {_MARKS[step.verdict]} {plain(step.step)}"
         if step.detail:
-            yield f"                {plain(step.detail)}"
+            yield Indented(plain(step.detail), _INDENT)
     if found.dead_letter:
-        yield f"                dead letter {plain(found.dead_letter)}"
+        yield Indented(f"dead letter {plain(found.dead_letter)}", _INDENT)
     if path.trace:
-        yield f"                trace {plain(path.trace.split('-')[1] if path.trace.count('-') > 1 else path.trace)}"
+        yield Indented(f"trace {plain(path.trace.split('-')[1] if path.trace.count('-') > 1 else path.trace)}", _INDENT)
     yield ""
 
 
+_INDENT = 16
 _MARKS = {"good": "+", "wait": "~", "duplicate": "=", "bad": "!"}
 
 

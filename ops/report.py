@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 import msgspec
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -83,6 +83,21 @@ def finish(report: Report, *, as_json: bool) -> NoReturn:
 
 
 @dataclass(frozen=True)
+class Indented:
+    """A line of text, indented; on a terminal so are the lines into which it is wrapped."""
+
+    text: str
+    by: int
+
+    def __rich_console__(self, console: Console, _: ConsoleOptions) -> RenderResult:
+        """Wrap it at the width of a terminal; without one, print it as one line."""
+        if console.is_terminal:
+            yield Padding(Text(self.text, overflow="fold"), (0, 0, 0, self.by), expand=False)
+        else:
+            yield Text(" " * self.by + self.text)
+
+
+@dataclass(frozen=True)
 class Sheet:
     """Rows with a title: a table on a terminal, else a line a row with tabs between its cells, for other programs."""
 
@@ -94,7 +109,7 @@ class Sheet:
         """Return it for a terminal: as few lines and columns as it needs, so that `status` fits 80 x 24."""
         rows = Table(box=None, show_header=any(self.columns), pad_edge=False)
         for column in self.columns:
-            rows.add_column(column, overflow="fold", header_style="underline")
+            rows.add_column(column, overflow="fold", header_style="dim")
         for row in self.rows:
             rows.add_row(*row)
         return Group(Text(f"\n{self.title}", style="bold"), Padding(rows, (0, 0, 0, 2)))

@@ -82,8 +82,8 @@ BREAKAGES: tuple[Breakage, ...] = (
     ),
     Breakage(
         "drop", "graph", "Graph drops half of the notifications",
-        "Nothing announces a loss. The comparison with Graph's own list finds the missing messages about six minutes "
-        "later and reads them back.",
+        "Nothing announces a loss. The comparison with Graph's own list finds the missing messages five to nine "
+        "minutes later and reads them back.",
         faults={"drop": 0.5},
     ),
     Breakage(
