@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.acknowledging import acknowledging
+from bench.attacked import attacked
 from bench.bystander import bystander
 from bench.draining import draining
 from bench.figure import Figure
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "memory": memory,
     "timing": timing,
     "refusing": refusing,
+    "attacked": attacked,
 }
 VERDICT = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: ""}
 

@@ -35,7 +35,7 @@ def opening(around: Bystander) -> list[Figure]:
         relay().declarations,
         relay().signing_keys,
         ring,
-        Hydration(relay().graph, relay().clock, relay().resolver),
+        Hydration(relay().graph, relay().clock, relay().resolver, relay().confirmations),
         relay().readers,
     ).batch(ChangeBatch(datetime.now(UTC), raw, proven=(tenant,)))
 

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from fuzz import outsiders
+from fuzz.promises import promise
 from shared.delivery.event import Event, event_of_content, event_read_back
 from shared.errors import Reason, Refused, Undeliverable
 from shared.graph.json_repair import MAX_REPAIRS, repaired
@@ -40,16 +42,6 @@ SYMMETRIC_KEY = bytes(range(32))
 
 _COMPLAINT = "content_unreadable: the content can't be decrypted with the key that it names"
 _OAEP = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
-
-
-class BrokenPromise(AssertionError):
-    """A module did what it promises never to do."""
-
-
-def promise(kept: bool, what: str) -> None:
-    """Raise BrokenPromise unless it is kept."""
-    if not kept:
-        raise BrokenPromise(what)
 
 
 def notification(body: bytes) -> None:
@@ -267,5 +259,8 @@ def _wrapped() -> str:
 
 TARGETS: dict[str, Target] = {
     target.__name__: target
-    for target in (notification, envelope, validation_token, decryption, json_text, resource_path, event)
+    for target in (
+        *(notification, envelope, validation_token, decryption, json_text, resource_path, event),
+        *outsiders.TARGETS,
+    )
 }

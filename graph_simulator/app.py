@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph_simulator.batch import Answered, Asked, read_batch, run_batch
 from graph_simulator.calls import Calls
@@ -43,11 +44,25 @@ def application(simulator: Simulator) -> Starlette:
     return Starlette(
         lifespan=lifespan,
         routes=[
-            Mount("/simulator", routes=Control(simulator, calls).routes()),
+            Mount("/simulator", OwnPrograms(Starlette(routes=Control(simulator, calls).routes()))),
             Route("/v1.0/{path:path}", graph.answer, methods=["GET", "POST", "PATCH", "PUT", "DELETE"]),
             *entra.routes(),
         ],
     )
+
+
+class OwnPrograms:
+    """Refuses what a browser sends on behalf of a page: the controls are for programs, and have no pages."""
+
+    def __init__(self, inner: ASGIApp) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 403, or pass on. A browser names the origin of a page with every request that changes something."""
+        if scope["type"] == "http" and any(name == b"origin" for name, _ in scope["headers"]):
+            await Response("the simulator's controls take nothing from a page", 403)(scope, receive, send)
+        else:
+            await self._inner(scope, receive, send)
 
 
 class GraphFace:

@@ -7,7 +7,6 @@ from typing import List  # noqa: UP035 - see below
 import azure.functions as func
 
 from notify_event_hub.receive import receive
-from shared import telemetry
 from shared.configuration.settings import SettingsError
 from shared.configuration.triggers import EVENT_HUB_CONNECTION, trigger_settings
 from shared.relay import relay
@@ -23,9 +22,8 @@ def notify_event_hub(events: List[func.EventHubEvent]) -> None:  # noqa: UP006 -
     """
     try:
         app = relay()
-        with telemetry.span("notify_event_hub"):
-            bodies = (event.get_body() for event in events)
-            receive(bodies, app.recipient, app.queues, app.clock(), app.paths, app.account)
+        bodies = (event.get_body() for event in events)
+        receive(bodies, app.recipient, app.queues, app.clock(), app.paths, app.account)
     except SettingsError as error:
         _log.error("Invalid settings; notifications stay in the event hub until they are fixed:\n%s", error)
         raise

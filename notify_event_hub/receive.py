@@ -13,12 +13,12 @@ from shared import telemetry
 from shared.errors import Refused
 from shared.graph.notification import read_collection, read_notification
 from shared.messages.account import Account
-from shared.messages.ingest import ExpectedRecipient, RefusedItems, ingest, trusted_channel
+from shared.messages.ingest import Channel, ExpectedRecipient, RefusedItems, ingest, trusted_channel
 from shared.paths import Paths
 from shared.storage.queues import Sender
 
-TIME_LIMIT = timedelta(minutes=1)
-"""For storing what is handed over together: nobody waits for an answer."""
+EVENT_HUB = Channel("notify_event_hub", timedelta(minutes=1))
+"""Nobody waits for an answer."""
 
 NOT_APPLICABLE = "NA"
 """What stands in every field of the event that Graph sends when a subscription is created."""
@@ -46,9 +46,9 @@ def receive(
         except Refused as refused:
             telemetry.REFUSED.add(1, {"reason": refused.reason})
             unreadable.append((None, refused.reason))
-    refused_items = ingest(items, recipient, trusted_channel, queues, received, TIME_LIMIT, account)
+    ingested = ingest(items, recipient, trusted_channel, queues, received, EVENT_HUB, account)
     if paths is not None:
-        paths.refused_on_receipt([*unreadable, *refused_items], received)
+        paths.refused_on_receipt([*unreadable, *ingested.examples], received)
 
 
 def _items(body: bytes) -> Sequence[msgspec.Raw]:

@@ -5,13 +5,18 @@ import time
 
 import azure.functions as func
 
+from notify_http.answer_time import AnswerTime
 from notify_http.receive import Answer, receive
 from shared import telemetry
 from shared.configuration.settings import SettingsError
 from shared.relay import relay
+from shared.seldom import Seldom
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.notify")
+_answer_time = AnswerTime()
+_chunked_body, _invalid_settings = Seldom(), Seldom()
+"""Whether to log these now: anybody can cause the lines."""
 
 
 @blueprint.function_name("notify_http")
@@ -22,8 +27,9 @@ def notify_http(req: func.HttpRequest) -> func.HttpResponse:
     if token is not None:
         return handshake(token)
     began = time.perf_counter()
-    with telemetry.span("notify_http"):
-        answer = _receive(req.get_body(), chunked="transfer-encoding" in req.headers)
+    answer = _receive(req.get_body(), chunked="transfer-encoding" in req.headers)
+    if answer.status == 202:
+        _answer_time.level(began, stored=answer.stored)
     telemetry.ACKNOWLEDGE_SECONDS.record(time.perf_counter() - began, {"status": answer.status})
     headers = {} if answer.retry_after is None else {"Retry-After": str(answer.retry_after)}
     return func.HttpResponse(answer.text, status_code=answer.status, headers=headers, mimetype="text/plain")
@@ -41,11 +47,13 @@ def handshake(token: str) -> func.HttpResponse:
 def _receive(body: bytes, *, chunked: bool) -> Answer:
     if chunked and not body:
         # github.com/Azure/azure-functions-host/issues/7930. Graph sends a length; a proxy before us may not.
-        _log.error("The Functions host dropped a chunked body. Have the proxy before the app send Content-Length")
+        if _chunked_body():
+            _log.error("The Functions host dropped a chunked body. Have the proxy before the app send Content-Length")
         return Answer(503, "The body did not arrive. Please send this again, with Content-Length.", retry_after=10)
     try:
         app = relay()
         return receive(body, app.recipient, app.acknowledging, app.clock(), app.paths, app.account)
     except SettingsError as error:
-        _log.error("Invalid settings; notifications are answered with 503 until they are fixed:\n%s", error)
+        if _invalid_settings():
+            _log.error("Invalid settings; notifications are answered with 503 until they are fixed:\n%s", error)
         return Answer(503, "The receiver is not configured yet. Please send this again.", retry_after=60)

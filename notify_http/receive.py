@@ -3,7 +3,9 @@
 The answer does not show whether an item was accepted (docs/graph.md, "Invalid notifications").
 """
 
-from dataclasses import dataclass
+import threading
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -11,24 +13,33 @@ from shared import telemetry
 from shared.errors import Refused, RetryLater
 from shared.graph.notification import read_collection
 from shared.messages.account import Account
-from shared.messages.ingest import ExpectedRecipient, ingest, validation_tokens
+from shared.messages.ingest import Channel, ExpectedRecipient, ingest, validation_tokens
 from shared.paths import Paths
 from shared.storage.queues import Sender
 
-LARGEST_BODY = 32 << 20
-"""Bytes. Graph names no limit; ordinary collections have some hundred KB."""
+LARGEST_BODY = 8 << 20
+"""Bytes. Graph names no limit; ordinary collections have some hundred KB. As many bodies as there are requests at once
+(`maxConcurrentRequests` in host.json) have to fit the memory of an instance, twice. The deployment sets the host's own
+limit to the same, `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT`: what is larger does not reach the app."""
+
+_LARGE = 1 << 20
+_large_bodies = threading.BoundedSemaphore(2)
+"""Bodies larger than a megabyte that are read at once: reading makes copies, and one processor reads one at a time."""
 
 TIME_LIMIT = timedelta(seconds=2.4)
 """For storing: Graph stops listening after 3 s, and an answer over 2.9 s counts as slow."""
 
+HTTP = Channel("notify_http", TIME_LIMIT)
+
 
 @dataclass(frozen=True)
 class Answer:
-    """Status, plain text and `Retry-After` (seconds) of an HTTP answer."""
+    """Status, plain text and `Retry-After` (seconds) of an HTTP answer; whether anything of the POST was stored."""
 
     status: Literal[200, 202, 400, 413, 503]
     text: str = ""
     retry_after: int | None = None
+    stored: bool = field(default=False, compare=False)
 
 
 def receive(
@@ -46,7 +57,8 @@ def receive(
     if len(body) > LARGEST_BODY:
         return Answer(413, f"The body exceeds {LARGEST_BODY} bytes.")
     try:
-        collection = read_collection(body)
+        with _large_bodies if len(body) > _LARGE else nullcontext():
+            collection = read_collection(body)
     except Refused as refused:
         telemetry.REFUSED.add(1, {"reason": refused.reason})
         if paths is not None:
@@ -54,9 +66,9 @@ def receive(
         return Answer(400, "Expected a changeNotificationCollection in JSON.")
     try:
         evidence = validation_tokens(collection)
-        refused_items = ingest(collection.value, recipient, evidence, queues, received, TIME_LIMIT, account)
+        ingested = ingest(collection.value, recipient, evidence, queues, received, HTTP, account)
     except RetryLater:
         return Answer(503, "Storage is unavailable. Please send this again.", retry_after=10)
     if paths is not None:
-        paths.refused_on_receipt(refused_items, received)
-    return Answer(202)
+        paths.refused_on_receipt(ingested.examples, received)
+    return Answer(202, stored=ingested.accepted > 0)

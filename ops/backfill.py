@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import click
-from rich.console import RenderableType
 
-from ops.report import Report, as_json, finish, when
+from ops.report import Report, Sheet, as_json, finish, when
 from ops.time_argument import Moment
 from shared.configuration.values import GUID
 from shared.messages.envelope import ReadbackPage, write
@@ -29,7 +28,7 @@ class Asked(Report):
     since: datetime
     until: datetime
 
-    def shown(self) -> Iterable[RenderableType]:
+    def shown(self) -> Iterable[str | Sheet]:
         """Yield one sentence."""
         changed = (
             f"changed after {when(self.since)} and before {when(self.until)}"

@@ -14,7 +14,7 @@ from ops.environment import load_settings
 from ops.find import find
 from ops.permissions import permissions
 from ops.reconcile import reconcile, rotate_keys
-from ops.report import ExitCode, Failure, finish
+from ops.report import ExitCode, Failure, PlainFormatter, finish
 from ops.status import status
 from ops.watch import watch
 from shared.configuration.settings import SettingsError
@@ -66,7 +66,9 @@ def ops(settings_file: Path | None) -> None:
 
     Exit codes: 0 fine; 1 something needs attention; 2 wrong usage or settings; 3 something needed can't be reached.
     """
-    logging.basicConfig(format="%(message)s", level=logging.ERROR)
+    to_terminal = logging.StreamHandler()
+    to_terminal.setFormatter(PlainFormatter("%(message)s"))
+    logging.basicConfig(handlers=[to_terminal], level=logging.ERROR)
     load_settings(settings_file)
 
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ops.dead_letter_view import LetterView, details, plain_path, view
-from ops.report import ExitCode, Report, as_json, console, finish, plain, span, table
+from ops.report import ExitCode, Report, Sheet, as_json, console, finish, span, table
 from ops.time_argument import Span
 from shared.errors import Refused
 from shared.messages.dead_letters import DeadLetters, ListedDeadLetter
@@ -56,7 +55,7 @@ class Letters(Report):
 
     letters: list[LetterView]
 
-    def shown(self) -> Iterable[RenderableType]:
+    def shown(self) -> Iterable[str | Sheet]:
         """Yield a table, and the number for each reason."""
         rows = (
             (letter.id, letter.reason, span(letter.age_seconds), letter.kind, plain_path(letter.resource))
@@ -77,12 +76,12 @@ class Details(Report):
         """An unknown id needs attention."""
         return ExitCode.ATTENTION if self.missing else ExitCode.FINE
 
-    def shown(self) -> Iterable[RenderableType]:
+    def shown(self) -> Iterable[str | Sheet]:
         """Yield each dead letter, one field per line."""
         for letter in self.letters:
-            yield from (plain(line) for line in _facts(msgspec.to_builtins(letter)))
+            yield from _facts(msgspec.to_builtins(letter))
             yield ""
-        yield from (f"No dead letter has the id {plain(wanted)}" for wanted in self.missing)
+        yield from (f"No dead letter has the id {wanted}" for wanted in self.missing)
 
 
 def _facts(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
@@ -110,7 +109,7 @@ class Settled(Report):
         """A selected dead letter that could not be processed needs attention."""
         return ExitCode.ATTENTION if self.left or self.missing else ExitCode.FINE
 
-    def shown(self) -> Iterable[RenderableType]:
+    def shown(self) -> Iterable[str | Sheet]:
         """Yield a sentence for each result."""
         yield f"{self.action}: {sum(self.done.values())}"
         yield from (f"  {count} {reason}" for reason, count in self.done.items())
@@ -118,7 +117,7 @@ class Settled(Report):
             f"Left, since it can't be read or nothing in it is proven: {letter_id}; `drop` removes it"
             for letter_id in self.left
         )
-        yield from (f"No dead letter has the id {plain(wanted)}" for wanted in self.missing)
+        yield from (f"No dead letter has the id {wanted}" for wanted in self.missing)
 
 
 @click.group("dead-letters")

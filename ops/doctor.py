@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 import click
-from rich.console import RenderableType
 
 from ops.checks.connectivity import clock, destination, endpoint, subscriptions
 from ops.checks.entra import entra
 from ops.checks.result import CheckResult, Verdict, attention, fine
 from ops.checks.schedule import schedule
 from ops.checks.storage import key_store, storage
-from ops.report import ExitCode, Indented, Report, as_json, console, finish, plain, table
+from ops.report import ExitCode, Indented, Report, Sheet, as_json, console, finish, table
 from ops.subscription_state import listed
 from shared.configuration.settings import SettingsError, storage_settings
 from shared.relay import relay
@@ -38,14 +37,14 @@ class Diagnosis(Report):
             return ExitCode.UNREACHABLE
         return ExitCode.ATTENTION if Verdict.ATTENTION in verdicts else ExitCode.FINE
 
-    def shown(self) -> Iterable[RenderableType]:
+    def shown(self) -> Iterable[str | Indented | Sheet]:
         """Yield the number of findings for each verdict, those that need attention, and a table of all."""
         counts = Counter(result.verdict for result in self.findings)
         yield ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
         for result in self.findings:
             if result.verdict in (Verdict.ATTENTION, Verdict.UNREACHABLE):
-                yield plain(f"{result.verdict}: {result.check}: {result.says}")
-                yield Indented(plain(f"-> {result.todo or 'see docs/operations.md'}"), 4)
+                yield f"{result.verdict}: {result.check}: {result.says}"
+                yield Indented(f"-> {result.todo or 'see docs/operations.md'}", 4)
         tenants = {tenant[0] for result in self.findings if (tenant := _OF_TENANT.search(result.check))}
         within = tenants.pop() if len(tenants) == 1 else ""  # named once, not in each row
         rows = ((result.verdict, result.check.removesuffix(within), result.says) for result in self.findings)

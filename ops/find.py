@@ -5,10 +5,9 @@ from datetime import datetime
 
 import click
 import msgspec
-from rich.console import RenderableType
 
 from ops.dead_letters import receiving
-from ops.report import ExitCode, Indented, Report, as_json, finish, plain, span
+from ops.report import ExitCode, Indented, Report, Sheet, as_json, finish, span
 from ops.time_argument import Moment
 from shared.paths import Path, Step, names, steps
 from shared.relay import relay
@@ -34,30 +33,30 @@ class Found(Report):
         """An unknown id needs attention."""
         return ExitCode.FINE if self.paths else ExitCode.ATTENTION
 
-    def shown(self) -> Iterable[RenderableType]:
+    def shown(self) -> Iterable[str | Indented | Sheet]:
         """Yield each path as a timeline."""
         for found in self.paths:
             yield from _lines(found)
         if not self.noted:
             yield "NOTIFICATION_PATHS is off: no path is noted now."
         if not self.paths:
-            yield f"Nothing is noted of {plain(self.asked)}."
+            yield f"Nothing is noted of {self.asked}."
             yield "It may wait for its next attempt (`status`), or be older than --since (7d)."
             yield "Refusals and dead letters: the last 500 are noted, and dead letters as long as they are kept."
 
 
-def _lines(found: FoundPath) -> Iterable[RenderableType]:
+def _lines(found: FoundPath) -> Iterable[str | Indented | Sheet]:
     path = found.path
     took = span((path.at - path.received).total_seconds())
     yield f"{path.outcome}{f': {path.reason}' if path.reason else ''}, {took} after it was received"
     for step in found.steps:
-        yield f"  {_when(step)}  {_MARKS[step.verdict]} {plain(step.step)}"
+        yield f"  {_when(step)}  {_MARKS[step.verdict]} {step.step}"
         if step.detail:
-            yield Indented(plain(step.detail), _INDENT)
+            yield Indented(step.detail, _INDENT)
     if found.dead_letter:
-        yield Indented(f"dead letter {plain(found.dead_letter)}", _INDENT)
+        yield Indented(f"dead letter {found.dead_letter}", _INDENT)
     if path.trace:
-        yield Indented(f"trace {plain(path.trace.split('-')[1] if path.trace.count('-') > 1 else path.trace)}", _INDENT)
+        yield Indented(f"trace {path.trace.split('-')[1] if path.trace.count('-') > 1 else path.trace}", _INDENT)
     yield ""
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import RenderableType
 
-from ops.report import ExitCode, Failure, Report, as_json, finish, table
+from ops.report import ExitCode, Failure, Report, Sheet, as_json, finish, table
 from shared.configuration.declaration import Declaration, read_declarations, with_tenant
 from shared.configuration.settings import Settings, SettingsError
 from shared.configuration.values import CLOUDS, InvalidValue
@@ -78,7 +77,7 @@ class PermissionReport(Report):
         refused = any(declaration.complaint for declaration in self.declarations)
         return ExitCode.ATTENTION if lacking or refused else ExitCode.FINE
 
-    def shown(self) -> Iterable[RenderableType]:
+    def shown(self) -> Iterable[str | Sheet]:
         """Yield a table of needs; then what is amiss, and for each tenant what to grant and how."""
         rows = [
             (declaration.resource, need.purpose, _in_words(need), need.granted)

@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import click
-from rich.console import RenderableType
 
-from ops.report import ExitCode, Report, as_json, finish, table
+from ops.report import ExitCode, Report, Sheet, as_json, finish, table
 from shared.configuration.declaration import Declaration
 from shared.errors import RelayError, RetryLater
 from shared.relay import relay, utc_now
@@ -42,7 +41,7 @@ class Reconciled(Report):
             return ExitCode.FINE
         return ExitCode.UNREACHABLE if all(step.later for step in failed) else ExitCode.ATTENTION
 
-    def shown(self) -> Iterable[RenderableType]:
+    def shown(self) -> Iterable[str | Sheet]:
         """Yield a table of the steps."""
         if self.new_key:
             yield f"New encryption key: {self.new_key}. renew_timer retires the previous one when nothing needs it."

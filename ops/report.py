@@ -1,17 +1,22 @@
 """The output of a command: tables for a person, JSON for a program, an exit code for a script."""
 
+import json
+import logging
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NoReturn
 
 import click
 import msgspec
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from shared.text import line, plain
 
 
 class ExitCode(IntEnum):
@@ -31,7 +36,7 @@ class Report(msgspec.Struct):
         """How the command ends."""
         return ExitCode.FINE
 
-    def shown(self) -> Iterable[RenderableType]:
+    def shown(self) -> "Iterable[str | Indented | Sheet]":
         """Yield what a person sees; nothing if the exit code says it all."""
         return ()
 
@@ -47,12 +52,28 @@ class Failure(Report):
         """How the command ends."""
         return self.code
 
-    def shown(self) -> Iterable[RenderableType]:
+    def shown(self) -> "Iterable[str | Sheet]":
         """Yield the complaints."""
         return self.complaints
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+
+
+_NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """Return a character of JSON text as it is, or as JSON escapes it if a terminal would not print it."""
+    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
+
+
+class PlainFormatter(logging.Formatter):
+    """Formats log records for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record, plain."""
+        return plain(super().format(record))
 
 
 def console(*, errors: bool = False) -> Console:
@@ -66,14 +87,20 @@ def console(*, errors: bool = False) -> Console:
 def show(report: Report, *, as_json: bool) -> None:
     """Print a report."""
     if as_json:
-        click.echo(msgspec.json.encode(report))
+        click.echo(_NOT_PRINTABLE.sub(_escaped, msgspec.json.encode(report).decode()))
         return
     out = console(errors=isinstance(report, Failure))
-    for renderable in report.shown():
-        if isinstance(renderable, Sheet) and not out.is_terminal:
-            click.echo(renderable.as_text())
+    for shown in rendered(report):
+        if isinstance(shown, Sheet) and not out.is_terminal:
+            click.echo(shown.as_text())
         else:
-            out.print(renderable)
+            out.print(shown)
+
+
+def rendered(report: Report) -> Iterator["str | Indented | Sheet"]:
+    """Yield what a report shows, made plain: all that a command prints for a person comes through here."""
+    for shown in report.shown():
+        yield line(shown) if isinstance(shown, str) else shown.plain()
 
 
 def finish(report: Report, *, as_json: bool) -> NoReturn:
@@ -88,6 +115,10 @@ class Indented:
 
     text: str
     by: int
+
+    def plain(self) -> "Indented":
+        """Return it with its text plain."""
+        return Indented(line(self.text), self.by)
 
     def __rich_console__(self, console: Console, _: ConsoleOptions) -> RenderResult:
         """Wrap it at the width of a terminal; without one, print it as one line."""
@@ -114,6 +145,11 @@ class Sheet:
             rows.add_row(*row)
         return Group(Text(f"\n{self.title}", style="bold"), Padding(rows, (0, 0, 0, 2)))
 
+    def plain(self) -> "Sheet":
+        """Return it with every text plain."""
+        rows = [[line(cell) for cell in row] for row in self.rows]
+        return Sheet(line(self.title), [line(column) for column in self.columns], rows)
+
     def as_text(self) -> str:
         """Return it as text, its title first."""
         rows = [self.columns, *self.rows] if any(self.columns) else self.rows
@@ -122,17 +158,12 @@ class Sheet:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Sheet:
     """Return a sheet; None leaves a cell empty."""
-    return Sheet(title, columns, [tuple("" if cell is None else plain(str(cell)) for cell in row) for row in rows])
+    return Sheet(title, columns, [tuple("" if cell is None else str(cell) for cell in row) for row in rows])
 
 
 def plural(count: int, noun: str) -> str:
     """Return `1 message`, `2 messages`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def plain(text: str) -> str:
-    """Return a text without characters that control a terminal."""
-    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
 
 
 def span(seconds: float | None) -> str | None:

@@ -8,11 +8,10 @@ from typing import TypeVar
 
 import click
 import msgspec
-from rich.console import RenderableType
 
 from ops.counters import Counted, counted
 from ops.queue_state import LettersState, QueueState, letters_state, oldest, queue_state, reasons
-from ops.report import ExitCode, Report, Sheet, as_json, finish, plain, plural, span, table, when
+from ops.report import ExitCode, Report, Sheet, as_json, finish, plural, span, table, when
 from ops.subscription_state import Listed, SubscriptionState, listed, states
 from shared.errors import RetryLater
 from shared.keys.key import EncryptionKey, newest_valid
@@ -77,12 +76,12 @@ class Status(Report):
             return ExitCode.UNREACHABLE
         return ExitCode.ATTENTION if self.attention else ExitCode.FINE
 
-    def shown(self) -> Iterable[RenderableType]:
+    def shown(self) -> Iterable[str | Sheet]:
         """Yield the verdict, then what passes through, then a table for each part."""
         for sentence in self.unreachable:
-            yield f"Unreachable: {plain(sentence)}"
+            yield f"Unreachable: {sentence}"
         for sentence in self.attention:
-            yield f"Attention: {plain(sentence)}"
+            yield f"Attention: {sentence}"
         if self.exit_code is ExitCode.FINE:
             yield "All is well."
         yield table("Messages", ("", ""), self._messages())

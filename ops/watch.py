@@ -9,7 +9,7 @@ import click
 from rich.console import Group
 from rich.live import Live
 
-from ops.report import as_json, console, show
+from ops.report import as_json, console, rendered, show
 from ops.status import Status, look
 from ops.subscription_state import Listed, listed
 from shared.relay import utc_now
@@ -49,5 +49,5 @@ def watch(every: float, *, as_json: bool) -> None:
                 time.sleep(every)
         with Live(console=out, auto_refresh=False, screen=True) as live:
             while True:
-                live.update(Group(*watching.look().shown()), refresh=True)
+                live.update(Group(*rendered(watching.look())), refresh=True)
                 time.sleep(every)

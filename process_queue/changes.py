@@ -99,7 +99,9 @@ class ChangeHandler:
         """Deliver the events that are not known to have been; those that the destination rejects join the dead."""
         events = [event for _, event in outcome.events.values()]
         details = self.paths.delivered(outcome.events, envelope) if self.paths is not None else None
-        delivery = self.outbox.deliver(events, redeliver=envelope.replayed is not None, details=details)
+        delivery = self.outbox.deliver(
+            events, redeliver=envelope.replayed is not None, isolate_errors=bool(envelope.attempt), details=details
+        )
         settled = len(delivery.delivered) + len(delivery.rejected) + len(delivery.undelivered)
         telemetry.DUPLICATES.add(len(events) - settled)
         lag = (self.clock() - envelope.received).total_seconds()

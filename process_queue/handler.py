@@ -47,7 +47,7 @@ class MessageHandler:
             relay.declarations,
             relay.signing_keys,
             relay.keys,
-            Hydration(relay.graph, relay.clock, relay.resolver, relay.unread),
+            Hydration(relay.graph, relay.clock, relay.resolver, relay.confirmations, relay.unread),
             relay.readers,
         )
         self._changes = ChangeHandler(
@@ -76,6 +76,7 @@ class MessageHandler:
             relay.declarations,
             relay.subscriptions,
             relay.reconciler,
+            relay.known_subscriptions,
             relay.sweep,
             lambda: relay.desired_state(relay.keys.current_if_any()),
             relay.clock,
@@ -108,6 +109,8 @@ class MessageHandler:
             return
         with telemetry.span("process_queue", content.trace):
             self.handle(content)
+        if self._admission.is_authentic(text):  # others were never entered
+            self._account.finished(content)
 
     def handle(self, content: Envelope) -> None:
         """Handle an envelope; what can't be finished now is enqueued again. Raises RetryLater if that fails."""
@@ -118,7 +121,6 @@ class MessageHandler:
                 self._handle_kind(content)
         except RetryLater as failure:
             self._requeue.later(content, failure)
-        self._account.finished(content)
 
     def _handle_kind(self, content: Envelope) -> None:
         match content:

@@ -6,7 +6,7 @@ They come in storms and several times over. What was done after an item arrived 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from process_queue.retries import Retries
 from shared import telemetry
@@ -19,7 +19,8 @@ from shared.graph.notification import LIFECYCLE_EVENTS, Notification, read_notif
 from shared.messages.envelope import LifecycleBatch
 from shared.readback.sweep import Sweep
 from shared.subscriptions.advice import advice
-from shared.subscriptions.client import SubscriptionsClient
+from shared.subscriptions.client import DEBOUNCE, SubscriptionsClient
+from shared.subscriptions.known import KnownSubscriptions
 from shared.subscriptions.once import Once
 from shared.subscriptions.plan import renews_with_more
 from shared.subscriptions.reconcile import Reconciler, report_unlisted
@@ -27,6 +28,9 @@ from shared.subscriptions.subscription import DesiredState, Subscription
 from shared.subscriptions.wait_budget import WaitBudget
 
 _log = logging.getLogger("graph_relay.lifecycle")
+
+UNKNOWN_FOR = timedelta(minutes=10)
+"""How long after its receipt an item waits for its subscription to be known."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class LifecycleHandler:
     declarations: Declarations
     subscriptions: SubscriptionsClient
     reconciler: Reconciler
+    known: KnownSubscriptions
     sweep: Sweep
     desired: Callable[[], DesiredState]
     clock: Callable[[], datetime]
@@ -70,6 +75,7 @@ class LifecycleHandler:
         declaration = self.declarations.get(id_in_client_state(notification.client_state), tenant_id)
         if declaration is None or event not in LIFECYCLE_EVENTS:
             return  # declared no more: renew_timer removes the subscription
+        self._check_known(notification.subscription_id, declaration, received)
         match event:
             case "reauthorizationRequired":
                 self._reauthorize(notification.subscription_id, declaration, received)
@@ -80,13 +86,26 @@ class LifecycleHandler:
             case _:
                 self._replace_removed(declaration, received)
 
+    def _check_known(self, subscription_id: str, declaration: Declaration, received: datetime) -> None:
+        """Refuse an item of a subscription that does not serve the declaration of its clientState.
+
+        One that is not known yet may have been created a moment ago, by another instance.
+        """
+        if not GUID.fullmatch(subscription_id.lower()):
+            raise Refused(Reason.MALFORMED)
+        serves = self.known.declaration_of(declaration.tenant_id, subscription_id)
+        if serves == declaration.id:
+            return
+        left = received + UNKNOWN_FOR - self.clock()
+        if serves is None and left > timedelta(0):
+            detail = "a lifecycle notification names a subscription that is not known yet"
+            raise RetryLater(Reason.SUBSCRIPTION_UNKNOWN, detail, retry_after=left)
+        raise Refused(Reason.SUBSCRIPTION_UNKNOWN)
+
     def _reauthorize(self, subscription_id: str, declaration: Declaration, received: datetime) -> None:
         """Renew: that re-authorizes too, and Graph wants only one of both within ten minutes."""
-        if not GUID.fullmatch(subscription_id.lower()):  # it becomes part of a URL
-            raise Refused(Reason.MALFORMED)
-        self.once.run(
-            f"extend {subscription_id}", received, lambda: self._extend(subscription_id, declaration, received)
-        )
+        action = f"extend {subscription_id.lower()}"
+        self.once.run(action, received - DEBOUNCE, lambda: self._extend(subscription_id, declaration, received))
 
     def _extend(self, subscription_id: str, declaration: Declaration, received: datetime) -> None:
         found: Subscription | None = None
@@ -119,7 +138,10 @@ class LifecycleHandler:
         self.sweep.start([declaration], (), self.clock())
 
     def _replace_removed(self, declaration: Declaration, received: datetime) -> None:
-        """Recreate what is gone, of the whole tenant: they are often removed together, and may seldom be listed."""
+        """Recreate what is gone, of the whole tenant: they are often removed together, and may seldom be listed.
+
+        For one declaration, once in ten minutes; the timer does what is left.
+        """
         tenant_id = declaration.tenant_id
 
         def replace() -> None:
@@ -129,7 +151,10 @@ class LifecycleHandler:
             except GraphRequestError as refusal:  # renew_timer tries again
                 report_unlisted(tenant_id, self.declarations.of_tenant(tenant_id), refusal)
 
-        self.once.run(f"replace in {tenant_id}", received, replace)
+        def replace_in_tenant() -> None:
+            self.once.run(f"replace in {tenant_id}", received, replace)
+
+        self.once.run(f"replace {declaration.id}", received - DEBOUNCE, replace_in_tenant)
 
     def _reconcile(self, tenant_id: str) -> None:
         reconciled = self.reconciler.tenant(tenant_id, self.desired(), self._before_gap, WaitBudget.none())

@@ -27,6 +27,10 @@ from shared.threads import ContextThreadPool
 READS_AT_ONCE = 4
 """Items of one envelope that are read from Graph at the same time."""
 
+UNDECLARED_ATTEMPTS = 6
+"""Attempts, within about four minutes, for an item without content of something that is not declared: while settings
+change, another instance may know a new declaration first."""
+
 
 class SigningKeyFinder(Protocol):
     """Finds the authority's keys."""
@@ -117,10 +121,7 @@ class BatchVerifier:
         declaration = self._verifier.declarations.get(id_in_client_state(notification.client_state), tenant)
         _check_place(declaration, notification.resource or "")
         if not notification.is_encrypted:
-            self._note_seen(notification)
-            if declaration is not None and is_pinged(declaration):
-                return Ping(declaration)
-            return self._verifier.hydration.event(notification, declaration, tenant, received)
+            return self._event_without_content(notification, declaration, tenant)
         failure = self._failure_of(tenant)
         if failure is not None:
             raise failure.copy()
@@ -129,6 +130,22 @@ class BatchVerifier:
         _check_place(declaration, event.subject)
         # Only now: content that can't be decrypted must neither end a silence nor name a key.
         self._note_seen(notification, content.encryption_certificate_id or "")
+        return event
+
+    def _event_without_content(
+        self, notification: Notification, declaration: Declaration | None, tenant: str
+    ) -> Event | Ping:
+        """Only a clientState vouches for it, and that is good for what is declared."""
+        if declaration is None:
+            if self._envelope.attempt < UNDECLARED_ATTEMPTS:
+                raise RetryLater(Reason.NOT_DECLARED, "an item is of something that is not declared here, or not yet")
+            raise Refused(Reason.NOT_DECLARED)
+        if is_pinged(declaration):
+            self._note_seen(notification)
+            return Ping(declaration)
+        event = self._verifier.hydration.event(notification, declaration, tenant, self._envelope.received)
+        if not (event.partial and declaration.include_resource_data):  # that is said by nobody but the item itself
+            self._note_seen(notification)
         return event
 
     def _note_seen(self, notification: Notification, key_id: str = "") -> None:

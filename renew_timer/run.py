@@ -11,14 +11,14 @@ from shared import telemetry
 from shared.access import key_access, storage_access
 from shared.configuration.declaration import Declaration, Declarations
 from shared.deadline import time_limit
-from shared.errors import Reason, RelayError, RetryLater
-from shared.graph.client import GraphRequestError
+from shared.errors import RelayError, RetryLater
 from shared.keys.key import EncryptionKey
 from shared.messages import backlog
 from shared.messages.account import ANY
 from shared.messages.retry import MAX_DELAY
 from shared.readback.sweep import PUSHED_WITHIN
 from shared.relay import Relay
+from shared.resources.catalog import longest_lifetime
 from shared.resources.renewal import too_rare
 from shared.storage.queues import Queue
 from shared.subscriptions.endpoint import probe
@@ -31,6 +31,9 @@ from shared.subscriptions.wait_budget import WaitBudget
 _log = logging.getLogger("graph_relay.renew")
 
 T = TypeVar("T")
+
+_EXPIRY_MARGIN = timedelta(hours=1)
+"""A subscription may have been renewed shortly before its tenant refused."""
 
 RUN_TIME = timedelta(minutes=4)
 """After this time a run begins no further call to Graph or the key store: the next run does the rest. The gauges, the
@@ -116,7 +119,7 @@ class RenewalRun:
 
     def _note_unlisted(self, tenant_id: str, declarations: Declarations, error: RelayError) -> None:
         report_unlisted(tenant_id, declarations, error)
-        if isinstance(error, GraphRequestError) or error.reason is Reason.LOGIN:
+        if Unlisted(error).refuses:
             # Without consent nothing is delivered, and nobody says so when it returns.
             for declaration in declarations:
                 try:
@@ -165,7 +168,10 @@ class RenewalRun:
 
     def _retire_keys(self, tenants: Mapping[str, Reconciled | Unlisted], sightings: Sequence[Sighting]) -> None:
         """Retire what no subscription names; a tenant that could not be listed may name any key."""
-        if any(isinstance(result, Unlisted) for result in tenants.values()):
+        unlisted = {tenant_id: result for tenant_id, result in tenants.items() if isinstance(result, Unlisted)}
+        refusing = [tenant_id for tenant_id, result in unlisted.items() if result.refuses]
+        since = self._relay.tenants.refusing_since(refusing, self._now())
+        if any(tenant_id not in since or self._may_live(tenant_id, since[tenant_id]) for tenant_id in unlisted):
             return
         named = {
             subscription.encryption_certificate_id or ""
@@ -178,6 +184,15 @@ class RenewalRun:
         }
         queues = self._relay.storage.queues
         self._relay.rotation.retire(named, last_used, lambda: queues.length() == 0, self._now())
+
+    def _may_live(self, tenant_id: str, refusing_since: datetime) -> bool:
+        """Whether a tenant that has withdrawn its consent may have a subscription with a key. Nobody can renew one."""
+        lives = [
+            longest_lifetime(declaration.resource, rich=True)
+            for declaration in self._declarations.of_tenant(tenant_id)
+            if declaration.include_resource_data
+        ]
+        return self._now() - refusing_since <= max(lives, default=timedelta(0)) + _EXPIRY_MARGIN
 
     def _without_subscription(self, tenants: Mapping[str, Reconciled | Unlisted]) -> set[str]:
         """Return the ids of the declarations that have no subscription as they should."""

@@ -13,6 +13,10 @@ from shared.errors import NotAttempted, Reason, RetryLater, Unanswered
 FAILURE_THRESHOLD = 3
 """Consecutive failures that open the breaker; one that used up its time limit opens it alone."""
 
+ERRORS_PER_FAILURE = 10
+"""So many errors (500) in a row count as one failure: each may be the fault of one message, and who writes those must
+not keep others waiting."""
+
 FIRST_PAUSE = timedelta(seconds=2)
 LONGEST_PAUSE = timedelta(minutes=1)
 
@@ -33,7 +37,7 @@ class CircuitBreaker:
         self._reason = reason
         self._clock = clock
         self._lock = threading.Lock()
-        self._failures = 0
+        self._failures = 0.0
         self._last_failure = ""
         self._openings = 0
         self._opened: datetime | None = None
@@ -41,8 +45,10 @@ class CircuitBreaker:
         self._probing = False
 
     @contextmanager
-    def attempt(self) -> Iterator[None]:
+    def attempt(self, ignoring: Reason | None = None) -> Iterator[None]:
         """Wrap an attempt that raises RetryLater if the dependency is unavailable.
+
+        ignoring: the reason of failures that say nothing of the dependency; they neither open nor close the breaker.
 
         Raises NotAttempted at once, with the time to wait, while the breaker is open.
         """
@@ -52,7 +58,8 @@ class CircuitBreaker:
         except NotAttempted:
             raise
         except RetryLater as retry_later:
-            self._failed(openings, retry_later)
+            if retry_later.reason is not ignoring:
+                self._failed(openings, retry_later)
             raise
         else:
             self._succeeded()
@@ -76,10 +83,11 @@ class CircuitBreaker:
     def _failed(self, openings: int, failure: RetryLater) -> None:
         """Count a failure. Attempts that started before the breaker opened are not counted again."""
         with self._lock:
-            pause = failure.retry_after or timedelta(0)
+            is_error = failure.reason is Reason.DESTINATION_ERROR
+            pause = timedelta(0) if is_error else failure.retry_after or timedelta(0)
             self._last_failure = failure.detail
             if openings == self._openings:
-                self._failures += FAILURE_THRESHOLD if self._counts_alone(failure) else 1
+                self._failures += self._weight(failure)
                 if self._failures >= FAILURE_THRESHOLD:
                     pause = max(pause, self._pause())
             if pause:
@@ -88,14 +96,16 @@ class CircuitBreaker:
                 self._open_until = max(self._open_until or now + pause, now + pause)
                 self._openings += 1
 
-    def _counts_alone(self, failure: RetryLater) -> bool:
-        return isinstance(failure, Unanswered) and self._failures < FAILURE_THRESHOLD
+    def _weight(self, failure: RetryLater) -> float:
+        if isinstance(failure, Unanswered) and self._failures < FAILURE_THRESHOLD:
+            return FAILURE_THRESHOLD
+        return 1 / ERRORS_PER_FAILURE if failure.reason is Reason.DESTINATION_ERROR else 1
 
     def _succeeded(self) -> None:
         with self._lock:
-            self._failures = 0
+            self._failures = 0.0
             self._opened = self._open_until = None
 
     def _pause(self) -> timedelta:
-        doublings = min(max(self._failures - FAILURE_THRESHOLD, 0), 10)
+        doublings = min(max(int(self._failures - FAILURE_THRESHOLD), 0), 10)
         return min(FIRST_PAUSE * (1 << doublings), LONGEST_PAUSE)

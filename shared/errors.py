@@ -4,6 +4,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Self
 
+from shared.text import line
+
 
 class Reason(StrEnum):
     """Why an item was refused, is retried, or was dead-lettered. Counted and logged; never holds message data."""
@@ -12,6 +14,9 @@ class Reason(StrEnum):
     MALFORMED = "malformed"
     CLIENT_STATE = "client_state"
     UNAUTHENTICATED = "unauthenticated"
+    SUBSCRIPTION_UNKNOWN = "subscription_unknown"
+    NOT_DECLARED = "not_declared"
+    NOT_CONFIRMED = "not_confirmed"
     TOKEN_MISSING = "token_missing"  # noqa: S105 - a reason, not a secret
     TOKENS_NULL = "tokens_null"
     TOKEN_MALFORMED = "token_malformed"  # noqa: S105
@@ -54,6 +59,7 @@ class RelayError(Exception):
     """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
+        detail = line(detail)  # Graph's own words may be part of it, and of those, a stranger's
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail

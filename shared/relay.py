@@ -18,6 +18,7 @@ from shared.delivery.outbox import Outbox
 from shared.graph.client import GraphClient
 from shared.graph.credential_expiry import CredentialExpiry
 from shared.graph.entra import AppCredential, EntraClient
+from shared.graph.pace import Pace
 from shared.graph.resolver import Resolver
 from shared.graph.signing_keys import SigningKeys
 from shared.keys.directory import KeyDirectory
@@ -39,6 +40,7 @@ from shared.readback.sweep import Sweep
 from shared.readback.unread import Unread
 from shared.storage.clients import StorageClients
 from shared.subscriptions.client import SubscriptionsClient
+from shared.subscriptions.known import KnownSubscriptions
 from shared.subscriptions.once import Once
 from shared.subscriptions.reconcile import Reconciler
 from shared.subscriptions.silence import LastSeen
@@ -88,6 +90,7 @@ class Relay:
         credential = AppCredential(settings.client_certificate, settings.client_secret, settings.managed_identity)
         self.entra = EntraClient(settings.login_url, settings.client_id, credential, self.session, clock)
         self.graph = GraphClient(settings.graph_url, self.entra, self.session, clock)
+        self.confirmations = Pace(clock)
         self.signing_keys = SigningKeys(settings.login_url, self.session, clock)
         self.credential_expiry = CredentialExpiry(self.graph, settings.tenant_id, settings.client_id)
 
@@ -113,7 +116,10 @@ class Relay:
         self.last_seen = LastSeen(storage.tables)
         self.tenants = Tenants(storage.tables)
         self.subscriptions = SubscriptionsClient(self.graph, clock, self.random.randbytes)
-        self.reconciler = Reconciler(settings.tenant_id, self.declarations, self.subscriptions, self.tenants, clock)
+        self.known_subscriptions = KnownSubscriptions(storage.tables)
+        self.reconciler = Reconciler(
+            settings.tenant_id, self.declarations, self.subscriptions, self.tenants, self.known_subscriptions, clock
+        )
         self.lifecycle_actions = Once(clock)
         self.account = Account(storage.tables, clock, self.random.randbytes)
         self.activity = QueueActivity(storage.tables, clock)

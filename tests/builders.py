@@ -238,8 +238,7 @@ def environment(**changes: str | None) -> dict[str, str]:
         "GRAPH_CLIENT_SECRET": secrets.token_urlsafe(),
         "NOTIFICATION_URL": NOTIFICATION_URL,
         "CLIENT_STATE_SECRET": base64.b64encode(client_state_secret()).decode(),
-        "SUBSCRIPTIONS": '[{"resource": "/chats/getAllMessages", "changeTypes": ["created", "updated", "deleted"],'
-        ' "includeResourceData": true}]',
+        "SUBSCRIPTIONS": '[{"resource": "/chats/getAllMessages", "changeTypes": ["created", "updated", "deleted"]}]',
         "KEY_STORE": "file:keys",
         "DESTINATION_URL": "https://feed.example.org/events",
         "DESTINATION_SECRET": destination_secret(),

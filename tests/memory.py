@@ -8,15 +8,14 @@ from dataclasses import dataclass, field, replace
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from math import ceil
 
-from shared.errors import AlreadyProcessed, Reason, RetryLater, Undeliverable
-from shared.storage.claim_check import Opened
+from shared.errors import AlreadyProcessed, Reason, RetryLater
+from shared.storage.claim_check import Opened, claimed_blob
 from shared.storage.clients import StorageClients
 from shared.storage.queues import BATCH_SIZE, MESSAGE_LIMIT, Queue, QueuedMessage
 from shared.storage.tables import Row
 
 NEVER = datetime(MAXYEAR, 12, 31, 23, 59, 59, tzinfo=UTC)
 _CLAIM = "claim:"
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FORBIDDEN_IN_KEYS = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 
 
@@ -50,11 +49,9 @@ class MemoryClaims(_Service):
         return _CLAIM + name
 
     def open(self, message: str) -> Opened:
-        if not message.startswith(_CLAIM):
+        name = claimed_blob(message)
+        if name is None:
             return Opened(message)
-        name = message.removeprefix(_CLAIM)
-        if not _UUID.fullmatch(name):
-            raise Undeliverable(Reason.MALFORMED, "a claim that this app did not write")
         self.check()
         if name not in self.texts:
             raise AlreadyProcessed("the blob of a queue message is gone")

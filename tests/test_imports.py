@@ -21,6 +21,7 @@ ROOMS = {
 """What each room may import of ours; bench, fuzz and tests may import anything."""
 
 FLOORS = (
+    ("text", "seldom"),
     ("errors", "telemetry", "exporting", "http_client", "resources"),
     ("configuration", "circuit_breaker", "deadline", "threads"),
     ("graph", "storage"),

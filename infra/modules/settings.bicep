@@ -44,6 +44,7 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
       APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
       AzureWebJobsDisableHomepage: 'true'
+      FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '8388608' // LARGEST_BODY in notify_http/receive.py
       PYTHON_THREADPOOL_THREAD_COUNT: '32'
       NOTIFICATION_QUEUE: queue
       NOTIFICATION_URL: notificationUrl

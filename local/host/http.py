@@ -17,7 +17,10 @@ from local.host.functions import Function, HttpTrigger
 from local.host.log import BadHttpRequest, CallerLeft, FunctionFailed, Invocation, InvocationFailed
 from local.host.worker import Worker
 
-BODY_LIMIT = 100 * 1024 * 1024  # bytes, as in Azure
+BODY_LIMIT = 100 * 1024 * 1024  # bytes, the Functions host's
+BODY_LIMIT_SETTING = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"
+"""The app setting that replaces it."""
+
 HEADERS_LIMIT = 32 * 1024  # bytes of all header lines, Kestrel's
 REQUEST_LINE_LIMIT = 8 * 1024  # bytes, Kestrel's
 LEAST_RATE = 240  # bytes a second that a body must come at, Kestrel's
@@ -35,10 +38,19 @@ class Limits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 431 or 414, or pass on."""
-        if scope["type"] == "http" and (status := _refusal(scope)):
+        if scope["type"] == "http" and _from_a_page(scope):
+            await Response("/admin takes nothing from a page", 403)(scope, receive, send)
+        elif scope["type"] == "http" and (status := _refusal(scope)):
             await Response(status_code=status, headers={"connection": "close"})(scope, receive, send)
         else:
             await self._inner(scope, receive, send)
+
+
+def _from_a_page(scope: Scope) -> bool:
+    """Whether a browser asks for `/admin` on behalf of a page. This host has no keys, so any page could have functions
+    run; it names its origin with every POST.
+    """
+    return scope["path"].startswith("/admin") and any(name == b"origin" for name, _ in scope["headers"])
 
 
 def _refusal(scope: Scope) -> int | None:
@@ -81,9 +93,11 @@ class Throttle:
 class FunctionRoute(Route):
     """The route of an HTTP function; paths match without regard to case and to a slash at the end."""
 
-    def __init__(self, function: Function, trigger: HttpTrigger, prefix: str, worker: Worker) -> None:
+    def __init__(
+        self, function: Function, trigger: HttpTrigger, prefix: str, worker: Worker, body_limit: int = BODY_LIMIT
+    ) -> None:
         path = CATCH_ALL.sub(r"{\1:path}", "/".join(("", *filter(None, (prefix, trigger.route.strip("/"))))))
-        super().__init__(path, Endpoint(function, worker), methods=list(trigger.methods or METHODS))
+        super().__init__(path, Endpoint(function, worker, body_limit), methods=list(trigger.methods or METHODS))
         regex, _, _ = compile_path(path)
         self.path_regex = re.compile(regex.pattern.removesuffix("$") + "/?$", re.IGNORECASE)
 
@@ -94,9 +108,10 @@ class Endpoint:
     The body is read within the invocation, so a caller that breaks off is a failed one.
     """
 
-    def __init__(self, function: Function, worker: Worker) -> None:
+    def __init__(self, function: Function, worker: Worker, body_limit: int) -> None:
         self._name = function.name
         self._worker = worker
+        self._body_limit = body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a caller that has left is answered nothing."""
@@ -117,7 +132,7 @@ class Endpoint:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request, receive: Receive) -> HttpAnswer:
-        call = received(request, await body_of(request.headers, receive))
+        call = received(request, await body_of(request.headers, receive, self._body_limit))
         running = asyncio.ensure_future(self._worker.call(self._name, call))
         leaving = asyncio.ensure_future(_left(receive))
         try:
@@ -144,15 +159,15 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-async def body_of(headers: Headers, receive: Receive) -> bytes:
+async def body_of(headers: Headers, receive: Receive, limit: int = BODY_LIMIT) -> bytes:
     """Read the body; one that is chunked does not reach the function.
 
     Raises:
         BadHttpRequest: it is too long, or comes too slowly.
         CallerLeft: the caller has broken off.
     """
-    if int(headers.get("content-length", "0")) > BODY_LIMIT:
-        raise BadHttpRequest(f"Request body too large. The max request body size is {BODY_LIMIT} bytes.")
+    if int(headers.get("content-length", "0")) > limit:
+        raise BadHttpRequest(f"Request body too large. The max request body size is {limit} bytes.")
     chunked = "transfer-encoding" in headers
     body, began, more = bytearray(), time.monotonic(), True
     while more:
@@ -165,8 +180,8 @@ async def body_of(headers: Headers, receive: Receive) -> bytes:
             raise CallerLeft("Unexpected end of request content.")
         body += message.get("body", b"")
         more = message.get("more_body", False)
-        if len(body) > BODY_LIMIT:
-            raise BadHttpRequest(f"Request body too large. The max request body size is {BODY_LIMIT} bytes.")
+        if len(body) > limit:
+            raise BadHttpRequest(f"Request body too large. The max request body size is {limit} bytes.")
     return b"" if chunked else bytes(body)
 
 

@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from local.host.configuration import ConfigurationError, HostOptions, expand, is_disabled, setting
 from local.host.functions import Function, HttpTrigger, QueueTrigger, TimerTrigger
-from local.host.http import FunctionRoute, Limits, Throttle
+from local.host.http import BODY_LIMIT, BODY_LIMIT_SETTING, FunctionRoute, Limits, Throttle
 from local.host.queues import QueueListener, queues
 from local.host.storage import Account, HostMustEnd, client_options, may_pass
 from local.host.timers import CONTAINER, HOST_ID_SETTING, Shared, Timer, schedule_of
@@ -121,7 +121,8 @@ class Host:
         try:
             match function.trigger:
                 case HttpTrigger() as trigger:
-                    return FunctionRoute(function, trigger, self._options.http.route_prefix, self._worker)
+                    limit = int(self._settings.get(BODY_LIMIT_SETTING) or BODY_LIMIT)
+                    return FunctionRoute(function, trigger, self._options.http.route_prefix, self._worker, limit)
                 case QueueTrigger(queue, connection):
                     self._listeners.append(self._listener(function, queue, connection))
                 case TimerTrigger() as timer:

@@ -68,7 +68,8 @@ class Destination:
             return Delivery()
         try:
             deadline.check()
-            with self._breaker.attempt():
+            # Whoever writes a message that the destination fails on must not keep it from the others.
+            with self._breaker.attempt(ignoring=Reason.DESTINATION_ERROR if isolate_errors else None):
                 status = self._post(events)
         except RetryLater as failure:
             if isolate_errors and failure.reason is Reason.DESTINATION_ERROR and len(events) > 1:
@@ -99,10 +100,7 @@ class Destination:
         return first.merged(self.deliver(events[middle:], isolate_errors=isolate_errors))
 
     def _isolate(self, events: Sequence[Event], failure: RetryLater) -> "Delivery":
-        """Deliver the halves of a batch answered with 500: a single event may cause the error.
-
-        After that many failures the breaker may open; the last events then fail with the same reason as the first.
-        """
+        """Deliver the halves of a batch answered with 500: a single event may cause the error."""
         middle = len(events) // 2
         halves = [self.deliver(half, isolate_errors=True) for half in (events[:middle], events[middle:])]
         merged = halves[0].merged(halves[1])

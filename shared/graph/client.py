@@ -17,6 +17,7 @@ from shared.graph.entra import EntraClient, granted_permissions
 from shared.graph.json_repair import repaired
 from shared.graph.limits import limited_with
 from shared.http_client import Response, exchange, retry_after
+from shared.text import line
 
 _TIME_LIMIT = (5, 30)  # a create lasts while Graph does two handshakes, up to 10 s each
 _MAX_RESPONSE_BYTES = 32 << 20
@@ -78,7 +79,7 @@ class GraphRequestError(RelayError):
         super().__init__(Reason.GRAPH_REFUSED, str(self.answer))
         self.status = status
         self.code = code
-        self.message = message
+        self.message = line(message)
         self.inner_code = inner_code
         self.granted = granted
 
@@ -152,7 +153,7 @@ class GraphClient:
             link = page.next_link
 
     def _call(self, tenant_id: str, method: str, path: str, body: Json | None = None) -> bytes:
-        url = self._address(path)
+        url = address(self._url, path)
         limit = (tenant_id, limited_with(method, url))
         self._raise_if_throttled(limit)
         response = self._send(tenant_id, method, url, body)
@@ -208,18 +209,6 @@ class GraphClient:
     def _scope(self) -> str:
         return f"{self._url}/.default"
 
-    def _address(self, path: str) -> str:
-        """Links are used unchanged, but only on the host that the token is for (docs/graph.md, "Reading back")."""
-        if not path.startswith("https://"):
-            return f"{self._url}/v1.0/{path.lstrip('/')}"
-        try:
-            ours, theirs = urlsplit(self._url), urlsplit(path)
-        except ValueError:
-            raise RetryLater(Reason.GRAPH, "Graph returned an invalid link") from None
-        if (ours.scheme, ours.netloc.lower()) != (theirs.scheme, theirs.netloc.lower()):
-            raise RetryLater(Reason.GRAPH, "Graph returned a link to another host")
-        return path
-
     def _raise_if_throttled(self, limit: tuple[str, str]) -> None:
         with self._lock:
             delay = self._not_before.get(limit, self._clock()) - self._clock()
@@ -249,10 +238,28 @@ def _answer(response: Response) -> Answer:
 
 def _line(text: object, longest: int) -> str:
     """Bound a text of Graph's, and keep it on its line: it is logged and shown."""
-    return "".join(character if character.isprintable() else " " for character in str(text or "")[:longest])
+    return line(str(text or "")[:longest])
 
 
 _MAILBOX_CODES = ("mailbox", "errormailbox", "errornonexistentmailbox", "errorinvaliduser")
+
+
+def address(graph_url: str, path: str) -> str:
+    """Return the URL of a path or of a link that Graph returned.
+
+    Links are used unchanged, but only on the host that the token is for (docs/graph.md, "Reading back").
+
+    Raises RetryLater for a link to anywhere else.
+    """
+    if not path.startswith("https://"):
+        return f"{graph_url}/v1.0/{path.lstrip('/')}"
+    try:
+        ours, theirs = urlsplit(graph_url), urlsplit(path)
+    except ValueError:
+        raise RetryLater(Reason.GRAPH, "Graph returned an invalid link") from None
+    if (ours.scheme, ours.netloc.lower()) != (theirs.scheme, theirs.netloc.lower()):
+        raise RetryLater(Reason.GRAPH, "Graph returned a link to another host")
+    return path
 
 
 def _member(document: Json, name: str) -> Json:

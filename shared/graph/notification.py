@@ -5,7 +5,9 @@ Anybody can send a body: the cost of reading is bounded by its length.
 """
 
 import codecs
+import re
 from typing import Annotated, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 
@@ -17,8 +19,13 @@ T = TypeVar("T")
 MAX_ITEMS = 10_000
 """Items in one collection. Graph sends some dozens; each item costs time even if it is refused."""
 
+MAX_TOKENS = 1_000
+"""Validation tokens in one collection. Graph sends one for each app and tenant."""
+
 _MAX_COMMAS = 100 * MAX_ITEMS
 _CHUNK = 65_536
+
+CHANGE_TYPES = ("created", "updated", "deleted")
 
 LIFECYCLE_EVENTS = ("reauthorizationRequired", "subscriptionRemoved", "missed")
 
@@ -46,6 +53,15 @@ Short = Annotated[str, msgspec.Meta(max_length=255)]
 
 Path = Annotated[str, msgspec.Meta(max_length=4096)]
 """The path of a resource."""
+
+
+Printable = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[ -~]*\Z")]
+"""ASCII without control characters."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What no attribute of a CloudEvent may hold."""
+
+_TYPE = re.compile(r"(#?[A-Za-z][\w.]*)?", re.ASCII)
 
 
 class Notification(msgspec.Struct, frozen=True, rename="camel"):
@@ -85,12 +101,12 @@ class EncryptedContent(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ResourceData(msgspec.Struct, frozen=True):
-    """The fields of `resourceData` that every kind of resource has."""
+    """The fields of `resourceData` that every kind of resource has. Graph encrypts nothing of it."""
 
-    odata_type: str = msgspec.field(name="@odata.type", default="")
-    odata_id: str = msgspec.field(name="@odata.id", default="")
-    odata_etag: str = msgspec.field(name="@odata.etag", default="")
-    id: str = ""
+    odata_type: Short = msgspec.field(name="@odata.type", default="")
+    odata_id: Path = msgspec.field(name="@odata.id", default="")
+    odata_etag: Printable = msgspec.field(name="@odata.etag", default="")
+    id: Path = ""
 
 
 def read_collection(body: bytes) -> Collection:
@@ -103,6 +119,8 @@ def read_collection(body: bytes) -> Collection:
     collection = _read_or_repair(body)
     if len(collection.value) > MAX_ITEMS:
         raise Refused(Reason.MALFORMED, "the body has more items than any that Graph sends")
+    if bytes(collection.validation_tokens).count(b",") >= MAX_TOKENS:  # before any of them is an object
+        raise Refused(Reason.MALFORMED, "the body has more tokens than any that Graph sends")
     return collection
 
 
@@ -134,9 +152,27 @@ def _read_or_repair(body: bytes) -> Collection:
 def read_notification(item: msgspec.Raw) -> Notification:
     """Read one item of a collection. Raises Refused if a required field is missing or of another type."""
     notification = _decode(item, _notification, "the item is not a changeNotification")
-    if notification.lifecycle_event is None and not (notification.resource and notification.change_type):
+    if notification.lifecycle_event is not None:
+        return notification
+    if not (notification.resource and notification.change_type):
         raise Refused(Reason.MALFORMED, "a change item needs resource and changeType")
-    return notification
+    if _CONTROL.search(notification.resource) or _CONTROL.search(unquote(notification.resource)):
+        raise Refused(Reason.MALFORMED, "a path with control characters names nothing")
+    return _with_known_change(notification)
+
+
+def _with_known_change(notification: Notification) -> Notification:
+    """Return the notification with its change type in lower case; Graph varies it.
+
+    Another type says nothing. Content tells itself what it is; without content, nothing is left to believe.
+    """
+    change_type = (notification.change_type or "").lower()
+    if change_type == notification.change_type and change_type in CHANGE_TYPES:
+        return notification
+    if change_type not in CHANGE_TYPES and not notification.is_encrypted:
+        raise Refused(Reason.MALFORMED, "changeType is none of created, updated, deleted")
+    known = change_type if change_type in CHANGE_TYPES else None
+    return msgspec.structs.replace(notification, change_type=known)
 
 
 def read_encrypted_content(notification: Notification) -> EncryptedContent:
@@ -148,11 +184,12 @@ def read_encrypted_content(notification: Notification) -> EncryptedContent:
 
 
 def read_resource_data(notification: Notification) -> ResourceData:
-    """Read `resourceData`; a malformed one reads as empty."""
+    """Read `resourceData`; a malformed one reads as empty, and so does a field that Graph would not fill so."""
     try:
-        return _resource_data.decode(notification.resource_data) or ResourceData()
+        read = _resource_data.decode(notification.resource_data) or ResourceData()
     except (msgspec.DecodeError, RecursionError):
         return ResourceData()
+    return read if _TYPE.fullmatch(read.odata_type) else msgspec.structs.replace(read, odata_type="")
 
 
 _collection = msgspec.json.Decoder(Collection)

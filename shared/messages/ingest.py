@@ -47,6 +47,22 @@ class SortedItems:
     refused: Counter[Reason] = field(default_factory=Counter)
     examples: RefusedItems = field(default_factory=list)
 
+    @property
+    def accepted(self) -> int:
+        """The number of accepted items."""
+        return len(self.changes) + len(self.lifecycle)
+
+
+@dataclass(frozen=True)
+class Channel:
+    """How notifications come: the name of its spans, and how long storing may take.
+
+    There is a span only if an item is accepted: each is exported and paid for, and anybody can have one refused.
+    """
+
+    name: str
+    time_limit: timedelta
+
 
 EvidenceFor = Callable[[Collection[str]], Evidence]
 """From the tenants (lower case) of the accepted items to their evidence. Called only if an item is accepted: tokens in
@@ -59,31 +75,38 @@ def ingest(
     evidence_for: EvidenceFor,
     queues: Sender,
     received: datetime,
-    within: timedelta,
+    channel: Channel,
     account: Account | None = None,
-) -> RefusedItems:
-    """Store the accepted items, `within` a time, and count the refused ones by reason; return the first of these.
+) -> SortedItems:
+    """Store the accepted items, and count the refused ones by reason; return both.
 
     account: where what is queued is entered; None: nowhere.
 
     Raises RetryLater if not all are durable in time: the sender then sends them again.
     """
     sorted_items = sort_items(items, recipient)
-    trace = telemetry.traceparent()
-    envelopes: list[Envelope] = [*pack_lifecycle(sorted_items.lifecycle, received, trace)]
-    if sorted_items.changes:
-        evidence = evidence_for(dict.fromkeys(item.tenant for item in sorted_items.changes))
-        envelopes += pack_changes(sorted_items.changes, evidence, received, trace)
-    if envelopes:
-        queues.send_all([write(envelope) for envelope in envelopes], within=within)
+    if sorted_items.accepted:
+        with telemetry.span(channel.name):
+            envelopes = _envelopes(sorted_items, evidence_for, received)
+            queues.send_all([write(envelope) for envelope in envelopes], within=channel.time_limit)
         if account is not None:
             account.received(envelopes)
     # Count only after storing: items that were not stored are sent again.
     telemetry.RECEIVED.add(len(items))
     for reason, count in sorted_items.refused.items():
         telemetry.REFUSED.add(count, {"reason": reason})
-    telemetry.QUEUED.add(len(sorted_items.changes) + len(sorted_items.lifecycle))
-    return sorted_items.examples
+    telemetry.QUEUED.add(sorted_items.accepted)
+    return sorted_items
+
+
+def _envelopes(sorted_items: SortedItems, evidence_for: EvidenceFor, received: datetime) -> list[Envelope]:
+    """Return the envelopes of the accepted items, with the trace of the current span."""
+    trace = telemetry.traceparent()
+    envelopes: list[Envelope] = [*pack_lifecycle(sorted_items.lifecycle, received, trace)]
+    if sorted_items.changes:
+        evidence = evidence_for(dict.fromkeys(item.tenant for item in sorted_items.changes))
+        envelopes += pack_changes(sorted_items.changes, evidence, received, trace)
+    return envelopes
 
 
 def sort_items(items: Iterable[msgspec.Raw], recipient: ExpectedRecipient) -> SortedItems:

@@ -15,10 +15,14 @@ _DELTA = "delta"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Compared up to `until` (UTC). `due`: a gap is suspected, so compare now instead of at the next sweep."""
+    """Compared up to `until` (UTC). `due`: a gap is suspected, so compare now instead of at the next sweep.
+
+    hurried: when the last comparison began that a suspected gap caused.
+    """
 
     until: datetime
     due: bool = False
+    hurried: datetime | None = None
 
 
 class Checkpoints:
@@ -33,13 +37,19 @@ class Checkpoints:
         suspected = self._gaps.all()  # read first: a gap noted between the two reads is found next time
         rows = {str(row["RowKey"]): row for row in self._tables.partition(STATE, _PROGRESS)}
         return {
-            name: Checkpoint(time_in(row, "until"), name in suspected and suspected[name] >= time_in(row, "compared"))
+            name: Checkpoint(
+                time_in(row, "until"),
+                name in suspected and suspected[name] >= time_in(row, "compared"),
+                time_in(row, "hurried") if "hurried" in row else None,
+            )
             for name, row in rows.items()
         }
 
-    def save(self, declaration_id: str, until: datetime, now: datetime) -> None:
+    def save(self, declaration_id: str, until: datetime, now: datetime, hurried: datetime | None = None) -> None:
         """Store the checkpoint of a comparison that began at `now`; it clears every gap suspected earlier."""
         row: Row = {"until": until.isoformat(), "compared": now.isoformat()}
+        if hurried is not None:
+            row = {**row, "hurried": hurried.isoformat()}
         self._tables.put(STATE, _PROGRESS, declaration_id, row)
 
     def suspect_gap(self, declaration_id: str, now: datetime) -> None:

@@ -23,6 +23,10 @@ SETTLING_TIME = timedelta(minutes=5)
 LINK_REFRESH = timedelta(days=1)
 """An unused delta link becomes invalid: those of the directory after 7 days (docs/graph.md, "Delta queries")."""
 
+HURRY_INTERVAL = timedelta(minutes=10)
+"""Least time between two comparisons of a declaration for suspected gaps: a clientState is all that vouches for the
+notification of one, and reading may take a request for each user of the tenant."""
+
 PUSHED_WITHIN = timedelta(hours=4)
 """How long Graph tries to deliver (docs/graph.md, "Retries"): older changes will not be pushed any more."""
 
@@ -52,7 +56,8 @@ class Sweep:
                 continue
             elif self._is_due(declaration, checkpoint, now):
                 self._compare(declaration, checkpoint, now)
-                self.checkpoints.save(declaration.id, now - SETTLING_TIME, now)
+                hurried = now if checkpoint.due else checkpoint.hurried
+                self.checkpoints.save(declaration.id, now - SETTLING_TIME, now, hurried)
                 started += 1
             elif not self.interval and now - checkpoint.until > 2 * PUSHED_WITHIN and not checkpoint.due:
                 self.checkpoints.save(declaration.id, now - PUSHED_WITHIN, now)
@@ -70,10 +75,12 @@ class Sweep:
             self._enqueue(declaration, now, now, now)
 
     def _is_due(self, declaration: Declaration, checkpoint: Checkpoint, now: datetime) -> bool:
+        if checkpoint.due and (checkpoint.hurried is None or now - checkpoint.hurried >= HURRY_INTERVAL):
+            return True
         interval = self.interval
         if delta_path(declaration.resource) is not None:
             interval = min(interval or LINK_REFRESH, LINK_REFRESH)
-        return checkpoint.due or (bool(interval) and now - checkpoint.until >= interval)
+        return bool(interval) and now - checkpoint.until >= interval
 
     def _compare(self, declaration: Declaration, checkpoint: Checkpoint, now: datetime) -> None:
         if complaint := unreadable(declaration):

@@ -12,12 +12,15 @@ from shared.resources.identity import belongs, identify, kinds_in
 def is_certainly_elsewhere(declared: str, named: str) -> bool:
     """Return whether a subscription to `declared` can't have sent a notification of `named`.
 
-    True only if both are of Teams messages, and the chat or channel differs: which user some paths begin with is not
-    documented.
+    True only for a Teams message: if `declared` is of other kinds, or the chat or channel differs. Which user some
+    paths begin with is not documented.
     """
     item = identify(named)
-    if item.kind not in _NEVER_RENAMED or item.kind not in kinds_in(declared):
+    kinds = kinds_in(declared)
+    if item.kind not in _NEVER_RENAMED or not kinds:
         return False
+    if item.kind not in kinds:
+        return True
     place = replace(item, ids={name: value for name, value in item.ids.items() if name != "user"})
     return belongs(declared, place) is False
 

@@ -17,6 +17,9 @@ from shared.storage.account import TimeLimits, identity_credential, settings_che
 _log = logging.getLogger("graph_relay.storage")
 
 _PREFIX = "claim:"
+LARGEST_CLAIM = 200 << 20
+"""Bytes of a blob: one item of the largest POST, every character of it escaped, and its tokens."""
+
 _NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """A UUID: a foreign message must not reference any other blob."""
 
@@ -55,6 +58,19 @@ class ClaimCheck(Protocol):
         """Create the container if it does not exist."""
 
 
+def claimed_blob(message: str) -> str | None:
+    """Return the name of the blob that a queue message references; None if it holds its text itself.
+
+    Raises Undeliverable for a reference to anything but a blob of ours: the name becomes part of a URL.
+    """
+    if not message.startswith(_PREFIX):
+        return None
+    name = message.removeprefix(_PREFIX)
+    if not _NAME.fullmatch(name):
+        raise Undeliverable(Reason.MALFORMED, "a claim that this app did not write")
+    return name
+
+
 class BlobClaims:
     """Claim checks in a blob container; one object serves all threads."""
 
@@ -76,14 +92,15 @@ class BlobClaims:
 
     def open(self, message: str) -> Opened:
         """See ClaimCheck."""
-        if not message.startswith(_PREFIX):
+        name = claimed_blob(message)
+        if name is None:
             return Opened(message)
-        name = message.removeprefix(_PREFIX)
-        if not _NAME.fullmatch(name):
-            raise Undeliverable(Reason.MALFORMED, "a claim that this app did not write")
         with translated():
             try:
-                content: bytes = self._container.download_blob(name).readall()
+                download = self._container.download_blob(name)
+                if download.size > LARGEST_CLAIM:
+                    raise Undeliverable(Reason.MALFORMED, "a blob that is larger than any that this app writes")
+                content: bytes = download.readall()
             except ResourceNotFoundError:
                 raise AlreadyProcessed("the blob of a queue message is gone") from None
         try:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from shared.errors import Reason, RetryLater
 from shared.storage.tables import Row, Tables
 
 STATE = "state"
@@ -9,8 +10,12 @@ STATE = "state"
 
 
 def time_in(row: Row, column: str) -> datetime:
-    """Return the time (UTC) in a column of a row."""
-    return datetime.fromisoformat(str(row[column])).astimezone(UTC)
+    """Return the time (UTC) in a column of a row. Raises RetryLater if there is none: somebody else wrote the row."""
+    try:
+        return datetime.fromisoformat(str(row[column])).astimezone(UTC)
+    except (KeyError, ValueError, OverflowError):
+        place = f"{row.get('PartitionKey')!r}, {row.get('RowKey')!r}"
+        raise RetryLater(Reason.STORAGE, f"the row {place} of the table {STATE} can't be read; delete it") from None
 
 
 class Times:

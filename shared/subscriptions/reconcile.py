@@ -11,6 +11,7 @@ from shared.configuration.declaration import Declaration, Declarations
 from shared.errors import NotAttempted, Reason, RelayError, RetryLater
 from shared.subscriptions.advice import advice, advice_on_tenant
 from shared.subscriptions.client import SubscriptionsClient
+from shared.subscriptions.known import KnownSubscriptions
 from shared.subscriptions.plan import follow_up, plan
 from shared.subscriptions.subscription import Action, DesiredState, Outcome, Step, Subscription
 from shared.subscriptions.tenants import Tenants
@@ -66,6 +67,11 @@ class Unlisted:
 
     error: RelayError
 
+    @property
+    def refuses(self) -> bool:
+        """Whether the tenant itself refuses: consent is missing, or was withdrawn."""
+        return self.error.reason in (Reason.GRAPH_REFUSED, Reason.LOGIN)
+
 
 class Reconciler:
     """Reconciles tenants, one after the other; one object serves all threads."""
@@ -76,12 +82,14 @@ class Reconciler:
         declarations: Declarations,
         client: SubscriptionsClient,
         tenants: Tenants,
+        known: KnownSubscriptions,
         clock: Callable[[], datetime],
     ) -> None:
         self._home = home
         self._declarations = declarations
         self._client = client
         self._tenants = tenants
+        self._known = known
         self._clock = clock
 
     def tenants(self) -> dict[str, Declarations]:
@@ -131,7 +139,16 @@ class Reconciler:
                 continue
             _report(outcome)
             outcomes.append(outcome)
-        return Reconciled(found, outcomes)
+        reconciled = Reconciled(found, outcomes)
+        self._note_known(tenant_id, reconciled)
+        return reconciled
+
+    def _note_known(self, tenant_id: str, reconciled: Reconciled) -> None:
+        """Where storage is unavailable, the next run notes them; lifecycle notifications of new ones wait for it."""
+        try:
+            self._known.note(tenant_id, self._declarations.of_tenant(tenant_id), reconciled.alive)
+        except RetryLater as retry_later:
+            _log.warning("Noting subscriptions in tenant %s failed; the next run retries: %s", tenant_id, retry_later)
 
     def replace(
         self, declaration: Declaration, subscription: Subscription, desired: DesiredState, before_gap: BeforeGap

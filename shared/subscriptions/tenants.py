@@ -18,6 +18,7 @@ class Tenants:
 
     def __init__(self, tables: Tables) -> None:
         self._declared = Times(tables, "tenants", "declared")
+        self._refusing = Times(tables, "refusing-tenants", "since")
 
     def former(self, declared: Collection[str], now: datetime) -> list[str]:
         """Return the tenants that were declared before, and remember those that are now.
@@ -33,6 +34,15 @@ class Tenants:
             for tenant_id, last in known.items()
             if tenant_id not in declared and now - last < LONGEST_LIFETIME + WRITE_INTERVAL
         )
+
+    def refusing_since(self, refusing: Collection[str], now: datetime) -> dict[str, datetime]:
+        """Return since when each of the tenants refuses to list its subscriptions; all others do no longer."""
+        known = self._refusing.all()
+        for tenant_id in known.keys() - set(refusing):
+            self._refusing.forget(tenant_id)
+        for tenant_id in set(refusing) - known.keys():
+            self._refusing.set(tenant_id, now)
+        return {tenant_id: known.get(tenant_id, now) for tenant_id in refusing}
 
     def forget(self, tenant_id: str) -> None:
         """Look after a tenant no more, since nothing of ours is left there."""

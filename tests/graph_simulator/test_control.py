@@ -134,3 +134,12 @@ def test_it_does_not_start_without_the_apps_secret(authority: Authority) -> None
     process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert process.returncode == 1
     assert "GRAPH_CLIENT_SECRET" in process.stderr
+
+
+def test_a_page_in_a_browser_can_control_nothing(graph: GraphServer, authority: Authority) -> None:
+    trust = ssl.create_default_context(cafile=authority.ca)
+    with httpx.Client(base_url=graph.url, verify=trust) as browser:
+        for origin in ("https://evil.example", "null", graph.url):
+            answer = browser.post("/simulator/faults", json={"drop": 1.0}, headers={"Origin": origin})
+            assert answer.status_code == 403
+    assert graph.simulator.faults.drop == 0

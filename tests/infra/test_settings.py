@@ -24,6 +24,7 @@ READ_BY_OTHERS = {
     "AzureWebJobsStorage__credential",  # the Functions host
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
     "AzureWebJobsDisableHomepage",  # the Functions host
+    "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT",  # the Functions host
     "PYTHON_THREADPOOL_THREAD_COUNT",  # the Functions worker
 }
 

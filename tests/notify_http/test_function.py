@@ -10,16 +10,20 @@ from azure.storage.queue import QueueClient
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from notify_http import function
 from notify_http.function import handshake, notify_http
 from shared import relay
 from shared.configuration.settings import StorageSettings
+from shared.seldom import Seldom
 from tests.builders import TENANT, body, change, environment, minted
 
 
 @pytest.fixture(autouse=True)
-def fresh_relay() -> None:
-    """Each test has settings of its own."""
+def fresh_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has settings of its own, and a process that has not complained yet."""
     relay.forget()
+    for line in ("_chunked_body", "_invalid_settings"):
+        monkeypatch.setattr(function, line, Seldom())
 
 
 def set_up(monkeypatch: pytest.MonkeyPatch, **changes: str | None) -> dict[str, str]:

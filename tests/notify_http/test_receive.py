@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from local.azurite import Azurite
 from notify_http.receive import LARGEST_BODY, Answer, receive
 from shared.configuration.settings import StorageSettings
+from shared.graph.notification import MAX_TOKENS
 from shared.messages.envelope import ChangeBatch, ItemBatch, LifecycleBatch, read
-from shared.messages.ingest import ExpectedRecipient
+from shared.messages.ingest import Channel, ExpectedRecipient
 from shared.storage.account import TimeLimits
 from tests.accounts import claims, queues
 from tests.builders import (
@@ -121,7 +122,7 @@ def test_nothing_of_strangers_is_stored_and_the_answer_does_not_show_it(
         lifecycle(clientState="guess"),
         lifecycle(clientState=minted(OTHER_TENANT)),
     ]
-    assert endpoint.post(body(*strangers, tokens=["a.b.c"] * 10_000)) == Answer(202)
+    assert endpoint.post(body(*strangers, tokens=["a.b.c"] * MAX_TOKENS)) == Answer(202)
     assert without_storage.post(body(*strangers)) == Answer(202)
     assert endpoint.queued() == []
 
@@ -177,7 +178,8 @@ def test_that_graph_got_no_token_is_remembered(endpoint: Endpoint) -> None:
 
 
 def test_a_thousand_items_and_four_megabytes_work(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("notify_http.receive.TIME_LIMIT", timedelta(minutes=1))  # of a machine of any speed
+    # Of a machine of any speed.
+    monkeypatch.setattr("notify_http.receive.HTTP", Channel("notify_http", timedelta(minutes=1)))
     items = [change(id=str(number), filler="x" * 4000) for number in range(1000)]
     text = body(*items)
     assert len(text) > 4 * MEGABYTE

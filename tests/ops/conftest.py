@@ -134,6 +134,8 @@ def storage_operator(storage_settings: StorageSettings, trusted: Path) -> Iterat
             AzureWebJobsStorage=storage_settings.connection_string,
             NOTIFICATION_QUEUE=storage_settings.queue,
             REQUESTS_CA_BUNDLE=str(trusted),
+            SUBSCRIPTIONS='[{"resource": "/chats/getAllMessages", "changeTypes": ["created", "updated", "deleted"], '
+            '"includeResourceData": true}]',
         )
     )
     relay.forget()

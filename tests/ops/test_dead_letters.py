@@ -225,7 +225,8 @@ def test_showing_a_page_to_be_read_hides_its_link(storage_operator: Operator, st
 
 
 def test_a_dead_letter_cannot_control_the_terminal(storage_operator: Operator, storage: StorageClients) -> None:
-    give_up(storage, builders.changes(builders.change("chats/\x1b]0;owned\x07/messages/[red]1")))
+    named = "chats/\x1b]0;owned\x07/messages/[red]1"
+    give_up(storage, ReadbackPage(builders.NOW, builders.TENANT, named, builders.NOW, builders.NOW))
     (letter,) = letters(storage_operator)
     for output in (
         storage_operator("dead-letters", "list").stdout,

@@ -1,3 +1,6 @@
+import json
+import logging
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -10,10 +13,12 @@ from rich.console import Console, Group
 
 from ops.counters import Counted
 from ops.queue_state import LettersState, QueueState
-from ops.report import plain, span
+from ops.report import PlainFormatter, Report, Sheet, show, span, table
 from ops.status import KeyState, Status, SweepState
 from ops.subscription_state import SubscriptionState
 from ops.time_argument import Moment, Span
+from shared.graph.client import GraphRequestError
+from shared.text import plain
 from tests.builders import NOW, TENANT
 
 
@@ -37,6 +42,40 @@ def test_a_span_is_shown_in_the_unit_that_fits(seconds: float | None, shown: str
 @given(st.text())
 def test_no_text_can_do_anything_to_a_terminal(text: str) -> None:
     assert all(character.isprintable() or character == "\n" for character in plain(text))
+
+
+HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eAll is well.\nAll is well.\r\x00"
+"""Sets the title, clears the screen, colours, reverses, and adds lines of its own."""
+
+
+class Hostile(Report):
+    words: str
+
+    def shown(self) -> Iterable[str | Sheet]:
+        yield f"Attention: {self.words}"
+        yield table(self.words, (self.words, "Name"), [(self.words, None)])
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_hostile_text_prints_nothing_but_its_letters(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    show(Hostile(HOSTILE), as_json=as_json)
+    printed = capsys.readouterr().out
+    assert all(character.isprintable() or character in "\n\t" for character in printed)
+    assert not any(shown.startswith("All is well") for shown in printed.splitlines())
+    if as_json:
+        assert json.loads(printed) == {"words": HOSTILE}
+
+
+def test_a_log_line_on_a_terminal_is_plain() -> None:
+    record = logging.LogRecord("x", logging.ERROR, "x", 1, "Graph says %s", (HOSTILE,), None)
+    assert "\x1b" not in PlainFormatter("%(message)s").format(record)
+
+
+def test_an_error_holds_the_words_of_others_on_one_plain_line() -> None:
+    """Logs, dead letters and tables show them."""
+    refusal = GraphRequestError(403, HOSTILE, HOSTILE)
+    for text in (str(refusal), refusal.detail, refusal.message):
+        assert text.isprintable()
 
 
 @pytest.mark.parametrize(

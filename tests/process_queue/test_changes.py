@@ -29,6 +29,7 @@ from tests.builders import (
     Clock,
     change,
     changes,
+    chat_path,
     destination_secret,
     encrypted,
     message,
@@ -108,7 +109,7 @@ def app(session: requests.Session) -> Iterator[RelayUnderTest]:
 
 
 def test_proven_items_are_delivered_in_one_batch_and_nothing_is_left(app: RelayUnderTest) -> None:
-    app.relay(changes(item("1"), item("2"), change(resourceData={"id": "3"}), tokens=[TOKEN]))
+    app.relay(changes(item("1"), item("2"), change(chat_path("3"), resourceData={"id": "3"}), tokens=[TOKEN]))
     assert app.delivered() == ["1", "2", "3"]
     assert len(app.server.asked) == 1
     assert app.queued() == []

@@ -10,13 +10,12 @@ import requests
 
 from graph_simulator.authority import Authority
 from process_queue.hydration import SETTLES_WITHIN
-from shared.configuration.declaration import Declaration, Declarations
+from shared.configuration.declaration import Declaration
 from shared.delivery.event import Event, event_of_content
 from shared.errors import Reason, Refused, RetryLater, Undeliverable
 from shared.graph.client import GraphClient
-from shared.graph.client_state import id_in_client_state
 from shared.graph.notification import read_notification
-from tests.builders import NOW, OTHER_TENANT, TENANT, Clock, change, chat_path, message, minted, raw
+from tests.builders import NOW, TENANT, Clock, change, chat_path, message, minted, raw
 from tests.process_queue.verification import hydration
 from tests.servers import Answer, Server, in_json, serving
 from tests.shared.graph.test_client import Bearer, WithRoles
@@ -30,14 +29,12 @@ class HydratedItems:
     graph: GraphClient
     later: timedelta = SETTLES_WITHIN
 
-    def event(self, path: str | None = None, *, hydrate: bool = True, tenant: str = TENANT, **item: object) -> Event:
-        """Return the event of an item, where chats are declared so in TENANT."""
+    def event(self, path: str | None = None, *, hydrate: bool = True, **item: object) -> Event:
+        """Return the event of an item, where chats are declared so."""
         declared = Declaration(CHATS, ("created",), tenant_id=TENANT, hydrate=hydrate)
-        written = change(path or chat_path(), clientState=minted(tenant, CHATS), tenantId=tenant, **item)
-        notification = read_notification(raw(written))
-        declaration = Declarations([declared]).get(id_in_client_state(notification.client_state), tenant)
+        written = change(path or chat_path(), clientState=minted(TENANT, CHATS), **item)
         reads = hydration(self.graph, Clock(NOW + self.later))
-        return reads.event(notification, declaration, tenant, NOW)
+        return reads.event(read_notification(raw(written)), declared, TENANT, NOW)
 
 
 @pytest.fixture
@@ -55,7 +52,6 @@ def test_a_hydrated_event_equals_the_event_with_content(items: HydratedItems) ->
 
 def test_where_nobody_asked_for_it_nothing_is_read(items: HydratedItems) -> None:
     assert items.event(hydrate=False).partial
-    assert items.event(tenant=OTHER_TENANT).partial  # declared in another tenant alone
     assert items.server.asked == []
 
 

@@ -24,10 +24,11 @@ from shared.readback.pings import Pings
 from shared.readback.sweep import Sweep
 from shared.storage.queues import Queue
 from shared.subscriptions.client import SubscriptionsClient
+from shared.subscriptions.known import KnownSubscriptions
 from shared.subscriptions.once import Once
 from shared.subscriptions.reconcile import Reconciler
 from shared.subscriptions.silence import LastSeen
-from shared.subscriptions.subscription import DesiredState
+from shared.subscriptions.subscription import DesiredState, Subscription
 from shared.subscriptions.tenants import Tenants
 from tests.builders import (
     CLIENT_ID,
@@ -165,6 +166,10 @@ def test_while_graph_hangs_many_lifecycle_items_wait_for_one_answer(app: Virtual
     declarations, tables = Declarations([HYDRATED]), app.account.tables
     subscriptions = SubscriptionsClient(app.client, app.clock, random.Random(1).randbytes)
 
+    names = [f"3f1c0a52-7a3e-4d0e-9f0e-{number:012x}" for number in range(ITEMS)]
+    known = KnownSubscriptions(tables)
+    known.note(TENANT, declarations, [Subscription(name, HYDRATED.resource, "created", "", NOW) for name in names])
+
     def desired() -> DesiredState:
         keys_asked.append(1)
         return DesiredState(NOTIFICATION_URL, client_state_secret(), encryption_key())
@@ -173,13 +178,13 @@ def test_while_graph_hangs_many_lifecycle_items_wait_for_one_answer(app: Virtual
         TENANT,
         declarations,
         subscriptions,
-        Reconciler(TENANT, declarations, subscriptions, Tenants(tables), app.clock),
+        Reconciler(TENANT, declarations, subscriptions, Tenants(tables), known, app.clock),
+        known,
         Sweep(Checkpoints(tables), app.account.queues, timedelta(0)),
         desired,
         app.clock,
         Once(app.clock),
     )
-    names = [f"3f1c0a52-7a3e-4d0e-9f0e-{number:012x}" for number in range(ITEMS)]
     app.clock.advance(seconds=1)
     retries = list(handler.handle(lifecycle_items(*[lifecycle(subscriptionId=name) for name in names])))
     assert len(app.graph.asked) == 1

@@ -10,6 +10,7 @@ from process_queue.verify import Verifier
 from shared.configuration.declaration import Declaration, Declarations
 from shared.errors import Reason, Refused, RetryLater, Undeliverable
 from shared.graph.client import GraphClient
+from shared.graph.pace import Pace
 from shared.graph.resolver import Resolver
 from shared.graph.validation_token import SigningKey
 from shared.keys.key import EncryptionKey
@@ -51,7 +52,7 @@ class OurKeys:
 
 def hydration(graph: GraphClient, clock: Clock | None = None) -> Hydration:
     clock = clock or Clock()
-    return Hydration(graph, clock, Resolver(graph, clock))
+    return Hydration(graph, clock, Resolver(graph, clock), Pace(clock))
 
 
 def unreachable_graph() -> GraphClient:
@@ -60,7 +61,7 @@ def unreachable_graph() -> GraphClient:
 
 
 def verifier(
-    signing_keys: AuthorityKeys | None = None, declarations: Iterable[Declaration] = (declaration(),)
+    signing_keys: AuthorityKeys | None = None, declarations: Iterable[Declaration] = (declaration(rich=False),)
 ) -> Verifier:
     keys = signing_keys or AuthorityKeys()
     reads = hydration(unreachable_graph())

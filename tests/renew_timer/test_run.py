@@ -224,6 +224,21 @@ def test_no_key_is_retired_while_a_tenant_can_not_be_listed(tenants: ScriptedTen
     assert not old.exists()
 
 
+def test_a_tenant_that_has_withdrawn_its_consent_keeps_no_key_for_good(tenants: ScriptedTenants) -> None:
+    tenants.run()
+    (old,) = tenants.keys.glob("*.pem")
+    tenants.clock.advance(days=91)
+    tenants.answers["GET", OTHER_TENANT] = FORBIDDEN
+    tenants.run()  # a new key, and the other tenant may still name the old one
+    tenants.clock.advance(days=2)
+    tenants.run()
+    assert old.exists()
+    for _ in range(3):
+        tenants.clock.advance(days=5)
+        tenants.run()
+    assert not old.exists()
+
+
 def test_undeclared_subscriptions_are_removed_in_every_tenant(tenants: ScriptedTenants) -> None:
     tenants.run()
     tenants.declare()

@@ -43,6 +43,8 @@ class AttackedRelay:
     clock: Clock
     resources: dict[str, Any] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
+    fails_on: set[str] = field(default_factory=set)
+    """Ids of resources; the destination answers 500 to a batch with one of them."""
 
     def post(self, *items: object, tokens: list[str] | None = None) -> HttpAnswer:
         """Post as anybody can."""
@@ -62,6 +64,14 @@ class AttackedRelay:
                 handled += 1
         return handled
 
+    def settle(self) -> None:
+        """Handle what comes in the next ten minutes: an answer of Graph that contradicts an item is not believed at
+        once.
+        """
+        for _ in range(20):
+            self.drain()
+            self.clock.advance(seconds=30)
+
     def tick(self) -> None:
         """Do what `renew_timer` does when its time has come."""
         RenewalRun(self.relay, WaitBudget.none())()
@@ -79,6 +89,10 @@ class AttackedRelay:
         ]
         self.graph.asked.clear()
         return calls
+
+    def listings(self) -> int:
+        """Return how often Graph listed the users, which a tenant's chats are read of, since the last time."""
+        return sum(call.startswith("GET users?") for call in self.asked())
 
     def dead(self) -> list[DeadLetter]:
         """Return the dead letters."""
@@ -110,7 +124,10 @@ def attacked(
         return entra(asked, server.url) or (GONE if resource is None else in_json(resource))
 
     def take(asked: Asked) -> Answer:
-        found[0].events += json.loads(asked.body)
+        events = json.loads(asked.body)
+        if any(event["data"].get("id") in found[0].fails_on for event in events):
+            return Answer(500)
+        found[0].events += events
         return Answer(204)
 
     with serving(answer, authority) as server, serving(take) as destination:

@@ -19,7 +19,7 @@ from graph_simulator.server import GraphServer
 from local.azurite import Azurite
 from notify_http.receive import LARGEST_BODY, receive
 from shared.configuration.settings import StorageSettings
-from shared.graph.notification import MAX_ITEMS
+from shared.graph.notification import MAX_ITEMS, MAX_TOKENS
 from shared.messages.ingest import ExpectedRecipient
 from shared.paths import MOST_ON_RECEIPT, ON_RECEIPT_EVERY, Paths
 from shared.storage.queues import Queues
@@ -48,21 +48,23 @@ MEGABYTE = 1 << 20
 
 JUNK: dict[str, Callable[[], bytes]] = {
     "a million numbers": lambda: listed(b"1", MEGABYTE),
-    "millions of empty objects": lambda: listed(b"{}", 8 * MEGABYTE),
+    "millions of empty objects": lambda: listed(b"{}", 2 * MEGABYTE),
     "as many items as are read": lambda: listed(b'{"subscriptionId":"1","resource":"a","changeType":"b"}', MAX_ITEMS),
     "a number of a million digits": lambda: b'{"value":[' + b"9" * MEGABYTE + b"]}",
     "a number beyond all floats": lambda: b'{"value":[{"subscriptionId":1e' + b"9" * 400 + b"}]}",
     "deep lists": lambda: b'{"value":' + b"[" * MEGABYTE,
     "deep lists in an item": lambda: b'{"value":[{"subscriptionId":"1","new":' + b"[" * 900 + b"]" * 900 + b"}]}",
-    "deep objects": lambda: b'{"value":' + b'{"value":' * MEGABYTE,
-    "an item's names a million times over": lambda: b'{"value":[{' + b'"subscriptionId":"1",' * 900_000 + b'"a":1}]}',
-    "the collection's names over and over": lambda: b"{" + b'"value":[],' * 900_000 + b'"value":[]}',
-    "halves of surrogates": lambda: b'{"value":["' + rb"\ud83d" * 5_000_000 + b'"]}',
-    "backslashes and a half": lambda: b'{"value":["' + rb"\\" * 15_000_000 + rb'\ud83d"]}',
-    "a character that makes Python's strings long": lambda: b'{"value":["' + b"a" * (30 << 20) + "🎈".encode() + b'"]}',
+    "deep objects": lambda: b'{"value":' + b'{"value":' * 800_000,
+    "an item's names over and over again": lambda: b'{"value":[{' + b'"subscriptionId":"1",' * 390_000 + b'"a":1}]}',
+    "the collection's names over and over": lambda: b"{" + b'"value":[],' * 700_000 + b'"value":[]}',
+    "halves of surrogates": lambda: b'{"value":["' + rb"\ud83d" * 1_390_000 + b'"]}',
+    "backslashes and a half": lambda: b'{"value":["' + rb"\\" * 4_190_000 + rb'\ud83d"]}',
+    "a character that makes Python's strings long": lambda: (
+        b'{"value":["' + b"a" * (8_388_000) + "🎈".encode() + b'"]}'
+    ),
     "bytes that are not UTF-8": lambda: b'{"value":["' + b"\xff" * MEGABYTE + b'"]}',
-    "a clientState of thirty megabytes": lambda: body(change(clientState="A" * (30 << 20))),
-    "a token of thirty megabytes": lambda: body(tokens=["A" * (30 << 20)]),
+    "a clientState of eight megabytes": lambda: body(change(clientState="A" * (8 * MEGABYTE - 999))),
+    "a token of eight megabytes": lambda: body(tokens=["A" * (8 * MEGABYTE - 999)]),
     "a million tokens": lambda: body(tokens=["a.b.c"] * 900_000),
     "one byte too many": lambda: b" " * (LARGEST_BODY + 1),
 }
@@ -226,7 +228,7 @@ def test_tokens_are_stored_once_for_many_items_however_many_there_are(
     """Whoever has learnt a clientState can't have a POST stored many times over."""
     token = Mint(rsa_key("authority")).token()
     stem, _, signature = token.rpartition(".")
-    tokens = [f"{stem}.{number:06}{signature[6:]}" for number in range(2000)]
+    tokens = [f"{stem}.{number:06}{signature[6:]}" for number in range(MAX_TOKENS)]
     text = body(*(change(filler="x" * 1000) for _ in range(100)), tokens=tokens)
     storage.create_missing()
     lines.lines.clear()

@@ -36,7 +36,8 @@ CLIMBING = (
     "./users/5d",
     "users/..?$select=id",
 )
-ELSEWHERE = ("users/5d/messages/AA1", "groups/5d", "chats('19:a')/messages('1')")
+ELSEWHERE = ("users/5d/messages/AA1", "groups/5d")
+NEVER = ("chats('19:a')/messages('1')", "teams/1/channels/19:a/messages/1")
 STRAY_IDS = ("../users/5d", "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11/../../users", "", "*", "..", "%2e%2e")
 
 
@@ -48,11 +49,13 @@ def test_nothing_can_be_read_from_graph_but_what_is_named(
         state = minted(TENANT, HYDRATED, harness.secret)
         items = [change(path, clientState=state) for path in CLIMBING]
         items += [lifecycle(clientState=state, subscriptionId=stray) for stray in STRAY_IDS]
-        items += [change(path, clientState=state) for path in ELSEWHERE]
+        items += [change(path, clientState=state) for path in (*ELSEWHERE, *NEVER)]
         before = simulator.get("calls")
         assert harness.post(body(*items)).status_code == 202
         refused = len(CLIMBING) + len(STRAY_IDS)
-        expected = Counter({"refused malformed": refused, "delivered": len(ELSEWHERE)})  # unread
+        expected = Counter(
+            {"refused malformed": refused, "refused client_state": len(NEVER), "delivered": len(ELSEWHERE)}
+        )
         until(lambda: harness.ends() == expected)
         assert harness.ends() == expected
         assert simulator.get("calls") == before
@@ -108,6 +111,8 @@ def test_whatever_may_be_genuine_is_not_certainly_elsewhere(declared: str, named
         ("/chats/getAllMessages", channel_path("1")),
         ("/users/5d/chats/getAllMessages", channel_path("1")),
         ("/teams/getAllMessages", chat_path()),
+        ("/users", chat_path()),
+        ("/users/5d/messages", channel_path("1")),
     ],
 )
 def test_what_contradicts_the_declaration_is_certainly_elsewhere(declared: str, named: str) -> None:

@@ -103,7 +103,9 @@ def test_what_was_forgotten_is_built_again_from_the_environment(set_up: Callable
 def test_its_parts_share_what_they_have_in_common() -> None:
     app = relay.relay()
     assert app.rotation._ring is app.keys
-    assert app.sweep.queues is app.storage.queues
+    assert app.sweep.queues is app.queues
+    assert app.queues.sender is app.storage.queues
+    assert app.acknowledging.sender is app.storage.acknowledging
     assert app.sweep.checkpoints is app.checkpoints
     assert app.checkpoints._tables is app.ledger._tables is app.last_seen._tables is app.storage.tables
     assert app.outbox._destination is app.destination

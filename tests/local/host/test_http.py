@@ -147,3 +147,17 @@ def test_a_function_may_call_its_own_host(serve: Callable[..., Any]) -> None:
 
     with serve(http_app(call)) as client:
         assert client.post("/api/things/1").text == "Running"
+
+
+def test_a_page_in_a_browser_can_have_no_function_run(serve: Callable[..., Any]) -> None:
+    with serve(http_app(lambda _: func.HttpResponse(status_code=202))) as client:
+        asked = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
+        assert client.post("/admin/functions/call", content=b"{}", headers=asked).status_code == 403
+        assert client.get("/admin/host/status").status_code == 200
+
+
+def test_a_body_over_the_limit_that_is_set_fails_the_invocation(serve: Callable[..., Any]) -> None:
+    app = http_app(lambda _: func.HttpResponse(status_code=202))
+    with serve(app, FUNCTIONS_REQUEST_BODY_SIZE_LIMIT="1000") as client:
+        assert client.post("/api/things/7", content=b"x" * 1000).status_code == 202
+        assert client.post("/api/things/7", content=b"x" * 1001).status_code == 500

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from graph_simulator.authority import Authority
 from shared import http_client
+from shared.circuit_breaker import ERRORS_PER_FAILURE, FAILURE_THRESHOLD
 from shared.delivery.destination import CONTENT_TYPE, Destination
 from shared.delivery.event import Event, event_read_back
 from shared.errors import Reason, RetryLater
@@ -273,3 +274,24 @@ def assert_kept(destination: Destination, count: int, reason: Reason) -> RetryLa
     assert delivery.failure is not None
     assert delivery.failure.reason is reason
     return delivery.failure
+
+
+def test_events_that_the_destination_fails_on_again_do_not_hold_up_others(
+    destination: Destination, server: Server
+) -> None:
+    *failing, good = some(6)
+    server.script = lambda asked: DONE if ids(asked) == [good.id] else Answer(500)
+    for event in failing:  # one after the other, more than open the breaker
+        delivery = destination.deliver([event], isolate_errors=True)
+        assert delivery.failure is not None
+        assert delivery.failure.reason is Reason.DESTINATION_ERROR
+    assert destination.deliver([good]).delivered == (good,)
+
+
+def test_a_destination_that_fails_on_everything_is_left_alone_for_a_while(
+    destination: Destination, server: Server
+) -> None:
+    server.script = lambda _: Answer(500)
+    for event in some(FAILURE_THRESHOLD * ERRORS_PER_FAILURE + 5):
+        destination.deliver([event])
+    assert FAILURE_THRESHOLD <= len(server.asked) <= FAILURE_THRESHOLD * ERRORS_PER_FAILURE + 1

@@ -17,6 +17,7 @@ from shared.configuration.settings import StorageSettings
 from shared.errors import Reason, RetryLater
 from shared.graph.client import GraphClient
 from shared.subscriptions.client import SubscriptionsClient
+from shared.subscriptions.known import KnownSubscriptions
 from shared.subscriptions.reconcile import Reconciled, Reconciler, Unlisted
 from shared.subscriptions.subscription import Action, DesiredState
 from shared.subscriptions.tenants import Tenants
@@ -33,6 +34,7 @@ from tests.builders import (
     encryption_key,
     minted,
 )
+from tests.memory import MemoryTables
 from tests.rerouted import refuses, rerouted
 from tests.servers import Answer, Asked, Server, in_json, serving
 from tests.shared.graph.test_client import Bearer
@@ -63,10 +65,13 @@ class ScriptedTenant:
         self.clock = Clock(NOW)
         self.answers: dict[str, list[Answer]] = {"GET": [in_json({"value": [held(LIVES)]})]}
         self._graph = graph
+        self.known = KnownSubscriptions(MemoryTables())
         graph.script = self._answer
         client = GraphClient(graph.url, Bearer(), session, self.clock)
         subscriptions = SubscriptionsClient(client, self.clock, random.Random(1).randbytes)
-        self.reconciler = Reconciler(TENANT, Declarations([LIVES, MISSING]), subscriptions, tenants, self.clock)
+        self.reconciler = Reconciler(
+            TENANT, Declarations([LIVES, MISSING]), subscriptions, tenants, self.known, self.clock
+        )
 
     def reconcile(self, before_gap: Any = lambda _: None) -> Reconciled:
         return self.reconciler.tenant(TENANT, OURS, before_gap, self.wait_budget())

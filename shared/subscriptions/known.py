@@ -1,0 +1,46 @@
+"""Which subscriptions are ours, and which declaration each one serves, as Graph has listed or created them.
+
+A lifecycle notification carries no validation token: a clientState vouches for it, and that names a declaration, not a
+subscription. Who has captured one could name any id. What is not here is not acted upon.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from shared.configuration.declaration import Declarations, declaration_id
+from shared.storage.state import STATE
+from shared.storage.tables import Row, Tables
+from shared.subscriptions.subscription import Subscription
+
+
+class KnownSubscriptions:
+    """The subscriptions of all tenants. Every method raises RetryLater if storage is unavailable."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def note(self, tenant_id: str, declarations: Declarations, subscriptions: Iterable[Subscription]) -> None:
+        """Remember the subscriptions of a tenant that serve a declaration, and no others there."""
+        partition = _partition(tenant_id)
+        noted = {str(row["RowKey"]): str(row["declaration"]) for row in self._tables.partition(STATE, partition)}
+        current = _serving(tenant_id, declarations, subscriptions)
+        changed = current.items() - noted.items()
+        fresh: dict[str, Row] = {name: {"declaration": declaration} for name, declaration in changed}
+        if fresh:
+            self._tables.put_all(STATE, partition, fresh)
+        for name in noted.keys() - current.keys():
+            self._tables.remove(STATE, partition, name)
+
+    def declaration_of(self, tenant_id: str, subscription_id: str) -> str | None:
+        """Return the id of the declaration that a subscription, a GUID in any case, serves; None if it is not known."""
+        row = self._tables.get(STATE, _partition(tenant_id), subscription_id.lower())
+        return None if row is None else str(row["declaration"])
+
+
+def _partition(tenant_id: str) -> str:
+    return f"subscriptions-{tenant_id}"
+
+
+def _serving(tenant_id: str, declarations: Declarations, subscriptions: Iterable[Subscription]) -> Mapping[str, str]:
+    """Return the declaration that each subscription serves, by the subscription's id."""
+    served = ((one.id.lower(), declaration_id(tenant_id, one.resource)) for one in subscriptions)
+    return {name: declaration for name, declaration in served if declaration in declarations}

@@ -1,0 +1,50 @@
+"""Which subscriptions are known to be ours."""
+
+from datetime import timedelta
+
+from shared.configuration.declaration import Declarations
+from shared.subscriptions.known import KnownSubscriptions
+from shared.subscriptions.subscription import Subscription
+from tests.builders import NOW, OTHER_TENANT, RESOURCE, TENANT, declaration
+from tests.memory import MemoryTables
+
+FIRST, SECOND, THIRD = (f"3f1c0a52-7a3e-4d0e-9f0e-00000000000{number}" for number in (1, 2, 3))
+CHATS, CHANNELS = declaration(), declaration("/teams/getAllMessages")
+DECLARED = Declarations([CHATS, CHANNELS])
+
+
+def subscription(name: str, resource: str = RESOURCE) -> Subscription:
+    return Subscription(name, resource, "created", "https://hooks.example.org", NOW + timedelta(hours=1))
+
+
+def test_what_graph_shows_is_known_and_what_it_shows_no_more_is_forgotten() -> None:
+    known = KnownSubscriptions(MemoryTables())
+    known.note(TENANT, DECLARED, [subscription(FIRST.upper()), subscription(SECOND, "Teams/GetAllMessages/")])
+    assert known.declaration_of(TENANT, FIRST) == CHATS.id
+    assert known.declaration_of(TENANT, SECOND.upper()) == CHANNELS.id
+    assert known.declaration_of(TENANT, THIRD) is None
+    known.note(TENANT, DECLARED, [subscription(SECOND, CHANNELS.resource), subscription(THIRD)])
+    assert known.declaration_of(TENANT, FIRST) is None
+    assert known.declaration_of(TENANT, SECOND) == CHANNELS.id
+    assert known.declaration_of(TENANT, THIRD) == CHATS.id
+
+
+def test_what_is_not_declared_is_not_known() -> None:
+    known = KnownSubscriptions(MemoryTables())
+    known.note(TENANT, DECLARED, [subscription(FIRST, "/users")])
+    assert known.declaration_of(TENANT, FIRST) is None
+
+
+def test_each_tenant_has_its_own() -> None:
+    known = KnownSubscriptions(MemoryTables())
+    known.note(TENANT, DECLARED, [subscription(FIRST)])
+    known.note(OTHER_TENANT, Declarations([declaration(tenant=OTHER_TENANT)]), [])
+    assert known.declaration_of(TENANT, FIRST) == CHATS.id
+    assert known.declaration_of(OTHER_TENANT, FIRST) is None
+
+
+def test_what_did_not_change_is_not_written_again() -> None:
+    tables = MemoryTables()
+    KnownSubscriptions(tables).note(TENANT, DECLARED, [subscription(FIRST)])
+    tables.put_all = None  # type: ignore[method-assign, assignment]
+    KnownSubscriptions(tables).note(TENANT, DECLARED, [subscription(FIRST)])
