@@ -58,13 +58,20 @@ class Figures:
             "messages written": str(self.written),
             "notifications posted": f"{self.posted}, waiting {self.pending}",
             "acknowledged": f"{self.acknowledged}, {percentiles(self.acknowledge_ms)}",
-            "on the queue": "?" if self.queued is None else f"{self.queued} queue messages",
-            "delivered": f"{self.delivered} events of {self.messages} messages, {self.duplicates} duplicates",
+            "on the queue": "?" if self.queued is None else plural(self.queued, "queue message"),
+            "delivered": self._delivered(),
             "end-to-end lag": percentiles(self.lag_ms),
             "refused": reasons(self.refused),
             "retried": reasons(self.retried),
             "dead letters": reasons(self.dead_lettered),
         }
+
+    def _delivered(self) -> str:
+        """Say no more than how many, if the feed holds none of them: another destination has them."""
+        events = plural(self.delivered, "event")
+        if not self.messages:
+            return events
+        return f"{events} of {plural(self.messages, 'message')}, {plural(self.duplicates, 'duplicate')}"
 
     def table(self, title: str) -> Table:
         """Return them for a terminal."""
@@ -76,6 +83,11 @@ class Figures:
     def line(self) -> str:
         """Return them for a log."""
         return " | ".join(f"{name}: {value}" for name, value in self.rows().items())
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 message`, `2 messages`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def queue_length(system: System) -> int | None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from local.child import ChildFailed
 from local.host.core_tools import NoHost
 from local.run.__main__ import alone_in
-from tests.chaos.run import Outcome, Run, TooLong
+from tests.chaos.run import Outcome, Run, TimeLimitExceeded
 from tests.chaos.system import ChaosSettings, ChaosSystem
 
 SHOWN = 40  # complaints
@@ -57,7 +57,7 @@ def main() -> int:
             except NoHost as missing:
                 say(str(missing))
                 return 2
-            except (TooLong, ChildFailed) as failure:
+            except (TimeLimitExceeded, ChildFailed) as failure:
                 say(f"seed {seed}: {failure}")
                 continue
             console.print(table(outcomes))

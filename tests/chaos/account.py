@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from tests.chaos.dead_letters import GivenUp
+from tests.chaos.dead_letters import DeadLetteredItems
 from tests.chaos.system import ChaosSystem
 
 
@@ -64,7 +64,7 @@ class Account:
             yield f"{self.poisoned} messages are in the poison queue after a replay"
 
 
-def account(system: ChaosSystem, queued: GivenUp, replayed: GivenUp | None = None) -> Account:
+def account(system: ChaosSystem, queued: DeadLetteredItems, replayed: DeadLetteredItems | None = None) -> Account:
     """Draw up the account; nothing may be on its way. `replayed` is what lay with the dead letters before."""
     received = system.notifications.received
     graph, feed = system.simulator("summary"), system.feed()
@@ -101,7 +101,7 @@ def account(system: ChaosSystem, queued: GivenUp, replayed: GivenUp | None = Non
     )
 
 
-def _rejected_when_read_back(version: str, queued: GivenUp, system: ChaosSystem) -> bool:
+def _rejected_when_read_back(version: str, queued: DeadLetteredItems, system: ChaosSystem) -> bool:
     return version in system.conduct.refused and version.rpartition("@")[0] in queued.messages
 
 

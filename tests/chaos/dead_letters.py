@@ -16,7 +16,7 @@ NOT_REPLAYED = frozenset({Reason.CONTENT_UNREADABLE})
 
 
 @dataclass
-class GivenUp:
+class DeadLetteredItems:
     """What lies there: versions and forgeries, each once however many letters hold it; letters by their reason.
 
     messages: those of which a version that was read back was rejected, as the part of an event id before the version:
@@ -42,9 +42,9 @@ class DeadLetterReader:
         self._letters = app.dead_letters()
         self._notifications = notifications
 
-    def look(self) -> GivenUp:
+    def look(self) -> DeadLetteredItems:
         """Return what lies there, and leave it there."""
-        found = GivenUp()
+        found = DeadLetteredItems()
         with closing(self._letters.each()) as letters:
             for letter in letters:
                 self._note(letter, found)
@@ -57,7 +57,7 @@ class DeadLetterReader:
                 if letter.reason not in NOT_REPLAYED:
                     self._letters.replay(letter, self._app.admission, self._app.queues)
 
-    def _note(self, letter: ListedDeadLetter, found: GivenUp) -> None:
+    def _note(self, letter: ListedDeadLetter, found: DeadLetteredItems) -> None:
         found.reasons[letter.reason] += 1
         if isinstance(letter.envelope, ReadbackPage):
             found.messages.add("/".join((letter.envelope.tenant_id, *segments(letter.envelope.resource))))

@@ -37,7 +37,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Due:
+class ScheduledAction:
     """Something that is to be done at a time, in seconds from the start."""
 
     at: float
@@ -45,18 +45,18 @@ class Due:
     action: Action
 
 
-def plan(kinds: Sequence[Fault], seconds: float, chance: random.Random) -> list[Due]:
+def plan(kinds: Sequence[Fault], seconds: float, chance: random.Random) -> list[ScheduledAction]:
     """Return what happens in a run of that length: each fault as often as it should, and once at least."""
     return sorted(_drawn(kinds, seconds, chance), key=lambda due: due.at)
 
 
-def _drawn(kinds: Sequence[Fault], seconds: float, chance: random.Random) -> Iterator[Due]:
+def _drawn(kinds: Sequence[Fault], seconds: float, chance: random.Random) -> Iterator[ScheduledAction]:
     for fault in kinds:
         for _ in range(max(1, round(seconds / fault.every))):
             begin = chance.uniform(0.05, 0.9) * seconds
             lasts = chance.uniform(*fault.lasts)
-            yield Due(begin, fault, fault.begin)
-            yield Due(begin + lasts, fault, fault.end)
+            yield ScheduledAction(begin, fault, fault.begin)
+            yield ScheduledAction(begin + lasts, fault, fault.end)
 
 
 def restore(system: ChaosSystem) -> None:

@@ -48,7 +48,7 @@ class Outcome:
     wrong: list[str]
 
 
-class TooLong(Exception):
+class TimeLimitExceeded(Exception):
     """Something did not come to its end in time; the message says what."""
 
 
@@ -132,7 +132,9 @@ class Run:
         while (pending := self._summary()["pending"]) or self._queued():
             self._look()
             if time.monotonic() > deadline:
-                raise TooLong(f"Graph has {pending} notifications left to send, the queue holds {self._queued()}")
+                raise TimeLimitExceeded(
+                    f"Graph has {pending} notifications left to send, the queue holds {self._queued()}"
+                )
 
     def _sweep(self) -> None:
         """Have what Graph lists compared with what was delivered, up to this moment, as if a gap were suspected."""
@@ -148,7 +150,7 @@ class Run:
         ):
             self._look()
             if time.monotonic() > deadline:
-                raise TooLong("no sweep was started")
+                raise TimeLimitExceeded("no sweep was started")
 
     def _checkpoints(self, checkpoints: Checkpoints, names: list[str]) -> list[Checkpoint]:
         known = checkpoints.all()

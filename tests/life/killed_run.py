@@ -17,14 +17,14 @@ def halt() -> None:
     time.sleep(600)
 
 
-class HaltsBefore(KeyDirectory):
+class FailsBeforeDeleting(KeyDirectory):
     """Is killed when it is about to retire a key."""
 
     def retire(self, key_id: str) -> None:
         halt()
 
 
-class HaltsAfter(KeyDirectory):
+class FailsAfterDeleting(KeyDirectory):
     """Is killed when it has retired a key, and nobody knows yet."""
 
     def retire(self, key_id: str) -> None:
@@ -34,7 +34,7 @@ class HaltsAfter(KeyDirectory):
 
 if __name__ == "__main__":
     seconds, when = sys.argv[1:]
-    store = HaltsBefore if when == "before" else HaltsAfter
+    store = FailsBeforeDeleting if when == "before" else FailsAfterDeleting
     Instance(
         os.environ, http_client.session(), lambda: datetime.now(UTC) + timedelta(seconds=float(seconds)), store
     ).tick()

@@ -34,7 +34,7 @@ from tests.stand_ins.vault.server import VaultServer
 from tests.stand_ins.vault.server import running as vault_running
 
 
-class Kept(Protocol):
+class StoreUnderTest(Protocol):
     """A store, how to see it as another process would, and how to take it away."""
 
     def another(self) -> KeyStore: ...
@@ -43,7 +43,7 @@ class Kept(Protocol):
 
 
 @dataclass(frozen=True)
-class InDirectory:
+class DirectoryUnderTest:
     path: Path
 
     def another(self) -> KeyDirectory:
@@ -56,7 +56,7 @@ class InDirectory:
 
 
 @dataclass(frozen=True)
-class InVault:
+class VaultUnderTest:
     server: VaultServer
     credential: ClientSecretCredential
 
@@ -85,17 +85,17 @@ def credential(graph: GraphServer, trusted: Path) -> ClientSecretCredential:
 @pytest.fixture(params=["directory", "vault"])
 def kept(
     request: pytest.FixtureRequest, tmp_path: Path, authority: Authority, graph: GraphServer
-) -> Iterator[InDirectory | InVault]:
+) -> Iterator[DirectoryUnderTest | VaultUnderTest]:
     if request.param == "directory":
-        yield InDirectory(tmp_path / "keys")
+        yield DirectoryUnderTest(tmp_path / "keys")
         return
     credential: ClientSecretCredential = request.getfixturevalue("credential")
     with vault_running(authority, graph) as server:
-        yield InVault(server, credential)
+        yield VaultUnderTest(server, credential)
 
 
 @pytest.fixture
-def store(kept: Kept) -> KeyStore:
+def store(kept: StoreUnderTest) -> KeyStore:
     return kept.another()
 
 
@@ -107,7 +107,7 @@ def test_a_new_store_holds_nothing(store: KeyStore) -> None:
     assert store.ids() == []
 
 
-def test_a_key_is_found_by_its_id_by_whoever_looks(kept: Kept, store: KeyStore) -> None:
+def test_a_key_is_found_by_its_id_by_whoever_looks(kept: StoreUnderTest, store: KeyStore) -> None:
     made = store.create(now())
     other = kept.another()
     assert other.ids() == [made.key_id]
@@ -142,7 +142,7 @@ def test_an_unknown_id_has_no_key(store: KeyStore, key_id: str) -> None:
     assert store.get(key_id) is None
 
 
-def test_a_retired_key_is_gone_and_the_others_stay(kept: Kept, store: KeyStore) -> None:
+def test_a_retired_key_is_gone_and_the_others_stay(kept: StoreUnderTest, store: KeyStore) -> None:
     old, new = store.create(now()), store.create(now())
     store.retire(old.key_id)
     for key_store in (store, kept.another()):
@@ -169,7 +169,9 @@ def test_retiring_what_is_gone_or_never_was_does_nothing(store: KeyStore) -> Non
     ],
     ids=["ids", "get", "create", "retire"],
 )
-def test_a_store_that_is_away_says_so(kept: Kept, store: KeyStore, use: Callable[[KeyStore, str], object]) -> None:
+def test_a_store_that_is_away_says_so(
+    kept: StoreUnderTest, store: KeyStore, use: Callable[[KeyStore, str], object]
+) -> None:
     key = store.create(now())
     kept.take_away()
     with pytest.raises(RetryLater) as away:
@@ -177,7 +179,7 @@ def test_a_store_that_is_away_says_so(kept: Kept, store: KeyStore, use: Callable
     assert away.value.reason is Reason.KEY_STORE
 
 
-def test_keys_made_at_the_same_time_are_all_kept(kept: Kept) -> None:
+def test_keys_made_at_the_same_time_are_all_kept(kept: StoreUnderTest) -> None:
     """In a vault only one is made at a time, and who comes second is told to come again."""
 
     def make(_: int) -> EncryptionKey | None:
@@ -192,7 +194,7 @@ def test_keys_made_at_the_same_time_are_all_kept(kept: Kept) -> None:
     assert made <= set(kept.another().ids())
 
 
-def test_a_key_ring_finds_what_another_process_has_made(kept: Kept) -> None:
+def test_a_key_ring_finds_what_another_process_has_made(kept: StoreUnderTest) -> None:
     clock = Clock(now())
     ring, other = KeyRing(kept.another(), clock), KeyRing(kept.another(), clock)
     first = ring.current()
@@ -203,7 +205,7 @@ def test_a_key_ring_finds_what_another_process_has_made(kept: Kept) -> None:
     assert ring.find("renamed", second.thumbprint, clock()).key_id == second.key_id
 
 
-def test_a_key_ring_gives_up_a_key_only_after_it_has_looked(kept: Kept) -> None:
+def test_a_key_ring_gives_up_a_key_only_after_it_has_looked(kept: StoreUnderTest) -> None:
     clock = Clock(now())
     ring = KeyRing(kept.another(), clock)
     ring.current()

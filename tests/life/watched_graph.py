@@ -37,7 +37,7 @@ class Call:
 
 
 @dataclass
-class Hold:
+class HeldRequest:
     """The `left`-th call from now of a kind waits, before or after Graph has done it, until it is let go."""
 
     method: str
@@ -61,14 +61,14 @@ class Hold:
             await asyncio.sleep(0.01)
 
 
-class Watch:
+class RequestLog:
     """ASGI middleware around a simulator."""
 
     def __init__(self, app: Any, clock: Any) -> None:
         self._app = app
         self._clock = clock
         self.calls: list[Call] = []
-        self.hold: Hold | None = None
+        self.hold: HeldRequest | None = None
         self.certificates: Literal["change", "stay", "are refused"] = "change"
         """What a PATCH does to the certificate: Microsoft's pages disagree (docs/graph.md, "Certificates")."""
 
@@ -125,7 +125,7 @@ def _replayed(body: bytes) -> Callable[[], Awaitable[dict[str, Any]]]:
 class WatchedGraph(GraphServer):
     """A simulator that runs, and what was asked of it."""
 
-    watch: Watch
+    watch: RequestLog
 
     def clock(self) -> datetime:
         """The virtual time."""
@@ -139,9 +139,9 @@ class WatchedGraph(GraphServer):
         """Return the calls so far whose method is `method` and whose path begins with `path`."""
         return [call for call in tuple(self.watch.calls) if method in {"", call.method} and call.path.startswith(path)]
 
-    def hold(self, method: str, nth: int, *, done_first: bool = False) -> Hold:
+    def hold(self, method: str, nth: int, *, done_first: bool = False) -> HeldRequest:
         """Hold up the nth call from now with that method."""
-        self.watch.hold = Hold(method, nth, done_first)
+        self.watch.hold = HeldRequest(method, nth, done_first)
         return self.watch.hold
 
     def events(self) -> list[bytes]:
@@ -159,7 +159,7 @@ def watched_graph(authority: Authority, seed: int = 0) -> Iterator[WatchedGraph]
     registration = Registration(str(uuid.uuid4()), str(uuid.uuid4()), uuid.uuid4().hex)
     client = client_for(authority)
     simulator = simulator_for(registration, client, seed)
-    watch = Watch(application(simulator), simulator.clock)
+    watch = RequestLog(application(simulator), simulator.clock)
     listener = listening(0)
     with in_background(BackgroundServer(config_for(watch, authority)), listener, client):
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"

@@ -39,11 +39,11 @@ troubles = st.lists(st.sampled_from([Answer(500), Answer(503), Answer(429), RESE
 deaths = st.lists(st.integers(0, 12), max_size=3)
 
 
-class Killed(BaseException):
+class Crash(BaseException):
     """The process ends here."""
 
 
-class MortalQueues(MemoryQueues):
+class CrashingQueues(MemoryQueues):
     """Queues; the process is killed right before the writes whose numbers `deaths` holds."""
 
     deaths: tuple[int, ...] = ()
@@ -56,7 +56,7 @@ class MortalQueues(MemoryQueues):
     def _live(self) -> None:
         self.writes += 1
         if self.writes in self.deaths:
-            raise Killed
+            raise Crash
 
 
 class QueueLoop:
@@ -69,7 +69,7 @@ class QueueLoop:
 
     def begin(self, kinds_of: dict[str, str], troubles: list[Any], deaths: list[int]) -> None:
         """Queue one envelope with an item of each name."""
-        self._queues, self._tables = MortalQueues(undelayed=True), MemoryTables()
+        self._queues, self._tables = CrashingQueues(undelayed=True), MemoryTables()
         self.kinds, self.taken, self.troubles = kinds_of, Counter[str](), list(troubles)
         items = [rich(message(name), resourceData={"id": name}) for name in kinds_of]
         self._queues.send(write(changes(*items, tokens=[TOKEN])))
@@ -88,7 +88,7 @@ class QueueLoop:
         offered = self._received.pop(0)
         try:
             self._process(read(offered.text))
-        except Killed:
+        except Crash:
             self._queues.release(offered)
         else:
             self._queues.delete(offered)

@@ -40,7 +40,7 @@ def test_every_other_expectation_is_contradicted(vectors: Vectors, outcomes: dic
 
 
 @dataclass(frozen=True)
-class Altered(Vectors):
+class AlteredVectors(Vectors):
     """The set with one octet of one file changed."""
 
     path: str = ""
@@ -58,7 +58,7 @@ def test_no_octet_of_an_expected_text_can_be_changed(vectors: Vectors, outcomes:
     for case in vectors.manifest["cases"]:
         for path in expected_files(case):
             for place in (0, len(vectors.read(path)) // 2, len(vectors.read(path)) - 1):
-                altered = Altered(vectors.directory, path, place)
+                altered = AlteredVectors(vectors.directory, path, place)
                 if not complaint(altered, case["expected"], outcomes[case["name"]]):
                     believed.append((path, place))
     assert believed == []
@@ -74,7 +74,7 @@ def test_no_octet_of_what_proves_or_seals_an_item_can_be_changed(vectors: Vector
         first = body.index(text.encode())
         # The last characters of Base64 may hold bits that stand for nothing.
         for place in range(first, first + len(text) - 4, len(text) // 5):
-            altered = Altered(vectors.directory, case["request"]["body"], place)
+            altered = AlteredVectors(vectors.directory, case["request"]["body"], place)
             outcome = App(altered, app.clock, app.queues, app.recipient, app.verifier).outcome(case)
             if not complaint(vectors, case["expected"], outcome):
                 believed.append(place)

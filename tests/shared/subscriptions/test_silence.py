@@ -32,7 +32,7 @@ CHATS = declaration()
 SOURCE = Source("3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11", "key")
 
 
-class Counting(AzureTables):
+class CountingTables(AzureTables):
     """The real tables; writes are counted."""
 
     writes = 0
@@ -43,8 +43,8 @@ class Counting(AzureTables):
 
 
 @pytest.fixture
-def tables(storage_settings: StorageSettings) -> Counting:
-    return Counting(storage_settings, BACKGROUND_LIMITS)
+def tables(storage_settings: StorageSettings) -> CountingTables:
+    return CountingTables(storage_settings, BACKGROUND_LIMITS)
 
 
 def seen_at(tables: Tables, *moments: datetime, name: str = CHATS.id) -> None:
@@ -118,7 +118,7 @@ def test_what_is_declared_no_more_is_not_reported(tables: Tables, caplog: pytest
     assert caplog.messages == []
 
 
-def test_a_busy_subscription_costs_one_write_a_minute(tables: Counting) -> None:
+def test_a_busy_subscription_costs_one_write_a_minute(tables: CountingTables) -> None:
     last_seen = LastSeen(tables)
     for seconds in range(0, 125, 5):
         last_seen.note({"d": SOURCE}, NOW + timedelta(seconds=seconds))
@@ -126,7 +126,7 @@ def test_a_busy_subscription_costs_one_write_a_minute(tables: Counting) -> None:
     assert last(last_seen) == {"d": NOW + 2 * WRITE_INTERVAL}
 
 
-def test_another_subscription_or_key_is_noted_at_once(tables: Counting) -> None:
+def test_another_subscription_or_key_is_noted_at_once(tables: CountingTables) -> None:
     last_seen = LastSeen(tables)
     other = Source(SOURCE.subscription_id, "new key")
     last_seen.note({"d": SOURCE}, NOW)
@@ -134,14 +134,14 @@ def test_another_subscription_or_key_is_noted_at_once(tables: Counting) -> None:
     assert last_seen.all() == [Sighting("d", other, NOW + MOMENT)]
 
 
-def test_each_declaration_is_noted_by_itself(tables: Counting) -> None:
+def test_each_declaration_is_noted_by_itself(tables: CountingTables) -> None:
     last_seen = LastSeen(tables)
     last_seen.note({"d": SOURCE, "e": SOURCE}, NOW)
     last_seen.note({"e": SOURCE}, NOW + HOUR)
     assert last(last_seen) == {"d": NOW, "e": NOW + HOUR}
 
 
-def test_many_declarations_of_one_envelope_cost_one_transaction(tables: Counting) -> None:
+def test_many_declarations_of_one_envelope_cost_one_transaction(tables: CountingTables) -> None:
     last_seen = LastSeen(tables)
     names = {f"d{number}": SOURCE for number in range(100)}
     last_seen.note(names, NOW)

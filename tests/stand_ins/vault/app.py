@@ -51,7 +51,7 @@ class _Change(msgspec.Struct):
     attributes: _Attributes
 
 
-class VaultFace:
+class VaultApi:
     """Answers for one vault. `away` makes every answer 503."""
 
     def __init__(self, vault: Vault, guard: Guard) -> None:

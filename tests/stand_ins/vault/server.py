@@ -10,7 +10,7 @@ from graph_simulator.background import BackgroundServer, in_background
 from graph_simulator.clock import real_time
 from graph_simulator.listener import listening
 from graph_simulator.server import GraphServer, config_for
-from tests.stand_ins.vault.app import Guard, VaultFace
+from tests.stand_ins.vault.app import Guard, VaultApi
 from tests.stand_ins.vault.vault import Vault
 
 
@@ -20,7 +20,7 @@ class VaultServer:
 
     url: str
     vault: Vault
-    face: VaultFace
+    face: VaultApi
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def running(
     """
     guard = Guard(f"{graph.url}/{graph.registration.tenant}", graph.url, graph.simulator.login.caller)
     vault = Vault(clock, takes)
-    face = VaultFace(vault, guard)
+    face = VaultApi(vault, guard)
     listener = listening(0)
     with in_background(BackgroundServer(config_for(face.application(), authority)), listener):
         yield VaultServer(f"https://127.0.0.1:{listener.getsockname()[1]}", vault, face)
