@@ -68,24 +68,22 @@ def take_all(page: Page, system: System) -> None:
     draw(system, "doctor")
     outage.click()
     expect(page.locator("#link")).to_have_text("Live")
-    message = a_message_that_waited(page)
+    inspect_a_message_that_waited(page)
     expect(page.get_by_role("dialog")).to_contain_text("Attempt failed")
     page.screenshot(path=PICTURES / "inspector.png")
-    draw(system, "find", message)
 
 
-def a_message_that_waited(page: Page) -> str:
-    """Inspect a message of the time of the outage; return its id."""
+def inspect_a_message_that_waited(page: Page) -> None:
+    """Open the inspector for a message of the time of the outage."""
     late = page.locator("article", has=page.locator(".lag[data-mood='late']")).first
     late.locator(".permalink").evaluate("link => link.click()")  # a card that changes meanwhile is drawn again
-    return page.get_by_role("dialog").get_by_role("heading", level=2).inner_text().removeprefix("Message ")
 
 
-def draw(system: System, command: str, *arguments: str) -> None:
+def draw(system: System, command: str) -> None:
     """Draw what a command of the operator's shows on a terminal, as docs/pictures/COMMAND.svg."""
     settings = system.directory / "local.settings.json"
     shown = subprocess.run(
-        [sys.executable, "-m", "ops", "--settings", str(settings), command, *arguments],
+        [sys.executable, "-m", "ops", "--settings", str(settings), command],
         cwd=ROOT,
         env={**os.environ, "FORCE_COLOR": "1", "COLUMNS": str(COLUMNS)},
         stdout=subprocess.PIPE,

@@ -70,7 +70,10 @@ class System:
         values = json.dumps({"IsEncrypted": False, "Values": self.host.settings}, indent=2).encode()
         for name in ("local.settings.json", "local.settings.json.copy"):
             write_private(directory / name, values)
-        self.http = httpx.Client(verify=ssl.create_default_context(cafile=str(self.authority.ca)), timeout=30)
+        # Servers close a connection that is idle for five seconds; a request must not meet that moment.
+        limits = httpx.Limits(keepalive_expiry=1)
+        context = ssl.create_default_context(cafile=str(self.authority.ca))
+        self.http = httpx.Client(verify=context, timeout=30, limits=limits)
         self.queue = QueueClient.from_connection_string(self.azurite.connection_string, QUEUE, retry_total=0)
         self._children: list[Child] = []
         self._stack = ExitStack()
