@@ -88,13 +88,14 @@ class Child:
         Raises:
             ChildFailed: the process ended, or `within` seconds passed.
         """
-        deadline = time.monotonic() + within
+        deadline, pause = time.monotonic() + within, 0.02
         while not ready():
             if not self.running:
                 raise ChildFailed(f"{self.name} ended with {self._process.returncode}\n{self.tail()}")
             if time.monotonic() > deadline:
                 raise ChildFailed(f"{self.name} was not ready within {within:.0f} s\n{self.tail()}")
-            time.sleep(0.02)
+            time.sleep(pause)
+            pause = min(pause * 1.3, 0.2)
 
     def wait(self, within: float) -> bool:
         """Wait for it to end; return whether it has."""

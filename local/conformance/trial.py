@@ -5,7 +5,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -231,9 +231,27 @@ def schedules() -> dict[str, str]:
     }
 
 
-SHARED: dict[str, Callable[[], dict[str, str]]] = {"plain": dict, "storage": dict, "schedules": schedules}
-"""Settings of the hosts that several rows share: for HTTP and the queue as they are, for storage that fails now and
-then, and for timers.
+def informed() -> dict[str, str]:
+    """Return the settings of a host that says all it can of its functions, and shows no page at its root."""
+    said = dict.fromkeys(("Function", "Host.Function.Console"), "Information")
+    levels = {option("logging", "logLevel", category): level for category, level in said.items()}
+    return {**levels, "AzureWebJobsDisableHomepage": "true"}
+
+
+def patient() -> dict[str, str]:
+    """Return the settings of a host that hides a message that failed for long enough to be seen."""
+    return {option("extensions", "queues", "visibilityTimeout"): "00:00:03"}
+
+
+SHARED: dict[str, Callable[[], dict[str, str]]] = {
+    "plain": dict,
+    "informed": informed,
+    "patient": patient,
+    "storage": dict,
+    "schedules": schedules,
+}
+"""Settings of the hosts that several rows share: for HTTP and the queue as they are, for what is logged, for failures,
+for storage that fails now and then, and for timers.
 """
 
 
@@ -243,11 +261,21 @@ def eventually(condition: Callable[[], object], what: str, within: float = PATIE
     Raises:
         RowFailed: it does not come to that.
     """
-    deadline = time.monotonic() + within
+    deadline, pause = time.monotonic() + within, 0.05
     while not condition():
         if time.monotonic() > deadline:
             raise RowFailed(f"it never came to this: {what}")
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(pause * 1.3, 0.3)
+
+
+def most_at_once(begun: Iterable[Mapping[str, Any]], ended: Iterable[Mapping[str, Any]]) -> int:
+    """Return how many of what was written down ran at the same time, at most."""
+    at_once = most = 0
+    for _, step in sorted([(one["at"], 1) for one in begun] + [(one["at"], -1) for one in ended]):
+        at_once += step
+        most = max(most, at_once)
+    return most
 
 
 def plural(count: int, what: str) -> str:

@@ -5,10 +5,9 @@ authority whose keys sign, and a destination.
 import base64
 import secrets
 import ssl
-import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,7 +29,7 @@ from shared.keys.directory import KeyDirectory
 from shared.keys.key import EncryptionKey
 from tests.builders import CLIENT_ID, OTHER_TENANT, TEAM, TENANT, message, minted, rich
 from tests.token_cases import Mint
-from tests.waiting import LIMIT
+from tests.waiting import came_true
 
 NEIGHBOUR = "c7d1e2f3-0a0b-4c0d-8e0f-0000000000aa"
 """The tenant of what stands beside a forgery, and has a proof of its own."""
@@ -44,6 +43,10 @@ IN_CHANNELS = "/teams/getAllMessages"
 
 _ENDS = ("refused", "dead_lettered", "retried", "delivered", "duplicates", "suspicious_tokens")
 _names = count(1_700_000_000_000)
+
+
+until = came_true
+"""The name by which the tests of this package wait."""
 
 
 @dataclass
@@ -112,16 +115,6 @@ class SecurityHarness:
 def fresh_id() -> str:
     """The id of a message that has not been before."""
     return str(next(_names))
-
-
-def until(done: Callable[[], bool]) -> bool:
-    """Wait for a condition; False if it never came."""
-    deadline = time.monotonic() + LIMIT
-    while time.monotonic() < deadline:
-        if done():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def message_id(item: dict[str, Any]) -> str:

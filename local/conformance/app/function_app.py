@@ -27,6 +27,12 @@ def record(event: str, **what: object) -> None:
 atexit.register(record, "atexit")
 
 
+def hold(path: str) -> None:
+    """Wait until there is a file."""
+    while not Path(path).exists():
+        time.sleep(0.05)
+
+
 @app.function_name("echo")
 @app.route("echo", methods=["GET", "POST"])
 def echo(req: func.HttpRequest) -> func.HttpResponse:
@@ -65,10 +71,14 @@ def fail(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("slow")
 @app.route("slow", methods=["POST"])
 def slow(req: func.HttpRequest) -> func.HttpResponse:
-    """Take as long as a parameter says."""
-    record("slow begins")
-    time.sleep(float(req.params["seconds"]))
-    record("slow ends")
+    """Take as long as a parameter says: for some seconds, or until there is a file."""
+    until = req.params.get("until", "")
+    record("slow begins", text=until)
+    if until:
+        hold(until)
+    else:
+        time.sleep(float(req.params["seconds"]))
+    record("slow ends", text=until)
     return func.HttpResponse("slept")
 
 
@@ -100,7 +110,7 @@ def speak(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("work")
 @app.queue_trigger(arg_name="message", queue_name="%CONFORMANCE_QUEUE%", connection="AzureWebJobsStorage")
 def work(message: func.QueueMessage) -> None:
-    """Do what a message says: `fail …`, `sleep SECONDS …`, `die …` at its first try; anything else succeeds."""
+    """Do what a message says: `fail …`, `sleep SECONDS …`, `hold FILE …`, `die …` at its first try; else nothing."""
     said = message.get_body().decode()
     record("begin", text=said, count=message.dequeue_count)
     command, *arguments = said.split() or [""]
@@ -108,6 +118,8 @@ def work(message: func.QueueMessage) -> None:
         os._exit(3)
     if command == "sleep":
         time.sleep(float(arguments[0]))
+    if command == "hold":
+        hold(arguments[0])
     if command == "fail":
         raise ValueError("asked to fail")
     record("end", text=said)

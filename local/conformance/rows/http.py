@@ -10,7 +10,7 @@ from contextlib import closing
 from http import HTTPStatus
 
 from local.conformance.table import Row
-from local.conformance.trial import Trial, TriedHost, eventually, option, plural
+from local.conformance.trial import Trial, TriedHost, eventually, most_at_once, option, plural
 from local.host.configuration import PYTHON_SETTING
 from local.host.core_tools import app_python
 
@@ -107,7 +107,7 @@ def _homepage(trial: Trial) -> str:
 
 
 def _no_homepage(trial: Trial) -> str:
-    with trial.host({"AzureWebJobsDisableHomepage": "true"}) as host:
+    with trial.shared("informed") as host:
         return str(host.http.get("/").status_code)
 
 
@@ -182,7 +182,7 @@ def _threads_logged(trial: Trial) -> str:
 
 
 def _library_logged(trial: Trial) -> str:
-    with trial.host({option("logging", "logLevel", "Function.speak.User"): "Information"}) as host:
+    with trial.shared("informed") as host:
         host.post("/api/speak")
         eventually(lambda: "said with the context" in host.log, "what the function says next is logged")
         return "logged" if "said by a library" in host.log else "not logged"
@@ -208,7 +208,7 @@ def _printed(trial: Trial) -> str:
 
 
 def _printed_where_asked(trial: Trial) -> str:
-    with trial.host({option("logging", "logLevel", "Host.Function.Console"): "Information"}) as host:
+    with trial.shared("informed") as host:
         host.post("/api/speak")
         eventually(lambda: "printed" in host.log, "what was printed is shown")
         return "shown"
@@ -230,19 +230,17 @@ def _admin_timer(trial: Trial) -> str:
 
 
 def _threads(trial: Trial) -> str:
+    """Have calls wait for a file until all threads are at work."""
     with trial.shared("plain") as host:
-        begun = len(host.events("slow begins"))
+        file = host.record.with_name("calls-may-end")
         with ThreadPoolExecutor(40) as pool:
             for _ in range(40):
-                pool.submit(host.post, "/api/slow?seconds=2")
-        events = sorted(
-            [(event["at"], 1) for event in host.events("slow begins")[begun:]]
-            + [(event["at"], -1) for event in host.events("slow ends")[-40:]]
-        )
-        at_once = most = 0
-        for _, step in events:
-            at_once += step
-            most = max(most, at_once)
+                pool.submit(host.post, f"/api/slow?until={file}")
+            try:
+                eventually(lambda: len(host.events("slow begins", str(file))) >= 32, "32 are at work")
+            finally:
+                file.touch()
+        most = most_at_once(host.events("slow begins", str(file)), host.events("slow ends", str(file)))
         return f"{most} at once"
 
 

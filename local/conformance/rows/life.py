@@ -64,7 +64,7 @@ def _killed_comes_again(trial: Trial) -> str:
 
 
 def _worker_dies(trial: Trial) -> str:
-    with trial.host() as host:
+    with trial.shared("plain") as host:
         before = host.post("/api/echo").json()["pid"]
         died = host.post("/api/die").status_code
         answer = host.post("/api/echo")
@@ -73,7 +73,7 @@ def _worker_dies(trial: Trial) -> str:
 
 
 def _worker_dies_with_message(trial: Trial) -> str:
-    with trial.host({option("extensions", "queues", "visibilityTimeout"): "00:00:03"}) as host:
+    with trial.shared("patient") as host:
         host.send("die once")
         eventually(lambda: host.events("end", "die once"), "it comes again")
         first, second = host.events("begin", "die once")

@@ -3,11 +3,12 @@
 import base64
 import time
 from datetime import timedelta
+from http import HTTPStatus
 from itertools import pairwise
 
 from local.conformance.proxy import Operation
 from local.conformance.table import Row
-from local.conformance.trial import Trial, TriedHost, eventually, option, plural
+from local.conformance.trial import Trial, TriedHost, eventually, most_at_once, option, plural
 
 AWKWARD = '{"a": 1,  "b":"\\u00e9"}\t<ö & "x">'
 LINES = ("Executing 'Functions.work'", "Trigger Details:", "Executed 'Functions.work'")
@@ -21,24 +22,24 @@ def _verbatim(trial: Trial) -> str:
 
 
 def _at_once(trial: Trial) -> str:
+    """Have messages wait for a file until as many are at work as a batch holds."""
     with trial.shared("plain") as host:
-        ids = [f"sleep 1.5 {number}" for number in range(40)]
-        for text in ids:
+        file = host.record.with_name("messages-may-end")
+        texts = [f"hold {file} {number}" for number in range(40)]
+        host.proxy.faults[Operation.POLL] = HTTPStatus.NOT_FOUND  # until all are there
+        for text in texts:
             host.send(text)
-        eventually(lambda: all(host.events("end", text) for text in ids), "all are worked on")
-        moments = sorted(
-            [(event["at"], 1) for text in ids for event in host.events("begin", text)]
-            + [(event["at"], -1) for text in ids for event in host.events("end", text)]
-        )
-        at_once = most = 0
-        for _, step in moments:
-            at_once += step
-            most = max(most, at_once)
+        del host.proxy.faults[Operation.POLL]
+        eventually(lambda: sum(bool(host.events("begin", text)) for text in texts) >= 16, "a batch is at work")
+        file.touch()
+        eventually(lambda: all(host.events("end", text) for text in texts), "all are worked on")
+        begun, ended = ([one for text in texts for one in host.events(event, text)] for event in ("begin", "end"))
+        most = most_at_once(begun, ended)
         return f"{most} at once" if most > 24 or most < 16 else "16 to 24 at once"
 
 
 def _poll_delays(trial: Trial) -> str:
-    with trial.host() as host:
+    with trial.shared("plain") as host:
         if not host.works():
             return "no message is taken"
         taken = time.monotonic()
@@ -56,7 +57,7 @@ def _tries(host: TriedHost, text: str) -> str:
 
 
 def _hidden(trial: Trial) -> str:
-    with trial.host({option("extensions", "queues", "visibilityTimeout"): "00:00:03"}) as host:
+    with trial.shared("patient") as host:
         host.send("fail hidden")
         eventually(lambda: len(host.events("begin", "fail hidden")) > 1, "a second try")
         first, second = host.events("begin", "fail hidden")[:2]
@@ -90,14 +91,24 @@ def _missing(trial: Trial) -> str:
         return "waits until somebody creates it" if host.works() else "no message is taken"
 
 
-def _lines(trial: Trial, *, quiet: bool) -> str:
-    levels = {"Function": "Warning", "Function.*.User": "Information"} if quiet else {"Function": "Information"}
+def _lines(trial: Trial) -> str:
+    with trial.shared("informed") as host:
+        return _lines_of_a_message(host)
+
+
+def _lines_where_quiet(trial: Trial) -> str:
+    levels = {"Function": "Warning", "Function.*.User": "Information"}
     with trial.host({option("logging", "logLevel", name): level for name, level in levels.items()}) as host:
-        host.send("counted")
-        eventually(lambda: not host.left(), "the message is worked on")
-        if not quiet:
-            eventually(lambda: LINES[-1] in host.log, "its end is logged")
-        return plural(sum(host.log.count(line) for line in LINES), "line")
+        return _lines_of_a_message(host)
+
+
+def _lines_of_a_message(host: TriedHost) -> str:
+    """Count them in the log of a host that no other row sends messages; an HTTP function logs afterwards."""
+    host.send("counted")
+    eventually(lambda: not host.left(), "the message is worked on")
+    host.post("/api/speak")
+    eventually(lambda: "said with the context" in host.log, "what comes after it is logged")
+    return plural(sum(host.log.count(line) for line in LINES), "line")
 
 
 def _lease_renewed(trial: Trial) -> str:
@@ -148,14 +159,14 @@ ROWS = (
         "H7",
         "log records a message, `Function` being Information",
         "3 lines",
-        lambda t: _lines(t, quiet=False),
+        _lines,
     ),
     Row(
         "log-lines-quiet",
         "H7",
         "the same, `Function` being Warning and `Function.*.User` Information",
         "0 lines",
-        lambda t: _lines(t, quiet=True),
+        _lines_where_quiet,
     ),
     Row(
         "lease-renewed",
