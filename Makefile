@@ -71,5 +71,5 @@ lock: setup  ## pin the requirements anew (ARGS=--upgrade for newer versions)
 	@$(COMPILE_DEPLOYED) --output-file infra/requirements.txt requirements.in
 
 clean:  ## remove all that was installed or made here
-	rm -rf .venv .venv-app .venv-3.* .azurite .azure-cli .kusto dist .run .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-app .venv-3.* .azurite .azure-cli .kusto .examples dist .run .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -18,6 +18,7 @@ from bench.figure import Figure
 from bench.memory import memory
 from bench.opening import opening
 from bench.packing import packing
+from bench.receiving import receiving
 from bench.refusing import refusing
 from bench.telemetry import telemetry
 from bench.timing import timing
@@ -33,6 +34,7 @@ BENCHMARKS = {
     "timing": timing,
     "refusing": refusing,
     "attacked": attacked,
+    "receiving": receiving,
 }
 VERDICT = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: ""}
 

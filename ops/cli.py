@@ -15,6 +15,7 @@ from ops.find import find
 from ops.permissions import permissions
 from ops.reconcile import reconcile, rotate_keys
 from ops.report import ExitCode, Failure, PlainFormatter, finish
+from ops.send_test import send_test
 from ops.status import status
 from ops.watch import watch
 from shared.configuration.settings import SettingsError
@@ -72,5 +73,5 @@ def ops(settings_file: Path | None) -> None:
     load_settings(settings_file)
 
 
-for command in (doctor, permissions, status, watch, find, reconcile, rotate_keys, backfill, dead_letters):
+for command in (doctor, permissions, status, watch, find, reconcile, rotate_keys, backfill, dead_letters, send_test):
     ops.add_command(command)

@@ -13,11 +13,11 @@ from shared.errors import Refused, Undeliverable
 from shared.graph.client_state import id_in_client_state
 from shared.graph.notification import Notification, read_encrypted_content, read_notification, read_resource_data
 from shared.messages.dead_letters import ListedDeadLetter
-from shared.messages.envelope import ChangeBatch, Envelope, LifecycleBatch, ReadbackPage, attempts
+from shared.messages.envelope import ChangeBatch, Envelope, LifecycleBatch, ReadbackPage, attempts, destination_of
 
 
 class LetterView(msgspec.Struct):
-    """A row of the list. kind: change, lifecycle, readback, or unreadable."""
+    """A row of the list. kind: change, lifecycle, readback, or unreadable. destination: None if it was for all."""
 
     id: str
     reason: str
@@ -25,6 +25,7 @@ class LetterView(msgspec.Struct):
     kind: str
     tenant: str | None
     resource: str | None
+    destination: str | None = None
 
 
 def view(letter: ListedDeadLetter, now: datetime) -> LetterView:
@@ -37,7 +38,13 @@ def view(letter: ListedDeadLetter, now: datetime) -> LetterView:
         _kind(letter.envelope),
         first.get("tenant"),
         first.get("resource") or first.get("lifecycle_event"),
+        destination_named(letter),
     )
+
+
+def destination_named(letter: ListedDeadLetter) -> str | None:
+    """Return the destination that a letter was given up for; None if it was for all."""
+    return (destination_of(letter.envelope) or None) if letter.envelope else None
 
 
 def details(letter: ListedDeadLetter, now: datetime) -> dict[str, Any]:
@@ -54,6 +61,8 @@ def details(letter: ListedDeadLetter, now: datetime) -> dict[str, Any]:
     if envelope is None:
         return facts
     facts |= {"received": envelope.received, "attempts": envelope.attempt}
+    if destination := destination_of(envelope):
+        facts["destination"] = destination
     if failures := attempts(envelope):
         facts["failures"] = [{"at": failure.at, "detail": failure.detail} for failure in failures]
     facts["runbook"] = "docs/runbook/dead-letters.md"

@@ -11,7 +11,7 @@ import click
 import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ops.dead_letter_view import LetterView, details, plain_path, view
+from ops.dead_letter_view import LetterView, destination_named, details, plain_path, view
 from ops.report import ExitCode, Report, Sheet, as_json, console, finish, span, table
 from ops.time_argument import Span
 from shared.errors import Refused
@@ -26,6 +26,7 @@ class Selection:
 
     ids: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    destinations: tuple[str, ...] = ()
     older_than: timedelta | None = None
     younger_than: timedelta | None = None
 
@@ -35,6 +36,7 @@ class Selection:
         return (
             (not self.ids or any(letter.id.startswith(wanted) for wanted in self.ids))
             and (not self.reasons or letter.reason in self.reasons)
+            and (not self.destinations or destination_named(letter) in self.destinations)
             and (self.older_than is None or age >= self.older_than)
             and (self.younger_than is None or age < self.younger_than)
         )
@@ -130,6 +132,9 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
     for add in (
         click.option("--younger-than", type=Span(), help="Dead-lettered less than that ago, e.g. 12h."),
         click.option("--older-than", type=Span(), help="Dead-lettered at least that long ago, e.g. 2d."),
+        click.option(
+            "--destination", "destinations", multiple=True, help="Only those for this destination; may be repeated."
+        ),
         click.option("--reason", "reasons", multiple=True, help="Dead-lettered for this reason; may be repeated."),
         click.argument("ids", nargs=-1),
     ):
@@ -184,7 +189,9 @@ def drop(*, everything: bool, yes: bool, as_json: bool, **selected: Any) -> None
 
 def _narrowed(selection: Selection, everything: bool) -> Selection:
     if selection.is_everything != everything:
-        raise click.UsageError("Select dead letters: ids, --reason, --older-than or --younger-than; or else --all.")
+        raise click.UsageError(
+            "Select dead letters: ids, --reason, --destination, --older-than or --younger-than; or else --all."
+        )
     return selection
 
 

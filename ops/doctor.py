@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import click
 
-from ops.checks.connectivity import clock, destination, endpoint, subscriptions
+from ops.checks.connectivity import clock, destinations, endpoint, subscriptions
 from ops.checks.entra import entra
 from ops.checks.result import CheckResult, Verdict, attention, fine
 from ops.checks.schedule import schedule
@@ -56,7 +56,7 @@ class Diagnosis(Report):
 def doctor(*, as_json: bool) -> None:
     """Check everything, and say what to do.
 
-    Leaves nothing behind: the destination is sent a signed batch without events, and what is written to storage is
+    Leaves nothing behind: each destination is sent a signed request without events, and what is written to storage is
     taken away at once.
     """
     found: list[CheckResult] = []
@@ -85,7 +85,7 @@ def diagnose() -> Iterator[CheckResult]:
         entra,
         endpoint,
         lambda: subscriptions(listed(), failing),
-        destination,
+        destinations,
     )
     for check in checks:
         for found in check():

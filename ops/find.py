@@ -96,5 +96,5 @@ def find(id_: str, since: datetime, *, as_json: bool) -> None:
     app, text = relay(), id_.strip().strip("/")
     if not text:
         raise click.BadParameter("expected an id", param_hint="ID")
-    noted = [FoundPath(path, steps(path)) for path in app.path_log.find(text, app.ledger, since)]
+    noted = [FoundPath(path, steps(path)) for path in app.path_log.find(text, app.ledgers, since)]
     finish(Found(id_, app.paths is not None, noted or _in_dead_letters(text)), as_json=as_json)

@@ -1,6 +1,7 @@
 """Change items: to events, to the destination; and where each ends that does not get there."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -13,12 +14,12 @@ from process_queue.verify import BatchVerifier, Verifier
 from shared import telemetry
 from shared.configuration.declaration import Declaration
 from shared.deadline import time_limit
-from shared.delivery.destination import Rejected
+from shared.delivery.destination import Delivery
 from shared.delivery.event import Event
-from shared.delivery.outbox import Outbox
+from shared.delivery.outbox import Delivered, Outboxes
 from shared.errors import Reason, Refused, RelayError, RetryLater, Undeliverable
 from shared.messages.account import Account
-from shared.messages.envelope import ChangeBatch
+from shared.messages.envelope import ChangeBatch, tried_before
 from shared.paths import Paths
 from shared.readback.pings import Ping, Pings
 from shared.subscriptions.silence import LastSeen
@@ -38,16 +39,13 @@ class Clock(Protocol):
 class BatchOutcome:
     """Where each item of an envelope ends: in one of these, or counted as refused or a duplicate.
 
-    events: what is to be delivered, by event id, with the item that it came from. rejected: what the destination will
-    never accept. delivered: how many it has accepted now. refused: what was not proven, with the reason. pinged:
-    of which declarations only that something changed, and how many items said so.
+    events: what is to be delivered, by event id, with the item that it came from. refused: what was not proven, with
+    the reason. pinged: of which declarations only that something changed, and how many items said so.
     """
 
     events: dict[str, tuple[msgspec.Raw, Event]] = field(default_factory=dict)
     retries: Retries = field(default_factory=Retries)
     dead: defaultdict[Reason, list[msgspec.Raw]] = field(default_factory=lambda: defaultdict(list))
-    rejected: list[Rejected] = field(default_factory=list)
-    delivered: int = 0
     refused: list[tuple[msgspec.Raw, Reason]] = field(default_factory=list)
     pinged: Counter[Declaration] = field(default_factory=Counter)
 
@@ -60,7 +58,7 @@ class ChangeHandler:
     """
 
     verifier: Verifier
-    outbox: Outbox
+    outboxes: Outboxes
     last_seen: LastSeen
     requeue: Requeue
     clock: Clock
@@ -69,11 +67,16 @@ class ChangeHandler:
     account: Account | None = None
 
     def handle(self, envelope: ChangeBatch) -> None:
-        """Deliver the items of an envelope; enqueue again or dead-letter the others.
+        """Deliver the items of an envelope to each destination; enqueue again or dead-letter the others.
+
+        What one destination did not accept is enqueued again, or dead-lettered, for that destination alone.
 
         Raises RetryLater if storage is unavailable: some items may have been delivered or enqueued even so, and come
         again under the same ids.
         """
+        if envelope.destination and envelope.destination not in self.outboxes:
+            self.requeue.dead_letter(envelope, Reason.DESTINATION_UNKNOWN)
+            return
         batch = self.verifier.batch(envelope)
         with time_limit(READ_TIME, self.clock):
             outcome = judge(envelope, batch)
@@ -81,51 +84,68 @@ class ChangeHandler:
             self.paths.refused(outcome.refused, envelope)
         for declaration in outcome.pinged:
             self.pings.note(declaration)
-        self._deliver(outcome, envelope)
+        deliveries = self._deliver(outcome, envelope)
         for retry in outcome.retries:
             self.requeue.later(_with(envelope, retry.items, batch), retry.failure)
         for reason, items in outcome.dead.items():
             self.requeue.dead_letter(_with(envelope, items, batch), reason)
-        for rejected in outcome.rejected:
-            item, event = outcome.events[rejected.event.id]
-            detail = f"the destination answers {rejected.status} to event {event.id}"
-            self.requeue.dead_letter(_with(envelope, [item], batch), Reason.DESTINATION_REJECTED, detail)
-        self.outbox.record_rejected(rejected.event for rejected in outcome.rejected)
+        for destination, (_, delivery) in deliveries.items():
+            rest = msgspec.structs.replace(_with(envelope, [], batch), destination=destination)
+            self._settle(rest, delivery, outcome)
         self.last_seen.note(batch.seen, envelope.received)
         if self.account is not None:
-            _enter(outcome, envelope, self.account)
+            _enter(outcome, deliveries, envelope, self.account)
 
-    def _deliver(self, outcome: BatchOutcome, envelope: ChangeBatch) -> None:
-        """Deliver the events that are not known to have been; those that the destination rejects join the dead."""
-        events = [event for _, event in outcome.events.values()]
-        details = self.paths.delivered(outcome.events, envelope) if self.paths is not None else None
-        delivery = self.outbox.deliver(
-            events, redeliver=envelope.replayed is not None, isolate_errors=bool(envelope.attempt), details=details
+    def _deliver(self, outcome: BatchOutcome, envelope: ChangeBatch) -> dict[str, Delivered]:
+        """Deliver the events that are not known to have been; return what became of them, by destination."""
+        paths = self.paths
+        deliveries = self.outboxes.deliver(
+            [event for _, event in outcome.events.values()],
+            only=envelope.destination,
+            redeliver=envelope.replayed is not None,
+            isolate_errors=bool(envelope.attempt),
+            tried=tried_before(outcome.events, envelope),
+            details=(lambda name: paths.delivered(outcome.events, envelope, name)) if paths is not None else None,
         )
-        settled = len(delivery.delivered) + len(delivery.rejected) + len(delivery.undelivered)
-        telemetry.DUPLICATES.add(len(events) - settled)
         lag = (self.clock() - envelope.received).total_seconds()
-        for _ in delivery.delivered:
-            telemetry.LAG_SECONDS.record(lag)
-        outcome.delivered = len(delivery.delivered)
-        outcome.rejected.extend(delivery.rejected)
+        for destination, delivered in deliveries.items():
+            telemetry.DUPLICATES.add(_known(delivered), {"destination": destination})
+            for _ in delivered[1].delivered:
+                telemetry.LAG_SECONDS.record(lag, {"destination": destination})
+        telemetry.UNSELECTED.add(0 if deliveries else len(outcome.events))
+        return deliveries
+
+    def _settle(self, rest: ChangeBatch, delivery: Delivery, outcome: BatchOutcome) -> None:
+        """Enqueue again, or dead-letter, what a destination did not accept. `rest`: its envelope, without items."""
         if delivery.failure is not None:
-            for event in delivery.undelivered:
-                outcome.retries.add(outcome.events[event.id][0], delivery.failure)
+            items = tuple(outcome.events[event.id][0] for event in delivery.undelivered)
+            self.requeue.later(msgspec.structs.replace(rest, items=items), delivery.failure)
+        for rejected in delivery.rejected:
+            item, event = outcome.events[rejected.event.id]
+            detail = f"the destination answers {rejected.status} to event {event.id}"
+            alone = msgspec.structs.replace(rest, items=(item,))
+            self.requeue.dead_letter(alone, Reason.DESTINATION_REJECTED, detail)
+        self.outboxes[rest.destination].record_rejected(rejected.event for rejected in delivery.rejected)
 
 
-def _enter(outcome: BatchOutcome, envelope: ChangeBatch, account: Account) -> None:
-    """Enter how items ended; `requeue` has entered the dead letters. Whatever is left was delivered before."""
-    dead = sum(map(len, outcome.dead.values())) + len(outcome.rejected)
-    pings = sum(outcome.pinged.values())
-    elsewhere = outcome.delivered + len(outcome.refused) + pings + dead + len(outcome.retries.items())
+def _enter(outcome: BatchOutcome, deliveries: Mapping[str, Delivered], envelope: ChangeBatch, account: Account) -> None:
+    """Enter how items ended, at each destination; `requeue` has entered the dead letters."""
+    dead, pings = sum(map(len, outcome.dead.values())), sum(outcome.pinged.values())
+    once = len(outcome.events) + len(outcome.refused) + dead + len(outcome.retries.items()) + pings
     account.ended(
         envelope,
-        delivered=outcome.delivered,
+        delivered=sum(len(delivery.delivered) for _, delivery in deliveries.values()),
         refused=len(outcome.refused),
-        duplicates=len(envelope.items) - elsewhere,
+        duplicates=len(envelope.items) - once + sum(map(_known, deliveries.values())),
         acted_upon=pings,
+        unselected=0 if deliveries else len(outcome.events),
     )
+
+
+def _known(delivered: Delivered) -> int:
+    """Return how many events a destination had received before."""
+    received, delivery = delivered
+    return received - len(delivery.delivered) - len(delivery.rejected) - len(delivery.undelivered)
 
 
 def judge(envelope: ChangeBatch, batch: BatchVerifier) -> BatchOutcome:

@@ -52,7 +52,7 @@ class MessageHandler:
         )
         self._changes = ChangeHandler(
             verifier,
-            relay.outbox,
+            relay.outboxes,
             relay.last_seen,
             self._requeue,
             relay.clock,
@@ -64,7 +64,7 @@ class MessageHandler:
             relay.graph,
             relay.checkpoints,
             relay.queues,
-            relay.outbox,
+            relay.outboxes,
             self._requeue,
             relay.clock,
             relay.paths,

@@ -12,15 +12,16 @@ from shared import telemetry
 from shared.configuration.declaration import Declarations, declaration_id
 from shared.delivery.destination import Delivery
 from shared.delivery.event import Event, event_read_back
-from shared.delivery.outbox import Outbox
+from shared.delivery.outbox import Outboxes
 from shared.errors import Reason, RetryLater, Undeliverable
 from shared.graph.client import GraphClient
 from shared.graph.resolver import Resolver
-from shared.messages.envelope import ReadbackPage, write
+from shared.messages.envelope import ReadbackPage, tried_before, write
 from shared.paths import Paths
 from shared.readback.checkpoints import Checkpoints
 from shared.readback.declared import as_declared
 from shared.readback.pages import FetchedPage, fetch_page, is_page
+from shared.resources.delta_query import delta_path
 from shared.resources.path import encoded, segments
 from shared.storage.queues import Sender
 
@@ -37,7 +38,7 @@ class ReadbackHandler:
     graph: GraphClient
     checkpoints: Checkpoints
     queues: Sender
-    outbox: Outbox
+    outboxes: Outboxes
     requeue: Requeue
     clock: Callable[[], datetime]
     paths: Paths | None = None
@@ -51,6 +52,9 @@ class ReadbackHandler:
 
         Raises RetryLater if Graph, the destination or storage is unavailable: the page is then read again.
         """
+        if readback.destination and readback.destination not in self.outboxes:
+            self.requeue.dead_letter(readback, Reason.DESTINATION_UNKNOWN)
+            return
         began = self.clock()
         declaration = self.declarations.get(readback.declaration, readback.tenant_id)
         if readback.declaration and declaration is None:
@@ -70,8 +74,8 @@ class ReadbackHandler:
         except Undeliverable as undeliverable:
             self.requeue.dead_letter(readback, undeliverable.reason)
         else:
-            self._deliver(events, readback, began)
-            self._enqueue_next(page, readback)
+            behind = self._deliver(events, readback, began)
+            self._enqueue_next(page, readback, behind)
 
     def _place(self, readback: ReadbackPage) -> str:
         """The path by which what is read is named in a notification: without aliases."""
@@ -82,28 +86,66 @@ class ReadbackHandler:
         later = RetryLater(failure.reason, "the link to a page was refused", retry_after=_RESTART_AFTER)
         self.requeue.later(msgspec.structs.replace(readback, link="", number=0), later)
 
-    def _deliver(self, events: list[Event], readback: ReadbackPage, began: datetime) -> None:
-        # Of a range that is replayed, only what is missing; a single resource is replayed for its own sake.
-        redeliver = readback.replayed is not None and not is_page(readback.resource)
-        details = self.paths.read_back(events, readback) if self.paths is not None else None
-        delivery = self.outbox.deliver(
-            events, redeliver=redeliver, isolate_errors=bool(readback.attempt), details=details
+    def _deliver(self, events: list[Event], readback: ReadbackPage, began: datetime) -> set[str]:
+        """Deliver what is missing at each destination.
+
+        Return the destinations that have fallen behind: the page was enqueued again for each of them. Raises RetryLater
+        if all have: the page is then read again for all.
+        """
+        paths = self.paths
+        deliveries = self.outboxes.deliver(
+            events,
+            only=readback.destination,
+            without=readback.without,
+            # Of a range that is replayed, only what is missing; a single resource is replayed for its own sake.
+            redeliver=readback.replayed is not None and not is_page(readback.resource),
+            isolate_errors=bool(readback.attempt),
+            tried=tried_before((event.id for event in events), readback),
+            details=(lambda name: paths.read_back(events, readback, name)) if paths is not None else None,
         )
+        delivered = {event.id: event for _, delivery in deliveries.values() for event in delivery.delivered}
         # What does not say when it changed may have been pushed before: nobody can tell.
-        telemetry.RECOVERED.add(sum(event.time < began and not event.partial for event in delivery.delivered))
-        if delivery.failure is not None:
-            if not _can_isolate(delivery, readback):
-                raise delivery.failure  # plaintext can't be enqueued: the page is read again, the ledger knows the rest
+        telemetry.RECOVERED.add(sum(event.time < began and not event.partial for event in delivered.values()))
+        behind: dict[str, RetryLater] = {}
+        for destination, (_, delivery) in deliveries.items():
+            self._settle(delivery, msgspec.structs.replace(readback, destination=destination, without=()))
+            if delivery.failure is not None and not _can_isolate(delivery, readback):
+                behind[destination] = delivery.failure
+        if len(behind) == len(deliveries):
+            for failure in behind.values():
+                raise failure  # plaintext can't be enqueued: the page is read again, the ledger knows the rest
+        for destination, failure in behind.items():
+            self._fall_behind(destination, deliveries[destination][1], failure, readback)
+        return set(behind)
+
+    def _settle(self, delivery: Delivery, readback: ReadbackPage) -> None:
+        """Enqueue or dead-letter what a destination did not accept, each event by itself, as far as that can be."""
+        if delivery.failure is not None and _can_isolate(delivery, readback):
             for event in delivery.undelivered:
                 self.requeue.later(_single_resource(event, readback), delivery.failure)
         for rejected in delivery.rejected:
             detail = f"the destination answers {rejected.status} to event {rejected.event.id}"
             self.requeue.dead_letter(_single_resource(rejected.event, readback), Reason.DESTINATION_REJECTED, detail)
-        self.outbox.record_rejected(rejected.event for rejected in delivery.rejected)
+        self.outboxes[readback.destination].record_rejected(rejected.event for rejected in delivery.rejected)
 
-    def _enqueue_next(self, page: FetchedPage, readback: ReadbackPage) -> None:
+    def _fall_behind(self, destination: str, delivery: Delivery, failure: RetryLater, readback: ReadbackPage) -> None:
+        """Read the page again for one destination, which does not hold up the others.
+
+        Where reading begins again from a stored delta link, that link has moved on: only single entries are certain.
+        """
+        own = msgspec.structs.replace(readback, destination=destination, without=())
+        if delta_path(readback.resource) is None:
+            self.requeue.later(own, failure)
+        else:
+            for event in delivery.undelivered:
+                self.requeue.later(_single_resource(event, own), failure)
+
+    def _enqueue_next(self, page: FetchedPage, readback: ReadbackPage, behind: set[str]) -> None:
+        if delta_path(readback.resource) is not None:
+            behind = set()
         for further in page.further:
-            self.queues.send(write(further))
+            without = tuple(sorted({*further.without, *behind}))
+            self.queues.send(write(msgspec.structs.replace(further, without=without)))
         if page.link:
             owner = readback.declaration or declaration_id(readback.tenant_id, readback.resource)
             self.checkpoints.save_delta_link(owner, page.link)
@@ -111,9 +153,10 @@ class ReadbackHandler:
 
 def _can_isolate(delivery: Delivery, readback: ReadbackPage) -> bool:
     """Tell whether what was kept can be retried by itself: from the second attempt on, where the destination fails on
-    single events of a page.
+    single events of a page, or rejects all of it.
     """
-    error = delivery.failure is not None and delivery.failure.reason is Reason.DESTINATION_ERROR
+    reasons = (Reason.DESTINATION_ERROR, Reason.DESTINATION_REJECTS)
+    error = delivery.failure is not None and delivery.failure.reason in reasons
     return error and bool(readback.attempt) and is_page(readback.resource)
 
 

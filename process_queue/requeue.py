@@ -12,7 +12,17 @@ import msgspec
 from shared import telemetry
 from shared.errors import NotAttempted, Reason, RetryLater
 from shared.messages.account import Account
-from shared.messages.envelope import DeadLetter, Envelope, FailedAttempt, failed, halves, singles, size, write
+from shared.messages.envelope import (
+    DeadLetter,
+    Envelope,
+    FailedAttempt,
+    destination_of,
+    failed,
+    halves,
+    singles,
+    size,
+    write,
+)
 from shared.messages.retry import DeadLetterNow, after_failure
 from shared.paths import Paths
 from shared.storage.queues import Queue, Sender
@@ -49,7 +59,7 @@ class Requeue:
             envelope = failed(envelope, FailedAttempt(self.clock(), detail))
         for single in singles(envelope):
             self.queues.send(write(DeadLetter(reason, self.clock(), single)), Queue.DEAD_LETTERS)
-            telemetry.DEAD_LETTERED.add(1, {"reason": reason})
+            telemetry.DEAD_LETTERED.add(1, {"reason": reason, "destination": destination_of(envelope)})
         if self.paths is not None:
             self.paths.dead_lettered(envelope, reason)
         if self.account is not None:
@@ -70,6 +80,6 @@ class Requeue:
         self.queues.send(write(again), delay=decision.delay)
         if self.account is not None:
             self.account.enqueued(again)
-        telemetry.RETRIED.add(size(envelope), {"reason": failure.reason})
+        telemetry.RETRIED.add(size(envelope), {"reason": failure.reason, "destination": destination_of(envelope)})
         if self.paths is not None:
             self.paths.retried(envelope, failure, now + decision.delay)

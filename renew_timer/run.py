@@ -229,7 +229,7 @@ class RenewalRun:
         yield "Measuring the queue", lambda: backlog.report(relay.storage.queues, now())
         yield "Keeping poison messages", lambda: relay.dead_letters().keep_poison(relay.account)
         yield "Tidying the account", lambda: relay.account.drop_expired(self._longest_queued() + timedelta(days=1))
-        yield "Tidying the ledger", lambda: relay.ledger.drop_expired(now())
+        yield "Tidying the ledger", lambda: relay.ledgers[0].drop_expired(now())
 
 
 def attempt(name: str, do: Callable[[], T]) -> T | None:

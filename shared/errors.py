@@ -36,6 +36,7 @@ class Reason(StrEnum):
     DESTINATION_REJECTED = "destination_rejected"
     CLAIM_GONE = "claim_gone"
     READBACK_UNKNOWN = "readback_unknown"
+    DESTINATION_UNKNOWN = "destination_unknown"
 
     # Retried: something this app needs is unavailable.
     STORAGE = "storage"
@@ -49,6 +50,8 @@ class Reason(StrEnum):
     DESTINATION = "destination"
     DESTINATION_ERROR = "destination_error"
     DESTINATION_GONE = "destination_gone"
+    DESTINATION_REJECTS = "destination_rejects"
+    DESTINATION_BUSY = "destination_busy"
     POSTPONED = "postponed"
 
 

@@ -15,6 +15,13 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssl_ import create_urllib3_context
+
+VERSION = "0.1.0"
+"""The version of the app, as in pyproject.toml."""
+
+USER_AGENT = f"graph-relay/{VERSION}"
+"""How the app names itself: firewalls in front of destinations block the name of a library."""
 
 POOL_SIZE = 32
 """Connections kept open to one host; the worker's thread pool is no larger."""
@@ -26,13 +33,18 @@ BODY_TIME_LIMIT = timedelta(seconds=30)
 _CHUNK = 65_536
 
 
-def session() -> requests.Session:
+def session(ca: str | None = None, client_certificate: str | None = None) -> requests.Session:
     """Return a session for all threads.
 
     It trusts `REQUESTS_CA_BUNDLE` if that is set, keeps no cookies, and never takes a password from a `.netrc` file.
+
+    ca: the path of a PEM file with certificates that are trusted as well. client_certificate: the path of a PEM file
+    with a private key and its certificate, for a server that asks for one.
     """
     new_session = requests.Session()
-    adapter = _KeepAlive(pool_connections=4, pool_maxsize=POOL_SIZE)
+    new_session.headers["User-Agent"] = USER_AGENT
+    new_session.cert = client_certificate
+    adapter = _KeepAlive(ca, pool_connections=4, pool_maxsize=POOL_SIZE)
     new_session.mount("https://", adapter)
     new_session.mount("http://", adapter)
     new_session.cookies.set_policy(_NoCookies())
@@ -116,7 +128,14 @@ class _KeepAlive(HTTPAdapter):
     the next request on it would wait for its whole time limit.
     """
 
+    def __init__(self, ca: str | None, **options: Any) -> None:
+        self._ca = ca
+        super().__init__(**options)
+
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        if self._ca is not None:  # urllib3 adds to this context what requests trusts
+            options["ssl_context"] = create_urllib3_context()
+            options["ssl_context"].load_verify_locations(self._ca)
         super().init_poolmanager(*args, **options, socket_options=_KEEP_ALIVE)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _PoolWithTls}
 

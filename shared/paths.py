@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from shared import telemetry
+from shared.configuration.destinations import DEFAULT
 from shared.delivery.event import Event
 from shared.delivery.ledger import Ledger
 from shared.errors import Reason, Refused, RetryLater, Undeliverable
@@ -26,6 +27,7 @@ from shared.messages.envelope import (
     LifecycleBatch,
     ReadbackPage,
     attempts,
+    destination_of,
     singles,
 )
 from shared.storage.tables import Row, Tables
@@ -61,7 +63,8 @@ class Path(msgspec.Struct, frozen=True, omit_defaults=True):
 
     at: when it ended so. received: when Graph's POST came in, or the page was asked for. event: its id, if it came so
     far. resource: as Graph named it. key: id of our encryption key. proof: what proved it. attempts: those that failed.
-    on_receipt: it was refused before anything was queued; nothing vouches for what it names.
+    on_receipt: it was refused before anything was queued; nothing vouches for what it names. destination: where it was
+    delivered, or could not be; "" for the only one, or for all.
     """
 
     outcome: Outcome
@@ -78,6 +81,7 @@ class Path(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: tuple[FailedAttempt, ...] = ()
     trace: str = ""
     on_receipt: bool = False
+    destination: str = ""
 
 
 class LastRetry(msgspec.Struct, frozen=True):
@@ -99,6 +103,14 @@ class Step(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+def _encoded(path: Path, destination: str) -> bytes:
+    return msgspec.json.encode(msgspec.structs.replace(path, destination=_name_of(destination)))
+
+
+def _name_of(destination: str) -> str:
+    return "" if destination == DEFAULT else destination
+
+
 class Paths:
     """Notes paths and finds them again; one object serves all threads. Noting never raises: it is worth no delay."""
 
@@ -111,16 +123,22 @@ class Paths:
         self._on_receipt = ThrottledWriter(self._note_on_receipt, MOST_ON_RECEIPT, ON_RECEIPT_EVERY)
         self._retry_noted: dict[str, datetime] = {}
 
-    def delivered(self, items: Mapping[str, tuple[msgspec.Raw, Event]], envelope: ItemEnvelope) -> dict[str, bytes]:
-        """Return details for the ledger, by event id, should the events of an envelope be delivered now."""
+    def delivered(
+        self, items: Mapping[str, tuple[msgspec.Raw, Event]], envelope: ItemEnvelope, destination: str = DEFAULT
+    ) -> dict[str, bytes]:
+        """Return details for a destination's ledger, by event id, should the events of an envelope be delivered now."""
         return {
-            event.id: msgspec.json.encode(self._of_item(item, envelope, "delivered", event=event.id))
+            event.id: _encoded(self._of_item(item, envelope, "delivered", event=event.id), destination)
             for item, event in items.values()
         }
 
-    def read_back(self, events: Iterable[Event], readback: ReadbackPage) -> dict[str, bytes]:
+    def read_back(
+        self, events: Iterable[Event], readback: ReadbackPage, destination: str = DEFAULT
+    ) -> dict[str, bytes]:
         """Return the same for events that were read back from Graph."""
-        return {event.id: msgspec.json.encode(self._of_page(readback, "delivered", event=event.id)) for event in events}
+        return {
+            event.id: _encoded(self._of_page(readback, "delivered", event=event.id), destination) for event in events
+        }
 
     def refused(self, items: Sequence[tuple[msgspec.Raw, Reason]], envelope: ItemEnvelope) -> None:
         """Note items that were not proven."""
@@ -173,18 +191,17 @@ class Paths:
         rows = [row for ring in (_FAILED, _ON_RECEIPT) for row in self._tables.partition(_TABLE, ring)]
         return sorted((read_path(str(row["path"]).encode()) for row in rows), key=lambda path: path.at, reverse=True)
 
-    def find(self, text: str, ledger: Ledger, since: datetime) -> list[Path]:
+    def find(self, text: str, ledgers: Sequence[Ledger], since: datetime) -> list[Path]:
         """Return the paths of an event id, message id, subject or subscription id, the newest first.
 
         An event id is looked up; for anything else the rows since a time are read through. Raises RetryLater.
         """
         text = text.strip().strip("/")
         found = [path for path in self.failures() if text in names(path)]
-        known = ledger.details(text)
-        if known is not None:
-            found.append(read_path(known))
-        else:
-            found += [path for path in map(read_path, ledger.all_details(since)) if text in names(path)]
+        known = [details for ledger in ledgers if (details := ledger.details(text)) is not None]
+        # One walk over all rows finds those of every destination.
+        details_of_all = known or (details for ledger in ledgers[:1] for details in ledger.all_details(since))
+        found += [path for path in map(read_path, details_of_all) if known or text in names(path)]
         return sorted(found, key=lambda path: path.at, reverse=True)
 
     def _of_item(
@@ -205,6 +222,7 @@ class Paths:
             reason=reason,
             attempts=attempts(envelope),
             trace=envelope.trace,
+            destination=_name_of(destination_of(envelope)),
         )
         return self._named(path, notification)
 
@@ -232,6 +250,7 @@ class Paths:
             reason=reason,
             attempts=attempts(readback),
             trace=readback.trace,
+            destination=_name_of(readback.destination),
         )
 
     def _note_on_receipt(self, refusals: Iterable[Path]) -> None:
@@ -321,8 +340,10 @@ def steps(path: Path) -> list[Step]:
     if path.key and path.outcome == "delivered":
         found.append(Step(None, "HMAC valid, decrypted", detail=f"key {path.key}"))
     if path.outcome == "delivered":
-        return [*found, Step(path.at, "delivered", detail=f"event {path.event}")]
+        to = f" to {path.destination}" if path.destination else ""
+        return [*found, Step(path.at, f"delivered{to}", detail=f"event {path.event}")]
     key = f", key {path.key}" if path.key else ""
+    key += f", destination {path.destination}" if path.destination else ""
     return [*found, Step(path.at, path.outcome, "bad", f"{path.reason}{key}. {advice(path)}")]
 
 

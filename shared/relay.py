@@ -1,5 +1,6 @@
 """The composition root: creates every object that lives as long as the process, once."""
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -10,14 +11,17 @@ from random import Random, SystemRandom
 import requests
 
 from shared import http_client
+from shared.configuration.destinations import DestinationSettings
 from shared.configuration.schedule import longest_pause
 from shared.configuration.settings import Settings, storage_settings
 from shared.delivery.destination import Destination, authorization
+from shared.delivery.lane import Lane, Limits
 from shared.delivery.ledger import Ledger
-from shared.delivery.outbox import Outbox
+from shared.delivery.outbox import Misconfigured, Outbox, Outboxes
+from shared.delivery.request import RequestFormat
 from shared.graph.client import GraphClient
 from shared.graph.credential_expiry import CredentialExpiry
-from shared.graph.entra import AppCredential, EntraClient
+from shared.graph.entra import AppCredential, EntraClient, ManagedIdentity
 from shared.graph.pace import Pace
 from shared.graph.resolver import Resolver
 from shared.graph.signing_keys import SigningKeys
@@ -47,6 +51,11 @@ from shared.subscriptions.silence import LastSeen
 from shared.subscriptions.subscription import DesiredState
 from shared.subscriptions.tenants import Tenants
 from shared.threads import ContextThreadPool
+
+_log = logging.getLogger("graph_relay.relay")
+
+INVOCATIONS = 24
+"""Invocations of process_queue at once: batchSize and newBatchThreshold of host.json."""
 
 Clock = Callable[[], datetime]
 
@@ -97,13 +106,12 @@ class Relay:
         self.keys = KeyRing(key_store or _key_store(settings), clock)
         self.rotation = Rotation(self.keys, storage.tables, settings.key_rotation, settings.key_overlap, longest_queued)
 
-        scope = settings.destination_scope
-        token = authorization(self.entra, settings.tenant_id, scope) if scope else None
-        self.destination = Destination(
-            settings.destination_url, settings.destination_secrets, self.session, clock, token
-        )
-        self.ledger = Ledger(storage.tables, settings.ledger_retention)
-        self.outbox = Outbox(self.destination, self.ledger)
+        self.managed_identity = ManagedIdentity(settings.managed_identity)
+        self.destinations = {one.name: self._destination(one) for one in settings.destinations if not one.invalid}
+        self.outboxes = Outboxes(self._outbox(one) for one in settings.destinations)
+        self.ledgers = [self.outboxes[one.name].ledger for one in settings.destinations]
+        for complaint in settings.destinations.complaints:
+            _log.error("DESTINATIONS: %s. The other destinations work", complaint)
 
         self.path_log = Paths(storage.tables, clock, self.random.random, settings.tenant_id)
         self.paths = self.path_log if settings.notification_paths else None
@@ -124,6 +132,36 @@ class Relay:
         self.account = Account(storage.tables, clock, self.random.randbytes)
         self.activity = QueueActivity(storage.tables, clock)
         self.readers = ContextThreadPool(_READERS, thread_name_prefix="graph")
+
+    def _destination(self, destination: DestinationSettings) -> Destination:
+        """Return a destination; one with certificates of its own has a session of its own."""
+        certificates = (destination.ca, destination.client_certificate)
+        session = http_client.session(*certificates) if any(certificates) else self.session
+        return Destination(
+            destination.url,
+            destination.secrets,
+            session,
+            self.clock,
+            authorization(destination, self.entra, self.managed_identity, self.settings.tenant_id),
+            request_format=RequestFormat(
+                destination.mode, destination.max_events, destination.max_bytes, destination.headers
+            ),
+        )
+
+    def _outbox(self, destination: DestinationSettings) -> Outbox:
+        """Return the outbox of a destination; with several, none may take more than its share of the invocations."""
+        ledger = Ledger(self.storage.tables, self.settings.ledger_retention, destination.name)
+        if destination.invalid:
+            return Outbox(Misconfigured(destination.invalid), ledger, destination.filter)
+        several = len(self.destinations) > 1
+        limits = Limits(
+            max(INVOCATIONS // len(self.destinations), 2) if several else INVOCATIONS * 2,
+            destination.max_requests,
+            destination.max_rate,
+            destination.max_events,
+        )
+        lane = Lane(self.destinations[destination.name], limits, self.clock)
+        return Outbox(lane, ledger, destination.filter)
 
     def desired_state(self, key: EncryptionKey | None) -> DesiredState:
         """Return the desired state of all subscriptions; `key` is None while the key store is unavailable."""

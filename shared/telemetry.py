@@ -23,6 +23,9 @@ SKIPPED = _meter.create_counter(
     "graph_relay.skipped", "place", "Users and teams that Graph refuses to read back, among all of a tenant"
 )
 PINGS = _meter.create_counter("graph_relay.pings", "item", "Notifications that only say that a drive or list changed")
+UNSELECTED = _meter.create_counter(
+    "graph_relay.unselected", "item", "Events that the filters of all destinations leave out"
+)
 DUPLICATES = _meter.create_counter("graph_relay.duplicates", "item", "Notifications of events already delivered")
 LIFECYCLE = _meter.create_counter("graph_relay.lifecycle", "item", "Lifecycle notifications, by event")
 SUSPICIOUS_TOKENS = _meter.create_counter(

@@ -54,7 +54,7 @@ def in_turn(*answers: Answer) -> Script:
 class Server:
     """A server that runs; `script` may be exchanged at any time, `asked` is what came in so far."""
 
-    def __init__(self, script: Script, authority: Authority | None) -> None:
+    def __init__(self, script: Script, authority: Authority | None, clients: Authority | None = None) -> None:
         self.script = script
         self.asked: list[Asked] = []
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -63,6 +63,9 @@ class Server:
         if authority:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(authority.certificate, authority.key)
+            if clients:
+                context.verify_mode = ssl.CERT_REQUIRED
+                context.load_verify_locations(clients.ca)
             # The handshake is the handler's: a client that doesn't finish it must not stop the others.
             self._http.socket = context.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
@@ -122,9 +125,12 @@ class Server:
 
 
 @contextmanager
-def serving(script: Script, authority: Authority | None = None) -> Iterator[Server]:
-    """Run a server for as long as the context lasts; HTTPS if there is an authority."""
-    server = Server(script, authority)
+def serving(script: Script, authority: Authority | None = None, clients: Authority | None = None) -> Iterator[Server]:
+    """Run a server for as long as the context lasts; HTTPS if there is an authority.
+
+    clients: the authority whose certificates the server asks of its clients.
+    """
+    server = Server(script, authority, clients)
     try:
         yield server
     finally:

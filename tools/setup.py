@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 APP = ROOT / ".venv-app"
 AZURITE = ROOT / ".azurite"
 KUSTO = ROOT / ".kusto"
+EXAMPLES = ROOT / ".examples"
 VERSIONS = ("3.13", "3.12", "3.11")  # newest first
 LINES_OF_A_FAILURE = 6
 CAPABLE = "import ensurepip, ssl, sys, venv; print('%d.%d' % sys.version_info[:2])"
@@ -55,6 +56,7 @@ def main() -> None:
         prepare_npm(environment, AZURITE, ROOT / "local" / "azurite", "Azurite")
         if arguments.tests:
             prepare_npm(environment, KUSTO, ROOT / "tests" / "infra" / "kusto", "Kusto's language service")
+            prepare_npm(environment, EXAMPLES, ROOT / "examples" / "node", "what the Node.js example needs")
             prepare_chromium()
 
 

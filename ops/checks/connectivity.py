@@ -9,6 +9,7 @@ import requests
 from ops.checks.result import CheckResult, attention, fine, unreachable, unseen
 from ops.report import span
 from ops.subscription_state import Listed, states
+from shared.configuration.destinations import DEFAULT, FIELDS, DestinationSettings, Mode
 from shared.configuration.values import event_hub
 from shared.errors import RetryLater
 from shared.http_client import exchange
@@ -23,10 +24,16 @@ _LONGEST_ANSWER = 1 << 20
 _UNAVAILABLE = (408, 425, 429)
 
 
+DESTINATION_SETTINGS = {field.name: field.setting for field in FIELDS}
+
 _ADVICE = {
     410: (
         "it answers 410 Gone: delivery has stopped, what is queued is kept",
         "have the destination answer at this URL again, or change DESTINATION_URL",
+    ),
+    415: (
+        "it answers 415: it does not understand requests of this form",
+        "see DESTINATION_MODE and DESTINATION_HEADERS, or repair the receiver; everything is kept meanwhile",
     ),
     500: (
         "it answers 500 to a signed batch without events",
@@ -72,32 +79,57 @@ def endpoint() -> Iterator[CheckResult]:
         yield attention(check, complaint, "Graph must reach NOTIFICATION_URL from the internet; see docs/setup.md")
 
 
-def destination() -> Iterator[CheckResult]:
-    """Deliver a signed batch without events."""
-    check, settings = "destination", relay().settings
+def destinations() -> Iterator[CheckResult]:
+    """Check each destination, and say what is wrong with entries of DESTINATIONS."""
+    for complaint in relay().settings.destinations.complaints:
+        yield attention("DESTINATIONS", complaint, "see docs/destinations.md; events for it are kept meanwhile")
+    for settings in relay().settings.destinations:
+        if not settings.invalid:
+            yield _destination(settings)
+
+
+def _destination(settings: DestinationSettings) -> CheckResult:
+    """Send a signed request without events: it holds nothing that could be taken in."""
+    check = "destination" if settings.name == DEFAULT else f"destination {settings.name}"
     try:
-        status = relay().destination.ping()
+        status = relay().destinations[settings.name].ping()
     except requests.exceptions.SSLError:
-        summary = "TLS fails: its certificate is not trusted, or its name is another"
-        yield attention(check, summary, "fix the destination's certificate")
+        summary = "TLS fails: its certificate is not trusted, its name is another, or it asks for a certificate of ours"
+        todo = "fix the destination's certificate, or set DESTINATION_CA or DESTINATION_CLIENT_CERTIFICATE"
+        return attention(check, summary, todo)
     except (requests.RequestException, RetryLater) as error:
         summary = str(error) if isinstance(error, RetryLater) else f"it does not answer ({type(error).__name__})"
-        yield unreachable(check, summary, "events wait in the queue meanwhile")
-    else:
-        yield _of_status(check, status, scoped=settings.destination_scope is not None)
+        return unreachable(check, summary, "events wait in the queue meanwhile")
+    if settings.mode is Mode.BATCH:
+        return _of_status(check, status, settings)
+    if status in (401, 403):
+        return _unauthorized(check, status, settings)
+    if status >= 500 or status in _UNAVAILABLE:
+        return unreachable(check, f"it answers {status}", _WAIT)
+    return unseen(check, f"it answers {status} to OPTIONS", "python -m ops send-test shows whether it takes an event")
 
 
-def _of_status(check: str, status: int, *, scoped: bool) -> CheckResult:
+_WAIT = "wait for the destination, or repair it; events wait in the queue meanwhile"
+
+
+def _unauthorized(check: str, status: int, settings: DestinationSettings) -> CheckResult:
+    proofs = {"secret": settings.secrets, "scope": settings.scope, "headers": settings.headers}
+    given = [
+        DESTINATION_SETTINGS[name] if settings.name == DEFAULT else name for name, value in proofs.items() if value
+    ]
+    todo = f"{' and '.join(given)} must be what it expects"
+    return attention(check, f"it answers {status} to a signed request", todo)
+
+
+def _of_status(check: str, status: int, settings: DestinationSettings) -> CheckResult:
     if 200 <= status < 300:
         return fine(check, "it takes a signed batch without events")
     if status in (401, 403):
-        secrets = "DESTINATION_SECRET and DESTINATION_SCOPE" if scoped else "DESTINATION_SECRET"
-        return attention(check, f"it answers {status} to a signed batch", f"{secrets} must be what it expects")
+        return _unauthorized(check, status, settings)
     if status in _ADVICE:
         return attention(check, *_ADVICE[status])
     if status >= 500 or status in _UNAVAILABLE:
-        todo = "wait for the destination, or repair it; events wait in the queue meanwhile"
-        return unreachable(check, f"it answers {status}", todo)
+        return unreachable(check, f"it answers {status}", _WAIT)
     if status < 400 or status in (404, 405):
         return attention(check, f"it answers {status}", "check DESTINATION_URL; redirects are not followed")
     return unseen(check, f"it answers, but {status} to a batch without events, which tells nothing of the secret")

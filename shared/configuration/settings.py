@@ -7,13 +7,29 @@ from typing import Any
 
 from shared.configuration import values
 from shared.configuration.declaration import Declarations, read_declarations, with_tenant
+from shared.configuration.destinations import (
+    FIELDS,
+    MISSING_SECRET,
+    REQUIRED,
+    Destinations,
+    DestinationSettings,
+    read_entries,
+    unproven,
+    with_entries,
+)
 from shared.configuration.triggers import EVENT_HUB_CONNECTION
-from shared.configuration.values import CLOUDS, RENEW_SCHEDULE, Cloud, InvalidValue, event_hub
+from shared.configuration.values import (
+    CLOUDS,
+    KEY_VAULT_REFERENCE,
+    RENEW_SCHEDULE,
+    UNRESOLVED,
+    Cloud,
+    InvalidValue,
+    event_hub,
+)
 
 STORAGE = "AzureWebJobsStorage"
 """The setting of the storage account, or the prefix of its settings, as the Functions host names it."""
-
-_REQUIRED = object()
 
 
 class SettingsError(Exception):
@@ -43,7 +59,7 @@ class Source:
     default: Any
 
 
-def setting(name: str, parse: Callable[[str], Any], default: Any = _REQUIRED, *, secret: bool = False) -> Any:
+def setting(name: str, parse: Callable[[str], Any], default: Any = REQUIRED, *, secret: bool = False) -> Any:
     """Declare an attribute of Settings. Without a default, the setting is required; a secret is left out of `repr`."""
     return field(repr=not secret, metadata={"source": Source(name, parse, default)})
 
@@ -66,15 +82,14 @@ class Settings:
     key_store: str = setting("KEY_STORE", values.key_store)
     key_rotation: timedelta = setting("KEY_ROTATION_DAYS", values.days, timedelta(days=90))
     key_overlap: timedelta = setting("KEY_OVERLAP_HOURS", values.hours, timedelta(hours=72))
-    destination_url: str = setting("DESTINATION_URL", values.destination_url)
-    destination_secrets: tuple[str, ...] = setting("DESTINATION_SECRET", values.destination_secrets, secret=True)
-    destination_scope: str | None = setting("DESTINATION_SCOPE", str, None)
     delivery_horizon: timedelta = setting("DELIVERY_HORIZON_HOURS", values.hours, timedelta(hours=72))
     sweep_interval: timedelta = setting("SWEEP_INTERVAL_HOURS", values.hours_or_never, timedelta(hours=24))
     renew_schedule: str = setting("RENEW_SCHEDULE", values.schedule, RENEW_SCHEDULE)
     ledger_retention: timedelta = setting("LEDGER_DAYS", values.days, timedelta(days=60))
 
     notification_paths: bool = setting("NOTIFICATION_PATHS", values.switch, default=True)
+
+    destinations: Destinations
 
     @property
     def graph_url(self) -> str:
@@ -90,7 +105,12 @@ class Settings:
     def from_environment(environ: Mapping[str, str]) -> "Settings":
         """Raises SettingsError listing every missing or invalid setting, including those of storage."""
         reader = _Reader(environ)
-        values_by_name = {attribute.name: reader.value(attribute.metadata["source"]) for attribute in fields(Settings)}
+        values_by_name = {
+            attribute.name: reader.value(attribute.metadata["source"])
+            for attribute in fields(Settings)
+            if "source" in attribute.metadata
+        }
+        values_by_name["destinations"] = reader.destinations()
         values_by_name["declarations"] = reader.declarations(
             values_by_name["declarations"], values_by_name["tenant_id"]
         )
@@ -112,15 +132,6 @@ def storage_settings(environ: Mapping[str, str]) -> StorageSettings:
     return settings
 
 
-KEY_VAULT_REFERENCE = "@Microsoft.KeyVault("
-"""What a setting begins with that Azure was to replace by a secret of a vault, and has not."""
-
-UNRESOLVED = (
-    "Azure has not replaced the Key Vault reference by the secret: its role on the vault is not effective yet, or the "
-    "secret is not there; see docs/runbook/not-acknowledged.md"
-)
-
-
 class _Reader:
     """Reads settings by name and collects the complaints. An invalid value reads as None, which never leaves this
     module: `raise_if_invalid` raises first.
@@ -135,7 +146,7 @@ class _Reader:
         try:
             if text.startswith(KEY_VAULT_REFERENCE):
                 raise InvalidValue(UNRESOLVED)
-            if not text and source.default is _REQUIRED:
+            if not text and source.default is REQUIRED:
                 raise InvalidValue(f"missing; {_expected_by(source.parse)}")
             if not text and not isinstance(source.default, str):
                 return source.default
@@ -155,6 +166,26 @@ class _Reader:
             self._complaints.append(f"SUBSCRIPTIONS: {error}")
             return Declarations(())
 
+    def destinations(self) -> Destinations:
+        """Read the default destination and those of DESTINATIONS. One of them has to be usable."""
+        entries = self.value(Source("DESTINATIONS", read_entries, ()))
+        if entries is None:
+            entries = ()
+        elif entries and not self._text("DESTINATION_URL"):
+            return self._usable(with_entries(None, entries, self._environ))
+        return self._usable(with_entries(self._default_destination(), entries, self._environ))
+
+    def _default_destination(self) -> DestinationSettings:
+        read = {one.attribute: self.value(Source(one.setting, one.parse, one.default)) for one in FIELDS}
+        if read["secrets"] == () and unproven(read):
+            self._complaints.append(f"DESTINATION_SECRET: {MISSING_SECRET}")
+        return DestinationSettings(**read)
+
+    def _usable(self, destinations: Destinations) -> Destinations:
+        if all(one.invalid for one in destinations):
+            self._complaints += [f"DESTINATIONS: {complaint}" for complaint in destinations.complaints]
+        return destinations
+
     def event_hub_connection(self, notification_url: str | None) -> None:
         connections = (EVENT_HUB_CONNECTION, f"{EVENT_HUB_CONNECTION}__fullyQualifiedNamespace")
         if notification_url and event_hub(notification_url) and not any(map(self._text, connections)):
@@ -166,7 +197,7 @@ class _Reader:
     def storage(self) -> StorageSettings:
         queue = self.value(Source("NOTIFICATION_QUEUE", values.queue_name, "notifications"))
         if self._text(STORAGE):
-            return StorageSettings(queue, self.value(Source(STORAGE, values.connection_string, _REQUIRED)))
+            return StorageSettings(queue, self.value(Source(STORAGE, values.connection_string, REQUIRED)))
         account = self._text(f"{STORAGE}__accountName")
         urls = [
             self._text(f"{STORAGE}__{service}ServiceUri")

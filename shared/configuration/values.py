@@ -17,6 +17,15 @@ RENEW_SCHEDULE = "0 */5 * * * *"
 APP_ROOT = Path(__file__).parents[2]
 """Paths in settings are relative to this directory."""
 
+KEY_VAULT_REFERENCE = "@Microsoft.KeyVault("
+"""What a setting begins with that Azure was to replace by a secret of a vault, and has not."""
+
+UNRESOLVED = (
+    "Azure has not replaced the Key Vault reference by the secret: its role on the vault is not effective yet, or the "
+    "secret is not there; see docs/runbook/not-acknowledged.md"
+)
+DESTINATION_SECRETS = "expected whsec_ and base64 of 24 to 64 bytes; a second one after a comma signs too"
+
 _EVENT_HUB = re.compile(
     r"EventHub:https://[a-z0-9-]+\.servicebus\.[a-z.]+/eventhubname/([A-Za-z0-9][A-Za-z0-9._-]{0,255})"
     r"\?tenantId=[A-Za-z0-9.-]+"
@@ -124,12 +133,18 @@ def client_state_secrets(text: str) -> tuple[bytes, ...]:
 
 def destination_secrets(text: str) -> tuple[str, ...]:
     """The secrets that sign deliveries (Standard Webhooks, "Signature scheme")."""
-    expected = "expected whsec_ and base64 of 24 to 64 bytes; a second one after a comma signs too"
-    secrets = tuple(_at_most_two(text, expected))
+    secrets = tuple(_at_most_two(text, DESTINATION_SECRETS))
     for secret in secrets:
-        if not secret.startswith("whsec_") or not 24 <= len(_decode(secret[6:], expected)) <= 64:
-            raise InvalidValue(expected)
+        if not secret.startswith("whsec_") or not 24 <= len(_decode(secret[6:], DESTINATION_SECRETS)) <= 64:
+            raise InvalidValue(DESTINATION_SECRETS)
     return secrets
+
+
+def scope(text: str) -> str:
+    """The scope of an access token for an application: always `RESOURCE/.default`."""
+    if not re.fullmatch(r"[!-~]+/\.default", text):
+        raise InvalidValue("expected a scope that ends in /.default, such as https://eventgrid.azure.net/.default")
+    return text
 
 
 def queue_name(text: str) -> str:
@@ -172,13 +187,31 @@ def key_store(text: str) -> str:
 def certificate_and_key(path: str) -> str:
     """The text of a PEM file, named relative to the app."""
     expected = "expected the path of a readable PEM file that holds a private key, unencrypted, and its certificate"
-    try:
-        pem = (APP_ROOT / path).read_text(encoding="ascii")
-    except (OSError, ValueError):
-        raise InvalidValue(expected) from None
-    if not re.search("-----BEGIN (RSA )?PRIVATE KEY-----", pem) or "-----BEGIN CERTIFICATE-----" not in pem:
+    pem = _pem(path, expected)
+    if not re.search("-----BEGIN (RSA |EC )?PRIVATE KEY-----", pem) or "-----BEGIN CERTIFICATE-----" not in pem:
         raise InvalidValue(expected)
     return pem
+
+
+def path_of_certificate_and_key(path: str) -> str:
+    """The path of a PEM file, named relative to the app."""
+    certificate_and_key(path)
+    return str(APP_ROOT / path)
+
+
+def path_of_certificates(path: str) -> str:
+    """The path of a PEM file with certificates, named relative to the app."""
+    expected = "expected the path of a readable PEM file that holds certificates"
+    if "-----BEGIN CERTIFICATE-----" not in _pem(path, expected):
+        raise InvalidValue(expected)
+    return str(APP_ROOT / path)
+
+
+def _pem(path: str, expected: str) -> str:
+    try:
+        return (APP_ROOT / path).read_text(encoding="ascii")
+    except (OSError, ValueError):
+        raise InvalidValue(expected) from None
 
 
 def _number(text: str, expected: str) -> float:
@@ -207,6 +240,18 @@ def _positive(text: str) -> float:
     if (number := _number(text, expected)) <= 0:
         raise InvalidValue(expected)
     return number
+
+
+def positive(text: str) -> float:
+    """A number greater than 0."""
+    return _positive(text)
+
+
+def count(text: str) -> int:
+    """A whole number greater than 0."""
+    if not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise InvalidValue("expected a whole number greater than 0")
+    return int(text)
 
 
 def switch(text: str) -> bool:

@@ -1,9 +1,9 @@
-"""Signed HTTP delivery of events to the destination, bounded in time and size. docs/destination.md is the contract."""
+"""Signed HTTP delivery of events to a destination, bounded in time and size. docs/destination.md is the contract."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import msgspec
@@ -12,23 +12,31 @@ from standardwebhooks import Webhook
 
 from shared import deadline
 from shared.circuit_breaker import CircuitBreaker
+from shared.configuration.destinations import DestinationSettings, Identity, Mode
 from shared.delivery.event import Event
-from shared.errors import Reason, RetryLater
-from shared.graph.entra import EntraClient
+from shared.delivery.request import Encoded, RequestFormat, message_id, signature_headers
+from shared.errors import Reason, RetryLater, Unanswered
+from shared.graph.entra import EntraClient, ManagedIdentity
 from shared.http_client import read_bounded, retry_after
-
-CONTENT_TYPE = "application/cloudevents-batch+json; charset=utf-8"
 
 _TIME_LIMIT = (5, 20)
 _MAX_RESPONSE_BYTES = 65_536
 _DRAIN_TIME_LIMIT = timedelta(seconds=2)  # a new connection costs less than waiting for a slow body
-_RETRY_AFTER_GONE = timedelta(hours=1)
+_RETRY_AFTER_GONE = timedelta(minutes=10)
 
 LONGEST_WAIT = timedelta(hours=1)
 """What is believed of the destination's Retry-After."""
 
-_ENDPOINT_STATUSES = frozenset({401, 403, 404, 405, 407, 408, 425, 429})
-"""4xx about the destination's state or our credentials, not about an event: they are retried."""
+_EVENT_STATUSES = frozenset({400, 409, 413, 422})
+"""4xx that may be about one event of a batch."""
+
+_AVAILABILITY_STATUSES = frozenset({401, 403, 404, 405, 407, 408, 423, 424, 425, 429})
+"""4xx about the destination's state or our credentials. All others say that it understands no request of ours."""
+
+_MAYBE_TOO_LARGE = frozenset({403, 410})
+"""Service Bus and Event Grid namespaces answer 403 to what is too large and 410 to an unknown topic: whether a smaller
+request is accepted shows which it is.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class Rejected:
 
 
 class Destination:
-    """The service that receives the events; one object serves all threads."""
+    """A service that receives events; one object serves all threads."""
 
     def __init__(
         self,
@@ -49,6 +57,8 @@ class Destination:
         session: requests.Session,
         clock: Callable[[], datetime],
         authorization: Callable[[], str] | None = None,
+        *,
+        request_format: RequestFormat | None = None,
     ) -> None:
         """`authorization` returns an access token to send along, if the destination requires one."""
         self._url = url
@@ -56,107 +66,161 @@ class Destination:
         self._session = session
         self._clock = clock
         self._authorization = authorization
+        self._format = request_format or RequestFormat()
         self._breaker = CircuitBreaker(Reason.DESTINATION, clock)
+        self._last_accepted: datetime | None = None
 
-    def deliver(self, events: Sequence[Event], *, isolate_errors: bool = False) -> "Delivery":
-        """Deliver `events` in as few requests as the destination's responses allow.
+    def deliver(
+        self, events: Sequence[Event], *, isolate_errors: bool = False, tried: Mapping[str, datetime] | None = None
+    ) -> "Delivery":
+        """Deliver `events` in as few requests as the destination's limits and responses allow.
 
         A rejected batch is halved until each offending event is alone; with `isolate_errors`, so is a batch answered
-        with 500. Never raises: the result holds the undelivered events.
+        with 500. An event counts as rejected only if the destination accepts others: in this delivery, or since the
+        last attempt to deliver it (`tried`, by event id). Never raises: the result holds the undelivered events.
         """
         if not events:
             return Delivery()
+        attempt = _Attempt(self._post, isolate_errors)
+        failure: RetryLater | None = None
         try:
-            deadline.check()
             # Whoever writes a message that the destination fails on must not keep it from the others.
             with self._breaker.attempt(ignoring=Reason.DESTINATION_ERROR if isolate_errors else None):
-                status = self._post(events)
-        except RetryLater as failure:
-            if isolate_errors and failure.reason is Reason.DESTINATION_ERROR and len(events) > 1:
-                return self._isolate(events, failure)
-            return Delivery(undelivered=tuple(events), failure=failure)
-        if status < 300:
-            return Delivery(delivered=tuple(events))
-        return self._reject(events, status, isolate_errors=isolate_errors)
+                for batch in self._format.batches(events):
+                    attempt.send(batch)
+                self._check(attempt, tried or {})
+        except RetryLater as retry_later:
+            failure = retry_later
+        return attempt.result(events, failure, self._proven(attempt, tried or {}))
 
     def ping(self) -> int:
-        """Deliver a signed batch without events, and return the status of the response, whatever it is.
+        """Send a signed request without events, and return the status of the response, whatever it is.
+
+        In batch mode it is an empty batch. A single event can't be empty, so the other modes ask for the options that
+        a receiver of CloudEvents has (CloudEvents webhook specification 1.0, 4.1).
 
         Raises:
             requests.RequestException: there is no response.
             RetryLater: Entra ID issues no token for the destination.
         """
-        return self._exchange(b"[]")[0]
+        if self._format.mode is Mode.BATCH:
+            return self._exchange("POST", b"[]", self._format.content_headers([]), f"msg_{uuid.uuid4().hex}")[0]
+        headers = {"WebHook-Request-Origin": "graph-relay", **self._format.headers}
+        return self._exchange("OPTIONS", b"", headers, f"msg_{uuid.uuid4().hex}")[0]
 
-    def _reject(self, events: Sequence[Event], status: int, *, isolate_errors: bool) -> "Delivery":
-        """Deliver the halves of a rejected batch."""
-        if len(events) == 1:
-            return Delivery(rejected=(Rejected(events[0], status),))
-        middle = len(events) // 2
-        first = self.deliver(events[:middle], isolate_errors=isolate_errors)
-        if first.failure is not None and not (isolate_errors and first.failure.reason is Reason.DESTINATION_ERROR):
-            # The destination has become unavailable: do not try the other half.
-            return first.merged(Delivery(undelivered=tuple(events[middle:]), failure=first.failure))
-        return first.merged(self.deliver(events[middle:], isolate_errors=isolate_errors))
+    def _check(self, attempt: "_Attempt", tried: Mapping[str, datetime]) -> None:
+        """Raise RetryLater if everything fails: then nothing shows that the events are at fault."""
+        if attempt.delivered or not (attempt.rejected or attempt.error):
+            return
+        unproven = [one for one in attempt.rejected if not self._accepted_since(one.event, tried)]
+        if unproven:
+            raise _rejects_everything(unproven[0].status)
+        if attempt.error is not None and not any(self._accepted_since(one, tried) for one in attempt.failing):
+            raise attempt.error
 
-    def _isolate(self, events: Sequence[Event], failure: RetryLater) -> "Delivery":
-        """Deliver the halves of a batch answered with 500: a single event may cause the error."""
-        middle = len(events) // 2
-        halves = [self.deliver(half, isolate_errors=True) for half in (events[:middle], events[middle:])]
-        merged = halves[0].merged(halves[1])
-        if not merged.undelivered:
-            return merged
-        failures = (failure, halves[0].failure, halves[1].failure)
-        longest = max((error.retry_after for error in failures if error and error.retry_after), default=None)
-        error = RetryLater(Reason.DESTINATION_ERROR, "the destination answers 500", retry_after=longest)
-        return msgspec.structs.replace(merged, failure=error)
+    def _proven(self, attempt: "_Attempt", tried: Mapping[str, datetime]) -> list[Rejected]:
+        """Return the rejected events that are at fault themselves."""
+        if attempt.delivered:
+            return attempt.rejected
+        return [one for one in attempt.rejected if self._accepted_since(one.event, tried)]
 
-    def _post(self, events: Sequence[Event]) -> int:
-        """Return 2xx, or a 4xx about the events. Raises RetryLater for everything else."""
+    def _accepted_since(self, event: Event, tried: Mapping[str, datetime]) -> bool:
+        before = tried.get(event.id)
+        return before is not None and self._last_accepted is not None and self._last_accepted >= before
+
+    def _post(self, batch: Sequence[Encoded]) -> tuple[int, timedelta | None]:
+        """Return the status and the requested delay. Raises RetryLater if there is no answer."""
+        deadline.check()
+        body, headers = self._format.body(batch), self._format.content_headers(batch)
         try:
-            status, delay = self._exchange(msgspec.json.encode(events))
+            status, delay = self._exchange("POST", body, headers, message_id(batch))
         except requests.RequestException as error:
-            raise RetryLater(Reason.DESTINATION, f"the destination does not answer ({type(error).__name__})") from None
+            kind = Unanswered if isinstance(error, requests.Timeout) else RetryLater
+            raise kind(Reason.DESTINATION, f"the destination does not answer ({type(error).__name__})") from None
         if 200 <= status < 300:
-            return status
-        if status == 410:
-            detail = "the destination answers 410 Gone: delivery is stopped, the queue keeps the events"
-            raise RetryLater(Reason.DESTINATION_GONE, detail, retry_after=delay or _RETRY_AFTER_GONE)
-        if status == 500:
-            raise RetryLater(Reason.DESTINATION_ERROR, "the destination answers 500", retry_after=delay)
-        if status in _ENDPOINT_STATUSES or not 400 <= status < 500:
-            raise RetryLater(Reason.DESTINATION, f"the destination answers {status}", retry_after=delay)
-        return status
+            self._last_accepted = self._clock()
+        return status, delay
 
-    def _exchange(self, body: bytes) -> tuple[int, timedelta | None]:
+    def _exchange(
+        self, method: str, body: bytes, headers: dict[str, str], identity: str
+    ) -> tuple[int, timedelta | None]:
         """Send a signed body; return the status and the requested delay (Retry-After)."""
-        with self._session.post(
-            self._url,
-            data=body,
-            headers=self._headers(body),
-            timeout=_TIME_LIMIT,
-            allow_redirects=False,
-            stream=True,
+        headers |= signature_headers(self._webhooks, identity, self._clock(), body)
+        if self._authorization is not None:
+            headers["Authorization"] = f"Bearer {self._authorization()}"
+        with self._session.request(
+            method, self._url, data=body, headers=headers, timeout=_TIME_LIMIT, allow_redirects=False, stream=True
         ) as response:
             status, delay = response.status_code, retry_after(response.headers, self._clock(), LONGEST_WAIT)
             _drain(response)
         return status, delay
 
-    def _headers(self, body: bytes) -> dict[str, str]:
-        """Sign as Standard Webhooks specifies; with two secrets, both sign, so that the receiver can rotate its
-        secret.
-        """
-        message_id, now = f"msg_{uuid.uuid4().hex}", self._clock()
-        text = body.decode("utf-8")
-        headers = {
-            "Content-Type": CONTENT_TYPE,
-            "webhook-id": message_id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": " ".join(webhook.sign(message_id, now, text) for webhook in self._webhooks),
-        }
-        if self._authorization is not None:
-            headers["Authorization"] = f"Bearer {self._authorization()}"
-        return headers
+
+@dataclass
+class _Attempt:
+    """One delivery, in several requests if need be: what became of each event so far.
+
+    failing: events that the destination answers 500 to when they are alone. error: that answer.
+    """
+
+    post: Callable[[Sequence[Encoded]], tuple[int, timedelta | None]]
+    isolate_errors: bool
+    delivered: list[Event] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    failing: list[Event] = field(default_factory=list)
+    error: RetryLater | None = None
+
+    def send(self, batch: Sequence[Encoded], *, halved: bool = False) -> None:
+        """Send events in one request, or in halves if the answer asks for it. Raises RetryLater for all else."""
+        status, delay = self.post(batch)
+        alone = len(batch) == 1
+        if 200 <= status < 300:
+            self.delivered += [one.event for one in batch]
+        elif status in _EVENT_STATUSES and alone:
+            self.rejected.append(Rejected(batch[0].event, status))
+        elif status == 500 and self.isolate_errors and alone:
+            self._note_error(batch[0].event, _failure(status, delay))
+        elif status in _EVENT_STATUSES or (status == 500 and self.isolate_errors):
+            self._send_halves(batch, halved=halved)
+        elif status in _MAYBE_TOO_LARGE and not alone and not halved:
+            self._send_halves(batch, halved=True)
+        else:
+            raise _failure(status, delay)
+
+    def _send_halves(self, batch: Sequence[Encoded], *, halved: bool) -> None:
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            self.send(half, halved=halved)
+
+    def _note_error(self, event: Event, error: RetryLater) -> None:
+        self.failing.append(event)
+        longest = timedelta(0) if self.error is None else self.error.retry_after or timedelta(0)
+        if self.error is None or (error.retry_after or timedelta(0)) > longest:
+            self.error = error
+
+    def result(self, events: Sequence[Event], failure: RetryLater | None, rejected: list[Rejected]) -> "Delivery":
+        """Return what became of `events`; `rejected` are those that are at fault themselves."""
+        settled = {event.id for event in self.delivered} | {one.event.id for one in rejected}
+        undelivered = tuple(event for event in events if event.id not in settled)
+        reason = (failure or self.error) if undelivered else None
+        return Delivery(tuple(self.delivered), tuple(rejected), undelivered, reason)
+
+
+def _failure(status: int, delay: timedelta | None) -> RetryLater:
+    """Return why nothing of a request can be delivered now."""
+    if status == 410:
+        detail = "the destination answers 410 Gone: delivery is stopped, the queue keeps the events"
+        return RetryLater(Reason.DESTINATION_GONE, detail, retry_after=delay or _RETRY_AFTER_GONE)
+    if status == 500:
+        return RetryLater(Reason.DESTINATION_ERROR, "the destination answers 500", retry_after=delay)
+    if status in _AVAILABILITY_STATUSES or not 400 <= status < 500:
+        return RetryLater(Reason.DESTINATION, f"the destination answers {status}", retry_after=delay)
+    return _rejects_everything(status, delay)
+
+
+def _rejects_everything(status: int, delay: timedelta | None = None) -> RetryLater:
+    detail = f"the destination answers {status} to everything: it does not understand requests of this form"
+    return RetryLater(Reason.DESTINATION_REJECTS, detail, retry_after=delay)
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -167,15 +231,6 @@ class Delivery(msgspec.Struct, frozen=True):
     undelivered: tuple[Event, ...] = ()
     failure: RetryLater | None = None
 
-    def merged(self, other: "Delivery") -> "Delivery":
-        """Return both results as one."""
-        return Delivery(
-            self.delivered + other.delivered,
-            self.rejected + other.rejected,
-            self.undelivered + other.undelivered,
-            self.failure or other.failure,
-        )
-
 
 def _drain(response: requests.Response) -> None:
     """Read and discard the body, so that the connection can be reused; only the status matters."""
@@ -183,6 +238,13 @@ def _drain(response: requests.Response) -> None:
         read_bounded(response, _MAX_RESPONSE_BYTES, _DRAIN_TIME_LIMIT)
 
 
-def authorization(entra: EntraClient, tenant_id: str, scope: str) -> Callable[[], str]:
-    """Return a function that gets an Entra token for the destination's `scope`."""
+def authorization(
+    settings: DestinationSettings, entra: EntraClient, managed_identity: ManagedIdentity, tenant_id: str
+) -> Callable[[], str] | None:
+    """Return a function that gets an Entra token for the destination's scope; None if it has none."""
+    scope = settings.scope
+    if scope is None:
+        return None
+    if settings.identity is Identity.MANAGED:
+        return lambda: managed_identity.token(scope.removesuffix("/.default"))
     return lambda: entra.token(tenant_id, scope)

@@ -32,6 +32,11 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     datacontenttype: str = msgspec.field(default_factory=lambda: "application/json")
     partial: bool = False
 
+    @property
+    def tenant(self) -> str:
+        """The id of the tenant that the resource belongs to."""
+        return self.source.split("/")[2]
+
 
 def event_of_content(content: bytes, notification: Notification, tenant: str, received: datetime) -> Event:
     """Return the event of a resource, UTF-8 JSON as Graph sent it, from a notification received at `received`.

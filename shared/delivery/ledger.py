@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import msgspec
 
+from shared.configuration.destinations import DEFAULT
 from shared.delivery.event import Event
 from shared.errors import RetryLater
 from shared.storage.tables import Row, Tables
@@ -47,30 +48,35 @@ _ROW_OF_ONE = re.compile(r"[0-9a-f]{64}")
 
 
 class Ledger:
-    """The delivered events; one object serves all threads."""
+    """The events that were delivered to one destination; one object serves all threads.
 
-    def __init__(self, tables: Tables, retention: timedelta) -> None:
+    All destinations share the tables. The digest of an event depends on the destination; the default one has the
+    digests, and so the rows, that version 0.1 of the app wrote.
+    """
+
+    def __init__(self, tables: Tables, retention: timedelta, destination: str = DEFAULT) -> None:
         self._tables = tables
         self._retention = retention
+        self.destination = destination
 
     def undelivered(self, events: Sequence[Event]) -> list[Event]:
         """Return those of `events` that are not recorded. Never raises RetryLater."""
         delivered = set[bytes]().union(*self._all(self._delivered, list(_by_place(events))))
-        return [event for event in events if _digest(event.id) not in delivered]
+        return [event for event in events if self._digest(event.id) not in delivered]
 
     def record(self, events: Iterable[Event], details: Mapping[str, bytes] | None = None) -> None:
         """Remember that `events` have been delivered. Never raises RetryLater: at worst one is delivered again.
 
         details: JSON to keep beside an event, by its id.
         """
-        places = [(place, _rows(ids, details or {})) for place, ids in _by_place(events).items()]
+        places = [(place, _rows(self._digests(ids), details or {})) for place, ids in _by_place(events).items()]
         self._all(self._record, places)
 
     def details(self, event_id: str) -> bytes | None:
         """Return the details of an event, by its id alone: the version in it says where they are. Raises RetryLater."""
         time = _time_in(event_id)
         rows = self._tables.partition(_table(time), _partition(time)) if time else ()
-        wanted = _digest(event_id)
+        wanted = self._digest(event_id)
         return next((kept for row in rows for digest, kept in _details_in(row) if digest == wanted), None)
 
     def all_details(self, since: datetime) -> Iterator[bytes]:
@@ -92,6 +98,13 @@ class Ledger:
         if len(arguments) < 2:  # handing it to a thread costs more than it takes
             return [call(argument) for argument in arguments]
         return list(self._pool.map(call, arguments))
+
+    def _digest(self, event_id: str) -> bytes:
+        identity = event_id if self.destination == DEFAULT else f"{self.destination}\n{event_id}"
+        return hashlib.sha256(identity.encode()).digest()[:_DIGEST_BYTES]
+
+    def _digests(self, ids: Iterable[str]) -> dict[str, bytes]:
+        return {event_id: self._digest(event_id) for event_id in ids}
 
     @cached_property
     def _pool(self) -> ContextThreadPool:
@@ -121,9 +134,12 @@ def _by_place(events: Iterable[Event]) -> dict[Place, dict[str, None]]:
     return places
 
 
-def _rows(ids: Iterable[str], details: Mapping[str, bytes]) -> dict[str, Row]:
-    """Return the rows for events of one partition. Recorded once more, the same events make the same rows."""
-    return dict(_row(together, details) for together in _groups(ids, details))
+def _rows(digests: Mapping[str, bytes], details: Mapping[str, bytes]) -> dict[str, Row]:
+    """Return the rows for events of one partition, given the digest of each by its id.
+
+    Recorded once more, the same events make the same rows.
+    """
+    return dict(_row({event_id: digests[event_id] for event_id in ids}, details) for ids in _groups(digests, details))
 
 
 def _groups(ids: Iterable[str], details: Mapping[str, bytes]) -> Iterator[list[str]]:
@@ -140,11 +156,11 @@ def _groups(ids: Iterable[str], details: Mapping[str, bytes]) -> Iterator[list[s
         yield group
 
 
-def _row(ids: Sequence[str], details: Mapping[str, bytes]) -> tuple[str, Row]:
-    digests = b"".join(_digest(event_id) for event_id in ids)
+def _row(digest_of: Mapping[str, bytes], details: Mapping[str, bytes]) -> tuple[str, Row]:
+    digests = b"".join(digest_of.values())
     row = {_DIGESTS: digests}
     if details:
-        row[_DETAILS] = msgspec.json.encode([msgspec.Raw(details.get(event_id, b"null")) for event_id in ids])
+        row[_DETAILS] = msgspec.json.encode([msgspec.Raw(details.get(event_id, b"null")) for event_id in digest_of])
     return hashlib.sha256(digests).hexdigest()[: 2 * _DIGEST_BYTES], row
 
 
@@ -188,7 +204,3 @@ def _partition(time: datetime) -> str:
     """The second, after two hash digits that spread neighbouring seconds over Storage's servers."""
     second = f"{time:%Y%m%dT%H%M%S}"
     return f"{hashlib.sha256(second.encode()).hexdigest()[:2]}-{second}"
-
-
-def _digest(event_id: str) -> bytes:
-    return hashlib.sha256(event_id.encode()).digest()[:_DIGEST_BYTES]

@@ -1,22 +1,71 @@
-"""The last step of every event, pushed or read back: look up, deliver, record, count."""
+"""The last step of every event, pushed or read back: look up, deliver, record, count; per destination."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Protocol
 
 from shared import telemetry
-from shared.delivery.destination import Delivery, Destination
+from shared.configuration.destinations import EventFilter
+from shared.delivery.destination import Delivery
 from shared.delivery.event import Event
 from shared.delivery.ledger import Ledger
+from shared.errors import NotAttempted, Reason
+from shared.threads import ContextThreadPool
 
 _MOST_IDS = 100
 """Ids of events in the attributes of one span."""
 
+_THREADS = 64
+_CORRECTED_WITHIN = timedelta(minutes=5)
+
+Delivered = tuple[int, Delivery]
+"""How many events a destination receives, and what became of them. The rest of them was delivered before."""
+
+Details = Callable[[str], Mapping[str, bytes]]
+"""Returns JSON that the ledger of a destination keeps, by event id."""
+
+
+class Deliverer(Protocol):
+    """A destination, or what leads to one."""
+
+    def deliver(
+        self, events: Sequence[Event], *, isolate_errors: bool = False, tried: Mapping[str, datetime] | None = None
+    ) -> Delivery:
+        """Deliver events; see Destination.deliver."""
+
+
+class Misconfigured:
+    """Keeps the events of a destination whose entry is invalid, until it is corrected."""
+
+    def __init__(self, complaint: str) -> None:
+        self._complaint = complaint
+
+    def deliver(
+        self, events: Sequence[Event], *, isolate_errors: bool = False, tried: Mapping[str, datetime] | None = None
+    ) -> Delivery:
+        """Deliver nothing."""
+        if not events:
+            return Delivery()
+        detail = f"the entry of the destination is invalid: {self._complaint}"
+        failure = NotAttempted(Reason.DESTINATION, detail, retry_after=_CORRECTED_WITHIN)
+        return Delivery(undelivered=tuple(events), failure=failure)
+
 
 class Outbox:
-    """Delivers the events that are not in the ledger; one object serves all threads."""
+    """Delivers to one destination what is not in its ledger; one object serves all threads."""
 
-    def __init__(self, destination: Destination, ledger: Ledger) -> None:
+    def __init__(self, destination: Deliverer, ledger: Ledger, selection: EventFilter | None = None) -> None:
+        """`selection` tells which events the destination receives; None: all."""
         self._destination = destination
-        self._ledger = ledger
+        self._selection = selection
+        self.ledger = ledger
+
+    def selected(self, events: Iterable[Event]) -> list[Event]:
+        """Return those of `events` that the destination receives."""
+        if self._selection is None:
+            return list(events)
+        return [event for event in events if self._selection.selects(event.subject, event.type, event.tenant)]
 
     def deliver(
         self,
@@ -24,21 +73,22 @@ class Outbox:
         *,
         redeliver: bool = False,
         isolate_errors: bool = False,
+        tried: Mapping[str, datetime] | None = None,
         details: Mapping[str, bytes] | None = None,
     ) -> Delivery:
         """Deliver events and record those that the destination accepted. Never raises.
 
-        Events in the ledger are skipped and not part of the result. redeliver: deliver them too.
-        isolate_errors: see Destination.deliver. details: JSON that the ledger keeps, by event id; with them, the trace
-        names the events too.
+        Events in the ledger are skipped and not part of the result. redeliver: deliver them too. isolate_errors, tried:
+        see Destination.deliver. details: JSON that the ledger keeps, by event id; with them, the trace names the events
+        too.
         """
-        pending = list(events) if redeliver else self._ledger.undelivered(events)
+        pending = list(events) if redeliver else self.ledger.undelivered(events)
         with telemetry.span("deliver") as span:
             if details is not None:
                 span.set_attribute("graph_relay.event_ids", [event.id for event in pending[:_MOST_IDS]])
-            delivery = self._destination.deliver(pending, isolate_errors=isolate_errors)
-        self._ledger.record(delivery.delivered, details)
-        telemetry.DELIVERED.add(len(delivery.delivered))
+            delivery = self._destination.deliver(pending, isolate_errors=isolate_errors, tried=tried)
+        self.ledger.record(delivery.delivered, details)
+        telemetry.DELIVERED.add(len(delivery.delivered), {"destination": self.ledger.destination})
         return delivery
 
     def record_rejected(self, rejected: Iterable[Event]) -> None:
@@ -46,4 +96,59 @@ class Outbox:
 
         Call it after they are dead-lettered, or a crash between the two steps would lose them.
         """
-        self._ledger.record(rejected)
+        self.ledger.record(rejected)
+
+
+class Outboxes:
+    """The outboxes of all destinations, by name. A slow or dead destination delays none of the others."""
+
+    def __init__(self, outboxes: Iterable[Outbox]) -> None:
+        self._outboxes = {outbox.ledger.destination: outbox for outbox in outboxes}
+
+    def __contains__(self, destination: str) -> bool:
+        return destination in self._outboxes
+
+    def __getitem__(self, destination: str) -> Outbox:
+        return self._outboxes[destination]
+
+    def deliver(
+        self,
+        events: Sequence[Event],
+        *,
+        only: str = "",
+        without: Collection[str] = (),
+        redeliver: bool = False,
+        isolate_errors: bool = False,
+        tried: Mapping[str, datetime] | None = None,
+        details: Details | None = None,
+    ) -> dict[str, Delivered]:
+        """Deliver events to every destination that receives some of them, at the same time.
+
+        Return for each, by its name, how many events it receives, and what became of them. only: the one destination
+        to deliver to. without: destinations to leave out. For the others, see Outbox.deliver. Never raises.
+        """
+        targets = [
+            (name, selected)
+            for name, outbox in self._outboxes.items()
+            if name not in without and only in ("", name) and (selected := outbox.selected(events))
+        ]
+
+        def deliver_to(target: tuple[str, list[Event]]) -> Delivery:
+            name, selected = target
+            return self._outboxes[name].deliver(
+                selected,
+                redeliver=redeliver,
+                isolate_errors=isolate_errors,
+                tried=tried,
+                details=details(name) if details is not None else None,
+            )
+
+        if len(targets) < 2:  # handing it to a thread costs time
+            deliveries = [deliver_to(target) for target in targets]
+        else:
+            deliveries = list(self._pool.map(deliver_to, targets))
+        return {name: (len(selected), delivery) for (name, selected), delivery in zip(targets, deliveries, strict=True)}
+
+    @cached_property
+    def _pool(self) -> ContextThreadPool:
+        return ContextThreadPool(_THREADS, thread_name_prefix="destinations")

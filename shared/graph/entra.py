@@ -125,7 +125,10 @@ def _credential(credential: AppCredential) -> str | dict[str, Any]:
     if credential.certificate is not None:
         _check_certificate(credential.certificate.encode())
         return {"private_key": credential.certificate, "public_certificate": credential.certificate}
-    return credential.secret or {"client_assertion": lambda: _federated_assertion(credential.managed_identity)}
+    if credential.secret is not None:
+        return credential.secret
+    identity = ManagedIdentity(credential.managed_identity)
+    return {"client_assertion": lambda: identity.token(_FEDERATION_AUDIENCE)}
 
 
 def _check_certificate(pem: bytes) -> None:
@@ -139,16 +142,37 @@ def _check_certificate(pem: bytes) -> None:
         )
 
 
-def _federated_assertion(client_id: str | None) -> str:
-    """Return the managed identity's token, which the app registration accepts as a federated credential."""
-    identity = (
-        msal.UserAssignedManagedIdentity(client_id=client_id) if client_id else msal.SystemAssignedManagedIdentity()
-    )
-    client = msal.ManagedIdentityClient(identity, http_client=_BoundedHttp(http_client.session()))
-    response = client.acquire_token_for_client(resource=_FEDERATION_AUDIENCE)
-    if "access_token" not in response:
-        raise RetryLater(Reason.LOGIN, "there is no managed identity; set GRAPH_CLIENT_SECRET or assign one")
-    return str(response["access_token"])
+class ManagedIdentity:
+    """The managed identity of the app: a user-assigned one by its client id, or else the system-assigned one.
+
+    One object serves all threads; MSAL caches its tokens.
+    """
+
+    def __init__(self, client_id: str | None) -> None:
+        self._client_id = client_id
+        self._lock = threading.Lock()
+        self._client: Any = None
+
+    def token(self, resource: str) -> str:
+        """Return an access token for a resource. Raises RetryLater if the platform issues none."""
+        try:
+            response = self._get_client().acquire_token_for_client(resource=resource)
+        except (requests.RequestException, MsalError, ValueError, LookupError, AttributeError, TypeError) as error:
+            raise RetryLater(Reason.LOGIN, f"the managed identity does not answer ({type(error).__name__})") from None
+        if "access_token" not in response:
+            raise RetryLater(Reason.LOGIN, "there is no managed identity; set GRAPH_CLIENT_SECRET or assign one")
+        return str(response["access_token"])
+
+    def _get_client(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                identity = (
+                    msal.UserAssignedManagedIdentity(client_id=self._client_id)
+                    if self._client_id
+                    else msal.SystemAssignedManagedIdentity()
+                )
+                self._client = msal.ManagedIdentityClient(identity, http_client=_BoundedHttp(http_client.session()))
+            return self._client
 
 
 @dataclass(frozen=True)

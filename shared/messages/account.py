@@ -34,7 +34,8 @@ SETTLING_TIME = timedelta(minutes=15)
 WRITE_INTERVAL = timedelta(seconds=5)
 """How often a process enters what it has queued, at most: Graph waits for the 202, and must not wait for this."""
 
-OUTCOMES = ("delivered", "duplicates", "refused", "dead_lettered", "acted_upon")
+OUTCOMES = ("delivered", "duplicates", "refused", "dead_lettered", "acted_upon", "unselected")
+"""How items end; with several destinations, once at each of them."""
 
 _PARTITION, _REPORTED = "account", "account-reported"
 _MOST_DECLARATIONS = 400

@@ -5,7 +5,7 @@ An envelope is ASCII JSON: a queue message travels inside XML, which can't hold 
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Annotated, TypeVar
 
@@ -56,9 +56,11 @@ class ChangeBatch(ItemBatch, frozen=True, tag="change"):
 
     proven: the tenants for which an earlier attempt found a valid token. Their items are not verified again: an outage
     of the destination can last longer than the authority's keys.
+    destination: the only one that the items still have to reach; "" for all of them.
     """
 
     proven: tuple[str, ...] = ()
+    destination: str = ""
 
 
 class LifecycleBatch(ItemBatch, frozen=True, tag="lifecycle"):
@@ -72,7 +74,8 @@ class ReadbackPage(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"
     range of last changes, exclusive. link: Graph's link to the page; "" for the first page.
     declaration: the id of what it is read for; "": for nobody, and all of it is wanted. full: whether the delta query
     lists everything, and what did not change in the range has to be left out. among_many: whether it is one user or
-    team among all. number: how many pages came before it.
+    team among all. number: how many pages came before it. destination: the only one that the page, and what follows it,
+    is read for; "" for all. without: destinations that have fallen behind, for which it is read separately.
     """
 
     received: Time
@@ -89,6 +92,8 @@ class ReadbackPage(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"
     full: bool = False
     among_many: bool = False
     number: int = 0
+    destination: str = ""
+    without: tuple[str, ...] = ()
 
 
 Envelope = ChangeBatch | LifecycleBatch | ReadbackPage
@@ -130,6 +135,19 @@ def failed(envelope: Envelope, attempt: FailedAttempt) -> Envelope:
 def attempts(envelope: Envelope) -> tuple[FailedAttempt, ...]:
     """Return the failed attempts that an envelope remembers, oldest first."""
     return () if isinstance(envelope.history, msgspec.UnsetType) else envelope.history
+
+
+def tried_before(event_ids: Iterable[str], envelope: Envelope) -> dict[str, datetime]:
+    """Return when the destination of an envelope last failed on its events, by event id; empty if it was not tried."""
+    failures = attempts(envelope)
+    if isinstance(envelope, LifecycleBatch) or not envelope.destination or not failures:
+        return {}
+    return dict.fromkeys(event_ids, failures[-1].at)
+
+
+def destination_of(envelope: Envelope) -> str:
+    """Return the only destination that an envelope is for; "" if it is for all of them."""
+    return "" if isinstance(envelope, LifecycleBatch) else envelope.destination
 
 
 def size(envelope: Envelope) -> int:

@@ -12,12 +12,14 @@ STRICT = json.loads((INFRA / "bicepconfig.json").read_text(encoding="utf-8"))["a
 WITHOUT_NEWER = {
     "Microsoft.Authorization/roleAssignments",
     "Microsoft.Authorization/roleDefinitions",
+    "Microsoft.EventHub/namespaces",
     "Microsoft.Insights/actionGroups",
     "Microsoft.Insights/autoscalesettings",
     "Microsoft.Insights/components",
     "Microsoft.Insights/diagnosticSettings",
     "Microsoft.Insights/metricAlerts",
     "Microsoft.Insights/workbooks",
+    "Microsoft.ServiceBus/namespaces",
 }
 """Types of which Azure has published no newer stable version: old, and the newest there is."""
 

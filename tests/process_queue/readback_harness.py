@@ -14,7 +14,7 @@ from process_queue.requeue import Requeue
 from shared.configuration.declaration import Declarations
 from shared.delivery.destination import Destination
 from shared.delivery.ledger import Ledger
-from shared.delivery.outbox import Outbox
+from shared.delivery.outbox import Outbox, Outboxes
 from shared.errors import Reason, RetryLater
 from shared.graph.client import GraphClient
 from shared.graph.resolver import Resolver
@@ -70,13 +70,13 @@ class ReadbackHarness:
 
     def read(self, readback: ReadbackPage) -> None:
         graph = GraphClient(self.graph.url, Bearer(), self._session, self.clock)
-        outbox = Outbox(self._destination, Ledger(self._tables, timedelta(days=60)))
+        outboxes = Outboxes([Outbox(self._destination, Ledger(self._tables, timedelta(days=60)))])
         checkpoints = Checkpoints(self._tables)
         ReadbackHandler(
             graph,
             checkpoints,
             self._queues,
-            outbox,
+            outboxes,
             self._requeue,
             self.clock,
             None,
@@ -85,11 +85,11 @@ class ReadbackHarness:
         ).handle(readback)
 
     def read_to_the_end(self, readback: ReadbackPage) -> None:
-        """Read, and then whatever is queued, an hour each time, until nothing is."""
+        """Read, and then whatever is queued, six hours each time, until nothing is."""
         self._queues.send(write(readback))
         while received := self._queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=5)):
             for message in received:
-                self.clock.advance(hours=1)
+                self.clock.advance(hours=6)
                 self._process(message.text)
                 self._queues.delete(message)
 

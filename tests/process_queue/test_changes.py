@@ -16,7 +16,7 @@ from process_queue.requeue import Requeue
 from process_queue.retries import Retries
 from shared.delivery.destination import Destination
 from shared.delivery.ledger import Ledger
-from shared.delivery.outbox import Outbox
+from shared.delivery.outbox import Outbox, Outboxes
 from shared.errors import NotAttempted, Reason, RetryLater
 from shared.messages.envelope import ChangeBatch, read, read_dead_letter
 from shared.readback.pings import Pings
@@ -61,10 +61,10 @@ class RelayUnderTest:
     def relay(self, envelope: ChangeBatch) -> None:
         """Relay with clients of a fresh process."""
         destination = Destination(self.server.url, [destination_secret()], self._session, self.clock)
-        outbox = Outbox(destination, Ledger(self._tables, HORIZON * 20))
+        outboxes = Outboxes([Outbox(destination, Ledger(self._tables, HORIZON * 20))])
         requeue = Requeue(self._queues, HORIZON, self.clock, lambda: 0.0)
         pings = Pings(self._tables, self._queues, self.clock)
-        ChangeHandler(verifier(), outbox, LastSeen(self._tables), requeue, self.clock, pings).handle(envelope)
+        ChangeHandler(verifier(), outboxes, LastSeen(self._tables), requeue, self.clock, pings).handle(envelope)
 
     def delivered(self) -> list[str]:
         """The ids of the messages that the destination has taken."""

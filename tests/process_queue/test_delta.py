@@ -27,10 +27,11 @@ class TestARejectedEntry:
         link = f"{harness.graph.url}/v1.0/delta-1"
         harness.pages[f"/v1.0/{quote(resource)}/delta"] = {"value": [], "@odata.deltaLink": link}
         harness.read(asked_for(resource, since=NOW))
-        harness.pages["/v1.0/delta-1"] = {"value": [ENTRY]}
-        harness.destination_answers = Answer(422)
+        harness.pages["/v1.0/delta-1"] = {"value": [ENTRY, {**ENTRY, "id": "accepted"}]}
+        harness.rejects = {str(ENTRY["id"])}
         harness.read(asked_for(resource))
-        harness.destination_answers = DONE
+        harness.rejects = set()
+        harness.delivered.clear()
         return harness.replay()
 
     @pytest.fixture

@@ -15,7 +15,7 @@ from shared.configuration.declaration import Declaration, Declarations
 from shared.deadline import time_limit
 from shared.delivery.destination import Destination
 from shared.delivery.ledger import Ledger
-from shared.delivery.outbox import Outbox
+from shared.delivery.outbox import Outbox, Outboxes
 from shared.errors import Reason
 from shared.graph.client import GraphClient
 from shared.messages.envelope import ChangeBatch, read
@@ -70,10 +70,8 @@ class VirtualTime:
         session = self.graph.mounted(GRAPH)
         session.mount(DESTINATION, self.destination)
         self.client = GraphClient(GRAPH, Bearer(), session, self.clock)
-        self.outbox = Outbox(
-            Destination(DESTINATION, [destination_secret()], session, self.clock),
-            Ledger(self.account.tables, timedelta(days=60)),
-        )
+        destination = Destination(DESTINATION, [destination_secret()], session, self.clock)
+        self.outboxes = Outboxes([Outbox(destination, Ledger(self.account.tables, timedelta(days=60)))])
 
     def deliver(self, envelope: ChangeBatch) -> timedelta:
         """Handle an envelope; return how long that took."""
@@ -81,7 +79,7 @@ class VirtualTime:
         verifier = Verifier(TENANT, CLIENT_ID, declarations, AuthorityKeys(), OurKeys(), reads, READERS)
         requeue = Requeue(self.account.queues, timedelta(hours=72), self.clock, lambda: 0.0)
         pings = Pings(self.account.tables, self.account.queues, self.clock)
-        handler = ChangeHandler(verifier, self.outbox, LastSeen(self.account.tables), requeue, self.clock, pings)
+        handler = ChangeHandler(verifier, self.outboxes, LastSeen(self.account.tables), requeue, self.clock, pings)
         began = self.clock.now
         with time_limit(ENVELOPE_TIME, self.clock):
             handler.handle(envelope)

@@ -277,11 +277,11 @@ def test_a_step_that_fails_costs_the_steps_after_it_nothing(
     tenants: ScriptedTenants, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = Event("e", "/s", "s", "t", tenants.clock.now - timedelta(days=120), "v", raw({}))
-    tenants.relay.ledger.record([old])
+    tenants.relay.ledgers[0].record([old])
     tenants.answers["application", TENANT] = Answer(503)
     tenants.run()
     assert "Checking the app's credentials failed" in caplog.text
-    assert tenants.relay.ledger.undelivered([old]) == [old]  # forgotten, though that comes after it
+    assert tenants.relay.ledgers[0].undelivered([old]) == [old]  # forgotten, though that comes after it
 
 
 def test_what_the_host_has_given_up_is_kept(tenants: ScriptedTenants) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import socket
 import time
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
@@ -215,3 +216,33 @@ def test_a_netrc_file_replaces_no_authorization(
         exchange(session, "GET", server.url, timeout=5, limit=100, headers={"Authorization": "Bearer ours"})
         exchange(session, "GET", server.url, timeout=5, limit=100)
     assert [asked.headers.get("authorization") for asked in server.asked] == ["Bearer ours", None]
+
+
+def test_a_private_authority_is_trusted_besides_the_others(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public = Authority.create(tmp_path)  # stands for those that every machine trusts
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(public.ca))
+    with serving(lambda _: Answer(204), authority) as private, serving(lambda _: Answer(204), public) as other:
+        with http_client.session(ca=str(authority.ca)) as session:
+            assert session.get(private.url).status_code == session.get(other.url).status_code == 204
+        with http_client.session() as session, pytest.raises(requests.exceptions.SSLError):
+            session.get(private.url)
+
+
+def test_a_client_certificate_is_shown_to_a_server_that_asks_for_one(
+    authority: Authority, trusted: Path, tmp_path: Path
+) -> None:
+    clients = Authority.create(tmp_path)
+    pem = tmp_path / "client.pem"
+    pem.write_bytes(clients.key.read_bytes() + clients.certificate.read_bytes())
+    with serving(lambda _: Answer(204), authority, clients) as server:
+        with http_client.session(client_certificate=str(pem)) as session:
+            assert session.post(server.url, data=b"[]").status_code == 204
+        with http_client.session() as session, pytest.raises(requests.RequestException):
+            session.post(server.url, data=b"[]")
+
+
+def test_the_app_names_itself_and_its_version() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert http_client.session().headers["User-Agent"] == f"graph-relay/{project['project']['version']}"

@@ -14,7 +14,7 @@ from process_queue.requeue import Requeue
 from shared.configuration.settings import StorageSettings
 from shared.delivery.destination import Destination
 from shared.delivery.ledger import Ledger
-from shared.delivery.outbox import Outbox
+from shared.delivery.outbox import Outbox, Outboxes
 from shared.errors import Reason, RetryLater
 from shared.messages.envelope import LONGEST_HISTORY, ChangeBatch, Envelope, FailedAttempt, attempts, failed, read
 from shared.messages.ingest import ExpectedRecipient
@@ -56,12 +56,13 @@ class NotingRelay:
         self.paths = Paths(self.tables, self.clock, lambda: 0.0, TENANT)
         self.ledger = Ledger(self.tables, timedelta(days=60))
         self.status = 204
+        self.rejects = ""
         server.script = self._answer
         destination = Destination(server.url, [destination_secret()], session, self.clock)
         requeue = Requeue(self.queues, timedelta(hours=72), self.clock, lambda: 0.0, self.paths)
         self.handler = ChangeHandler(
             verifier(),
-            Outbox(destination, self.ledger),
+            Outboxes([Outbox(destination, self.ledger)]),
             LastSeen(self.tables),
             requeue,
             self.clock,
@@ -69,11 +70,11 @@ class NotingRelay:
             self.paths,
         )
 
-    def _answer(self, _: Asked) -> Answer:
-        return Answer(self.status)
+    def _answer(self, asked: Asked) -> Answer:
+        return Answer(422 if self.rejects and self.rejects.encode() in asked.body else self.status)
 
     def find(self, text: str) -> list[Path]:
-        return self.paths.find(text, self.ledger, NOW - timedelta(days=4000))
+        return self.paths.find(text, [self.ledger], NOW - timedelta(days=4000))
 
 
 @pytest.fixture
@@ -126,8 +127,8 @@ def test_failed_attempts_travel_with_the_notification_and_are_noted_when_it_arri
 
 
 def test_what_the_destination_rejects_is_noted_with_its_answer_and_the_events_id(relay: NotingRelay) -> None:
-    relay.status = 422
-    relay.handler.handle(changes(rich(WRITTEN), tokens=[TOKEN]))
+    relay.rejects = f'/messages/{WRITTEN["id"]}"'
+    relay.handler.handle(changes(rich(WRITTEN), rich(message("2")), tokens=[TOKEN]))
     [path] = relay.find(WRITTEN["id"])
     assert (path.outcome, path.reason) == ("dead-lettered", "destination_rejected")
     assert path.attempts[-1].detail.startswith("the destination answers 422 to event ")

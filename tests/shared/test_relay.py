@@ -107,10 +107,9 @@ def test_its_parts_share_what_they_have_in_common() -> None:
     assert app.queues.sender is app.storage.queues
     assert app.acknowledging.sender is app.storage.acknowledging
     assert app.sweep.checkpoints is app.checkpoints
-    assert app.checkpoints._tables is app.ledger._tables is app.last_seen._tables is app.storage.tables
-    assert app.outbox._destination is app.destination
-    assert app.outbox._ledger is app.ledger
-    assert app.graph._session is app.signing_keys._session is app.destination._session is app.session
+    assert app.checkpoints._tables is app.ledgers[0]._tables is app.last_seen._tables is app.storage.tables
+    assert app.outboxes["default"].ledger is app.ledgers[0]
+    assert app.graph._session is app.signing_keys._session is app.destinations["default"]._session is app.session
     assert app.dead_letters()._queues is app.storage.queues
     assert app.dead_letters()._claims is app.storage.claims
 
@@ -202,7 +201,7 @@ def test_the_destination_gets_a_token_only_where_a_scope_is_set(
     set_up()
     if scope:
         monkeypatch.setenv("DESTINATION_SCOPE", scope)
-    assert (relay.relay().destination._authorization is not None) == (scope is not None)
+    assert (relay.relay().destinations["default"]._authorization is not None) == (scope is not None)
 
 
 def test_the_clock_is_utc() -> None:

@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.configuration.schedule import is_schedule
-from shared.configuration.settings import UNRESOLVED, Settings, SettingsError, storage_settings
+from shared.configuration.settings import Settings, SettingsError, storage_settings
 from shared.configuration.triggers import trigger_settings
-from shared.configuration.values import CLOUDS, event_hub
+from shared.configuration.values import CLOUDS, UNRESOLVED, event_hub
 from tests.builders import CLIENT_ID, NOTIFICATION_URL, TENANT, destination_secret, environment
 
 REQUIRED = (
@@ -247,7 +247,7 @@ def test_a_second_secret_is_live_too() -> None:
         environment(CLIENT_STATE_SECRET=f"{new}, {old}", DESTINATION_SECRET=f"{one},{other}")
     )
     assert settings.client_state_secrets == (base64.b64decode(new), base64.b64decode(old))
-    assert settings.destination_secrets == (one, other)
+    assert settings.destinations.by_name["default"].secrets == (one, other)
 
 
 def test_storage_may_be_reached_with_an_identity() -> None:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from graph_simulator.authority import Authority
 from shared import http_client
 from shared.circuit_breaker import ERRORS_PER_FAILURE, FAILURE_THRESHOLD
-from shared.delivery.destination import CONTENT_TYPE, Destination
+from shared.delivery.destination import Destination
 from shared.delivery.event import Event, event_read_back
+from shared.delivery.request import BATCH, RequestFormat, encode
 from shared.errors import Reason, RetryLater
 from tests.builders import NOW, TENANT, Clock, destination_secret, message
 from tests.servers import RESET, Answer, Asked, Script, Server, in_turn, serving
@@ -56,7 +57,7 @@ def test_events_are_delivered_together_as_a_batch_of_cloudevents(destination: De
     assert destination.deliver(events).delivered == tuple(events)
     (asked,) = server.asked
     assert (asked.method, asked.path) == ("POST", "/events?from=relay")
-    assert asked.headers["content-type"] == CONTENT_TYPE
+    assert asked.headers["content-type"] == BATCH
     assert ids(asked) == [event.id for event in events]
 
 
@@ -97,13 +98,52 @@ def test_both_libraries_verify_either_signature(server: Server, session: request
         svix.Webhook(secrets[0]).verify(asked.body + b" ", headers)
 
 
-def test_the_signature_names_the_time_of_the_request_and_each_request_has_an_id(
-    destination: Destination, server: Server
+def test_every_attempt_to_deliver_the_same_events_has_the_same_id_and_its_own_time(
+    server: Server, session: requests.Session, secret: str
 ) -> None:
-    for _ in range(2):
-        destination.deliver(some(1))
-    assert {asked.headers["webhook-timestamp"] for asked in server.asked} == {str(int(NOW.timestamp()))}
-    assert len({asked.headers["webhook-id"] for asked in server.asked}) == 2
+    clock = Clock()
+    destination = Destination(server.url, [secret], session, clock)
+    server.script = lambda _: Answer(503)
+    destination.deliver(some(2))
+    clock.advance(seconds=1)
+    destination.deliver(some(2))
+    destination.deliver(some(1))
+    first, second, other = (asked.headers for asked in server.asked)
+    assert first["webhook-id"] == second["webhook-id"] != other["webhook-id"]
+    assert int(second["webhook-timestamp"]) - int(first["webhook-timestamp"]) == 1
+
+
+def test_a_request_says_who_sends_it_and_carries_the_headers_that_are_set(
+    server: Server, session: requests.Session, secret: str
+) -> None:
+    headers = {"X-Api-Key": "k3y", "content-type": "application/json"}
+    Destination(server.url, [secret], session, lambda: NOW, request_format=RequestFormat(headers=headers)).deliver(
+        some(1)
+    )
+    (asked,) = server.asked
+    assert asked.headers["user-agent"] == f"graph-relay/{http_client.VERSION}"
+    assert asked.headers["x-api-key"] == "k3y"
+    assert asked.headers["content-type"] == "application/json"
+
+
+def test_without_a_secret_nothing_is_signed(server: Server, session: requests.Session) -> None:
+    Destination(server.url, [], session, lambda: NOW).deliver(some(1))
+    assert not any(name.startswith("webhook-") for name in server.asked[0].headers)
+
+
+def test_requests_have_at_most_so_many_events_and_bytes(server: Server, session: requests.Session, secret: str) -> None:
+    events = some(7)
+    size = len(encode(events[0]))
+    for most, sizes in (
+        (RequestFormat(max_events=3), [3, 3, 1]),
+        (RequestFormat(max_bytes=2 * size + 10), [2, 2, 2, 1]),
+        (RequestFormat(max_bytes=1), [1] * 7),  # one that is larger is sent alone
+    ):
+        server.asked.clear()
+        delivery = Destination(server.url, [secret], session, lambda: NOW, request_format=most).deliver(events)
+        assert delivery.delivered == tuple(events)
+        assert [len(ids(asked)) for asked in server.asked] == sizes
+        assert all(len(asked.body) <= most.max_bytes or len(ids(asked)) == 1 for asked in server.asked)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
@@ -119,7 +159,7 @@ def test_a_redirect_is_failure_and_is_not_followed(destination: Destination, ser
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 405, 407, 408, 425, 429, 502, 503, 504, 599])
+@pytest.mark.parametrize("status", [401, 404, 405, 407, 408, 423, 425, 429, 502, 503, 504, 599])
 def test_a_status_about_the_destination_does_not_split_the_batch(
     destination: Destination, server: Server, status: int
 ) -> None:
@@ -162,13 +202,86 @@ def test_a_senseless_wait_is_none(destination: Destination, server: Server, nons
 
 def test_gone_stops_delivery_and_keeps_what_there_is(destination: Destination, server: Server) -> None:
     server.script = lambda _: Answer(410)
-    wait = assert_kept(destination, 3, Reason.DESTINATION_GONE).retry_after
+    wait = assert_kept(destination, 1, Reason.DESTINATION_GONE).retry_after
     assert wait is not None
     assert wait >= timedelta(minutes=10)
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("status", [400, 413, 415, 422, 499])
+@pytest.mark.parametrize(("status", "reason"), [(403, Reason.DESTINATION), (410, Reason.DESTINATION_GONE)])
+def test_what_may_mean_too_large_is_halved_once_before_everything_waits(
+    destination: Destination, server: Server, status: int, reason: Reason
+) -> None:
+    server.script = lambda asked: Answer(status) if len(ids(asked)) > 4 else DONE
+    assert len(destination.deliver(some(8)).delivered) == 8
+    server.asked.clear()
+    server.script = lambda _: Answer(status)
+    assert_kept(destination, 8, reason)
+    assert [len(ids(asked)) for asked in server.asked] == [8, 4]
+
+
+@pytest.mark.parametrize("status", [402, 406, 411, 414, 415, 421, 426, 428, 431, 451, 499])
+def test_what_speaks_of_the_form_of_requests_is_no_fault_of_an_event(
+    destination: Destination, server: Server, status: int
+) -> None:
+    server.script = lambda _: Answer(status)
+    failure = assert_kept(destination, 4, Reason.DESTINATION_REJECTS)
+    assert str(status) in failure.detail
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("status", [400, 409, 413, 422])
+@pytest.mark.parametrize("count", [1, 5])
+def test_nothing_is_rejected_as_long_as_nothing_is_accepted(
+    destination: Destination, server: Server, status: int, count: int
+) -> None:
+    server.script = lambda _: Answer(status)
+    failure = assert_kept(destination, count, Reason.DESTINATION_REJECTS)
+    assert str(status) in failure.detail
+
+
+def test_an_event_is_rejected_if_others_are_accepted_after_it_was_tried(
+    server: Server, session: requests.Session, secret: str
+) -> None:
+    clock = Clock()
+    destination = Destination(server.url, [secret], session, clock)
+    bad, good = some(2)
+    server.script = rejecting({bad.id}, 422)
+    destination.deliver([good])
+    clock.advance(seconds=1)
+    assert destination.deliver([bad]).undelivered == (bad,)
+    tried = {bad.id: clock()}
+    clock.advance(seconds=1)
+    assert destination.deliver([bad], tried=tried).undelivered == (bad,)  # nothing was accepted in between
+    destination.deliver([good])
+    assert [one.event for one in destination.deliver([bad], tried=tried).rejected] == [bad]
+
+
+def test_a_destination_that_rejects_everything_is_not_asked_for_every_message(
+    server: Server, session: requests.Session, secret: str
+) -> None:
+    destination = Destination(server.url, [secret], session, Clock())
+    server.script = lambda _: Answer(400)
+    for _ in range(50):
+        assert len(destination.deliver(some(1)).undelivered) == 1
+    assert len(server.asked) < 10
+
+
+def test_events_that_make_the_destination_fail_do_not_stop_the_others(
+    server: Server, session: requests.Session, secret: str
+) -> None:
+    destination = Destination(server.url, [secret], session, Clock())
+    poison, good = some(2)
+    server.script = rejecting({poison.id}, 500)
+    destination.deliver([good])
+    for _ in range(10):
+        kept = destination.deliver([poison], isolate_errors=True, tried={poison.id: NOW - timedelta(days=1)})
+        assert kept.failure is not None
+        assert kept.failure.reason is Reason.DESTINATION_ERROR
+    assert destination.deliver([good]).delivered == (good,)
+
+
+@pytest.mark.parametrize("status", [400, 409, 413, 422])
 def test_a_rejected_event_is_isolated_and_costs_its_neighbours_nothing(
     destination: Destination, server: Server, status: int
 ) -> None:
@@ -231,7 +344,7 @@ def test_a_huge_answer_is_not_read_and_its_status_counts(destination: Destinatio
     delivery = destination.deliver(some(1))
     assert (len(delivery.delivered), len(delivery.rejected), len(delivery.undelivered)) == {
         200: (1, 0, 0),
-        400: (0, 1, 0),
+        400: (0, 0, 1),
         503: (0, 0, 1),
     }[status]
 

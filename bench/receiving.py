@@ -1,0 +1,74 @@
+"""How fast a backlog drains into a destination that takes its time, and how full its requests are."""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import msgspec
+import requests
+
+from bench.bystander import Bystander
+from bench.figure import Figure
+from shared.delivery.destination import Destination
+from shared.delivery.event import Event
+from shared.delivery.lane import Lane, Limits
+from shared.http_client import session
+from shared.relay import INVOCATIONS
+from tests.builders import destination_secret
+from tests.servers import Answer, Asked, serving
+from tests.shared.delivery.test_destination import some
+
+EVENTS_AN_ENVELOPE = 4
+ENVELOPES = 480
+LATENCIES = (0.01, 0.1, 1.0)
+REQUESTS = (2, 8)
+
+
+def receiving(_: Bystander) -> Iterator[Figure]:
+    """Measure with envelopes of four events, and a destination of each latency."""
+    for latency in LATENCIES:
+        for most in REQUESTS:
+            with drained(latency, most) as (seconds, requests_made):
+                events = EVENTS_AN_ENVELOPE * ENVELOPES
+                yield Figure(
+                    f"answers after {latency:g} s, {most} requests at once",
+                    f"{events / seconds:,.0f} events/s, {events / requests_made:.0f} events a request",
+                )
+
+
+@contextmanager
+def drained(latency: float, most: int) -> Iterator[tuple[float, int]]:
+    """Deliver the backlog with as many invocations as the host has; yield the seconds and the number of requests."""
+    events = numbered(EVENTS_AN_ENVELOPE * ENVELOPES)
+    envelopes = [events[first : first + EVENTS_AN_ENVELOPE] for first in range(0, len(events), EVENTS_AN_ENVELOPE)]
+
+    def answer(_: Asked) -> Answer:
+        time.sleep(latency)
+        return Answer(204)
+
+    with serving(answer) as server, session() as http, ThreadPoolExecutor(INVOCATIONS) as invocations:
+        lane = lane_to(server.url, http, most)
+        began = time.monotonic()
+        deliveries = list(invocations.map(lane.deliver, envelopes))
+        seconds = time.monotonic() - began
+        assert sum(len(delivery.delivered) for delivery in deliveries) == len(events)
+        assert sum(len(json.loads(asked.body)) for asked in server.asked) == len(events)
+        yield seconds, len(server.asked)
+
+
+def lane_to(url: str, http: requests.Session, most: int) -> Lane:
+    """Return the way to a destination at that address."""
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    return Lane(Destination(url, [destination_secret()], http, now), Limits(requests=most), now)
+
+
+def numbered(count: int) -> list[Event]:
+    """Return so many events."""
+    (usual,) = some(1)
+    return [msgspec.structs.replace(usual, id=f"{usual.id}-{number}") for number in range(count)]

@@ -1,0 +1,57 @@
+"""`send-test`: deliver a made-up event to a destination, exactly as the app delivers real ones."""
+
+from collections.abc import Iterable
+
+import click
+
+from ops.report import ExitCode, Report, Sheet, as_json, finish
+from ops.samples import samples
+from shared.configuration.destinations import DEFAULT
+from shared.relay import relay
+
+_TYPE = "Microsoft.Graph.ChatMessageCreated"
+
+
+class Sent(Report):
+    """What the destination made of the event. failure: why it did not take it; "" if it did."""
+
+    destination: str
+    type: str
+    event: str
+    failure: str
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The destination should take it."""
+        return ExitCode.ATTENTION if self.failure else ExitCode.FINE
+
+    def shown(self) -> Iterable[str | Sheet]:
+        """Yield a sentence or two."""
+        if self.failure:
+            yield f"{self.destination} does not take a {self.type}: {self.failure}"
+            yield "See docs/destination.md; `doctor` checks the rest."
+        else:
+            yield f"{self.destination} took a {self.type}, id {self.event}"
+            yield "It is of the tenant 00000000-0000-0000-0000-000000000000, which does not exist."
+
+
+@click.command("send-test")
+@click.option("--destination", default=DEFAULT, show_default=True, help="The name of the destination.")
+@click.option(
+    "--type", "type_", default=_TYPE, show_default=True, help="The type of the event; docs/samples.json has all."
+)
+@as_json
+def send_test(destination: str, type_: str, *, as_json: bool) -> None:
+    """Send a made-up event to a destination, signed and in its mode. Nothing is recorded."""
+    known = {event.type: event for event in samples()}
+    if type_ not in known:
+        raise click.BadParameter("expected a type of docs/samples.json", param_hint="--type")
+    invalid = next((one.invalid for one in relay().settings.destinations if one.name == destination), "")
+    if invalid:
+        finish(Sent(destination, type_, "", f"its entry is invalid: {invalid}"), as_json=as_json)
+    if destination not in relay().destinations:
+        names = ", ".join(relay().destinations)
+        raise click.BadParameter(f"expected one of {names}", param_hint="--destination")
+    event = known[type_]
+    delivery = relay().destinations[destination].deliver([event])
+    finish(Sent(destination, type_, event.id, str(delivery.failure or "")), as_json=as_json)

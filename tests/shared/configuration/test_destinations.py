@@ -1,0 +1,156 @@
+"""Destinations, as settings and as entries of DESTINATIONS describe them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.configuration.destinations import DEFAULT, EventFilter, Identity, Mode
+from shared.configuration.settings import Settings, SettingsError
+from tests.builders import destination_secret, environment
+
+URL = "https://search.example.org/events"
+
+
+def read(*entries: Any, **changes: str | None) -> Settings:
+    return Settings.from_environment(environment(DESTINATIONS=json.dumps(entries), **changes))
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    usual = {"name": "search", "url": URL, "secret": destination_secret(), **changes}
+    return {name: value for name, value in usual.items() if value is not None}
+
+
+def complaints(**changes: str | None) -> list[str]:
+    with pytest.raises(SettingsError) as error:
+        Settings.from_environment(environment(**changes))
+    return error.value.complaints
+
+
+def test_url_and_secret_describe_the_default_destination() -> None:
+    (default,) = Settings.from_environment(environment()).destinations
+    assert (default.name, default.url) == (DEFAULT, "https://feed.example.org/events")
+    assert (default.mode, default.max_events, default.max_bytes) == (Mode.BATCH, 100, 1_000_000)
+
+
+def test_an_entry_has_the_fields_of_the_settings(tmp_path: Path) -> None:
+    pem = tmp_path / "both.pem"
+    pem.write_text("-----BEGIN PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----\n", encoding="ascii")
+    given = entry(
+        scope="https://eventgrid.azure.net/.default", identity="managed", mode="structured",
+        headers={"x-api-key": "%KEY%"}, maxEvents=7, maxBytes=5000, maxRequests=2, maxRate=0.5, ca=str(pem),
+        clientCertificate=str(pem), resources=["/chats", "teams/*/channels"], types=["Microsoft.Graph.ChatMessage*"],
+        tenants=["8E46A1B2-0A0B-4C0D-8E0F-000000000003"],
+    )  # fmt: skip
+    settings = read(given, KEY="k3y")
+    _, one = settings.destinations
+    assert settings.destinations.complaints == ()
+    assert (one.identity, one.mode, one.headers) == (Identity.MANAGED, Mode.STRUCTURED, {"x-api-key": "k3y"})
+    assert (one.max_events, one.max_bytes, one.max_requests, one.max_rate) == (7, 5000, 2, 0.5)
+    assert one.ca == one.client_certificate == str(pem)
+    assert one.filter == EventFilter(
+        ("chats", "teams/*/channels"), ("Microsoft.Graph.ChatMessage*",), ("8e46a1b2-0a0b-4c0d-8e0f-000000000003",)
+    )
+    assert given["secret"] not in repr(settings)
+    assert "k3y" not in repr(settings)
+
+
+def test_entries_alone_are_enough() -> None:
+    settings = read(entry(), entry(name="other"), DESTINATION_URL=None, DESTINATION_SECRET=None)
+    assert list(settings.destinations.by_name) == ["search", "other"]
+
+
+def test_a_secret_may_be_a_setting_of_its_own() -> None:
+    secret = destination_secret()
+    settings = read(entry(secret="%SEARCH_SECRET%"), SEARCH_SECRET=secret)
+    assert settings.destinations.by_name["search"].secrets == (secret,)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"url": None}, "url: missing"),
+        ({"url": "http://search.example.org"}, "url: expected an https:// URL"),
+        ({"secret": None}, "secret: missing"),
+        ({"secret": "hunter2"}, "secret: expected whsec_"),
+        ({"secret": "%GONE%"}, "secret: the setting GONE is missing"),
+        ({"mode": "loud"}, "mode: expected one of batch, structured, binary"),
+        ({"headers": {"host": "hunter2"}}, "headers: header 1: expected a header that the app does not set itself"),
+        ({"headers": {"x": "hunter2\n"}}, "headers: header 1: expected a JSON object"),
+        ({"headers": ["hunter2"]}, "headers: expected a JSON object"),
+        ({"maxEvents": 0}, "maxEvents: expected a whole number"),
+        ({"maxRate": True}, "maxRate: expected no true or false"),
+        ({"ca": "nowhere.pem"}, "ca: expected the path"),
+        ({"scope": "https://eventgrid.azure.net"}, "scope: expected a scope that ends in /.default"),
+        ({"resources": ["chats/getAllMessages"]}, "resources: expected the beginnings of subjects"),
+        ({"types": "Microsoft"}, "types: expected a list of texts"),
+        ({"tenants": ["contoso"]}, "tenants: expected a GUID"),
+        ({"hunter2": 1}, "'hunter2': no field of a destination"),
+    ],
+)
+def test_an_invalid_entry_is_named_with_its_field_and_leaves_the_others_working(
+    change: dict[str, Any], complaint: str
+) -> None:
+    settings = read(entry(**change), entry(name="fine"))
+    (told,) = settings.destinations.complaints
+    assert told.startswith(f"destination 1 (search): {complaint}")
+    assert "hunter2" not in told.replace("'hunter2': no field", "")
+    valid = [one.name for one in settings.destinations if not one.invalid]
+    assert valid == [DEFAULT, "fine"]
+    assert settings.destinations.by_name["search"].invalid  # its events are kept
+
+
+@pytest.mark.parametrize("name", [None, "", "Search", "a b", 7, DEFAULT])
+def test_an_entry_without_a_name_of_its_own_is_left_out_and_told(name: Any) -> None:
+    settings = read(entry(name=name))
+    (told,) = settings.destinations.complaints
+    assert told.startswith("destination 1: name: ")
+    assert list(settings.destinations.by_name) == [DEFAULT]
+
+
+def test_if_no_destination_is_usable_the_app_does_not_start() -> None:
+    broken = json.dumps([entry(url="nowhere")])
+    (told,) = complaints(DESTINATIONS=broken, DESTINATION_URL=None)
+    assert told.startswith("DESTINATIONS: destination 1 (search): url: expected")
+
+
+@pytest.mark.parametrize("text", ["nowhere.json", "[1]", "[" * 10_000, "\0"])
+def test_what_is_no_list_of_destinations_is_told(text: str) -> None:
+    (told,) = complaints(DESTINATIONS=text)
+    assert told.startswith("DESTINATIONS: expected a JSON list")
+
+
+def test_the_list_may_be_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "destinations.json"
+    file.write_text(json.dumps([entry()]), encoding="utf-8")
+    settings = Settings.from_environment(environment(DESTINATIONS=str(file)))
+    assert "search" in settings.destinations.by_name
+
+
+def test_without_a_secret_a_scope_or_a_header_proves_who_sends() -> None:
+    for name, value in (
+        ("DESTINATION_SCOPE", "https://eventgrid.azure.net/.default"),
+        ("DESTINATION_HEADERS", '{"aeg-sas-key": "k"}'),
+    ):
+        (default,) = Settings.from_environment(environment(DESTINATION_SECRET=None, **{name: value})).destinations
+        assert default.secrets == ()
+
+
+@pytest.mark.parametrize(
+    ("selection", "selected"),
+    [
+        (EventFilter(), True),
+        (EventFilter(resources=("chats",)), True),
+        (EventFilter(resources=("CHATS/*/messages",)), True),
+        (EventFilter(resources=("chats/19",)), False),  # a segment is whole
+        (EventFilter(resources=("users", "chats/19:a@thread.v2")), True),
+        (EventFilter(types=("Microsoft.Graph.ChatMessage*",)), True),
+        (EventFilter(types=("Microsoft.Graph.ChatMessage",)), False),
+        (EventFilter(tenants=("t",)), True),
+        (EventFilter(tenants=("u",)), False),
+        (EventFilter(resources=("chats",), types=("Microsoft.Graph.User*",)), False),
+    ],
+)
+def test_a_filter_selects_by_resource_type_and_tenant(selection: EventFilter, selected: bool) -> None:
+    assert selection.selects("chats/19:a@thread.v2/messages/1", "Microsoft.Graph.ChatMessageCreated", "T") is selected

@@ -1,0 +1,200 @@
+"""What stands where Microsoft's, Dapr's and Knative's services would: each enforces the rules that its page publishes.
+
+Sources: learn.microsoft.com/azure/event-grid/post-to-custom-topic and …/publisher-operations,
+learn.microsoft.com/rest/api/eventhub/send-event and …/event-hubs-runtime-rest,
+learn.microsoft.com/rest/api/servicebus/send-message-to-queue; docs.dapr.io/reference/api/pubsub_api; knative/eventing,
+pkg/broker/ingress.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+from cloudevents.core.bindings.http import HTTPMessage, from_http
+from cloudevents.core.exceptions import CloudEventValidationError
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+
+from tests.servers import Answer, Asked
+
+MEGABYTE = 1 << 20
+_EXTENSION = re.compile(r"[a-z0-9]{1,20}")
+_STRUCTURED, _BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
+
+
+@dataclass
+class Target:
+    """A service that takes events; `events` are those that it took, as the CloudEvents SDK reads them.
+
+    key: signs the tokens that it accepts. limit: bytes of a request. broken: it is there, and refuses everything.
+    """
+
+    key: str
+    limit: int = MEGABYTE
+    exists: bool = True
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def token(self, resource: str, *, roles: bool = True) -> str:
+        """Issue a token as Entra ID does: for one resource, to an identity with or without the role."""
+        now = datetime.now(UTC)
+        claims = {"aud": resource, "exp": now + timedelta(hours=1), "may_send": roles}
+        return jwt.encode(claims, self.key, "HS256")
+
+    def refusal(self, asked: Asked, resource: str) -> Answer | None:
+        """401 without a valid token for the resource, or for an identity without the role."""
+        scheme, _, token = asked.headers.get("authorization", "").partition(" ")
+        try:
+            claims = jwt.decode(token, self.key, ["HS256"], audience=resource)
+        except jwt.InvalidTokenError:
+            return Answer(401)
+        return None if scheme == "Bearer" and claims["may_send"] else Answer(401)
+
+    def take(self, asked: Asked, *, batches: bool) -> bool:
+        """Take the events of a request; tell whether it was a valid one."""
+        media_type = asked.headers.get("content-type", "").partition(";")[0].strip()
+        try:
+            found = _events(asked, media_type, batches=batches)
+        except (ValueError, CloudEventValidationError, KeyError, TypeError):
+            return False
+        self.events += found
+        return True
+
+
+def _events(asked: Asked, media_type: str, *, batches: bool) -> list[dict[str, Any]]:
+    if batches and media_type == _BATCH:
+        entries = json.loads(asked.body)
+        if not isinstance(entries, list) or not entries:
+            raise ValueError("no batch")
+        return [_event({"content-type": _STRUCTURED}, json.dumps(entry).encode()) for entry in entries]
+    if media_type == _STRUCTURED or "ce-specversion" in asked.headers:
+        return [
+            _event({n: v for n, v in asked.headers.items() if n.startswith("ce-") or n == "content-type"}, asked.body)
+        ]
+    raise ValueError("no CloudEvent")
+
+
+def _event(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    attributes = dict(from_http(HTTPMessage(dict(headers), body), JSONFormat(), CloudEvent).get_attributes())
+    if not all(_EXTENSION.fullmatch(name) for name in attributes):
+        raise ValueError("the name of an extension is too long or has other characters than a-z and 0-9")
+    return attributes
+
+
+def event_grid_topic(target: Target) -> Callable[[Asked], Answer]:
+    """A custom topic whose input schema is that of CloudEvents."""
+
+    def answer(asked: Asked) -> Answer:
+        path, query = urlsplit(asked.path).path, parse_qs(urlsplit(asked.path).query)
+        if (asked.method, path) != ("POST", "/api/events") or query.get("api-version") != ["2018-01-01"]:
+            return Answer(404)
+        if refusal := target.refusal(asked, "https://eventgrid.azure.net"):
+            return refusal
+        if len(asked.body) > target.limit:
+            return Answer(413)
+        return Answer(200 if target.take(asked, batches=True) else 400)
+
+    return answer
+
+
+def event_grid_namespace(target: Target) -> Callable[[Asked], Answer]:
+    """A topic of a namespace."""
+
+    def answer(asked: Asked) -> Answer:
+        path, query = urlsplit(asked.path).path, parse_qs(urlsplit(asked.path).query)
+        if asked.method != "POST" or query.get("api-version") != ["2024-06-01"]:
+            return Answer(400)
+        if refusal := target.refusal(asked, "https://eventgrid.azure.net"):
+            return refusal
+        if path != "/topics/TOPIC:publish" or not target.exists:
+            return Answer(410)
+        if len(asked.body) > target.limit:
+            return Answer(403)
+        return Answer(200, b"{}") if target.take(asked, batches=True) else Answer(400)
+
+    return answer
+
+
+def event_hub(target: Target) -> Callable[[Asked], Answer]:
+    """An event hub over HTTPS: one event a request, under the content type that its page prescribes."""
+
+    def answer(asked: Asked) -> Answer:
+        path, query = urlsplit(asked.path).path, parse_qs(urlsplit(asked.path).query)
+        if asked.method != "POST" or query.get("api-version") != ["2014-01"]:
+            return Answer(400)
+        if refusal := target.refusal(asked, "https://eventhubs.azure.net"):
+            return refusal
+        if path != "/HUB/messages" or not target.exists:
+            return Answer(410)
+        if len(asked.body) > target.limit:
+            return Answer(403)
+        if asked.headers["content-type"] != "application/atom+xml;type=entry;charset=utf-8":
+            return Answer(400)
+        target.events.append(_event({"content-type": _STRUCTURED}, asked.body))  # the body is opaque to the hub
+        return Answer(201)
+
+    return answer
+
+
+def service_bus(target: Target) -> Callable[[Asked], Answer]:
+    """A queue or a topic over HTTPS: one message a request, in whatever content type."""
+
+    def answer(asked: Asked) -> Answer:
+        if refusal := target.refusal(asked, "https://servicebus.azure.net"):
+            return refusal
+        if asked.method != "POST" or urlsplit(asked.path).path != "/QUEUE-OR-TOPIC/messages" or not target.exists:
+            return Answer(410)
+        if len(asked.body) > target.limit:
+            return Answer(403)
+        media_type = asked.headers["content-type"].partition(";")[0]
+        if media_type == "application/vnd.microsoft.servicebus.json":
+            return Answer(400)  # a batch of its own format, which no CloudEvent is
+        target.events.append(_event({"content-type": _STRUCTURED}, asked.body))
+        return Answer(201)
+
+    return answer
+
+
+def function(target: Target) -> Callable[[Asked], Answer]:
+    """An HTTP-triggered function of the level `function`."""
+
+    def answer(asked: Asked) -> Answer:
+        if asked.headers.get("x-functions-key") != "FUNCTION-KEY":
+            return Answer(401)
+        if asked.path != "/api/events":
+            return Answer(404)
+        return Answer(200 if target.take(asked, batches=True) else 400)
+
+    return answer
+
+
+def dapr(target: Target) -> Callable[[Asked], Answer]:
+    """The publish API of a sidecar that wants an API token."""
+
+    def answer(asked: Asked) -> Answer:
+        if asked.headers.get("dapr-api-token") != "TOKEN":
+            return Answer(401)
+        if asked.path != "/v1.0/publish/PUBSUB/TOPIC" or not target.exists:
+            return Answer(404)
+        if not asked.headers["content-type"].startswith(_STRUCTURED):
+            return Answer(500)  # it would be wrapped into another event
+        return Answer(204 if target.take(asked, batches=False) else 500)
+
+    return answer
+
+
+def knative(target: Target) -> Callable[[Asked], Answer]:
+    """The ingress of a broker."""
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method != "POST":
+            return Answer(405)
+        if asked.path != "/NAMESPACE/BROKER" or not target.exists:
+            return Answer(404)
+        return Answer(202 if target.take(asked, batches=False) else 400)
+
+    return answer
