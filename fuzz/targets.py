@@ -98,7 +98,7 @@ def validation_token(text: bytes) -> None:
     promise(said[publisher] == PUBLISHER, "another publisher")
     promise(said["iss"] == issuer.replace("{tenantid}", said["tid"]), "another issuer")
     promise(said["aud"].lower() in (CLIENT_ID, f"api://{CLIENT_ID}"), "another audience")
-    promise(said["nbf"] - 300 <= moment < said["exp"] + 300, "out of time")
+    promise(said["nbf"] - 300 <= moment < said["exp"] + 4 * 3600 + 300, "out of time")
 
 
 def decryption(octets: bytes) -> None:

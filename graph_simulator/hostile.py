@@ -124,7 +124,7 @@ class Forger:
             "audience wrong": {"aud": STRANGER},
             "issuer wrong": {"iss": f"https://login.example.org/{tenant}/v2.0"},
             "tenant wrong": {"tid": STRANGER, "iss": claims["iss"].replace(tenant, STRANGER)},
-            "expired": {"nbf": moment - 90_000, "iat": moment - 90_000, "exp": moment - 3_600},
+            "expired": {"nbf": moment - 120_000, "iat": moment - 120_000, "exp": moment - 36_000},
             "not yet valid": {"nbf": moment + 3_600, "exp": moment + 90_000},
         }
         return [self._signed(kind, claims | alterations.get(kind, {}))]

@@ -49,12 +49,17 @@ def of_the_vectors(table: Iterable[tokens.TokenCase]) -> tuple[TokenCase, ...]:
 ACCEPTED = (
     *of_the_vectors(tokens.ACCEPTED),
     TokenCase("expired, within the skew", None, lambda mint: mint.token(exp=mint.moment(-240))),
+    TokenCase("expired, within the time of re-sends", None, lambda mint: mint.token(exp=mint.moment(-4 * 3600))),
     TokenCase("not yet valid, within the skew", None, lambda mint: mint.token(nbf=mint.moment(240))),
 )
 KEY = of_the_vectors(tokens.KEY)
 REFUSED = (
     *of_the_vectors(tokens.REFUSED),
-    TokenCase("expired, beyond the skew", Reason.TOKEN_LIFETIME, lambda mint: mint.token(exp=mint.moment(-360))),
+    TokenCase(
+        "expired, beyond the time of re-sends",
+        Reason.TOKEN_LIFETIME,
+        lambda mint: mint.token(exp=mint.moment(-4 * 3600 - 360)),
+    ),
     TokenCase("not yet valid, beyond the skew", Reason.TOKEN_LIFETIME, lambda mint: mint.token(nbf=mint.moment(360))),
     TokenCase(
         "end before the beginning, both near",

@@ -6,6 +6,7 @@ Anybody can send a body: the cost of reading is bounded by its length.
 
 import codecs
 import re
+from functools import cache
 from typing import Annotated, TypeVar
 from urllib.parse import unquote
 
@@ -13,6 +14,7 @@ import msgspec
 
 from shared.errors import Reason, Refused, Undeliverable
 from shared.graph.json_repair import repaired
+from shared.graph.member_names import in_known_case
 
 T = TypeVar("T")
 
@@ -139,6 +141,8 @@ def _is_utf8(body: bytes) -> bool:
 
 
 def _read_or_repair(body: bytes) -> Collection:
+    if any(name not in body and _in_any_case(name).search(body) for name in _MEMBERS):
+        body = bytes(in_known_case(body, _COLLECTION_NAMES))
     complaint = "the body is not a changeNotificationCollection"
     try:
         return _decode(body, _collection, complaint)
@@ -150,10 +154,13 @@ def _read_or_repair(body: bytes) -> Collection:
 
 
 def read_notification(item: msgspec.Raw) -> Notification:
-    """Read one item of a collection. Raises Refused if a required field is missing or of another type."""
-    notification = _decode(item, _notification, "the item is not a changeNotification")
+    """Read one item of a collection, names in any letter case. Raises Refused if a required field is missing or of
+    another type.
+    """
+    notification = _decode(in_known_case(item, _NAMES), _notification, "the item is not a changeNotification")
     if notification.lifecycle_event is not None:
-        return notification
+        known = _EVENTS.get(notification.lifecycle_event.lower(), notification.lifecycle_event)
+        return msgspec.structs.replace(notification, lifecycle_event=known)
     if not (notification.resource and notification.change_type):
         raise Refused(Reason.MALFORMED, "a change item needs resource and changeType")
     if _CONTROL.search(notification.resource) or _CONTROL.search(unquote(notification.resource)):
@@ -178,7 +185,7 @@ def _with_known_change(notification: Notification) -> Notification:
 def read_encrypted_content(notification: Notification) -> EncryptedContent:
     """Read the encrypted content of a proven item. Raises Undeliverable if a field is missing or of another type."""
     try:
-        return _encrypted_content.decode(notification.encrypted_content)
+        return _encrypted_content.decode(in_known_case(notification.encrypted_content, _CONTENT_NAMES))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise Undeliverable(Reason.CONTENT_UNREADABLE, "encryptedContent lacks a required field") from None
 
@@ -186,7 +193,11 @@ def read_encrypted_content(notification: Notification) -> EncryptedContent:
 def read_resource_data(notification: Notification) -> ResourceData:
     """Read `resourceData`; a malformed one reads as empty, and so does a field that Graph would not fill so."""
     try:
+<<<<<<< HEAD
         read = _resource_data.decode(notification.resource_data) or ResourceData()
+=======
+        return _resource_data.decode(in_known_case(notification.resource_data, _DATA_NAMES)) or ResourceData()
+>>>>>>> b21a1cc (Members in any case, tokens of re-sends, and Key Vault's own words)
     except (msgspec.DecodeError, RecursionError):
         return ResourceData()
     return read if _TYPE.fullmatch(read.odata_type) else msgspec.structs.replace(read, odata_type="")
@@ -196,6 +207,21 @@ _collection = msgspec.json.Decoder(Collection)
 _notification = msgspec.json.Decoder(Notification)
 _encrypted_content = msgspec.json.Decoder(EncryptedContent)
 _resource_data = msgspec.json.Decoder(ResourceData | None)
+
+
+@cache
+def _in_any_case(name: bytes) -> re.Pattern[bytes]:
+    return re.compile(name, re.IGNORECASE)
+
+
+def _names(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(field.encode_name for field in msgspec.structs.fields(kind))
+
+
+_NAMES, _CONTENT_NAMES, _DATA_NAMES = _names(Notification), _names(EncryptedContent), _names(ResourceData)
+_COLLECTION_NAMES = _names(Collection)
+_MEMBERS = tuple(f'"{name}"'.encode() for name in _COLLECTION_NAMES)
+_EVENTS = {event.lower(): event for event in LIFECYCLE_EVENTS}
 
 
 def _decode(text: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T], complaint: str) -> T:

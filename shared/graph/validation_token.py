@@ -22,8 +22,12 @@ PUBLISHER = "0bf30f3b-4a52-48df-9a82-234910c4a086"
 """Microsoft Graph Change Tracking, the only publisher of these tokens."""
 
 CLOCK_SKEW = timedelta(minutes=5)
+RESENT_WITHIN = timedelta(hours=4)
+"""How long Graph sends again what it could not deliver, with the first tokens (docs/graph.md, "Retries")."""
 MAX_LIFETIME = timedelta(days=7)
 """Documented examples are valid for 8 and 24 hours."""
+
+_SECOND = timedelta(seconds=1)
 
 _PUBLISHER_CLAIM = {"1.0": "appid", "2.0": "azp"}
 _MAX_LENGTH = 16_384
@@ -142,6 +146,7 @@ def _check_lifetime(claims: dict[str, Any], received: datetime) -> None:
     not_before, expires = claims.get("nbf"), claims.get("exp")
     if type(not_before) is not int or type(expires) is not int:  # genuine times are integers; true and 1e400 are not
         raise Refused(Reason.TOKEN_LIFETIME)
-    now, skew = int(received.timestamp()), int(CLOCK_SKEW.total_seconds())
-    if not not_before - skew <= now < expires + skew or expires - not_before > MAX_LIFETIME.total_seconds():
+    # After an outage of ours Graph sends for hours what it sent first: a token may have run out meanwhile.
+    now, skew, resent = int(received.timestamp()), CLOCK_SKEW // _SECOND, RESENT_WITHIN // _SECOND
+    if not not_before - skew <= now < expires + skew + resent or expires - not_before > MAX_LIFETIME.total_seconds():
         raise Refused(Reason.TOKEN_LIFETIME)

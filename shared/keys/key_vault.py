@@ -151,18 +151,55 @@ def _transport() -> RequestsTransport:
 
 def _is_disabled(error: HttpResponseError) -> bool:
     """What is disabled is refused like a missing role, but for the code within."""
-    inner = error.error.innererror if error.error else None
-    return error.status_code == 403 and (inner or {}).get("code") in ("SecretDisabled", "CertificateDisabled")
+    return error.status_code == 403 and _code(error) in ("SecretDisabled", "CertificateDisabled")
+
+
+def _code(error: HttpResponseError) -> str:
+    """The more precise code within an error; else its own; "" if the answer has none."""
+    if error.error is None:
+        return ""
+    inner = error.error.innererror or {}
+    return str(inner.get("code") or error.error.code or "")
+
+
+_NEXT_STEPS = {
+    "ObjectIsDeletedButRecoverable": f"recover it: az keyvault certificate recover --name {NAME} --vault-name VAULT",
+    "ObjectIsBeingDeleted": "its deletion has not ended: wait some minutes",
+    "ObjectIsBeingRecovered": "its recovery has not ended: wait some minutes",
+    "ForbiddenByFirewall": "the vault's firewall turns this address down: allow the app's subnet under Networking",
+    "ForbiddenByConnection": "the vault takes connections through a private endpoint alone: give the app's network one",
+    "ForbiddenByRbac": "the identity lacks a role that docs/permissions.md lists; a new role takes up to ten minutes",
+    "ForbiddenByPolicy": "the vault goes by access policies: let it go by Azure roles (docs/permissions.md)",
+    "AccessDenied": "the vault goes by access policies: let it go by Azure roles (docs/permissions.md)",
+    "CertificateDisabled": "enable that version of the certificate again, if items still name it",
+    "SecretDisabled": "enable that version of the certificate again, if items still name it",
+    "CertificateExpired": "the certificate has expired: disable that version, and the app makes another",
+    "Throttled": "too many requests for the vault: others use it too, or the app restarts often",
+}
+"""What a person should do, by Key Vault's own code (/azure/key-vault/general/rest-error-codes)."""
+
+_LONGEST_MESSAGE = 300
+
+
+def _refusal(error: HttpResponseError) -> str:
+    """What Key Vault answered, for a person and for Microsoft's support, and the next step."""
+    code = _code(error)
+    step = _NEXT_STEPS.get(code, "docs/permissions.md lists the roles of the app")
+    message = " ".join((error.error.message if error.error and error.error.message else "").split())
+    headers = error.response.headers if error.response is not None else {}
+    request_id = headers.get("x-ms-request-id")
+    said = f"{error.status_code} {code}".rstrip() + (f": {message[:_LONGEST_MESSAGE]}" if message else "")
+    return f"Key Vault answers {said}{f' (request id {request_id})' if request_id else ''}; {step}"
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (AzureError, ValueError) as error:
-        # The SDK raises ValueError for a vault that requests tokens for another domain.
-        kind = RetryLater if isinstance(error, HttpResponseError | ValueError) else Unanswered
-        detail = (
-            f"Key Vault is unavailable or refuses access ({type(error).__name__}); docs/permissions.md lists its roles"
-        )
-        raise kind(Reason.KEY_STORE, detail) from None
+    except HttpResponseError as error:
+        raise RetryLater(Reason.KEY_STORE, _refusal(error)) from None
+    except ValueError:  # of the SDK's, for a vault that requests tokens for another domain
+        raise RetryLater(Reason.KEY_STORE, "what answers at KEY_STORE is no vault of this name") from None
+    except AzureError as error:
+        detail = f"Key Vault does not answer ({type(error).__name__}); check KEY_STORE and the network of the app"
+        raise Unanswered(Reason.KEY_STORE, detail) from None

@@ -1,5 +1,7 @@
 """Graph's wire format."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -7,12 +9,13 @@ from hypothesis import strategies as st
 
 from shared.errors import Reason, Refused, Undeliverable
 from shared.graph.notification import (
+    LIFECYCLE_EVENTS,
     read_collection,
     read_encrypted_content,
     read_notification,
     read_resource_data,
 )
-from tests.builders import OTHER_TENANT, TENANT, body, change, encrypted, lifecycle, raw, rich
+from tests.builders import OTHER_TENANT, TENANT, body, change, encrypted, lifecycle, message, raw, rich
 
 json_values = st.recursive(
     st.none()
@@ -82,7 +85,7 @@ def test_tokens_may_be_absent() -> None:
         b'{"value": null}',
         b'{"value": {}}',
         b'{"value": [}',
-        b'{"Value": []}',
+        b'{"Values": []}',
         b'{"value": []} []',
         b'{"value": ["\xff"]}',
         b"\xef\xbb\xbf{",
@@ -209,3 +212,31 @@ def test_a_field_that_is_far_longer_than_graphs_is_refused_before_it_is_copied(f
     with pytest.raises(Refused) as refused:
         read_notification(raw(change() | {field: "x" * 5000}))
     assert refused.value.reason is Reason.MALFORMED
+
+
+@pytest.mark.parametrize("spelling", [str.upper, str.title, lambda name: name[:1].upper() + name[1:]])
+def test_members_are_found_in_any_case_as_microsofts_page_on_transcripts_writes_them(
+    spelling: Callable[[str], str],
+) -> None:
+    content = {spelling(name): value for name, value in encrypted(message()).items()}
+    item = {spelling(name): value for name, value in change(changeType="Deleted").items()}
+    item[spelling("encryptedContent")] = content
+    item[spelling("resourceData")] = {"@Odata.Type": "#x", "ID": "17"}
+    body = msgspec.json.encode({spelling("value"): [item], spelling("validationTokens"): ["token"]})
+    collection = read_collection(body)
+    assert collection.tokens() == ["token"]
+    notification = read_notification(collection.value[0])
+    assert (notification.change_type, notification.is_encrypted) == ("deleted", True)
+    assert read_encrypted_content(notification).data == next(iter(content.values()))
+    assert read_resource_data(notification).id == "17"
+
+
+def test_a_member_under_its_own_name_is_the_one_that_counts() -> None:
+    item = {"ChangeType": "created", **change(changeType="updated"), "CHANGETYPE": "deleted"}
+    assert read_notification(raw(item)).change_type == "updated"
+
+
+@pytest.mark.parametrize("event", ["Missed", "REAUTHORIZATIONREQUIRED", "subscriptionremoved"])
+def test_lifecycle_events_are_known_in_any_case(event: str) -> None:
+    found = read_notification(raw(lifecycle(event))).lifecycle_event
+    assert found in LIFECYCLE_EVENTS
