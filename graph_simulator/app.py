@@ -85,6 +85,8 @@ class GraphFace:
         media_type = "application/json" if answered.body else None
         response = Response(answered.body, answered.status, dict(answered.headers), media_type=media_type)
         response.headers["request-id"] = str(uuid.uuid4())
+        if own := asked.headers.get("client-request-id"):
+            response.headers["client-request-id"] = own
         return response
 
     async def _batch(self, asked: Asked, root: str) -> Answered:
@@ -114,7 +116,7 @@ class GraphFace:
             route, ids = self._api.route(asked.method, asked.path)
             template = "/" + route.template.replace("{}", "{id}")
             options = dict(parse_qsl(asked.query, keep_blank_values=True))
-            call = Call(caller, ids, options, asked.body, root, asked.headers.get("prefer", ""), roles)
+            call = Call(caller, ids, options, asked.body, root, asked.headers.get("prefer", ""), asked.path, roles)
             status, content = await self._api.answer(route, call)
         except Refusal as refusal:
             return self._refused(asked.method, template, refusal, asked)

@@ -4,6 +4,7 @@ import re
 from urllib.parse import parse_qsl
 
 from graph_simulator.conversation import Change
+from graph_simulator.holdings import HoldingChange
 from graph_simulator.watchable import Watched
 
 _MENTION = re.compile(r"mentions/any\(u:\s*u/mentioned/user/id eq '([^']+)'\)", re.IGNORECASE)
@@ -43,3 +44,33 @@ def _passes(query: str, change: Change) -> bool:
     word = options.get("$search", "").strip('"').lower()
     mention = _MENTION.search(options.get("$filter", ""))
     return word in change.text.lower() and (mention is None or mention[1] in change.mentioned)
+
+
+def concerns_holding(watched: Watched, change: HoldingChange, principal_name: str) -> bool:
+    """Tell whether a change of anything else belongs to what is watched. `principal_name`: of the user that owns it."""
+    holding, segments = change.holding, tuple(segment.lower() for segment in watched.segments)
+    match watched.template:
+        case "users" | "users/{}" | "groups" | "groups/{}":
+            own = f"{holding.type.name.lower()}s"
+            return segments[0] == own and segments[1:] in ((), (holding.id.lower(),))
+        case "drives/{}/root" | "sites/{}/drives/{}/root":
+            return holding.type.name == "DriveItem" and holding.owner.lower() == f"drives/{segments[-2]}"
+        case "sites/{}/lists/{}":
+            return holding.type.name == "ListItem" and holding.owner.lower() == "/".join(segments)
+    owners = (holding.owner.lower(), f"users/{principal_name.lower()}")
+    if segments[0] != "users" or f"users/{segments[1]}" not in owners:
+        return False
+    names = {"messages": "Message", "events": "Event", "contacts": "Contact", "tasks": "TodoTask"}
+    folder = segments[-2] if len(segments) > 3 else holding.container.lower()
+    is_there = names.get(segments[-1]) == holding.type.name and folder == holding.container.lower()
+    return is_there and _admits(watched, change)
+
+
+def _admits(watched: Watched, change: HoldingChange) -> bool:
+    """Apply what a `$filter` says a member equals; of a deletion nothing is known any more."""
+    equal = _EQUALS.findall(dict(parse_qsl(watched.query)).get("$filter", ""))
+    fields = change.holding.fields
+    return fields is None or all(str(fields.get(name)).lower() == value.lower() for name, value in equal)
+
+
+_EQUALS = re.compile(r"(\w+) eq '?([^' ]+)'?", re.IGNORECASE)

@@ -15,6 +15,7 @@ from graph_simulator.calls import Calls
 from graph_simulator.clock import milliseconds
 from graph_simulator.conversation import Entry
 from graph_simulator.faults import changed
+from graph_simulator.holdings import TYPES
 from graph_simulator.permissions import Grants, every_permission
 from graph_simulator.refusal import Refusal, bad_request, not_found
 from graph_simulator.simulator import Simulator, Tenant
@@ -51,6 +52,21 @@ class MessagesOrder(Strict, frozen=True):
     delete: str | None = None
     restore: str | None = None
     react: str | None = None
+    tenant: str | None = None
+
+
+class ResourceOrder(Strict, frozen=True):
+    """Make or change a resource of a kind (a name of `graph_simulator.holdings.TYPES`), or delete the one with an id.
+
+    owner: `users/{id}`, `drives/{id}`, `sites/{id}/lists/{id}`; "" for users and groups. container: its folder.
+    """
+
+    kind: str
+    owner: str = ""
+    container: str = ""
+    id: str | None = None
+    fields: dict[str, Any] = {}
+    delete: bool = False
     tenant: str | None = None
 
 
@@ -111,6 +127,8 @@ class Control:
             ("POST", "/stop", self._stop),
             ("GET", "/messages", self._truth),
             ("POST", "/messages", self._write),
+            ("GET", "/people", self._people),
+            ("POST", "/resources", self._hold),
             ("GET", "/faults", self._get_faults),
             ("POST", "/faults", self._set_faults),
             ("POST", "/lifecycle", self._lifecycle),
@@ -169,6 +187,37 @@ class Control:
         order = await _order(request, MessagesOrder)
         tenant = self._simulator.tenant(order.tenant or self._simulator.home)
         return _json({"messages": [_true(tenant, entry) for entry in self._written(tenant, order)]})
+
+    async def _people(self, _: Request) -> Response:
+        """Every user: the id, the user principal name, whether licensed for Teams, and the id of the drive."""
+        return _json(
+            [
+                {
+                    "tenant": tenant.world.tenant,
+                    "id": person.id,
+                    "userPrincipalName": tenant.world.principal_name(person.id),
+                    "licensed": person.licensed,
+                    "drive": f"b!{person.id}",
+                }
+                for tenant in self._simulator.tenants()
+                for person in tenant.world.people
+            ]
+        )
+
+    async def _hold(self, request: Request) -> Response:
+        order = await _order(request, ResourceOrder)
+        if order.kind not in TYPES or (order.delete and order.id is None):
+            raise bad_request(f"A kind of {', '.join(TYPES)} is needed, and an id of what is to be deleted.")
+        holdings = self._simulator.tenant(order.tenant or self._simulator.home).holdings
+        try:
+            held = (
+                holdings.delete(order.kind, order.id or "")
+                if order.delete
+                else holdings.put(order.kind, order.owner, order.container, order.id, order.fields)
+            )
+        except KeyError:
+            raise not_found(f"There is no {order.kind} {order.id}.") from None
+        return _json({"id": held.id, "owner": held.owner, "container": held.container, "resource": held.fields})
 
     async def _get_faults(self, _: Request) -> Response:
         return _json(self._simulator.faults)

@@ -10,6 +10,12 @@ from graph_simulator.refusal import bad_request, not_found
 from graph_simulator.world import Person, Place, World
 
 DEFAULT_PAGE, LARGEST_PAGE = 100, 999
+TEAMS_PLAN = {
+    "assignedDateTime": "2031-01-01T00:00:00Z",
+    "capabilityStatus": "Enabled",
+    "service": "TeamspaceAPI",
+    "servicePlanId": "57ff2da0-773e-42df-b2af-ffb7a2317929",
+}
 LICENCE = {"disabledPlans": [], "skuId": "05e9a617-0261-4cee-bb44-138d3ef5d965"}
 
 _TEAMS_ONLY = re.compile(r"resourceProvisioningOptions/any\((\w+):\s*\1\s+eq\s+'team'\)", re.IGNORECASE)
@@ -31,6 +37,18 @@ class Directory:
         if not _USERS.fullmatch(options.get("$filter", "")):
             raise bad_request("Unsupported or invalid query filter clause specified.", "Request_UnsupportedQuery")
         return self._list([self._user(person) for person in self._world.people], options, link)
+
+    def user(self, name: str, options: Options) -> Answer:
+        """Return a user by id or by user principal name.
+
+        Raises:
+            Refusal: 404.
+        """
+        only(options, "$select")
+        person = self._world.named(name)
+        if person is None:
+            raise not_found(f"Resource '{name}' does not exist.", "Request_ResourceNotFound")
+        return _selected(self._user(person), options.get("$select"))
 
     def groups(self, options: Options, link: str) -> Answer:
         """Return groups: with a filter the teams, without it one more that is none."""
@@ -100,14 +118,15 @@ class Directory:
         return team_id.lower()
 
     def _user(self, person: Person) -> Answer:
-        name = f"{person.id[:8]}@{self._world.tenant[:8]}.example.org"
+        name = self._world.principal_name(person.id)
         return {
             "id": person.id,
             "displayName": person.name,
             "userPrincipalName": name,
             "mail": name,
             "accountEnabled": True,
-            "assignedLicenses": [LICENCE],
+            "assignedLicenses": [LICENCE] if person.licensed else [],
+            "assignedPlans": [TEAMS_PLAN] if person.licensed else [],
         }
 
     def _member(self, person: Person) -> Answer:
@@ -124,10 +143,13 @@ class Directory:
         if "$skiptoken" in options:
             return self._pager.next_page(options["$skiptoken"])
         only(options, "$top", "$select", "$filter", "$count")
-        if wanted := options.get("$select"):
-            names = {"id", *wanted.split(",")}
-            items = [{name: value for name, value in item.items() if name in names} for item in items]
+        items = [_selected(item, options.get("$select")) for item in items]
         return self._pager.page(link, items, page_size(options, DEFAULT_PAGE, LARGEST_PAGE))
+
+
+def _selected(item: Answer, wanted: str | None) -> Answer:
+    names = {"id", *(wanted or "").split(",")}
+    return {name: value for name, value in item.items() if not wanted or name in names}
 
 
 def _chat(place: Place) -> Answer:

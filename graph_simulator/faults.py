@@ -39,6 +39,19 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The app's assignment is required: no tokens and no content come (docs/graph.md, "Rich notifications")."""
     renewing_takes_more: bool = False
     """Renewing takes what Microsoft's page on it names, for files, lists and tasks more than creating took."""
+    lagging: Share = 0.01
+    """Share of reads of one thing that meet a replica that lags: they answer what was there before its last change."""
+    lag_seconds: Seconds = 3.0
+    """How long after a change a replica may lag."""
+    respell: bool = False
+    """Subscriptions are shown otherwise than they were given: a user by GUID, a query encoded, the host in lower case,
+    a lifecycle URL as null, a certificate's id as ""."""
+    listing: Literal["true", "stale", "empty"] = "true"
+    """What the list of subscriptions shows: what there is, what there was when this was set, or nothing."""
+    spell_members: Share = 0.0
+    """Share of notifications whose members begin with a capital, as on Microsoft's page on transcripts."""
+    loop_links: bool = False
+    """A next link leads to the page that it is on."""
     late_seconds: Seconds = 0.0
     """How long a change stays invisible to reads of many messages."""
     answer_seconds: Seconds = 3.0

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,8 @@ import msgspec
 from graph_simulator import limits
 from graph_simulator.audience import shown_types
 from graph_simulator.directory import Directory
+from graph_simulator.faults import happens
+from graph_simulator.holding_reads import HoldingReads
 from graph_simulator.limits import Limit, Limiter
 from graph_simulator.login import Caller
 from graph_simulator.paging import Pager
@@ -20,9 +23,11 @@ from graph_simulator.refusal import Refusal, bad_request
 from graph_simulator.simulator import Simulator
 from graph_simulator.subscription import Subscription
 from graph_simulator.watchable import Watched, path_segments
+from graph_simulator.world import World
 
-SUBSCRIPTIONS_AT_ONCE = 20
+SUBSCRIPTIONS_AT_ONCE = 100
 ALL_TYPES = "include-unknown-enum-members"
+IMMUTABLE = 'idtype="immutableid"'
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Call:
     body: bytes
     root: str
     prefer: str
+    path: str = ""
     roles: frozenset[str] | None = None
     """The application permissions in the token; None: all there are."""
 
@@ -42,6 +48,11 @@ class Call:
     def knows_all_types(self) -> bool:
         """Whether the caller wants message types by their names."""
         return ALL_TYPES in self.prefer.lower()
+
+    @property
+    def immutable_ids(self) -> bool:
+        """Whether the caller wants ids that no move changes."""
+        return IMMUTABLE in self.prefer.lower().replace(" ", "")
 
     def document(self) -> dict[str, Any]:
         """Return the body.
@@ -83,7 +94,7 @@ class GraphApi:
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
-        self._pager = Pager(simulator.clock, simulator.chance)
+        self._pager = Pager(simulator.clock, simulator.chance, lambda: simulator.faults.loop_links)
         self._limiter = Limiter(simulator.clock, simulator.chance)
         read, listing = self._read, self._listing
         channel, chat = "teams/{}/channels/{}", "chats/{}"
@@ -126,6 +137,7 @@ class GraphApi:
                 lambda d, c: d.place_members(_chat(c), c.options, f"{c.root}/{_quoted_chat(c)}/members"))),
             Route("GET", "users/{}/chats", limits.CHATS, listing(
                 lambda d, c: d.chats(c.ids[0], c.options, f"{c.root}/users('{c.ids[0]}')/chats"))),
+            *self._held_routes(),
         )  # fmt: skip
 
     def route(self, method: str, path: str) -> tuple[Route, tuple[str, ...]]:
@@ -165,6 +177,7 @@ class GraphApi:
             lambda watched: self._check_subscription(call, watched),
             self._simulator.validate,
             call.knows_all_types,
+            call.immutable_ids,
         )
         return HTTPStatus.CREATED, msgspec.json.encode(subscription)
 
@@ -173,13 +186,13 @@ class GraphApi:
             return _ok(self._pager.next_page(call.options["$skiptoken"]))
         if call.options:
             raise bad_request("Listing subscriptions takes no query options.", "BadRequest")
-        shown = [subscription.shown() for subscription in self._simulator.subscriptions.of(call.caller)]
+        shown = self._simulator.listed(call.caller)
         for subscription in shown:
             del subscription["@odata.context"]
         return _ok(self._pager.page(f"{call.root}/subscriptions", shown, SUBSCRIPTIONS_AT_ONCE))
 
     async def _get(self, call: Call) -> Answer:
-        return _ok(self._allowed(call).shown())
+        return _ok(self._simulator.shown(self._allowed(call)))
 
     def _allowed(self, call: Call, *, renew: bool = False) -> Subscription:
         """Return the subscription that a call names. What creating it took, everything else takes as well."""
@@ -214,7 +227,7 @@ class GraphApi:
         async def handler(call: Call) -> Answer:
             tenant = self._simulator.tenant(call.caller.tenant)
             reads = Reads(tenant.world, tenant.conversation, self._pager, self._simulator.clock,
-                          self._simulator.faults.late())  # fmt: skip
+                          self._simulator.faults.late(), self._simulator.lags)  # fmt: skip
             status, body = _ok(read(reads, call))
             return status, shown_types(body, call.knows_all_types)
 
@@ -227,6 +240,110 @@ class GraphApi:
             return _ok(listing(Directory(self._simulator.tenant(call.caller.tenant).world, self._pager), call))
 
         return handler
+
+    def _held(self, read: Callable[[HoldingReads, Call, World], dict[str, Any]]) -> Handler:
+        """Make a handler of a read of what a tenant holds."""
+
+        async def handler(call: Call) -> Answer:
+            simulator = self._simulator
+            tenant, faults = simulator.tenant(call.caller.tenant), simulator.faults
+            reads = HoldingReads(
+                tenant.holdings, self._pager, simulator.clock, timedelta(seconds=faults.lag_seconds),
+                lambda: happens(faults.lagging, simulator.chance), immutable=call.immutable_ids,
+            )  # fmt: skip
+            return _ok(read(reads, call, tenant.world))
+
+        return handler
+
+    def _user(self, reads: HoldingReads, call: Call, world: World) -> dict[str, Any]:
+        """A user of the tenant, or one that was made by a control."""
+        if reads.has("user", "", call.ids[0].lower()):
+            return reads.one("user", "", call.ids[0].lower(), call.options)
+        return Directory(world, self._pager).user(call.ids[0], call.options)
+
+    def _held_routes(self) -> tuple[Route, ...]:
+        """Mail, events, contacts, tasks, files, list items, and the delta queries of the directory."""
+        held = self._held
+        mailbox = (
+            ("message", "messages", "mailFolders"),
+            ("contact", "contacts", "contactFolders"),
+            ("event", "events", "calendars"),
+        )
+        routes: list[Route] = []
+        for kind, name, folders in mailbox:
+            whole, folder = f"users/{{}}/{name}", f"users/{{}}/{folders.lower()}/{{}}/{name}"
+            for path, depth in ((whole, None), (folder, 1)):
+                routes += [
+                    Route("GET", path, limits.MAILBOX, held(_by_time(kind, depth))),
+                    Route("GET", f"{path}/delta", limits.MAILBOX, held(_delta(kind, _owner, depth))),
+                    Route("GET", f"{path}/{{}}", limits.MAILBOX, held(_one(kind, _owner, depth))),
+                ]
+        tasks = "users/{}/todo/lists/{}/tasks"
+        routes = [route for route in routes if route.template not in _UNDOCUMENTED]
+        routes += [
+            Route("GET", f"{tasks}/delta", limits.MAILBOX, held(_delta("todoTask", _owner, 1))),
+            Route("GET", f"{tasks}/{{}}", limits.MAILBOX, held(_one("todoTask", _owner, 1))),
+            Route("GET", "users/{}/drive", limits.FILES, held(lambda _, call, world: {"id": _drive_of(call, world)})),
+            Route("GET", "users/{}/drive/root/delta", limits.FILES, held(_delta(
+                "driveItem", lambda call, world: f"drives/{_drive_of(call, world)}", None, "token"))),
+            Route("GET", "drives/{}/root/delta", limits.FILES, held(_delta(
+                "driveItem", lambda call, _: f"drives/{call.ids[0]}", None, "token"))),
+            Route("GET", "drives/{}/items/{}", limits.FILES, held(_one(
+                "driveItem", lambda call, _: f"drives/{call.ids[0]}", None))),
+            Route("GET", "sites/{}/lists/{}/items/delta", limits.FILES, held(_delta(
+                "listItem", lambda call, _: f"sites/{call.ids[0]}/lists/{call.ids[1]}", None, "token"))),
+            Route("GET", "sites/{}/lists/{}/items/{}", limits.FILES, held(_one(
+                "listItem", lambda call, _: f"sites/{call.ids[0]}/lists/{call.ids[1]}", None))),
+            Route("GET", "users/delta", limits.DIRECTORY, held(_delta("user", lambda *_: "", None, "$deltatoken"))),
+            Route("GET", "groups/delta", limits.DIRECTORY, held(_delta("group", lambda *_: "", None, "$deltatoken"))),
+            Route("GET", "groups/{}", limits.DIRECTORY, held(_one("group", lambda *_: "", None))),
+            Route("GET", "users/{}", limits.DIRECTORY, held(self._user)),
+        ]  # fmt: skip
+        return tuple(routes)
+
+
+_UNDOCUMENTED = ("users/{}/messages/delta", "users/{}/contacts/delta", "users/{}/events/delta",
+                 "users/{}/calendars/{}/events/delta")  # fmt: skip
+"""Graph documents delta queries of folders, and of a calendar view."""
+
+HeldRead = Callable[[HoldingReads, Call, World], dict[str, Any]]
+Owner = Callable[[Call, World], str]
+
+
+def _owner(call: Call, world: World) -> str:
+    """The user in a path, by id or principal name."""
+    person = world.named(call.ids[0])
+    return f"users/{person.id if person else call.ids[0].lower()}"
+
+
+def _drive_of(call: Call, world: World) -> str:
+    return f"b!{_owner(call, world).removeprefix('users/')}"
+
+
+def _by_time(kind: str, depth: int | None) -> HeldRead:
+    return lambda reads, call, world: reads.by_time(
+        kind, _owner(call, world), _container(call, depth), call.options, _link(call)
+    )
+
+
+def _delta(kind: str, owner: Owner, depth: int | None, latest: str = "") -> HeldRead:
+    return lambda reads, call, world: reads.delta(
+        kind, owner(call, world), _container(call, depth), call.options, _link(call), latest
+    )
+
+
+def _one(kind: str, owner: Owner, depth: int | None) -> HeldRead:
+    return lambda reads, call, world: reads.one(
+        kind, owner(call, world), call.ids[-1], call.options, _container(call, depth)
+    )
+
+
+def _container(call: Call, depth: int | None) -> str | None:
+    return None if depth is None else call.ids[depth].lower() if len(call.ids[depth]) < 30 else call.ids[depth]
+
+
+def _link(call: Call) -> str:
+    return f"{call.root}/{quote(call.path)}"
 
 
 def _ok(document: dict[str, Any]) -> Answer:

@@ -36,6 +36,8 @@ CHANNELS = Limit("channels and members of a team", SECOND, 60, 1_200, on_resourc
 CHANNEL_MEMBERS = Limit("members of a channel", SECOND, 60, 1_200, on_resource=1)
 CHATS = Limit("chats of a user", SECOND, 20, 200)
 OTHER = Limit("other reads of Teams", SECOND, 30, 1_500)
+MAILBOX = Limit("Outlook", timedelta(minutes=10), 130_000, 130_000, on_resource=10_000)
+FILES = Limit("files and lists", timedelta(minutes=1), 3_000, 130_000)
 DIRECTORY = Limit("directory", timedelta(seconds=10), 130_000, 130_000)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from graph_simulator.conversation import Change
+from graph_simulator.holdings import HoldingChange
 from graph_simulator.subscription import Subscription
 
 NotificationItem = dict[str, Any]
@@ -49,6 +50,40 @@ def change_item(
     elif chance.random() < SOMETIMES:
         item["encryptedContent"] = None
     return item
+
+
+def holding_item(
+    subscription: Subscription, change: HoldingChange, content: dict[str, str] | None, chance: random.Random
+) -> NotificationItem:
+    """Return the notification of anything but a message of Teams. Of drives and lists it only is a ping."""
+    item = _common(subscription, change.tenant, chance)
+    holding = change.holding
+    item["changeType"] = change.kind
+    data: NotificationItem = {"@odata.type": f"#Microsoft.Graph.{holding.type.name}"}
+    if not holding.type.place:
+        item["changeType"] = "updated"
+        item["resource"] = subscription.resource.partition("?")[0].strip("/")
+    else:
+        item["resource"] = holding_path(subscription, change, chance)
+        etag = (holding.fields or {}).get("@odata.etag")
+        shown = holding.shown_id(immutable=subscription.immutable_ids)
+        data |= {"@odata.id": item["resource"], "id": shown, **({"@odata.etag": etag} if etag else {})}
+    item["resourceData"] = data
+    if content is not None:
+        item["encryptedContent"] = content
+    return item
+
+
+def holding_path(subscription: Subscription, change: HoldingChange, chance: random.Random) -> str:
+    """Return how Graph names it: by GUIDs, whatever the subscription says; now and then with the tenant."""
+    holding = change.holding
+    shown = holding.shown_id(immutable=subscription.immutable_ids)
+    place = holding.type.place.replace("{container}", holding.container)
+    if not holding.owner:
+        return f"{place}/{shown}"
+    user = holding.owner.removeprefix("users/")
+    tenant = f"@{change.tenant}" if chance.random() < SOMETIMES else ""
+    return f"Users/{_any_case(user, chance)}{tenant}/{place}/{shown}"
 
 
 def lifecycle_item(subscription: Subscription, event: str, chance: random.Random) -> NotificationItem:

@@ -30,12 +30,18 @@ class Cursor:
 
 
 class Pager:
-    """Hands out pages and remembers what their links mean. The same link gives the same items again."""
+    """Hands out pages and remembers what their links mean. The same link gives the same items again.
 
-    def __init__(self, clock: Callable[[], datetime], chance: random.Random) -> None:
+    `loops`: whether a link leads to the page that it is on.
+    """
+
+    def __init__(
+        self, clock: Callable[[], datetime], chance: random.Random, loops: Callable[[], bool] = lambda: False
+    ) -> None:
         self._clock = clock
         self._chance = chance
         self._cursors: dict[str, Cursor] = {}
+        self._loops = loops
 
     def page(
         self,
@@ -72,6 +78,8 @@ class Pager:
         cursor = self._cursors.get(token)
         if cursor is None or cursor.left is None or cursor.expires <= self._clock():
             raise bad_request("Skip token is not valid.", "BadRequest")
+        if self._loops():
+            return {"@odata.count": 0, "value": [], "@odata.nextLink": f"{cursor.link}?$skiptoken={token}"}
         return self.page(cursor.link, cursor.left, cursor.size, cursor.since, cursor.options)
 
     def delta_start(self, token: str) -> Cursor:

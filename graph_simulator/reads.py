@@ -1,14 +1,14 @@
 """Reading messages back: one, a chat's, a team's, a user's, and deltas (docs/graph.md, "Reading back")."""
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from graph_simulator.clock import milliseconds
 from graph_simulator.conversation import Conversation, Entry, Message, message_path
 from graph_simulator.paging import Pager
 from graph_simulator.query import Filter, only, page_size, parse_filter
-from graph_simulator.refusal import bad_request, not_found
+from graph_simulator.refusal import bad_request, forbidden, not_found
 from graph_simulator.world import Place, World
 
 DEFAULT_PAGE, LARGEST_PAGE = 20, 50
@@ -31,22 +31,24 @@ class Reads:
         pager: Pager,
         clock: Callable[[], datetime],
         late: timedelta,
+        lags: Callable[[datetime], bool] = lambda _: False,
     ) -> None:
         self._world = world
         self._conversation = conversation
         self._pager = pager
         self._clock = clock
         self._late = late
+        self._lags = lags
 
     def message(self, place_path: str, message_id: str, root: str | None = None) -> Message:
-        """Return one message, at once even if it is too new for lists.
+        """Return one message, at once even if it is too new for lists, unless a replica lags.
 
         Raises:
             Refusal: 404.
         """
         place = self._place(place_path)
         path = message_path(place, message_id, root)
-        if path not in self._conversation:
+        if path not in self._conversation or self._lags(_created(message_id)):
             raise not_found("The message was not found.")
         return self._conversation.entry(path).message
 
@@ -183,7 +185,13 @@ class Reads:
         raise not_found("The channel or chat was not found.")
 
     def _chats(self, user_id: str) -> list[Place]:
-        person = self._world.person(user_id.lower())
+        person = self._world.named(user_id)
         if person is None:
             raise not_found("The user was not found.")
+        if not person.licensed:
+            raise forbidden("The user has no licence for Microsoft Teams.")
         return self._world.chats_of(person)
+
+
+def _created(message_id: str) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(message_id))

@@ -37,9 +37,9 @@ def validation_error(message: str) -> Refusal:
     return Refusal(HTTPStatus.BAD_REQUEST, "ValidationError", message)
 
 
-def not_found(message: str = "The object was not found.") -> Refusal:
+def not_found(message: str = "The object was not found.", code: str = "ResourceNotFound") -> Refusal:
     """Say that a thing is gone, expired or another app's."""
-    return Refusal(HTTPStatus.NOT_FOUND, "ResourceNotFound", message)
+    return Refusal(HTTPStatus.NOT_FOUND, code, message)
 
 
 def forbidden(message: str) -> Refusal:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import httpx
+import msgspec
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -96,6 +97,7 @@ def running(
     """Run a simulator on a free port, in a thread, for as long as the context lasts."""
     client = client_for(authority)
     simulator = simulator_for(registration, client, seed, clock)
+    simulator.faults = msgspec.structs.replace(simulator.faults, lagging=0.0)  # a test that is about it turns it on
     listener = listening(0)
     with in_background(BackgroundServer(config_for(application(simulator), authority)), listener, client):
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"

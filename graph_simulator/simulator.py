@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx
 import msgspec
 
 from graph_simulator import handshake, lifecycle
-from graph_simulator.audience import concerns, shown_types
+from graph_simulator.audience import concerns, concerns_holding, shown_types
 from graph_simulator.clock import VirtualClock, real_time
 from graph_simulator.conversation import Change, Conversation
 from graph_simulator.delivery import Delivery
@@ -23,9 +24,10 @@ from graph_simulator.encryption import enclose
 from graph_simulator.event_hub import EventHubs, is_event_hub
 from graph_simulator.faults import Faults, happens
 from graph_simulator.generator import Generator
+from graph_simulator.holdings import HoldingChange, Holdings, selected
 from graph_simulator.hostile import KINDS, MIXED_KINDS, Forger
-from graph_simulator.login import Login
-from graph_simulator.notification import Item, change_item, lifecycle_item
+from graph_simulator.login import Caller, Login
+from graph_simulator.notification import Item, change_item, holding_item, lifecycle_item
 from graph_simulator.permissions import Grants
 from graph_simulator.refusal import Refusal, bad_request
 from graph_simulator.registration import AppRegistration
@@ -45,6 +47,7 @@ class Tenant:
 
     world: World
     conversation: Conversation
+    holdings: Holdings
 
 
 class Simulator:
@@ -83,6 +86,7 @@ class Simulator:
         self._grants: dict[str, Grants] = {}
         self._hostile_posts: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
         self._validated = 0
+        self._listed: dict[Caller, list[str]] = {}
         self.generator = Generator(self.tenant(self.home).world, self.tenant(self.home).conversation, self.clock,
                                    random.Random(seed + 1))  # fmt: skip
 
@@ -108,7 +112,8 @@ class Simulator:
         tenant = tenant.lower()
         if tenant not in self._tenants:
             conversation = Conversation(tenant, self.clock, self._publish)
-            self._tenants[tenant] = Tenant(populated(tenant, self._seed), conversation)
+            world, holdings = populated(tenant, self._seed), Holdings(tenant, self.clock, self._publish_holding)
+            self._tenants[tenant] = Tenant(world, conversation, holdings)
         return self._tenants[tenant]
 
     def tenants(self) -> Sequence[Tenant]:
@@ -187,6 +192,28 @@ class Simulator:
         else:
             self._hostile_posts.put_nowait((url, self._forger.body(kind, subscription, recipient)))
 
+    def lags(self, changed: datetime) -> bool:
+        """Whether a read meets a replica that does not have yet what changed at a time."""
+        recent = self.clock() - changed < timedelta(seconds=self.faults.lag_seconds)
+        return recent and happens(self.faults.lagging, self.chance)
+
+    def listed(self, owner: Caller) -> list[dict[str, Any]]:
+        """Return the subscriptions of an app as the list shows them: all of them, or those of a while ago, or none."""
+        if self.faults.listing == "empty":
+            return []
+        if self.faults.listing == "true":
+            self._listed[owner] = [subscription.id for subscription in self.subscriptions.of(owner)]
+        known = self._listed.get(owner, [])
+        present = self.subscriptions.of(owner)
+        return [self.shown(subscription) for subscription in present if subscription.id in known]
+
+    def shown(self, subscription: Subscription) -> dict[str, Any]:
+        """Return a subscription as reads show it, respelled if that is on."""
+        shown = subscription.shown()
+        if self.faults.respell:
+            shown |= respelled(shown, self.tenant(subscription.owner.tenant).world)
+        return shown
+
     def summary(self) -> dict[str, Any]:
         """Return the figures of GET /simulator/summary."""
         delivered = self.delivery.counts
@@ -217,7 +244,23 @@ class Simulator:
             ):
                 self._notify(subscription, change)
 
-    def _notify(self, subscription: Subscription, change: Change) -> None:
+    def _publish_holding(self, change: HoldingChange) -> None:
+        """Notify every subscription that a change of anything but a message concerns."""
+        self.counts["changes"] += 1
+        told = "updated" if not change.holding.type.place else change.kind
+        if not change.holding.owner and told == "created":
+            told = "updated"  # of users and groups (docs/graph.md, "Subscriptions")
+        names = self.tenant(change.tenant).world
+        for subscription in self.subscriptions:
+            principal_name = names.principal_name(change.holding.owner.removeprefix("users/"))
+            if (
+                subscription.owner.tenant == change.tenant
+                and told in subscription.change_types
+                and concerns_holding(subscription.watched, change, principal_name)
+            ):
+                self._notify(subscription, replace(change, kind=told))
+
+    def _notify(self, subscription: Subscription, change: Change | HoldingChange) -> None:
         """Send a change, subject to pauses and faults."""
         paused = lifecycle.is_paused(subscription, self.clock()) or change.tenant in self._without_consent
         if paused or happens(self.faults.drop, self.chance):
@@ -239,12 +282,16 @@ class Simulator:
         else:
             self.delivery.put(item, after)
 
-    def _item(self, subscription: Subscription, change: Change) -> Item:
+    def _item(self, subscription: Subscription, change: Change | HoldingChange) -> Item:
         recipient = self.subscriptions.recipient(subscription, stuck=self.faults.stuck_certificates)
         content = None
         if recipient is not None and not self.faults.null_tokens and not happens(self.faults.bare, self.chance):
-            content = enclose(shown_types(change.message, subscription.knows_all_types), recipient)
-        body = msgspec.json.encode(change_item(subscription, change, content, self.chance))
+            content = enclose(_content(subscription, change), recipient)
+        made = holding_item if isinstance(change, HoldingChange) else change_item
+        item = made(subscription, change, content, self.chance)  # type: ignore[arg-type] # each takes its own
+        if happens(self.faults.spell_members, self.chance):
+            item = {name[:1].upper() + name[1:]: value for name, value in item.items()}
+        body = msgspec.json.encode(item)
         token_for = (subscription.audience, change.tenant) if recipient is not None else None
         return Item(subscription.notification_url, msgspec.Raw(body), token_for)
 
@@ -290,6 +337,29 @@ class Simulator:
 
     def _of_tenant(self, tenant: str) -> list[Subscription]:
         return [subscription for subscription in self.subscriptions if subscription.owner.tenant == tenant]
+
+
+def respelled(shown: dict[str, Any], world: World) -> dict[str, Any]:
+    """Return what Graph was seen to show otherwise than it was given (docs/graph.md, "Subscriptions")."""
+    path, mark, query = str(shown["resource"]).partition("?")
+    parts = path.strip("/").split("/")
+    person = world.named(parts[1]) if len(parts) > 1 and parts[0].lower() == "users" else None
+    if person is not None:
+        parts[1] = person.id
+    url = urlsplit(str(shown["notificationUrl"]))
+    return {
+        "resource": "/".join(parts) + mark + quote(query, safe="$=&,"),
+        "notificationUrl": url._replace(netloc=url.netloc.lower()).geturl() if url.netloc else shown["notificationUrl"],
+        "lifecycleNotificationUrl": None,
+        "encryptionCertificateId": "",
+    }
+
+
+def _content(subscription: Subscription, change: Change | HoldingChange) -> bytes:
+    if isinstance(change, HoldingChange):
+        options = dict(parse_qsl(subscription.watched.query))
+        return selected(change.holding.shown(immutable=subscription.immutable_ids), options.get("$select"))
+    return shown_types(change.message, subscription.knows_all_types)
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -57,6 +57,8 @@ class Subscription:
     """When it was created, renewed or re-authorized last."""
     knows_all_types: bool = False
     """Whether `Prefer: include-unknown-enum-members` came with its creation or last renewal."""
+    immutable_ids: bool = False
+    """Whether `Prefer: IdType="ImmutableId"` came with its creation."""
     former_recipient: Recipient | None = None
     rekeyed: datetime | None = None
     reauthorized: datetime | None = None

@@ -44,11 +44,12 @@ class Subscriptions:
         allow: Callable[[Watched], None],
         validate: Validate,
         knows_all_types: bool = False,
+        immutable_ids: bool = False,
     ) -> dict[str, Any]:
         """Create a subscription after the handshake on both URLs; return it, clientState included.
 
         `allow` raises Refusal if the caller may not watch a resource. `knows_all_types` stands for the header
-        `Prefer: include-unknown-enum-members`.
+        `Prefer: include-unknown-enum-members`, `immutable_ids` for `IdType="ImmutableId"`.
 
         Raises:
             Refusal: 400 for its properties or endpoints, 409 for a duplicate, 403 over a quota.
@@ -61,7 +62,7 @@ class Subscriptions:
         if subscription.lifecycle_url is not None:
             await validate(subscription.lifecycle_url)
         self._check_room(subscription)  # another call may have taken its place during the handshake
-        subscription.knows_all_types = knows_all_types
+        subscription.knows_all_types, subscription.immutable_ids = knows_all_types, immutable_ids
         self._all[subscription.id] = subscription
         return {**subscription.shown(), "clientState": subscription.client_state}
 

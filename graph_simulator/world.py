@@ -13,6 +13,8 @@ class Person:
 
     id: str
     name: str
+    licensed: bool = True
+    """Whether they have a plan of Teams: guests, rooms and some others have none, and no chats to read."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,15 @@ class World:
         """Return the user with an id."""
         return next((person for person in self.people if person.id == person_id), None)
 
+    def principal_name(self, person_id: str) -> str:
+        """Return the user principal name of a user."""
+        return f"{person_id[:8]}@{self.tenant[:8]}.example.org"
+
+    def named(self, name: str) -> Person | None:
+        """Return the user with an id or a user principal name, in any case."""
+        wanted = name.lower()
+        return next((one for one in self.people if wanted in (one.id, self.principal_name(one.id).lower())), None)
+
     def chats_of(self, person: Person) -> list[Place]:
         """Return the chats that a user takes part in."""
         return [place for place in self.places.values() if place.chat and person in place.members]
@@ -96,6 +107,7 @@ def populated(tenant: str, seed: int) -> World:
         one, other = chance.sample(world.people, 2)
         title = f"{one.name}, {other.name}"
         world.add(Place(title, (one, other), chat=f"19:{one.id}_{other.id}@unq.gbl.spaces"))
+    world.people += [Person(_guid(chance), name, licensed=False) for name in ("A guest", "Meeting room")]
     return world
 
 

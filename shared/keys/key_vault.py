@@ -5,7 +5,7 @@ certificate of their own, as PEM or as PKCS #12 (.pfx).
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -186,7 +186,7 @@ def _refusal(error: HttpResponseError) -> str:
     code = _code(error)
     step = _NEXT_STEPS.get(code, "docs/permissions.md lists the roles of the app")
     message = " ".join((error.error.message if error.error and error.error.message else "").split())
-    headers = error.response.headers if error.response is not None else {}
+    headers: Mapping[str, str] = getattr(error.response, "headers", {})
     request_id = headers.get("x-ms-request-id")
     said = f"{error.status_code} {code}".rstrip() + (f": {message[:_LONGEST_MESSAGE]}" if message else "")
     return f"Key Vault answers {said}{f' (request id {request_id})' if request_id else ''}; {step}"

@@ -1,0 +1,116 @@
+"""Reads of what a tenant holds: one, by time, by delta query (docs/graph.md, "Reading back", "Delta queries")."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from graph_simulator.clock import parse_iso
+from graph_simulator.holdings import Fields, Holding, Holdings, selected
+from graph_simulator.paging import Pager
+from graph_simulator.query import only, page_size
+from graph_simulator.refusal import Refusal, bad_request, not_found
+
+Options = Mapping[str, str]
+
+_RANGE = re.compile(r"lastModifiedDateTime\s+(ge|le|gt|lt)\s+(\S+?)(?=[\s)]|$)", re.IGNORECASE)
+_EQUALS = re.compile(r"\(?(\w+) eq (?:'([^']*)'|(true|false))\)?", re.IGNORECASE)
+_LARGEST_PAGE = 1_000
+
+
+class HoldingReads:
+    """The reads of one tenant's holdings. lag: how old a change is when every replica has it; draws: chance of one
+    that lags. immutable: which ids the caller asked for.
+    """
+
+    def __init__(
+        self, holdings: Holdings, pager: Pager, clock: Callable[[], datetime], lag: timedelta,
+        draws: Callable[[], bool], *, immutable: bool,
+    ) -> None:  # fmt: skip
+        self._holdings = holdings
+        self._pager = pager
+        self._clock = clock
+        self._lag = lag
+        self._draws = draws
+        self._immutable = immutable
+
+    def has(self, type_name: str, owner: str, shown_id: str) -> bool:
+        """Whether there is, or was, such a resource."""
+        return self._holdings.find(type_name, owner, shown_id) is not None
+
+    def one(self, type_name: str, owner: str, shown_id: str, options: Options, container: str | None = None) -> Fields:
+        """Return one resource, as a replica has it.
+
+        Raises:
+            Refusal: 404.
+        """
+        only(options, "$select", "$expand")
+        found = self._holdings.find(type_name, owner, shown_id)
+        if found is not None and self._clock() - found.at < self._lag and self._draws():
+            found = self._holdings.before(found)
+        if found is None or found.fields is None or container not in (None, found.container):
+            raise not_found("The specified object was not found in the store.")
+        return self._shown(found, options)
+
+    def by_time(self, type_name: str, owner: str, container: str | None, options: Options, link: str) -> Fields:
+        """Return what a list holds, filtered by its last change and by members."""
+        if "$skiptoken" in options:
+            return self._pager.next_page(options["$skiptoken"])
+        only(options, "$top", "$filter", "$select", "$orderby")
+        admits = _condition(options.get("$filter", ""))
+        found = [
+            self._shown(one, options)
+            for one in self._holdings.among(type_name, owner, container)
+            if one.fields is not None and admits(one.fields)
+        ]
+        return self._pager.page(link, found, page_size(options, 10, _LARGEST_PAGE))
+
+    def delta(
+        self, type_name: str, owner: str, container: str | None, options: Options, link: str, latest: str = ""
+    ) -> Fields:
+        """Return what changed since the last round. latest: the option that begins from now on, "" if there is none."""
+        if "$skiptoken" in options:
+            return self._pager.next_page(options["$skiptoken"])
+        token = options.get("$deltatoken") or options.get("token")
+        if token == "latest":  # noqa: S105 - Graph's word, no secret
+            if not options.keys() & {latest}:
+                raise bad_request("The token 'latest' is not supported here.", "BadRequest")
+            return self._pager.page(link, [], 1, self._holdings.sequence, dict(options))
+        start = self._pager.delta_start(token) if token else None
+        first = {**(start.options if start else options)}
+        only(first, "$select", "$top", "$deltatoken")
+        since = start.since or 0 if start else 0
+        changed = [
+            self._shown(one, first)
+            for one in self._holdings.among(type_name, owner, container, since)
+            if start or one.fields is not None
+        ]
+        return self._pager.page(link, changed, page_size(first, 200, _LARGEST_PAGE), self._holdings.sequence, first)
+
+    def _shown(self, holding: Holding, options: Options) -> dict[str, Any]:
+        text = selected(holding.shown(immutable=self._immutable), options.get("$select"))
+        return msgspec.json.decode(text, type=dict[str, Any])
+
+
+def _condition(text: str) -> Callable[[Fields], bool]:
+    """Read a `$filter`: a range of the last change, and members that equal something, joined by `and`.
+
+    Raises:
+        Refusal: 400, it holds anything else.
+    """
+    bounds, equal = _RANGE.findall(text), _EQUALS.findall(_RANGE.sub("", text))
+    rest = re.sub(r"\band\b|[()\s]", "", _EQUALS.sub("", _RANGE.sub("", text)))
+    if rest:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "ErrorInvalidUrlQueryFilter", f"The query filter is invalid: {rest}.")
+
+    def admits(fields: Fields) -> bool:
+        changed = parse_iso(str(fields["lastModifiedDateTime"]))
+        compare = {"ge": changed.__ge__, "le": changed.__le__, "gt": changed.__gt__, "lt": changed.__lt__}
+        return all(compare[operator.lower()](parse_iso(moment)) for operator, moment in bounds) and all(
+            fields.get(name) == (value if not word else word.lower() == "true") for name, value, word in equal
+        )
+
+    return admits

@@ -1,0 +1,172 @@
+"""What a tenant holds besides messages of Teams: mail, events, contacts, tasks, files, list items, users, groups.
+
+Each change of one is kept, in the order in which they came: delta queries and replicas that lag look back.
+"""
+
+import base64
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from graph_simulator.clock import iso
+
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class HoldingType:
+    """A kind of resource: where one lies in its owner, whether ids change when it is moved, how it tells its version.
+
+    name: as in `@odata.type`. place: the collection in which a notification names it; "" for a ping. etag: the member
+    of the version. dated: whether it says when it was modified.
+    """
+
+    name: str
+    place: str
+    etag: str = "@odata.etag"
+    dated: bool = True
+    movable: bool = False
+
+
+TYPES = {
+    "message": HoldingType("Message", "Messages", movable=True),
+    "event": HoldingType("Event", "Events", movable=True),
+    "contact": HoldingType("Contact", "Contacts", movable=True),
+    "todoTask": HoldingType("TodoTask", "todo/lists/{container}/tasks"),
+    "driveItem": HoldingType("DriveItem", "", etag="eTag"),
+    "listItem": HoldingType("ListItem", "", etag="eTag"),
+    "user": HoldingType("User", "Users", dated=False),
+    "group": HoldingType("Group", "Groups", dated=False),
+}
+
+
+@dataclass(frozen=True)
+class Holding:
+    """One resource in one state.
+
+    owner: `users/{id}`, `drives/{id}`, `sites/{id}/lists/{id}`, or "" for the directory. container: the folder, list or
+    calendar in it. id: the immutable one. fields: None once it is deleted. sequence: grows with every change.
+    """
+
+    type: HoldingType
+    owner: str
+    container: str
+    id: str
+    fields: Fields | None
+    at: datetime
+    sequence: int
+
+    def shown_id(self, *, immutable: bool) -> str:
+        """Return its id as a caller sees it: without `Prefer: IdType="ImmutableId"`, a move changes it."""
+        if immutable or not self.type.movable:
+            return self.id
+        return base64.urlsafe_b64encode(f"{self.container}\n{self.id}".encode()).decode()
+
+    def shown(self, *, immutable: bool = True) -> Fields:
+        """Return the resource as a read shows it. Deleted ones: as a delta query tells of them."""
+        own = {"id": self.shown_id(immutable=immutable)}
+        if self.fields is not None:
+            return {**self.fields, **own}
+        return {**own, **({"deleted": {}} if self.type.name == "DriveItem" else {"@removed": {"reason": "deleted"}})}
+
+
+@dataclass(frozen=True)
+class HoldingChange:
+    """One thing that happened to a holding."""
+
+    tenant: str
+    kind: str
+    """created, updated or deleted"""
+    holding: Holding
+
+
+@dataclass
+class Holdings:
+    """All holdings of a tenant. Each change tells `on_change` what happened."""
+
+    tenant: str
+    clock: Callable[[], datetime]
+    on_change: Callable[[HoldingChange], None]
+    history: list[Holding] = field(default_factory=list)
+    _present: dict[tuple[str, str], Holding] = field(default_factory=dict)
+
+    def put(self, type_name: str, owner: str, container: str, holding_id: str | None, fields: Fields) -> Holding:
+        """Create a resource, or change one: what `fields` names, and the container."""
+        kind = TYPES[type_name]
+        holding_id = holding_id or (str(uuid.uuid4()) if not kind.dated else f"AAkA{uuid.uuid4().hex}Aa=")
+        known = self._present.get((kind.name, holding_id))
+        now = self.clock()
+        before = (known.fields if known else None) or self._first(kind, owner, now)
+        changed = {**before, **fields, kind.etag: self._etag(kind, holding_id)}
+        if kind.dated:
+            changed["lastModifiedDateTime"] = iso(now.replace(microsecond=0))
+        if kind.name == "Message":
+            changed["parentFolderId"] = container
+        created = known is None or known.fields is None
+        return self._note("created" if created else "updated", kind, owner, container, holding_id, changed)
+
+    def delete(self, type_name: str, holding_id: str) -> Holding:
+        """Delete a resource for good. Raises KeyError if there is none."""
+        known = self._present[TYPES[type_name].name, holding_id]
+        return self._note("deleted", known.type, known.owner, known.container, holding_id, None)
+
+    def find(self, type_name: str, owner: str, shown_id: str) -> Holding | None:
+        """Return the last state of a resource, by either of its ids; None if there never was one."""
+        held = [one for one in self._present.values() if one.type is TYPES[type_name] and one.owner == owner]
+        return next((one for one in held if shown_id in (one.id, one.shown_id(immutable=False))), None)
+
+    def before(self, holding: Holding) -> Holding | None:
+        """Return the state that a resource had before; None if it was not there."""
+        earlier = [one for one in self.history if one.id == holding.id and one.sequence < holding.sequence]
+        return earlier[-1] if earlier else None
+
+    def among(self, type_name: str, owner: str, container: str | None, since: int = 0) -> Iterator[Holding]:
+        """Yield the last state of what changed after a sequence; in a container what left it too, as deleted."""
+        for one in self._present.values():
+            if one.type is not TYPES[type_name] or one.owner != owner or one.sequence <= since:
+                continue
+            if container is None or one.container == container:
+                yield one
+            elif any(earlier.id == one.id and earlier.container == container for earlier in self.history):
+                yield replace(one, fields=None)
+
+    @property
+    def sequence(self) -> int:
+        """The number of the last change."""
+        return len(self.history)
+
+    def _note(
+        self, kind: str, of: HoldingType, owner: str, container: str, holding_id: str, fields: Fields | None
+    ) -> Holding:
+        holding = Holding(of, owner, container, holding_id, fields, self.clock(), self.sequence + 1)
+        self.history.append(holding)
+        self._present[of.name, holding_id] = holding
+        self.on_change(HoldingChange(self.tenant, kind, holding))
+        return holding
+
+    def _first(self, kind: HoldingType, owner: str, now: datetime) -> Fields:
+        created = {"createdDateTime": iso(now.replace(microsecond=0))} if kind.dated else {}
+        drive = {"parentReference": {"driveId": owner.removeprefix("drives/")}} if kind.name == "DriveItem" else {}
+        return {**created, **drive}
+
+    def _etag(self, kind: HoldingType, holding_id: str) -> str:
+        number = self.sequence + 1
+        if kind.etag == "eTag":
+            return f'"{{{uuid.uuid5(uuid.NAMESPACE_OID, holding_id)}}},{number}"'
+        key = (
+            b"\x09\x00\x00\x00\x16\x00\x00\x00" + uuid.uuid5(uuid.NAMESPACE_OID, holding_id).bytes + number.to_bytes(8)
+        )
+        return f'W/"{base64.b64encode(key).decode()}"'
+
+
+def selected(fields: Fields, names: str | None) -> bytes:
+    """Return a resource, UTF-8 JSON, with what `$select` names, and always its id and annotations."""
+    wanted = set(names.split(",")) if names else None
+    kept = {
+        name: value for name, value in fields.items() if wanted is None or name in wanted or "@" in name or name == "id"
+    }
+    return msgspec.json.encode(kept)
