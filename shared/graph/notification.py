@@ -193,11 +193,8 @@ def read_encrypted_content(notification: Notification) -> EncryptedContent:
 def read_resource_data(notification: Notification) -> ResourceData:
     """Read `resourceData`; a malformed one reads as empty, and so does a field that Graph would not fill so."""
     try:
-<<<<<<< HEAD
-        read = _resource_data.decode(notification.resource_data) or ResourceData()
-=======
-        return _resource_data.decode(in_known_case(notification.resource_data, _DATA_NAMES)) or ResourceData()
->>>>>>> b21a1cc (Members in any case, tokens of re-sends, and Key Vault's own words)
+        known = in_known_case(notification.resource_data, _DATA_NAMES)
+        read = _resource_data.decode(known) or ResourceData()
     except (msgspec.DecodeError, RecursionError):
         return ResourceData()
     return read if _TYPE.fullmatch(read.odata_type) else msgspec.structs.replace(read, odata_type="")

@@ -142,7 +142,7 @@ class App:
                 except RelayError as refused:
                     yield rejected(refused.reason)
                     continue
-                if isinstance(event, Ping):
+                if isinstance(event, Ping):  # of a drive or a list: its delta query is started
                     yield {"verdict": "accept"}
                     continue
                 yield {"verdict": "duplicate"} if event.id in known else accepted(event)

@@ -1,0 +1,290 @@
+"""The whole app, on storage in memory, against the simulator: mail, calendars, contacts, tasks, drives, lists, users.
+
+What is pushed, read by `hydrate` and found by a sweep is one resource with one id for each version.
+"""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+import pytest
+import requests
+
+from graph_simulator.authority import Authority
+from graph_simulator.server import GraphServer, Registration, running
+from notify_http.receive import receive
+from process_queue.handler import MessageHandler
+from renew_timer.run import RenewalRun
+from shared.configuration.settings import Settings
+from shared.keys.directory import KeyDirectory
+from shared.relay import Relay
+from shared.storage.queues import Queue
+from shared.subscriptions.wait_budget import WaitBudget
+from tests.builders import NOW, Clock, environment
+from tests.memory import MemoryAccount
+from tests.servers import Answer, Asked, serving
+from tests.waiting import eventually
+
+ALL = ["created", "updated", "deleted"]
+
+
+@dataclass
+class Whole:
+    """The app and the simulator, on one clock."""
+
+    graph: GraphServer
+    clock: Clock
+    account: MemoryAccount = field(default_factory=MemoryAccount)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    posts: list[bytes] = field(default_factory=list)
+    relay: Relay | None = None
+
+    @property
+    def app(self) -> Relay:
+        assert self.relay is not None
+        return self.relay
+
+    @property
+    def person(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.graph.get("people")[0]
+        return found
+
+    def hold(self, kind: str, **order: Any) -> dict[str, Any]:
+        made: dict[str, Any] = self.graph.post("resources", kind=kind, **order)
+        return made
+
+    def tick(self) -> None:
+        """Do what `renew_timer` does, and what comes of it."""
+        RenewalRun(self.app, WaitBudget.none())()
+        self.settle()
+
+    def settle(self, **time: float) -> None:
+        """Let time pass, let Graph deliver, and handle what is on the queue and due."""
+        self.clock.advance(**time)
+        self.graph.post("clock", advance_seconds=0)
+        eventually(lambda: self.graph.get("summary")["pending"] == 0)
+        while received := self.account.queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=5)):
+            for message in received:
+                MessageHandler(self.app).handle_message(message.text)
+                self.account.queues.delete(message)
+
+    def sweep(self) -> None:
+        """Suspect a gap everywhere, and read it back."""
+        for declaration in self.app.declarations:
+            self.app.sweep.suspect_gap(declaration, self.clock())
+        self.clock.advance(seconds=1)
+        self.app.sweep.start(self.app.declarations, (), self.clock())
+        self.settle()
+
+    def told(self) -> list[tuple[str, str]]:
+        return [(event["type"].removeprefix("Microsoft.Graph."), event["subject"]) for event in self.events]
+
+    def dead(self) -> list[str]:
+        return self.account.queues.texts(Queue.DEAD_LETTERS)
+
+
+@contextmanager
+def declared(
+    directory: Path, authority: Authority, session: requests.Session, make: Callable[[Whole], list[dict[str, Any]]]
+) -> Iterator[Whole]:
+    """Run the app with declarations that are made of what the tenant holds; its subscriptions are there."""
+    clock = Clock(NOW)
+    registration = Registration(str(uuid.uuid4()), str(uuid.uuid4()), uuid.uuid4().hex)
+    with running(authority, registration, clock=clock) as graph:
+        graph.post("faults", answer_seconds=60, repeat_answer_seconds=60, validation_seconds=60)
+        whole = Whole(graph, clock, MemoryAccount(clock))
+
+        def hook(asked: Asked) -> Answer:
+            if token := parse_qs(urlsplit(asked.path).query).get("validationToken"):
+                return Answer(200, token[0].encode(), {"Content-Type": "text/plain"})
+            whole.posts.append(asked.body)
+            return Answer(receive(asked.body, whole.app.recipient, whole.app.acknowledging, clock()).status)
+
+        def take(asked: Asked) -> Answer:
+            whole.events += json.loads(asked.body)
+            return Answer(204)
+
+        with serving(hook, authority) as endpoint, serving(take) as destination:
+            settings = environment(
+                SUBSCRIPTIONS=msgspec.json.encode(make(whole)).decode(),
+                GRAPH_TENANT_ID=registration.tenant,
+                GRAPH_CLIENT_ID=registration.client_id,
+                GRAPH_CLIENT_SECRET=registration.client_secret,
+                NOTIFICATION_URL=f"{endpoint.url}/api/notifications",
+                KEY_STORE=f"file:{directory / 'keys'}",
+                GRAPH_BASE_URL=graph.url,
+                LOGIN_BASE_URL=graph.url,
+                DESTINATION_URL=destination.url,
+            )
+            whole.relay = Relay(
+                Settings.from_environment(settings),
+                whole.account.clients(),
+                clock=clock,
+                session=session,
+                key_store=KeyDirectory(directory / "keys"),
+            )
+            whole.tick()
+            yield whole
+
+
+Start = Callable[[Callable[[Whole], list[dict[str, Any]]]], Whole]
+
+
+@pytest.fixture
+def start(
+    tmp_path: Path, authority: Authority, session: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Start]:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.ca))
+    opened: list[Any] = []
+
+    def starting(make: Callable[[Whole], list[dict[str, Any]]]) -> Whole:
+        opened.append(declared(tmp_path, authority, session, make))
+        whole: Whole = opened[0].__enter__()
+        return whole
+
+    yield starting
+    for one in opened:
+        one.__exit__(None, None, None)
+
+
+def one(resource: str, types: list[str] | None = None, **options: Any) -> Callable[[Whole], list[dict[str, Any]]]:
+    """A declaration of a resource; `{id}` and `{userPrincipalName}` are somebody's."""
+    return lambda whole: [{"resource": resource.format(**whole.person), "changeTypes": types or ALL, **options}]
+
+
+@pytest.mark.parametrize(
+    ("resource", "kind", "container", "subject"),
+    [
+        ("/users/{id}/messages", "message", "inbox", "users/{id}/messages"),
+        ("/users/{userPrincipalName}/messages", "message", "inbox", "users/{id}/messages"),
+        ("/users/{id}/mailFolders('inbox')/messages", "message", "inbox", "users/{id}/messages"),
+        ("/users/{userPrincipalName}/events", "event", "calendar", "users/{id}/events"),
+        ("/users/{id}/contactFolders/f/contacts", "contact", "f", "users/{id}/contacts"),
+        ("/users/{id}/todo/lists/l/tasks", "todoTask", "l", "users/{id}/todo/lists/l/tasks"),
+    ],
+)
+def test_pushed_hydrated_and_swept_it_is_one_resource_with_one_id_a_version(
+    start: Start, resource: str, kind: str, container: str, subject: str
+) -> None:
+    whole = start(one(resource, hydrate=True))
+    person = whole.person
+    made = whole.hold(kind, owner=f"users/{person['id']}", container=container, fields={"subject": "a"})
+    whole.settle()
+    whole.hold(kind, owner=f"users/{person['id']}", container=container, id=made["id"], fields={"subject": "b"})
+    whole.settle()
+    named = f"{subject.format(**person)}/{made['id']}"
+    pushed = [event["id"] for event in whole.events]
+    assert {event["subject"] for event in whole.events} == {named}
+    assert [event["data"]["subject"] for event in whole.events] == ["a", "b"]
+    assert [event["version"] for event in whole.events] == sorted(event["version"] for event in whole.events)
+    whole.sweep()
+    assert [event["id"] for event in whole.events] == pushed
+    whole.hold(kind, id=made["id"], delete=True)
+    whole.settle()
+    whole.sweep()
+    assert {event["subject"] for event in whole.events} == {named}
+    assert max(whole.events, key=lambda event: str(event["version"]))["type"].endswith("Deleted")
+    assert whole.dead() == []
+
+
+@pytest.mark.parametrize(
+    ("resource", "kind", "owner", "subject"),
+    [
+        ("/drives/b1/root", "driveItem", "drives/b1", "drives/b1/items"),
+        ("/sites/h,1,2/drives/b1/root", "driveItem", "drives/b1", "drives/b1/items"),
+        ("/sites/h,1,2/lists/l", "listItem", "sites/h,1,2/lists/l", "sites/h,1,2/lists/l/items"),
+    ],
+)
+@pytest.mark.parametrize("hydrate", [True, False])
+def test_files_and_list_items_arrive_within_a_minute_and_the_ping_is_no_event(
+    start: Start, resource: str, kind: str, owner: str, subject: str, hydrate: bool
+) -> None:
+    whole = start(one(resource, ["updated"], hydrate=hydrate))
+    made = whole.hold(kind, owner=owner, fields={"name": "a"})
+    whole.settle()
+    whole.settle(seconds=10)
+    assert [(event["subject"], event["data"]["name"]) for event in whole.events] == [(f"{subject}/{made['id']}", "a")]
+    whole.hold(kind, id=made["id"], delete=True)
+    whole.settle()
+    whole.settle(minutes=1)
+    assert [kind[:1].upper() + kind[1:] + change for change in ("Created", "Deleted")] == [
+        name for name, _ in whole.told()
+    ]
+
+
+def test_a_missed_notification_of_a_mailbox_is_read_back(start: Start) -> None:
+    whole = start(one("/users/{id}/messages", hydrate=True))
+    whole.graph.post("faults", drop=1)
+    made = whole.hold("message", owner=f"users/{whole.person['id']}", container="inbox")
+    whole.settle()
+    assert whole.events == []
+    (subscription,) = whole.graph.get("subscriptions")
+    whole.settle(seconds=1)
+    whole.graph.post("lifecycle", subscriptionId=subscription["id"], event="missed")
+    whole.settle()
+    assert [event["data"]["id"] for event in whole.events] == [made["id"]]
+
+
+def test_a_mail_that_a_rule_moves_is_not_deleted(start: Start) -> None:
+    whole = start(one("/users/{id}/messages", hydrate=True))
+    owner = f"users/{whole.person['id']}"
+    made = whole.hold("message", owner=owner, container="inbox")
+    whole.settle()
+    whole.hold("message", owner=owner, container="archive", id=made["id"])
+    whole.settle()
+    whole.sweep()
+    assert {subject for _, subject in whole.told()} == {f"{owner}/messages/{made['id']}"}
+    assert {event["data"]["parentFolderId"] for event in whole.events} == {"inbox", "archive"}
+
+
+def test_a_replica_that_lags_makes_no_deletion_and_hides_none(start: Start) -> None:
+    whole = start(one("/users/{id}/messages", hydrate=True))
+    whole.graph.post("faults", lagging=1, lag_seconds=30)
+    made = whole.hold("message", owner=f"users/{whole.person['id']}", container="inbox")
+    whole.settle()
+    assert whole.events == []
+    whole.settle(seconds=60)
+    assert [name for name, _ in whole.told()] == ["MessageCreated"]
+    whole.hold("message", id=made["id"], delete=True)
+    whole.settle()
+    assert len(whole.events) == 1
+    whole.settle(seconds=60)
+    assert [name for name, _ in whole.told()] == ["MessageCreated", "MessageDeleted"]
+
+
+def test_guests_and_rooms_cost_a_sweep_of_all_chats_nothing(start: Start) -> None:
+    whole = start(one("/chats/getAllMessages", hydrate=True))
+    whole.graph.post("messages", count=2)
+    whole.settle()
+    whole.settle(minutes=1)  # Graph allows one read a second of a chat
+    before = len(whole.events)
+    assert before == 2
+    whole.sweep()
+    unlicensed = [person["id"] for person in whole.graph.get("people") if not person["licensed"]]
+    assert unlicensed
+    assert not [call for call in whole.graph.get("calls") if call["status"] == 403]
+    assert (len(whole.events), whole.dead()) == (before, [])
+
+
+def test_capitals_in_members_change_nothing(start: Start) -> None:
+    whole = start(one("/users/{id}/messages", hydrate=True))
+    whole.graph.post("faults", spell_members=1)
+    made = whole.hold("message", owner=f"users/{whole.person['id']}", container="inbox")
+    whole.settle()
+    assert [event["data"]["id"] for event in whole.events] == [made["id"]]
+
+
+def test_the_directory_begins_from_now_on_and_is_read_back(start: Start) -> None:
+    whole = start(one("/groups", ["updated", "deleted"], hydrate=True))
+    whole.graph.post("faults", drop=1)
+    made = whole.hold("group", fields={"displayName": "a"})
+    whole.settle()
+    whole.sweep()
+    assert whole.told() == [("GroupUpdated", f"groups/{made['id']}")]
