@@ -128,6 +128,7 @@ class Control:
             ("GET", "/messages", self._truth),
             ("POST", "/messages", self._write),
             ("GET", "/people", self._people),
+            ("GET", "/resources", self._held),
             ("POST", "/resources", self._hold),
             ("GET", "/faults", self._get_faults),
             ("POST", "/faults", self._set_faults),
@@ -202,6 +203,25 @@ class Control:
                 for tenant in self._simulator.tenants()
                 for person in tenant.world.people
             ]
+        )
+
+    async def _held(self, _: Request) -> Response:
+        """The truth: every resource that is no message, in its last state, as GET /simulator/messages."""
+        return Response(
+            b"".join(
+                msgspec.json.encode(
+                    {
+                        "tenant": tenant.world.tenant,
+                        "path": holding.path,
+                        "deleted": holding.fields is None,
+                        "resource": holding.shown(),
+                    }
+                )
+                + b"\n"
+                for tenant in self._simulator.tenants()
+                for holding in tenant.holdings
+            ),
+            media_type="application/x-ndjson",
         )
 
     async def _hold(self, request: Request) -> Response:

@@ -60,6 +60,12 @@ class Holding:
     at: datetime
     sequence: int
 
+    @property
+    def path(self) -> str:
+        """Where it is read, without the folder."""
+        place = self.type.place.replace("{container}", self.container).lower() or "items"
+        return "/".join(filter(None, (self.owner, place, self.id)))
+
     def shown_id(self, *, immutable: bool) -> str:
         """Return its id as a caller sees it: without `Prefer: IdType="ImmutableId"`, a move changes it."""
         if immutable or not self.type.movable:
@@ -93,6 +99,9 @@ class Holdings:
     on_change: Callable[[HoldingChange], None]
     history: list[Holding] = field(default_factory=list)
     _present: dict[tuple[str, str], Holding] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Holding]:
+        return iter(tuple(self._present.values()))
 
     def put(self, type_name: str, owner: str, container: str, holding_id: str | None, fields: Fields) -> Holding:
         """Create a resource, or change one: what `fields` names, and the container."""

@@ -13,8 +13,9 @@ import msgspec
 
 from shared import telemetry
 from shared.configuration.declaration import Declaration, declaration_id
+from shared.delivery import version
 from shared.delivery.event import Event, event_of_content, event_without_content, named_by
-from shared.delivery.resource import read_resource
+from shared.delivery.resource import Resource, read_resource
 from shared.errors import Reason, Refused, RetryLater
 from shared.graph.client import GraphClient, GraphRequestError
 from shared.graph.notification import Notification, read_resource_data
@@ -83,8 +84,7 @@ class Hydration:
             content = self.graph.get_raw(tenant_id, path)
         except GraphRequestError as refusal:
             return self._of_refusal(refusal, notification, declaration, tenant_id, received)
-        if deleted and not read_resource(content).deleted_date_time:
-            self._wait_for_replicas(received, "Graph still has what it says was deleted")
+        self._check_agreement(read_resource(content), notification, received)
         if deleted:  # and there it is: it says itself whether it was restored since
             notification = msgspec.structs.replace(notification, change_type=None)
         return event_of_content(content, notification, tenant_id, received)
@@ -107,6 +107,12 @@ class Hydration:
             self._wait_for_replicas(received, "Graph does not have yet what it says has changed")
         gone = msgspec.structs.replace(notification, change_type="deleted")
         return event_without_content(gone, tenant_id, received)
+
+    def _check_agreement(self, read: Resource, notification: Notification, received: datetime) -> None:
+        if notification.change_type == "deleted" and not read.deleted_date_time:
+            self._wait_for_replicas(received, "Graph still has what it says was deleted")
+        if _is_older(read, notification):
+            self._wait_for_replicas(received, "Graph still has an earlier version of what it says was changed")
 
     def _wait_for_replicas(self, received: datetime, contradiction: str) -> None:
         """Not at once after a notification: a read may meet a replica that lags (docs/graph.md, "Errors")."""
@@ -134,6 +140,12 @@ def _unreadable(refusal: GraphRequestError, declaration: Declaration) -> RetryLa
         return RetryLater(Reason.GRAPH_REFUSED, str(refusal))
     advice = remedy(declaration.resource, (Purpose.READ,), refusal.granted, declaration.consent)
     return RetryLater(Reason.GRAPH_REFUSED, f"{refusal}. {advice}")
+
+
+def _is_older(read: Resource, notification: Notification) -> bool:
+    """Whether what was read is from before the change, by the etags of both; without them nobody can tell."""
+    have, told = (version.sortable(tag) for tag in (read.version_tag, read_resource_data(notification).odata_etag))
+    return have is not None and told is not None and len(have) == len(told) and have < told
 
 
 def _withheld(

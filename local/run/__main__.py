@@ -46,6 +46,7 @@ def main(arguments: Sequence[str], directory: Path) -> int:
     parser.add_argument("--destination", type=address, help="deliver to this URL, your own consumer, not to the page")
     parser.add_argument("--secret", type=secret, help="whsec_… that signs for --destination; without it one is made")
     parser.add_argument("--split", action="store_true", help="each function in a host of its own")
+    parser.add_argument("--all-kinds", action="store_true", help="mail, a calendar, a drive and a list beside Teams")
     asked = parser.parse_args(arguments)
     if asked.rate <= 0 or (asked.messages is not None and asked.messages <= 0):
         parser.error("--messages and --rate: expected a number greater than 0")
@@ -61,7 +62,10 @@ def main(arguments: Sequence[str], directory: Path) -> int:
         with alone_in(directory):
             console.print(f"The page: http://127.0.0.1:{port}   (in a few seconds; Ctrl-C ends everything)")
             chosen = destination_settings(asked)
-            with System(directory, chosen, port, split=asked.split) as system, ending_undisturbed():
+            with (
+                System(directory, chosen, port, split=asked.split, all_kinds=asked.all_kinds) as system,
+                ending_undisturbed(),
+            ):
                 return run(system, asked.rate, asked.messages, own_destination=asked.destination is not None)
     except KeyboardInterrupt:
         return 0 if asked.messages is None else 130
@@ -176,6 +180,7 @@ def look(system: System) -> Figures:
         ChildFailed: a part has ended.
     """
     time.sleep(LOOK_EVERY)
+    system.change_other_kinds()
     if system.revive():
         console.print("A functions host has ended, as it does without storage, and is started again.")
     for child in system.children:
@@ -186,7 +191,9 @@ def look(system: System) -> Figures:
 
 def compare(system: System) -> list[str]:
     """Return what is wrong with the feed's contents."""
-    written = system.lines(f"{system.simulator_url}/simulator/messages")
+    written = [
+        line for name in ("messages", "resources") for line in system.lines(f"{system.simulator_url}/simulator/{name}")
+    ]
     return differences(written, system.lines(f"{system.feed_url}/api/contents"))
 
 

@@ -26,6 +26,7 @@ from local.child import Child, ChildFailed, free_ports
 from local.host.app_folder import app_folder
 from local.host.core_tools import CoreTools, host_class
 from local.host.process import ROOT, HostProcess
+from local.run import kinds
 from shared.resources.permissions import least, needs
 
 QUEUE = "notifications"
@@ -37,9 +38,9 @@ DECLARED = ("/teams/getAllMessages", "/chats/getAllMessages")
 class System:
     """The system with fresh data, ports and secrets of its own in an empty directory; ended when the block is left.
 
-    `settings` are added to the app's own; `page_port` is the feed's. `split`: each function in a host of its own. All
-    methods raise httpx.HTTPError if the part they ask does not answer. Raises NoHost if HOST names a host that is not
-    there.
+    `settings` are added to the app's own; `page_port` is the feed's. `split`: each function in a host of its own.
+    `all_kinds`: mail, a calendar, a drive and a list beside Teams. All methods raise httpx.HTTPError if the part they
+    ask does not answer. Raises NoHost if HOST names a host that is not there.
     """
 
     least_age = 10.0
@@ -52,10 +53,15 @@ class System:
         page_port: int | None = None,
         *,
         split: bool = False,
+        all_kinds: bool = False,
     ) -> None:
         self.directory = directory
         self.authority = Authority.create(directory / "authority")
         self.tenant, self.client_id = str(uuid.uuid4()), str(uuid.uuid4())
+        self.declared = [
+            {"resource": resource, "changeTypes": ["created", "updated", "deleted"], "includeResourceData": True}
+            for resource in DECLARED
+        ] + (kinds.declarations(self.tenant) if all_kinds else [])
         simulator, free = free_ports(2)
         feed = page_port or free
         self.simulator_url = f"https://127.0.0.1:{simulator}"
@@ -75,6 +81,7 @@ class System:
         context = ssl.create_default_context(cafile=str(self.authority.ca))
         self.http = httpx.Client(verify=context, timeout=30, limits=limits)
         self.queue = QueueClient.from_connection_string(self.azurite.connection_string, QUEUE, retry_total=0)
+        self._changes = 0
         self._children: list[Child] = []
         self._stack = ExitStack()
 
@@ -139,7 +146,13 @@ class System:
             ChildFailed: the subscriptions are not created in time.
         """
         self.run_timer()
-        self.hosts[-1].child.wait_until(lambda: self.simulator("summary")["subscriptions"] >= len(DECLARED))
+        self.hosts[-1].child.wait_until(lambda: self.simulator("summary")["subscriptions"] >= len(self.declared))
+
+    def change_other_kinds(self) -> None:
+        """Have one more thing of another kind change, while messages are written, if they are declared."""
+        if len(self.declared) > len(DECLARED) and self.simulator("summary")["generating"]:
+            self.tell_simulator("resources", **kinds.order(self.tenant, self._changes))
+            self._changes += 1
 
     def __enter__(self) -> Self:
         try:
@@ -188,14 +201,16 @@ class System:
 
     def _simulator_arguments(self) -> dict[str, str]:
         files = str(self.authority.ca.parent)
-        declared = [entry["resource"] for entry in json.loads(self.host.settings["SUBSCRIPTIONS"])]
+        declared = json.loads(self.host.settings["SUBSCRIPTIONS"])
         return {
             "port": port_of(self.simulator_url),
             "directory": files,
             "tenant": self.tenant,
             "client-id": self.client_id,
             # As an administrator does who grants what `ops permissions` names, and no more.
-            "grant": ",".join(least(need for resource in declared for need in needs(resource))),
+            "grant": ",".join(
+                least(need for one in declared for need in needs(one["resource"], hydrate=one.get("hydrate", False)))
+            ),
         }
 
     def _feed_arguments(self) -> dict[str, str]:
@@ -230,10 +245,6 @@ class System:
             return False
 
     def _app_settings(self) -> dict[str, str]:
-        declared = [
-            {"resource": resource, "changeTypes": ["created", "updated", "deleted"], "includeResourceData": True}
-            for resource in DECLARED
-        ]
         return {
             "AzureWebJobsStorage": self.azurite.connection_string,
             "FUNCTIONS_WORKER_RUNTIME": "python",
@@ -248,7 +259,7 @@ class System:
             "REQUESTS_CA_BUNDLE": str(self.authority.ca),
             "NOTIFICATION_URL": f"{self.host.url}/api/notifications",
             "CLIENT_STATE_SECRET": random_base64(),
-            "SUBSCRIPTIONS": json.dumps(declared),
+            "SUBSCRIPTIONS": json.dumps(self.declared),
             "KEY_STORE": f"file:{self.directory / 'keys'}",
             "DESTINATION_URL": f"{self.feed_url}/events",
             "DESTINATION_SECRET": f"whsec_{random_base64()}",

@@ -252,11 +252,18 @@ def test_a_replica_that_lags_makes_no_deletion_and_hides_none(start: Start) -> N
     assert whole.events == []
     whole.settle(seconds=60)
     assert [name for name, _ in whole.told()] == ["MessageCreated"]
-    whole.hold("message", id=made["id"], delete=True)
+    whole.hold(
+        "message", id=made["id"], owner=f"users/{whole.person['id']}", container="inbox", fields={"subject": "b"}
+    )
     whole.settle()
     assert len(whole.events) == 1
     whole.settle(seconds=60)
-    assert [name for name, _ in whole.told()] == ["MessageCreated", "MessageDeleted"]
+    assert whole.events[-1]["data"]["subject"] == "b"
+    whole.hold("message", id=made["id"], delete=True)
+    whole.settle()
+    assert len(whole.events) == 2
+    whole.settle(seconds=60)
+    assert [name for name, _ in whole.told()] == ["MessageCreated", "MessageUpdated", "MessageDeleted"]
 
 
 def test_guests_and_rooms_cost_a_sweep_of_all_chats_nothing(start: Start) -> None:

@@ -1,0 +1,39 @@
+"""Mail, a calendar, a drive and a list beside Teams: what `make run` shows with `--all-kinds`."""
+
+from typing import Any
+
+from graph_simulator.world import populated
+
+SITE, LIST = "contoso.example.org,11111111-2222-4333-8444-555555555555,66666666-7777-4888-9999-000000000000", "tasks"
+
+
+def declarations(tenant: str, seed: int = 0) -> list[dict[str, Any]]:
+    """Return what is declared besides Teams: of one person, whose mailbox is named by user principal name."""
+    world = populated(tenant, seed)
+    person = world.people[0].id
+    everything = ["created", "updated", "deleted"]
+    return [
+        {"resource": f"/users/{world.principal_name(person)}/messages", "changeTypes": everything, "hydrate": True},
+        {"resource": f"/users/{person}/events", "changeTypes": everything, "hydrate": True},
+        {"resource": f"/drives/b!{person}/root", "changeTypes": ["updated"]},
+        {"resource": f"/sites/{SITE}/lists/{LIST}", "changeTypes": ["updated"]},
+    ]
+
+
+def order(tenant: str, number: int, seed: int = 0) -> dict[str, Any]:
+    """Return the order to the simulator of one more change: a new thing, or every third time the last one again."""
+    person = populated(tenant, seed).people[0].id
+    kind, owner, container, title = (
+        ("message", f"users/{person}", "inbox", "subject"),
+        ("event", f"users/{person}", "calendar", "subject"),
+        ("driveItem", f"drives/b!{person}", "", "name"),
+        ("listItem", f"sites/{SITE}/lists/{LIST}", "", "webUrl"),
+    )[number % 4]
+    thing = number // 12 if number % 3 == 0 else number
+    return {
+        "kind": kind,
+        "owner": owner,
+        "container": container,
+        "id": f"{kind}-{thing}",
+        "fields": {title: f"{kind} {thing}, version {number}"},
+    }
