@@ -13,6 +13,7 @@ from shared.graph.resolver import alias_in
 from shared.graph.validation_token import PUBLISHER
 from shared.readback import pages
 from shared.relay import relay, utc_now
+from shared.resources.catalog import find
 from shared.resources.path import segments
 from shared.resources.permissions import (
     WELCOME,
@@ -113,6 +114,10 @@ def _reading_back(granted: frozenset[str] | None, tenant_id: str, declared: list
 def _names(tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]:
     """Resolve the aliases in declarations, and tell what `hydrate` could not read."""
     for declaration in declared:
+        kind = find(declaration.resource)
+        if declaration.hydrate and kind is not None and not kind.read:
+            summary = "hydrate: Graph offers an application no read of it; its events stay without content"
+            yield attention(f"hydrating {declaration.resource}", summary, "take hydrate out of the declaration")
         if alias_in(segments(declaration.resource)) is None:
             continue
         check = f"names in {declaration.resource}"

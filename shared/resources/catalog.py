@@ -792,6 +792,36 @@ KINDS: tuple[Kind, ...] = (
     ),
 )  # fmt: skip
 
+RICH = frozenset(
+    {
+        "chatMessage", "chat", "channel", "team", "conversationMember", "teamsAppInstallation", "callTranscript",
+        "callRecording", "onlineMeeting", "presence", "message", "event", "contact", "aiInteraction",
+    }
+)  # fmt: skip
+"""Kinds whose notifications can carry the resource (/graph/change-notifications-with-resource-data)."""
+
+_TEAMS_LATENCY = "< 10 s, at most 60 min"
+LATENCY = {
+    "chatMessage": "< 10 s, at most 1 min",
+    **dict.fromkeys(
+        ("chat", "channel", "team", "conversationMember", "teamsAppInstallation", "callTranscript", "callRecording"),
+        _TEAMS_LATENCY,
+    ),
+    "aiInteraction": _TEAMS_LATENCY,
+    "approvalItem": "< 10 s, at most 40 s",
+    "message": "< 1 min, at most 3 min",
+    "contact": "< 1 min, at most 3 min",
+    "driveItem": "< 1 min, at most 6 h",
+    "list": "< 1 min, at most 6 h",
+    "shift": "< 1 min, at most 60 min",
+    "printer": "< 1 min, at most 5 min",
+    "printTaskDefinition": "< 1 min, at most 5 min",
+    "todoTask": "< 2 min, at most 15 min",
+    "alert": "< 3 min, at most 5 min",
+    "callRecord": "< 30 min, at most 150 min",
+}
+"""How long a notification takes, on average and at most (/graph/api/resources/subscription, "Latency")."""
+
 LONGEST_LIFETIME = timedelta(minutes=max(kind.minutes for kind in KINDS))
 """After which nothing that was subscribed to is left, if nobody has renewed it."""
 
