@@ -106,8 +106,8 @@ class SubscriptionsClient:
         body: Json = {
             "changeType": ",".join(declaration.change_types),
             "resource": declaration.resource,
-            "notificationUrl": desired.marked_url,
-            "lifecycleNotificationUrl": desired.marked_url,
+            "notificationUrl": desired.url_for(declaration.resource),
+            "lifecycleNotificationUrl": desired.url_for(declaration.resource),
             "clientState": client_state.mint(
                 desired.client_state_secret, tenant_id, declaration.id, self._random_bytes
             ),

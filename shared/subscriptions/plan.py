@@ -14,7 +14,9 @@ from shared.configuration.declaration import Declaration
 from shared.graph.client import GraphRequestError
 from shared.resources.catalog import find, longest_lifetime
 from shared.resources.renewal import RUNS_IN_A_LIFE
-from shared.subscriptions.subscription import MINTED_BY, Action, DesiredState, Outcome, Step, Subscription
+from shared.subscriptions.subscription import ID_TYPE, MINTED_BY, Action, DesiredState, Outcome, Step, Subscription
+
+_URL_DIFFERS = "its URL, its clientState secret or the kind of its ids differs"
 
 RENEW_AT = 0.45
 """Share of its life that is left when a subscription is renewed (docs/graph.md, "Renewal": half to a third)."""
@@ -102,7 +104,7 @@ def _fault(subscription: Subscription, declaration: Declaration, desired: Desire
     differs_in_data = bool(subscription.include_resource_data) != declaration.include_resource_data
     faults = (
         (desired.recreate, "all are to be recreated"),
-        (subscription.notification_url != desired.marked_url, "its URL or its clientState secret differs"),
+        (subscription.notification_url != desired.url_for(declaration.resource), _URL_DIFFERS),
         (
             not _same_endpoint(subscription.lifecycle_notification_url or "", desired.notification_url),
             "its lifecycle URL differs",
@@ -145,7 +147,7 @@ def _same_endpoint(url: str, desired: str) -> bool:
     """Whether two URLs differ in our own mark alone."""
     left, right = urlsplit(url), urlsplit(desired)
     marks = [
-        [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != MINTED_BY]
+        [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in (MINTED_BY, ID_TYPE)]
         for parts in (left, right)
     ]
     return left[:3] == right[:3] and marks[0] == marks[1]

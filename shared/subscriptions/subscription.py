@@ -13,6 +13,12 @@ from shared.configuration.values import event_hub
 from shared.errors import RelayError
 from shared.graph import client_state
 from shared.keys.key import EncryptionKey
+from shared.resources.identity import kinds_in
+
+ID_TYPE = "idType"
+"""Query parameter that says which ids a subscription to Outlook gives: reads do not show it."""
+
+_IMMUTABLE = frozenset({"Message", "Event", "Contact"})
 
 MINTED_BY = "clientStateId"
 """Query parameter of our notification URL that names the secret which minted the clientState: reads do not show it."""
@@ -66,6 +72,16 @@ class DesiredState:
     """The ids, lower case, of those whose items go on naming another key, although they show the present one."""
     pause: timedelta = timedelta(0)
     """The longest time between two runs of the timer: what would not live until the next but one is renewed."""
+
+    def url_for(self, resource: str) -> str:
+        """The notification URL of a subscription to a resource.
+
+        Of Outlook it has a second mark: an older subscription keeps giving ids that a move changes
+        (/graph/outlook-immutable-id).
+        """
+        if not kinds_in(resource) & _IMMUTABLE or event_hub(self.notification_url):
+            return self.marked_url
+        return f"{self.marked_url}&{urlencode({ID_TYPE: 'immutable'})}"
 
     @property
     def marked_url(self) -> str:

@@ -295,3 +295,36 @@ def test_the_simulator_is_called_through_real_tokens_and_a_withdrawn_one_is_repl
     assert list(graph.pages(TENANT, "subscriptions")) == [[]]
     simulator.post("clock", advance_seconds=4000)
     assert list(graph.pages(TENANT, "subscriptions")) == [[]]
+
+
+def test_a_429_of_a_mailbox_holds_back_that_mailbox_alone(graph: GraphClient, server: Server) -> None:
+    server.script = lambda asked: Answer(429, b"", {"Retry-After": "60"}) if "/a/" in asked.path else in_json({})
+    with pytest.raises(RetryLater):
+        graph.get(TENANT, "users/a/messages/1")
+    with pytest.raises(RetryLater, match="mailbox a"):
+        graph.get(TENANT, "users/a/events/1")
+    assert len(server.asked) == 1
+    for path in ("users/b/messages/1", "chats/c/messages/1", "subscriptions", "users"):
+        graph.get(TENANT, path)
+
+
+@pytest.mark.parametrize("status", [400, 403, 429, 503])
+def test_an_error_says_what_graph_said_and_by_what_microsoft_finds_it(
+    graph: GraphClient, server: Server, status: int
+) -> None:
+    said = in_json({"error": {"code": "Over\x1b", "message": "x" * 9_999, "innerError": {"request-id": "r-1"}}}, status)
+    headers = {**said.headers, "Date": "Mon, 03 Feb 2031 04:05:06 GMT", "Retry-After": "1"}
+    server.script = lambda _: Answer(said.status, said.body, headers)
+    with pytest.raises((GraphRequestError, RetryLater)) as told:
+        graph.get(TENANT, "users/1")
+    text = str(told.value)
+    assert f"{status} Over: xxx" in text
+    assert "request-id r-1" in text
+    assert "2031" in text
+    assert len(text) < 800
+
+
+def test_a_link_that_leads_to_its_own_page_is_not_followed(graph: GraphClient, server: Server) -> None:
+    server.script = lambda asked: in_json({"value": [], "@odata.nextLink": f"{server.url}{asked.path}"})
+    with pytest.raises(RetryLater, match="same page"):
+        list(graph.pages(TENANT, f"{server.url}/v1.0/subscriptions"))

@@ -135,16 +135,6 @@ def test_a_pattern_fits_whole_paths_alone() -> None:
     assert find("/chats/getAllMembers") != find("/chats/1")
 
 
-def test_the_page_of_the_configuration_tells_the_same() -> None:
-    page = ROOT.joinpath("docs", "configuration.md").read_text(encoding="utf-8")
-    section = page.partition("### How long subscriptions live\n")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| ([^|]+) \| `([^`]+)` \| ([^|]+) \|$", section, re.MULTILINE)
-    assert len(rows) > 5
-    for what, path, told in rows:
-        lifetime = timedelta(**{f"{unit}s": int(number) for number, unit in re.findall(r"(\d+) (\w+?)s?\b", told)})
-        assert longest_lifetime(path, rich="with resource data" in what) == lifetime - MARGIN, path
-
-
 def stated(kind: Kind, path: str, table: str = "subscribe") -> list[str] | None:
     """What Microsoft's page says that applications take for a path of a kind; None if it says nothing."""
     if table == "subscribe":

@@ -294,3 +294,15 @@ def test_missing_subscriptions_come_first_then_those_that_expire_soonest() -> No
         "/chats/b/messages",
         "/chats/a/messages",
     ]
+
+
+def test_a_subscription_to_outlook_that_gives_other_ids_is_replaced_once() -> None:
+    """Of before version 0.2: what a rule moves would come as a deletion (docs/graph.md, "Subscriptions")."""
+    mine, mailbox = desired(), declaration("/users/5d/messages", rich=False)
+    old = subscription("old", mailbox, mine)
+    (step,) = plan([mailbox], [old], mine, TENANT, NOW)
+    assert (step.action, step.subscription) == (Action.REPLACE, old)
+    url = mine.url_for(mailbox.resource)
+    new = msgspec.structs.replace(old, notification_url=url, lifecycle_notification_url=url)
+    assert plan([mailbox], [new], mine, TENANT, NOW) == []
+    assert mine.url_for("/users") == mine.marked_url
