@@ -106,7 +106,8 @@ class LeakScenario:
         item = self.item("a message that was pushed")
         self.post(item, item)
         clear = self.found.text_in_the_clear("what Graph says of a resource")
-        self.post(change(resourceData={"id": "1", "topic": clear}, clientState=self.harness.item()["clientState"]))
+        state = self.harness.item()["clientState"]
+        self.post(change(changeType="deleted", resourceData={"id": "1", "topic": clear}, clientState=state))
         self.ends("delivered", 3)
         for name in ("a message that Graph pushed", "a message that was pushed"):
             assert until(partial(self.arrived, name))

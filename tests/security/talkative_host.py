@@ -18,6 +18,7 @@ QUIETED = (
     "azure.storage",
     "azure.data",
     "azure.identity",
+    "urllib3.connectionpool",
     "uvicorn.error",
     "uvicorn.access",
     "urllib3",
