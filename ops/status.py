@@ -18,6 +18,7 @@ from shared.keys.key import EncryptionKey, newest_valid
 from shared.keys.rotation import EXPIRY_MARGIN
 from shared.paths import LastRetry
 from shared.readback.checkpoints import Checkpoint
+from shared.readback.pages import unreadable
 from shared.relay import relay, utc_now
 from shared.subscriptions.silence import Sighting
 
@@ -42,12 +43,16 @@ class KeyState(msgspec.Struct):
 
 
 class SweepState(msgspec.Struct):
-    """How far a declared resource has been compared with Graph; None: not yet. `due`: a gap is suspected."""
+    """How far a declared resource has been compared with Graph; None: not yet, or never, if it can't be read back.
+
+    due: a gap is suspected.
+    """
 
     tenant: str
     resource: str
     compared_until: datetime | None
     due: bool
+    can_be_read_back: bool = True
 
 
 class Status(Report):
@@ -133,7 +138,7 @@ def _sweep_row(sweep: SweepState) -> tuple[object, ...]:
     return (
         sweep.tenant,
         sweep.resource,
-        when(sweep.compared_until) or "not yet",
+        when(sweep.compared_until) or ("not yet" if sweep.can_be_read_back else "never: it can't be read back"),
         "suspected" if sweep.due else "none known",
     )
 
@@ -223,12 +228,10 @@ def _key_states(
 def _sweep_states(compared: dict[str, Checkpoint]) -> list[SweepState]:
     states = []
     for declaration in relay().settings.declarations:
-        done = compared.get(declaration.id)
-        states.append(
-            SweepState(
-                declaration.tenant_id, declaration.resource, done.until if done else None, done.due if done else False
-            )
-        )
+        readable = unreadable(declaration) is None
+        done = compared.get(declaration.id) if readable else None
+        until, due = (done.until, done.due) if done else (None, False)
+        states.append(SweepState(declaration.tenant_id, declaration.resource, until, due, readable))
     return states
 
 

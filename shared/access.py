@@ -24,7 +24,7 @@ class Access:
 
 
 def storage_access(storage: StorageClients, now: datetime) -> Iterator[Access]:
-    """Try to write to the queue, the blobs and the tables, which exist."""
+    """Try to write to the queue, the blobs and the tables."""
     yield _tried("queue", storage.queues.try_write)
     yield _tried("blobs", lambda: storage.claims.delete(storage.claims.open(storage.claims.check_in("access"))))
     yield _tried("tables", lambda: _write_row(Times(storage.tables, "access", "at"), now))

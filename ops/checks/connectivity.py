@@ -3,6 +3,7 @@
 from collections.abc import Container, Iterator
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
@@ -12,9 +13,11 @@ from ops.subscription_state import Listed, states
 from shared.configuration.destinations import DEFAULT, FIELDS, DestinationSettings, Mode
 from shared.configuration.values import event_hub
 from shared.errors import RetryLater
+from shared.graph import client_state
 from shared.http_client import exchange
 from shared.relay import relay, utc_now
 from shared.subscriptions.endpoint import probe
+from shared.subscriptions.subscription import MINTED_BY, Subscription
 
 TOLERATED_SKEW = 30.0
 """Seconds by which clocks may differ: tokens and signatures allow five minutes, and latency counts here too."""
@@ -152,3 +155,31 @@ def subscriptions(known: Listed, failing: Container[str] = ()) -> Iterator[Check
             yield attention(check, state.attention, "see the findings above, then `reconcile`")
         else:
             yield fine(check, f"it lives for another {span(state.expires_in_seconds)}")
+        yield from _made_with(next((one for one in known.found[state.tenant] if one.id == state.id), None))
+
+
+def _made_with(subscription: Subscription | None) -> Iterator[CheckResult]:
+    """Say whether what a subscription was made with is at hand: its clientState secret and its encryption key."""
+    if subscription is None:
+        return
+    mark = dict(parse_qsl(urlsplit(subscription.notification_url).query)).get(MINTED_BY)
+    secrets = relay().settings.client_state_secrets
+    if mark is not None and mark not in {client_state.fingerprint(secret) for secret in secrets}:
+        yield attention(
+            f"clientState of {subscription.resource}",
+            "its subscription was made with another CLIENT_STATE_SECRET: what it sends is refused",
+            "set CLIENT_STATE_SECRET to the deployed one; or `reconcile` replaces the subscription",
+        )
+    key = subscription.encryption_certificate_id
+    if not key:
+        return
+    try:
+        known = {one.key_id for one in relay().keys.all()}
+    except RetryLater:
+        return  # the finding about the key store says so
+    if key not in known:
+        yield attention(
+            f"key of {subscription.resource}",
+            f"its subscription names the key {key}, which is not in the key store: content can't be decrypted",
+            "see that KEY_STORE is the deployed one; or `rotate-keys` gives it another key",
+        )

@@ -86,7 +86,7 @@ def _permissions(granted: frozenset[str] | None, tenant_id: str, declared: list[
 
 
 def _reading_back(granted: frozenset[str] | None, tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]:
-    """Read what a sweep would read first, over an empty range of time."""
+    """Read what a sweep would read first, over an empty range of time; of a fan-out also the first team or user."""
     now = utc_now()
     for declaration in declared:
         check = f"reading back {declaration.resource}"
@@ -98,7 +98,10 @@ def _reading_back(granted: frozenset[str] | None, tenant_id: str, declared: list
             continue
         page = pages.page_of(declaration, now, now, now)
         try:
-            pages.fetch_page(page, relay().graph, lambda _: None)
+            fetched = pages.fetch_page(page, relay().graph, lambda _: None)
+            first = next((further for further in fetched.further if not further.link), None)
+            if first is not None:
+                pages.fetch_page(first, relay().graph, lambda _: None)
         except RetryLater as retry_later:
             if retry_later.reason is not Reason.GRAPH_REFUSED:
                 yield unreachable(check, str(retry_later), "run this again")

@@ -43,11 +43,14 @@ class Sweep:
         """Start the comparisons that are due and return their number.
 
         failing: the ids of declarations without a subscription; they are skipped while the gap still grows. An
-        interrupted comparison starts again: events read twice are delivered once. Raises RetryLater.
+        interrupted comparison starts again: events read twice are delivered once. What can't be read back is compared
+        never, and nothing is recorded of it. Raises RetryLater.
         """
         checkpoints = self.checkpoints.all()
         started = 0
         for declaration in declarations:
+            if unreadable(declaration):
+                continue
             checkpoint = checkpoints.get(declaration.id)
             if checkpoint is None:
                 self._begin(declaration, now)
@@ -67,6 +70,9 @@ class Sweep:
         """Mark a declaration for comparison at the next start. Call it before the repair, so that a crash in between
         loses no gap. Raises RetryLater.
         """
+        if complaint := unreadable(declaration):
+            _log.warning("%s can't be read back: %s. Missed changes stay missed", declaration.resource, complaint)
+            return
         self.checkpoints.suspect_gap(declaration.id, now)
 
     def _begin(self, declaration: Declaration, now: datetime) -> None:
@@ -83,9 +89,6 @@ class Sweep:
         return bool(interval) and now - checkpoint.until >= interval
 
     def _compare(self, declaration: Declaration, checkpoint: Checkpoint, now: datetime) -> None:
-        if complaint := unreadable(declaration):
-            _log.warning("%s can't be read back: %s. Missed changes stay missed", declaration.resource, complaint)
-            return
         until = now if checkpoint.due else now - SETTLING_TIME
         since = min(checkpoint.until, until) - OVERLAP
         self._enqueue(declaration, since, until, now)

@@ -179,8 +179,9 @@ class AzureQueues:
 
     def try_write(self) -> None:
         """See Queues."""
+        client = self._clients[Queue.NOTIFICATIONS]
         with translated():
-            client = self._clients[Queue.NOTIFICATIONS]
+            _create(client)
             sent = client.send_message("{}", visibility_timeout=_UNSEEN, time_to_live=_UNSEEN + 1)
             client.delete_message(sent.id, sent.pop_receipt)
 

@@ -114,6 +114,9 @@ class Reconciler:
                 result: Reconciled | Unlisted = self.tenant(tenant_id, desired, before_gap, wait_budget)
             except RelayError as error:
                 result = Unlisted(error)
+            except Exception as error:
+                _log.exception("Tenant %s is left as it is", tenant_id)
+                result = Unlisted(RetryLater(Reason.GRAPH, f"an unforeseen {type(error).__name__}, see the log"))
             yield tenant_id, declarations, result
 
     def tenant(

@@ -4,6 +4,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Annotated
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -31,7 +32,7 @@ class Subscription(msgspec.Struct, frozen=True, rename="camel"):
     resource: str
     change_type: str
     notification_url: str
-    expiration_date_time: datetime
+    expiration_date_time: Annotated[datetime, msgspec.Meta(tz=True)]
     lifecycle_notification_url: str | None = None
     include_resource_data: bool | None = None
     encryption_certificate_id: str | None = None

@@ -1,3 +1,4 @@
+import base64
 from datetime import UTC, datetime
 from email.utils import formatdate
 from pathlib import Path
@@ -80,6 +81,25 @@ def test_a_timer_that_runs_too_seldom_for_a_short_life_is_told_with_the_remedy(h
     found = diagnosed(Operator(hourly), 1)["schedule"]
     assert "lives 59 minutes: it expires between two of them" in found["says"]
     assert "Set RENEW_SCHEDULE so that it runs at least every 29 minutes" in found["todo"]
+
+
+def test_a_subscription_made_with_another_secret_or_key_needs_attention(
+    healthy: Operator, keys: Path, tmp_path: Path
+) -> None:
+    other = base64.b64encode(b"z" * 32).decode()
+    found = diagnosed(Operator(healthy.environment | {"CLIENT_STATE_SECRET": other}), 1)
+    assert "made with another CLIENT_STATE_SECRET" in found["clientState of /chats/getAllMessages"]["says"]
+    elsewhere = tmp_path / "elsewhere"
+    found = diagnosed(Operator(healthy.environment | {"KEY_STORE": f"file:{elsewhere}"}), 1)
+    assert "which is not in the key store" in found["key of /chats/getAllMessages"]["says"]
+    assert not any(check.startswith(("key of", "clientState of")) for check in diagnosed(healthy, 0))
+
+
+def test_a_permission_to_list_is_not_one_to_read(operator: Operator, graph: GraphServer) -> None:
+    graph.post("permissions", tenant=builders.TENANT, application=["User.ReadBasic.All"])
+    found = diagnosed(operator, 1)["reading back /chats/getAllMessages"]
+    assert found["verdict"] == "attention"
+    assert "Chat.Read.All" in found["todo"]
 
 
 def test_a_secret_that_entra_refuses_needs_attention(healthy: Operator) -> None:

@@ -119,6 +119,16 @@ def test_the_queue_is_as_old_as_the_oldest_receipt_that_can_be_read(
     assert any("process_queue" in sentence for sentence in told["attention"])
 
 
+def test_what_can_not_be_read_back_is_never_compared(operator: Operator, storage: StorageClients) -> None:
+    declared = '[{"resource": "/communications/presences", "changeTypes": ["updated"]}]'
+    checkpoints, now = Checkpoints(storage.tables), datetime.now(UTC)
+    checkpoints.save(declaration_id(builders.TENANT, "/communications/presences"), now, now)  # as versions before did
+    elsewhere = Operator(operator.environment | {"SUBSCRIPTIONS": declared})
+    (sweep,) = elsewhere.json("status", ends=1)["sweeps"]
+    assert (sweep["compared_until"], sweep["due"], sweep["can_be_read_back"]) == (None, False, False)
+    assert "can't be read back" in elsewhere("status").output
+
+
 def test_silence_and_sweeps_are_shown_from_what_the_app_remembers(operator: Operator, storage: StorageClients) -> None:
     operator.json("reconcile")
     now, checkpoints = datetime.now(UTC), Checkpoints(storage.tables)

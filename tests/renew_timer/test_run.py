@@ -24,6 +24,7 @@ from shared.errors import Reason, RetryLater
 from shared.relay import Relay
 from shared.storage.queues import Queue
 from shared.storage.state import STATE
+from shared.subscriptions.reconcile import Reconciled, Unlisted
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import OTHER_TENANT, RESOURCE, TENANT, Clock, body, change, declaration, environment, minted, raw
 from tests.in_process import HANGS, InProcess
@@ -328,6 +329,33 @@ def test_without_queues_nothing_is_done(tenants: ScriptedTenants) -> None:
     assert (tenants.done, list(tenants.keys.parent.glob("keys/*")), runs()) == ([], [], before)
 
 
+@pytest.mark.parametrize("odd", ["2031-02-03T04:05:06", "soon", None])
+def test_one_odd_date_costs_no_other_subscription_or_tenant(tenants: ScriptedTenants, odd: str | None) -> None:
+    tenants.run()
+    (held,) = tenants.held[TENANT].values()
+    tenants.held[TENANT]["odd"] = held | {"id": "odd", "resource": "/users", "expirationDateTime": odd}
+    tenants.clock.advance(hours=60)
+    tenants.done.clear()
+    tenants.run()
+    assert [call for call in tenants.done if call.startswith("PATCH")] == ["PATCH ours", "PATCH theirs"]
+
+
+def test_what_nobody_foresaw_in_one_tenant_costs_the_others_nothing(
+    tenants: ScriptedTenants, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(declaration: Declaration) -> None:
+        if declaration.tenant_id == TENANT:
+            raise ValueError("unforeseen")
+
+    desired = tenants.relay.desired_state(tenants.relay.keys.current())
+    results = {tenant: result for tenant, _, result in tenants.relay.reconciler.every_tenant(
+        desired, fails, WaitBudget.none())}  # fmt: skip
+    assert isinstance(results[TENANT], Unlisted)
+    assert isinstance(results[OTHER_TENANT], Reconciled)
+    assert tenants.live() == {TENANT: 0, OTHER_TENANT: 1}
+    assert "ValueError: unforeseen" in caplog.text
+
+
 def test_what_the_identity_may_do_is_tried_and_gauged(
     tenants: ScriptedTenants, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -424,6 +452,7 @@ def test_what_was_queued_and_never_handled_is_read_back_at_once(
     tenants: ScriptedTenants, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The host settled a message and called no function (azure-functions-host#11879)."""
+    metrics.reader()
     tenants.run()
     tenants.clock.advance(minutes=5)
     tenants.run()

@@ -151,7 +151,7 @@ def test_a_resource_that_cannot_be_read_back_is_logged_once_and_affects_no_other
 ) -> None:
     presence = declaration("/communications/presences")
     sweep.start([presence, CHATS], set(), NOW)
-    sweep.checkpoints.suspect_gap(presence.id, NOW)
+    sweep.suspect_gap(presence, NOW)
     sweep.checkpoints.suspect_gap(NAME, NOW)
     sweep.start([presence, CHATS], set(), NOW + MINUTE)
     sweep.start([presence, CHATS], set(), NOW + 2 * MINUTE)
@@ -223,7 +223,8 @@ def test_what_can_not_be_read_back_says_so_at_each_gap(
     for hours in (1, 2):
         now = NOW + timedelta(hours=hours)
         caplog.clear()
-        on_suspicion.checkpoints.suspect_gap(lost.id, now)
+        on_suspicion.suspect_gap(lost, now)
         on_suspicion.start([lost], set(), now)
         assert f"{resource} can't be read back" in caplog.text
     assert queues.requested() == []
+    assert on_suspicion.checkpoints.all() == {}  # and nothing says that it was comparedassert queues.requested() == []
