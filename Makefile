@@ -65,7 +65,7 @@ vectors: setup  ## test vectors for receivers of Graph notifications, as a zip i
 	@$(RUN) -m graph_simulator vectors dist/graph-notification-vectors $(ARGS)
 	@cd dist && ../$(RUN) -m zipfile -c graph-notification-vectors.zip graph-notification-vectors
 
-lock: setup  ## pin the requirements anew (ARGS=--upgrade for newer versions)
+lock: setup  ## pin the requirements (ARGS=--upgrade for newer versions)
 	@$(COMPILE) $(ARGS) --output-file requirements.txt requirements.in
 	@$(COMPILE) $(ARGS) --output-file requirements-dev.txt requirements-dev.in
 	@$(COMPILE_DEPLOYED) --output-file infra/requirements.txt requirements.in

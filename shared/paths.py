@@ -323,7 +323,7 @@ def _proof(notification: Notification, tenant: str, envelope: ItemEnvelope) -> s
         return "clientState; it holds no content"
     if tenant not in (envelope.proven if isinstance(envelope, ChangeBatch) else ()):
         return "validation token valid"
-    return "validation token valid at an earlier attempt" if envelope.attempt else "came through the event hub"
+    return "validation token valid at an earlier attempt" if envelope.tokens else "came through the event hub"
 
 
 def steps(path: Path) -> list[Step]:

@@ -119,11 +119,18 @@ def test_failed_attempts_travel_with_the_notification_and_are_noted_when_it_arri
     relay.status = 204
     again = read(queued)
     assert isinstance(again, ChangeBatch)
-    relay.handler.handle(again)
+    # An attempt that meets an open circuit breaker does not count.
+    relay.handler.handle(msgspec.structs.replace(again, attempt=0))
     [path] = relay.find(WRITTEN["id"])
     assert [attempt.detail for attempt in path.attempts] == ["destination: the destination answers 503"]
     assert [step.verdict for step in steps(path)].count("wait") == 1
     assert "at an earlier attempt" in path.proof
+
+
+def test_a_notification_of_an_event_hub_has_no_validation_token(relay: NotingRelay) -> None:
+    relay.handler.handle(msgspec.structs.replace(changes(rich(WRITTEN), tokens=[]), proven=(TENANT,)))
+    [path] = relay.find(WRITTEN["id"])
+    assert path.proof == "came through the event hub"
 
 
 def test_what_the_destination_rejects_is_noted_with_its_answer_and_the_events_id(relay: NotingRelay) -> None:
