@@ -125,7 +125,8 @@ def _replayed(message: str) -> Envelope | None:
 def _listed(message: str, letter: DeadLetter | None) -> ListedDeadLetter:
     queued = QueuedMessage(Queue.DEAD_LETTERS, "1", message, NOW, NOW)
     reason, since = (letter.reason, letter.given_up) if letter else (Reason.MALFORMED, NOW)
-    return ListedDeadLetter("1", reason, since, letter.envelope if letter else None, queued, Opened(message))
+    envelopes = ((message, letter.envelope),) if letter else ()
+    return ListedDeadLetter("1", reason, since, envelopes, queued, Opened(message))
 
 
 def _reads_back(event: Event) -> bool:

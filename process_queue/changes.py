@@ -1,9 +1,10 @@
 """Change items: to events, to the destination; and where each ends that does not get there."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -66,25 +67,68 @@ class ChangeHandler:
     paths: Paths | None = None
     account: Account | None = None
 
-    def handle(self, envelope: ChangeBatch) -> None:
-        """Deliver the items of an envelope to each destination; enqueue again or dead-letter the others.
+    def handle(self, *envelopes: ChangeBatch) -> None:
+        """Deliver the items of envelopes to each destination; enqueue again or dead-letter the others.
 
-        What one destination did not accept is enqueued again, or dead-lettered, for that destination alone.
+        The envelopes are for the same destinations, and share its requests. What one destination did not accept is
+        enqueued again, or dead-lettered, for that destination alone, and with the envelope that it came in.
 
         Raises RetryLater if storage is unavailable: some items may have been delivered or enqueued even so, and come
         again under the same ids.
         """
-        if envelope.destination and envelope.destination not in self.outboxes:
-            self.requeue.dead_letter(envelope, Reason.DESTINATION_UNKNOWN)
+        if envelopes[0].destination and envelopes[0].destination not in self.outboxes:
+            for envelope in envelopes:
+                self.requeue.dead_letter(envelope, Reason.DESTINATION_UNKNOWN)
             return
-        batch = self.verifier.batch(envelope)
         with time_limit(READ_TIME, self.clock):
+            judged = self._judged(envelopes)
+        deliveries = self._deliver(judged)
+        for envelope, batch, outcome in judged:
+            self._end(envelope, batch, outcome, _part(deliveries, outcome.events))
+
+    def _judged(self, envelopes: Iterable[ChangeBatch]) -> "list[Judged]":
+        judged: list[Judged] = []
+        known: set[str] = set()
+        for envelope in envelopes:
+            batch = self.verifier.batch(envelope)
             outcome = judge(envelope, batch)
-        if self.paths is not None:
-            self.paths.refused(outcome.refused, envelope)
-        for declaration in outcome.pinged:
-            self.pings.note(declaration)
-        deliveries = self._deliver(outcome, envelope)
+            for repeated in known & outcome.events.keys():
+                telemetry.DUPLICATES.add(1)
+                del outcome.events[repeated]
+            known |= outcome.events.keys()
+            if self.paths is not None:
+                self.paths.refused(outcome.refused, envelope)
+            for declaration in outcome.pinged:
+                self.pings.note(declaration)
+            judged.append((envelope, batch, outcome))
+        return judged
+
+    def _deliver(self, judged: "Sequence[Judged]") -> dict[str, Delivered]:
+        """Deliver the events that are not known to have been; return what became of them, by destination."""
+        events = [event for _, _, outcome in judged for _, event in outcome.events.values()]
+        tried: dict[str, datetime] = {}
+        for envelope, _, outcome in judged:
+            tried |= tried_before(outcome.events, envelope)
+        deliveries = self.outboxes.deliver(
+            events,
+            only=judged[0][0].destination,
+            redeliver=judged[0][0].replayed is not None,
+            isolate_errors=any(envelope.attempt for envelope, _, _ in judged),
+            tried=tried,
+            details=partial(_details, judged, self.paths) if self.paths is not None else None,
+        )
+        telemetry.UNSELECTED.add(0 if deliveries else len(events))
+        return deliveries
+
+    def _end(
+        self, envelope: ChangeBatch, batch: BatchVerifier, outcome: BatchOutcome, deliveries: Mapping[str, Delivered]
+    ) -> None:
+        """Enqueue again or dead-letter what was not delivered, and enter how the items of an envelope ended."""
+        lag = (self.clock() - envelope.received).total_seconds()
+        for destination, delivered in deliveries.items():
+            telemetry.DUPLICATES.add(_known(delivered), {"destination": destination})
+            for _ in delivered[1].delivered:
+                telemetry.LAG_SECONDS.record(lag, {"destination": destination})
         for retry in outcome.retries:
             self.requeue.later(_with(envelope, retry.items, batch), retry.failure)
         for reason, items in outcome.dead.items():
@@ -95,25 +139,6 @@ class ChangeHandler:
         self.last_seen.note(batch.seen, envelope.received)
         if self.account is not None:
             _enter(outcome, deliveries, envelope, self.account)
-
-    def _deliver(self, outcome: BatchOutcome, envelope: ChangeBatch) -> dict[str, Delivered]:
-        """Deliver the events that are not known to have been; return what became of them, by destination."""
-        paths = self.paths
-        deliveries = self.outboxes.deliver(
-            [event for _, event in outcome.events.values()],
-            only=envelope.destination,
-            redeliver=envelope.replayed is not None,
-            isolate_errors=bool(envelope.attempt),
-            tried=tried_before(outcome.events, envelope),
-            details=(lambda name: paths.delivered(outcome.events, envelope, name)) if paths is not None else None,
-        )
-        lag = (self.clock() - envelope.received).total_seconds()
-        for destination, delivered in deliveries.items():
-            telemetry.DUPLICATES.add(_known(delivered), {"destination": destination})
-            for _ in delivered[1].delivered:
-                telemetry.LAG_SECONDS.record(lag, {"destination": destination})
-        telemetry.UNSELECTED.add(0 if deliveries else len(outcome.events))
-        return deliveries
 
     def _settle(self, rest: ChangeBatch, delivery: Delivery, outcome: BatchOutcome) -> None:
         """Enqueue again, or dead-letter, what a destination did not accept. `rest`: its envelope, without items."""
@@ -126,6 +151,26 @@ class ChangeHandler:
             alone = msgspec.structs.replace(rest, items=(item,))
             self.requeue.dead_letter(alone, Reason.DESTINATION_REJECTED, detail)
         self.outboxes[rest.destination].record_rejected(rejected.event for rejected in delivery.rejected)
+
+
+Judged = tuple[ChangeBatch, BatchVerifier, BatchOutcome]
+"""An envelope, what verified it, and where its items end."""
+
+
+def _details(judged: Sequence[Judged], paths: Paths, destination: str) -> dict[str, bytes]:
+    details: dict[str, bytes] = {}
+    for envelope, _, outcome in judged:
+        details |= paths.delivered(outcome.events, envelope, destination)
+    return details
+
+
+def _part(deliveries: Mapping[str, Delivered], event_ids: Container[str]) -> dict[str, Delivered]:
+    """Return what became of some of the events, at the destinations that receive some of these."""
+    parts = {
+        name: ([event for event in received if event.id in event_ids], delivery.part(event_ids))
+        for name, (received, delivery) in deliveries.items()
+    }
+    return {name: part for name, part in parts.items() if part[0]}
 
 
 def _enter(outcome: BatchOutcome, deliveries: Mapping[str, Delivered], envelope: ChangeBatch, account: Account) -> None:
@@ -145,7 +190,7 @@ def _enter(outcome: BatchOutcome, deliveries: Mapping[str, Delivered], envelope:
 def _known(delivered: Delivered) -> int:
     """Return how many events a destination had received before."""
     received, delivery = delivered
-    return received - len(delivery.delivered) - len(delivery.rejected) - len(delivery.undelivered)
+    return len(received) - len(delivery.delivered) - len(delivery.rejected) - len(delivery.undelivered)
 
 
 def judge(envelope: ChangeBatch, batch: BatchVerifier) -> BatchOutcome:

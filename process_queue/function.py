@@ -28,4 +28,4 @@ def process_queue(message: func.QueueMessage) -> None:
         storage().queues.send(text, delay=RESCHEDULE_AFTER)
     else:
         relay().activity.note()
-        handler.handle_message(text)
+        handler.handle_message(text, failed_before=(message.dequeue_count or 1) > 1)

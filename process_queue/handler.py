@@ -1,7 +1,10 @@
 """What becomes of one queue message: opened, handled by its kind, or kept for later."""
 
 import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 
@@ -14,7 +17,7 @@ from process_queue.verify import Verifier
 from shared import telemetry
 from shared.deadline import time_limit
 from shared.errors import AlreadyProcessed, Refused, RetryLater
-from shared.messages.envelope import ChangeBatch, Envelope, LifecycleBatch, ReadbackPage
+from shared.messages.envelope import ChangeBatch, Envelope, LifecycleBatch, ReadbackPage, parts
 from shared.relay import Relay
 from shared.storage.claim_check import ClaimCheck, Opened
 
@@ -83,15 +86,23 @@ class MessageHandler:
             relay.lifecycle_actions,
         )
 
-    def handle_message(self, text: str) -> None:
+    def handle_message(self, text: str, *, failed_before: bool = False) -> None:
         """Handle the text of a queue message.
+
+        failed_before: it was received before, and not deleted. Its envelopes are then enqueued each by itself: one
+        that the process dies of must not take its neighbours to the poison queue.
 
         Raises RetryLater if the queue is unavailable, Undeliverable for what this app did not write: the host then
         offers the message again, and after its limit moves it to the poison queue.
         """
         try:
             opened = self._claims.open(text)
-            self._handle_text(opened.text)
+            together = parts(opened.text)
+            if failed_before and len(together) > 1:
+                for part in together:
+                    self._queues.send(part)
+            else:
+                self._handle_texts(together)
         except AlreadyProcessed:
             telemetry.DUPLICATES.add(1)  # offered twice; the first time it was processed
         except RetryLater as retry_later:  # neither could it be handled, nor enqueued again
@@ -100,40 +111,57 @@ class MessageHandler:
         else:
             _delete_claim(self._claims, opened)
 
-    def _handle_text(self, text: str) -> None:
-        try:
-            content = self._admission.read(text)
-        except Refused as refused:
-            telemetry.REFUSED.add(1, {"reason": refused.reason})
-            _log.error("A queue message is dropped: %s", refused)
-            return
-        with telemetry.span("process_queue", content.trace):
-            self.handle(content)
-        if self._admission.is_authentic(text):  # others were never entered
-            self._account.finished(content)
+    def _handle_texts(self, texts: Sequence[str]) -> None:
+        """Handle the envelopes of a queue message; one that is refused is counted, and costs the others nothing."""
+        believed: list[Envelope] = []
+        entered: list[Envelope] = []
+        for text in texts:
+            try:
+                believed.append(self._admission.read(text))
+            except Refused as refused:
+                telemetry.REFUSED.add(1, {"reason": refused.reason})
+                _log.error("A queue message is dropped: %s", refused)
+            else:
+                if self._admission.is_authentic(text):  # others were never entered
+                    entered.append(believed[-1])
+        self.handle(believed)
+        self._account.finished(*entered)
 
-    def handle(self, content: Envelope) -> None:
-        """Handle an envelope; what can't be finished now is enqueued again. Raises RetryLater if that fails."""
-        if not content.attempt:
-            telemetry.QUEUE_AGE_SECONDS.record((self._clock() - content.received).total_seconds())
+    def handle(self, envelopes: Sequence[Envelope]) -> None:
+        """Handle the envelopes of a queue message; what can't be finished now is enqueued again.
+
+        Raises RetryLater if that fails.
+        """
+        together: dict[tuple[str, bool], list[ChangeBatch]] = defaultdict(list)
+        for envelope in envelopes:
+            match envelope:
+                case ChangeBatch():
+                    together[envelope.destination, envelope.replayed is not None].append(envelope)
+                case LifecycleBatch():
+                    self._handle([envelope], partial(self._handle_lifecycle, envelope))
+                case ReadbackPage():
+                    self._handle([envelope], partial(self._readback.handle, envelope))
+        for changes in together.values():
+            self._handle(changes, partial(self._changes.handle, *changes))
+
+    def _handle(self, envelopes: Sequence[Envelope], handle: Callable[[], None]) -> None:
+        for envelope in envelopes:
+            if not envelope.attempt:
+                telemetry.QUEUE_AGE_SECONDS.record((self._clock() - envelope.received).total_seconds())
         try:
-            with time_limit(ENVELOPE_TIME, self._clock):
-                self._handle_kind(content)
+            traces = (envelope.trace for envelope in envelopes)
+            with telemetry.span("process_queue", *traces), time_limit(ENVELOPE_TIME, self._clock):
+                handle()
         except RetryLater as failure:
-            self._requeue.later(content, failure)
+            for envelope in envelopes:
+                self._requeue.later(envelope, failure)
 
-    def _handle_kind(self, content: Envelope) -> None:
-        match content:
-            case ChangeBatch():
-                self._changes.handle(content)
-            case LifecycleBatch():
-                retries = self._lifecycle.handle(content)
-                for retry in retries:
-                    again = msgspec.structs.replace(content, items=tuple(retry.items))
-                    self._requeue.later(again, retry.failure)
-                self._account.ended(content, acted_upon=len(content.items) - len(retries.items()))
-            case ReadbackPage():
-                self._readback.handle(content)
+    def _handle_lifecycle(self, envelope: LifecycleBatch) -> None:
+        retries = self._lifecycle.handle(envelope)
+        for retry in retries:
+            again = msgspec.structs.replace(envelope, items=tuple(retry.items))
+            self._requeue.later(again, retry.failure)
+        self._account.ended(envelope, acted_upon=len(envelope.items) - len(retries.items()))
 
 
 def _delete_claim(claims: ClaimCheck, opened: Opened) -> None:

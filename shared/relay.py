@@ -35,6 +35,7 @@ from shared.messages.activity import QueueActivity
 from shared.messages.admission import Admission
 from shared.messages.authentication import EnvelopeKeys, SigningSender
 from shared.messages.dead_letters import DeadLetters
+from shared.messages.group_commit import GroupCommit
 from shared.messages.ingest import ExpectedRecipient
 from shared.messages.retry import MAX_DELAY
 from shared.paths import Paths
@@ -92,7 +93,7 @@ class Relay:
 
         envelope_keys = EnvelopeKeys(settings.client_state_secrets)
         self.queues = SigningSender(storage.queues, envelope_keys)
-        self.acknowledging = SigningSender(storage.acknowledging, envelope_keys)
+        self.acknowledging = SigningSender(GroupCommit(storage.acknowledging), envelope_keys)
         longest_queued = settings.delivery_horizon + MAX_DELAY
         self.admission = Admission(envelope_keys, self.recipient, self.declarations, longest_queued, clock)
 

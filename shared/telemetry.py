@@ -60,10 +60,16 @@ ACCESS = _meter.create_gauge("graph_relay.access", "1", "Whether the app could u
 _tracer = trace.get_tracer("graph_relay")
 
 
-def span(name: str, parent: str = "") -> AbstractContextManager[Span]:
-    """Open a span; `parent` is the `traceparent` (W3C Trace Context) of its parent span in another process."""
-    context = propagate.extract({"traceparent": parent}) if parent else None
-    return _tracer.start_as_current_span(name, context, record_exception=False, set_status_on_exception=False)
+def span(name: str, *parents: str) -> AbstractContextManager[Span]:
+    """Open a span. `parents`: the `traceparent`s (W3C Trace Context) of the spans, in another process, that caused it;
+    the first is its parent, it has links to the others.
+    """
+    causes = [propagate.extract({"traceparent": parent}) for parent in parents if parent]
+    first, others = next(iter(causes), None), causes[1:]
+    links = [trace.Link(trace.get_current_span(context).get_span_context()) for context in others]
+    return _tracer.start_as_current_span(
+        name, first, links=links, record_exception=False, set_status_on_exception=False
+    )
 
 
 def traceparent() -> str:

@@ -1,7 +1,7 @@
 """Signed HTTP delivery of events to a destination, bounded in time and size. docs/destination.md is the contract."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -230,6 +230,16 @@ class Delivery(msgspec.Struct, frozen=True):
     rejected: tuple[Rejected, ...] = ()
     undelivered: tuple[Event, ...] = ()
     failure: RetryLater | None = None
+
+    def part(self, event_ids: Container[str]) -> "Delivery":
+        """Return the result for some of the events."""
+        undelivered = tuple(event for event in self.undelivered if event.id in event_ids)
+        return Delivery(
+            tuple(event for event in self.delivered if event.id in event_ids),
+            tuple(rejected for rejected in self.rejected if rejected.event.id in event_ids),
+            undelivered,
+            self.failure if undelivered else None,
+        )
 
 
 def _drain(response: requests.Response) -> None:

@@ -48,14 +48,7 @@ class _Group:
         """Return what became of some of the events."""
         if self.delivery is None:  # whoever delivered for all of them was interrupted
             return Delivery(undelivered=tuple(events), failure=NotAttempted(Reason.DESTINATION_BUSY))
-        ids = {event.id for event in events}
-        undelivered = tuple(event for event in self.delivery.undelivered if event.id in ids)
-        return Delivery(
-            tuple(event for event in self.delivery.delivered if event.id in ids),
-            tuple(one for one in self.delivery.rejected if one.event.id in ids),
-            undelivered,
-            self.delivery.failure if undelivered else None,
-        )
+        return self.delivery.part({event.id for event in events})
 
 
 class Lane:

@@ -19,8 +19,8 @@ _MOST_IDS = 100
 _THREADS = 64
 _CORRECTED_WITHIN = timedelta(minutes=5)
 
-Delivered = tuple[int, Delivery]
-"""How many events a destination receives, and what became of them. The rest of them was delivered before."""
+Delivered = tuple[Sequence[Event], Delivery]
+"""The events that a destination receives, and what became of them. Those in neither part were delivered before."""
 
 Details = Callable[[str], Mapping[str, bytes]]
 """Returns JSON that the ledger of a destination keeps, by event id."""
@@ -124,7 +124,7 @@ class Outboxes:
     ) -> dict[str, Delivered]:
         """Deliver events to every destination that receives some of them, at the same time.
 
-        Return for each, by its name, how many events it receives, and what became of them. only: the one destination
+        Return for each, by its name, the events that it receives, and what became of them. only: the one destination
         to deliver to. without: destinations to leave out. For the others, see Outbox.deliver. Never raises.
         """
         targets = [
@@ -147,7 +147,7 @@ class Outboxes:
             deliveries = [deliver_to(target) for target in targets]
         else:
             deliveries = list(self._pool.map(deliver_to, targets))
-        return {name: (len(selected), delivery) for (name, selected), delivery in zip(targets, deliveries, strict=True)}
+        return {name: (selected, delivery) for (name, selected), delivery in zip(targets, deliveries, strict=True)}
 
     @cached_property
     def _pool(self) -> ContextThreadPool:

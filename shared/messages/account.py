@@ -22,6 +22,7 @@ from shared.errors import Refused, RetryLater
 from shared.graph.client_state import id_in_client_state
 from shared.graph.notification import read_notification
 from shared.messages.envelope import Envelope, ReadbackPage
+from shared.messages.group_commit import MOST_ENVELOPES
 from shared.storage.state import STATE
 from shared.storage.tables import TRANSACTION_LIMIT, Row, Tables
 from shared.threads import ThrottledWriter
@@ -113,9 +114,10 @@ class Account:
         """Enter an envelope that was enqueued again."""
         self._enter(envelope, +1)
 
-    def finished(self, envelope: Envelope) -> None:
-        """Enter that an envelope is finished, and write; call it before its message is deleted."""
-        self._enter(envelope, -1)
+    def finished(self, *envelopes: Envelope) -> None:
+        """Enter that the envelopes of a message are finished, and write; call it before the message is deleted."""
+        for envelope in envelopes:
+            self._enter(envelope, -1)
         self.flush()
 
     def ended(self, envelope: Envelope, **items: int) -> None:
@@ -160,7 +162,8 @@ class Account:
     def shortfall(self, waiting: int, longest_queued: timedelta) -> Shortfall | None:
         """Return what is gone and was not reported before; None if the account closes.
 
-        waiting: messages on the queue, hidden ones too, never too low. longest_queued: how long one can stay there.
+        waiting: messages on the queue, hidden ones too, never too low; each may hold MOST_ENVELOPES envelopes.
+        longest_queued: how long one can stay there.
         Call `report` once it is acted upon. Raises RetryLater.
         """
         now = self._clock()
@@ -171,7 +174,7 @@ class Account:
             if now - at >= timedelta(hours=1) + SETTLING_TIME and hour.items > _number(reported.get(at), "items")
         }
         unreported = sum(max(hour.messages - _number(reported.get(at), "messages"), 0) for at, hour in due.items())
-        if unreported <= waiting:
+        if unreported <= waiting * MOST_ENVELOPES:
             due = {at: hour for at, hour in due.items() if now - at > longest_queued + timedelta(hours=1)}
         if not due:
             return None

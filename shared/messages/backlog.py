@@ -6,7 +6,7 @@ from datetime import datetime
 from shared import telemetry
 from shared.errors import Undeliverable
 from shared.messages.dead_letters import DEAD_LETTER_QUEUES
-from shared.messages.envelope import read
+from shared.messages.envelope import parts, read
 from shared.storage.queues import Queue, QueuedMessage, Queues
 
 
@@ -38,6 +38,6 @@ def report(queues: Queues, now: datetime) -> None:
 def _received(message: QueuedMessage) -> datetime:
     """The enqueueing time stands in for a claim, which is not opened for this, and for a foreign message."""
     try:
-        return read(message.text).received
+        return min(read(part).received for part in parts(message.text))
     except Undeliverable:
         return message.enqueued

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from shared.errors import AlreadyProcessed, Reason, Undeliverable
 from shared.messages.account import Account
 from shared.messages.admission import Admission
-from shared.messages.envelope import Envelope, read, read_dead_letter, size, write
+from shared.messages.envelope import Envelope, parts, read, read_dead_letter, size, write
 from shared.storage.claim_check import ClaimCheck, Opened
 from shared.storage.queues import Queue, QueuedMessage, Queues, Sender
 from shared.threads import ContextThreadPool
@@ -33,20 +33,26 @@ _THREADS = 8
 class ListedDeadLetter:
     """A dead letter. id: of its queue message. reason: one of errors.Reason, or "poison".
 
-    since: when it was dead-lettered (UTC). envelope: None if unreadable; `reason` then says why.
+    since: when it was dead-lettered (UTC). envelopes: each with the text that authenticates it; a poison message can
+    hold several. Empty if unreadable; `reason` then says why.
     """
 
     id: str
     reason: str
     since: datetime
-    envelope: Envelope | None
+    envelopes: tuple[tuple[str, Envelope], ...]
     queued: QueuedMessage
     opened: Opened
 
     @property
+    def envelope(self) -> Envelope | None:
+        """The envelope, or the first of several; None if unreadable."""
+        return self.envelopes[0][1] if self.envelopes else None
+
+    @property
     def can_be_replayed(self) -> bool:
         """Whether there is an envelope to replay."""
-        return self.envelope is not None
+        return bool(self.envelopes)
 
 
 class DeadLetters:
@@ -87,9 +93,10 @@ class DeadLetters:
             Undeliverable: it has no envelope to replay.
             Refused: nothing in it is proven.
         """
-        if letter.envelope is None:
+        if not letter.envelopes:
             raise Undeliverable(Reason.MALFORMED, "the dead letter has no envelope to replay")
-        sender.send(write(admission.replayed(letter.envelope, authentic=admission.is_authentic(letter.opened.text))))
+        for text, envelope in letter.envelopes:
+            sender.send(write(admission.replayed(envelope, authentic=admission.is_authentic(text))))
         self.drop(letter)
 
     def drop(self, letter: ListedDeadLetter) -> None:
@@ -111,8 +118,7 @@ class DeadLetters:
                     permanent.append(message)
                 else:
                     self._queues.send(message.text, Queue.POISON)
-                    envelope = self._read(message).envelope
-                    if envelope is not None:
+                    for _, envelope in self._read(message).envelopes:
                         account.ended(envelope, dead_lettered=size(envelope))
                         account.finished(envelope)
                     self._queues.delete(message)
@@ -137,17 +143,17 @@ class DeadLetters:
     def _read(self, queued: QueuedMessage) -> ListedDeadLetter:
         reason: str = POISONED
         since, opened = queued.enqueued, Opened(queued.text)
-        envelope: Envelope | None = None
+        envelopes: tuple[tuple[str, Envelope], ...] = ()
         try:
             opened = self._claims.open(queued.text)
             if queued.queue is Queue.DEAD_LETTERS:
                 letter = read_dead_letter(opened.text)
-                reason, since, envelope = letter.reason, letter.given_up, letter.envelope
+                reason, since, envelopes = letter.reason, letter.given_up, ((opened.text, letter.envelope),)
             else:
-                envelope = read(opened.text)
+                envelopes = tuple((text, read(text)) for text in parts(opened.text))
         except (Undeliverable, AlreadyProcessed) as error:
             reason = error.reason
-        return ListedDeadLetter(queued.id, reason, since, envelope, queued, opened)
+        return ListedDeadLetter(queued.id, reason, since, envelopes, queued, opened)
 
     def _release(self) -> None:
         received, self._received = self._received, {}

@@ -5,7 +5,7 @@ An envelope is ASCII JSON: a queue message travels inside XML, which can't hold 
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, TypeVar
 
@@ -160,6 +160,21 @@ def write(content: ItemBatch | ReadbackPage | DeadLetter) -> str:
     return ascii_json(msgspec.json.encode(content)).decode("ascii")
 
 
+def together(texts: Sequence[str]) -> str:
+    """Return the text of one queue message for several envelopes; see `parts`."""
+    return texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
+
+
+def parts(text: str) -> list[str]:
+    """Return the texts of the envelopes in a queue message. Raises Undeliverable for what `together` did not write."""
+    if not text.startswith("["):
+        return [text]
+    found = [bytes(part).decode() for part in _decode(text, _texts)]
+    if not found:
+        raise _foreign()
+    return found
+
+
 def read(text: str) -> Envelope:
     """Parse the text of `write`. Raises Undeliverable for any other text."""
     return _decode(text, _envelope)
@@ -172,13 +187,18 @@ def read_dead_letter(text: str) -> DeadLetter:
 
 _envelope: msgspec.json.Decoder[Envelope] = msgspec.json.Decoder(Envelope)
 _dead_letter = msgspec.json.Decoder(DeadLetter)
+_texts = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def _decode(text: str, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        raise Undeliverable(Reason.MALFORMED, "a queue message that this app did not write") from None
+        raise _foreign() from None
+
+
+def _foreign() -> Undeliverable:
+    return Undeliverable(Reason.MALFORMED, "a queue message that this app did not write")
 
 
 def ascii_json(item: bytes) -> bytes:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import azure.functions as func
 import pytest
+from azure.functions.queue import QueueMessage
 from azure.storage.blob import ContainerClient
 
 from process_queue.function import process_queue
@@ -13,7 +14,7 @@ from shared.configuration.declaration import declaration_id
 from shared.configuration.settings import StorageSettings
 from shared.errors import AlreadyProcessed, Reason, RetryLater, Undeliverable
 from shared.graph.client_state import mint
-from shared.messages.envelope import ItemBatch, ReadbackPage
+from shared.messages.envelope import ItemBatch, ReadbackPage, together, write
 from shared.relay import forget, relay, utc_now
 from shared.storage.queues import MESSAGE_LIMIT, Queue
 from tests.accounts import claims, queues
@@ -210,3 +211,30 @@ def test_each_kind_finds_its_way_and_waits_while_graph_is_away(
     )
     host.offer(text)
     assert (host.hidden(), host.dead(), host.delivered) == (1, 0, [])
+
+
+def test_the_envelopes_of_one_message_are_delivered_together_and_fail_each_for_itself(host: Host) -> None:
+    """Requests that come at the same time share a queue message (shared/messages/group_commit.py)."""
+    requests: list[int] = []
+
+    def take(asked: Asked) -> Answer:
+        requests.append(len(json.loads(asked.body)))
+        return Answer(204)
+
+    host.destination.script = take
+    foreign = changes(change(chat_path("5"), clientState="a stranger's"))
+    host.offer(together([signed(bare(1)), signed(bare(2, 3)), write(foreign), signed(bare(1))]))
+    assert requests == [3]
+    assert (host.queues.length(), host.dead()) == (0, 0)
+
+    host.destination.script = lambda _: Answer(503)
+    host.offer(together([signed(bare(6)), signed(bare(7, 8))]))
+    assert host.hidden() == 2
+
+
+def test_the_envelopes_of_a_message_that_failed_before_are_enqueued_each_by_itself(host: Host) -> None:
+    batches = [signed(bare(1)), signed(bare(2))]
+    again = QueueMessage(id="1", body=together(batches), dequeue_count=2)  # type: ignore[no-untyped-call]
+    process_queue.build().get_user_function()(again)
+    assert host.delivered == []
+    assert [message.text for message in host.queues.peek(Queue.NOTIFICATIONS)] == batches

@@ -1,6 +1,7 @@
 """What the host gives up, kept until a person deals with it. The rest is shown in tests/ops/test_dead_letters.py."""
 
 import random
+from datetime import timedelta
 
 import pytest
 from azure.storage.queue import QueueClient
@@ -9,10 +10,11 @@ from shared.configuration.settings import StorageSettings
 from shared.errors import RetryLater
 from shared.messages.account import Account
 from shared.messages.dead_letters import DeadLetters
+from shared.messages.envelope import read, together
 from shared.storage.queues import Queue
 from tests import accounts
-from tests.builders import Clock
-from tests.memory import MemoryTables
+from tests.builders import NOW, Clock, admission, change, changes, chat_path, signed
+from tests.memory import MemoryAccount, MemoryTables
 from tests.rerouted import refuses, rerouted
 from tests.servers import serving
 
@@ -53,3 +55,21 @@ def test_an_account_that_refuses_is_unavailable(storage_settings: StorageSetting
         accounts.dead_letters(rerouted(storage_settings, "Queue", server.url)).keep_poison(
             Account(MemoryTables(), Clock(), random.Random(1).randbytes)
         )
+
+
+def test_a_poison_message_of_several_envelopes_is_kept_entered_and_replayed_whole() -> None:
+    """The host moves a whole queue message, whatever shares it."""
+    account = MemoryAccount()
+    batches = [signed(changes(change(chat_path(str(number))))) for number in range(3)]
+    account.queues.enqueue(together(batches), Queue.POISON, NOW + timedelta(days=7))
+    entered = Account(account.tables, Clock(), random.Random(1).randbytes)
+    letters = DeadLetters(account.queues, account.claims)
+    letters.keep_poison(entered)
+    assert account.queues.texts(Queue.POISON) == [together(batches)]
+    [hour] = entered.hours().values()
+    assert hour.outcomes["dead_lettered"] == 3
+    for letter in letters.each():
+        letters.replay(letter, admission(), account.queues)
+    replayed = [read(text) for text in account.queues.take()]
+    assert [envelope.items for envelope in replayed] == [read(text).items for text in batches]  # type: ignore[union-attr]
+    assert account.queues.texts(Queue.POISON) == []
