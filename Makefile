@@ -15,7 +15,7 @@ COMPILE_DEPLOYED := $(VENV)/bin/uv pip compile --quiet --python-version 3.13 --p
 	--generate-hashes --no-header --no-annotate --constraint requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup run check test test-all lint bench chaos conformance fuzz audit vectors lock clean
+.PHONY: help setup test-setup run check test test-all lint bench chaos crash soak conformance fuzz audit vectors lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -48,6 +48,12 @@ bench: setup  ## the limits that must hold, as ratios
 
 chaos: setup  ## a long run with everything failing at random, and a table of what became of every item
 	@$(RUN) -m tests.chaos $(ARGS)
+
+crash: setup  ## every window in which a process can die or a dependency fail, enumerated (ARGS="renewal rotation": some)
+	@$(RUN) -m tests.crash $(ARGS)
+
+soak: setup  ## minutes or an hour at a set rate with rotating faults; memory, threads, sockets and the account are held
+	@$(RUN) -m tests.soak $(ARGS)
 
 conformance: setup  ## what a Functions host does, row by row; HOST=func tries Core Tools instead of the stand-in
 	@$(RUN) -m local.conformance $(ARGS)

@@ -12,8 +12,6 @@ from datetime import datetime, timedelta
 
 from shared.errors import NotAttempted, Reason
 
-_SOON = timedelta(seconds=2)
-
 
 @dataclass(frozen=True)
 class _Deadline:
@@ -39,7 +37,10 @@ def time_limit(limit: timedelta, clock: Callable[[], datetime]) -> Iterator[None
 
 
 def check() -> None:
-    """Call it before each request that may be slow. Raises NotAttempted once the time is over."""
+    """Call it before each request that may be slow. Raises NotAttempted once the time is over.
+
+    It asks for no delay: within this invocation, waiting helps nothing.
+    """
     deadline = _current.get()
     if deadline is not None and deadline.has_passed():
-        raise NotAttempted(Reason.POSTPONED, "the time of this invocation is over", retry_after=_SOON)
+        raise NotAttempted(Reason.POSTPONED, "the time of this invocation is over")

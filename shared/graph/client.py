@@ -112,8 +112,14 @@ class GraphClient:
         return _json(self._call(tenant_id, "GET", path))
 
     def get_raw(self, tenant_id: str, path: str) -> bytes:
-        """Read a resource as `get` does; return the JSON byte for byte."""
-        return self._call(tenant_id, "GET", path)
+        """Read a resource as `get` does; return the JSON byte for byte.
+
+        Raises as `get`; RetryLater also for what is no object: a gateway answered, and the resource is still there.
+        """
+        text = self._call(tenant_id, "GET", path)
+        if not text.lstrip().startswith(b"{"):
+            raise RetryLater(Reason.GRAPH, "Graph's answer is not a resource")
+        return text
 
     def get_page(self, tenant_id: str, path: str) -> Page:
         """Read one page of a list; `path` may be the next link of another page. Raises as `get`."""

@@ -4,8 +4,9 @@ Queue triggers have been seen to settle messages without calling the function, a
 (azure-functions-host#11879). So each message that is enqueued is entered, and each that is finished, by the hour in
 which Graph's POST arrived. If fewer messages lie on the queue than are open, some are gone.
 
-Each process overwrites rows of its own. An entry of what is finished is durable before the host deletes the message: a
-crash can leave an entry twice, which hides as many open items in that hour, and never leaves one out.
+Each process overwrites rows of its own. An entry of what is finished is written before the host deletes the message: a
+crash can leave an entry twice, which hides as many open items in that hour, and leaves none out. Only a process that
+ends while the tables are unavailable takes entries with it: that is a false alarm, and a comparison that finds nothing.
 """
 
 import json

@@ -12,7 +12,7 @@ from graph_simulator.authority import Authority
 from process_queue.hydration import SETTLES_WITHIN
 from shared.configuration.declaration import Declaration
 from shared.delivery.event import Event, event_of_content
-from shared.errors import Reason, Refused, RetryLater, Undeliverable
+from shared.errors import Reason, Refused, RetryLater
 from shared.graph.client import GraphClient
 from shared.graph.notification import read_notification
 from tests.builders import NOW, TENANT, Clock, change, chat_path, message, minted, raw
@@ -134,11 +134,11 @@ def test_what_can_not_be_read_now_is_kept(items: HydratedItems, answer: Answer, 
 
 
 @pytest.mark.parametrize("text", [b"", b"<html>", b"[]", b"\xff"])
-def test_an_answer_that_is_no_resource_is_given_up(items: HydratedItems, text: bytes) -> None:
+def test_an_answer_that_is_no_resource_is_read_again_later(items: HydratedItems, text: bytes) -> None:
     items.server.script = lambda _: Answer(200, text)
-    with pytest.raises(Undeliverable) as given_up:
+    with pytest.raises(RetryLater) as kept:
         items.event()
-    assert given_up.value.reason is Reason.CONTENT_NOT_JSON
+    assert kept.value.reason is Reason.GRAPH
 
 
 @pytest.mark.parametrize(

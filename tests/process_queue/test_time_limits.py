@@ -3,6 +3,7 @@
 import json
 import random
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -11,17 +12,21 @@ from process_queue.handler import ENVELOPE_TIME
 from process_queue.lifecycle import LifecycleHandler
 from process_queue.requeue import Requeue
 from process_queue.verify import READS_AT_ONCE, Verifier
+from renew_timer.run import RUN_TIME
+from renew_timer.work_off import WORK_TIME
+from shared import deadline
 from shared.configuration.declaration import Declaration, Declarations
 from shared.deadline import time_limit
 from shared.delivery.destination import Destination
 from shared.delivery.ledger import Ledger
 from shared.delivery.outbox import Outbox, Outboxes
-from shared.errors import Reason
+from shared.errors import NotAttempted, Reason
 from shared.graph.client import GraphClient
 from shared.messages.envelope import ChangeBatch, read
 from shared.readback.checkpoints import Checkpoints
 from shared.readback.pings import Pings
 from shared.readback.sweep import Sweep
+from shared.storage.account import BACKGROUND_LIMITS
 from shared.storage.queues import Queue
 from shared.subscriptions.client import SubscriptionsClient
 from shared.subscriptions.known import KnownSubscriptions
@@ -30,6 +35,7 @@ from shared.subscriptions.reconcile import Reconciler
 from shared.subscriptions.silence import LastSeen
 from shared.subscriptions.subscription import DesiredState, Subscription
 from shared.subscriptions.tenants import Tenants
+from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import (
     CLIENT_ID,
     NOTIFICATION_URL,
@@ -55,6 +61,7 @@ from tests.shared.graph.test_client import Bearer
 GRAPH, DESTINATION = "https://graph.example", "https://destination.example"
 HYDRATED = Declaration("/chats/getAllMessages", ("created",), tenant_id=TENANT, hydrate=True)
 ITEMS = 127
+ROOT = Path(__file__).parents[2]
 
 
 class VirtualTime:
@@ -189,3 +196,23 @@ def test_while_graph_hangs_many_lifecycle_items_wait_for_one_answer(app: Virtual
     assert app.clock.now - NOW < timedelta(minutes=1)
     assert [(retry.failure.reason, len(retry.items)) for retry in retries] == [(Reason.GRAPH, 1), (Reason.GRAPH, 126)]
     assert keys_asked == []  # a re-authorization sends no key
+
+
+def test_no_invocation_reaches_the_time_at_which_the_host_restarts_the_worker() -> None:
+    hours, minutes, _ = map(int, json.loads((ROOT / "host.json").read_text())["functionTimeout"].split(":"))
+    limit = timedelta(hours=hours, minutes=minutes)
+    storage = BACKGROUND_LIMITS
+    hanging = timedelta(seconds=(1 + storage.retries) * (storage.connect + storage.read) + storage.backoff**2 + 1)
+    last_request = timedelta(seconds=35)  # that was begun in time: to connect to Graph, and to wait for its answer
+    keeping = 3 * hanging  # what could not be handled is enqueued again; failing that, the message itself
+    assert ENVELOPE_TIME + last_request + keeping < limit
+    assert RUN_TIME + last_request + WORK_TIME + ENVELOPE_TIME + last_request < limit
+
+
+def test_a_run_whose_time_is_over_does_not_wait_for_more() -> None:
+    clock, slept = Clock(), list[timedelta]()
+    budget = WaitBudget(timedelta(minutes=3), slept.append)
+    with time_limit(timedelta(0), clock), pytest.raises(NotAttempted) as over:
+        deadline.check()
+    assert not budget.wait(over.value.retry_after)
+    assert slept == []

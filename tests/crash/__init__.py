@@ -1,0 +1,1 @@
+"""Every window in which a process can die or a dependency fail, enumerated: `make crash`."""

@@ -1,0 +1,208 @@
+"""Graph, Entra ID and a destination that outlive the process under test; they refuse what the originals refuse."""
+
+import json
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import jwt
+import msgspec
+
+from graph_simulator.vectors.tokens import base64url
+from shared.keys.key import EncryptionKey, new_key
+from tests.builders import TENANT, Clock, encryption_key, message, rsa_key
+from tests.servers import Answer, Asked, in_json
+from tests.stand_ins.entra import entra
+from tests.token_cases import ISSUERS
+
+GRAPH, LOGIN = "https://graph.crash.example", "https://login.crash.example"
+RELAY, DESTINATION = "https://relay.crash.example/api/notifications", "https://destination.crash.example"
+
+PLAINTEXT = "Nobody but the destination may read this"
+"""Part of the content of each message."""
+
+
+def error(status: int, code: str) -> Answer:
+    return in_json({"error": {"code": code, "message": f"{code}."}}, status)
+
+
+@dataclass
+class Login:
+    """Entra ID: metadata, signing keys, and tokens that name their tenant."""
+
+    def answer(self, asked: Asked) -> Answer:
+        path = urlsplit(asked.path).path
+        if path.endswith("/keys"):
+            numbers = rsa_key("authority").public_key().public_numbers()
+            modulus = base64url(numbers.n.to_bytes(256, "big"))
+            return in_json({"keys": [{"kty": "RSA", "use": "sig", "kid": "authority-1", "n": modulus, "e": "AQAB"}]})
+        if path.startswith("/common/"):
+            version = "2.0" if "/v2.0/" in path else "1.0"
+            return in_json({"issuer": ISSUERS[version], "jwks_uri": f"{LOGIN}/common/{version}/keys"})
+        answer = entra(asked, LOGIN)
+        if answer is None:
+            return error(404, "NotFound")
+        if path.endswith("/token"):
+            roles = ["Chat.Read.All", "User.Read.All", "User.ReadBasic.All"]
+            token = jwt.encode({"roles": roles, "tid": TENANT}, "k" * 32, algorithm="HS256")
+            return in_json({"token_type": "Bearer", "expires_in": 3600, "access_token": token})
+        return answer
+
+
+@dataclass
+class Graph:
+    """Subscriptions, chat messages and users. `pages`: entries of a page; `calls`: what was asked."""
+
+    clock: Clock
+    subscriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    messages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    users: list[dict[str, Any]] = field(default_factory=list)
+    page_size: int = 2
+
+    def answer(self, asked: Asked) -> Answer:
+        if not asked.headers.get("authorization", "").startswith("Bearer "):
+            return error(401, "InvalidAuthenticationToken")
+        url = urlsplit(asked.path)
+        path = unquote(url.path.removeprefix("/v1.0/"))
+        if path.startswith("subscriptions"):
+            self._expire()
+            return self._subscription(asked, path.partition("/")[2])
+        if asked.method != "GET":
+            return error(405, "MethodNotAllowed")
+        return self._resource(path, {name: values[0] for name, values in parse_qs(url.query).items()})
+
+    def _subscription(self, asked: Asked, subscription_id: str) -> Answer:
+        if asked.method == "GET" and not subscription_id:
+            return in_json({"value": [self._shown(one) for one in self.subscriptions.values()]})
+        if asked.method == "POST":
+            return self._create(json.loads(asked.body))
+        held = self.subscriptions.get(subscription_id)
+        if held is None:
+            return error(404, "ResourceNotFound")
+        if asked.method == "DELETE":
+            del self.subscriptions[subscription_id]
+            return Answer(204)
+        if asked.method == "PATCH":
+            held |= json.loads(asked.body)
+        return in_json(self._shown(held))
+
+    def _create(self, wanted: dict[str, Any]) -> Answer:
+        expires = datetime.fromisoformat(wanted["expirationDateTime"])
+        if not self.clock() < expires <= self.clock() + timedelta(days=3):
+            return error(400, "InvalidExpiration")
+        if wanted.get("includeResourceData") and not wanted.get("encryptionCertificate"):
+            return error(400, "MissingCertificate")
+        for other in self.subscriptions.values():
+            if (other["resource"], other["changeType"]) == (wanted["resource"], wanted["changeType"]):
+                return error(409, "Conflict")
+        made = {"id": str(uuid.uuid4()), **wanted}
+        self.subscriptions[made["id"]] = made
+        return in_json(self._shown(made), 201)
+
+    def _shown(self, held: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in held.items() if name not in ("clientState", "encryptionCertificate")}
+
+    def _expire(self) -> None:
+        now = self.clock()
+        self.subscriptions = {
+            name: one
+            for name, one in self.subscriptions.items()
+            if datetime.fromisoformat(one["expirationDateTime"]) > now
+        }
+
+    def _resource(self, path: str, query: dict[str, str]) -> Answer:
+        parts = path.strip("/").split("/")
+        if path.startswith("users/delta"):
+            return self._page(self.users, f"{GRAPH}/v1.0/users/delta", query, delta=True)
+        if path == "users":
+            return in_json({"value": [{"id": "ada"}]})
+        if path.endswith("chats/getAllMessages"):
+            return self._page(list(self.messages.values()), f"{GRAPH}/v1.0/{path}", query, delta=False)
+        if parts[0] == "users" and len(parts) == 2:
+            found = next((one for one in self.users if one["id"] == parts[1]), None)
+            return in_json(found) if found else error(404, "NotFound")
+        found = self.messages.get(parts[-1])
+        return in_json(found) if found else error(404, "NotFound")
+
+    def _page(self, entries: list[dict[str, Any]], url: str, query: dict[str, str], *, delta: bool) -> Answer:
+        if "$deltatoken" in query:
+            first = int(query["$deltatoken"]) if query["$deltatoken"].isdigit() else len(entries)
+        else:
+            first = int(query.get("$skiptoken", 0))
+        page: dict[str, Any] = {"value": entries[first : first + self.page_size]}
+        if first + self.page_size < len(entries):
+            page["@odata.nextLink"] = f"{url}?$skiptoken={first + self.page_size}"
+        elif delta:
+            page["@odata.deltaLink"] = f"{url}?$deltatoken={len(entries)}"
+        return in_json(page)
+
+
+@dataclass
+class Receiver:
+    """The destination: keeps what it accepts, rejects what it is told to, and is unavailable for some requests.
+
+    ids: the event ids by message id. accepted: how often each event id came.
+    """
+
+    rejects: frozenset[str] = frozenset()
+    unavailable: int = 0
+    ids: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    accepted: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def answer(self, asked: Asked) -> Answer:
+        if "webhook-signature" not in asked.headers:
+            return Answer(401)
+        if self.unavailable:
+            self.unavailable -= 1
+            return Answer(503)
+        events = msgspec.json.decode(asked.body)
+        if any(self._name(event) in self.rejects for event in events):
+            return Answer(422)
+        for event in events:
+            self.ids[self._name(event)].add(event["id"])
+            self.accepted[event["id"]] += 1
+        return Answer(204)
+
+    def _name(self, event: dict[str, Any]) -> str:
+        return str(event["subject"]).rpartition("/")[2]
+
+
+class KeysInMemory:
+    """A key store that outlives the process."""
+
+    def __init__(self, keys: Iterable[EncryptionKey] = (encryption_key("enc-1"),)) -> None:
+        self.keys = {key.key_id: key for key in keys}
+        self.retired: set[str] = set()
+
+    def ids(self) -> list[str]:
+        return sorted(self.keys.keys() - self.retired)
+
+    def get(self, key_id: str) -> EncryptionKey | None:
+        return self.keys.get(key_id) if key_id not in self.retired else None
+
+    def create(self, now: datetime) -> EncryptionKey:
+        key = made_key(f"enc-{len(self.keys) + 1}", now)
+        self.keys[key.key_id] = key
+        return key
+
+    def retire(self, key_id: str) -> None:
+        self.retired.add(key_id)
+
+
+_made: dict[tuple[str, datetime], EncryptionKey] = {}
+
+
+def made_key(key_id: str, now: datetime) -> EncryptionKey:
+    """Return a key of that name and age: making one takes long, and hundreds of runs make the same."""
+    if (key_id, now) not in _made:
+        _made[key_id, now] = new_key(key_id, now, timedelta(days=365))
+    return _made[key_id, now]
+
+
+def written(message_id: str) -> dict[str, Any]:
+    """Return a message, as Graph has it."""
+    return message(message_id, body={"contentType": "text", "content": PLAINTEXT})

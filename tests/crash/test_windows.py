@@ -1,0 +1,56 @@
+"""A few windows of every scenario; `make crash` tries all of them."""
+
+import pytest
+
+from tests.crash import interleaving
+from tests.crash.harness import explore
+from tests.crash.interleaving import MEETINGS, Meeting
+from tests.crash.operations import Operations
+from tests.crash.scenarios import SCENARIOS, Scenario, one
+from tests.crash.world import Process, World
+
+FEW = 4
+"""Windows of a scenario, or orders of a meeting, about."""
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_whatever_fails_no_promise_is_broken(scenario: Scenario) -> None:
+    result = explore(scenario, FEW)
+    assert result.operations
+    assert result.violations == {}
+
+
+@pytest.mark.parametrize("meeting", MEETINGS, ids=lambda meeting: meeting.name)
+def test_two_instances_that_meet_break_no_promise(meeting: Meeting) -> None:
+    assert interleaving.explore(meeting, FEW).violations == {}
+
+
+def test_a_message_that_is_acknowledged_and_not_stored_is_seen() -> None:
+    """The harness finds what it is for."""
+
+    def lose(world: World, process: Process) -> None:
+        world.send(process)
+        world.account.queues.take()
+
+    found = explore(Scenario("lost", one, lose), 0)
+    assert found.violations["no fault"][-1].startswith(
+        "Notifications were queued, never handled, and no longer wait: 1 of"
+    )
+
+
+def test_plaintext_that_is_stored_is_seen() -> None:
+    def leak(world: World, process: Process) -> None:
+        process.relay.storage.tables.put("state", "p", "k", {"text": world.graph.messages["1"]["body"]["content"]})
+
+    found = explore(Scenario("leak", one, leak), 0)
+    assert found.violations == {"no fault": ["plaintext in storage"]}
+
+
+def test_every_operation_of_a_process_is_counted() -> None:
+    world = one()
+    operations = Operations(world.clock)
+    process = world.process(operations)
+    world.send(process)
+    world.work(process)
+    asked = {operation.dependency for operation in operations.done}
+    assert asked == {"queues", "tables", "login", "key store", "destination"}
