@@ -162,7 +162,7 @@ class LeakScenario:
         for status in (400, 422):
             self.destination.status = status
             self.post(self.item(f"a message that was answered {status}"))
-            self.ends("dead_lettered destination_rejected", 1)
+            self.ends("retried destination_rejects", 1)
         for status in (500, 302, 401):
             self.destination.status = status
             before = len(self.server.asked)

@@ -90,7 +90,7 @@ def test_the_search_finds_what_is_there(written: Written) -> None:
         "refused token_issuer",
         "dead_lettered content_unreadable",
         "dead_lettered content_not_json",
-        "dead_lettered destination_rejected",
+        "retried destination_rejects",
         "retried destination",
         "retried destination_error",
     ],
