@@ -140,7 +140,7 @@ def test_the_dry_run_names_what_would_keep_a_subscription_from_living(
 def test_the_dry_run_says_what_graph_is_asked_for(well: Run) -> None:
     mark, said = row(well, "subscription dry run")
     asked = [f"{one['resource']} (created; without content; 72 h)" for one in DECLARED]
-    assert (mark, said) == ("ok", f"2 to ask Graph for: {'; '.join(asked)}")
+    assert (mark, said.strip()) == ("ok", f"2 to ask Graph for: {'; '.join(asked)}")
 
 
 def test_an_app_of_which_nothing_is_heard_is_a_miss(tmp_path: Path) -> None:
