@@ -199,8 +199,12 @@ class World:
         self._next_tick = self.clock() + TICK
         self._timed(process.tick)
 
-    def settle(self, process: "Process", longest: timedelta = timedelta(hours=40)) -> None:
-        """Let the host and Graph go on until nothing is left to do, for some time at most."""
+    def settle(self, process: "Process", longest: timedelta = timedelta(hours=80)) -> None:
+        """Let the host and Graph go on until nothing is left to do, or `longest` has passed.
+
+        That is beyond the horizon of 72 hours: then what a destination rejects becomes a dead letter even if it accepts
+        nothing else meanwhile.
+        """
         end = self.clock() + longest
         quiet = 0
         while quiet < 2 and self.clock() < end:
