@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -34,27 +35,31 @@ def tell_feed(system: System, **conduct: object) -> None:
     system.http.post(f"{system.feed_url}/control", json=conduct).raise_for_status()
 
 
-def test_an_operator_reconciles_replays_backfills_and_rotates_keys(system: System, beside: Operator) -> None:
+def shown(beside: Operator) -> Any:
+    """What `status` shows, whether or not something needs attention."""
+    return json.loads(beside("status", "--json").stdout)
+
+
+def test_an_operator_reconciles_waits_backfills_and_rotates_keys(system: System, beside: Operator) -> None:
     system.tell_simulator("messages", count=3)  # nobody is told of these
     assert {step["action"] for step in beside.json("reconcile")["steps"]} == {"create"}
-    assert {finding["verdict"] for finding in beside.json("doctor")["findings"]} == {"fine", "unseen"}
+    findings = beside.json("doctor", ends=1)["findings"]
+    assert {finding["verdict"] for finding in findings if finding["check"] != "schedule"} == {"fine", "unseen"}
+    assert any(finding["verdict"] == "attention" for finding in findings)  # the timer runs once a year here
 
     tell_feed(system, mode="status", status=422)
     system.tell_simulator("messages", count=5)
-    eventually(lambda: beside.json("dead-letters", "list")["letters"] and system.simulator("summary")["pending"] == 0)
-    eventually(lambda: beside.json("dead-letters", "list", "--reason", "destination_rejected")["letters"][4:])
-    assert beside.json("status", ends=1)["dead_letters"]["by_reason"] == {"destination_rejected": 5}
+    eventually(lambda: shown(beside)["waiting_for"])
+    status = beside.json("status", ends=1)
+    assert [retry["reason"] for retry in status["waiting_for"]] == ["destination_rejects"]
+    assert status["dead_letters"]["count"] == 0  # what rejects everything is at fault itself
     tell_feed(system)
-    assert beside.json("dead-letters", "replay", "--reason", "destination_rejected")["done"] == {
-        "destination_rejected": 5
-    }
-    eventually(lambda: system.feed()["messages"] == 5)
     assert not is_whole(system)
 
     for resource in ("/chats/getAllMessages", "/teams/getAllMessages"):
         beside.json("backfill", "--resource", resource, "--since", "1h")
     eventually(lambda: is_whole(system))
-    eventually(lambda: beside.json("status")["lag_seconds"] is not None)
+    eventually(lambda: shown(beside)["lag_seconds"] is not None)
 
     # Then the keys are rotated, and content that is encrypted to the new one arrives.
     told = beside.json("rotate-keys")
@@ -63,5 +68,5 @@ def test_an_operator_reconciles_replays_backfills_and_rotates_keys(system: Syste
     eventually(lambda: system.simulator("summary")["pending"] == 0 and is_whole(system))
     process = beside.start("status", "--json")
     output, errors = process.communicate(timeout=LIMIT)
-    assert process.returncode == 0, errors
+    assert process.returncode in (0, 1), errors  # 1 while the latest failure of a delivery is recent
     assert {key["id"]: key["subscriptions"] for key in json.loads(output)["keys"]}[told["new_key"]] == 2

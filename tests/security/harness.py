@@ -104,7 +104,8 @@ class SecurityHarness:
         for point in self.get("/admin/metrics").json():
             name = point["name"].removeprefix("graph_relay.")
             if name in _ENDS:
-                found[" ".join((name, *point["attributes"].values()))] += point["value"]
+                reason = point["attributes"].get("reason")
+                found[f"{name} {reason}" if reason else name] += point["value"]
         return found
 
     def delivered(self) -> set[str]:

@@ -16,6 +16,7 @@ from shared.configuration.settings import SettingsError
 from shared.keys.directory import KeyDirectory
 from shared.keys.key_vault import KeyVault
 from shared.keys.store import DeferredKeyStore
+from shared.messages.group_commit import GroupCommit
 from shared.storage.clients import StorageClients
 from tests.builders import encryption_key, environment
 
@@ -105,7 +106,8 @@ def test_its_parts_share_what_they_have_in_common() -> None:
     assert app.rotation._ring is app.keys
     assert app.sweep.queues is app.queues
     assert app.queues.sender is app.storage.queues
-    assert app.acknowledging.sender is app.storage.acknowledging
+    assert isinstance(app.acknowledging.sender, GroupCommit)
+    assert app.acknowledging.sender._sender is app.storage.acknowledging
     assert app.sweep.checkpoints is app.checkpoints
     assert app.checkpoints._tables is app.ledgers[0]._tables is app.last_seen._tables is app.storage.tables
     assert app.outboxes["default"].ledger is app.ledgers[0]

@@ -318,7 +318,7 @@ def test_an_error_says_what_graph_said_and_by_what_microsoft_finds_it(
     with pytest.raises((GraphRequestError, RetryLater)) as told:
         graph.get(TENANT, "users/1")
     text = str(told.value)
-    assert f"{status} Over: xxx" in text
+    assert f"{status} Over�: xxx" in text
     assert "request-id r-1" in text
     assert "2031" in text
     assert len(text) < 800
