@@ -125,7 +125,7 @@ class Relay:
         self.last_seen = LastSeen(storage.tables)
         self.tenants = Tenants(storage.tables)
         self.subscriptions = SubscriptionsClient(self.graph, clock, self.random.randbytes)
-        self.known_subscriptions = KnownSubscriptions(storage.tables)
+        self.known_subscriptions = KnownSubscriptions(storage.tables, clock)
         self.reconciler = Reconciler(
             settings.tenant_id, self.declarations, self.subscriptions, self.tenants, self.known_subscriptions, clock
         )

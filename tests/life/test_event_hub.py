@@ -21,7 +21,7 @@ def app(world: AppEnvironment) -> Instance:
 
 def hand_over(world: AppEnvironment, app: Instance) -> None:
     """Do what `notify_event_hub` does with what has come to the hub."""
-    receive(world.graph.events(), app.relay.recipient, app.relay.storage.queues, app.clock())
+    receive(world.graph.events(), app.relay.recipient, app.relay.queues, app.clock())
 
 
 def test_messages_come_by_way_of_the_hub_and_none_is_refused(world: AppEnvironment, app: Instance) -> None:

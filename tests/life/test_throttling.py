@@ -19,13 +19,16 @@ UNTOLD = timedelta(seconds=1)
 
 
 def too_early(graph: WatchedGraph) -> list[datetime]:
-    """Return when we called although Graph had told us to wait."""
-    found, not_before = [], None
+    """Return when we called although Graph had told us to wait with calls that it limits together."""
+    found: list[datetime] = []
+    not_before: dict[object, datetime] = {}
     for call in graph.calls():
-        if not_before is not None and call.at < not_before:
+        collection, _, resource = call.path.strip("/").partition("/")
+        limited = (collection, bool(resource), call.method == "GET")
+        if limited in not_before and call.at < not_before[limited]:
             found.append(call.at)
         if call.status == 429:
-            not_before = call.at + (call.retry_after or UNTOLD)
+            not_before[limited] = call.at + (call.retry_after or UNTOLD)
     return found
 
 

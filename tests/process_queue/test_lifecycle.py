@@ -69,7 +69,7 @@ class ScriptedGraph:
         declarations = Declarations([declaration()])
         subscriptions = SubscriptionsClient(client, self.clock, random.Random(1).randbytes)
         tenants = Tenants(account.tables)
-        known = KnownSubscriptions(account.tables)
+        known = KnownSubscriptions(account.tables, lambda: NOW)
         known.note(TENANT, declarations, [msgspec.structs.replace(SERVED, id=name) for name in (FIRST, SECOND)])
         self.known = known
         self.handler = LifecycleHandler(

@@ -172,7 +172,7 @@ def test_while_graph_hangs_many_lifecycle_items_wait_for_one_answer(app: Virtual
     subscriptions = SubscriptionsClient(app.client, app.clock, random.Random(1).randbytes)
 
     names = [f"3f1c0a52-7a3e-4d0e-9f0e-{number:012x}" for number in range(ITEMS)]
-    known = KnownSubscriptions(tables)
+    known = KnownSubscriptions(tables, lambda: NOW)
     known.note(TENANT, declarations, [Subscription(name, HYDRATED.resource, "created", "", NOW) for name in names])
 
     def desired() -> DesiredState:

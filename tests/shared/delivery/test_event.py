@@ -363,9 +363,7 @@ def test_an_item_without_any_data_has_an_empty_object() -> None:
     assert bytes(event_without_content(named("users/5d", resourceData=None), TENANT, NOW).data) == b"{}"
 
 
-@given(
-    st.text(st.characters(exclude_categories=["C"]), min_size=1), st.sampled_from(["created", "updated", "deleted"])
-)
+@given(st.text(st.characters(exclude_categories=["C"]), min_size=1), st.sampled_from(["created", "updated", "deleted"]))
 def test_any_resource_and_change_make_an_event(resource: str, change_type: str) -> None:
     event = event_without_content(named(resource, changeType=change_type), TENANT, NOW)
     assert event.source.isascii()

@@ -65,7 +65,7 @@ class ScriptedTenant:
         self.clock = Clock(NOW)
         self.answers: dict[str, list[Answer]] = {"GET": [in_json({"value": [held(LIVES)]})]}
         self._graph = graph
-        self.known = KnownSubscriptions(MemoryTables())
+        self.known = KnownSubscriptions(MemoryTables(), lambda: NOW)
         graph.script = self._answer
         client = GraphClient(graph.url, Bearer(), session, self.clock)
         subscriptions = SubscriptionsClient(client, self.clock, random.Random(1).randbytes)
