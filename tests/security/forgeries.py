@@ -303,10 +303,10 @@ STATES: Sequence[Forgery] = (
     forged_state("not ASCII", lambda _: "ä" * 83),
     forged_state("a character that is a letter of ours in lower case", lambda _: "\u212a" * 83),
     Forgery(
-        "clientState: five megabytes, twice",
+        "clientState: three megabytes, twice",
         refused(Reason.MALFORMED, 2),
         lambda harness: (
-            [harness.item(clientState="A" * 5_000_000), lifecycle(clientState="A" * 5_000_000)],
+            [harness.item(clientState="A" * 3_000_000), lifecycle(clientState="A" * 3_000_000)],
             [harness.token()],
         ),
     ),
