@@ -110,7 +110,7 @@ def link(text: bytes) -> None:
 
 def _admitted(message: str) -> Envelope | None:
     try:
-        return _admission().read(message)
+        return _admission().read(message).envelope
     except (Undeliverable, Refused):
         return None
 

@@ -109,7 +109,7 @@ class ChangeHandler:
         tried: dict[str, datetime] = {}
         for envelope, _, outcome in judged:
             tried |= tried_before(outcome.events, envelope)
-        deliveries = self.outboxes.deliver(
+        return self.outboxes.deliver(
             events,
             only=judged[0][0].destination,
             redeliver=judged[0][0].replayed is not None,
@@ -117,8 +117,6 @@ class ChangeHandler:
             tried=tried,
             details=partial(_details, judged, self.paths) if self.paths is not None else None,
         )
-        telemetry.UNSELECTED.add(0 if deliveries else len(events))
-        return deliveries
 
     def _end(
         self, envelope: ChangeBatch, batch: BatchVerifier, outcome: BatchOutcome, deliveries: Mapping[str, Delivered]
@@ -137,6 +135,7 @@ class ChangeHandler:
             rest = msgspec.structs.replace(_with(envelope, [], batch), destination=destination)
             self._settle(rest, delivery, outcome)
         self.last_seen.note(batch.seen, envelope.received)
+        telemetry.UNSELECTED.add(_unselected(outcome, deliveries))
         if self.account is not None:
             _enter(outcome, deliveries, envelope, self.account)
 
@@ -183,8 +182,13 @@ def _enter(outcome: BatchOutcome, deliveries: Mapping[str, Delivered], envelope:
         refused=len(outcome.refused),
         duplicates=len(envelope.items) - once + sum(map(_known, deliveries.values())),
         acted_upon=pings,
-        unselected=0 if deliveries else len(outcome.events),
+        unselected=_unselected(outcome, deliveries),
     )
+
+
+def _unselected(outcome: BatchOutcome, deliveries: Mapping[str, Delivered]) -> int:
+    """Return how many events no destination receives."""
+    return len(outcome.events.keys() - {event.id for received, _ in deliveries.values() for event in received})
 
 
 def _known(delivered: Delivered) -> int:

@@ -17,6 +17,7 @@ from process_queue.verify import Verifier
 from shared import telemetry
 from shared.deadline import time_limit
 from shared.errors import AlreadyProcessed, Refused, RetryLater
+from shared.messages.admission import Admitted
 from shared.messages.envelope import ChangeBatch, Envelope, LifecycleBatch, ReadbackPage, parts
 from shared.relay import Relay
 from shared.storage.claim_check import ClaimCheck, Opened
@@ -70,9 +71,9 @@ class MessageHandler:
             relay.outboxes,
             self._requeue,
             relay.clock,
-            relay.paths,
             relay.declarations,
             relay.resolver,
+            relay.paths,
         )
         self._lifecycle = LifecycleHandler(
             settings.tenant_id,
@@ -113,19 +114,15 @@ class MessageHandler:
 
     def _handle_texts(self, texts: Sequence[str]) -> None:
         """Handle the envelopes of a queue message; one that is refused is counted, and costs the others nothing."""
-        believed: list[Envelope] = []
-        entered: list[Envelope] = []
+        admitted: list[Admitted] = []
         for text in texts:
             try:
-                believed.append(self._admission.read(text))
+                admitted.append(self._admission.read(text))
             except Refused as refused:
                 telemetry.REFUSED.add(1, {"reason": refused.reason})
                 _log.error("A queue message is dropped: %s", refused)
-            else:
-                if self._admission.is_authentic(text):  # others were never entered
-                    entered.append(believed[-1])
-        self.handle(believed)
-        self._account.finished(*entered)
+        self.handle([each.envelope for each in admitted])
+        self._account.finished(*(each.envelope for each in admitted if each.authentic))  # others were never entered
 
     def handle(self, envelopes: Sequence[Envelope]) -> None:
         """Handle the envelopes of a queue message; what can't be finished now is enqueued again.
@@ -134,15 +131,16 @@ class MessageHandler:
         """
         together: dict[tuple[str, bool], list[ChangeBatch]] = defaultdict(list)
         for envelope in envelopes:
+            if isinstance(envelope, ChangeBatch):
+                together[envelope.destination, envelope.replayed is not None].append(envelope)
+        for changes in together.values():
+            self._handle(changes, partial(self._changes.handle, *changes))
+        for envelope in envelopes:  # these may have to wait for Graph
             match envelope:
-                case ChangeBatch():
-                    together[envelope.destination, envelope.replayed is not None].append(envelope)
                 case LifecycleBatch():
                     self._handle([envelope], partial(self._handle_lifecycle, envelope))
                 case ReadbackPage():
                     self._handle([envelope], partial(self._readback.handle, envelope))
-        for changes in together.values():
-            self._handle(changes, partial(self._changes.handle, *changes))
 
     def _handle(self, envelopes: Sequence[Envelope], handle: Callable[[], None]) -> None:
         for envelope in envelopes:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
@@ -41,9 +41,9 @@ class ReadbackHandler:
     outboxes: Outboxes
     requeue: Requeue
     clock: Callable[[], datetime]
+    declarations: Declarations
+    resolver: Resolver
     paths: Paths | None = None
-    declarations: Declarations = field(default_factory=lambda: Declarations(()))
-    resolver: Resolver | None = None
 
     def handle(self, readback: ReadbackPage) -> None:
         """Read one page, deliver what is missing, and enqueue what follows.
@@ -61,7 +61,8 @@ class ReadbackHandler:
             _log.info("%s is declared no more, and not read back", readback.resource)
             return
         try:
-            place = self._place(readback)
+            # the path by which a notification names what is read: without aliases
+            place = self.resolver.resolved(readback.tenant_id, readback.resource)
             page = fetch_page(readback, self.graph, self.checkpoints.delta_link)
             events = _events(page, readback, place, began)
             if declaration is not None:
@@ -76,10 +77,6 @@ class ReadbackHandler:
         else:
             behind = self._deliver(events, readback, began)
             self._enqueue_next(page, readback, behind)
-
-    def _place(self, readback: ReadbackPage) -> str:
-        """The path by which what is read is named in a notification: without aliases."""
-        return self.resolver.resolved(readback.tenant_id, readback.resource) if self.resolver else readback.resource
 
     def _restart(self, readback: ReadbackPage, failure: RetryLater) -> None:
         """Begin again at the first page: links live for about an hour, and the ledger knows what was delivered."""

@@ -3,6 +3,8 @@
 import base64
 import binascii
 import re
+import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -185,12 +187,9 @@ def key_store(text: str) -> str:
 
 
 def certificate_and_key(path: str) -> str:
-    """The text of a PEM file, named relative to the app."""
+    """The text of a PEM file, named relative to the app; the key has to be the certificate's."""
     expected = "expected the path of a readable PEM file that holds a private key, unencrypted, and its certificate"
-    pem = _pem(path, expected)
-    if not re.search("-----BEGIN (RSA |EC )?PRIVATE KEY-----", pem) or "-----BEGIN CERTIFICATE-----" not in pem:
-        raise InvalidValue(expected)
-    return pem
+    return _pem(path, expected, lambda context, file: context.load_cert_chain(file, password=_no_password))
 
 
 def path_of_certificate_and_key(path: str) -> str:
@@ -202,16 +201,23 @@ def path_of_certificate_and_key(path: str) -> str:
 def path_of_certificates(path: str) -> str:
     """The path of a PEM file with certificates, named relative to the app."""
     expected = "expected the path of a readable PEM file that holds certificates"
-    if "-----BEGIN CERTIFICATE-----" not in _pem(path, expected):
-        raise InvalidValue(expected)
+    _pem(path, expected, lambda context, file: context.load_verify_locations(file))
     return str(APP_ROOT / path)
 
 
-def _pem(path: str, expected: str) -> str:
+def _pem(path: str, expected: str, load: Callable[[ssl.SSLContext, Path], None]) -> str:
+    """Return the text of a PEM file that TLS can `load`: otherwise the first connection would fail."""
     try:
-        return (APP_ROOT / path).read_text(encoding="ascii")
-    except (OSError, ValueError):
+        text = (APP_ROOT / path).read_text(encoding="ascii")
+        load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), APP_ROOT / path)
+    except (OSError, ValueError):  # ssl's errors are OSErrors
         raise InvalidValue(expected) from None
+    return text
+
+
+def _no_password() -> str:
+    """Answer for a key that asks for a password: OpenSSL would ask the terminal."""
+    raise ValueError("the key is encrypted")
 
 
 def _number(text: str, expected: str) -> float:

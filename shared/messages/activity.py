@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from shared.errors import AlreadyProcessed, RetryLater, Undeliverable
-from shared.messages.envelope import attempts, read
+from shared.messages.envelope import attempts, parts, read
 from shared.storage.claim_check import ClaimCheck
 from shared.storage.queues import Queue, QueuedMessage, Queues
 from shared.storage.state import Times
@@ -58,7 +58,7 @@ class QueueActivity:
 def _due(message: QueuedMessage, claims: ClaimCheck) -> datetime:
     """Return since when a visible message is due: it was enqueued to be tried at a time, or at once."""
     try:
-        history = attempts(read(claims.open(message.text).text))
+        history = attempts(read(parts(claims.open(message.text).text)[0]))  # what shares a message was never tried
     except (Undeliverable, AlreadyProcessed):
         return message.enqueued
     planned = history[-1].retry_at if history else None

@@ -40,6 +40,14 @@ _FAN_OUTS = {
 
 
 @dataclass(frozen=True)
+class Admitted:
+    """What is believed of an envelope, which may have no items, and whether this app wrote all of it."""
+
+    envelope: Envelope
+    authentic: bool
+
+
+@dataclass(frozen=True)
 class Admission:
     """longest_queued: how long a message can stay on the queue."""
 
@@ -53,8 +61,8 @@ class Admission:
         """Return whether this app wrote the text of a queue message or a dead letter."""
         return self.keys.is_authentic(text)
 
-    def read(self, text: str) -> Envelope:
-        """Return what is believed of the envelope in the text of a queue message; it may have no items.
+    def read(self, text: str) -> Admitted:
+        """Return what is believed of the envelope in the text of a queue message.
 
         Raises:
             Undeliverable: it is not an envelope.
@@ -62,7 +70,7 @@ class Admission:
         """
         envelope = read(text)
         if self.is_authentic(text):
-            return envelope
+            return Admitted(envelope, authentic=True)
         _log.warning(
             "A queue message has no valid MAC: an earlier version wrote it, or somebody who can write to the queue. "
             "Everything in it is checked again"
@@ -70,7 +78,7 @@ class Admission:
         now = self.clock()
         if not now - self.longest_queued <= envelope.received <= now + CLOCK_SKEW:
             raise Refused(Reason.UNAUTHENTICATED, "a queue message without a valid MAC is older than any can be")
-        return self.recheck(envelope)
+        return Admitted(self.recheck(envelope), authentic=False)
 
     def recheck(self, envelope: Envelope) -> Envelope:
         """Return what is left of an envelope that anybody may have written; its time of receipt is believed.

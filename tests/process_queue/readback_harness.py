@@ -79,7 +79,6 @@ class ReadbackHarness:
             outboxes,
             self._requeue,
             self.clock,
-            None,
             self.declarations,
             Resolver(graph, self.clock),
         ).handle(readback)

@@ -1,6 +1,7 @@
 """Several destinations: what one does not accept waits for that one alone, and nothing of it delays another."""
 
 import json
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from graph_simulator.authority import Authority
 from process_queue.changes import ChangeHandler
 from process_queue.readback import ReadbackHandler
 from process_queue.requeue import Requeue
+from shared.configuration.declaration import Declarations
 from shared.configuration.destinations import DEFAULT, EventFilter
 from shared.delivery.destination import Destination
 from shared.delivery.event import Event
@@ -23,6 +25,8 @@ from shared.delivery.ledger import Ledger
 from shared.delivery.outbox import Misconfigured, Outbox, Outboxes
 from shared.errors import Reason
 from shared.graph.client import GraphClient
+from shared.graph.resolver import Resolver
+from shared.messages.account import Account
 from shared.messages.envelope import ChangeBatch, ReadbackPage, destination_of, read, read_dead_letter, write
 from shared.readback.checkpoints import Checkpoints
 from shared.readback.pings import Pings
@@ -50,6 +54,7 @@ class System:
         self.servers = servers
         self.clock = Clock()
         self.account = MemoryAccount(undelayed=True)
+        self.entered = Account(self.account.tables, self.clock, random.Random(1).randbytes)
         self.selections: dict[str, EventFilter] = {}
         self.requeue = Requeue(self.account.queues, timedelta(hours=72), self.clock, lambda: 0.0)
         self._session = session
@@ -69,13 +74,23 @@ class System:
     def relay(self, envelope: ChangeBatch) -> None:
         tables = self.account.tables
         pings = Pings(tables, self.account.queues, self.clock)
-        ChangeHandler(verifier(), self.outboxes, LastSeen(tables), self.requeue, self.clock, pings).handle(envelope)
+        entered = self.entered
+        ChangeHandler(
+            verifier(), self.outboxes, LastSeen(tables), self.requeue, self.clock, pings, account=entered
+        ).handle(envelope)
 
     def read_back(self, graph: Server, page: ReadbackPage) -> None:
         client = GraphClient(graph.url, Bearer(), self._session, self.clock)
-        checkpoints = Checkpoints(self.account.tables)
-        queues = self.account.queues
-        ReadbackHandler(client, checkpoints, queues, self.outboxes, self.requeue, self.clock).handle(page)
+        ReadbackHandler(
+            client,
+            Checkpoints(self.account.tables),
+            self.account.queues,
+            self.outboxes,
+            self.requeue,
+            self.clock,
+            Declarations(()),
+            Resolver(client, self.clock),
+        ).handle(page)
 
     def queued(self) -> list[Any]:
         return [read(text) for text in self.account.queues.take()]
@@ -152,6 +167,15 @@ def test_a_filter_leaves_out_what_a_destination_does_not_want(system: System) ->
     system.relay(two())
     assert system.received("search") == []
     assert system.received("archive") == ["1", "2"]
+
+
+def test_an_event_that_no_destination_wants_is_counted_beside_one_that_is_delivered(system: System) -> None:
+    system.selections = dict.fromkeys(NAMES, EventFilter(("chats/*/messages/1",)))
+    system.start()
+    system.relay(two())
+    system.entered.flush()
+    [hour] = system.entered.hours().values()
+    assert (hour.outcomes["unselected"], hour.outcomes["delivered"], hour.outcomes["duplicates"]) == (1, 3, 0)
 
 
 def test_what_waits_for_a_destination_that_is_no_more_is_kept(system: System) -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from shared.configuration.destinations import DEFAULT, EventFilter, Identity, Mode
 from shared.configuration.settings import Settings, SettingsError
-from tests.builders import destination_secret, environment
+from shared.keys.key import write_pem
+from tests.builders import destination_secret, encryption_key, environment, pem_of, rsa_key
 
 URL = "https://search.example.org/events"
 
@@ -36,7 +38,7 @@ def test_url_and_secret_describe_the_default_destination() -> None:
 
 def test_an_entry_has_the_fields_of_the_settings(tmp_path: Path) -> None:
     pem = tmp_path / "both.pem"
-    pem.write_text("-----BEGIN PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----\n", encoding="ascii")
+    pem.write_bytes(write_pem(encryption_key()))
     given = entry(
         scope="https://eventgrid.azure.net/.default", identity="managed", mode="structured",
         headers={"x-api-key": "%KEY%"}, maxEvents=7, maxBytes=5000, maxRequests=2, maxRate=0.5, ca=str(pem),
@@ -99,6 +101,38 @@ def test_an_invalid_entry_is_named_with_its_field_and_leaves_the_others_working(
     valid = [one.name for one in settings.destinations if not one.invalid]
     assert valid == [DEFAULT, "fine"]
     assert settings.destinations.by_name["search"].invalid  # its events are kept
+
+
+def certificate() -> bytes:
+    return encryption_key().certificate.public_bytes(Encoding.PEM)
+
+
+def key_with_a_password() -> bytes:
+    return rsa_key("foreign").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"word"))
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("ca", b""),
+        ("ca", b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"),
+        ("ca", pem_of(rsa_key("foreign"))),
+        ("clientCertificate", certificate()),
+        ("clientCertificate", pem_of(rsa_key("foreign"))),
+        ("clientCertificate", pem_of(rsa_key("foreign")) + certificate()),
+        ("clientCertificate", key_with_a_password() + certificate()),
+    ],
+    ids=["empty", "cut", "a key", "without its key", "without its certificate", "another key's", "with a password"],
+)
+def test_certificates_that_tls_cannot_use_are_a_fault_of_their_entry(tmp_path: Path, field: str, text: bytes) -> None:
+    """Otherwise the app itself would fail at its start, with all its destinations and the webhook."""
+    pem = tmp_path / "some.pem"
+    pem.write_bytes(text)
+    settings = read(entry(**{field: str(pem)}), entry(name="fine"))
+    (told,) = settings.destinations.complaints
+    assert told.startswith(f"destination 1 (search): {field}: expected the path of a readable PEM file")
+    assert str(tmp_path) not in told
+    assert [one.name for one in settings.destinations if not one.invalid] == [DEFAULT, "fine"]
 
 
 @pytest.mark.parametrize("name", [None, "", "Search", "a b", 7, DEFAULT])
