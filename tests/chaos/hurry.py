@@ -3,27 +3,44 @@
 Only lengths of time are changed: schedules keep their shape, and no step of the app is left out.
 """
 
+from datetime import timedelta
+from types import ModuleType
+
+from process_queue import hydration, lifecycle, readback
 from shared import circuit_breaker
 from shared.delivery import destination
-from shared.graph import client, signing_keys
+from shared.graph import client, resolver, signing_keys
 from shared.keys import ring
 from shared.messages import retry
-from shared.readback import sweep
+from shared.readback import pings, sweep
+from shared.subscriptions import once
 
 HURRY_SETTING = "CHAOS_HURRY"
 SHORTEST_READ = 3.0  # seconds that the destination is given at least: on a busy machine it needs some
 
+WAITS: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
+    (circuit_breaker, ("FIRST_PAUSE", "LONGEST_PAUSE", "LONGEST_DELAY")),
+    (client, ("_DEFAULT_RETRY_AFTER",)),
+    (destination, ("_RETRY_AFTER_GONE",)),
+    (hydration, ("SETTLES_WITHIN", "_ASK_AGAIN")),
+    (lifecycle, ("DEBOUNCE", "UNKNOWN_FOR")),
+    (once, ("REFUSAL_LASTS",)),
+    (pings, ("SETTLING_TIME", "APART")),
+    (readback, ("_RESTART_AFTER",)),
+    (resolver, ("_REPEAT_AFTER",)),
+    (ring, ("REFRESH_INTERVAL",)),
+    (signing_keys, ("MIN_REFETCH_INTERVAL", "RETRY_INTERVAL")),
+    (sweep, ("OVERLAP", "SETTLING_TIME", "HURRY_INTERVAL")),
+)
+"""Where the app's waits are, by the names that the modules give them which use them."""
+
 
 def hurry(factor: float) -> None:
-    """Divide every wait of the app by `factor`."""
+    """Divide every wait of the app by `factor`. Raises AttributeError if one has another name by now."""
+    for module, names in WAITS:
+        for name in names:
+            wait: timedelta = getattr(module, name)
+            setattr(module, name, wait / factor)
     retry.SCHEDULE = tuple(delay / factor for delay in retry.SCHEDULE)
-    signing_keys.MIN_REFETCH_INTERVAL /= factor
-    signing_keys.RETRY_INTERVAL /= factor
-    ring.REFRESH_INTERVAL /= factor
-    circuit_breaker.FIRST_PAUSE /= factor
-    circuit_breaker.LONGEST_PAUSE /= factor
-    sweep.OVERLAP /= factor
-    sweep.SETTLING_TIME /= factor
-    client._DEFAULT_RETRY_AFTER /= factor
     connect, read = destination._TIME_LIMIT
     destination._TIME_LIMIT = (connect, max(SHORTEST_READ, read / factor))  # type: ignore[assignment]
