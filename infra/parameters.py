@@ -14,6 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from shared.configuration import values as settings
+
 TEMPLATE = Path(__file__).with_name("main.bicep")
 SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentParameters.json#"
 PROFILES = ("cheap", "middle", "gateway", "dedicated")
@@ -22,6 +26,13 @@ EXAMPLES = [
     ipaddress.ip_network(network) for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
 ]
 """Addresses for documents (RFC 5737, RFC 3849): the example file has some, and nobody sends from them."""
+
+OF_THE_HOST = {
+    "RENEW_SCHEDULE": settings.schedule,
+    "APPLICATIONINSIGHTS_CONNECTION_STRING": settings.insights,
+}
+"""Settings that the Functions host reads itself: with a wrong one it does not start, or never runs the timer, and the
+app can't say why."""
 
 MOST_ADDRESSES = 500
 """App Service takes 512 rules in all."""
@@ -53,6 +64,12 @@ def check(values: dict[str, Any], profile: str) -> dict[str, Any]:
         # Nested deployments may take such a text for an expression (Azure/bicep#2431), azd replaces ${…}.
         if text.startswith("[") or "${" in text:
             raise Wrong(f"{name}: expected a text that does not begin with [ and holds no ${{")
+    for name, parse in OF_THE_HOST.items():
+        if text := values.get("settings", {}).get(name):
+            try:
+                parse(text)
+            except settings.InvalidValue as invalid:
+                raise Wrong(f"settings.{name}: {invalid}") from None
     if profile == "gateway" and not values.get("hostName"):
         raise Wrong("hostName: the gateway needs the name that its certificate was issued for")
     return {"name": "graphrelay", **values, "profile": profile, **addresses(values, profile)}

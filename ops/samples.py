@@ -8,7 +8,7 @@ import msgspec
 
 from shared.delivery.event import Event, event_of_content, event_without_content
 from shared.graph.notification import Notification
-from shared.resources.identity import ITEM_TYPES, ItemType
+from shared.resources.item_types import ITEM_TYPES, ItemType
 
 TENANT = "00000000-0000-0000-0000-000000000000"
 """No tenant has this id: a receiver can tell a sample from a real event."""

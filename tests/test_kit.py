@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 from ops.samples import samples
 from shared.configuration.destinations import Mode
 from shared.delivery.request import RequestFormat, encode, message_id, signature_headers
-from shared.resources.identity import ITEM_TYPES
+from shared.resources.item_types import ITEM_TYPES
 from tests.builders import NOW, destination_secret
 from tests.shared.delivery.test_destination import some
 

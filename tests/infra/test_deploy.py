@@ -251,9 +251,14 @@ def test_addresses_that_let_in_nobody_or_everybody_are_refused(profile: str, add
         ({"settings": {"SUBSCRIPTIONS": "[]"}}, "settings.SUBSCRIPTIONS: expected a text that does not begin with ["),
         ({"settings": {"LEDGER_DAYS": 30}}, "settings.LEDGER_DAYS: expected a text, in quotation marks"),
         ({"profile": "grand"}, "profile: expected one of"),
+        ({"settings": {"RENEW_SCHEDULE": "0 */5 * * *"}}, "settings.RENEW_SCHEDULE: expected"),
+        (
+            {"settings": {"APPLICATIONINSIGHTS_CONNECTION_STRING": "none"}},
+            "settings.APPLICATIONINSIGHTS_CONNECTION_STRING: expected the connection string",
+        ),
     ],
 )
-def test_parameters_that_azure_would_misread_are_refused(changed: dict[str, Any], said: str) -> None:
+def test_parameters_that_azure_or_the_host_would_misread_are_refused(changed: dict[str, Any], said: str) -> None:
     profile = str(changed.get("profile", "cheap"))
     with pytest.raises(Wrong, match=re.escape(said)):
         check(changed, profile)

@@ -13,7 +13,8 @@ import pytest
 from shared.delivery.event import Event, event_of_content, event_read_back, event_without_content
 from shared.errors import Undeliverable
 from shared.graph.notification import Notification, read_notification
-from shared.resources.identity import ITEM_TYPES, ItemType, identify, read_path
+from shared.resources.identity import identify, read_path
+from shared.resources.item_types import ITEM_TYPES, ItemType
 from shared.resources.path import encoded
 from tests.builders import NOW, TENANT, change, raw
 

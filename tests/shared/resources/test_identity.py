@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.resources.catalog import KINDS
-from shared.resources.identity import ITEM_TYPES, belongs, identify, identify_entry, kinds_in, read_path
+from shared.resources.identity import belongs, identify, identify_entry, kinds_in, read_path
+from shared.resources.item_types import ITEM_TYPES
 from shared.resources.path import encoded, segments
 from tests.builders import CHANNEL, CHAT, TEAM, TENANT
 
