@@ -146,9 +146,8 @@ class ChangeHandler:
             self.requeue.later(msgspec.structs.replace(rest, items=items), delivery.failure)
         for rejected in delivery.rejected:
             item, event = outcome.events[rejected.event.id]
-            detail = f"the destination answers {rejected.status} to event {event.id}"
             alone = msgspec.structs.replace(rest, items=(item,))
-            self.requeue.dead_letter(alone, Reason.DESTINATION_REJECTED, detail)
+            self.requeue.rejected(alone, rejected.status, event.id)
         self.outboxes[rest.destination].record_rejected(rejected.event for rejected in delivery.rejected)
 
 

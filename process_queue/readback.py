@@ -121,8 +121,8 @@ class ReadbackHandler:
             for event in delivery.undelivered:
                 self.requeue.later(_single_resource(event, readback), delivery.failure)
         for rejected in delivery.rejected:
-            detail = f"the destination answers {rejected.status} to event {rejected.event.id}"
-            self.requeue.dead_letter(_single_resource(rejected.event, readback), Reason.DESTINATION_REJECTED, detail)
+            alone = _single_resource(rejected.event, readback)
+            self.requeue.rejected(alone, rejected.status, rejected.event.id)
         self.outboxes[readback.destination].record_rejected(rejected.event for rejected in delivery.rejected)
 
     def _fall_behind(self, destination: str, delivery: Delivery, failure: RetryLater, readback: ReadbackPage) -> None:

@@ -53,10 +53,14 @@ class Requeue:
         else:
             self._later(envelope, failure)
 
-    def dead_letter(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
-        """Keep an envelope among the dead letters, each item by itself. `detail`: what failed in the end, if known."""
-        if detail:
-            envelope = failed(envelope, FailedAttempt(self.clock(), detail))
+    def rejected(self, envelope: Envelope, status: int, event_id: str) -> None:
+        """Dead-letter an envelope whose event the destination has answered with a status that rejects it."""
+        detail = f"the destination answers {status} to event {event_id}"
+        attempt = FailedAttempt(self.clock(), detail, event=event_id)
+        self.dead_letter(failed(envelope, attempt), Reason.DESTINATION_REJECTED)
+
+    def dead_letter(self, envelope: Envelope, reason: Reason) -> None:
+        """Keep an envelope among the dead letters, each item by itself."""
         for single in singles(envelope):
             self.queues.send(write(DeadLetter(reason, self.clock(), single)), Queue.DEAD_LETTERS)
             telemetry.DEAD_LETTERED.add(1, {"reason": reason, "destination": destination_of(envelope)})
@@ -72,7 +76,7 @@ class Requeue:
         attempt = 0 if is_no_attempt else envelope.attempt
         decision = after_failure(attempt, first_seen, self.clock(), self.horizon, failure.retry_after, self.chance)
         if isinstance(decision, DeadLetterNow):
-            self.dead_letter(envelope, failure.reason, str(failure))
+            self.dead_letter(failed(envelope, FailedAttempt(self.clock(), str(failure))), failure.reason)
             return
         now = self.clock()
         attempted = failed(envelope, FailedAttempt(now, str(failure), now + decision.delay))

@@ -296,13 +296,10 @@ def read_path(details: bytes) -> Path:
 
 
 def names(path: Path) -> set[str]:
-    """Return what a path is found by. Graph writes `chats('19:…')`, events `chats/19:…`.
-
-    A rejected event's id is the last word of the failed attempt (`process_queue.changes`).
-    """
+    """Return what a path is found by. Graph writes `chats('19:…')`, events `chats/19:…`."""
     plain = path.resource.replace("('", "/").replace("')", "").strip("/")
     subject = path.event.partition("/")[2].rpartition("@")[0]
-    rejected = {attempt.detail.rpartition(" ")[2] for attempt in path.attempts}
+    rejected = {attempt.event for attempt in path.attempts}
     paths = {subject, plain, path.resource.strip("/")}
     last = {name.rpartition("/")[2] for name in paths}
     return {path.event, path.subscription.lower(), *paths, *last, *rejected} - {""}

@@ -22,12 +22,16 @@ LONGEST_HISTORY = 8
 """Failed attempts that an envelope remembers, the last ones."""
 
 
-class FailedAttempt(msgspec.Struct, frozen=True):
-    """What an attempt failed on, and when the next is due; None if it was the last. `detail` names no content."""
+class FailedAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an attempt failed on, and when the next is due; None if it was the last. `detail` names no content.
+
+    event: the id of the event that the destination rejected, if it was that.
+    """
 
     at: Time
     detail: str
     retry_at: Time | None = None
+    event: str = ""
 
 
 class ItemBatch(msgspec.Struct, frozen=True, tag_field="kind"):

@@ -6,10 +6,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 
+from shared.messages.envelope import together
 from shared.storage.queues import Queue
 from tests.builders import client_state_secret
 from tests.crash.services import KeysInMemory, made_key, written
 from tests.crash.world import CHATS, Process, World, declared
+from tests.memory import NEVER
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,21 @@ def large() -> World:
     world = subscribed()
     world.rich("1", filler=70_000)
     world.rich("2", "3", filler=30_000)
+    return world
+
+
+def together_on_the_queue() -> World:
+    """Requests that came at the same time share a queue message; one of their events is rejected."""
+    world = subscribed()
+    for number in range(4):
+        world.rich(str(number))
+    world.receiver.rejects = frozenset({"2"})
+    world.dead = {"2"}
+    process = world.process()
+    world.send(process)
+    process.relay.account.flush()
+    queues = world.account.queues
+    queues.enqueue(together(queues.take()), Queue.NOTIFICATIONS, NEVER)
     return world
 
 
@@ -215,6 +232,7 @@ SCENARIOS = (
     Scenario("a POST of many", many, receive_and_deliver),
     Scenario("POSTs larger than 64 KiB", large, receive_and_deliver),
     Scenario("a rejected event", rejected, receive_and_deliver),
+    Scenario("envelopes that share a message", together_on_the_queue, receive_and_deliver),
     Scenario("a destination outage", outage, receive_and_deliver),
     Scenario("hydration", hydration, receive_and_deliver),
     Scenario("reauthorizationRequired", lifecycle("reauthorizationRequired"), receive_and_deliver),

@@ -97,6 +97,7 @@ class World:
         self.problems: list[str] = []
         self.logged: list[str] = []
         self.most_keys = 1
+        self.processes = 0
         self.says_when_it_changed = True
         self._deliveries: Counter[str] = Counter()
         self._next_tick = self.clock()
@@ -126,8 +127,6 @@ class World:
     def rich(self, *names: str, filler: int = 0) -> Post:
         """Write messages that Graph notifies with their content; return the POST, which was not sent yet."""
         secret, key = self.secret(), self.keys.get(self.keys.ids()[-1])
-        for name in names:
-            self.graph.messages[name] = written(name)
 
         def items() -> list[dict[str, Any]]:
             return [
@@ -144,8 +143,6 @@ class World:
     def basic(self, resource: str, *names: str) -> Post:
         """The same for messages of which Graph says only that they changed."""
         secret = self.secret()
-        for name in names:
-            self.graph.messages[name] = written(name)
 
         def items() -> list[dict[str, Any]]:
             return [
@@ -241,6 +238,7 @@ class World:
                 self.problems.append(f"an invocation of {invoke.__name__} takes {took}")
 
     def _posted(self, names: tuple[str, ...], items: Callable[[], list[dict[str, Any]]]) -> Post:
+        self.graph.messages |= {name: written(name) for name in names}
         self.expected |= set(names)
         self.posts.append(Post(names, items))
         return self.posts[-1]
@@ -327,6 +325,7 @@ class Process:
 
     def __init__(self, world: World, settings: Settings, operations: Operations) -> None:
         account, clock = world.account, world.clock
+        world.processes += 1
         claims = WatchedClaims(account, operations)
         queues = cast("Queues", WatchedQueues(account, claims, operations))
         tables = cast("Tables", WatchedTables(account, operations))
@@ -344,7 +343,7 @@ class Process:
             StorageClients(queues, queues, claims, tables),
             clock=clock,
             session=session,
-            random=Random(1),
+            random=Random(world.processes),
             key_store=cast("KeyStore", WatchedKeys(world.keys, operations)),
         )
         self._clock = clock

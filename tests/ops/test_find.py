@@ -47,7 +47,7 @@ def test_a_dead_letter_is_found_by_its_own_id_and_by_what_is_in_it(operator: Ope
 
 def test_a_rejected_event_is_found_by_its_id(operator: Operator, storage_settings: StorageSettings) -> None:
     paths = Paths(tables(storage_settings), lambda: NOW, random.random, TENANT)
-    rejected = FailedAttempt(NOW, "the destination answers 422 to event t/chats/1@2")
+    rejected = FailedAttempt(NOW, "the destination answers 422 to event t/chats/1@2", event="t/chats/1@2")
     paths.dead_lettered(failed(changes(rich(WRITTEN)), rejected), Reason.DESTINATION_REJECTED)
     [path] = operator.json("find", "t/chats/1@2")["paths"]
     assert path["path"]["reason"] == "destination_rejected"
