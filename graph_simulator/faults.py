@@ -52,6 +52,10 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Share of notifications whose members begin with a capital, as on Microsoft's page on transcripts."""
     loop_links: bool = False
     """A next link leads to the page that it is on."""
+    calendar_tells_of_others: bool = True
+    """A delta query of a calendar view tells of changed events outside its range as if they were removed."""
+    forget_links: bool = False
+    """Delta links are answered 410: start over."""
     late_seconds: Seconds = 0.0
     """How long a change stays invisible to reads of many messages."""
     answer_seconds: Seconds = 3.0

@@ -28,6 +28,7 @@ from graph_simulator.world import World
 SUBSCRIPTIONS_AT_ONCE = 100
 ALL_TYPES = "include-unknown-enum-members"
 IMMUTABLE = 'idtype="immutableid"'
+PRIMARY_CALENDAR = "calendar"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,12 @@ class GraphApi:
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
-        self._pager = Pager(simulator.clock, simulator.chance, lambda: simulator.faults.loop_links)
+        self._pager = Pager(
+            simulator.clock,
+            simulator.chance,
+            lambda: simulator.faults.loop_links,
+            lambda: simulator.faults.forget_links,
+        )
         self._limiter = Limiter(simulator.clock, simulator.chance)
         read, listing = self._read, self._listing
         channel, chat = "teams/{}/channels/{}", "chats/{}"
@@ -261,6 +267,13 @@ class GraphApi:
             return reads.one("user", "", call.ids[0].lower(), call.options)
         return Directory(world, self._pager).user(call.ids[0], call.options)
 
+    def _calendar_view(self, depth: int | None) -> "HeldRead":
+        """Changes in a calendar's range of dates; `depth`: where the calendar is named, None for the primary one."""
+        return lambda reads, call, world: reads.calendar_view_delta(
+            _owner(call, world), _container(call, depth) or PRIMARY_CALENDAR, call.options, _link(call),
+            tells_of_others=self._simulator.faults.calendar_tells_of_others,
+        )  # fmt: skip
+
     def _held_routes(self) -> tuple[Route, ...]:
         """Mail, events, contacts, tasks, files, list items, and the delta queries of the directory."""
         held = self._held
@@ -281,6 +294,10 @@ class GraphApi:
         tasks = "users/{}/todo/lists/{}/tasks"
         routes = [route for route in routes if route.template not in _UNDOCUMENTED]
         routes += [
+            Route("GET", "users/{}/calendar/events", limits.MAILBOX, held(lambda reads, call, world: reads.by_time(
+                "event", _owner(call, world), PRIMARY_CALENDAR, call.options, _link(call)))),
+            Route("GET", "users/{}/calendarview/delta", limits.MAILBOX, held(self._calendar_view(None))),
+            Route("GET", "users/{}/calendars/{}/calendarview/delta", limits.MAILBOX, held(self._calendar_view(1))),
             Route("GET", f"{tasks}/delta", limits.MAILBOX, held(_delta("todoTask", _owner, 1))),
             Route("GET", f"{tasks}/{{}}", limits.MAILBOX, held(_one("todoTask", _owner, 1))),
             Route("GET", "users/{}/drive", limits.FILES, held(lambda _, call, world: {"id": _drive_of(call, world)})),

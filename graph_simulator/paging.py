@@ -32,16 +32,21 @@ class Cursor:
 class Pager:
     """Hands out pages and remembers what their links mean. The same link gives the same items again.
 
-    `loops`: whether a link leads to the page that it is on.
+    `loops`: whether a link leads to the page that it is on. `forgets`: whether delta links are outdated.
     """
 
     def __init__(
-        self, clock: Callable[[], datetime], chance: random.Random, loops: Callable[[], bool] = lambda: False
+        self,
+        clock: Callable[[], datetime],
+        chance: random.Random,
+        loops: Callable[[], bool] = lambda: False,
+        forgets: Callable[[], bool] = lambda: False,
     ) -> None:
         self._clock = clock
         self._chance = chance
         self._cursors: dict[str, Cursor] = {}
         self._loops = loops
+        self._forgets = forgets
 
     def page(
         self,
@@ -89,7 +94,7 @@ class Pager:
             Refusal: 410, the token is unknown or outdated: start over.
         """
         cursor = self._cursors.get(token)
-        if cursor is None or cursor.left is not None or cursor.expires <= self._clock():
+        if cursor is None or cursor.left is not None or cursor.expires <= self._clock() or self._forgets():
             raise Refusal(HTTPStatus.GONE, "syncStateNotFound", "The sync state is not found; start over.")
         return cursor
 

@@ -28,7 +28,6 @@ _PAGE = "https://learn.microsoft.com/graph/"
 _RECORDINGS = {"page": f"{_PAGE}teams-changenotifications-callrecording-and-calltranscript", "edition": "2025-09-18"}
 _VIRTUAL_EVENTS = {"page": f"{_PAGE}changenotifications-for-virtualevent", "edition": "2024-11-07"}
 _REAUTHORIZE = {"page": f"{_PAGE}api/subscription-reauthorize", "edition": "2026-05-05"}
-_APPROVALS = {"page": f"{_PAGE}permissions-reference", "edition": "2026-08-07"}
 
 BY_HAND: dict[str, dict[str, Any]] = {
     "teams/getallmembers": {**_REAUTHORIZE, "application": ["TeamMember.Read.All", "TeamMember.ReadWrite.All"]},
@@ -78,14 +77,12 @@ BY_HAND: dict[str, dict[str, Any]] = {
         "beta": True,
     },
     "virtualevent": {**_VIRTUAL_EVENTS, "application": ["VirtualEvent.Read.All"]},
-    "approvalitem": {**_APPROVALS, "application": ["ApprovalSolution.Read.All", "ApprovalSolution.ReadWrite.All"]},
-    "healthmonitoringalert": {
-        **_APPROVALS,
-        "application": ["HealthMonitoringAlert.Read.All", "HealthMonitoringAlert.ReadWrite.All"],
-    },
 }
 """Subscribing where the table of the page on creating has no row, or a shorter one than the page of the resource: read
 in prose, so kept by hand. By path, or by kind."""
+
+NAMED_LIKE_THEIR_KIND = {"approvalitem": "ApprovalSolution", "healthmonitoringalert": "HealthMonitoringAlert"}
+"""Kinds whose subscriptions no page has a row for: the permissions for applications that are named so are for them."""
 
 
 SIMULATED = (
@@ -115,9 +112,14 @@ def main() -> None:
         facts["sources"][page] = edition_of_page(text) or edition(arguments.docs)
         tables[name] = dict(sorted(rows(text)))
     facts["operations"] = {f"GET {path}": reads(permissions, path) for path in operations()}
-    facts["application"] = sorted(application(permissions) & mentioned(facts["operations"], tables))
     facts |= tables
-    facts["elsewhere"] = BY_HAND
+    dated = facts["sources"][PERMISSIONS].split()[-1]
+    facts["elsewhere"] = BY_HAND | {
+        kind: {"page": f"{_PAGE}permissions-reference", "edition": dated, "application": offered(permissions, name)}
+        for kind, name in NAMED_LIKE_THEIR_KIND.items()
+    }
+    named = mentioned(facts["operations"], tables, facts["elsewhere"])
+    facts["application"] = sorted(application(permissions) & named)
     print(json.dumps(facts, indent=1))
 
 
@@ -128,18 +130,23 @@ def operations() -> list[str]:
 
 
 def reads(permissions: dict[str, Any], path: str) -> dict[str, list[str]]:
-    """Return which permissions an application may read a path with, and which of them are marked as least."""
+    """Return which permissions an application may read a path with, and which of them are marked as least.
+
+    A mark of several methods is of the most demanding one: it counts only where nothing is marked for GET alone.
+    """
     wanted = "/" + path.replace("{}", "{id}")
-    found: dict[str, bool] = {}
+    found: set[str] = set()
+    least: dict[bool, set[str]] = {True: set(), False: set()}
     for name, permission in permissions.items():
         for paths in permission["pathSets"]:
             if "Application" not in paths["schemeKeys"] or "GET" not in paths["methods"]:
                 continue
-            for listed, mark in paths["paths"].items():
-                if listed.lower() == wanted:
-                    least = re.search(r"least=([^;]*)", mark)
-                    found[name] = found.get(name, False) or "Application" in (least[1].split(",") if least else ())
-    return {"accepted": sorted(found), "least": sorted(name for name, least in found.items() if least)}
+            for mark in (mark for listed, mark in paths["paths"].items() if listed.lower() == wanted):
+                found.add(name)
+                marked = re.search(r"least=([^;]*)", mark)
+                if marked and "Application" in marked[1].split(","):
+                    least[paths["methods"] == ["GET"]].add(name)
+    return {"accepted": sorted(found), "least": sorted(least[True] or least[False])}
 
 
 def rows(page: str) -> Iterator[tuple[str, list[str]]]:
@@ -163,16 +170,23 @@ def target(cell: str) -> tuple[str, str]:
     return name.rpartition("-")[2].lower(), rest.replace("\\", "")
 
 
+def offered(permissions: dict[str, Any], resource: str) -> list[str]:
+    """Return the permissions for a resource that applications can be granted, reading before writing."""
+    return sorted(name for name in application(permissions) if name.partition(".")[0] == resource)
+
+
 def application(permissions: dict[str, Any]) -> set[str]:
     """Return the names of all permissions that applications can be granted."""
     return {name for name, permission in permissions.items() if "Application" in permission["schemes"]}
 
 
-def mentioned(reading: dict[str, Any], tables: dict[str, dict[str, list[str]]]) -> set[str]:
+def mentioned(
+    reading: dict[str, Any], tables: dict[str, dict[str, list[str]]], elsewhere: dict[str, dict[str, Any]]
+) -> set[str]:
     """Return the names of all permissions in the facts."""
     names = {name for operation in reading.values() for name in operation["accepted"]}
     names |= {name for table in tables.values() for listed in table.values() for name in listed}
-    return names | {name for fact in BY_HAND.values() for name in fact["application"]}
+    return names | {name for fact in elsewhere.values() for name in fact["application"]}
 
 
 def edition(clone: Path) -> str:

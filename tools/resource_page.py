@@ -10,7 +10,7 @@ from shared.configuration.declaration import Declaration
 from shared.readback.declared import is_pinged
 from shared.readback.pages import can_read
 from shared.resources.catalog import KINDS, LATENCY, RICH, Kind
-from shared.resources.delta_query import delta_path
+from shared.resources.delta_query import delta_path, view_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 BEGIN = "<!-- table of resource kinds, written by: python -m tools.resource_page -->"
@@ -66,6 +66,8 @@ def _read_back(path: str) -> str:
     named = path.replace("{}", "1")
     if delta_path(named) is not None:
         return "delta query"
+    if view_of(named) is not None:
+        return "time of change; deletions by delta query"
     return "time of change" if can_read(named) else "nothing"
 
 

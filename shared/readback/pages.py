@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -22,7 +22,7 @@ from shared.graph.client import GraphClient, GraphRequestError, Page
 from shared.messages.envelope import ReadbackPage
 from shared.readback.declared import options, unfaithful
 from shared.resources.catalog import find
-from shared.resources.delta_query import delta_path, latest, says_when
+from shared.resources.delta_query import delta_path, is_ranged, latest, says_when, view_of
 from shared.resources.identity import identify, read_path
 from shared.resources.path import encoded, has_dot_segments, segments
 from shared.resources.permissions import remedy_of_reading
@@ -42,6 +42,8 @@ _TEAMS_SERVICE = "teamspaceapi"
 
 _EXPIRED_LINK_STATUSES = (410, 400, 404)
 """The status of a link that Graph no longer accepts (docs/graph.md, "Delta queries")."""
+
+_VIEW_LENGTH = timedelta(days=366)
 
 _MOST_PAGES = 20_000
 """Of one list: more is no progress (docs/graph.md, "Reading back")."""
@@ -81,6 +83,11 @@ class _Entry(msgspec.Struct, rename="camel"):
 
 class _Dated(msgspec.Struct, rename="camel"):
     last_modified_date_time: str | None = None
+
+
+class _RemovedEntry(msgspec.Struct):
+    id: str = ""
+    removed: dict[str, object] | None = msgspec.field(name="@removed", default=None)
 
 
 class _Channel(msgspec.Struct, rename="camel"):
@@ -147,7 +154,8 @@ def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[
         if reader is not None:
             return reader(readback, graph)
         if delta_path(readback.resource) is not None:
-            return _delta(readback, graph, delta_link)
+            changes = _delta(readback, graph, delta_link)
+            return _removed_alone(changes, readback) if is_ranged(readback.resource) else changes
         return _one_item(readback, graph)
     except GraphRequestError as refusal:
         if refusal.status == 404 and not readback.link and not refusal.is_about_mailbox:
@@ -213,8 +221,25 @@ def _first(readback: ReadbackPage, graph: GraphClient, begins: bool) -> FetchedP
     return _changes_in(_listed(readback, graph), msgspec.structs.replace(readback, full=True), begins)
 
 
+def _removed_alone(changes: FetchedPage, readback: ReadbackPage) -> FetchedPage:
+    """Return pages that read what a calendar view calls removed, each by itself: it may only be outside the range.
+
+    What it has is read by time. Occurrences of a series, which nobody was told of, are entries too.
+    """
+    events = [*segments(readback.resource)[:2], "events"]
+    entries = [_decoded(entry, _RemovedEntry) for entry in changes.resources]
+    removed = [
+        msgspec.structs.replace(
+            readback, resource=encoded((*events, entry.id)), link="", attempt=0, number=0, full=False
+        )
+        for entry in entries
+        if entry.id and entry.removed is not None
+    ]
+    return FetchedPage([], [*removed, *changes.further], changes.link)
+
+
 def _listed(readback: ReadbackPage, graph: GraphClient) -> Page:
-    query = _query(readback.resource)
+    query = _query(readback.resource, *(_view_range(readback) if is_ranged(readback.resource) else ()))
     return graph.get_page(readback.tenant_id, f"{delta_path(readback.resource)}{query and '?'}{query}")
 
 
@@ -234,6 +259,12 @@ def _query(resource: str, *more: str) -> str:
     """What a declared resource selects goes into the first query; Graph carries it on in its links."""
     selected = options(resource).get("$select")
     return "&".join((*more, *((f"$select={quote(selected, safe=',')}",) if selected else ())))
+
+
+def _view_range(readback: ReadbackPage) -> tuple[str, str]:
+    """The range of dates of a new round. Changes outside it come as removals (/graph/api/event-delta, "Response")."""
+    begin, end = (_odata(moment) for moment in (readback.until, readback.until + _VIEW_LENGTH))
+    return f"startDateTime={begin}", f"endDateTime={end}"
 
 
 def _owner(readback: ReadbackPage) -> str:
@@ -341,6 +372,15 @@ def _changed_entries(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     return _messages(readback, graph, f"{encoded(segments(readback.resource))}?{query}")
 
 
+def _changed_events(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
+    """Of a declaration also those that are gone, by a delta query: that goes on from the link of the last one."""
+    page = _changed_entries(readback, graph)
+    view = view_of(readback.resource)
+    if readback.link or not readback.declaration or view is None:
+        return page
+    return FetchedPage(page.resources, [*page.further, msgspec.structs.replace(readback, resource=view, attempt=0)])
+
+
 def _messages(readback: ReadbackPage, graph: GraphClient, path: str) -> FetchedPage:
     page = graph.get_page(readback.tenant_id, readback.link or path)
     return FetchedPage(page.value, _next(readback, page.next_link))
@@ -391,6 +431,6 @@ _READERS: tuple[tuple[str, Reader], ...] = (
     (rf"{_CHANNEL}/delta", _channel_changes),
     (r"chats/[^/]+/messages", _chat),
     (r"users/[^/]+/(messages|contacts)", _changed_entries),
-    (r"users/[^/]+/(calendar/|calendars/[^/]+/)?events", _changed_entries),
+    (r"users/[^/]+/(calendar/|calendars/[^/]+/)?events", _changed_events),
 )
 _FILTERED_FOLDER = r"users/[^/]+/(mailfolders/[^/]+/messages|contactfolders/[^/]+/contacts)"

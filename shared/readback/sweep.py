@@ -9,7 +9,7 @@ from shared.configuration.declaration import Declaration
 from shared.messages.envelope import write
 from shared.readback.checkpoints import Checkpoint, Checkpoints
 from shared.readback.pages import page_of, unreadable
-from shared.resources.delta_query import delta_path
+from shared.resources.delta_query import keeps_link
 from shared.storage.queues import Sender
 
 _log = logging.getLogger("graph_relay.sweep")
@@ -77,14 +77,14 @@ class Sweep:
 
     def _begin(self, declaration: Declaration, now: datetime) -> None:
         """Obtain the delta link to start from: an empty range delivers nothing."""
-        if delta_path(declaration.resource) is not None:
+        if keeps_link(declaration.resource):
             self._enqueue(declaration, now, now, now)
 
     def _is_due(self, declaration: Declaration, checkpoint: Checkpoint, now: datetime) -> bool:
         if checkpoint.due and (checkpoint.hurried is None or now - checkpoint.hurried >= HURRY_INTERVAL):
             return True
         interval = self.interval
-        if delta_path(declaration.resource) is not None:
+        if keeps_link(declaration.resource):
             interval = min(interval or LINK_REFRESH, LINK_REFRESH)
         return bool(interval) and now - checkpoint.until >= interval
 

@@ -621,7 +621,13 @@ KINDS: tuple[Kind, ...] = (
         rich_minutes=1_440,
         subscribe=("Calendars.Read",),
         read=(Operation("users/{}/events/{}", _CALENDAR_READ),),
-        sweep=(Operation("users/{}/events", (*_CALENDAR_READ, "Calendars.ReadWrite")),),
+        sweep=(
+            Operation("users/{}/events", (*_CALENDAR_READ, "Calendars.ReadWrite")),
+            *(
+                Operation(f"users/{{}}/{view}/delta", ("Calendars.Read", "Calendars.ReadBasic", "Calendars.ReadWrite"))
+                for view in ("calendarView", "calendars/{}/calendarView")
+            ),
+        ),
     ),
     Kind(
         name="contact",

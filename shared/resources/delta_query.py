@@ -8,13 +8,15 @@ from shared.resources.path import encoded, segments
 
 class _DeltaResource(NamedTuple):
     """A pattern over the raw path of what is watched, names in any case; the path that asks for its changes; the query
-    that begins from now on, "" where Graph offers none; whether entries say when they changed.
+    that begins from now on, "" where Graph offers none; whether entries say when they changed; whether what it calls
+    removed may only be outside its range of dates.
     """
 
     pattern: str
     changes: str
     latest: str = ""
     dated: bool = True
+    ranged: bool = False
 
 
 _DIRECTORY_LATEST, _FILES_LATEST = "$deltatoken=latest", "token=latest"
@@ -29,7 +31,10 @@ _DELTA_RESOURCES = (
     _DeltaResource(r"(users|groups|sites)/[^/]+/drive/root", "{itself}/delta", _FILES_LATEST),
     _DeltaResource(r"sites/[^/]+/lists/[^/]+", "{itself}/items/delta", _FILES_LATEST),
     _DeltaResource(r"users/[^/]+/todo/lists/[^/]+/tasks", "{itself}/delta"),
+    _DeltaResource(r"users/[^/]+/(calendars/[^/]+/)?calendarview", "{itself}/delta", ranged=True),
 )
+
+_EVENTS = re.compile(r"(users/[^/]+/)(?:calendar/)?((?:calendars/[^/]+/)?)events", re.IGNORECASE)
 
 
 def delta_path(resource: str) -> str | None:
@@ -49,6 +54,26 @@ def says_when(resource: str) -> bool:
     """Whether the entries of a delta query say when they changed."""
     found = _delta_resource(segments(resource))
     return found is not None and found.dated
+
+
+def is_ranged(resource: str) -> bool:
+    """Whether a delta query is of a range of dates, and calls removed what changed outside it too."""
+    found = _delta_resource(segments(resource))
+    return found is not None and found.ranged
+
+
+def view_of(resource: str) -> str | None:
+    """Return the calendar view whose delta query tells which events of a resource were deleted; None if there is none.
+
+    A list of events by the time of their change does not name those that are gone.
+    """
+    found = _EVENTS.fullmatch(encoded(segments(resource)))
+    return f"{found[1]}{found[2]}calendarView" if found else None
+
+
+def keeps_link(resource: str) -> bool:
+    """Whether reading a declared resource back goes on from a stored delta link."""
+    return delta_path(resource) is not None or view_of(resource) is not None
 
 
 def _delta_resource(parts: tuple[str, ...]) -> _DeltaResource | None:

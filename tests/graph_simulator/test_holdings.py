@@ -165,6 +165,42 @@ def test_a_delta_query_goes_on_from_its_link_and_begins_from_now_on_where_graph_
     assert app.call("GET", link).status_code == 410
 
 
+def test_a_calendar_view_has_a_range_and_tells_of_events_outside_it_as_removed(
+    graph: GraphServer, app: GraphClient, person: dict[str, Any]
+) -> None:
+    owner = f"users/{person['id']}"
+
+    def event(day: str, event_id: str | None = None) -> str:
+        fields = {"start": {"dateTime": f"{day}T09:00:00.0000000", "timeZone": "UTC"}}
+        made: str = hold(graph, "event", owner=owner, container="calendar", id=event_id, fields=fields)["id"]
+        return made
+
+    within, outside = event("2031-02-10"), event("2031-08-10")
+    path = f"{owner}/calendarView/delta"
+    window = {"startDateTime": "2031-02-01T00:00:00Z", "endDateTime": "2031-03-01T00:00:00Z"}
+    for refused in ({}, {"startDateTime": "soon", "endDateTime": "later"}, {**window, "$select": "subject"}):
+        assert app.call("GET", path, params=refused).status_code == 400
+    found, link = _delta(app, path, window)
+    assert [one["start"]["dateTime"][:10] for one in found] == ["2031-02-10"]
+    event("2031-08-11", outside)
+    hold(graph, "event", id=within, delete=True)
+    hold(graph, "event", owner=owner, container="another", fields={})
+    gone, link = _delta(app, link)
+    assert len(gone) == 2
+    assert all(one["@removed"] == {"reason": "deleted"} for one in gone)
+    graph.post("faults", calendar_tells_of_others=False)
+    event("2031-08-12", outside)
+    assert _delta(app, link)[0] == []
+
+
+def test_delta_links_may_be_forgotten(graph: GraphServer, app: GraphClient) -> None:
+    _, link = _delta(app, "users/delta", {"$deltatoken": "latest"})
+    graph.post("faults", forget_links=True)
+    assert app.call("GET", link).status_code == 410
+    graph.post("faults", forget_links=False)
+    assert _delta(app, link)[0] == []
+
+
 def test_a_replica_may_lag(graph: GraphServer, app: GraphClient, person: dict[str, Any]) -> None:
     owner = f"users/{person['id']}"
     graph.post("faults", lagging=1, lag_seconds=60)

@@ -295,3 +295,39 @@ def test_the_directory_begins_from_now_on_and_is_read_back(start: Start) -> None
     whole.settle()
     whole.sweep()
     assert whole.told() == [("GroupUpdated", f"groups/{made['id']}")]
+
+
+@pytest.mark.parametrize(
+    ("resource", "calendar"),
+    [
+        ("/users/{id}/events", "calendar"),
+        ("/users/{userPrincipalName}/calendar/events", "calendar"),
+        ("/users/{id}/calendars/c1/events", "c1"),
+    ],
+)
+def test_an_event_that_was_deleted_unseen_is_found_and_one_that_was_moved_is_not_deleted(
+    start: Start, resource: str, calendar: str
+) -> None:
+    whole = start(one(resource, hydrate=True))
+    owner = f"users/{whole.person['id']}"
+
+    def meeting(subject: str, year: int, event_id: str | None = None) -> str:
+        fields = {"subject": subject, "start": {"dateTime": f"{year}-02-10T09:00:00.0000000", "timeZone": "UTC"}}
+        made: str = whole.hold("event", owner=owner, container=calendar, id=event_id, fields=fields)["id"]
+        return made
+
+    cancelled, moved = meeting("cancelled", NOW.year), meeting("moved", NOW.year)
+    whole.settle()
+    whole.sweep()
+    whole.events.clear()
+    whole.graph.post("faults", drop=1)
+    whole.hold("event", id=cancelled, delete=True)
+    meeting("moved", NOW.year + 9, moved)
+    whole.settle(minutes=15)
+    whole.sweep()
+    whole.sweep()
+    assert sorted(whole.told()) == [
+        ("EventDeleted", f"{owner}/events/{cancelled}"),
+        ("EventUpdated", f"{owner}/events/{moved}"),
+    ]
+    assert whole.dead() == []

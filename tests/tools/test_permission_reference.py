@@ -1,8 +1,10 @@
 """The script that makes the facts of Microsoft's permission reference reads both forms of Microsoft's pages."""
 
+from typing import Any
+
 import pytest
 
-from tools.permission_reference import edition_of_page, reads, rows
+from tools.permission_reference import edition_of_page, offered, reads, rows
 
 HEAD = "| Supported resource | Delegated | Personal | Application |\n|:-----|:-----|:-----|:-----|\n"
 AS_IN_THE_REPOSITORY = (
@@ -54,3 +56,25 @@ def test_of_a_permission_what_applications_may_read_with_it_counts() -> None:
     }
     assert reads(permissions, "chats/{}") == {"accepted": ["Chat.Read.All"], "least": ["Chat.Read.All"]}
     assert reads(permissions, "chats/{}/messages") == {"accepted": ["Chat.Read.All"], "least": []}
+
+
+def test_a_mark_of_reading_and_writing_together_is_not_of_reading() -> None:
+    def permission(*methods: str) -> dict[str, object]:
+        sets = {"schemeKeys": ["Application"], "methods": list(methods), "paths": {"/chats": "least=Application"}}
+        return {"schemes": {"Application": {}}, "pathSets": [sets]}
+
+    permissions = {"Chat.Read.All": permission("GET"), "Chat.ReadWrite.All": permission("GET", "POST")}
+    names = ["Chat.Read.All", "Chat.ReadWrite.All"]
+    assert reads(permissions, "chats") == {"accepted": names, "least": names[:1]}
+    del permissions["Chat.Read.All"]
+    assert reads(permissions, "chats") == {"accepted": names[1:], "least": names[1:]}
+
+
+def test_permissions_are_found_by_what_they_are_named_after() -> None:
+    permissions: dict[str, Any] = {
+        "ApprovalSolution.ReadWrite.All": {"schemes": {"Application": {}}},
+        "ApprovalSolution.Read.All": {"schemes": {"Application": {}}},
+        "ApprovalSolution.Read": {"schemes": {"DelegatedWork": {}}},
+        "ApprovalSolutionResponse.ReadWrite": {"schemes": {"Application": {}}},
+    }
+    assert offered(permissions, "ApprovalSolution") == ["ApprovalSolution.Read.All", "ApprovalSolution.ReadWrite.All"]

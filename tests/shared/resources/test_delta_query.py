@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.resources.delta_query import delta_path
+from shared.resources.delta_query import delta_path, keeps_link, view_of
 from tests.builders import RESOURCE
 
 
@@ -24,6 +24,8 @@ from tests.builders import RESOURCE
         ("groups/g/drive/root", "groups/g/drive/root/delta"),
         ("sites/h,1,2/lists/l", "sites/h%2C1%2C2/lists/l/items/delta"),
         ("users/a/todo/lists/l/tasks", "users/a/todo/lists/l/tasks/delta"),
+        ("users/a/calendarView", "users/a/calendarView/delta"),
+        ("users/a/calendars/c=/calendarView", "users/a/calendars/c%3D/calendarView/delta"),
         (RESOURCE, None),
         ("users/a/messages", None),
         ("users/a/b/contacts", None),
@@ -33,6 +35,22 @@ from tests.builders import RESOURCE
 )
 def test_a_resource_is_asked_for_its_changes_where_graph_can_tell(resource: str, path: str | None) -> None:
     assert delta_path(resource) == path
+
+
+@pytest.mark.parametrize(
+    ("resource", "view"),
+    [
+        ("/users/a/events", "users/a/calendarView"),
+        ("/users/a@x.de/Events?$filter=x", "users/a%40x.de/calendarView"),
+        ("users('a')/calendar/events", "users/a/calendarView"),
+        ("users/a/calendars('c/1=')/events", "users/a/calendars/c%2F1%3D/calendarView"),
+        ("groups/a/events", None),
+        ("users/a/messages", None),
+    ],
+)
+def test_deleted_events_are_told_by_the_view_of_their_calendar(resource: str, view: str | None) -> None:
+    assert view_of(resource) == view
+    assert keeps_link(resource) is (view is not None)
 
 
 @given(st.text() | st.from_regex(r"(users|drives|sites)/[^/]{1,9}(/mailFolders/[^/]{1,9}/messages|/root|/lists/[^/]+)"))
