@@ -41,7 +41,7 @@ def session(ca: str | None = None, client_certificate: str | None = None) -> req
     ca: the path of a PEM file with certificates that are trusted as well. client_certificate: the path of a PEM file
     with a private key and its certificate, for a server that asks for one.
     """
-    new_session = requests.Session()
+    new_session = _Session()
     new_session.headers["User-Agent"] = USER_AGENT
     new_session.cert = client_certificate
     adapter = _KeepAlive(ca, pool_connections=4, pool_maxsize=POOL_SIZE)
@@ -121,6 +121,25 @@ def retry_after(headers: Mapping[str, str], now: datetime, longest: timedelta) -
 def _as_given(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Leave a request as it is: without this, requests replaces its Authorization header by what `.netrc` says."""
     return request
+
+
+class _Session(requests.Session):
+    """Looks up proxies and trusted certificates in the environment once for each server, and not for each request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found: dict[tuple[object, ...], Any] = {}
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """See requests.Session."""
+        if proxies:
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
+        server = tuple(url.split("/", 3)[:3])
+        asked = (server, stream, verify, cert)
+        found = self._found.get(asked)
+        if found is None:
+            found = self._found[asked] = super().merge_environment_settings(url, {}, stream, verify, cert)
+        return {**found, "proxies": dict(found["proxies"])}
 
 
 class _KeepAlive(HTTPAdapter):

@@ -205,6 +205,18 @@ def test_an_idle_connection_is_kept_alive(session: requests.Session, authority: 
         assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
+def test_proxies_are_looked_up_once_for_each_server(
+    session: requests.Session, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "")
+    with serving(lambda _: Answer(204), authority) as server, serving(lambda _: Answer(204), authority) as other:
+        exchange(session, "GET", server.url, timeout=5, limit=100)
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+        assert exchange(session, "GET", f"{server.url}/again", timeout=5, limit=100).status == 204
+        with pytest.raises(requests.exceptions.ProxyError):
+            exchange(session, "GET", other.url, timeout=5, limit=100)
+
+
 def test_a_netrc_file_replaces_no_authorization(
     session: requests.Session, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
