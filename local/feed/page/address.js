@@ -1,6 +1,6 @@
-// The address of the page says what it shows: conversation, search, state, and the message that is inspected.
+// The address of the page says what it shows: conversation, search, state, and the message or failure that is inspected.
 
-const NAMES = ["conversation", "q", "state", "message"];
+const NAMES = ["conversation", "q", "state", "message", "failure"];
 const SECTIONS = new Set(["messages", "panel", "break"]);
 
 /** What the address says, each name with a text, "" if it is absent; null if it only names a section of the page. */

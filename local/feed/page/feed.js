@@ -22,12 +22,12 @@ const chart = new Chart();
 const panel = new Panel();
 const trouble = new Trouble();
 const breaking = new BreakPanel();
-const inspector = new Inspector(() => go({ message: "" }));
-const failures = new Failures((failure) => inspector.showFailure(failure));
-const rail = new Rail((conversation) => go({ conversation: conversation ?? "", message: "" }));
+const inspector = new Inspector(() => go({ message: "", failure: "" }));
+const failures = new Failures((failure) => addressWith({ failure, message: "" }));
+const rail = new Rail((conversation) => go({ conversation: conversation ?? "", message: "", failure: "" }));
 const stream = new Stream(
   (conversation) => ({ label: rail.label(conversation), open: () => go({ conversation }) }),
-  (position) => addressWith({ message: String(position) }),
+  (position) => addressWith({ message: String(position), failure: "" }),
   (shown) => { byId("empty").hidden = shown > 0 || failures.shown; });
 
 let filtered = null;
@@ -41,6 +41,7 @@ async function choose() {
     await show(wanted);
   }
   if (wanted.message) inspector.showMessage(wanted.message);
+  else if (wanted.failure) inspector.showFailure(wanted.failure);
   else inspector.close();
 }
 

@@ -34,6 +34,9 @@ export function clock(iso) {
   return today ? CLOCK.format(time) : `${DAY.format(time)}, ${CLOCK.format(time)}`;
 }
 
+/** To the millisecond: the steps of one second are to be told apart. */
+export const fine = (iso) => `${clock(iso)}.${String(new Date(iso).getMilliseconds()).padStart(3, "0")}`;
+
 export function initials(name) {
   const words = name.split(/\s+/u).filter((word) => /^[\p{L}\p{N}]/u.test(word));
   const letters = words.length > 1 ? [words[0], words.at(-1)] : words;

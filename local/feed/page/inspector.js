@@ -1,8 +1,8 @@
 // One message, or one failure, in full: its path as a timeline, the signature that was checked, its CloudEvent.
 
 import { h } from "./dom.js";
-import { clock, lag, plural, sentence } from "./format.js";
-import { OURS, RELAYS, inWords } from "./panel.js";
+import { failureWith } from "./failures.js";
+import { clock, fine, lag, plural, sentence } from "./format.js";
 
 export class Inspector {
   #dialog = document.getElementById("inspector");
@@ -30,10 +30,13 @@ export class Inspector {
     this.#show(`Message ${found.message.subject.split("/").at(-1)}`, ...messageParts(found, path));
   }
 
-  /** Show a failure as `Failures` lists it. */
-  showFailure(failure) {
-    this.#wanted = failure;
-    this.#show(failure.title, ...failureParts(failure));
+  /** Show the failure with an id. */
+  async showFailure(id) {
+    this.#wanted = id;
+    const failure = await failureWith(id);
+    if (this.#wanted !== id) return;
+    if (failure) this.#show(failure.title, ...failureParts(failure));
+    else this.#show("No such failure", h("p", {}, "Neither the feed nor the app keeps a failure with this address any more."));
   }
 
   #show(title, ...parts) {
@@ -91,25 +94,3 @@ const facts = (rows) => h("dl", { class: "facts" }, ...rows.filter(([, value]) =
 function json(value) {
   return h("pre", { class: "json", tabindex: "0", "aria-label": "The CloudEvent as JSON" }, JSON.stringify(value, null, 2));
 }
-
-/** To the millisecond: the steps of one second are to be told apart. */
-const fine = (iso) => `${clock(iso)}.${String(new Date(iso).getMilliseconds()).padStart(3, "0")}`;
-
-/** What the feed refused, as a failure. */
-export const refusedHere = ({ at, status, reason, webhook_id: id, signed_at: signed, bytes }) => ({
-  at,
-  by: "this feed",
-  title: inWords(OURS, reason),
-  facts: [["When", fine(at)], ["By", "this feed"], ["Answer", status], ["Reason", reason], ["webhook-id", id], ["Signed at", signed], ["Bytes", bytes]],
-  advice: reason === "rehearsed" ? "The relay keeps the batch and tries again." : "Nothing of this request was kept.",
-});
-
-/** What the app refused or gave up, as a failure. */
-export const failedInApp = ({ at, outcome, reason, advice, subject, subscription, steps }) => ({
-  at,
-  by: outcome === "dead-lettered" ? "the relay, as a dead letter" : "the relay",
-  title: inWords(RELAYS, reason),
-  facts: [["When", fine(at)], ["Outcome", outcome], ["Reason", reason], ["Resource", subject], ["Subscription", subscription]],
-  advice,
-  steps,
-});

@@ -446,8 +446,12 @@ def test_what_the_feed_refused_is_listed_and_can_be_inspected(page: Page, sender
     sender.send_body(b"[]", webhook_signature="v1,AAAA")
     page.get_by_label("Show").select_option("failed")
     failures = page.get_by_role("region", name="Failed")
-    failures.get_by_role("button", name="The signature is invalid").click()
+    failures.get_by_role("link", name="The signature is invalid").click()
     expect(page.get_by_role("dialog")).to_contain_text("Answer401")
+    page.reload()
+    expect(page.get_by_role("dialog")).to_contain_text("Answer401")
+    page.keyboard.press("Escape")
+    expect(page).not_to_have_url(re.compile("failure="))
 
 
 def test_an_outage_is_in_front_with_its_cause_and_ends(page: Page, sender: Sender) -> None:
