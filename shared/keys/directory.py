@@ -49,8 +49,8 @@ class KeyDirectory:
         temporary = path.with_suffix(".new")
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
+            temporary.touch(mode=0o600, exist_ok=False)
+            with temporary.open("wb") as file:
                 file.write(write_pem(key))
                 file.flush()
                 os.fsync(file.fileno())

@@ -42,11 +42,22 @@ class KeyVault:
     """A key store. The id of a key is the version of the certificate; a retired version is disabled.
 
     verify_resource: a vault may only request tokens for its own domain. Otherwise a wrong URL could obtain a token
-    that is valid elsewhere.
+    that is valid elsewhere. transport: how the vault is reached; left out, over a session of its own.
     """
 
-    def __init__(self, url: str, credential: TokenCredential, *, verify_resource: bool = True) -> None:
-        options = {"transport": _transport(), "verify_challenge_resource": verify_resource, **_RETRIES}
+    def __init__(
+        self,
+        url: str,
+        credential: TokenCredential,
+        *,
+        verify_resource: bool = True,
+        transport: RequestsTransport | None = None,
+    ) -> None:
+        options = {
+            "transport": transport or _transport(),
+            "verify_challenge_resource": verify_resource,
+            **_RETRIES,
+        }
         self._certificates = CertificateClient(url, credential, **options)
         self._secrets = SecretClient(url, credential, **options)
 

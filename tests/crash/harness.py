@@ -94,20 +94,18 @@ def recovered(world: World, scenario: Scenario, logged: list[str]) -> list[str]:
 
 @contextmanager
 def quietly() -> Iterator[list[str]]:
-    """Collect what the app logs, and print none of it."""
-    logger, lines = logging.getLogger("graph_relay"), list[str]()
+    """Collect what the app and its libraries log, and print none of it."""
+    root, app, lines = logging.getLogger(), logging.getLogger("graph_relay"), list[str]()
 
     class Collecting(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(record.getMessage())
 
-    handler = Collecting(logging.DEBUG)
-    propagated, level = logger.propagate, logger.level
-    logger.propagate = False
-    logger.setLevel(logging.DEBUG)
-    logger.addHandler(handler)
+    handlers, level = root.handlers, app.level
+    root.handlers = [Collecting()]
+    app.setLevel(logging.DEBUG)
     try:
         yield lines
     finally:
-        logger.removeHandler(handler)
-        logger.propagate, logger.level = propagated, level
+        root.handlers = handlers
+        app.setLevel(level)

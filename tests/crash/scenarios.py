@@ -9,9 +9,13 @@ from datetime import timedelta
 from shared.messages.envelope import together
 from shared.storage.queues import Queue
 from tests.builders import client_state_secret
+from tests.crash.key_stores import keep_keys_in_a_directory, keep_keys_in_a_vault
 from tests.crash.services import KeysInMemory, made_key, written
 from tests.crash.world import CHATS, Process, World, declared
 from tests.memory import NEVER
+
+ALMOST_DUE = timedelta(days=89, hours=23, minutes=50)
+"""The age of a key that rotation will replace within the hour (KEY_ROTATION_DAYS)."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,28 @@ def with_an_old_key() -> World:
 
 def rotating() -> World:
     world = World()
-    world.keys = KeysInMemory([made_key("enc-0", world.clock() - timedelta(days=89, hours=23, minutes=50))])
+    world.keys = KeysInMemory([made_key("enc-0", world.clock() - ALMOST_DUE)])
+    return due_soon(world)
+
+
+def rotating_in_a_directory() -> World:
+    world = World()
+    keep_keys_in_a_directory(world)
+    world.keys.create(world.clock() - ALMOST_DUE)
+    return due_soon(world)
+
+
+def rotating_in_a_vault() -> World:
+    world = World()
+    keep_keys_in_a_vault(world)
+    world.clock.now -= ALMOST_DUE
+    world.keys.create(world.clock())
+    world.clock.now += ALMOST_DUE
+    return due_soon(world)
+
+
+def due_soon(world: World) -> World:
+    """Return the world at the time when the key has to be replaced, with a message that the old one encrypts."""
     subscribed(world)
     world.clock.advance(minutes=30)
     world.rich("1")
@@ -241,6 +266,8 @@ SCENARIOS = (
     Scenario("creation", nothing_yet, tick_and_work),
     Scenario("renewal", expiring, tick_and_work),
     Scenario("rotation and re-key", rotating, tick_and_work),
+    Scenario("rotation with a directory", rotating_in_a_directory, tick_and_work),
+    Scenario("rotation with Key Vault", rotating_in_a_vault, tick_and_work),
     Scenario("replacement", replaced, tick_and_work),
     Scenario("another CLIENT_STATE_SECRET", another_secret, tick_and_work),
     Scenario("a sweep of several pages", sweep, tick_and_work),

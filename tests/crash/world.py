@@ -20,6 +20,7 @@ from shared import http_client
 from shared.configuration.declaration import Declaration
 from shared.configuration.settings import Settings
 from shared.errors import RelayError, Undeliverable
+from shared.keys.key import newest_valid
 from shared.keys.store import KeyStore
 from shared.messages.envelope import ReadbackPage, read, read_dead_letter, singles
 from shared.relay import Relay
@@ -78,7 +79,8 @@ class World:
     """What outlives a process.
 
     expected: the ids of the messages that have to arrive somewhere. dead: those of them that may end as dead letters.
-    most_keys: how many keys may be left. says_when_it_changed: whether a resource has one id per version.
+    key_store: makes the key store of a process, over `keys`. most_keys: how many keys may be left.
+    says_when_it_changed: whether a resource has one id per version.
     """
 
     declarations: list[Declaration] = field(default_factory=lambda: [declared(CHATS)])
@@ -90,7 +92,8 @@ class World:
         self.graph = Graph(self.clock)
         self.login = Login()
         self.receiver = Receiver()
-        self.keys: Any = KeysInMemory()
+        self.keys: KeyStore = KeysInMemory()
+        self.key_store: Callable[[Operations], KeyStore] = self._watched_keys
         self.expected: set[str] = set()
         self.dead: set[str] = set()
         self.posts: list[Post] = []
@@ -126,7 +129,9 @@ class World:
 
     def rich(self, *names: str, filler: int = 0) -> Post:
         """Write messages that Graph notifies with their content; return the POST, which was not sent yet."""
-        secret, key = self.secret(), self.keys.get(self.keys.ids()[-1])
+        secret = self.secret()
+        key = newest_valid((held for name in self.keys.ids() if (held := self.keys.get(name))), self.clock())
+        assert key is not None
 
         def items() -> list[dict[str, Any]]:
             return [
@@ -215,6 +220,9 @@ class World:
 
     def is_done(self) -> bool:
         return all(post.acknowledged for post in self.posts) and not self.account.queues.length()
+
+    def _watched_keys(self, operations: Operations) -> KeyStore:
+        return cast("KeyStore", WatchedKeys(self.keys, operations))
 
     def _sleep(self) -> None:
         """Go to the next time at which something is due."""
@@ -344,7 +352,7 @@ class Process:
             clock=clock,
             session=session,
             random=Random(world.processes),
-            key_store=cast("KeyStore", WatchedKeys(world.keys, operations)),
+            key_store=world.key_store(operations),
         )
         self._clock = clock
 
