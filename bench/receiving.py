@@ -16,7 +16,7 @@ from shared.delivery.destination import Destination
 from shared.delivery.event import Event
 from shared.delivery.lane import Lane, Limits
 from shared.http_client import session
-from shared.relay import INVOCATIONS
+from shared.outgoing import INVOCATIONS
 from tests.builders import destination_secret
 from tests.servers import Answer, Asked, serving
 from tests.shared.delivery.test_destination import some

@@ -20,6 +20,7 @@ from ops.status import status
 from ops.watch import watch
 from shared.configuration.settings import SettingsError
 from shared.errors import RelayError, RetryLater
+from shared.relay import observe
 
 _AS_JSON = "ops.as_json"
 
@@ -71,6 +72,7 @@ def ops(settings_file: Path | None) -> None:
     to_terminal.setFormatter(PlainFormatter("%(message)s"))
     logging.basicConfig(handlers=[to_terminal], level=logging.ERROR)
     load_settings(settings_file)
+    observe()
 
 
 for command in (doctor, permissions, status, watch, find, reconcile, rotate_keys, backfill, dead_letters, send_test):

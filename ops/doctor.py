@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import click
 
+from ops.checks.blobs import blobs
 from ops.checks.connectivity import clock, destinations, endpoint, subscriptions
 from ops.checks.entra import entra
 from ops.checks.result import CheckResult, Verdict, attention, fine
@@ -70,13 +71,14 @@ def doctor(*, as_json: bool) -> None:
 def diagnose() -> Iterator[CheckResult]:
     """Yield findings; if settings are invalid, of the checks that do not need them."""
     try:
-        settings = relay().settings
+        relay()
     except SettingsError as error:
         yield from (attention(SETTINGS, complaint, "see docs/configuration.md") for complaint in error.complaints)
         yield from _storage_alone()
         return
     failing: set[str] = set()  # tenants in which the app can't sign in: waiting does not help
-    yield fine(SETTINGS, f"complete; {len(settings.declarations)} subscriptions are declared")
+    yield from blobs()
+    yield fine(SETTINGS, f"complete; {len(relay().declarations)} subscriptions are declared")
     checks: tuple[Callable[[], Iterator[CheckResult]], ...] = (
         storage,
         key_store,

@@ -134,7 +134,7 @@ def _settings(*, optional: bool) -> Settings | None:
 def _declared(subscriptions: Path | None, settings: Settings | None) -> Sequence[Declaration]:
     """Raises InvalidValue."""
     if subscriptions is None:
-        return list(settings.declarations) if settings else []
+        return list(relay().declarations) if settings else []
     home = settings.tenant_id if settings else os.environ.get(_TENANT, _ANY_TENANT)
     return list(with_tenant(read_declarations(str(subscriptions.resolve())), home))
 

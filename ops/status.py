@@ -227,7 +227,7 @@ def _key_states(
 
 def _sweep_states(compared: dict[str, Checkpoint]) -> list[SweepState]:
     states = []
-    for declaration in relay().settings.declarations:
+    for declaration in relay().declarations:
         readable = unreadable(declaration) is None
         done = compared.get(declaration.id) if readable else None
         until, due = (done.until, done.due) if done else (None, False)

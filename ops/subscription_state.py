@@ -53,7 +53,7 @@ def listed() -> Listed:
     """List the subscriptions of every tenant. Raises SettingsError; Graph limits these calls to one a second."""
     settings = relay().settings
     known = Listed()
-    for tenant_id in settings.declarations.by_tenant(settings.tenant_id):
+    for tenant_id in relay().declarations.by_tenant(settings.tenant_id):
         try:
             known.found[tenant_id] = relay().subscriptions.list(tenant_id)
         except RetryLater as retry_later:
@@ -67,17 +67,16 @@ def states(
     known: Listed, key: EncryptionKey | None, seen: Mapping[str, datetime], now: datetime
 ) -> list[SubscriptionState]:
     """Return the state of each declaration and of undeclared subscriptions to our endpoint. `key`: the current one."""
-    settings = relay().settings
     found = []
     for tenant_id, subscriptions in known.found.items():
-        declared = settings.declarations.of_tenant(tenant_id)
+        declared = relay().declarations.of_tenant(tenant_id)
         steps = _steps(declared, subscriptions, key, tenant_id, now)
         found += [_of_declaration(declaration, subscriptions, steps, seen, now) for declaration in declared]
         found += [_undeclared(step, now) for step in steps if step.action is Action.REMOVE]
     not_listed = known.unavailable | known.refused
     return found + [
         _silence(SubscriptionState(declaration.tenant_id, declaration.resource), declaration, seen, now)
-        for declaration in settings.declarations
+        for declaration in relay().declarations
         if declaration.tenant_id in not_listed
     ]
 

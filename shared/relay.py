@@ -1,9 +1,8 @@
 """The composition root: creates every object that lives as long as the process, once."""
 
-import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random, SystemRandom
@@ -15,9 +14,7 @@ from shared.configuration.destinations import DestinationSettings
 from shared.configuration.schedule import longest_pause
 from shared.configuration.settings import Settings, storage_settings
 from shared.delivery.destination import Destination, authorization
-from shared.delivery.lane import Lane, Limits
 from shared.delivery.ledger import Ledger
-from shared.delivery.outbox import Misconfigured, Outbox, Outboxes
 from shared.delivery.request import RequestFormat
 from shared.graph.client import GraphClient
 from shared.graph.credential_expiry import CredentialExpiry
@@ -25,6 +22,7 @@ from shared.graph.entra import AppCredential, EntraClient, ManagedIdentity
 from shared.graph.pace import Pace
 from shared.graph.resolver import Resolver
 from shared.graph.signing_keys import SigningKeys
+from shared.in_force import Copies, InForce
 from shared.keys.directory import KeyDirectory
 from shared.keys.key import EncryptionKey
 from shared.keys.ring import KeyRing
@@ -38,6 +36,7 @@ from shared.messages.dead_letters import DeadLetters
 from shared.messages.group_commit import GroupCommit
 from shared.messages.ingest import ExpectedRecipient
 from shared.messages.retry import MAX_DELAY
+from shared.outgoing import Outgoing
 from shared.paths import Paths
 from shared.readback.checkpoints import Checkpoints
 from shared.readback.pings import Pings
@@ -45,6 +44,7 @@ from shared.readback.sweep import Sweep
 from shared.readback.unread import Unread
 from shared.storage.clients import StorageClients
 from shared.subscriptions.client import SubscriptionsClient
+from shared.subscriptions.declared import DeclarationsInForce
 from shared.subscriptions.known import KnownSubscriptions
 from shared.subscriptions.once import Once
 from shared.subscriptions.reconcile import Reconciler
@@ -52,11 +52,6 @@ from shared.subscriptions.silence import LastSeen
 from shared.subscriptions.subscription import DesiredState
 from shared.subscriptions.tenants import Tenants
 from shared.threads import ContextThreadPool
-
-_log = logging.getLogger("graph_relay.relay")
-
-INVOCATIONS = 24
-"""Invocations of process_queue at once: batchSize and newBatchThreshold of host.json."""
 
 Clock = Callable[[], datetime]
 
@@ -81,14 +76,21 @@ class Relay:
         session: requests.Session | None = None,
         random: Random | None = None,
         key_store: KeyStore | None = None,
+        observes: bool = False,
     ) -> None:
-        """Whatever is left out is the real one; `key_store` is the one that the settings name."""
+        """Whatever is left out is the real one; `key_store` is the one that the settings name.
+
+        observes: what this process reads of its settings in blobs is not what the app has in force.
+        """
         self.settings = settings
         self.storage = storage
         self.clock = clock
         self.session = session or http_client.session()
         self.random = random or SystemRandom()
-        self.declarations = settings.declarations
+        self.copies = Copies(storage.tables, settings.client_state_secrets, keeps=not observes)
+        self.declarations_in_force = InForce(settings.declarations, storage.documents, self.copies, clock)
+        self.destinations_in_force = InForce(settings.destinations, storage.documents, self.copies, clock)
+        self.declarations = DeclarationsInForce(self.declarations_in_force)
         self.recipient = ExpectedRecipient(settings.tenant_id, settings.client_state_secrets)
 
         envelope_keys = EnvelopeKeys(settings.client_state_secrets)
@@ -108,11 +110,7 @@ class Relay:
         self.rotation = Rotation(self.keys, storage.tables, settings.key_rotation, settings.key_overlap, longest_queued)
 
         self.managed_identity = ManagedIdentity(settings.managed_identity)
-        self.destinations = {one.name: self._destination(one) for one in settings.destinations if not one.invalid}
-        self.outboxes = Outboxes(self._outbox(one) for one in settings.destinations)
-        self.ledgers = [self.outboxes[one.name].ledger for one in settings.destinations]
-        for complaint in settings.destinations.complaints:
-            _log.error("DESTINATIONS: %s. The other destinations work", complaint)
+        self.outboxes = Outgoing(self.destinations_in_force, self._destination, self._ledger, clock)
 
         self.path_log = Paths(storage.tables, clock, self.random.random, settings.tenant_id)
         self.paths = self.path_log if settings.notification_paths else None
@@ -149,20 +147,23 @@ class Relay:
             ),
         )
 
-    def _outbox(self, destination: DestinationSettings) -> Outbox:
-        """Return the outbox of a destination; with several, none may take more than its share of the invocations."""
-        ledger = Ledger(self.storage.tables, self.settings.ledger_retention, destination.name)
-        if destination.invalid:
-            return Outbox(Misconfigured(destination.invalid), ledger, destination.filter)
-        several = len(self.destinations) > 1
-        limits = Limits(
-            max(INVOCATIONS // len(self.destinations), 2) if several else INVOCATIONS * 2,
-            destination.max_requests,
-            destination.max_rate,
-            destination.max_events,
-        )
-        lane = Lane(self.destinations[destination.name], limits, self.clock)
-        return Outbox(lane, ledger, destination.filter)
+    def _ledger(self, destination: str) -> Ledger:
+        return Ledger(self.storage.tables, self.settings.ledger_retention, destination)
+
+    @property
+    def destinations(self) -> Mapping[str, Destination]:
+        """The destinations with valid settings, by name. Raises RetryLater while these can't be read at all."""
+        return self.outboxes.destinations
+
+    @property
+    def ledgers(self) -> Sequence[Ledger]:
+        """The ledger of each destination. Raises RetryLater while the settings can't be read at all."""
+        return self.outboxes.ledgers
+
+    def read_blobs(self) -> None:
+        """Read again what blobs hold of the settings. Raises RetryLater while that can't be read at all."""
+        self.declarations_in_force.refresh()
+        self.destinations_in_force.refresh()
 
     def desired_state(self, key: EncryptionKey | None) -> DesiredState:
         """Return the desired state of all subscriptions; `key` is None while the key store is unavailable."""
@@ -198,6 +199,10 @@ class _Process:
         self._lock = threading.Lock()
         self._storage: StorageClients | None = None
         self._relay: Relay | None = None
+        self._observes = False
+
+    def observe(self) -> None:
+        self._observes = True
 
     def storage(self) -> StorageClients:
         with self._lock:
@@ -207,12 +212,13 @@ class _Process:
         with self._lock:
             if self._relay is None:
                 settings = Settings.from_environment(os.environ)
-                self._relay = Relay(settings, self._get_storage())
+                self._relay = Relay(settings, self._get_storage(), observes=self._observes)
             return self._relay
 
     def forget(self) -> None:
         with self._lock:
             self._storage = self._relay = None
+            self._observes = False
 
     def _get_storage(self) -> StorageClients:
         if self._storage is None:
@@ -231,6 +237,11 @@ def relay() -> Relay:
 def storage() -> StorageClients:
     """Return the storage clients of this process; they need only the storage settings. Raises SettingsError."""
     return _process.storage()
+
+
+def observe() -> None:
+    """Say that this process is not an instance of the app, but looks at one. Call it before `relay`."""
+    _process.observe()
 
 
 def forget() -> None:

@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from shared.configuration.declaration import Declaration, Declarations, declaration_id
+from shared.configuration.destinations import Destinations
+from shared.configuration.settings import Settings
 from shared.graph import client_state
 from shared.graph.notification import EncryptedContent
 from shared.keys.key import EncryptionKey, new_key
@@ -55,6 +57,18 @@ class Clock:
     def advance_to(self, began: datetime, seconds: float) -> None:
         """Let `seconds` have passed since a time; what others wait for meanwhile passes at the same time."""
         self.now = max(self.now, began + timedelta(seconds=seconds))
+
+
+def destinations_of(settings: Settings) -> Destinations:
+    """Return the destinations that the settings themselves hold."""
+    assert isinstance(settings.destinations, Destinations)
+    return settings.destinations
+
+
+def declarations_of(settings: Settings) -> Declarations:
+    """Return the declarations that the settings themselves hold."""
+    assert isinstance(settings.declarations, Declarations)
+    return settings.declarations
 
 
 @cache

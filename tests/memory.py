@@ -11,6 +11,7 @@ from math import ceil
 from shared.errors import AlreadyProcessed, Reason, RetryLater
 from shared.storage.claim_check import Opened, claimed_blob
 from shared.storage.clients import StorageClients
+from shared.storage.documents import Document
 from shared.storage.queues import BATCH_SIZE, MESSAGE_LIMIT, Queue, QueuedMessage
 from shared.storage.tables import Row
 
@@ -227,6 +228,28 @@ class MemoryTables(_Service):
             return [dict(kept[place]) for place in sorted(kept)]
 
 
+class MemoryDocuments(_Service):
+    """Blobs with the values of settings, by their addresses; a text that is put has a new ETag."""
+
+    def __init__(self, clock: Callable[[], datetime] = _now) -> None:
+        super().__init__()
+        self.reads = 0
+        self._clock = clock
+        self._held: dict[str, Document] = {}
+
+    def put(self, address: str, text: str) -> None:
+        """Write a blob."""
+        self._held[address] = Document(text, f'"{uuid.uuid4()}"', self._clock())
+
+    def read(self, address: str, known: str = "") -> Document | None:
+        self.reads += 1
+        self.check()
+        held = self._held.get(address)
+        if held is None:
+            raise RetryLater(Reason.STORAGE, f"there is no blob {address}")
+        return None if held.etag == known else held
+
+
 class MemoryAccount:
     """A storage account in memory: its services, each of which can become unavailable."""
 
@@ -234,6 +257,7 @@ class MemoryAccount:
         self.claims = MemoryClaims()
         self.queues = MemoryQueues(self.claims, clock, undelayed=undelayed)
         self.tables = MemoryTables()
+        self.documents = MemoryDocuments(clock)
 
     def clients(self) -> StorageClients:
-        return StorageClients(self.queues, self.queues, self.claims, self.tables)
+        return StorageClients(self.queues, self.queues, self.claims, self.tables, self.documents)

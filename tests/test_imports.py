@@ -26,7 +26,8 @@ FLOORS = (
     ("configuration", "circuit_breaker", "deadline", "threads"),
     ("graph", "storage"),
     ("keys", "delivery", "messages"),
-    ("readback", "paths", "access"),
+    ("in_force",),
+    ("readback", "paths", "access", "outgoing"),
     ("subscriptions",),
     ("relay",),
 )

@@ -84,9 +84,9 @@ def endpoint() -> Iterator[CheckResult]:
 
 def destinations() -> Iterator[CheckResult]:
     """Check each destination, and say what is wrong with entries of DESTINATIONS."""
-    for complaint in relay().settings.destinations.complaints:
+    for complaint in relay().outboxes.settings.complaints:
         yield attention("DESTINATIONS", complaint, "see docs/destinations.md; events for it are kept meanwhile")
-    for settings in relay().settings.destinations:
+    for settings in relay().outboxes.settings:
         if not settings.invalid:
             yield _destination(settings)
 

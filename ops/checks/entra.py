@@ -36,9 +36,9 @@ def entra() -> Iterator[CheckResult]:
     keys = _signing_keys()
     yield keys
     for tenant_id in dict.fromkeys(
-        (settings.tenant_id, *(declaration.tenant_id for declaration in settings.declarations))
+        (settings.tenant_id, *(declaration.tenant_id for declaration in relay().declarations))
     ):
-        declared = [declaration for declaration in settings.declarations if declaration.tenant_id == tenant_id]
+        declared = [declaration for declaration in relay().declarations if declaration.tenant_id == tenant_id]
         check = f"identity in {tenant_id}"
         try:
             token = relay().entra.token(tenant_id, f"{settings.graph_url}/.default")

@@ -13,7 +13,7 @@ def schedule() -> Iterator[CheckResult]:
     check, pause = "schedule", relay().renewal_pause()
     complaints = [
         complaint
-        for one in relay().settings.declarations
+        for one in relay().declarations
         if (complaint := too_rare(one.resource, rich=one.include_resource_data, pause=pause))
     ]
     for complaint in complaints:

@@ -2,12 +2,13 @@
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Literal
 
 import msgspec
 
+from shared.configuration.in_blob import BlobAddress, blob_address
 from shared.configuration.values import APP_ROOT, GUID, InvalidValue
 from shared.resources.permissions import refused_consent
 
@@ -45,11 +46,15 @@ class Declarations:
     def __init__(self, declarations: Iterable[Declaration]) -> None:
         self._by_id = {declaration.id: declaration for declaration in declarations}
 
+    def by_id(self) -> Mapping[str, Declaration]:
+        """Return the declarations by their ids."""
+        return self._by_id
+
     def __iter__(self) -> Iterator[Declaration]:
-        return iter(self._by_id.values())
+        return iter(self.by_id().values())
 
     def __len__(self) -> int:
-        return len(self._by_id)
+        return len(self.by_id())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Declarations) and tuple(self) == tuple(other)
@@ -58,11 +63,11 @@ class Declarations:
         return hash(tuple(self))
 
     def __contains__(self, declaration_id: str) -> bool:
-        return declaration_id in self._by_id
+        return declaration_id in self.by_id()
 
     def get(self, declaration_id: str, tenant_id: str) -> Declaration | None:
         """Return the declaration with that id in that tenant; None if there is no such declaration (any more)."""
-        declaration = self._by_id.get(declaration_id)
+        declaration = self.by_id().get(declaration_id)
         return declaration if declaration is not None and declaration.tenant_id == tenant_id else None
 
     def of_tenant(self, tenant_id: str) -> "Declarations":
@@ -79,13 +84,26 @@ class Declarations:
         return {tenant_id: Declarations(entries) for tenant_id, entries in tenants.items()}
 
 
+def subscriptions(text: str) -> list[Declaration] | BlobAddress:
+    """Read SUBSCRIPTIONS: as `read_declarations`, or the address of a blob that holds the list. Raises InvalidValue."""
+    return blob_address(text) or read_declarations(text)
+
+
 def read_declarations(text: str) -> list[Declaration]:
     """Read declarations from a JSON list, or from the file with that path. Raises InvalidValue."""
     if not text.startswith("["):
         try:
             text = (APP_ROOT / text).read_text(encoding="utf-8")
         except (OSError, ValueError):
-            raise InvalidValue("expected a JSON list, or the path of a readable file that holds one") from None
+            raise InvalidValue(
+                "expected a JSON list, the path of a readable file that holds one, or the https:// address of a blob "
+                "that does"
+            ) from None
+    return decode_declarations(text)
+
+
+def decode_declarations(text: str) -> list[Declaration]:
+    """Read declarations from a JSON list. Raises InvalidValue."""
     try:
         entries = msgspec.json.decode(text, type=list[Declaration])
     except (msgspec.DecodeError, RecursionError) as error:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from shared.configuration import values
+from shared.configuration.in_blob import BlobAddress, blob_address
 from shared.configuration.values import APP_ROOT, KEY_VAULT_REFERENCE, UNRESOLVED, InvalidValue
 
 DEFAULT = "default"
@@ -209,18 +210,33 @@ class Destinations:
         return len(self.by_name)
 
 
-def read_entries(text: str) -> list[dict[str, Any]]:
-    """Read DESTINATIONS: a JSON list of objects, or the path of a file that holds one. Raises InvalidValue."""
-    expected = "expected a JSON list of destinations, or the path of a readable file that holds one"
+_EXPECTED = (
+    "expected a JSON list of destinations, the path of a readable file that holds one, or the https:// address of a "
+    "blob that does"
+)
+
+
+def read_entries(text: str) -> list[dict[str, Any]] | BlobAddress:
+    """Read DESTINATIONS: a JSON list of objects, the path of a file that holds one, or the address of a blob that does.
+
+    Raises InvalidValue.
+    """
+    if (address := blob_address(text)) is not None:
+        return address
     if not text.startswith("["):
         try:
             text = (APP_ROOT / text).read_text(encoding="utf-8")
         except (OSError, ValueError):
-            raise InvalidValue(expected) from None
+            raise InvalidValue(_EXPECTED) from None
+    return decode_entries(text)
+
+
+def decode_entries(text: str) -> list[dict[str, Any]]:
+    """Read a JSON list of objects. Raises InvalidValue."""
     try:
         return msgspec.json.decode(text, type=list[dict[str, Any]])
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        raise InvalidValue(f"{expected}; each is an object") from None
+        raise InvalidValue(f"{_EXPECTED}; each is an object") from None
 
 
 def with_entries(

@@ -1,22 +1,26 @@
 """The environment as one frozen, typed object. Every mistake is reported at once, by name, never with the value."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from shared.configuration import values
-from shared.configuration.declaration import Declarations, read_declarations, with_tenant
+from shared.configuration.declaration import Declarations, decode_declarations, subscriptions, with_tenant
 from shared.configuration.destinations import (
     FIELDS,
     MISSING_SECRET,
     REQUIRED,
     Destinations,
     DestinationSettings,
+    decode_entries,
     read_entries,
     unproven,
     with_entries,
 )
+from shared.configuration.in_blob import BlobAddress, InBlob
 from shared.configuration.triggers import EVENT_HUB_CONNECTION
 from shared.configuration.values import (
     CLOUDS,
@@ -32,6 +36,10 @@ STORAGE = "AzureWebJobsStorage"
 """The setting of the storage account, or the prefix of its settings, as the Functions host names it."""
 
 
+IN_A_BLOB = "DESTINATION_"
+"""How the settings begin that the blob of DESTINATIONS may name."""
+
+
 class SettingsError(Exception):
     """Settings are missing or invalid. Its message lists each by name, with what was expected."""
 
@@ -42,12 +50,16 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class StorageSettings:
-    """How to reach the storage account: a connection string, or (queue, blob, table) URLs and an identity."""
+    """How to reach the storage account: a connection string, or (queue, blob, table) URLs and an identity.
+
+    managed_identity: the app's own, for blobs in other accounts; None: the system-assigned one.
+    """
 
     queue: str
     connection_string: str = field(default="", repr=False)
     urls: tuple[str, str, str] = ("", "", "")
     identity_client_id: str | None = None
+    managed_identity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,7 @@ class Settings:
     login_base_url: str | None = setting("LOGIN_BASE_URL", values.https, None)
     notification_url: str = setting("NOTIFICATION_URL", values.notification_url)
     client_state_secrets: tuple[bytes, ...] = setting("CLIENT_STATE_SECRET", values.client_state_secrets, secret=True)
-    declarations: Declarations = setting("SUBSCRIPTIONS", read_declarations, "subscriptions.json")
+    declarations: Declarations | InBlob[Declarations] = setting("SUBSCRIPTIONS", subscriptions, "subscriptions.json")
     key_store: str = setting("KEY_STORE", values.key_store)
     key_rotation: timedelta = setting("KEY_ROTATION_DAYS", values.days, timedelta(days=90))
     key_overlap: timedelta = setting("KEY_OVERLAP_HOURS", values.hours, timedelta(hours=72))
@@ -89,7 +101,7 @@ class Settings:
 
     notification_paths: bool = setting("NOTIFICATION_PATHS", values.switch, default=True)
 
-    destinations: Destinations
+    destinations: Destinations | InBlob[Destinations]
 
     @property
     def graph_url(self) -> str:
@@ -159,21 +171,24 @@ class _Reader:
         if self._complaints:
             raise SettingsError(self._complaints)
 
-    def declarations(self, entries: Any, tenant_id: str | None) -> Declarations:
+    def declarations(self, entries: Any, tenant_id: str | None) -> Declarations | InBlob[Declarations]:
+        home = tenant_id or ""
+        if isinstance(entries, BlobAddress):
+            return InBlob("SUBSCRIPTIONS", entries.url, lambda text: with_tenant(decode_declarations(text), home))
         try:
-            return with_tenant(entries or (), tenant_id or "")
+            return with_tenant(entries or (), home)
         except InvalidValue as error:
             self._complaints.append(f"SUBSCRIPTIONS: {error}")
             return Declarations(())
 
-    def destinations(self) -> Destinations:
+    def destinations(self) -> Destinations | InBlob[Destinations]:
         """Read the default destination and those of DESTINATIONS. One of them has to be usable."""
         entries = self.value(Source("DESTINATIONS", read_entries, ()))
-        if entries is None:
-            entries = ()
-        elif entries and not self._text("DESTINATION_URL"):
-            return self._usable(with_entries(None, entries, self._environ))
-        return self._usable(with_entries(self._default_destination(), entries, self._environ))
+        without_default = bool(entries) and not self._text("DESTINATION_URL")
+        default = None if without_default else self._default_destination()
+        if isinstance(entries, BlobAddress):
+            return InBlob("DESTINATIONS", entries.url, partial(_further_destinations, default, self._environ))
+        return self._usable(with_entries(default, entries or (), self._environ))
 
     def _default_destination(self) -> DestinationSettings:
         read = {one.attribute: self.value(Source(one.setting, one.parse, one.default)) for one in FIELDS}
@@ -197,7 +212,8 @@ class _Reader:
     def storage(self) -> StorageSettings:
         queue = self.value(Source("NOTIFICATION_QUEUE", values.queue_name, "notifications"))
         if self._text(STORAGE):
-            return StorageSettings(queue, self.value(Source(STORAGE, values.connection_string, REQUIRED)))
+            connection = self.value(Source(STORAGE, values.connection_string, REQUIRED))
+            return StorageSettings(queue, connection, managed_identity=self._text("AZURE_CLIENT_ID") or None)
         account = self._text(f"{STORAGE}__accountName")
         urls = [
             self._text(f"{STORAGE}__{service}ServiceUri")
@@ -210,11 +226,31 @@ class _Reader:
                 f"{STORAGE}__queueServiceUri with {STORAGE}__blobServiceUri and {STORAGE}__tableServiceUri"
             )
         return StorageSettings(
-            queue, urls=(urls[0], urls[1], urls[2]), identity_client_id=self._text(f"{STORAGE}__clientId") or None
+            queue,
+            urls=(urls[0], urls[1], urls[2]),
+            identity_client_id=self._text(f"{STORAGE}__clientId") or None,
+            managed_identity=self._text("AZURE_CLIENT_ID") or None,
         )
 
     def _text(self, name: str) -> str:
         return self._environ.get(name, "").strip()
+
+
+def _further_destinations(default: DestinationSettings | None, environ: Mapping[str, str], text: str) -> Destinations:
+    """Return all destinations, those in the text of a blob included. Raises InvalidValue if one of them is wrong.
+
+    Who may write the blob must not learn other settings: it could name them for the headers of a destination.
+    """
+    entries = decode_entries(text)
+    for name in re.findall(r"%([A-Za-z0-9_]+)%", text):
+        if not name.startswith(IN_A_BLOB):
+            raise InvalidValue(f"%{name[:60]}%: a blob can name only settings that begin with {IN_A_BLOB}")
+    destinations = with_entries(default, entries, {k: v for k, v in environ.items() if k.startswith(IN_A_BLOB)})
+    if destinations.complaints:
+        raise InvalidValue("; ".join(destinations.complaints))
+    if not len(destinations):
+        raise InvalidValue("expected at least one destination, since DESTINATION_URL is empty")
+    return destinations
 
 
 def _expected_by(parse: Callable[[str], object]) -> str:

@@ -105,11 +105,15 @@ class Outboxes:
     def __init__(self, outboxes: Iterable[Outbox]) -> None:
         self._outboxes = {outbox.ledger.destination: outbox for outbox in outboxes}
 
+    def by_name(self) -> Mapping[str, Outbox]:
+        """Return the outboxes by the names of their destinations."""
+        return self._outboxes
+
     def __contains__(self, destination: str) -> bool:
-        return destination in self._outboxes
+        return destination in self.by_name()
 
     def __getitem__(self, destination: str) -> Outbox:
-        return self._outboxes[destination]
+        return self.by_name()[destination]
 
     def deliver(
         self,
@@ -127,15 +131,16 @@ class Outboxes:
         Return for each, by its name, the events that it receives, and what became of them. only: the one destination
         to deliver to. without: destinations to leave out. For the others, see Outbox.deliver. Never raises.
         """
+        outboxes = self.by_name()
         targets = [
             (name, selected)
-            for name, outbox in self._outboxes.items()
+            for name, outbox in outboxes.items()
             if name not in without and only in ("", name) and (selected := outbox.selected(events))
         ]
 
         def deliver_to(target: tuple[str, list[Event]]) -> Delivery:
             name, selected = target
-            return self._outboxes[name].deliver(
+            return outboxes[name].deliver(
                 selected,
                 redeliver=redeliver,
                 isolate_errors=isolate_errors,

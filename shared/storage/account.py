@@ -60,14 +60,17 @@ BACKGROUND_LIMITS = TimeLimits(connect=5, read=20, retries=2, backoff=2)
 """For background work: queue processing, the timer, and ops. A request that hangs takes 80 seconds in all."""
 
 
-def identity_credential(settings: StorageSettings) -> TokenCredential:
+def identity_credential(settings: StorageSettings, *, other_account: bool = False) -> TokenCredential:
     """Return the credential if there is no connection string: the managed identity in Azure; locally, the
     person who has run `az login`.
+
+    other_account: for a blob that may be in another account than the app's.
     """
     from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - takes 0.2 s, unused with a connection string
 
     return DefaultAzureCredential(
-        managed_identity_client_id=settings.identity_client_id,
+        managed_identity_client_id=(settings.managed_identity if other_account else None)
+        or settings.identity_client_id,
         connection_timeout=BACKGROUND_LIMITS.connect,
         read_timeout=BACKGROUND_LIMITS.read,
         retry_total=BACKGROUND_LIMITS.retries,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from shared.configuration.settings import StorageSettings
 from shared.storage.account import ACKNOWLEDGE_LIMITS, BACKGROUND_LIMITS
 from shared.storage.claim_check import BlobClaims, ClaimCheck
+from shared.storage.documents import BlobDocuments, Documents
 from shared.storage.queues import AzureQueues, Queues
 from shared.storage.tables import AzureTables, Tables
 
@@ -17,6 +18,7 @@ class StorageClients:
     queues: Queues
     claims: ClaimCheck
     tables: Tables
+    documents: Documents
 
     @staticmethod
     def of(settings: StorageSettings) -> "StorageClients":
@@ -27,4 +29,5 @@ class StorageClients:
             AzureQueues(settings, BACKGROUND_LIMITS, claims),
             claims,
             AzureTables(settings, BACKGROUND_LIMITS),
+            BlobDocuments(settings),
         )

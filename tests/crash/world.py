@@ -348,7 +348,7 @@ class Process:
         self.operations = operations
         self.relay = Relay(
             settings,
-            StorageClients(queues, queues, claims, tables),
+            StorageClients(queues, queues, claims, tables, account.documents),
             clock=clock,
             session=session,
             random=Random(world.processes),

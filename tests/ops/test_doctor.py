@@ -1,4 +1,5 @@
 import base64
+import uuid
 from datetime import UTC, datetime
 from email.utils import formatdate
 from pathlib import Path
@@ -6,12 +7,14 @@ from typing import Any
 
 import jwt
 import pytest
+from azure.storage.blob import BlobServiceClient
 
 from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer
 from local.feed.server import RunningFeed
-from shared.configuration.settings import StorageSettings
+from shared.configuration.settings import Settings, StorageSettings
 from shared.graph.validation_token import PUBLISHER
+from shared.relay import Relay
 from shared.storage.clients import StorageClients
 from tests import builders
 from tests.ops.conftest import Operator
@@ -280,3 +283,28 @@ def test_storage_that_is_away_hides_nothing_else(healthy: Operator, storage_sett
     found = diagnosed(Operator(healthy.environment | {"AzureWebJobsStorage": nowhere}), 3)
     assert with_verdict(found, "unreachable") == {"queue", "tables"}
     assert found["destination"]["verdict"] == "fine"
+
+
+def test_what_a_blob_holds_is_compared_with_what_is_in_force(healthy: Operator, storage: StorageClients) -> None:
+    connection = healthy.environment["AzureWebJobsStorage"]
+    with BlobServiceClient.from_connection_string(connection) as service:
+        blob = service.get_blob_client(f"config-{uuid.uuid4().hex[:12]}", "subscriptions.json")
+        service.create_container(blob.container_name)
+        blob.upload_blob(healthy.environment["SUBSCRIPTIONS"])
+        operator = Operator(healthy.environment | {"SUBSCRIPTIONS": blob.url})
+        check = "SUBSCRIPTIONS in a blob"
+        assert diagnosed(operator, 1)[check]["says"].startswith("nothing is in force, not what it holds now: it adds")
+        settings = Settings.from_environment(operator.environment)
+        app = Relay(settings, storage)
+        app.read_blobs()
+        assert diagnosed(operator, 0)[check]["verdict"] == "fine"
+        blob.upload_blob('[{"resource": "/users", "changeTypes": ["updated"]}]', overwrite=True)
+        found = diagnosed(operator, 1)[check]
+        assert "it adds /users in" in found["says"]
+        assert "it removes /chats/getAllMessages in" in found["says"]
+        blob.upload_blob('[{"resource": "/users"}]', overwrite=True)
+        app.read_blobs()
+        found = diagnosed(operator, 1)[check]
+        assert "its text is wrong: expected a JSON list of declarations" in found["says"]
+        blob.delete_blob()
+        assert "there is no blob" in diagnosed(operator, 1)[check]["says"]

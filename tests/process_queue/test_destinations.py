@@ -28,9 +28,9 @@ from shared.graph.client import GraphClient
 from shared.graph.resolver import Resolver
 from shared.messages.account import Account
 from shared.messages.envelope import ChangeBatch, ReadbackPage, destination_of, read, read_dead_letter, write
+from shared.outgoing import INVOCATIONS
 from shared.readback.checkpoints import Checkpoints
 from shared.readback.pings import Pings
-from shared.relay import INVOCATIONS
 from shared.storage.queues import Queue
 from shared.subscriptions.silence import LastSeen
 from tests.builders import NOW, Clock, admission, changes, destination_secret, message, rich

@@ -131,14 +131,14 @@ def attacked(
         return Answer(204)
 
     with serving(answer, authority) as server, serving(take) as destination:
-        settings = environment(
-            SUBSCRIPTIONS=msgspec.json.encode(declared).decode(),
-            KEY_STORE=f"file:{directory / 'keys'}",
-            GRAPH_BASE_URL=server.url,
-            LOGIN_BASE_URL=server.url,
-            DESTINATION_URL=destination.url,
-            **changes,
-        )
+        own = {
+            "SUBSCRIPTIONS": msgspec.json.encode(declared).decode(),
+            "KEY_STORE": f"file:{directory / 'keys'}",
+            "GRAPH_BASE_URL": server.url,
+            "LOGIN_BASE_URL": server.url,
+            "DESTINATION_URL": destination.url,
+        }
+        settings = environment(**(own | changes))
         app = Relay(
             Settings.from_environment(settings),
             account.clients(),

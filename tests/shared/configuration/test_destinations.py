@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from shared.configuration.destinations import DEFAULT, EventFilter, Identity, Mode
 from shared.configuration.settings import Settings, SettingsError
 from shared.keys.key import write_pem
-from tests.builders import destination_secret, encryption_key, environment, pem_of, rsa_key
+from tests.builders import destination_secret, destinations_of, encryption_key, environment, pem_of, rsa_key
 
 URL = "https://search.example.org/events"
 
@@ -31,7 +31,7 @@ def complaints(**changes: str | None) -> list[str]:
 
 
 def test_url_and_secret_describe_the_default_destination() -> None:
-    (default,) = Settings.from_environment(environment()).destinations
+    (default,) = destinations_of(Settings.from_environment(environment()))
     assert (default.name, default.url) == (DEFAULT, "https://feed.example.org/events")
     assert (default.mode, default.max_events, default.max_bytes) == (Mode.BATCH, 100, 1_000_000)
 
@@ -46,8 +46,8 @@ def test_an_entry_has_the_fields_of_the_settings(tmp_path: Path) -> None:
         tenants=["8E46A1B2-0A0B-4C0D-8E0F-000000000003"],
     )  # fmt: skip
     settings = read(given, KEY="k3y")
-    _, one = settings.destinations
-    assert settings.destinations.complaints == ()
+    _, one = destinations_of(settings)
+    assert destinations_of(settings).complaints == ()
     assert (one.identity, one.mode, one.headers) == (Identity.MANAGED, Mode.STRUCTURED, {"x-api-key": "k3y"})
     assert (one.max_events, one.max_bytes, one.max_requests, one.max_rate) == (7, 5000, 2, 0.5)
     assert one.ca == one.client_certificate == str(pem)
@@ -60,13 +60,13 @@ def test_an_entry_has_the_fields_of_the_settings(tmp_path: Path) -> None:
 
 def test_entries_alone_are_enough() -> None:
     settings = read(entry(), entry(name="other"), DESTINATION_URL=None, DESTINATION_SECRET=None)
-    assert list(settings.destinations.by_name) == ["search", "other"]
+    assert list(destinations_of(settings).by_name) == ["search", "other"]
 
 
 def test_a_secret_may_be_a_setting_of_its_own() -> None:
     secret = destination_secret()
     settings = read(entry(secret="%SEARCH_SECRET%"), SEARCH_SECRET=secret)
-    assert settings.destinations.by_name["search"].secrets == (secret,)
+    assert destinations_of(settings).by_name["search"].secrets == (secret,)
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_an_invalid_entry_is_named_with_its_field_and_leaves_the_others_working(
     change: dict[str, Any], complaint: str
 ) -> None:
     settings = read(entry(**change), entry(name="fine"))
-    (told,) = settings.destinations.complaints
+    (told,) = destinations_of(settings).complaints
     assert told.startswith(f"destination 1 (search): {complaint}")
     assert "hunter2" not in told.replace("'hunter2': no field", "")
-    valid = [one.name for one in settings.destinations if not one.invalid]
+    valid = [one.name for one in destinations_of(settings) if not one.invalid]
     assert valid == [DEFAULT, "fine"]
-    assert settings.destinations.by_name["search"].invalid  # its events are kept
+    assert destinations_of(settings).by_name["search"].invalid  # its events are kept
 
 
 def certificate() -> bytes:
@@ -129,18 +129,18 @@ def test_certificates_that_tls_cannot_use_are_a_fault_of_their_entry(tmp_path: P
     pem = tmp_path / "some.pem"
     pem.write_bytes(text)
     settings = read(entry(**{field: str(pem)}), entry(name="fine"))
-    (told,) = settings.destinations.complaints
+    (told,) = destinations_of(settings).complaints
     assert told.startswith(f"destination 1 (search): {field}: expected the path of a readable PEM file")
     assert str(tmp_path) not in told
-    assert [one.name for one in settings.destinations if not one.invalid] == [DEFAULT, "fine"]
+    assert [one.name for one in destinations_of(settings) if not one.invalid] == [DEFAULT, "fine"]
 
 
 @pytest.mark.parametrize("name", [None, "", "Search", "a b", 7, DEFAULT])
 def test_an_entry_without_a_name_of_its_own_is_left_out_and_told(name: Any) -> None:
     settings = read(entry(name=name))
-    (told,) = settings.destinations.complaints
+    (told,) = destinations_of(settings).complaints
     assert told.startswith("destination 1: name: ")
-    assert list(settings.destinations.by_name) == [DEFAULT]
+    assert list(destinations_of(settings).by_name) == [DEFAULT]
 
 
 def test_if_no_destination_is_usable_the_app_does_not_start() -> None:
@@ -159,7 +159,7 @@ def test_the_list_may_be_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "destinations.json"
     file.write_text(json.dumps([entry()]), encoding="utf-8")
     settings = Settings.from_environment(environment(DESTINATIONS=str(file)))
-    assert "search" in settings.destinations.by_name
+    assert "search" in destinations_of(settings).by_name
 
 
 def test_without_a_secret_a_scope_or_a_header_proves_who_sends() -> None:
@@ -167,7 +167,7 @@ def test_without_a_secret_a_scope_or_a_header_proves_who_sends() -> None:
         ("DESTINATION_SCOPE", "https://eventgrid.azure.net/.default"),
         ("DESTINATION_HEADERS", '{"aeg-sas-key": "k"}'),
     ):
-        (default,) = Settings.from_environment(environment(DESTINATION_SECRET=None, **{name: value})).destinations
+        (default,) = destinations_of(Settings.from_environment(environment(DESTINATION_SECRET=None, **{name: value})))
         assert default.secrets == ()
 
 

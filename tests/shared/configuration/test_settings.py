@@ -14,7 +14,15 @@ from shared.configuration.schedule import is_schedule
 from shared.configuration.settings import Settings, SettingsError, storage_settings
 from shared.configuration.triggers import trigger_settings
 from shared.configuration.values import CLOUDS, UNRESOLVED, event_hub
-from tests.builders import CLIENT_ID, NOTIFICATION_URL, TENANT, destination_secret, environment
+from tests.builders import (
+    CLIENT_ID,
+    NOTIFICATION_URL,
+    TENANT,
+    declarations_of,
+    destination_secret,
+    destinations_of,
+    environment,
+)
 
 REQUIRED = (
     "AzureWebJobsStorage",
@@ -53,7 +61,7 @@ def complaints(**changes: str | None) -> list[str]:
 
 def values(environ: dict[str, str]) -> dict[str, object]:
     settings = Settings.from_environment(environ)
-    return {**vars(settings), "declarations": list(settings.declarations)}
+    return {**vars(settings), "declarations": list(declarations_of(settings))}
 
 
 def test_a_complete_environment_is_read() -> None:
@@ -69,7 +77,7 @@ def test_a_complete_environment_is_read() -> None:
     assert settings.sweep_interval == timedelta(hours=24)
     assert settings.ledger_retention == timedelta(days=60)
     assert trigger_settings(environ).renew_schedule == "0 */5 * * * *"
-    assert [declaration.tenant_id for declaration in settings.declarations] == [TENANT]
+    assert [declaration.tenant_id for declaration in declarations_of(settings)] == [TENANT]
 
 
 @pytest.mark.parametrize("name", REQUIRED)
@@ -218,14 +226,14 @@ def test_declarations_may_be_in_a_file(tmp_path: Path) -> None:
     declared = tmp_path / "declared.json"
     declared.write_text('[{"resource": "/users", "changeTypes": ["updated"]}]')
     settings = Settings.from_environment(environment(SUBSCRIPTIONS=str(declared)))
-    assert [declaration.resource for declaration in settings.declarations] == ["/users"]
+    assert [declaration.resource for declaration in declarations_of(settings)] == ["/users"]
 
 
 def test_two_tenants_may_declare_the_same_resource() -> None:
     other = '{"resource": "/users", "changeTypes": ["updated"], "tenantId": "%s"}'
     declared = f"[{other % TENANT.upper()}, {other % CLIENT_ID}]"
     settings = Settings.from_environment(environment(SUBSCRIPTIONS=declared))
-    assert [declaration.tenant_id for declaration in settings.declarations] == [TENANT, CLIENT_ID]
+    assert [declaration.tenant_id for declaration in declarations_of(settings)] == [TENANT, CLIENT_ID]
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
@@ -247,7 +255,7 @@ def test_a_second_secret_is_live_too() -> None:
         environment(CLIENT_STATE_SECRET=f"{new}, {old}", DESTINATION_SECRET=f"{one},{other}")
     )
     assert settings.client_state_secrets == (base64.b64decode(new), base64.b64decode(old))
-    assert settings.destinations.by_name["default"].secrets == (one, other)
+    assert destinations_of(settings).by_name["default"].secrets == (one, other)
 
 
 def test_storage_may_be_reached_with_an_identity() -> None:

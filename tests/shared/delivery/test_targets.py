@@ -19,7 +19,7 @@ from shared.delivery.destination import Destination
 from shared.delivery.event import Event
 from shared.delivery.request import RequestFormat
 from shared.errors import Reason
-from tests.builders import NOW, environment
+from tests.builders import NOW, destinations_of, environment
 from tests.servers import Answer, Asked, Server, serving
 from tests.shared.delivery.test_destination import some
 from tests.stand_ins import targets
@@ -44,7 +44,7 @@ def documented(name: str) -> DestinationSettings:
     block = re.search(r"```json\n(.*?)```", (PAGES / f"{name}.md").read_text(encoding="utf-8"), re.DOTALL)
     assert block
     shown = {"DESTINATION_SECRET": None, **json.loads(block[1])}
-    (default,) = Settings.from_environment(environment(**shown)).destinations
+    (default,) = destinations_of(Settings.from_environment(environment(**shown)))
     return default
 
 

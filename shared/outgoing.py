@@ -1,0 +1,111 @@
+"""What leads to the destinations in force. A change of one leaves the others as they are."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from shared.configuration.destinations import Destinations, DestinationSettings
+from shared.delivery.destination import Destination
+from shared.delivery.lane import Lane, Limits
+from shared.delivery.ledger import Ledger
+from shared.delivery.outbox import Misconfigured, Outbox, Outboxes
+from shared.in_force import InForce
+
+_log = logging.getLogger("graph_relay.relay")
+
+INVOCATIONS = 24
+"""Invocations of process_queue at once: batchSize and newBatchThreshold of host.json."""
+
+
+class Outgoing(Outboxes):
+    """The outboxes of the destinations in force. Every method raises RetryLater while these can't be read at all."""
+
+    def __init__(
+        self,
+        in_force: InForce[Destinations],
+        destination: Callable[[DestinationSettings], Destination],
+        ledger: Callable[[str], Ledger],
+        clock: Callable[[], datetime],
+    ) -> None:
+        """destination: creates what sends to one. ledger: creates the ledger of the destination with that name."""
+        super().__init__(())
+        self._in_force = in_force
+        self._new_destination = destination
+        self._new_ledger = ledger
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._settings: Destinations | None = None
+        self._destinations: dict[str, Destination] = {}
+        self._lanes: dict[str, tuple[Limits, Lane]] = {}
+        self._ever: dict[str, Outbox] = {}
+
+    @property
+    def settings(self) -> Destinations:
+        """The settings of the destinations in force."""
+        return self._in_force.get()
+
+    @property
+    def destinations(self) -> Mapping[str, Destination]:
+        """The destinations with valid settings, by name."""
+        self.by_name()
+        return self._destinations
+
+    @property
+    def ledgers(self) -> Sequence[Ledger]:
+        """The ledger of each destination."""
+        return [outbox.ledger for outbox in self.by_name().values()]
+
+    def by_name(self) -> Mapping[str, Outbox]:
+        """See Outboxes."""
+        settings = self._in_force.get()
+        if settings is not self._settings:
+            with self._lock:
+                if settings is not self._settings:
+                    self._build(settings)
+        return self._outboxes
+
+    def __contains__(self, destination: str) -> bool:
+        """Whether there is such a destination; before that is denied, the settings are read again."""
+        return destination in self.by_name() or destination in self._in_force.refresh().by_name
+
+    def __getitem__(self, destination: str) -> Outbox:
+        """Return an outbox; that of a destination that was taken out a moment ago, too."""
+        outboxes = self.by_name()
+        return outboxes[destination] if destination in outboxes else self._ever[destination]
+
+    def _build(self, settings: Destinations) -> None:
+        before = {} if self._settings is None else self._settings.by_name
+        kept = {one.name: self._destinations[one.name] for one in settings if _is_same(one, before) and not one.invalid}
+        valid = [one for one in settings if not one.invalid]
+        self._destinations = {one.name: kept.get(one.name) or self._new_destination(one) for one in valid}
+        self._lanes = {one.name: self._lane(one, len(valid), same=one.name in kept) for one in valid}
+        self._outboxes = {one.name: self._outbox(one) for one in settings}
+        self._ever |= self._outboxes
+        for complaint in settings.complaints:
+            _log.error("DESTINATIONS: %s. The other destinations work", complaint)
+        self._settings = settings
+
+    def _lane(self, destination: DestinationSettings, number: int, *, same: bool) -> tuple[Limits, Lane]:
+        """Return the lane of a destination; with several, none may take more than its share of the invocations."""
+        limits = Limits(
+            max(INVOCATIONS // number, 2) if number > 1 else INVOCATIONS * 2,
+            destination.max_requests,
+            destination.max_rate,
+            destination.max_events,
+        )
+        before = self._lanes.get(destination.name)
+        if same and before is not None and before[0] == limits:
+            return before
+        return limits, Lane(self._destinations[destination.name], limits, self._clock)
+
+    def _outbox(self, destination: DestinationSettings) -> Outbox:
+        known = self._ever.get(destination.name)
+        ledger = known.ledger if known is not None else self._new_ledger(destination.name)
+        if destination.invalid:
+            return Outbox(Misconfigured(destination.invalid), ledger, destination.filter)
+        return Outbox(self._lanes[destination.name][1], ledger, destination.filter)
+
+
+def _is_same(destination: DestinationSettings, before: Mapping[str, DestinationSettings]) -> bool:
+    return before.get(destination.name) == destination

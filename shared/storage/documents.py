@@ -1,0 +1,88 @@
+"""Blobs that hold the value of a setting, read with the app's identity."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, cast
+
+from azure.core import MatchConditions
+from azure.core.credentials import TokenCredential
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.storage.blob import BlobClient, BlobServiceClient
+
+from shared.configuration.settings import StorageSettings
+from shared.configuration.values import InvalidValue
+from shared.errors import Reason, RetryLater
+from shared.storage.account import TimeLimits, identity_credential, settings_checked, translated
+
+LIMITS = TimeLimits(connect=5, read=10, retries=1, backoff=1)
+"""Work goes on with the value that is in force: nothing has to wait for long."""
+
+LARGEST = 16 << 20
+"""Bytes of a blob: some hundred thousand declarations."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """The text of a blob, its version, and when that was written."""
+
+    text: str
+    etag: str
+    modified: datetime
+
+
+class Documents(Protocol):
+    """Reads blobs, wherever they are."""
+
+    def read(self, address: str, known: str = "") -> Document | None:
+        """Return a blob; None if it still has the ETag `known`.
+
+        Raises RetryLater if it can't be read, InvalidValue if it is no text or too large.
+        """
+
+
+def _if_changed(known: str) -> dict[str, Any]:
+    return {"etag": known, "match_condition": MatchConditions.IfModified} if known else {}
+
+
+class BlobDocuments:
+    """Blobs in storage accounts; one object serves all threads."""
+
+    def __init__(self, settings: StorageSettings) -> None:
+        self._settings = settings
+
+    def read(self, address: str, known: str = "") -> Document | None:
+        """See Documents."""
+        with (
+            translated(f"the blob {address}"),
+            BlobClient.from_blob_url(address, credential=self._credential(address), **LIMITS.options()) as blob,
+        ):
+            try:
+                download = blob.download_blob(encoding=None, **_if_changed(known))
+                if download.size > LARGEST:
+                    raise InvalidValue(f"expected at most {LARGEST} bytes")
+                content: bytes = download.readall()
+            except ResourceNotFoundError:
+                raise RetryLater(Reason.STORAGE, f"there is no blob {address}") from None
+            except HttpResponseError as error:
+                if error.status_code == 304:
+                    return None
+                if error.status_code not in (401, 403):
+                    raise
+                detail = "give the app's identity the role Storage Blob Data Reader on its container"
+                raise RetryLater(
+                    Reason.STORAGE, f"the blob {address} may not be read ({error.status_code}); {detail}"
+                ) from None
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise InvalidValue("expected text in UTF-8") from None
+        return Document(text, str(download.properties.etag), download.properties.last_modified)
+
+    def _credential(self, address: str) -> TokenCredential:
+        """Return the account's own key for a blob in the app's account; otherwise the app's identity."""
+        if self._settings.connection_string:
+            with settings_checked():
+                service = BlobServiceClient.from_connection_string(self._settings.connection_string)
+            if address.startswith(service.url.rstrip("/") + "/"):
+                return cast("TokenCredential", service.credential)  # of a connection string: its key
+        return identity_credential(self._settings, other_account=True)

@@ -1,0 +1,151 @@
+"""Declarations and destinations in blobs that change while the app runs: nothing is lost, and nothing refused."""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from graph_simulator.authority import Authority
+from process_queue.handler import MessageHandler
+from shared.relay import Relay
+from tests.builders import TENANT, change, destination_secret, minted
+from tests.security.attacked import AttackedRelay, attacked
+from tests.servers import Answer, Asked, Server, serving
+
+DECLARED = "https://config.blob.core.windows.net/relay/subscriptions.json"
+FURTHER = "https://config.blob.core.windows.net/relay/destinations.json"
+
+
+@pytest.fixture
+def app(tmp_path: Path, authority: Authority, session: requests.Session) -> Iterator[AttackedRelay]:
+    with attacked(
+        tmp_path,
+        authority,
+        session,
+        [],
+        SUBSCRIPTIONS=DECLARED,
+        DESTINATIONS=FURTHER,
+        DESTINATION_SEARCH_SECRET=destination_secret(),
+    ) as running:
+        declare(running, "/users")
+        send_to(running)
+        yield running
+
+
+@dataclass
+class Received:
+    server: Server
+    events: list[dict[str, Any]]
+
+
+@pytest.fixture
+def search() -> Iterator[Received]:
+    events: list[dict[str, Any]] = []
+
+    def take(asked: Asked) -> Answer:
+        events.extend(json.loads(asked.body))
+        return Answer(204)
+
+    with serving(take) as server:
+        yield Received(server, events)
+
+
+def declare(app: AttackedRelay, *resources: str) -> None:
+    app.clock.advance(seconds=1)
+    entries = [{"resource": one, "changeTypes": ["updated"]} for one in resources]
+    app.account.documents.put(DECLARED, json.dumps(entries))
+
+
+def send_to(app: AttackedRelay, *destinations: dict[str, Any]) -> None:
+    app.clock.advance(seconds=1)
+    app.account.documents.put(FURTHER, json.dumps(destinations))
+
+
+def another(app: AttackedRelay, session: requests.Session) -> Relay:
+    """Start another instance."""
+    return Relay(app.relay.settings, app.account.clients(), clock=app.clock, session=session)
+
+
+def deliver(app: AttackedRelay, resource: str) -> None:
+    app.post(change(f"{resource.strip('/')}/5d", clientState=minted(TENANT, resource)))
+    app.drain()
+
+
+def test_an_instance_that_is_behind_delivers_what_another_has_subscribed_to(app: AttackedRelay) -> None:
+    deliver(app, "/users")
+    declare(app, "/users", "/groups")  # and another instance subscribes at once
+    deliver(app, "/groups")
+    assert [event["subject"] for event in app.events] == ["users/5d", "groups/5d"]
+    assert app.waiting() == 0
+
+
+def test_items_wait_while_the_declarations_can_not_be_read_at_all(app: AttackedRelay) -> None:
+    app.account.documents.available = False
+    deliver(app, "/users")
+    assert (app.events, app.waiting()) == ([], 1)
+    app.account.documents.available = True
+    app.settle()
+    assert (len(app.events), app.waiting(), app.dead()) == (1, 0, [])
+
+
+def test_notifications_are_acknowledged_without_the_blobs(app: AttackedRelay) -> None:
+    app.account.documents.available = False
+    assert app.post(change("users/5d", clientState=minted(TENANT, "/users"))).status == 202
+    assert app.account.documents.reads == 0
+
+
+def test_the_timer_reads_the_blobs_and_goes_by_them(app: AttackedRelay) -> None:
+    app.tick()
+    assert [one.resource for one in app.relay.declarations] == ["/users"]
+    declare(app, "/groups")
+    app.tick()
+    assert [one.resource for one in app.relay.declarations] == ["/groups"]
+
+
+def test_a_new_destination_receives_events_and_the_others_stay_as_they_are(
+    app: AttackedRelay, search: Received
+) -> None:
+    deliver(app, "/users")
+    before = app.relay.destinations["default"]
+    send_to(app, {"name": "search", "url": f"{search.server.url}/", "secret": "%DESTINATION_SEARCH_SECRET%"})
+    app.relay.read_blobs()
+    deliver(app, "/users")
+    assert len(search.events) == 1
+    assert app.relay.destinations["default"] is before
+    send_to(app)
+    app.relay.read_blobs()
+    deliver(app, "/users")
+    assert (len(search.events), len(app.events)) == (1, 3)
+
+
+def test_what_waits_for_a_destination_that_another_instance_knows_is_no_dead_letter(
+    app: AttackedRelay, search: Received, session: requests.Session
+) -> None:
+    behind = another(app, session)
+    assert list(behind.destinations) == ["default"]
+    search.server.script = lambda _: Answer(503)
+    send_to(app, {"name": "search", "url": f"{search.server.url}/", "secret": "%DESTINATION_SEARCH_SECRET%"})
+    deliver(app, "/users")
+    assert app.waiting() == 1
+    for text in app.account.queues.take():
+        MessageHandler(behind).handle_message(text)
+    assert (app.dead(), app.waiting()) == ([], 1)
+
+
+def test_a_blob_can_not_learn_other_settings(app: AttackedRelay, caplog: pytest.LogCaptureFixture) -> None:
+    app.relay.read_blobs()
+    url = "https://elsewhere.example.org/"
+    for reference in ("%CLIENT_STATE_SECRET%", "\\u0025CLIENT_STATE_SECRET\\u0025"):
+        text = f'[{{"name": "thief", "url": "{url}", "headers": {{"x-key": "{reference}"}}}}]'
+        app.clock.advance(seconds=1)
+        app.account.documents.put(FURTHER, text)
+        with caplog.at_level(logging.ERROR):
+            app.relay.read_blobs()
+        assert list(app.relay.destinations) == ["default"]
+        assert "CLIENT_STATE_SECRET" in caplog.text
+        caplog.clear()
