@@ -73,6 +73,7 @@ class MessageHandler:
             relay.clock,
             relay.declarations,
             relay.resolver,
+            relay.directory_states,
             relay.paths,
         )
         self._lifecycle = LifecycleHandler(

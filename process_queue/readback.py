@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import msgspec
 
 from process_queue.requeue import Requeue
 from shared import telemetry
-from shared.configuration.declaration import Declarations, declaration_id
+from shared.configuration.declaration import Declarations
 from shared.delivery.destination import Delivery
 from shared.delivery.event import Event, event_read_back
 from shared.delivery.outbox import Outboxes
@@ -20,7 +20,8 @@ from shared.messages.envelope import ReadbackPage, tried_before, write
 from shared.paths import Paths
 from shared.readback.checkpoints import Checkpoints
 from shared.readback.declared import as_declared
-from shared.readback.pages import FetchedPage, fetch_page, is_page
+from shared.readback.directory_states import DirectoryStates
+from shared.readback.pages import FetchedPage, fetch_page, is_page, owner_of
 from shared.resources.delta_query import delta_path
 from shared.resources.path import encoded, segments
 from shared.storage.queues import Sender
@@ -43,6 +44,7 @@ class ReadbackHandler:
     clock: Callable[[], datetime]
     declarations: Declarations
     resolver: Resolver
+    states: DirectoryStates
     paths: Paths | None = None
 
     def handle(self, readback: ReadbackPage) -> None:
@@ -63,7 +65,7 @@ class ReadbackHandler:
         try:
             # the path by which a notification names what is read: without aliases
             place = self.resolver.resolved(readback.tenant_id, readback.resource)
-            page = fetch_page(readback, self.graph, self.checkpoints.delta_link)
+            page = self._without_known(fetch_page(readback, self.graph, self.checkpoints.delta_link), readback)
             events = _events(page, readback, place, began)
             if declaration is not None:
                 told = (as_declared(event, declaration, readback.since) for event in events)
@@ -76,7 +78,31 @@ class ReadbackHandler:
             self.requeue.dead_letter(readback, undeliverable.reason)
         else:
             behind = self._deliver(events, readback, began)
+            self._remember(page, readback)
             self._enqueue_next(page, readback, behind)
+
+    def _without_known(self, page: FetchedPage, readback: ReadbackPage) -> FetchedPage:
+        """Of a list of everything that does not say when it changed, keep what is not as it was known to be."""
+        if not page.is_list or not page.resources:
+            return page
+        return replace(page, resources=self.states.changed(owner_of(readback), page.resources))
+
+    def _remember(self, page: FetchedPage, readback: ReadbackPage) -> None:
+        """Remember what entries of the directory are like, and read each one that is in the list no more: it may be
+        gone. Raises RetryLater.
+        """
+        owner = owner_of(readback)
+        if page.states:
+            self.states.note(owner, page.states, readback.received, is_list=page.is_list)
+        if not page.ends:
+            return
+        missing = self.states.missing(owner, readback.received)
+        if readback.since < readback.until:
+            for entry_id in missing:
+                path = encoded((*segments(readback.resource)[:1], entry_id))
+                alone = msgspec.structs.replace(readback, resource=path, link="", attempt=0, number=0, full=False)
+                self.queues.send(write(alone))
+        self.states.forget(owner, missing)
 
     def _restart(self, readback: ReadbackPage, failure: RetryLater) -> None:
         """Begin again at the first page: links live for about an hour, and the ledger knows what was delivered."""
@@ -144,8 +170,7 @@ class ReadbackHandler:
             without = tuple(sorted({*further.without, *behind}))
             self.queues.send(write(msgspec.structs.replace(further, without=without)))
         if page.link:
-            owner = readback.declaration or declaration_id(readback.tenant_id, readback.resource)
-            self.checkpoints.save_delta_link(owner, page.link)
+            self.checkpoints.save_delta_link(owner_of(readback), page.link)
 
 
 def _can_isolate(delivery: Delivery, readback: ReadbackPage) -> bool:

@@ -39,6 +39,7 @@ from shared.messages.retry import MAX_DELAY
 from shared.outgoing import Outgoing
 from shared.paths import Paths
 from shared.readback.checkpoints import Checkpoints
+from shared.readback.directory_states import DirectoryStates
 from shared.readback.pings import Pings
 from shared.readback.sweep import Sweep
 from shared.readback.unread import Unread
@@ -116,6 +117,7 @@ class Relay:
         self.paths = self.path_log if settings.notification_paths else None
 
         self.checkpoints = Checkpoints(storage.tables)
+        self.directory_states = DirectoryStates(storage.tables)
         self.sweep = Sweep(self.checkpoints, self.queues, settings.sweep_interval)
         self.pings = Pings(storage.tables, self.queues, clock)
         self.resolver = Resolver(self.graph, clock)

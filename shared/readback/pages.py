@@ -54,11 +54,16 @@ class FetchedPage:
     """The content of one page: resources, as Graph sent them, and the pages to read next.
 
     link: the delta link for the next query; to be stored after all resources are delivered.
+    states: entries that do not say when they changed, to be remembered (`DirectoryStates`). is_list: whether they are
+    of a list of everything, and the resources those among them that may have changed. ends: whether that list ends.
     """
 
     resources: list[msgspec.Raw] = field(default_factory=list)
     further: list[ReadbackPage] = field(default_factory=list)
     link: str = ""
+    states: list[msgspec.Raw] = field(default_factory=list)
+    is_list: bool = False
+    ends: bool = False
 
 
 class _Plan(msgspec.Struct, rename="camel"):
@@ -189,17 +194,22 @@ def _reader(resource: str) -> Reader | None:
 
 
 def _delta(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str], str | None]) -> FetchedPage:
-    """Read the changes since the last query. The very first query, with an empty range, only obtains the link.
+    """Read the changes since the last query. The very first query, with an empty range, only obtains the link, and of
+    the directory also what there is.
 
     Where Graph forgot the link, or there was none, everything is listed, and what says that it did not change in the
     range is left out.
     """
     begins = readback.since >= readback.until
-    known = None if readback.link else delta_link(_owner(readback))
+    if begins and readback.full and not readback.link:
+        return _changes_in(_listed(readback, graph), readback, begins)
+    known = None if readback.link else delta_link(owner_of(readback))
     if known and begins:
         return FetchedPage()  # the link exists already; the changes after it are still to be delivered
     if not known and not readback.link:
         return _first(readback, graph, begins)
+    if known:
+        readback = msgspec.structs.replace(readback, full=False)  # it began again, and goes on from the stored link
     try:
         page = graph.get_page(readback.tenant_id, readback.link or known or "")
     except GraphRequestError as refusal:
@@ -217,7 +227,10 @@ def _first(readback: ReadbackPage, graph: GraphClient, begins: bool) -> FetchedP
         if not begins:
             _log.warning("%s was never compared: what changed before now can't be told", readback.resource)
         page = graph.get_page(readback.tenant_id, f"{delta_path(readback.resource)}?{_query(readback.resource, start)}")
-        return FetchedPage([], _next(readback, page.next_link), page.delta_link or "")
+        further = _next(readback, page.next_link)
+        if begins and not says_when(readback.resource):
+            further.append(msgspec.structs.replace(readback, full=True, attempt=0))
+        return FetchedPage([], further, page.delta_link or "")
     return _changes_in(_listed(readback, graph), msgspec.structs.replace(readback, full=True), begins)
 
 
@@ -244,10 +257,14 @@ def _listed(readback: ReadbackPage, graph: GraphClient) -> Page:
 
 
 def _changes_in(page: Page, readback: ReadbackPage, begins: bool) -> FetchedPage:
-    resources = [] if begins else page.value
+    resources, further, link = [] if begins else page.value, _next(readback, page.next_link), page.delta_link or ""
+    if not says_when(readback.resource):
+        # A list that only says what there is ends later than the link that it began with.
+        ends = readback.full and page.next_link is None
+        return FetchedPage(resources, further, "" if begins else link, page.value, readback.full, ends)
     if readback.full:
         resources = [entry for entry in resources if _may_have_changed(entry, readback.since)]
-    return FetchedPage(resources, _next(readback, page.next_link), page.delta_link or "")
+    return FetchedPage(resources, further, link)
 
 
 def _may_have_changed(entry: msgspec.Raw, since: datetime) -> bool:
@@ -267,8 +284,8 @@ def _view_range(readback: ReadbackPage) -> tuple[str, str]:
     return f"startDateTime={begin}", f"endDateTime={end}"
 
 
-def _owner(readback: ReadbackPage) -> str:
-    """The id of the declaration that a delta link is stored for."""
+def owner_of(readback: ReadbackPage) -> str:
+    """Return the id of the declaration that a delta link is stored for."""
     return readback.declaration or declaration_id(readback.tenant_id, readback.resource)
 
 
@@ -376,7 +393,8 @@ def _changed_events(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     """Of a declaration also those that are gone, by a delta query: that goes on from the link of the last one."""
     page = _changed_entries(readback, graph)
     view = view_of(readback.resource)
-    if readback.link or not readback.declaration or view is None:
+    is_filtered = "$filter" in options(readback.resource)  # which the delta query of a view does not take
+    if readback.link or not readback.declaration or view is None or is_filtered:
         return page
     return FetchedPage(page.resources, [*page.further, msgspec.structs.replace(readback, resource=view, attempt=0)])
 

@@ -22,6 +22,7 @@ from shared.messages.authentication import SigningSender
 from shared.messages.dead_letters import DeadLetters
 from shared.messages.envelope import ReadbackPage, read, read_dead_letter, write
 from shared.readback.checkpoints import Checkpoints
+from shared.readback.directory_states import DirectoryStates
 from shared.resources.path import segments
 from shared.storage.queues import Queue
 from tests.builders import NOW, TENANT, Clock, admission, destination_secret, envelope_keys
@@ -81,6 +82,7 @@ class ReadbackHarness:
             self.clock,
             self.declarations,
             Resolver(graph, self.clock),
+            DirectoryStates(self._tables),
         ).handle(readback)
 
     def read_to_the_end(self, readback: ReadbackPage) -> None:

@@ -30,6 +30,7 @@ from shared.messages.account import Account
 from shared.messages.envelope import ChangeBatch, ReadbackPage, destination_of, read, read_dead_letter, write
 from shared.outgoing import INVOCATIONS
 from shared.readback.checkpoints import Checkpoints
+from shared.readback.directory_states import DirectoryStates
 from shared.readback.pings import Pings
 from shared.storage.queues import Queue
 from shared.subscriptions.silence import LastSeen
@@ -90,6 +91,7 @@ class System:
             self.clock,
             Declarations(()),
             Resolver(client, self.clock),
+            DirectoryStates(self.account.tables),
         ).handle(page)
 
     def queued(self) -> list[Any]:
@@ -278,6 +280,7 @@ def test_the_entries_of_a_delta_query_are_read_one_by_one_for_the_one_that_is_be
     user = {"id": "5d", "displayName": "Ada"}
     graph.script = lambda _: in_json({"value": [user], "@odata.deltaLink": f"{graph.url}/v1.0/users/delta?t=2"})
     system.read_back(graph, asked_for("/users", since=NOW))
+    system.queued()
     system.servers["search"].script = answering(503)
     system.read_back(graph, asked_for("/users"))
     (own,) = system.queued()

@@ -331,3 +331,39 @@ def test_an_event_that_was_deleted_unseen_is_found_and_one_that_was_moved_is_not
         ("EventUpdated", f"{owner}/events/{moved}"),
     ]
     assert whole.dead() == []
+
+
+@pytest.mark.parametrize(("kind", "resource", "subject"), [("user", "/users", "users"), ("group", "/groups", "groups")])
+def test_after_a_resync_of_the_directory_only_what_changed_is_told_and_who_is_gone(
+    start: Start, kind: str, resource: str, subject: str
+) -> None:
+    from_before: list[str] = []
+
+    def make(whole: Whole) -> list[dict[str, Any]]:
+        from_before.extend(whole.hold(kind, fields={"displayName": "from before"})["id"] for _ in range(3))
+        return one(resource, ["updated", "deleted"], hydrate=True)(whole)
+
+    whole = start(make)
+    whole.graph.post("faults", drop=1)
+    ids = [whole.hold(kind, fields={"displayName": f"number {number}"})["id"] for number in range(6)]
+    whole.settle(minutes=15)
+    whole.sweep()
+    assert sorted(whole.told()) == sorted((f"{kind.title()}Updated", f"{subject}/{one}") for one in ids)
+    whole.hold(kind, id=ids[0], fields={"displayName": "renamed", "jobTitle": None})
+    whole.settle(minutes=15)
+    whole.sweep()
+    whole.events.clear()
+    whole.hold(kind, id=ids[1], fields={"displayName": "renamed in the gap"})
+    whole.hold(kind, id=from_before[0], delete=True)
+    whole.hold(kind, id=from_before[1], fields={"displayName": "renamed too"})
+    new = whole.hold(kind, fields={"displayName": "new"})["id"]
+    whole.settle(days=8)  # Graph forgets links of the directory after 7
+    whole.sweep()
+    expected = [("Updated", ids[1]), ("Deleted", from_before[0]), ("Updated", from_before[1]), ("Updated", new)]
+    assert sorted(whole.told()) == sorted((f"{kind.title()}{told}", f"{subject}/{one}") for told, one in expected)
+    whole.graph.post("faults", forget_links=True)
+    whole.sweep()
+    whole.graph.post("faults", forget_links=False)
+    whole.sweep()
+    assert len(whole.told()) == len(expected)
+    assert whole.dead() == []
