@@ -128,7 +128,8 @@ class ReadbackHarness:
         return found
 
     def replay(self) -> ReadbackPage:
-        """Replay the only dead letter, and take from the queue what that puts there."""
+        """Replay the only dead letter, and return what that puts on the queue."""
+        self._queues.take()
         letters = DeadLetters(self._queues, self._account.claims)
         with closing(letters.each()) as each:
             for letter in each:

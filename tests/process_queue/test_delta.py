@@ -27,7 +27,6 @@ class TestARejectedEntry:
         link = f"{harness.graph.url}/v1.0/delta-1"
         harness.pages[f"/v1.0/{quote(resource)}/delta"] = {"value": [], "@odata.deltaLink": link}
         harness.read(asked_for(resource, since=NOW))
-        harness.queued()
         harness.pages["/v1.0/delta-1"] = {"value": [ENTRY, {**ENTRY, "id": "accepted"}]}
         harness.rejects = {str(ENTRY["id"])}
         harness.read(asked_for(resource))
