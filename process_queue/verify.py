@@ -1,7 +1,7 @@
 """From a queued item to an event: verified, decrypted, read. Nothing unproven gets past here."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -13,8 +13,9 @@ from shared.configuration.declaration import Declaration, Declarations
 from shared.delivery.event import Event, event_of_content
 from shared.errors import Reason, Refused, RelayError, RetryLater, Undeliverable
 from shared.graph.client_state import id_in_client_state
+from shared.graph.known_tokens import KnownTokens
 from shared.graph.notification import EncryptedContent, Notification, read_encrypted_content, read_notification
-from shared.graph.validation_token import SigningKey, check, claimed_tenant
+from shared.graph.validation_token import SigningKey, claimed_tenant
 from shared.keys.decryption import open_content
 from shared.keys.key import EncryptionKey
 from shared.messages.envelope import ChangeBatch
@@ -48,7 +49,7 @@ class EncryptionKeyFinder(Protocol):
 
 @dataclass(frozen=True)
 class Verifier:
-    """What is needed to verify and to decrypt items.
+    """What is needed to verify and to decrypt items; one object serves all threads.
 
     declarations: what is subscribed to. readers: threads that wait for Graph.
     """
@@ -60,6 +61,7 @@ class Verifier:
     encryption_keys: EncryptionKeyFinder
     hydration: Hydration
     readers: ContextThreadPool
+    tokens: KnownTokens = field(default_factory=KnownTokens)
 
     def batch(self, envelope: ChangeBatch) -> "BatchVerifier":
         """Return what verifies the items of one envelope."""
@@ -172,7 +174,7 @@ class BatchVerifier:
         proven = False
         for token in tokens:
             try:
-                check(token, self._find_key, self._verifier.client_id, self._envelope.received)
+                self._verifier.tokens.check(token, self._find_key, self._verifier.client_id, self._envelope.received)
                 proven = True
             except RelayError as failure:
                 failures.append(failure)

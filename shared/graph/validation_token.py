@@ -71,6 +71,27 @@ def claimed_tenant(token: str) -> str | None:
     return tenant if GUID.fullmatch(tenant) else None
 
 
+@dataclass(frozen=True)
+class Genuine:
+    """What is known of a token that Graph issued for one audience, and the key that shows it.
+
+    not_before, expires: seconds since 1970.
+    """
+
+    kid: str
+    key: SigningKey
+    not_before: int
+    expires: int
+
+    def check_lifetime(self, received: datetime) -> None:
+        """Raise Refused unless the token was good when it arrived (UTC)."""
+        # After an outage of ours Graph sends for hours what it sent first: a token may have run out meanwhile.
+        now, skew, resent = int(received.timestamp()), CLOCK_SKEW // _SECOND, RESENT_WITHIN // _SECOND
+        lasts = self.expires - self.not_before
+        if not self.not_before - skew <= now < self.expires + skew + resent or lasts > MAX_LIFETIME.total_seconds():
+            raise Refused(Reason.TOKEN_LIFETIME)
+
+
 def check(token: str, find_key: FindKey, audience: str, received: datetime) -> None:
     """Check that Graph issued `token` for the tenant that it claims.
 
@@ -80,15 +101,24 @@ def check(token: str, find_key: FindKey, audience: str, received: datetime) -> N
         Refused: with the reason of the first check that failed.
         RetryLater: from `find_key`.
     """
+    genuine(token, find_key, audience).check_lifetime(received)
+
+
+def genuine(token: str, find_key: FindKey, audience: str) -> Genuine:
+    """Check everything but the time. Raises as `check`."""
     if claimed_tenant(token) is None:
         raise Refused(Reason.TOKEN_MALFORMED)
-    signing_key = find_key(_kid(token))
+    kid = _kid(token)
+    signing_key = find_key(kid)
     claims = _verified(token, signing_key.key)
     tenant = str(claims["tid"]).lower()
     _check_issuer(claims, tenant, signing_key)
     _check_audience(claims, audience)
     _check_publisher(claims)
-    _check_lifetime(claims, received)
+    not_before, expires = claims.get("nbf"), claims.get("exp")
+    if type(not_before) is not int or type(expires) is not int:  # genuine times are integers; true and 1e400 are not
+        raise Refused(Reason.TOKEN_LIFETIME)
+    return Genuine(kid, signing_key, not_before, expires)
 
 
 def _kid(token: str) -> str:
@@ -140,13 +170,3 @@ def _check_publisher(claims: dict[str, Any]) -> None:
     others = [claims[name] for name in _PUBLISHER_CLAIM.values() if name in claims]
     if publisher != PUBLISHER or any(other != PUBLISHER for other in others):
         raise Refused(Reason.TOKEN_PUBLISHER)
-
-
-def _check_lifetime(claims: dict[str, Any], received: datetime) -> None:
-    not_before, expires = claims.get("nbf"), claims.get("exp")
-    if type(not_before) is not int or type(expires) is not int:  # genuine times are integers; true and 1e400 are not
-        raise Refused(Reason.TOKEN_LIFETIME)
-    # After an outage of ours Graph sends for hours what it sent first: a token may have run out meanwhile.
-    now, skew, resent = int(received.timestamp()), CLOCK_SKEW // _SECOND, RESENT_WITHIN // _SECOND
-    if not not_before - skew <= now < expires + skew + resent or expires - not_before > MAX_LIFETIME.total_seconds():
-        raise Refused(Reason.TOKEN_LIFETIME)
