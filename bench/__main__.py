@@ -18,6 +18,7 @@ from bench.figure import Figure
 from bench.memory import memory
 from bench.opening import opening
 from bench.packing import packing
+from bench.processor import processor
 from bench.receiving import receiving
 from bench.refusing import refusing
 from bench.telemetry import telemetry
@@ -27,6 +28,7 @@ from local.host.core_tools import NoHost, host_class
 BENCHMARKS = {
     "opening": opening,
     "packing": packing,
+    "processor": processor,
     "acknowledging": acknowledging,
     "draining": draining,
     "telemetry": telemetry,

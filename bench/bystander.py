@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -46,10 +46,14 @@ class Bystander:
     def collection(self, count: int, size: int) -> bytes:
         """Return a changeNotificationCollection of encrypted messages, each item of about `size` bytes in JSON."""
         tenant = self.graph.registration.tenant
-        token = self.graph.simulator.keys.validation_token(self.graph.registration.client_id, tenant, 2)
-        return msgspec.json.encode(
-            {"value": [self._item(tenant, size) for _ in range(count)], "validationTokens": [token]}
-        )
+        items = [self._item(tenant, size) for _ in range(count)]
+        return msgspec.json.encode({"value": items, "validationTokens": [self._token]})
+
+    @cached_property
+    def _token(self) -> str:
+        """Graph uses a token for hours."""
+        registration = self.graph.registration
+        return self.graph.simulator.keys.validation_token(registration.client_id, registration.tenant, 2)
 
     def _item(self, tenant: str, size: int) -> dict[str, object]:
         now = datetime.now(UTC)

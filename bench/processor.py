@@ -1,0 +1,71 @@
+"""CPU time and storage requests a notification, for the 202 and for delivery, as multiples of one RSA-2048 opening."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from azure.storage.queue import QueueClient
+
+from bench.app_process import AT_ONCE, AppProcess, Cost, app_process
+from bench.bystander import Bystander, bodies
+from bench.figure import Figure
+
+POSTS = {1: 640, 8: 160, 40: 48}
+"""How many, by the notifications in each."""
+
+SIZE = 4096
+PAGE = 16
+"""Messages that the host takes at a time (`batchSize` in host.json)."""
+
+
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Round:
+    """What `items` notifications cost, and the number of queue messages that they came in."""
+
+    items: int
+    acknowledged: Cost
+    delivered: Cost
+    messages: int
+
+    @property
+    def requests(self) -> float:
+        """Requests to the storage account for a notification; the host takes messages by the page, and deletes each."""
+        of_the_host = self.messages + math.ceil(self.messages / PAGE)
+        return (self.acknowledged.storage + self.delivered.storage + of_the_host) / self.items
+
+
+def processor(around: Bystander) -> Iterator[Figure]:
+    """Acknowledge, take the messages from the queue as the host does, and deliver them; some rounds of it."""
+    queue = QueueClient.from_connection_string(around.settings["AzureWebJobsStorage"], "notifications")
+    with queue, app_process() as app:
+        run(around, app, queue, 1, 32)
+        rounds = [[run(around, app, queue, items, posts) for items, posts in POSTS.items()] for _ in range(ROUNDS)]
+    for items, same in zip(POSTS, zip(*rounds, strict=True), strict=True):
+        yield from _figures(items, same)
+
+
+def run(around: Bystander, app: AppProcess, queue: QueueClient, items: int, posts: int) -> Round:
+    """Take so many POSTs to the destination."""
+    acknowledged = app.acknowledge(bodies(around, posts, items, SIZE))
+    texts = []
+    for message in queue.receive_messages(messages_per_page=32, visibility_timeout=600):
+        texts.append(message.content)
+        queue.delete_message(message)
+    return Round(items * posts, acknowledged, app.deliver(texts), len(texts))
+
+
+def _figures(items: int, rounds: Sequence[Round]) -> Iterator[Figure]:
+    """The middle one of the rounds counts."""
+    for what, costs in (("202", [one.acknowledged for one in rounds]), ("Delivery", [one.delivered for one in rounds])):
+        each = median(cost.seconds for cost in costs) / rounds[0].items
+        ratio = median(cost.seconds / cost.opening for cost in costs) / rounds[0].items
+        yield Figure(
+            f"{what}, {items} a POST, {AT_ONCE} at once: CPU a notification",
+            f"{ratio:.1f} RSA openings ({each * 1000:.2f} ms)",
+        )
+    requests = median(one.requests for one in rounds)
+    yield Figure(f"Storage requests a notification, {items} a POST", f"{requests:.2f}")
