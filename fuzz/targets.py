@@ -184,9 +184,9 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-def _same_json(one: bytes, other: bytes) -> bool:
+def _same_json(left: bytes, right: bytes) -> bool:
     try:
-        return bool(_read_json(one) == _read_json(other))
+        return bool(_read_json(left) == _read_json(right))
     except (ValueError, RecursionError):  # Python's reading has limits of its own
         return True
 

@@ -100,9 +100,9 @@ class GraphFace:
             return self._refused("POST", f"/{BATCH}", refusal, asked)
         self._calls.note("POST", f"/{BATCH}", HTTPStatus.OK)
 
-        async def answer(one: Asked) -> Answered:
+        async def answer(request: Asked) -> Answered:
             return await self._call(
-                replace(one, path=unquote(one.path), headers={**authorization, **one.headers}), root
+                replace(request, path=unquote(request.path), headers={**authorization, **request.headers}), root
             )
 
         return Answered(HTTPStatus.OK, await run_batch(steps, answer, self._simulator.chance))

@@ -63,9 +63,9 @@ class HoldingReads:
         only(options, "$top", "$filter", "$select", "$orderby")
         admits = _condition(options.get("$filter", ""))
         found = [
-            self._shown(one, options)
-            for one in self._holdings.among(type_name, owner, container)
-            if one.fields is not None and admits(one.fields)
+            self._shown(holding, options)
+            for holding in self._holdings.among(type_name, owner, container)
+            if holding.fields is not None and admits(holding.fields)
         ]
         return self._pager.page(link, found, page_size(options, 10, _LARGEST_PAGE))
 
@@ -85,9 +85,9 @@ class HoldingReads:
         only(first, "$select", "$top", "$deltatoken")
         since = start.since or 0 if start else 0
         changed = [
-            self._shown(one, first)
-            for one in self._holdings.among(type_name, owner, container, since)
-            if start or one.fields is not None
+            self._shown(holding, first)
+            for holding in self._holdings.among(type_name, owner, container, since)
+            if start or holding.fields is not None
         ]
         return self._pager.page(link, changed, page_size(first, 200, _LARGEST_PAGE), self._holdings.sequence, first)
 
@@ -108,11 +108,11 @@ class HoldingReads:
         only(first)
         begins, ends = (_date_time(first, name) for name in ("startdatetime", "enddatetime"))
         entries = []
-        for one in self._holdings.among("event", owner, calendar, (start.since or 0) if start else 0):
-            if one.fields is not None and begins <= _start_of(one.fields) < ends:
-                entries.append(self._shown(one, {}))
-            elif start and (one.fields is None or tells_of_others):
-                entries.append(self._shown(replace(one, fields=None), {}))
+        for event in self._holdings.among("event", owner, calendar, (start.since or 0) if start else 0):
+            if event.fields is not None and begins <= _start_of(event.fields) < ends:
+                entries.append(self._shown(event, {}))
+            elif start and (event.fields is None or tells_of_others):
+                entries.append(self._shown(replace(event, fields=None), {}))
         return self._pager.page(link, entries, 50, self._holdings.sequence, first)
 
     def _shown(self, holding: Holding, options: Options) -> dict[str, Any]:

@@ -125,23 +125,25 @@ class Holdings:
 
     def find(self, type_name: str, owner: str, shown_id: str) -> Holding | None:
         """Return the last state of a resource, by either of its ids; None if there never was one."""
-        held = [one for one in self._present.values() if one.type is TYPES[type_name] and one.owner == owner]
-        return next((one for one in held if shown_id in (one.id, one.shown_id(immutable=False))), None)
+        held = [
+            holding for holding in self._present.values() if holding.type is TYPES[type_name] and holding.owner == owner
+        ]
+        return next((holding for holding in held if shown_id in (holding.id, holding.shown_id(immutable=False))), None)
 
     def before(self, holding: Holding) -> Holding | None:
         """Return the state that a resource had before; None if it was not there."""
-        earlier = [one for one in self.history if one.id == holding.id and one.sequence < holding.sequence]
+        earlier = [former for former in self.history if former.id == holding.id and former.sequence < holding.sequence]
         return earlier[-1] if earlier else None
 
     def among(self, type_name: str, owner: str, container: str | None, since: int = 0) -> Iterator[Holding]:
         """Yield the last state of what changed after a sequence; in a container what left it too, as deleted."""
-        for one in self._present.values():
-            if one.type is not TYPES[type_name] or one.owner != owner or one.sequence <= since:
+        for holding in self._present.values():
+            if holding.type is not TYPES[type_name] or holding.owner != owner or holding.sequence <= since:
                 continue
-            if container is None or one.container == container:
-                yield one
-            elif any(earlier.id == one.id and earlier.container == container for earlier in self.history):
-                yield replace(one, fields=None)
+            if container is None or holding.container == container:
+                yield holding
+            elif any(earlier.id == holding.id and earlier.container == container for earlier in self.history):
+                yield replace(holding, fields=None)
 
     @property
     def sequence(self) -> int:

@@ -70,7 +70,9 @@ class World:
     def named(self, name: str) -> Person | None:
         """Return the user with an id or a user principal name, in any case."""
         wanted = name.lower()
-        return next((one for one in self.people if wanted in (one.id, self.principal_name(one.id).lower())), None)
+        return next(
+            (person for person in self.people if wanted in (person.id, self.principal_name(person.id).lower())), None
+        )
 
     def chats_of(self, person: Person) -> list[Place]:
         """Return the chats that a user takes part in."""
@@ -104,9 +106,9 @@ def populated(tenant: str, seed: int) -> World:
         members = tuple(chance.sample(world.people, chance.randint(3, 6)))
         world.add(Place(title, members, chat=f"19:{kind}{chance.getrandbits(128):032x}@thread.v2"))
     for _ in range(3):
-        one, other = chance.sample(world.people, 2)
-        title = f"{one.name}, {other.name}"
-        world.add(Place(title, (one, other), chat=f"19:{one.id}_{other.id}@unq.gbl.spaces"))
+        first, second = chance.sample(world.people, 2)
+        title = f"{first.name}, {second.name}"
+        world.add(Place(title, (first, second), chat=f"19:{first.id}_{second.id}@unq.gbl.spaces"))
     world.people += [Person(_guid(chance), name, licensed=False) for name in ("A guest", "Meeting room")]
     return world
 

@@ -44,7 +44,7 @@ class Site:
         """Return the app's settings, by name; of those that lie in the vault, the reference. Raises AzError."""
         name = ("--resource-group", self.group, "--name", self.name)
         listed = az("functionapp", "config", "appsettings", "list", *name)
-        return {one["name"]: one["value"] or "" for one in listed}
+        return {setting["name"]: setting["value"] or "" for setting in listed}
 
     def unresolved(self) -> dict[str, str]:
         """Return the settings whose Key Vault reference has not been resolved, with the reason. Raises AzError."""

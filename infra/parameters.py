@@ -96,15 +96,17 @@ def addresses(values: dict[str, Any], profile: str) -> dict[str, list[str]]:
     if len(given) > MOST_ADDRESSES:
         raise Wrong(f"graphAddresses: expected {MOST_ADDRESSES} entries at most, there are {len(given)}")
     found = []
-    for one in given:
+    for address in given:
         try:
-            network = ipaddress.ip_network(str(one))
+            network = ipaddress.ip_network(str(address))
         except ValueError:
-            raise Wrong(f"graphAddresses: expected an address or a range such as 52.159.23.209/32, not {one}") from None
+            raise Wrong(
+                f"graphAddresses: expected an address or a range such as 52.159.23.209/32, not {address}"
+            ) from None
         if any(network.network_address in example for example in EXAMPLES):
-            raise Wrong(f"graphAddresses: {one} is an example; {where}")
+            raise Wrong(f"graphAddresses: {address} is an example; {where}")
         if not network.is_global or network.prefixlen < 8:
-            raise Wrong(f"graphAddresses: {one} is no public address of one sender; {where}")
+            raise Wrong(f"graphAddresses: {address} is no public address of one sender; {where}")
         found.append(str(network))
     if len(set(found)) < len(found):
         raise Wrong("graphAddresses: an address is in the list twice")

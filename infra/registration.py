@@ -44,17 +44,17 @@ def doubts(client_id: str, names: Collection[str], credential: str, *, only_name
         return
     principal = consent.principal(client_id) or {}
     for holder in (app, principal):
-        for one in holder.get("passwordCredentials") or []:
-            yield Doubt(f"it has a client secret, {_named(one)}, which this script does not make: remove it")
-    for one in az("ad", "app", "federated-credential", "list", "--id", client_id) or []:
-        if one["name"] != credential:
+        for secret in holder.get("passwordCredentials") or []:
+            yield Doubt(f"it has a client secret, {_named(secret)}, which this script does not make: remove it")
+    for federated in az("ad", "app", "federated-credential", "list", "--id", client_id) or []:
+        if federated["name"] != credential:
             yield Doubt(
-                f"it has the federated credential {one['name']} of {one.get('issuer')}, which this script does not "
-                "make: remove it"
+                f"it has the federated credential {federated['name']} of {federated.get('issuer')}, which this script "
+                "does not make: remove it"
             )
     for holder in (app, principal):
-        for one in holder.get("keyCredentials") or []:
-            yield Doubt(f"somebody holds its certificate {_named(one)}", may_pass=True)
+        for certificate in holder.get("keyCredentials") or []:
+            yield Doubt(f"somebody holds its certificate {_named(certificate)}", may_pass=True)
     yield from _other_owners(client_id, principal)
 
 
@@ -64,7 +64,9 @@ def _other_owners(client_id: str, principal: Any) -> Iterator[Doubt]:
     if principal:
         owners += graph("get", f"/servicePrincipals/{principal['id']}/owners")["value"]
     me = _me()
-    others = {one["id"]: one.get("userPrincipalName") or one.get("displayName") for one in owners if one["id"] != me}
+    others = {
+        owner["id"]: owner.get("userPrincipalName") or owner.get("displayName") for owner in owners if owner["id"] != me
+    }
     for name in others.values():
         yield Doubt(f"{name} is an owner, and can add a secret at any time", may_pass=True)
 

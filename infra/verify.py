@@ -96,7 +96,7 @@ class Deployment:
     @property
     def resources(self) -> list[str]:
         """What is declared."""
-        return [str(one["resource"]) for one in self.declared]
+        return [str(declaration["resource"]) for declaration in self.declared]
 
 
 def look(deployment: Deployment) -> Iterator[Seen]:
@@ -190,12 +190,12 @@ def dry_run(deployment: Deployment) -> Iterator[Seen]:
     if told.get("NOTIFICATION_URL") != deployment.url:
         yield Seen(DRY_RUN, f"NOTIFICATION_URL is {told.get('NOTIFICATION_URL')}, not {deployment.url}", redeploy)
     pause = longest_pause(told.get("RENEW_SCHEDULE") or RENEW_SCHEDULE, datetime.now(UTC).date())
-    obstacles = [words for one in deployment.declared for words in hindrances(one, pause)]
+    obstacles = [words for declaration in deployment.declared for words in hindrances(declaration, pause)]
     for words in obstacles:
         saw, _, step = words.partition(". ")
         yield Seen(DRY_RUN, saw, step or "take it out of the declarations")
     if not obstacles:
-        asked = "; ".join(f"{one['resource']} ({life(one)})" for one in deployment.declared)
+        asked = "; ".join(f"{declaration['resource']} ({life(declaration)})" for declaration in deployment.declared)
         yield Seen(DRY_RUN, f"{len(deployment.declared)} to ask Graph for: {asked}")
 
 

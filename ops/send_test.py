@@ -46,7 +46,7 @@ def send_test(destination: str, type_: str, *, as_json: bool) -> None:
     known = {event.type: event for event in samples()}
     if type_ not in known:
         raise click.BadParameter("expected a type of docs/samples.json", param_hint="--type")
-    invalid = next((one.invalid for one in relay().outboxes.settings if one.name == destination), "")
+    invalid = next((setting.invalid for setting in relay().outboxes.settings if setting.name == destination), "")
     if invalid:
         finish(Sent(destination, type_, "", f"its entry is invalid: {invalid}"), as_json=as_json)
     if destination not in relay().destinations:

@@ -90,14 +90,18 @@ class BatchVerifier:
         judged a few at a time.
         """
         notifications = [_read(item) for item in items]
-        with_content = (one for one in notifications if isinstance(one, RelayError) or one.is_encrypted)
-        verdicts = {id(one): self._verdict(one) for one in with_content}
-        others = [one for one in notifications if id(one) not in verdicts]
+        with_content = (
+            notification
+            for notification in notifications
+            if isinstance(notification, RelayError) or notification.is_encrypted
+        )
+        verdicts = {id(notification): self._verdict(notification) for notification in with_content}
+        others = [notification for notification in notifications if id(notification) not in verdicts]
         for first in range(0, len(others), READS_AT_ONCE):
             few = others[first : first + READS_AT_ONCE]
             judged = self._verifier.readers.map(self._verdict, few) if len(few) > 1 else map(self._verdict, few)
             verdicts |= zip(map(id, few), judged, strict=True)
-        return [verdicts[id(one)] for one in notifications]
+        return [verdicts[id(notification)] for notification in notifications]
 
     def _verdict(self, notification: Notification | RelayError) -> Event | Ping | RelayError:
         if isinstance(notification, RelayError):

@@ -76,11 +76,17 @@ class Outgoing(Outboxes):
 
     def _build(self, settings: Destinations) -> None:
         before = {} if self._settings is None else self._settings.by_name
-        kept = {one.name: self._destinations[one.name] for one in settings if _is_same(one, before) and not one.invalid}
-        valid = [one for one in settings if not one.invalid]
-        self._destinations = {one.name: kept.get(one.name) or self._new_destination(one) for one in valid}
-        self._lanes = {one.name: self._lane(one, len(valid), same=one.name in kept) for one in valid}
-        self._outboxes = {one.name: self._outbox(one) for one in settings}
+        kept = {
+            setting.name: self._destinations[setting.name]
+            for setting in settings
+            if _is_same(setting, before) and not setting.invalid
+        }
+        valid = [setting for setting in settings if not setting.invalid]
+        self._destinations = {
+            setting.name: kept.get(setting.name) or self._new_destination(setting) for setting in valid
+        }
+        self._lanes = {setting.name: self._lane(setting, len(valid), same=setting.name in kept) for setting in valid}
+        self._outboxes = {setting.name: self._outbox(setting) for setting in settings}
         self._ever |= self._outboxes
         for complaint in settings.complaints:
             _log.error("DESTINATIONS: %s. The other destinations work", complaint)

@@ -21,7 +21,9 @@ DOCS = Path(__file__).parents[1] / "docs"
 EVENT, BATCH = (
     json.loads((DOCS / "schemas" / f"{name}.json").read_text(encoding="utf-8")) for name in ("event", "batch")
 )
-REGISTRY: Registry[Any] = Registry().with_resources((one["$id"], Resource.from_contents(one)) for one in (EVENT, BATCH))
+REGISTRY: Registry[Any] = Registry().with_resources(
+    (schema["$id"], Resource.from_contents(schema)) for schema in (EVENT, BATCH)
+)
 KEYWORDS = {"asyncapi", "info", "defaultContentType", "servers", "channels", "operations", "components"}
 
 
@@ -38,7 +40,7 @@ def asyncapi() -> dict[str, Any]:
 def resolved(document: dict[str, Any], node: Any) -> Any:
     """A part of the AsyncAPI document, its references followed, also into docs/schemas."""
     if isinstance(node, list):
-        return [resolved(document, one) for one in node]
+        return [resolved(document, member) for member in node]
     if not isinstance(node, dict):
         return node
     if "$ref" not in node:

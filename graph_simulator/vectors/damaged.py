@@ -273,14 +273,14 @@ def _unknown_keys() -> Iterator[Row]:
 def _swapped(world: World) -> Iterator[Case]:
     for field in FIELDS:
         draw = world.draw(f"swapped {field}")
-        one, other = rich_chat_message(world, draw).item, rich_chat_message(world, draw).item
-        first, second = one["encryptedContent"], other["encryptedContent"]
-        first[field], second[field] = second[field], first[field]
+        left, right = rich_chat_message(world, draw).item, rich_chat_message(world, draw).item
+        left_content, right_content = left["encryptedContent"], right["encryptedContent"]
+        left_content[field], right_content[field] = right_content[field], left_content[field]
         yield Case(
             f"content-{field}-swapped",
             f"Two genuine items have exchanged {field}.",
             _HMAC,
-            collection([one, other], [world.token()]),
+            collection([left, right], [world.token()]),
             (reject(UNREADABLE),) * 2,
         )
     draw = world.draw("one damaged of three")

@@ -99,29 +99,32 @@ def _missing_tokens(world: World) -> Iterator[Case]:
         garbage,
         "token_missing",
     )
-    one, other = rich_chat_message(world, draw), rich(world, draw, message(draw, world.chat), "all-chats-second-tenant")
+    first, second = (
+        rich_chat_message(world, draw),
+        rich(world, draw, message(draw, world.chat), "all-chats-second-tenant"),
+    )
     yield Case(
         "token-of-one-tenant-of-two",
         "Two tenants, and a token for one of them.",
         _EACH_TENANT,
-        collection([one.item, other.item], [good]),
-        (accept(one.plain), reject("token_missing")),
+        collection([first.item, second.item], [good]),
+        (accept(first.plain), reject("token_missing")),
     )
-    forged_one = world.mint(world.tenants[SECOND]).token(azp=world.client_id)
+    forged_token = world.mint(world.tenants[SECOND]).token(azp=world.client_id)
     yield Case(
         "token-good-beside-bad-of-another-tenant",
         "A good token for one tenant, a forged one for the other.",
         _ANY_FAILED,
-        collection([one.item, other.item], [good, forged_one]),
-        (Expected("either", plain=one.plain), reject("token_publisher")),
+        collection([first.item, second.item], [good, forged_token]),
+        (Expected("either", plain=first.plain), reject("token_publisher")),
     )
-    forged_one = world.mint().token(aud=world.tenants[FIRST])
+    forged_token = world.mint().token(aud=world.tenants[FIRST])
     yield Case(
         "token-good-beside-bad",
         "A good token and a forged one, both for the item's tenant.",
         _ANY_FAILED,
-        collection([one.item], [forged_one, good]),
-        (Expected("either", plain=one.plain),),
+        collection([first.item], [forged_token, good]),
+        (Expected("either", plain=first.plain),),
     )
 
 

@@ -85,8 +85,8 @@ def _mgf1(seed: bytes, size: int, digest: str) -> bytes:
     return blocks[:size]
 
 
-def _xor(one: bytes, other: bytes) -> bytes:
-    return bytes(a ^ b for a, b in zip(one, other, strict=True))
+def _xor(left: bytes, right: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(left, right, strict=True))
 
 
 def _prime(draw: Draw, bits: int) -> int:

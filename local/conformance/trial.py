@@ -272,7 +272,7 @@ def eventually(condition: Callable[[], object], what: str, within: float = PATIE
 def most_at_once(begun: Iterable[Mapping[str, Any]], ended: Iterable[Mapping[str, Any]]) -> int:
     """Return how many of what was written down ran at the same time, at most."""
     at_once = most = 0
-    for _, step in sorted([(one["at"], 1) for one in begun] + [(one["at"], -1) for one in ended]):
+    for _, step in sorted([(event["at"], 1) for event in begun] + [(event["at"], -1) for event in ended]):
         at_once += step
         most = max(most, at_once)
     return most

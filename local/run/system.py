@@ -209,7 +209,11 @@ class System:
             "client-id": self.client_id,
             # As an administrator does who grants what `ops permissions` names, and no more.
             "grant": ",".join(
-                least(need for one in declared for need in needs(one["resource"], hydrate=one.get("hydrate", False)))
+                least(
+                    need
+                    for declaration in declared
+                    for need in needs(declaration["resource"], hydrate=declaration.get("hydrate", False))
+                )
             ),
         }
 

@@ -24,7 +24,8 @@ def blobs() -> Iterator[CheckResult]:
     settings = relay().settings
     if isinstance(settings.declarations, InBlob):
         yield _compare(
-            settings.declarations, lambda value: {f"{one.resource} in {one.tenant_id}": one for one in value}
+            settings.declarations,
+            lambda value: {f"{declaration.resource} in {declaration.tenant_id}": declaration for declaration in value},
         )
     if isinstance(settings.destinations, InBlob):
         yield _compare(settings.destinations, lambda value: value.by_name)

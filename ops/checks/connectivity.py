@@ -155,7 +155,9 @@ def subscriptions(known: Listed, failing: Container[str] = ()) -> Iterator[Check
             yield attention(check, state.attention, "see the findings above, then `reconcile`")
         else:
             yield fine(check, f"it lives for another {span(state.expires_in_seconds)}")
-        yield from _made_with(next((one for one in known.found[state.tenant] if one.id == state.id), None))
+        yield from _made_with(
+            next((subscription for subscription in known.found[state.tenant] if subscription.id == state.id), None)
+        )
 
 
 def _made_with(subscription: Subscription | None) -> Iterator[CheckResult]:
@@ -174,7 +176,7 @@ def _made_with(subscription: Subscription | None) -> Iterator[CheckResult]:
     if not key:
         return
     try:
-        known = {one.key_id for one in relay().keys.all()}
+        known = {key.key_id for key in relay().keys.all()}
     except RetryLater:
         return  # the finding about the key store says so
     if key not in known:

@@ -13,8 +13,8 @@ def schedule() -> Iterator[CheckResult]:
     check, pause = "schedule", relay().renewal_pause()
     complaints = [
         complaint
-        for one in relay().declarations
-        if (complaint := too_rare(one.resource, rich=one.include_resource_data, pause=pause))
+        for declaration in relay().declarations
+        if (complaint := too_rare(declaration.resource, rich=declaration.include_resource_data, pause=pause))
     ]
     for complaint in complaints:
         why, _, todo = complaint.partition(". ")

@@ -264,11 +264,11 @@ def with_entries(
 def _read_entry(name: str, entry: Mapping[str, Any], environ: Mapping[str, str]) -> DestinationSettings:
     wrong = [f"{key[:40]!r}: no field of a destination" for key in entry if key not in KNOWN]
     read: dict[str, Any] = {}
-    for one in FIELDS:
+    for member in FIELDS:
         try:
-            read[one.attribute] = _value(one, entry.get(one.name), environ)
+            read[member.attribute] = _value(member, entry.get(member.name), environ)
         except InvalidValue as error:
-            wrong.append(f"{one.name}: {error}")
+            wrong.append(f"{member.name}: {error}")
     if "secrets" in read and unproven(read):
         wrong.append(f"secret: {MISSING_SECRET}")
     selected: dict[str, tuple[str, ...]] = {}
@@ -283,19 +283,19 @@ def _read_entry(name: str, entry: Mapping[str, Any], environ: Mapping[str, str])
     )
 
 
-def _value(one: Field, given: Any, environ: Mapping[str, str]) -> Any:
+def _value(member: Field, given: Any, environ: Mapping[str, str]) -> Any:
     """Return a field's value. A text `%NAME%` stands for the setting NAME, in a header's value too."""
     if given is None or given == "":
-        if one.default is REQUIRED:
+        if member.default is REQUIRED:
             raise InvalidValue("missing")
-        return one.default
+        return member.default
     if isinstance(given, Mapping):
         given = {key: _setting(value, environ) if isinstance(value, str) else value for key, value in given.items()}
     elif isinstance(given, str):
         given = _setting(given, environ)
     if isinstance(given, bool):
         raise InvalidValue("expected no true or false")
-    return one.parse(given if isinstance(given, str) else msgspec.json.encode(given).decode())
+    return member.parse(given if isinstance(given, str) else msgspec.json.encode(given).decode())
 
 
 def _setting(text: str, environ: Mapping[str, str]) -> str:
@@ -313,6 +313,6 @@ def _setting(text: str, environ: Mapping[str, str]) -> str:
 def _strings(key: str, given: Any) -> list[str]:
     if given is None:
         return []
-    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+    if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
         raise InvalidValue(f"{key}: expected a list of texts")
     return given

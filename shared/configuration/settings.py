@@ -191,13 +191,15 @@ class _Reader:
         return self._usable(with_entries(default, entries or (), self._environ))
 
     def _default_destination(self) -> DestinationSettings:
-        read = {one.attribute: self.value(Source(one.setting, one.parse, one.default)) for one in FIELDS}
+        read = {
+            setting.attribute: self.value(Source(setting.setting, setting.parse, setting.default)) for setting in FIELDS
+        }
         if read["secrets"] == () and unproven(read):
             self._complaints.append(f"DESTINATION_SECRET: {MISSING_SECRET}")
         return DestinationSettings(**read)
 
     def _usable(self, destinations: Destinations) -> Destinations:
-        if all(one.invalid for one in destinations):
+        if all(destination.invalid for destination in destinations):
             self._complaints += [f"DESTINATIONS: {complaint}" for complaint in destinations.complaints]
         return destinations
 

@@ -112,17 +112,17 @@ class Destination:
         """Raise RetryLater if everything fails: then nothing shows that the events are at fault."""
         if attempt.delivered or not (attempt.rejected or attempt.error):
             return
-        unproven = [one for one in attempt.rejected if not self._accepted_since(one.event, tried)]
+        unproven = [rejection for rejection in attempt.rejected if not self._accepted_since(rejection.event, tried)]
         if unproven:
             raise _rejects_everything(unproven[0].status)
-        if attempt.error is not None and not any(self._accepted_since(one, tried) for one in attempt.failing):
+        if attempt.error is not None and not any(self._accepted_since(event, tried) for event in attempt.failing):
             raise attempt.error
 
     def _proven(self, attempt: "_Attempt", tried: Mapping[str, datetime]) -> list[Rejected]:
         """Return the rejected events that are at fault themselves."""
         if attempt.delivered:
             return attempt.rejected
-        return [one for one in attempt.rejected if self._accepted_since(one.event, tried)]
+        return [rejection for rejection in attempt.rejected if self._accepted_since(rejection.event, tried)]
 
     def _accepted_since(self, event: Event, tried: Mapping[str, datetime]) -> bool:
         before = tried.get(event.id)
@@ -175,7 +175,7 @@ class _Attempt:
         status, delay = self.post(batch)
         alone = len(batch) == 1
         if 200 <= status < 300:
-            self.delivered += [one.event for one in batch]
+            self.delivered += [encoded.event for encoded in batch]
         elif status in _EVENT_STATUSES and alone:
             self.rejected.append(Rejected(batch[0].event, status))
         elif status == 500 and self.isolate_errors and alone:
@@ -200,7 +200,7 @@ class _Attempt:
 
     def result(self, events: Sequence[Event], failure: RetryLater | None, rejected: list[Rejected]) -> "Delivery":
         """Return what became of `events`; `rejected` are those that are at fault themselves."""
-        settled = {event.id for event in self.delivered} | {one.event.id for one in rejected}
+        settled = {event.id for event in self.delivered} | {rejection.event.id for rejection in rejected}
         undelivered = tuple(event for event in events if event.id not in settled)
         reason = (failure or self.error) if undelivered else None
         return Delivery(tuple(self.delivered), tuple(rejected), undelivered, reason)

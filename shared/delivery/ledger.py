@@ -178,7 +178,7 @@ def _details_in(row: Row) -> Iterator[tuple[bytes, bytes]]:
         kept = [msgspec.Raw(str(row.get("path", "null")).encode())]
     else:
         kept = msgspec.json.decode(_bytes(row, _DETAILS) or b"[]", type=list[msgspec.Raw])
-    yield from ((digest, bytes(one)) for digest, one in zip(digests, kept, strict=False) if bytes(one) != b"null")
+    yield from ((digest, bytes(entry)) for digest, entry in zip(digests, kept, strict=False) if bytes(entry) != b"null")
 
 
 def _bytes(row: Row, column: str) -> bytes:

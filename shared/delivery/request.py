@@ -48,19 +48,19 @@ class RequestFormat:
         batch: list[Encoded] = []
         size = 2
         for event in events:
-            one = self._encoded(event)
-            if batch and (len(batch) >= most or size + len(one.body) + 1 > self.max_bytes):
+            encoded = self._encoded(event)
+            if batch and (len(batch) >= most or size + len(encoded.body) + 1 > self.max_bytes):
                 yield batch
                 batch, size = [], 2
-            batch.append(one)
-            size += len(one.body) + 1
+            batch.append(encoded)
+            size += len(encoded.body) + 1
         if batch:
             yield batch
 
     def body(self, batch: Sequence[Encoded]) -> bytes:
         """Return the body of a request; without events, that of an empty batch."""
         if self.mode is Mode.BATCH:
-            return b"[" + b",".join(one.body for one in batch) + b"]"
+            return b"[" + b",".join(encoded.body for encoded in batch) + b"]"
         return batch[0].body
 
     def content_headers(self, batch: Sequence[Encoded]) -> dict[str, str]:
@@ -97,7 +97,7 @@ def partition_key(event: Event) -> str:
 
 def message_id(batch: Sequence[Encoded]) -> str:
     """Return the webhook-id of a request: the same for every attempt to deliver the same events."""
-    digest = hashlib.sha256("\n".join(one.event.id for one in batch).encode())
+    digest = hashlib.sha256("\n".join(encoded.event.id for encoded in batch).encode())
     return f"msg_{digest.hexdigest()[:32]}"
 
 

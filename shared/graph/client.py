@@ -226,7 +226,7 @@ class GraphClient:
         with self._lock:
             now = self._clock()
             until = max(self._not_before.get(limit, now), now + delay)
-            self._not_before = {one: end for one, end in self._not_before.items() if end > now} | {limit: until}
+            self._not_before = {name: end for name, end in self._not_before.items() if end > now} | {limit: until}
 
 
 def _answer(response: Response) -> Answer:

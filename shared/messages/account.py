@@ -135,7 +135,7 @@ class Account:
             if self._written >= wanted:
                 return
             with self._lock:
-                entries, tallies = self._entries, [one for one in self._tallies.values() if not one.is_written]
+                entries, tallies = self._entries, [tally for tally in self._tallies.values() if not tally.is_written]
                 rows = {tally.key: tally.row() for tally in tallies}
                 for tally in tallies:
                     tally.is_written = True
@@ -223,7 +223,7 @@ class Account:
         """Forget the written tallies of hours gone by: further entries for them make another row."""
         with self._lock:
             recent = self._clock() - timedelta(hours=2)
-            self._tallies = {at: one for at, one in self._tallies.items() if at >= recent or not one.is_written}
+            self._tallies = {at: tally for at, tally in self._tallies.items() if at >= recent or not tally.is_written}
 
 
 def _entered_items(envelope: Envelope) -> Sequence[msgspec.Raw] | None:

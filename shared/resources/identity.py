@@ -215,5 +215,7 @@ def _by_length(pairs: Iterator[tuple[ItemType, str]]) -> dict[int, list[tuple[It
     return found
 
 
-_BY_LENGTH = _by_length((one, path) for one in ITEM_TYPES for path in (one.path, *one.spellings))
-_DECLARED = _by_length((one, path) for one in ITEM_TYPES for path in one.declared)
+_BY_LENGTH = _by_length(
+    (item_type, path) for item_type in ITEM_TYPES for path in (item_type.path, *item_type.spellings)
+)
+_DECLARED = _by_length((item_type, path) for item_type in ITEM_TYPES for path in item_type.declared)

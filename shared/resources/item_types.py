@@ -105,7 +105,7 @@ ITEM_TYPES: tuple[ItemType, ...] = (
     ),
     # Virtual events, Shifts, approvals
     *(
-        ItemType(kind, f"{_VIRTUAL}/{path}", tuple(f"{_VIRTUAL}/{one}" for one in declared))
+        ItemType(kind, f"{_VIRTUAL}/{path}", tuple(f"{_VIRTUAL}/{spelling}" for spelling in declared))
         for kind, path, declared in (
             ("VirtualEvent", "events/{id}", ("events", "events/geteventsfromorganizers")),
             (

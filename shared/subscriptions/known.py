@@ -53,5 +53,7 @@ def _partition(tenant_id: str) -> str:
 
 def _serving(tenant_id: str, declarations: Declarations, subscriptions: Iterable[Subscription]) -> Mapping[str, str]:
     """Return the declaration that each subscription serves, by the subscription's id."""
-    served = ((one.id.lower(), declaration_id(tenant_id, one.resource)) for one in subscriptions)
+    served = (
+        (subscription.id.lower(), declaration_id(tenant_id, subscription.resource)) for subscription in subscriptions
+    )
     return {name: declaration for name, declaration in served if declaration in declarations}

@@ -20,17 +20,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenario", nargs="*", help="part of a scenario's name; all without one")
     wanted = parser.parse_args().scenario
-    names = [one.name for one in (*SCENARIOS, *MEETINGS) if not wanted or any(part in one.name for part in wanted)]
+    names = [
+        scenario.name
+        for scenario in (*SCENARIOS, *MEETINGS)
+        if not wanted or any(part in scenario.name for part in wanted)
+    ]
     began = time.monotonic()
     print(f"{'scenario':{_NAME}}{'operations':>12}{'windows':>10}{'violations':>12}")
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         results = list(_shown(pool.map(_explored, names)))
-    windows, broken = sum(one.windows for one in results), sum(len(one.violations) for one in results)
-    print(f"{'together':{_NAME}}{sum(one.operations for one in results):>12}{windows:>10}{broken:>12}")
+    windows, broken = sum(result.windows for result in results), sum(len(result.violations) for result in results)
+    print(f"{'together':{_NAME}}{sum(result.operations for result in results):>12}{windows:>10}{broken:>12}")
     print(f"{time.monotonic() - began:.0f} s")
-    for one in results:
-        for where, promises in one.violations.items():
-            print(f"{one.scenario}, {where}: {'; '.join(promises)}")
+    for result in results:
+        for where, promises in result.violations.items():
+            print(f"{result.scenario}, {where}: {'; '.join(promises)}")
     return 1 if broken else 0
 
 
@@ -42,10 +46,10 @@ def _explored(name: str) -> Result:
 
 
 def _shown(results: Iterable[Result]) -> Iterable[Result]:
-    for one in results:
-        row = f"{one.scenario:{_NAME}}{one.operations:>12}{one.windows:>10}{len(one.violations):>12}"
+    for result in results:
+        row = f"{result.scenario:{_NAME}}{result.operations:>12}{result.windows:>10}{len(result.violations):>12}"
         print(row, flush=True)
-        yield one
+        yield result
 
 
 if __name__ == "__main__":

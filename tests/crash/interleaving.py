@@ -92,8 +92,8 @@ def meet(meeting: Meeting, first: int | None, second: int | None, logged: list[s
 
     with ThreadPoolExecutor(2) as pool:
         running = [pool.submit(run, who, act) for who, act in enumerate((meeting.left, meeting.right))]
-    for one in running:
-        one.result()
+    for future in running:
+        future.result()
     left, right = (len(process.operations.done) for process in processes)
     return left, right, recovered(world, Scenario(meeting.name, meeting.prepare, meeting.left), logged)
 

@@ -51,7 +51,7 @@ def tick_and_work(world: World, process: Process) -> None:
         continue
 
 
-def one() -> World:
+def one_message() -> World:
     world = subscribed()
     world.rich("1")
     return world
@@ -253,7 +253,7 @@ def sleeping() -> World:
 
 
 SCENARIOS = (
-    Scenario("a POST of one", one, receive_and_deliver),
+    Scenario("a POST of one", one_message, receive_and_deliver),
     Scenario("a POST of many", many, receive_and_deliver),
     Scenario("POSTs larger than 64 KiB", large, receive_and_deliver),
     Scenario("a rejected event", rejected, receive_and_deliver),

@@ -77,7 +77,7 @@ class Graph:
 
     def _subscription(self, asked: Asked, subscription_id: str) -> Answer:
         if asked.method == "GET" and not subscription_id:
-            return in_json({"value": [self._shown(one) for one in self.subscriptions.values()]})
+            return in_json({"value": [self._shown(subscription) for subscription in self.subscriptions.values()]})
         if asked.method == "POST":
             return self._create(json.loads(asked.body))
         held = self.subscriptions.get(subscription_id)
@@ -109,9 +109,9 @@ class Graph:
     def _expire(self) -> None:
         now = self.clock()
         self.subscriptions = {
-            name: one
-            for name, one in self.subscriptions.items()
-            if datetime.fromisoformat(one["expirationDateTime"]) > now
+            name: subscription
+            for name, subscription in self.subscriptions.items()
+            if datetime.fromisoformat(subscription["expirationDateTime"]) > now
         }
 
     def _resource(self, path: str, query: dict[str, str]) -> Answer:
@@ -123,7 +123,7 @@ class Graph:
         if path.endswith("chats/getAllMessages"):
             return self._page(list(self.messages.values()), f"{GRAPH}/v1.0/{path}", query, delta=False)
         if parts[0] == "users" and len(parts) == 2:
-            found = next((one for one in self.users if one["id"] == parts[1]), None)
+            found = next((user for user in self.users if user["id"] == parts[1]), None)
             return in_json(found) if found else error(404, "NotFound")
         found = self.messages.get(parts[-1])
         return in_json(found) if found else error(404, "NotFound")

@@ -6,7 +6,7 @@ from tests.crash import interleaving
 from tests.crash.harness import explore
 from tests.crash.interleaving import MEETINGS, Meeting
 from tests.crash.operations import Operations
-from tests.crash.scenarios import SCENARIOS, Scenario, one
+from tests.crash.scenarios import SCENARIOS, Scenario, one_message
 from tests.crash.world import Process, World
 
 FEW = 4
@@ -32,7 +32,7 @@ def test_a_message_that_is_acknowledged_and_not_stored_is_seen() -> None:
         world.send(process)
         world.account.queues.take()
 
-    found = explore(Scenario("lost", one, lose), 0)
+    found = explore(Scenario("lost", one_message, lose), 0)
     assert found.violations["no fault"][-1].startswith(
         "Notifications were queued, never handled, and no longer wait: 1 of"
     )
@@ -42,12 +42,12 @@ def test_plaintext_that_is_stored_is_seen() -> None:
     def leak(world: World, process: Process) -> None:
         process.relay.storage.tables.put("state", "p", "k", {"text": world.graph.messages["1"]["body"]["content"]})
 
-    found = explore(Scenario("leak", one, leak), 0)
+    found = explore(Scenario("leak", one_message, leak), 0)
     assert found.violations == {"no fault": ["plaintext in storage"]}
 
 
 def test_every_operation_of_a_process_is_counted() -> None:
-    world = one()
+    world = one_message()
     operations = Operations(world.clock)
     process = world.process(operations)
     world.send(process)

@@ -312,14 +312,14 @@ class World:
         return [f"plaintext in {place}" for place in dict.fromkeys(places)]
 
     def _subscriptions(self, process: "Process") -> list[str]:
-        held = Counter(one["resource"] for one in self.graph.subscriptions.values())
+        held = Counter(subscription["resource"] for subscription in self.graph.subscriptions.values())
         wanted = Counter(declaration.resource for declaration in self.declarations)
         problems = [] if held == wanted else [f"subscriptions: {dict(held)} instead of {dict(wanted)}"]
-        for one in self.graph.subscriptions.values():
-            key = one.get("encryptionCertificateId")
+        for subscription in self.graph.subscriptions.values():
+            key = subscription.get("encryptionCertificateId")
             if key is not None and key not in self.keys.ids():
                 problems.append(f"a subscription names the key {key}, which is not there")
-            if one["notificationUrl"] != process.relay.desired_state(None).marked_url:
+            if subscription["notificationUrl"] != process.relay.desired_state(None).marked_url:
                 problems.append("a subscription was made with another secret")
         return problems
 

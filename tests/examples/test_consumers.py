@@ -50,8 +50,8 @@ def test_the_greatest_version_wins_in_whatever_order_versions_come(consumer: Con
     first = event("0017.10")
     second, third = (msgspec.structs.replace(first, version=version) for version in ("0017.9", "0018.A"))
     sent = destination(consumer, mode)
-    for one in (first, third, second, third, first):
-        assert sent.deliver([one]).delivered == (one,)
+    for sent_event in (first, third, second, third, first):
+        assert sent.deliver([sent_event]).delivered == (sent_event,)
     assert consumer.stored()[first.subject][0] == "0018.A"
 
 

@@ -40,10 +40,10 @@ def request(mode: Mode, *events: Event) -> dict[str, Any]:
 
 
 def test_the_sdk_reads_and_validates_the_requests_of_every_mode(tmp_path: Path) -> None:
-    one, *others = [event(), *samples()[:4]]
-    asked = [request(Mode.STRUCTURED, one), request(Mode.BATCH, one, *others)]
+    single, *others = [event(), *samples()[:4]]
+    asked = [request(Mode.STRUCTURED, single), request(Mode.BATCH, single, *others)]
     structured, batch = read(asked, tmp_path)
-    for found, sent in zip([*structured, *batch], [one, one, *others], strict=True):
+    for found, sent in zip([*structured, *batch], [single, single, *others], strict=True):
         assert (found["id"], found["source"], found["subject"]) == (sent.id, sent.source, sent.subject)
         assert (found["type"], found["version"], found["partitionkey"]) == (
             sent.type,

@@ -152,14 +152,14 @@ def test_exports_are_read_with_parentheses_and_go_on(graph: GraphServer, app: Gr
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("spelling", "other"),
     [
         ("/chats/getAllMessages()", "chats/getallMessages"),
         ("/teams/getAllMessages()", "/teams/microsoft.graph.getAllMessages()"),
     ],
 )
-def test_a_resource_is_the_same_with_and_without_parentheses(app: GraphClient, one: str, other: str) -> None:
-    app.subscribed(resource=one)
+def test_a_resource_is_the_same_with_and_without_parentheses(app: GraphClient, spelling: str, other: str) -> None:
+    app.subscribed(resource=spelling)
     assert app.subscribe(resource=other).status_code == 409
 
 

@@ -107,7 +107,7 @@ def test_outlook_is_filtered_by_time_and_members_and_refuses_the_rest(
         "$top": "50",
     }
     pages = _all(app, f"{owner}/messages", params)
-    assert [sorted(name for name in one if "@" not in name) for one in pages] == [["id", "subject"]]
+    assert [sorted(name for name in entry if "@" not in name) for entry in pages] == [["id", "subject"]]
     answer = app.call("GET", f"{owner}/messages", params={"$filter": "startswith(subject,'x')"})
     assert answer.status_code == 400
 
@@ -150,7 +150,7 @@ def test_a_delta_query_goes_on_from_its_link_and_begins_from_now_on_where_graph_
     owner, path = owner.format(**person), path.format(**person)
     made = hold(graph, kind, owner=owner, container=container, fields={"n": 1})
     first, link = _delta(app, path)
-    assert [one["n"] for one in first if "n" in one] == [1]
+    assert [entry["n"] for entry in first if "n" in entry] == [1]
     if latest is not None:
         items, link = _delta(app, path, latest)
         assert items == []
@@ -158,7 +158,7 @@ def test_a_delta_query_goes_on_from_its_link_and_begins_from_now_on_where_graph_
         assert app.call("GET", path, params={"token": "latest"}).status_code == 400
     hold(graph, kind, id=made["id"], delete=True)
     gone, link = _delta(app, link)
-    assert [bool({"@removed", "deleted"} & one.keys()) for one in gone] == [True]
+    assert [bool({"@removed", "deleted"} & entry.keys()) for entry in gone] == [True]
     assert _delta(app, link)[0] == []
     graph.post("clock", advance_seconds=timedelta(days=8).total_seconds())
     app.tokens.clear()
@@ -181,13 +181,13 @@ def test_a_calendar_view_has_a_range_and_tells_of_events_outside_it_as_removed(
     for refused in ({}, {"startDateTime": "soon", "endDateTime": "later"}, {**window, "$select": "subject"}):
         assert app.call("GET", path, params=refused).status_code == 400
     found, link = _delta(app, path, window)
-    assert [one["start"]["dateTime"][:10] for one in found] == ["2031-02-10"]
+    assert [entry["start"]["dateTime"][:10] for entry in found] == ["2031-02-10"]
     event("2031-08-11", outside)
     hold(graph, "event", id=within, delete=True)
     hold(graph, "event", owner=owner, container="another", fields={})
     gone, link = _delta(app, link)
     assert len(gone) == 2
-    assert all(one["@removed"] == {"reason": "deleted"} for one in gone)
+    assert all(entry["@removed"] == {"reason": "deleted"} for entry in gone)
     graph.post("faults", calendar_tells_of_others=False)
     event("2031-08-12", outside)
     assert _delta(app, link)[0] == []
@@ -216,11 +216,11 @@ def test_a_replica_may_lag(graph: GraphServer, app: GraphClient, person: dict[st
 
 
 def test_who_has_no_licence_has_no_chats_to_read(graph: GraphServer, app: GraphClient) -> None:
-    people = {one["id"]: one["licensed"] for one in graph.get("people")}
+    people = {person["id"]: person["licensed"] for person in graph.get("people")}
     assert set(people.values()) == {True, False}
     for who, licensed in people.items():
         assert app.call("GET", f"users/{who}/chats/getAllMessages").status_code == (200 if licensed else 403)
-    listed = {one["id"]: bool(one["assignedPlans"]) for one in _all(app, "users", {"$select": "id,assignedPlans"})}
+    listed = {user["id"]: bool(user["assignedPlans"]) for user in _all(app, "users", {"$select": "id,assignedPlans"})}
     assert listed == people
 
 

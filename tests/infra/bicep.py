@@ -70,8 +70,8 @@ class Template:
         """Parameters by name, and whether each may be left out: it has a default, or may be null."""
         found = self._all("parameter_declaration")
         return {
-            _symbol(one): any(child.type == "=" for child in one.children) or self.types[_symbol(one)].endswith("?")
-            for one in found
+            _symbol(node): any(child.type == "=" for child in node.children) or self.types[_symbol(node)].endswith("?")
+            for node in found
         }
 
     @property

@@ -58,7 +58,9 @@ _VAULTS = "--resource-group relay --resource-type Microsoft.KeyVault/vaults"
 _VAULT = "/subscriptions/s/resourceGroups/relay/providers/Microsoft.KeyVault/vaults/v"
 _ROLES = ("ChannelMessage.Read.All", "Chat.Read.All", "Team.ReadBasic.All", "User.ReadBasic.All")
 
-DECLARED = [{"resource": f"/{one}/getAllMessages", "changeTypes": ["created"]} for one in ("chats", "teams")]
+DECLARED = [
+    {"resource": f"/{collection}/getAllMessages", "changeTypes": ["created"]} for collection in ("chats", "teams")
+]
 
 
 def settings(url: str, **changed: str) -> str:
@@ -115,7 +117,7 @@ WAITING = _found(
 )
 GRANTED = _found(*({"appRoleId": f"id-of-{name}", "resourceId": "graph"} for name in _ROLES))
 HEARD = [["run", "", 1], *(["access", to, 1] for to in (*STORAGE, *VAULT))]
-HEARD += [["subscription", f"/{one}/getAllMessages", 3_000] for one in ("chats", "teams")]
+HEARD += [["subscription", f"/{collection}/getAllMessages", 3_000] for collection in ("chats", "teams")]
 
 
 def site(profile: str = "cheap") -> str:

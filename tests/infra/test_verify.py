@@ -139,7 +139,7 @@ def test_the_dry_run_names_what_would_keep_a_subscription_from_living(
 
 def test_the_dry_run_says_what_graph_is_asked_for(well: Run) -> None:
     mark, said = row(well, "subscription dry run")
-    asked = [f"{one['resource']} (created; without content; 72 h)" for one in DECLARED]
+    asked = [f"{declaration['resource']} (created; without content; 72 h)" for declaration in DECLARED]
     assert (mark, said.strip()) == ("ok", f"2 to ask Graph for: {'; '.join(asked)}")
 
 
@@ -165,7 +165,7 @@ def test_a_door_that_should_be_closed_is_tried(profile: str, tmp_path: Path) -> 
 
 
 def test_it_reads_what_the_app_tries(tmp_path: Path) -> None:
-    tried = [one.to for one in storage_access(MemoryAccount().clients(), NOW)]
+    tried = [check.to for check in storage_access(MemoryAccount().clients(), NOW)]
     tried.append(key_access(KeyRing(KeyDirectory(tmp_path), lambda: NOW), NOW).to)
     assert tuple(tried) == (*STORAGE, *VAULT)
     assert RENEW_SCHEDULE == values.RENEW_SCHEDULE

@@ -84,7 +84,7 @@ def test_what_graph_refuses_to_renew_with_the_permission_that_created_it_is_repl
     app.tick()
     world.graph.advance(hours=1)
     old = send(world, drive, "reauthorizationRequired", 1)
-    app.work_until(lambda: [one.id for one in world.graph.subscriptions()] not in ([], [old]))
+    app.work_until(lambda: [subscription.id for subscription in world.graph.subscriptions()] not in ([], [old]))
     app.work_until(lambda: world.graph.calls("GET", "drives/"))  # what fell between is read back
     assert [call.status for call in world.graph.calls("PATCH")] == [403]
     [new] = world.graph.subscriptions()

@@ -99,15 +99,15 @@ def test_what_is_declared_no_more_is_removed_and_what_is_anothers_stays(world: A
 
 def test_two_runs_at_once_do_no_harm(world: AppEnvironment) -> None:
     """Two instances, at every stage of a subscription's life: creation, renewal, a new key, loss."""
-    one, other = world.instance(declared(CHATS), declared(TEAMS)), world.instance()
+    first, second = world.instance(declared(CHATS), declared(TEAMS)), world.instance()
 
     def both() -> None:
-        runs = [in_thread(one.tick), in_thread(other.tick)]
+        runs = [in_thread(first.tick), in_thread(second.tick)]
         for run in runs:
             run.result()
 
     both()
-    one.tick()
+    first.tick()
     assert watching(world) == {CHATS, TEAMS}
     assert len(world.graph.subscriptions()) == 2
     world.graph.advance(hours=48)
@@ -115,14 +115,14 @@ def test_two_runs_at_once_do_no_harm(world: AppEnvironment) -> None:
     assert all(
         subscription.expires - world.graph.clock() > timedelta(hours=60) for subscription in world.graph.subscriptions()
     )
-    one.relay.keys.create()
+    first.relay.keys.create()
     both()
     [key] = {subscription.recipient.certificate_id for subscription in world.graph.subscriptions()}
-    assert key == other.relay.keys.current().key_id
+    assert key == second.relay.keys.current().key_id
     world.graph.delete(f"subscriptions/{world.graph.subscriptions()[0].id}")
     world.graph.post("messages", count=3)
     both()
-    one.tick()
+    first.tick()
     assert len(world.graph.subscriptions()) == 2
-    one.work_until(world.delivered())
-    assert one.dead_letters() == 0
+    first.work_until(world.delivered())
+    assert first.dead_letters() == 0

@@ -44,7 +44,9 @@ def test_the_stand_in_agrees_with_the_functions_host(tmp_path: Path, azurite: Az
     rows = [row for row in chosen(ROWS, [], long=False) if not row.measured]
     results = list(conduct(rows, Surroundings(HostProcess, tmp_path, azurite, HASTE), AT_ONCE))
     differing = [
-        f"{one.row.name}: {one.found} (the host: {one.row.seen})" for one in results if one.verdict == "DIFFERS"
+        f"{result.row.name}: {result.found} (the host: {result.row.seen})"
+        for result in results
+        if result.verdict == "DIFFERS"
     ]
     assert differing == []
     assert len(results) == len(rows)
@@ -88,8 +90,8 @@ def test_the_same_rows_try_func_and_one_that_does_not_agree_is_named(
     assert said.out.count("agrees  ") >= 2
     assert said.err == "These rows differ: admin-key\n"
     seen = [json.loads(line) for line in record.read_text().splitlines()]
-    assert {tuple(one["arguments"][:2]) for one in seen} == {("start", "--port")}
-    assert not any(alive(one["pid"]) for one in seen)
+    assert {tuple(start["arguments"][:2]) for start in seen} == {("start", "--port")}
+    assert not any(alive(start["pid"]) for start in seen)
 
 
 def test_without_a_key_the_rows_that_need_one_are_not_tried(

@@ -27,9 +27,9 @@ def declare(
     harness: ReadbackHarness, resource: str, types: str = "created,updated,deleted", **options: Any
 ) -> ReadbackPage:
     """Declare a resource; return the page that reads its last day back."""
-    one = Declaration(resource, tuple(types.split(",")), tenant_id=TENANT, **options)
-    harness.declarations = Declarations([one])
-    return page_of(one, DAY_BEFORE, NOW, NOW)
+    declaration = Declaration(resource, tuple(types.split(",")), tenant_id=TENANT, **options)
+    harness.declarations = Declarations([declaration])
+    return page_of(declaration, DAY_BEFORE, NOW, NOW)
 
 
 def begun(harness: ReadbackHarness, resource: str = DRIVE, **options: Any) -> ReadbackPage:
@@ -95,7 +95,10 @@ class TestTheDeclaration:
         harness.read(page)
         assert [event["data"]["id"] for event in harness.delivered] == told
         ends = {"created": "Created", "updated": "Updated"}
-        assert all(event["type"].endswith(tuple(ends[one] for one in types.split(","))) for event in harness.delivered)
+        assert all(
+            event["type"].endswith(tuple(ends[change_type] for change_type in types.split(",")))
+            for event in harness.delivered
+        )
 
     def test_outlook_is_read_by_time_as_it_is_filtered_and_selected(self, harness: ReadbackHarness) -> None:
         page = declare(
@@ -240,10 +243,10 @@ class TestOneAmongMany:
             ]
         }
         harness.read(page)
-        assert [one.resource for one in harness.queued()] == [
+        assert [page.resource for page in harness.queued()] == [
             f"users/{name}/chats/getAllMessages" for name in ("member", "untold")
         ]
-        assert all(one.among_many and one.declaration == page.declaration for one in harness.queued())
+        assert all(queued.among_many and queued.declaration == page.declaration for queued in harness.queued())
 
     def test_who_may_not_see_plans_reads_everybody(self, harness: ReadbackHarness) -> None:
         page = declare(harness, self.CHATS)
@@ -253,7 +256,7 @@ class TestOneAmongMany:
             else in_json({"value": [{"id": "u1"}]})
         )
         harness.read(page)
-        assert [one.resource for one in harness.queued()] == ["users/u1/chats/getAllMessages"]
+        assert [page.resource for page in harness.queued()] == ["users/u1/chats/getAllMessages"]
 
     @pytest.mark.parametrize(
         ("status", "code", "skipped"),
@@ -267,7 +270,7 @@ class TestOneAmongMany:
         self, harness: ReadbackHarness, status: int, code: str, skipped: bool
     ) -> None:
         page = declare(harness, self.CHATS)
-        one = ReadbackPage(
+        people_page = ReadbackPage(
             NOW, TENANT, "users/u1/chats/getAllMessages", DAY_BEFORE, NOW,
             declaration=page.declaration, among_many=True,
         )  # fmt: skip
@@ -275,11 +278,11 @@ class TestOneAmongMany:
             {"error": {"code": code, "message": "no"}}, status
         )
         if skipped:
-            harness.read(one)
+            harness.read(people_page)
             assert (harness.queued(), harness.dead()) == ([], [])
         else:
             with pytest.raises(RetryLater) as kept:
-                harness.read(one)
+                harness.read(people_page)
             assert kept.value.reason is Reason.GRAPH_REFUSED
 
 

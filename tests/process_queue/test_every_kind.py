@@ -150,11 +150,11 @@ def start(
         return whole
 
     yield starting
-    for one in opened:
-        one.__exit__(None, None, None)
+    for system in opened:
+        system.__exit__(None, None, None)
 
 
-def one(resource: str, types: list[str] | None = None, **options: Any) -> Callable[[Whole], list[dict[str, Any]]]:
+def declaring(resource: str, types: list[str] | None = None, **options: Any) -> Callable[[Whole], list[dict[str, Any]]]:
     """A declaration of a resource; `{id}` and `{userPrincipalName}` are somebody's."""
     return lambda whole: [{"resource": resource.format(**whole.person), "changeTypes": types or ALL, **options}]
 
@@ -173,7 +173,7 @@ def one(resource: str, types: list[str] | None = None, **options: Any) -> Callab
 def test_pushed_hydrated_and_swept_it_is_one_resource_with_one_id_a_version(
     start: Start, resource: str, kind: str, container: str, subject: str
 ) -> None:
-    whole = start(one(resource, hydrate=True))
+    whole = start(declaring(resource, hydrate=True))
     person = whole.person
     made = whole.hold(kind, owner=f"users/{person['id']}", container=container, fields={"subject": "a"})
     whole.settle()
@@ -206,7 +206,7 @@ def test_pushed_hydrated_and_swept_it_is_one_resource_with_one_id_a_version(
 def test_files_and_list_items_arrive_within_a_minute_and_the_ping_is_no_event(
     start: Start, resource: str, kind: str, owner: str, subject: str, hydrate: bool
 ) -> None:
-    whole = start(one(resource, ["updated"], hydrate=hydrate))
+    whole = start(declaring(resource, ["updated"], hydrate=hydrate))
     made = whole.hold(kind, owner=owner, fields={"name": "a"})
     whole.settle()
     whole.settle(seconds=10)
@@ -220,7 +220,7 @@ def test_files_and_list_items_arrive_within_a_minute_and_the_ping_is_no_event(
 
 
 def test_a_missed_notification_of_a_mailbox_is_read_back(start: Start) -> None:
-    whole = start(one("/users/{id}/messages", hydrate=True))
+    whole = start(declaring("/users/{id}/messages", hydrate=True))
     whole.graph.post("faults", drop=1)
     made = whole.hold("message", owner=f"users/{whole.person['id']}", container="inbox")
     whole.settle()
@@ -233,7 +233,7 @@ def test_a_missed_notification_of_a_mailbox_is_read_back(start: Start) -> None:
 
 
 def test_a_mail_that_a_rule_moves_is_not_deleted(start: Start) -> None:
-    whole = start(one("/users/{id}/messages", hydrate=True))
+    whole = start(declaring("/users/{id}/messages", hydrate=True))
     owner = f"users/{whole.person['id']}"
     made = whole.hold("message", owner=owner, container="inbox")
     whole.settle()
@@ -245,7 +245,7 @@ def test_a_mail_that_a_rule_moves_is_not_deleted(start: Start) -> None:
 
 
 def test_a_replica_that_lags_makes_no_deletion_and_hides_none(start: Start) -> None:
-    whole = start(one("/users/{id}/messages", hydrate=True))
+    whole = start(declaring("/users/{id}/messages", hydrate=True))
     whole.graph.post("faults", lagging=1, lag_seconds=30)
     made = whole.hold("message", owner=f"users/{whole.person['id']}", container="inbox")
     whole.settle()
@@ -267,7 +267,7 @@ def test_a_replica_that_lags_makes_no_deletion_and_hides_none(start: Start) -> N
 
 
 def test_guests_and_rooms_cost_a_sweep_of_all_chats_nothing(start: Start) -> None:
-    whole = start(one("/chats/getAllMessages", hydrate=True))
+    whole = start(declaring("/chats/getAllMessages", hydrate=True))
     whole.graph.post("messages", count=2)
     whole.settle()
     whole.settle(minutes=1)  # Graph allows one read a second of a chat
@@ -281,7 +281,7 @@ def test_guests_and_rooms_cost_a_sweep_of_all_chats_nothing(start: Start) -> Non
 
 
 def test_capitals_in_members_change_nothing(start: Start) -> None:
-    whole = start(one("/users/{id}/messages", hydrate=True))
+    whole = start(declaring("/users/{id}/messages", hydrate=True))
     whole.graph.post("faults", spell_members=1)
     made = whole.hold("message", owner=f"users/{whole.person['id']}", container="inbox")
     whole.settle()
@@ -289,7 +289,7 @@ def test_capitals_in_members_change_nothing(start: Start) -> None:
 
 
 def test_the_directory_begins_from_now_on_and_is_read_back(start: Start) -> None:
-    whole = start(one("/groups", ["updated", "deleted"], hydrate=True))
+    whole = start(declaring("/groups", ["updated", "deleted"], hydrate=True))
     whole.graph.post("faults", drop=1)
     made = whole.hold("group", fields={"displayName": "a"})
     whole.settle()
@@ -308,7 +308,7 @@ def test_the_directory_begins_from_now_on_and_is_read_back(start: Start) -> None
 def test_an_event_that_was_deleted_unseen_is_found_and_one_that_was_moved_is_not_deleted(
     start: Start, resource: str, calendar: str
 ) -> None:
-    whole = start(one(resource, hydrate=True))
+    whole = start(declaring(resource, hydrate=True))
     owner = f"users/{whole.person['id']}"
 
     def meeting(subject: str, year: int, event_id: str | None = None) -> str:
@@ -341,14 +341,14 @@ def test_after_a_resync_of_the_directory_only_what_changed_is_told_and_who_is_go
 
     def make(whole: Whole) -> list[dict[str, Any]]:
         from_before.extend(whole.hold(kind, fields={"displayName": "from before"})["id"] for _ in range(3))
-        return one(resource, ["updated", "deleted"], hydrate=True)(whole)
+        return declaring(resource, ["updated", "deleted"], hydrate=True)(whole)
 
     whole = start(make)
     whole.graph.post("faults", drop=1)
     ids = [whole.hold(kind, fields={"displayName": f"number {number}"})["id"] for number in range(6)]
     whole.settle(minutes=15)
     whole.sweep()
-    assert sorted(whole.told()) == sorted((f"{kind.title()}Updated", f"{subject}/{one}") for one in ids)
+    assert sorted(whole.told()) == sorted((f"{kind.title()}Updated", f"{subject}/{item_id}") for item_id in ids)
     whole.hold(kind, id=ids[0], fields={"displayName": "renamed", "jobTitle": None})
     whole.settle(minutes=15)
     whole.sweep()
@@ -360,7 +360,9 @@ def test_after_a_resync_of_the_directory_only_what_changed_is_told_and_who_is_go
     whole.settle(days=8)  # Graph forgets links of the directory after 7
     whole.sweep()
     expected = [("Updated", ids[1]), ("Deleted", from_before[0]), ("Updated", from_before[1]), ("Updated", new)]
-    assert sorted(whole.told()) == sorted((f"{kind.title()}{told}", f"{subject}/{one}") for told, one in expected)
+    assert sorted(whole.told()) == sorted(
+        (f"{kind.title()}{told}", f"{subject}/{item_id}") for told, item_id in expected
+    )
     whole.graph.post("faults", forget_links=True)
     whole.sweep()
     whole.graph.post("faults", forget_links=False)

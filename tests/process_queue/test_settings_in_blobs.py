@@ -57,7 +57,7 @@ def search() -> Iterator[Received]:
 
 def declare(app: AttackedRelay, *resources: str) -> None:
     app.clock.advance(seconds=1)
-    entries = [{"resource": one, "changeTypes": ["updated"]} for one in resources]
+    entries = [{"resource": resource, "changeTypes": ["updated"]} for resource in resources]
     app.account.documents.put(DECLARED, json.dumps(entries))
 
 
@@ -101,10 +101,10 @@ def test_notifications_are_acknowledged_without_the_blobs(app: AttackedRelay) ->
 
 def test_the_timer_reads_the_blobs_and_goes_by_them(app: AttackedRelay) -> None:
     app.tick()
-    assert [one.resource for one in app.relay.declarations] == ["/users"]
+    assert [declaration.resource for declaration in app.relay.declarations] == ["/users"]
     declare(app, "/groups")
     app.tick()
-    assert [one.resource for one in app.relay.declarations] == ["/groups"]
+    assert [declaration.resource for declaration in app.relay.declarations] == ["/groups"]
 
 
 def test_a_new_destination_receives_events_and_the_others_stay_as_they_are(

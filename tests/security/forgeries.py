@@ -135,10 +135,10 @@ def swapped(field: str) -> Forgery:
     """Two genuine items that have exchanged a field: neither opens."""
 
     def made(harness: SecurityHarness) -> tuple[list[Item], list[str]]:
-        one, other = harness.item(), harness.item()
-        first, second = one["encryptedContent"], other["encryptedContent"]
-        first[field], second[field] = second[field], first[field]
-        return [one, other], [harness.token()]
+        left, right = harness.item(), harness.item()
+        left_content, right_content = left["encryptedContent"], right["encryptedContent"]
+        left_content[field], right_content[field] = right_content[field], left_content[field]
+        return [left, right], [harness.token()]
 
     return Forgery(f"content: {field} swapped between two items", given_up(Reason.CONTENT_UNREADABLE, 2), made)
 

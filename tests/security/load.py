@@ -55,7 +55,7 @@ def attack(harness: SecurityHarness, posts: int, honest: int, attackers: int = A
     with ThreadPoolExecutor(attackers) as pool:
         sending = [pool.submit(send, text) for text in islice(cycle(bodies), posts)]
         times = [_honest(harness) for _ in range(honest)]
-        answers = Counter(one.result() for one in sending)
+        answers = Counter(future.result() for future in sending)
     return Load(answers, times, memory(harness.host.child.pid), harness.host.log.stat().st_size - before)
 
 

@@ -195,7 +195,7 @@ def test_however_often_missed_is_said_one_comparison_begins_in_ten_minutes(app: 
 def test_a_thousand_invented_subscriptions_cost_no_call(app: AttackedRelay, event: str) -> None:
     known(app)
     invented = [f"3f1c0a52-7a3e-4d0e-9f0e-{number:012x}" for number in range(1000)]
-    app.post(*(lifecycle(lifecycleEvent=event, subscriptionId=one) for one in invented))
+    app.post(*(lifecycle(lifecycleEvent=event, subscriptionId=subscription_id) for subscription_id in invented))
     for _ in range(5):
         app.drain()
         app.clock.advance(minutes=10)

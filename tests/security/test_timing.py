@@ -95,9 +95,9 @@ class Compared:
         self.lengths: list[tuple[int, int]] = []
         self._compare = hmac.compare_digest
 
-    def __call__(self, one: Any, other: Any) -> bool:
-        self.lengths.append((len(one), len(other)))
-        return self._compare(one, other)
+    def __call__(self, left: Any, right: Any) -> bool:
+        self.lengths.append((len(left), len(right)))
+        return self._compare(left, right)
 
 
 @pytest.fixture

@@ -60,49 +60,49 @@ def test_a_value_in_the_setting_itself_needs_no_blob(instances: Instances) -> No
 
 def test_a_change_of_the_blob_takes_effect_within_a_minute(instances: Instances) -> None:
     instances.write("1 2")
-    one = instances.start()
-    assert one.get() == [1, 2]
+    in_force = instances.start()
+    assert in_force.get() == [1, 2]
     instances.write("1 2 3")
-    assert one.get() == [1, 2]
+    assert in_force.get() == [1, 2]
     instances.later()
-    assert one.get() == [1, 2, 3]
-    assert one.problem is None
+    assert in_force.get() == [1, 2, 3]
+    assert in_force.problem is None
 
 
 def test_a_refresh_reads_at_once_and_an_unchanged_blob_is_not_sent_again(instances: Instances) -> None:
     instances.write("1")
-    one = instances.start()
-    held = one.get()
-    assert one.refresh() is held
+    in_force = instances.start()
+    held = in_force.get()
+    assert in_force.refresh() is held
     instances.write("2")
-    assert one.refresh() == [2]
+    assert in_force.refresh() == [2]
 
 
 def test_a_wrong_blob_leaves_the_last_good_value_in_force(instances: Instances) -> None:
     instances.write("1")
-    one = instances.start()
-    one.get()
+    in_force = instances.start()
+    in_force.get()
     instances.write("one")
-    assert one.refresh() == [1]
-    assert one.problem is not None
-    assert "expected numbers" in one.problem
-    assert one.refresh() == [1]
-    assert one.problem is not None  # although the ETag is the same
+    assert in_force.refresh() == [1]
+    assert in_force.problem is not None
+    assert "expected numbers" in in_force.problem
+    assert in_force.refresh() == [1]
+    assert in_force.problem is not None  # although the ETag is the same
     instances.write("2")
-    assert one.refresh() == [2]
-    assert one.problem is None
+    assert in_force.refresh() == [2]
+    assert in_force.problem is None
 
 
 def test_a_blob_that_is_away_leaves_the_last_good_value_in_force(instances: Instances) -> None:
     instances.write("1")
-    one = instances.start()
-    one.get()
+    in_force = instances.start()
+    in_force.get()
     instances.account.documents.available = False
-    assert one.refresh() == [1]
-    assert one.problem is not None
+    assert in_force.refresh() == [1]
+    assert in_force.problem is not None
     instances.account.documents.available = True
-    assert one.refresh() == [1]
-    assert one.problem is None
+    assert in_force.refresh() == [1]
+    assert in_force.problem is None
 
 
 def test_a_new_instance_has_the_last_good_value_while_the_blob_is_wrong_or_away(instances: Instances) -> None:
@@ -115,16 +115,16 @@ def test_a_new_instance_has_the_last_good_value_while_the_blob_is_wrong_or_away(
 
 
 def test_without_any_good_value_work_waits(instances: Instances) -> None:
-    one = instances.start()
+    in_force = instances.start()
     with pytest.raises(RetryLater, match="there is no blob"):
-        one.get()
+        in_force.get()
     reads = instances.account.documents.reads
     with pytest.raises(RetryLater):
-        one.get()
+        in_force.get()
     assert instances.account.documents.reads == reads  # threads that come together do not wait one after the other
     instances.write("1")
     instances.clock.advance(seconds=10)
-    assert one.get() == [1]
+    assert in_force.get() == [1]
 
 
 def test_what_another_instance_has_read_is_known_to_one_that_finds_the_blob_wrong(instances: Instances) -> None:
@@ -141,23 +141,23 @@ def test_what_another_instance_has_read_is_known_to_one_that_finds_the_blob_wron
 
 def test_an_older_copy_replaces_nothing(instances: Instances) -> None:
     instances.write("1")
-    one = instances.start()
-    one.get()
+    in_force = instances.start()
+    in_force.get()
     copies = Copies(instances.account.tables, [client_state_secret()])
     copies.keep("NUMBERS", ADDRESS, Document("0", "old", instances.clock() - timedelta(hours=1)))
     instances.account.documents.available = False
-    assert one.refresh() == [1]
+    assert in_force.refresh() == [1]
 
 
 def test_nothing_is_in_force_before_its_copy_is_kept(instances: Instances) -> None:
     instances.write("1")
-    one = instances.start()
-    one.get()
+    in_force = instances.start()
+    in_force.get()
     instances.account.tables.available = False
     instances.write("2")
-    assert one.refresh() == [1]
+    assert in_force.refresh() == [1]
     instances.account.tables.available = True
-    assert one.refresh() == [2]
+    assert in_force.refresh() == [2]
 
 
 def test_who_reads_the_table_learns_nothing_and_who_writes_to_it_changes_nothing(instances: Instances) -> None:
@@ -192,15 +192,15 @@ def test_a_large_value_is_kept_and_one_that_is_too_large_is_refused_by_name(
     instances.account.documents.available = True
     monkeypatch.setattr("shared.in_force._CHUNKS", 1)
     instances.write(" ".join(str(hash(str(number))) for number in range(20_000)))
-    one = instances.start()
+    in_force = instances.start()
     with pytest.raises(RetryLater, match="after compression"):
-        one.refresh()
+        in_force.refresh()
 
 
 def test_one_thread_reads_and_the_others_do_not_wait(instances: Instances, monkeypatch: pytest.MonkeyPatch) -> None:
     instances.write("1")
-    one = instances.start()
-    one.get()
+    in_force = instances.start()
+    in_force.get()
     instances.later()
     reading, go_on = threading.Event(), threading.Event()
     read = instances.account.documents.read
@@ -211,10 +211,10 @@ def test_one_thread_reads_and_the_others_do_not_wait(instances: Instances, monke
         return read(address, known)
 
     monkeypatch.setattr(instances.account.documents, "read", slow)
-    thread = threading.Thread(target=one.get)
+    thread = threading.Thread(target=in_force.get)
     thread.start()
     reading.wait(30)
-    assert one.get() == [1]
+    assert in_force.get() == [1]
     go_on.set()
     thread.join()
 

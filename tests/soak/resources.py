@@ -43,7 +43,7 @@ def growth(samples: Sequence[Held]) -> dict[str, tuple[float, float]]:
     quarter = max(1, len(samples) // 4)
     settled, end = samples[quarter : 2 * quarter] or samples[:1], samples[-quarter:]
     return {
-        name: (median(getattr(one, name) for one in settled), median(getattr(one, name) for one in end))
+        name: (median(getattr(sample, name) for sample in settled), median(getattr(sample, name) for sample in end))
         for name in ALLOWANCES
     }
 

@@ -46,7 +46,7 @@ def test_the_page_says_what_the_middle_tenant_is_made_of() -> None:
 def test_the_set_up_page_compares_the_profiles_by_the_same_totals() -> None:
     page = (ROOT / "docs" / "setup.md").read_text(encoding="utf-8")
     (row,) = re.findall(r"^\| a month, 50 / 5,000 / 100,000 people .*$", page, re.MULTILINE)
-    together = [[f"${sum(month(tenant, one, KNOWN).values()):,.0f}" for tenant in TENANTS] for one in PROFILES]
+    together = [[f"${sum(month(tenant, profile, KNOWN).values()):,.0f}" for tenant in TENANTS] for profile in PROFILES]
     assert [" / ".join(totals) in row for totals in together] == [True] * len(PROFILES)
 
 

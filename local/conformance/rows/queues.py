@@ -33,7 +33,7 @@ def _at_once(trial: Trial) -> str:
         eventually(lambda: sum(bool(host.events("begin", text)) for text in texts) >= 16, "a batch is at work")
         file.touch()
         eventually(lambda: all(host.events("end", text) for text in texts), "all are worked on")
-        begun, ended = ([one for text in texts for one in host.events(event, text)] for event in ("begin", "end"))
+        begun, ended = ([entry for text in texts for entry in host.events(event, text)] for event in ("begin", "end"))
         most = most_at_once(begun, ended)
         return f"{most} at once" if most > 24 or most < 16 else "16 to 24 at once"
 

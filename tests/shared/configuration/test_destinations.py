@@ -46,12 +46,21 @@ def test_an_entry_has_the_fields_of_the_settings(tmp_path: Path) -> None:
         tenants=["8E46A1B2-0A0B-4C0D-8E0F-000000000003"],
     )  # fmt: skip
     settings = read(given, KEY="k3y")
-    _, one = destinations_of(settings)
+    _, destination = destinations_of(settings)
     assert destinations_of(settings).complaints == ()
-    assert (one.identity, one.mode, one.headers) == (Identity.MANAGED, Mode.STRUCTURED, {"x-api-key": "k3y"})
-    assert (one.max_events, one.max_bytes, one.max_requests, one.max_rate) == (7, 5000, 2, 0.5)
-    assert one.ca == one.client_certificate == str(pem)
-    assert one.filter == EventFilter(
+    assert (destination.identity, destination.mode, destination.headers) == (
+        Identity.MANAGED,
+        Mode.STRUCTURED,
+        {"x-api-key": "k3y"},
+    )
+    assert (destination.max_events, destination.max_bytes, destination.max_requests, destination.max_rate) == (
+        7,
+        5000,
+        2,
+        0.5,
+    )
+    assert destination.ca == destination.client_certificate == str(pem)
+    assert destination.filter == EventFilter(
         ("chats", "teams/*/channels"), ("Microsoft.Graph.ChatMessage*",), ("8e46a1b2-0a0b-4c0d-8e0f-000000000003",)
     )
     assert given["secret"] not in repr(settings)
@@ -98,7 +107,7 @@ def test_an_invalid_entry_is_named_with_its_field_and_leaves_the_others_working(
     (told,) = destinations_of(settings).complaints
     assert told.startswith(f"destination 1 (search): {complaint}")
     assert "hunter2" not in told.replace("'hunter2': no field", "")
-    valid = [one.name for one in destinations_of(settings) if not one.invalid]
+    valid = [destination.name for destination in destinations_of(settings) if not destination.invalid]
     assert valid == [DEFAULT, "fine"]
     assert destinations_of(settings).by_name["search"].invalid  # its events are kept
 
@@ -132,7 +141,10 @@ def test_certificates_that_tls_cannot_use_are_a_fault_of_their_entry(tmp_path: P
     (told,) = destinations_of(settings).complaints
     assert told.startswith(f"destination 1 (search): {field}: expected the path of a readable PEM file")
     assert str(tmp_path) not in told
-    assert [one.name for one in destinations_of(settings) if not one.invalid] == [DEFAULT, "fine"]
+    assert [destination.name for destination in destinations_of(settings) if not destination.invalid] == [
+        DEFAULT,
+        "fine",
+    ]
 
 
 @pytest.mark.parametrize("name", [None, "", "Search", "a b", 7, DEFAULT])

@@ -250,12 +250,12 @@ def test_a_simulator_may_stand_in_for_both() -> None:
 
 def test_a_second_secret_is_live_too() -> None:
     new, old = (base64.b64encode(secrets.token_bytes(32)).decode() for _ in range(2))
-    one, other = destination_secret(), destination_secret()
+    first, second = destination_secret(), destination_secret()
     settings = Settings.from_environment(
-        environment(CLIENT_STATE_SECRET=f"{new}, {old}", DESTINATION_SECRET=f"{one},{other}")
+        environment(CLIENT_STATE_SECRET=f"{new}, {old}", DESTINATION_SECRET=f"{first},{second}")
     )
     assert settings.client_state_secrets == (base64.b64decode(new), base64.b64decode(old))
-    assert destinations_of(settings).by_name["default"].secrets == (one, other)
+    assert destinations_of(settings).by_name["default"].secrets == (first, second)
 
 
 def test_storage_may_be_reached_with_an_identity() -> None:

@@ -254,7 +254,7 @@ def test_an_event_is_rejected_if_others_are_accepted_after_it_was_tried(
     clock.advance(seconds=1)
     assert destination.deliver([bad], tried=tried).undelivered == (bad,)  # nothing was accepted in between
     destination.deliver([good])
-    assert [one.event for one in destination.deliver([bad], tried=tried).rejected] == [bad]
+    assert [rejection.event for rejection in destination.deliver([bad], tried=tried).rejected] == [bad]
 
 
 def test_a_destination_that_rejects_everything_is_not_asked_for_every_message(

@@ -95,14 +95,14 @@ def test_a_message_without_a_path_has_that_of_the_notification() -> None:
 
 @given(st.tuples(moments, st.integers(10**12, 10**13)), st.tuples(moments, st.integers(10**12, 10**13)))
 def test_versions_compare_as_strings_like_the_changes_in_time(
-    one: tuple[datetime, int], other: tuple[datetime, int]
+    left: tuple[datetime, int], right: tuple[datetime, int]
 ) -> None:
     def version(state: tuple[datetime, int]) -> str:
         written = state[0].isoformat().replace("+00:00", "Z")
         return event_of(message(lastModifiedDateTime=written, etag=str(state[1]))).version
 
-    assert (version(one) < version(other)) is (one < other)
-    assert (version(one) == version(other)) is (one == other)
+    assert (version(left) < version(right)) is (left < right)
+    assert (version(left) == version(right)) is (left == right)
 
 
 @pytest.mark.parametrize(
@@ -195,9 +195,9 @@ def entry(resource: str, read: datetime, **content: Any) -> Event:
 @pytest.mark.parametrize("resource", WITHOUT_MODIFICATION)
 @pytest.mark.parametrize("come", [pushed, entry])
 def test_two_versions_are_two_events_and_the_later_sorts_higher(resource: str, come: Callable[..., Event]) -> None:
-    one, other = come(resource, NOW, displayName="A"), come(resource, LATER, displayName="B")
-    assert one.id != other.id
-    assert one.version < other.version
+    earlier, later = come(resource, NOW, displayName="A"), come(resource, LATER, displayName="B")
+    assert earlier.id != later.id
+    assert earlier.version < later.version
 
 
 @pytest.mark.parametrize("resource", WITHOUT_MODIFICATION)
@@ -212,9 +212,9 @@ def test_what_was_changed_back_is_a_third_version(resource: str, come: Callable[
 
 @pytest.mark.parametrize("resource", WITHOUT_MODIFICATION)
 def test_of_what_came_together_only_what_is_equal_is_one_version(resource: str) -> None:
-    one, other = pushed(resource, NOW, displayName="A"), pushed(resource, NOW, displayName="B")
-    assert one.id != other.id
-    assert one.id == pushed(resource, NOW, displayName="A").id
+    first, second = pushed(resource, NOW, displayName="A"), pushed(resource, NOW, displayName="B")
+    assert first.id != second.id
+    assert first.id == pushed(resource, NOW, displayName="A").id
 
 
 def test_an_old_state_of_a_chat_that_comes_late_does_not_win() -> None:
@@ -223,14 +223,14 @@ def test_an_old_state_of_a_chat_that_comes_late_does_not_win() -> None:
 
 
 def test_an_etag_that_counts_tells_versions_apart_beside_the_creation() -> None:
-    one, other = (pushed("teams('t1')", NOW, etag=etag) for etag in ("9", "10"))
-    assert one.version < other.version
-    assert one.id == pushed("teams('t1')", LATER, etag="9").id
+    earlier, later = (pushed("teams('t1')", NOW, etag=etag) for etag in ("9", "10"))
+    assert earlier.version < later.version
+    assert earlier.id == pushed("teams('t1')", LATER, etag="9").id
 
 
 def test_an_etag_that_does_not_count_orders_nothing() -> None:
-    one, other = (pushed("teams('t1')", at, etag=etag) for at, etag in ((NOW, 'W/"z"'), (LATER, 'W/"a"')))
-    assert one.version < other.version
+    earlier, later = (pushed("teams('t1')", at, etag=etag) for at, etag in ((NOW, 'W/"z"'), (LATER, 'W/"a"')))
+    assert earlier.version < later.version
 
 
 @pytest.mark.parametrize("gone", [{"@removed": {"reason": "deleted"}}, {"deleted": {"state": "deleted"}}])
@@ -318,9 +318,9 @@ def test_an_item_without_content_says_so_and_carries_what_the_notification_said(
 
 def test_two_changes_without_content_are_never_taken_for_one() -> None:
     for resource in (chat_path(), "users/5d"):
-        one, other = (event_without_content(named(resource), TENANT, at) for at in (NOW, LATER))
-        assert one.id != other.id
-    assert one.version < other.version
+        earlier, later = (event_without_content(named(resource), TENANT, at) for at in (NOW, LATER))
+        assert earlier.id != later.id
+    assert earlier.version < later.version
 
 
 def test_changes_without_content_of_one_time_are_one_event_only_if_equal() -> None:

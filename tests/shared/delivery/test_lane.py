@@ -41,8 +41,8 @@ def lane(gate: Gate, limits: Limits, clock: Clock | None = None) -> Lane:
     return Lane(gate, limits, clock or Clock(), lambda _: None)  # type: ignore[arg-type]
 
 
-def waiting(one: Lane) -> int:
-    return sum(len(group.events) for group in one._waiting.values())
+def waiting(lane: Lane) -> int:
+    return sum(len(group.events) for group in lane._waiting.values())
 
 
 def until(condition: Any) -> None:
@@ -70,7 +70,7 @@ def test_deliveries_that_wait_share_the_next_request_and_each_learns_of_its_own(
         assert first.result(30).delivered == (events[0],)
         results = [other.result(30) for other in others]
     assert [len(call) for call in gate.calls] == [1, 5]
-    assert [len(one.delivered) for one in results] == [1, 0, 1, 0, 1]
+    assert [len(result.delivered) for result in results] == [1, 0, 1, 0, 1]
     assert results[1].rejected == (Rejected(events[2], 422),)
     assert results[3].undelivered == (events[4],)
     assert results[3].failure is not None
@@ -108,7 +108,7 @@ def test_what_finds_no_place_comes_back_later_and_each_at_a_time_of_its_own() ->
         turned = [to.deliver(some(1)) for _ in range(3)]
         gate.may_answer.release()
         inside.result(30)
-    failures = [one.failure for one in turned]
+    failures = [result.failure for result in turned]
     assert all(isinstance(failure, NotAttempted) and failure.reason is Reason.DESTINATION_BUSY for failure in failures)
     assert [failure.retry_after for failure in failures if failure] == [timedelta(seconds=s) for s in (10, 20, 30)]
 

@@ -39,11 +39,11 @@ def request(mode: Mode, *events: Event) -> HTTPMessage:
     return HTTPMessage(form.content_headers(batch), form.body(batch))
 
 
-def attributes(one: Event) -> dict[str, Any]:
+def attributes(event: Event) -> dict[str, Any]:
     """The attributes that a reader finds, `datacontenttype` and `partial` apart."""
     return {
-        "specversion": "1.0", "id": one.id, "source": one.source, "subject": one.subject, "type": one.type,
-        "time": one.time, "version": one.version, "partitionkey": partition_key(one), "sequence": one.version,
+        "specversion": "1.0", "id": event.id, "source": event.source, "subject": event.subject, "type": event.type,
+        "time": event.time, "version": event.version, "partitionkey": partition_key(event), "sequence": event.version,
     }  # fmt: skip
 
 
@@ -59,27 +59,27 @@ def attributes(one: Event) -> dict[str, Any]:
     )
 )
 @settings(max_examples=20)
-def test_the_sdk_reads_one_event_in_either_mode(one: Event) -> None:
+def test_the_sdk_reads_one_event_in_either_mode(sent: Event) -> None:
     for mode in (Mode.STRUCTURED, Mode.BINARY):
-        message = request(mode, one)
+        message = request(mode, sent)
         assert all(value.isascii() and value.isprintable() for value in message.headers.values())
         read = from_http(message, JSONFormat(), CloudEvent)
         found = read.get_attributes()
         assert found["datacontenttype"] == "application/json"
-        assert {name: found[name] for name in attributes(one)} == attributes(one)
-        assert ("partial" in found) == one.partial
-        assert read.get_data() == json.loads(bytes(one.data))
+        assert {name: found[name] for name in attributes(sent)} == attributes(sent)
+        assert ("partial" in found) == sent.partial
+        assert read.get_data() == json.loads(bytes(sent.data))
     # Version 1 of the SDK leaves headers percent-encoded.
-    assert from_http_v1(request(Mode.STRUCTURED, one).headers, encode(one))["id"] == one.id
+    assert from_http_v1(request(Mode.STRUCTURED, sent).headers, encode(sent))["id"] == sent.id
 
 
 def test_each_event_of_a_batch_is_an_event_of_its_own() -> None:
     events = [event(id=str(number)) for number in range(3)]
     message = request(Mode.BATCH, *events)
     assert message.headers == {"Content-Type": "application/cloudevents-batch+json; charset=utf-8"}
-    for one, entry in zip(events, json.loads(message.body), strict=True):
+    for sent, entry in zip(events, json.loads(message.body), strict=True):
         read = JSONFormat().read(CloudEvent, json.dumps(entry).encode())
-        assert {name: read.get_attributes()[name] for name in attributes(one)} == attributes(one)
+        assert {name: read.get_attributes()[name] for name in attributes(sent)} == attributes(sent)
 
 
 def test_data_is_sent_byte_for_byte_in_every_mode() -> None:

@@ -16,10 +16,10 @@ etags = st.integers(0, 10**15 - 1)
 
 
 @given(st.tuples(moments, etags), st.tuples(moments, etags))
-def test_versions_sort_by_time_then_by_etag(one: tuple[datetime, int], other: tuple[datetime, int]) -> None:
-    first, second = (version.of_modification(at, str(etag)) for at, etag in (one, other))
-    assert (first < second) is (one < other)
-    assert (first == second) is (one == other)
+def test_versions_sort_by_time_then_by_etag(left: tuple[datetime, int], right: tuple[datetime, int]) -> None:
+    first, second = (version.of_modification(at, str(etag)) for at, etag in (left, right))
+    assert (first < second) is (left < right)
+    assert (first == second) is (left == right)
 
 
 @given(moments, moments, moments, st.binary(), st.binary())
@@ -63,11 +63,11 @@ def test_etags_sort_by_number_not_as_text(older: str, newer: str) -> None:
 
 
 @given(st.binary(min_size=12, max_size=40), st.binary(min_size=12, max_size=40))
-def test_change_keys_of_one_length_sort_like_their_bytes(one: bytes, other: bytes) -> None:
-    other = other.ljust(len(one), b"\0")[: len(one)]
-    first, second = (version.sortable(f'W/"{base64.b64encode(key).decode()}"') for key in (one, other))
+def test_change_keys_of_one_length_sort_like_their_bytes(left: bytes, right: bytes) -> None:
+    right = right.ljust(len(left), b"\0")[: len(left)]
+    first, second = (version.sortable(f'W/"{base64.b64encode(key).decode()}"') for key in (left, right))
     if first is not None and second is not None and not (first.isdecimal() or second.isdecimal()):
-        assert (first < second) is (one < other)
+        assert (first < second) is (left < right)
 
 
 @pytest.mark.parametrize("etag", [None, "", 'W/""', 'W/"z"', '"no number"', 'W/"Cd EfghIjklMnop"', "x,", "1" * 41])
@@ -76,10 +76,10 @@ def test_an_etag_without_an_order_has_none(etag: str | None) -> None:
 
 
 def test_versions_of_one_time_without_an_etag_differ_by_their_content_only() -> None:
-    one = version.of_content(b'{"id": "1", "n": 2, "@odata.context": "a", "members@odata.count": 1}')
-    assert one == version.of_content(b'{"n":2,"id":"1"}')
-    assert one != version.of_content(b'{"n":3,"id":"1"}')
-    assert version.of_content(b"[" * 100_000) != one
+    whole = version.of_content(b'{"id": "1", "n": 2, "@odata.context": "a", "members@odata.count": 1}')
+    assert whole == version.of_content(b'{"n":2,"id":"1"}')
+    assert whole != version.of_content(b'{"n":3,"id":"1"}')
+    assert version.of_content(b"[" * 100_000) != whole
 
 
 def test_versions_stay_what_they_are_since_destinations_compare_them() -> None:

@@ -8,7 +8,7 @@ ROOT = "https://graph.microsoft.com/v1.0/"
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("path", "other"),
     [
         ("users/a/messages/1", "users/b/messages/1"),
         ("users/a/messages/1", "chats/c/messages/1"),
@@ -23,12 +23,12 @@ ROOT = "https://graph.microsoft.com/v1.0/"
         ("groups/delta", "users/delta"),
     ],
 )
-def test_a_429_of_one_says_nothing_about_the_other(one: str, other: str) -> None:
-    assert limited_with("GET", ROOT + one) != limited_with("GET", ROOT + other)
+def test_a_429_of_one_says_nothing_about_the_other(path: str, other: str) -> None:
+    assert limited_with("GET", ROOT + path) != limited_with("GET", ROOT + other)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("path", "other"),
     [
         ("users/a/messages/1", "users/a/mailFolders/f/messages/delta?$deltatoken=x"),
         ("users/a/messages/1", "users('A')/events"),
@@ -39,8 +39,8 @@ def test_a_429_of_one_says_nothing_about_the_other(one: str, other: str) -> None
         ("subscriptions", "subscriptions?$skiptoken=x"),
     ],
 )
-def test_what_graph_counts_together_waits_together(one: str, other: str) -> None:
-    assert limited_with("GET", ROOT + one) == limited_with("GET", ROOT + other)
+def test_what_graph_counts_together_waits_together(path: str, other: str) -> None:
+    assert limited_with("GET", ROOT + path) == limited_with("GET", ROOT + other)
 
 
 def test_writing_has_limits_of_its_own() -> None:

@@ -110,23 +110,26 @@ def test_the_weight_of_evidence_is_what_it_adds_to_an_envelope(post: Post, evide
 
 def test_a_queue_message_is_the_one_that_earlier_versions_wrote() -> None:
     """Messages outlive a deployment, either way; an earlier version ignores `destination`."""
-    one, other = sealed(msgspec.Raw(b'{"n": 1.50, "a":"\xc3\xa9"}'), TENANT), sealed(msgspec.Raw(b"{}"), OTHER_TENANT)
+    first, second = (
+        sealed(msgspec.Raw(b'{"n": 1.50, "a":"\xc3\xa9"}'), TENANT),
+        sealed(msgspec.Raw(b"{}"), OTHER_TENANT),
+    )
     received, trace = '"received":"2031-02-03T04:05:06Z"', f'"trace":"{TRACE}"'
     texts = r'"items":[{"n": 1.50, "a":"\u00e9"},{}]'
     evidence = Evidence({OTHER_TENANT: ["c.d.e"], TENANT: ["a.b.c", "b.c.d"]}, channel_is_proof=False)
     expected = {
-        write(pack_changes([one, other], evidence, NOW, TRACE)[0]): (
+        write(pack_changes([first, second], evidence, NOW, TRACE)[0]): (
             f'{{"kind":"change",{received},{texts},"tokens":["a.b.c","b.c.d","c.d.e"],"attempt":0,"replayed":null,'
             f'{trace},"proven":[],"destination":""}}'
         ),
-        write(pack_changes([one, other], Evidence(None, channel_is_proof=False), NOW, TRACE)[0]): (
+        write(pack_changes([first, second], Evidence(None, channel_is_proof=False), NOW, TRACE)[0]): (
             f'{{"kind":"change",{received},{texts},"tokens":null,"attempt":0,"replayed":null,{trace},"proven":[],"destination":""}}'
         ),
-        write(pack_changes([one, other], CHANNEL, NOW, TRACE)[0]): (
+        write(pack_changes([first, second], CHANNEL, NOW, TRACE)[0]): (
             f'{{"kind":"change",{received},{texts},"tokens":[],"attempt":0,"replayed":null,{trace},'
             f'"proven":["{TENANT}","{OTHER_TENANT}"],"destination":""}}'
         ),
-        write(pack_lifecycle([one, other], NOW, TRACE)[0]): (
+        write(pack_lifecycle([first, second], NOW, TRACE)[0]): (
             f'{{"kind":"lifecycle",{received},{texts},"tokens":[],"attempt":0,"replayed":null,{trace}}}'
         ),
     }

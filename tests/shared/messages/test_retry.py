@@ -54,10 +54,10 @@ def test_unasked_the_last_attempt_is_at_the_horizon_at_the_latest(
 
 @given(attempts, chances, chances)
 def test_delays_grow_but_for_the_jitter(attempt: int, chance: float, later: float) -> None:
-    one, following = decide(attempt, chance=chance), decide(attempt + 1, chance=later)
-    assert isinstance(one, RetryIn)
+    decision, following = decide(attempt, chance=chance), decide(attempt + 1, chance=later)
+    assert isinstance(decision, RetryIn)
     assert isinstance(following, RetryIn)
-    assert following.delay >= one.delay * (1 - JITTER) / (1 + JITTER)
+    assert following.delay >= decision.delay * (1 - JITTER) / (1 + JITTER)
 
 
 @given(chances, chances)
