@@ -174,6 +174,11 @@ class GraphApi:
         return await route.handler(call)
 
     def _check_subscription(self, call: Call, watched: Watched, *, renew: bool = False) -> None:
+        """What the tenant has granted, and, of a user by principal name, that there is one."""
+        user = watched.segments[1] if len(watched.segments) > 2 and watched.segments[0].lower() == "users" else ""
+        if "." in user.partition("@")[2] and self._simulator.tenant(call.caller.tenant).world.named(user) is None:
+            reason = f"Operation: Create; Exception: [Status Code: NotFound; Reason: The user '{user}' is invalid.]"
+            raise Refusal(HTTPStatus.NOT_FOUND, "ExtensionError", reason)
         check_subscription(self._simulator.grants(call.caller.tenant), call.roles, watched, renew=renew)
 
     async def _create(self, call: Call) -> Answer:
@@ -328,9 +333,15 @@ Owner = Callable[[Call, World], str]
 
 
 def _owner(call: Call, world: World) -> str:
-    """The user in a path, by id or principal name."""
+    """The user in a path, by id or principal name.
+
+    Raises:
+        Refusal: 404, there is none.
+    """
     person = world.named(call.ids[0])
-    return f"users/{person.id if person else call.ids[0].lower()}"
+    if person is None:
+        raise Refusal(HTTPStatus.NOT_FOUND, "ErrorInvalidUser", f"The requested user '{call.ids[0]}' is invalid.")
+    return f"users/{person.id}"
 
 
 def _drive_of(call: Call, world: World) -> str:

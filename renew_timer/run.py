@@ -11,7 +11,7 @@ from shared import telemetry
 from shared.access import key_access, storage_access
 from shared.configuration.declaration import Declaration, Declarations
 from shared.deadline import time_limit
-from shared.errors import RelayError, RetryLater
+from shared.errors import Reason, RelayError, RetryLater
 from shared.keys.key import EncryptionKey
 from shared.messages import backlog
 from shared.messages.account import ANY
@@ -66,6 +66,7 @@ class RenewalRun:
         lagging = attempt("Looking for old keys in use", lambda: self._lagging_subscriptions(key, sightings))
         desired = replace(self._relay.desired_state(key), lagging=lagging or ())
         self._warn_of_rare_runs()
+        self._warn_of_names()
         tenants = self._reconcile_tenants(desired)
         self._record_time_left(tenants, desired)
         attempt("Retiring keys", lambda: self._retire_keys(tenants, sightings))
@@ -155,6 +156,15 @@ class RenewalRun:
             rich = declaration.include_resource_data
             if (complaint := too_rare(declaration.resource, rich=rich, pause=pause)) is not None:
                 _log.warning("RENEW_SCHEDULE: %s", complaint)
+
+    def _warn_of_names(self) -> None:
+        """Say once a run which names in declarations stand for nothing: what such a declaration brings waits for it."""
+        for declaration in self._declarations:
+            try:
+                self._relay.resolver.resolved(declaration.tenant_id, declaration.resource)
+            except RetryLater as retry_later:
+                if retry_later.reason is Reason.GRAPH_REFUSED:
+                    _log.error("%s in tenant %s: %s", declaration.resource, declaration.tenant_id, retry_later)
 
     def _record_time_left(self, tenants: Mapping[str, Reconciled | Unlisted], desired: DesiredState) -> None:
         """Gauge the time that each declaration's subscription has left: 0 if there is none."""

@@ -98,20 +98,27 @@ def _reading_back(granted: frozenset[str] | None, tenant_id: str, declared: list
             continue
         page = pages.page_of(declaration, now, now, now)
         try:
-            fetched = pages.fetch_page(page, relay().graph, lambda _: None)
+            fetched = pages.ask(page, relay().graph, lambda _: None)
             first = next((further for further in fetched.further if not further.link), None)
             if first is not None:
                 pages.fetch_page(first, relay().graph, lambda _: None)
+        except GraphRequestError as refusal:
+            yield attention(check, str(refusal), _todo(refusal, declaration, granted))
         except RetryLater as retry_later:
-            if retry_later.reason is not Reason.GRAPH_REFUSED:
-                yield unreachable(check, str(retry_later), "run this again")
-            elif isinstance(retry_later.__cause__, GraphRequestError) and retry_later.__cause__.status == 403:
-                todo = remedy(declaration.resource, (Purpose.LIST, Purpose.SWEEP), granted, declaration.consent)
-                yield attention(check, str(retry_later.__cause__), todo)
+            if isinstance(retry_later.__cause__, GraphRequestError):
+                yield attention(check, str(retry_later), _todo(retry_later.__cause__, declaration, granted))
             else:
-                yield attention(check, str(retry_later), "see Graph's message; the same request is refused again")
+                yield unreachable(check, str(retry_later), "run this again")
         else:
             yield fine(check, "Graph answers")
+
+
+def _todo(refusal: GraphRequestError, declaration: Declaration, granted: frozenset[str] | None) -> str:
+    if refusal.status == 403:
+        return remedy(declaration.resource, (Purpose.LIST, Purpose.SWEEP), granted, declaration.consent)
+    if refusal.status == 404:
+        return "nothing of that name is there: correct the declaration, or take it out"
+    return "see Graph's message; the same request is refused again"
 
 
 def _names(tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]:

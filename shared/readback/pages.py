@@ -154,14 +154,8 @@ def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[
             leads nowhere.
         Undeliverable: there is no reader for that path.
     """
-    reader = _reader(readback.resource)
     try:
-        if reader is not None:
-            return reader(readback, graph)
-        if delta_path(readback.resource) is not None:
-            changes = _delta(readback, graph, delta_link)
-            return _removed_alone(changes, readback) if is_ranged(readback.resource) else changes
-        return _one_item(readback, graph)
+        return ask(readback, graph, delta_link)
     except GraphRequestError as refusal:
         if refusal.status == 404 and not readback.link and not refusal.is_about_mailbox:
             return FetchedPage()  # a deleted chat, team or user has nothing to read
@@ -171,6 +165,17 @@ def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[
             return FetchedPage()
         advice = remedy_of_reading(readback.resource, refusal.granted) if refusal.status == 403 else ""
         raise RetryLater(Reason.GRAPH_REFUSED, f"{refusal}. {advice}" if advice else str(refusal)) from refusal
+
+
+def ask(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str], str | None]) -> FetchedPage:
+    """Read one page as `fetch_page` does; what Graph refuses raises GraphRequestError, also where there is nothing."""
+    reader = _reader(readback.resource)
+    if reader is not None:
+        return reader(readback, graph)
+    if delta_path(readback.resource) is not None:
+        changes = _delta(readback, graph, delta_link)
+        return _removed_alone(changes, readback) if is_ranged(readback.resource) else changes
+    return _one_item(readback, graph)
 
 
 def _is_for_good(resource: str, refusal: GraphRequestError) -> bool:

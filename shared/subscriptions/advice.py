@@ -23,7 +23,7 @@ def advice(error: RelayError, resource: str, consent: str = "tenant") -> str:
         case GraphRequestError(status=409):
             return "Another subscription of this app has the resource and change types; the next run lists it."
         case GraphRequestError(status=404):
-            return "The resource does not exist, or is not visible to this app."
+            return "It does not exist, or this app may not see it: correct the name in the declaration, or take it out."
     return "Fix the declaration, or what the message names; Graph refuses the same request again."
 
 

@@ -233,6 +233,14 @@ def test_a_user_is_found_by_principal_name_and_has_a_drive(
     assert (nobody.status_code, nobody.json()["error"]["code"]) == (404, "Request_ResourceNotFound")
 
 
+def test_nobody_can_be_subscribed_to(app: GraphClient) -> None:
+    answer = app.subscribe(**BASIC, resource="/users/nobody@example.org/messages", changeType="created")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "ExtensionError")
+    for path in ("users/nobody@example.org/messages", f"users/{app.graph.registration.tenant}/drive"):
+        answer = app.call("GET", path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "ErrorInvalidUser")
+
+
 def test_the_list_of_subscriptions_has_a_hundred_a_page_and_may_be_stale_or_empty(
     graph: GraphServer, app: GraphClient
 ) -> None:

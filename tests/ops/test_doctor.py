@@ -1,4 +1,5 @@
 import base64
+import json
 import uuid
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -308,3 +309,31 @@ def test_what_a_blob_holds_is_compared_with_what_is_in_force(healthy: Operator, 
         assert "its text is wrong: expected a JSON list of declarations" in found["says"]
         blob.delete_blob()
         assert "there is no blob" in diagnosed(operator, 1)[check]["says"]
+
+
+def test_declarations_that_can_not_be_honoured_are_named_with_what_fixes_them(
+    healthy: Operator, graph: GraphServer
+) -> None:
+    person = graph.get("people")[0]
+    declared = [
+        {"resource": "/users/nobody@example.org/messages", "hydrate": True},
+        {"resource": f"/users/{person['userPrincipalName']}/messages", "hydrate": True},
+        {"resource": f"/users/{uuid.uuid4()}/drive/root"},
+        {"resource": "/users?$filter=accountEnabled eq true"},
+        {"resource": "/chats/getAllMessages?$search=x"},
+        {"resource": "/solutions/approval/approvalItems", "hydrate": True},
+    ]
+    entries = json.dumps([{"changeTypes": ["updated"], **entry} for entry in declared])
+    found = diagnosed(Operator(healthy.environment | {"SUBSCRIPTIONS": entries}), 1)
+    assert found[f"names in /users/{person['userPrincipalName']}/messages"]["verdict"] == "fine"
+    for check, says in {
+        "names in /users/nobody@example.org/messages": "does not resolve to an id",
+        f"names in {declared[2]['resource']}": "does not resolve to an id",
+        "reading back /users/nobody@example.org/messages": "404",
+        f"reading back {declared[2]['resource']}": "404",
+        "reading back /users?$filter=accountEnabled eq true": "can't be read back as it is declared",
+        "reading back /chats/getAllMessages?$search=x": "can't be read back as it is declared",
+        "hydrating /solutions/approval/approvalItems": "no read of it",
+    }.items():
+        assert (found[check]["verdict"], says in found[check]["says"]) == ("attention", True), (check, found[check])
+        assert found[check]["todo"]
