@@ -315,7 +315,7 @@ def test_declarations_that_can_not_be_honoured_are_named_with_what_fixes_them(
     healthy: Operator, graph: GraphServer
 ) -> None:
     person = graph.get("people")[0]
-    declared = [
+    declared: list[dict[str, Any]] = [
         {"resource": "/users/nobody@example.org/messages", "hydrate": True},
         {"resource": f"/users/{person['userPrincipalName']}/messages", "hydrate": True},
         {"resource": f"/users/{uuid.uuid4()}/drive/root"},
