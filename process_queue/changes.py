@@ -74,12 +74,15 @@ class ChangeHandler:
         enqueued again, or dead-lettered, for that destination alone, and with the envelope that it came in.
 
         Raises RetryLater if storage is unavailable: some items may have been delivered or enqueued even so, and come
-        again under the same ids.
+        again under the same ids. Raises NotAttempted, before anything is decrypted, while the only destination of the
+        envelopes accepts nothing.
         """
         if envelopes[0].destination and envelopes[0].destination not in self.outboxes:
             for envelope in envelopes:
                 self.requeue.dead_letter(envelope, Reason.DESTINATION_UNKNOWN)
             return
+        if envelopes[0].destination:  # what waits for an unavailable destination must not cost the others any time
+            self.outboxes[envelopes[0].destination].check()
         with time_limit(READ_TIME, self.clock):
             judged = self._judged(envelopes)
         deliveries = self._deliver(judged)

@@ -13,7 +13,7 @@ from shared.configuration.declaration import Declarations
 from shared.delivery.destination import Delivery
 from shared.delivery.event import Event, event_read_back
 from shared.delivery.outbox import Outboxes
-from shared.errors import Reason, RetryLater, Undeliverable
+from shared.errors import Isolable, Reason, RetryLater, Undeliverable
 from shared.graph.client import GraphClient
 from shared.graph.resolver import Resolver
 from shared.messages.envelope import ReadbackPage, tried_before, write
@@ -52,11 +52,14 @@ class ReadbackHandler:
 
         An event that the destination fails on is retried by itself, and holds up neither its page nor the next.
 
-        Raises RetryLater if Graph, the destination or storage is unavailable: the page is then read again.
+        Raises RetryLater if Graph, the destination or storage is unavailable: the page is then read again. While the
+        only destination of a page accepts nothing, Graph is not asked.
         """
         if readback.destination and readback.destination not in self.outboxes:
             self.requeue.dead_letter(readback, Reason.DESTINATION_UNKNOWN)
             return
+        if readback.destination:
+            self.outboxes[readback.destination].check()
         began = self.clock()
         declaration = self.declarations.get(readback.declaration, readback.tenant_id)
         if readback.declaration and declaration is None:
@@ -175,11 +178,13 @@ class ReadbackHandler:
 
 def _can_isolate(delivery: Delivery, readback: ReadbackPage) -> bool:
     """Tell whether what was kept can be retried by itself: from the second attempt on, where the destination fails on
-    single events of a page, or rejects all of it.
+    single events of a page, or rejects all of it with an answer that speaks of events.
     """
-    reasons = (Reason.DESTINATION_ERROR, Reason.DESTINATION_REJECTS)
-    error = delivery.failure is not None and delivery.failure.reason in reasons
-    return error and bool(readback.attempt) and is_page(readback.resource)
+    if delivery.failure is None or not readback.attempt or not is_page(readback.resource):
+        return False
+    if delivery.failure.reason in {Reason.DESTINATION_ERROR, Reason.DESTINATION_REJECTS}:
+        return True
+    return isinstance(delivery.failure, Isolable) and bool(delivery.delivered)
 
 
 def _events(page: FetchedPage, readback: ReadbackPage, place: str, asked: datetime) -> list[Event]:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from shared import telemetry
-from shared.errors import NotAttempted, Reason, RetryLater
+from shared.errors import ANSWERED_BY_DESTINATION, Isolable, NotAttempted, Reason, RetryLater
 from shared.messages.account import Account
 from shared.messages.envelope import (
     DeadLetter,
@@ -46,8 +46,8 @@ class Requeue:
 
     def later(self, envelope: Envelope, failure: RetryLater) -> None:
         """Try an envelope once more, later; past the horizon, dead-letter it."""
-        if envelope.attempt and failure.reason is Reason.DESTINATION_ERROR:
-            # One event may be what the destination fails on: part it from its neighbours, step by step.
+        if envelope.attempt and isinstance(failure, Isolable):
+            # One event may be what the destination fails on: separate it from its neighbours, step by step.
             for half in halves(envelope):
                 self._later(half, failure)
         else:
@@ -56,7 +56,7 @@ class Requeue:
     def rejected(self, envelope: Envelope, status: int, event_id: str) -> None:
         """Dead-letter an envelope whose event the destination has answered with a status that rejects it."""
         detail = f"the destination answers {status} to event {event_id}"
-        attempt = FailedAttempt(self.clock(), detail, event=event_id)
+        attempt = FailedAttempt(self.clock(), detail, event=event_id, asked=True)
         self.dead_letter(failed(envelope, attempt), Reason.DESTINATION_REJECTED)
 
     def dead_letter(self, envelope: Envelope, reason: Reason) -> None:
@@ -76,10 +76,10 @@ class Requeue:
         attempt = 0 if is_no_attempt else envelope.attempt
         decision = after_failure(attempt, first_seen, self.clock(), self.horizon, failure.retry_after, self.chance)
         if isinstance(decision, DeadLetterNow):
-            self.dead_letter(failed(envelope, FailedAttempt(self.clock(), str(failure))), failure.reason)
+            self.dead_letter(failed(envelope, _attempt(failure, self.clock())), failure.reason)
             return
         now = self.clock()
-        attempted = failed(envelope, FailedAttempt(now, str(failure), now + decision.delay))
+        attempted = failed(envelope, _attempt(failure, now, now + decision.delay))
         again = msgspec.structs.replace(attempted, attempt=envelope.attempt + (not is_no_attempt))
         self.queues.send(write(again), delay=decision.delay)
         if self.account is not None:
@@ -87,3 +87,8 @@ class Requeue:
         telemetry.RETRIED.add(size(envelope), {"reason": failure.reason, "destination": destination_of(envelope)})
         if self.paths is not None:
             self.paths.retried(envelope, failure, now + decision.delay)
+
+
+def _attempt(failure: RetryLater, at: datetime, retry_at: datetime | None = None) -> FailedAttempt:
+    asked = failure.reason in ANSWERED_BY_DESTINATION and not isinstance(failure, NotAttempted)
+    return FailedAttempt(at, str(failure), retry_at, asked=asked)

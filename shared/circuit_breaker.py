@@ -67,18 +67,28 @@ class CircuitBreaker:
             if probes:
                 self._probing = False
 
+    def check(self) -> None:
+        """Raise NotAttempted if an attempt would not be made now; it may not be made a moment later either."""
+        with self._lock:
+            if self._is_open():
+                raise self._not_attempted()
+
     def _enter(self) -> tuple[int, bool]:
         """Return how often the breaker has opened, and whether this attempt is to find out if it can close."""
         with self._lock:
-            if self._open_until is None or self._opened is None:
-                return self._openings, False
-            now = self._clock()
-            if self._probing or now < self._open_until:
-                wait = max(self._open_until - now, min((now - self._opened) * _DELAY_PER_OUTAGE, LONGEST_DELAY))
-                detail = f"{self._last_failure} (a moment ago)"
-                raise NotAttempted(self._reason, detail, retry_after=max(wait, FIRST_PAUSE))
-            self._probing = True
-            return self._openings, True
+            if self._is_open():
+                raise self._not_attempted()
+            self._probing = self._open_until is not None
+            return self._openings, self._probing
+
+    def _is_open(self) -> bool:
+        return self._open_until is not None and (self._probing or self._clock() < self._open_until)
+
+    def _not_attempted(self) -> NotAttempted:
+        now = self._clock()
+        opened, until = self._opened or now, self._open_until or now
+        wait = max(until - now, min((now - opened) * _DELAY_PER_OUTAGE, LONGEST_DELAY), FIRST_PAUSE)
+        return NotAttempted(self._reason, f"{self._last_failure} (a moment ago)", retry_after=wait)
 
     def _failed(self, openings: int, failure: RetryLater) -> None:
         """Count a failure. Attempts that started before the breaker opened are not counted again."""

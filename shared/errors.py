@@ -55,6 +55,12 @@ class Reason(StrEnum):
     POSTPONED = "postponed"
 
 
+ANSWERED_BY_DESTINATION = frozenset(
+    {Reason.DESTINATION, Reason.DESTINATION_ERROR, Reason.DESTINATION_GONE, Reason.DESTINATION_REJECTS}
+)
+"""Why an attempt fails that a destination was really asked in, unless it is NotAttempted."""
+
+
 class RelayError(Exception):
     """Base of the exceptions that this app raises.
 
@@ -104,6 +110,10 @@ class Unanswered(RetryLater):
     """A dependency did not answer within its time limit. One such failure opens a circuit breaker: the next caller
     would wait as long.
     """
+
+
+class Isolable(RetryLater):
+    """A destination fails on what it was sent, perhaps on one item of it: later attempts separate the items."""
 
 
 class NotAttempted(RetryLater):

@@ -95,11 +95,8 @@ class Outgoing(Outboxes):
     def _lane(self, destination: DestinationSettings, number: int, *, same: bool) -> tuple[Limits, Lane]:
         """Return the lane of a destination; with several, none may take more than its share of the invocations."""
         limits = Limits(
-            max(INVOCATIONS // number, 2) if number > 1 else INVOCATIONS * 2,
-            destination.max_requests,
-            destination.max_rate,
-            destination.max_events,
-        )
+            requests=destination.max_requests, rate=destination.max_rate, most_events=destination.max_events
+        ).shared_by(number, INVOCATIONS)
         before = self._lanes.get(destination.name)
         if same and before is not None and before[0] == limits:
             return before

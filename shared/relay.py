@@ -13,6 +13,7 @@ from shared import http_client
 from shared.configuration.destinations import DestinationSettings
 from shared.configuration.schedule import longest_pause
 from shared.configuration.settings import Settings, storage_settings
+from shared.delivery.acceptance import Acceptance
 from shared.delivery.destination import Destination, authorization
 from shared.delivery.ledger import Ledger
 from shared.delivery.request import RequestFormat
@@ -147,6 +148,7 @@ class Relay:
             request_format=RequestFormat(
                 destination.mode, destination.max_events, destination.max_bytes, destination.headers
             ),
+            acceptance=Acceptance(self.clock, self.storage.tables, destination.name),
         )
 
     def _ledger(self, destination: str) -> Ledger:

@@ -13,9 +13,10 @@ from standardwebhooks import Webhook
 from shared import deadline
 from shared.circuit_breaker import CircuitBreaker
 from shared.configuration.destinations import DestinationSettings, Identity, Mode
+from shared.delivery.acceptance import Acceptance
 from shared.delivery.event import Event
 from shared.delivery.request import Encoded, RequestFormat, message_id, signature_headers
-from shared.errors import Reason, RetryLater, Unanswered
+from shared.errors import Isolable, Reason, RetryLater, Unanswered
 from shared.graph.entra import EntraClient, ManagedIdentity
 from shared.http_client import read_bounded, retry_after
 
@@ -30,12 +31,21 @@ LONGEST_WAIT = timedelta(hours=1)
 _EVENT_STATUSES = frozenset({400, 409, 413, 422})
 """4xx that may be about one event of a batch."""
 
-_AVAILABILITY_STATUSES = frozenset({401, 403, 404, 405, 407, 408, 423, 424, 425, 429})
-"""4xx about the destination's state or our credentials. All others say that it understands no request of ours."""
+_AVAILABILITY_STATUSES = frozenset({401, 404, 405, 407, 408, 423, 424, 425, 429})
+"""4xx about the destination's state or our credentials. Of all others one event may be the cause: a firewall answers
+403 or 406 to what it finds in a message, and a gateway 431 to a header of binary mode.
+"""
 
 _MAYBE_TOO_LARGE = frozenset({403, 410})
 """Service Bus and Event Grid namespaces answer 403 to what is too large and 410 to an unknown topic: whether a smaller
 request is accepted shows which it is.
+"""
+
+_ALONE = 3
+"""Events that fail alone, with none accepted, before the destination is what fails."""
+
+_GIVEN_UP_AFTER = timedelta(minutes=15)
+"""Between two rejections of an event with no other event accepted: the tenth attempt, about 40 minutes after the first.
 """
 
 
@@ -59,8 +69,11 @@ class Destination:
         authorization: Callable[[], str] | None = None,
         *,
         request_format: RequestFormat | None = None,
+        acceptance: Acceptance | None = None,
     ) -> None:
-        """`authorization` returns an access token to send along, if the destination requires one."""
+        """`authorization` returns an access token to send along, if the destination requires one. acceptance: what all
+        instances know of what the destination accepts; None: this object alone knows.
+        """
         self._url = url
         self._webhooks = [Webhook(secret) for secret in secrets]
         self._session = session
@@ -68,30 +81,36 @@ class Destination:
         self._authorization = authorization
         self._format = request_format or RequestFormat()
         self._breaker = CircuitBreaker(Reason.DESTINATION, clock)
-        self._last_accepted: datetime | None = None
+        self._acceptance = acceptance or Acceptance(clock)
 
     def deliver(
         self, events: Sequence[Event], *, isolate_errors: bool = False, tried: Mapping[str, datetime] | None = None
     ) -> "Delivery":
         """Deliver `events` in as few requests as the destination's limits and responses allow.
 
-        A rejected batch is halved until each offending event is alone; with `isolate_errors`, so is a batch answered
-        with 500. An event counts as rejected only if the destination accepts others: in this delivery, or since the
-        last attempt to deliver it (`tried`, by event id). Never raises: the result holds the undelivered events.
+        A rejected batch is halved until each offending event is alone; with `isolate_errors`, so is a batch whose
+        answer may concern one event. An event counts as rejected only if the destination accepts others: in this
+        delivery, or since the last attempt to deliver it (`tried`, by event id); see also `_gives_up`. Never raises:
+        the result holds the undelivered events.
         """
         if not events:
             return Delivery()
-        attempt = _Attempt(self._post, isolate_errors)
+        tried = tried or {}
+        attempt = _Attempt(self._post, isolate_errors, lambda event: self._accepted_since(event, tried))
         failure: RetryLater | None = None
         try:
             # Whoever writes a message that the destination fails on must not keep it from the others.
             with self._breaker.attempt(ignoring=Reason.DESTINATION_ERROR if isolate_errors else None):
                 for batch in self._format.batches(events):
                     attempt.send(batch)
-                self._check(attempt, tried or {})
+                self._judge(attempt, tried)
         except RetryLater as retry_later:
             failure = retry_later
-        return attempt.result(events, failure, self._proven(attempt, tried or {}))
+        return attempt.result(events, failure)
+
+    def check(self) -> None:
+        """Raise NotAttempted while the destination is known to be unavailable."""
+        self._breaker.check()
 
     def ping(self) -> int:
         """Send a signed request without events, and return the status of the response, whatever it is.
@@ -108,25 +127,30 @@ class Destination:
         headers = {"WebHook-Request-Origin": "graph-relay", **self._format.headers}
         return self._exchange("OPTIONS", b"", headers, f"msg_{uuid.uuid4().hex}")[0]
 
-    def _check(self, attempt: "_Attempt", tried: Mapping[str, datetime]) -> None:
+    def _judge(self, attempt: "_Attempt", tried: Mapping[str, datetime]) -> None:
         """Raise RetryLater if everything fails: then nothing shows that the events are at fault."""
-        if attempt.delivered or not (attempt.rejected or attempt.error):
-            return
-        unproven = [rejection for rejection in attempt.rejected if not self._accepted_since(rejection.event, tried)]
+        unproven = attempt.unproven()
+        if unproven and self._gives_up(unproven, tried):
+            attempt.given_up, unproven = unproven, []
         if unproven:
-            raise _rejects_everything(unproven[0].status)
-        if attempt.error is not None and not any(self._accepted_since(event, tried) for event in attempt.failing):
+            raise _unproven(unproven[0].status)
+        if attempt.error is not None and not attempt.delivered and not any(map(attempt.works, attempt.failing)):
             raise attempt.error
 
-    def _proven(self, attempt: "_Attempt", tried: Mapping[str, datetime]) -> list[Rejected]:
-        """Return the rejected events that are at fault themselves."""
-        if attempt.delivered:
-            return attempt.rejected
-        return [rejection for rejection in attempt.rejected if self._accepted_since(rejection.event, tried)]
+    def _gives_up(self, unproven: Sequence[Rejected], tried: Mapping[str, datetime]) -> bool:
+        """Tell whether an event is given up although nothing shows that it is at fault.
+
+        In a quiet tenant it would otherwise wait until the horizon for another event. A receiver that rejects
+        everything must not lose it all by this: it is done for a single event, and once after each acceptance.
+        """
+        if len(unproven) > 1:
+            return False
+        before = tried.get(unproven[0].event.id)
+        return before is not None and self._clock() - before >= _GIVEN_UP_AFTER and self._acceptance.may_give_up()
 
     def _accepted_since(self, event: Event, tried: Mapping[str, datetime]) -> bool:
         before = tried.get(event.id)
-        return before is not None and self._last_accepted is not None and self._last_accepted >= before
+        return before is not None and self._acceptance.since(before)
 
     def _post(self, batch: Sequence[Encoded]) -> tuple[int, timedelta | None]:
         """Return the status and the requested delay. Raises RetryLater if there is no answer."""
@@ -138,7 +162,7 @@ class Destination:
             kind = Unanswered if isinstance(error, requests.Timeout) else RetryLater
             raise kind(Reason.DESTINATION, f"the destination does not answer ({type(error).__name__})") from None
         if 200 <= status < 300:
-            self._last_accepted = self._clock()
+            self._acceptance.note()
         return status, delay
 
     def _exchange(
@@ -160,15 +184,18 @@ class Destination:
 class _Attempt:
     """One delivery, in several requests if need be: what became of each event so far.
 
-    failing: events that the destination answers 500 to when they are alone. error: that answer.
+    works: whether the destination has accepted something since it was last tried with an event. failing: events that
+    fail alone. error: the answer to those. given_up: rejected events that count as at fault without proof.
     """
 
     post: Callable[[Sequence[Encoded]], tuple[int, timedelta | None]]
     isolate_errors: bool
+    works: Callable[[Event], bool]
     delivered: list[Event] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     failing: list[Event] = field(default_factory=list)
     error: RetryLater | None = None
+    given_up: Sequence[Rejected] = ()
 
     def send(self, batch: Sequence[Encoded], *, halved: bool = False) -> None:
         """Send events in one request, or in halves if the answer asks for it. Raises RetryLater for all else."""
@@ -178,14 +205,17 @@ class _Attempt:
             self.delivered += [encoded.event for encoded in batch]
         elif status in _EVENT_STATUSES and alone:
             self.rejected.append(Rejected(batch[0].event, status))
-        elif status == 500 and self.isolate_errors and alone:
-            self._note_error(batch[0].event, _failure(status, delay))
-        elif status in _EVENT_STATUSES or (status == 500 and self.isolate_errors):
+        elif status in _EVENT_STATUSES:
             self._send_halves(batch, halved=halved)
-        elif status in _MAYBE_TOO_LARGE and not alone and not halved:
-            self._send_halves(batch, halved=True)
         else:
-            raise _failure(status, delay)
+            failure = _failure(status, delay)
+            isolates = self.isolate_errors and isinstance(failure, Isolable)
+            if isolates and alone:
+                self._note_error(batch[0].event, failure)
+            elif isolates or (status in _MAYBE_TOO_LARGE and not alone and not halved):
+                self._send_halves(batch, halved=True)
+            else:
+                raise failure
 
     def _send_halves(self, batch: Sequence[Encoded], *, halved: bool) -> None:
         middle = len(batch) // 2
@@ -197,9 +227,19 @@ class _Attempt:
         longest = timedelta(0) if self.error is None else self.error.retry_after or timedelta(0)
         if self.error is None or (error.retry_after or timedelta(0)) > longest:
             self.error = error
+        if len(self.failing) >= _ALONE and not self.delivered and not any(map(self.works, self.failing)):
+            raise self.error
 
-    def result(self, events: Sequence[Event], failure: RetryLater | None, rejected: list[Rejected]) -> "Delivery":
-        """Return what became of `events`; `rejected` are those that are at fault themselves."""
+    def unproven(self) -> list[Rejected]:
+        """Return the rejected events of which nothing shows that they are at fault themselves."""
+        return [] if self.delivered else [rejection for rejection in self.rejected if not self.works(rejection.event)]
+
+    def result(self, events: Sequence[Event], failure: RetryLater | None) -> "Delivery":
+        """Return what became of `events`."""
+        unproven = {rejection.event.id for rejection in self.unproven()} - {
+            rejection.event.id for rejection in self.given_up
+        }
+        rejected = [rejection for rejection in self.rejected if rejection.event.id not in unproven]
         settled = {event.id for event in self.delivered} | {rejection.event.id for rejection in rejected}
         undelivered = tuple(event for event in events if event.id not in settled)
         reason = (failure or self.error) if undelivered else None
@@ -210,17 +250,21 @@ def _failure(status: int, delay: timedelta | None) -> RetryLater:
     """Return why nothing of a request can be delivered now."""
     if status == 410:
         detail = "the destination answers 410 Gone: delivery is stopped, the queue keeps the events"
-        return RetryLater(Reason.DESTINATION_GONE, detail, retry_after=delay or _RETRY_AFTER_GONE)
+        return Isolable(Reason.DESTINATION_GONE, detail, retry_after=delay or _RETRY_AFTER_GONE)
+    detail = f"the destination answers {status}"
     if status == 500:
-        return RetryLater(Reason.DESTINATION_ERROR, "the destination answers 500", retry_after=delay)
+        return Isolable(Reason.DESTINATION_ERROR, detail, retry_after=delay)
+    if status == 403:
+        return Isolable(Reason.DESTINATION, detail, retry_after=delay)
     if status in _AVAILABILITY_STATUSES or not 400 <= status < 500:
-        return RetryLater(Reason.DESTINATION, f"the destination answers {status}", retry_after=delay)
-    return _rejects_everything(status, delay)
+        return RetryLater(Reason.DESTINATION, detail, retry_after=delay)
+    detail = f"{detail}: it does not accept requests of this form"
+    return Isolable(Reason.DESTINATION_REJECTS, detail, retry_after=delay)
 
 
-def _rejects_everything(status: int, delay: timedelta | None = None) -> RetryLater:
-    detail = f"the destination answers {status} to everything: it does not understand requests of this form"
-    return RetryLater(Reason.DESTINATION_REJECTS, detail, retry_after=delay)
+def _unproven(status: int) -> RetryLater:
+    detail = f"the destination answers {status} and has accepted nothing since: no event is known to be at fault"
+    return RetryLater(Reason.DESTINATION_REJECTS, detail)
 
 
 class Delivery(msgspec.Struct, frozen=True):

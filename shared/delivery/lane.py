@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from shared.delivery.destination import Delivery, Destination
@@ -16,6 +16,9 @@ from shared.errors import NotAttempted, Reason
 
 _LONGEST_PACE = timedelta(seconds=5)
 """How long a delivery waits for the rate limit; an invocation that would wait longer comes back."""
+
+_PATIENCE = 0.25
+"""Seconds that a delivery waits for a place of a destination that has been quicker than this lately."""
 
 _SHORTEST_RETURN = timedelta(seconds=2)
 _LONGEST_RETURN = timedelta(minutes=10)
@@ -32,6 +35,16 @@ class Limits:
     requests: int = 8
     rate: float | None = None
     most_events: int = 100
+
+    def shared_by(self, destinations: int, invocations: int) -> "Limits":
+        """Return the limits of one of several destinations that share the invocations.
+
+        Half of its places send, so that what waits in the others shares the next requests.
+        """
+        if destinations < 2:
+            return replace(self, capacity=invocations * 2)
+        capacity = max(invocations // destinations, 2)
+        return replace(self, capacity=capacity, requests=min(self.requests, max(capacity // 2, 1)))
 
 
 @dataclass
@@ -66,25 +79,45 @@ class Lane:
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
+        self._left = threading.Condition(self._lock)
         self._inside = 0
+        self._moves = True  # whether it is worth while to wait for a place
         self._slots = threading.BoundedSemaphore(limits.requests)
         self._waiting: dict[bool, _Group] = {}  # by isolate_errors
         self._next: datetime | None = None  # when the rate limit allows the next event
         self._promised: datetime | None = None  # when there should be room for the next that finds none
         self._seconds = 0.0  # that a delivery takes, on average
 
+    def check(self) -> None:
+        """Raise NotAttempted if there is no place, or if the destination is known to be unavailable."""
+        self._destination.check()
+        with self._lock:
+            if not self._moves and self._inside >= self._limits.capacity:
+                raise self._no_place()
+
     @contextmanager
     def _place(self) -> Iterator[None]:
         """Take one of the places of the lane. Raises NotAttempted, with the time to come back, if there is none."""
         with self._lock:
-            if self._inside >= self._limits.capacity:
-                raise self._come_back(self._seconds / self._limits.requests)
+            self._find_place()
             self._inside += 1
         try:
             yield
         finally:
             with self._lock:
                 self._inside -= 1
+                self._moves = self._seconds <= _PATIENCE
+                self._left.notify()
+
+    def _find_place(self) -> None:
+        """Return once there is a place. Only a quick destination is waited for: a slow one would delay the others."""
+        if self._inside >= self._limits.capacity and self._moves:
+            self._moves = self._left.wait_for(lambda: self._inside < self._limits.capacity, _PATIENCE)
+        if self._inside >= self._limits.capacity:
+            raise self._no_place()
+
+    def _no_place(self) -> NotAttempted:
+        return self._come_back(self._seconds / self._limits.requests)
 
     def deliver(
         self, events: Sequence[Event], *, isolate_errors: bool = False, tried: Mapping[str, datetime] | None = None

@@ -34,6 +34,9 @@ class Deliverer(Protocol):
     ) -> Delivery:
         """Deliver events; see Destination.deliver."""
 
+    def check(self) -> None:
+        """Raise NotAttempted if a delivery would not be attempted now."""
+
 
 class Misconfigured:
     """Keeps the events of a destination whose entry is invalid, until it is corrected."""
@@ -45,11 +48,15 @@ class Misconfigured:
         self, events: Sequence[Event], *, isolate_errors: bool = False, tried: Mapping[str, datetime] | None = None
     ) -> Delivery:
         """Deliver nothing."""
-        if not events:
-            return Delivery()
+        return Delivery(undelivered=tuple(events), failure=self._failure()) if events else Delivery()
+
+    def check(self) -> None:
+        """Raise NotAttempted."""
+        raise self._failure()
+
+    def _failure(self) -> NotAttempted:
         detail = f"the entry of the destination is invalid: {self._complaint}"
-        failure = NotAttempted(Reason.DESTINATION, detail, retry_after=_CORRECTED_WITHIN)
-        return Delivery(undelivered=tuple(events), failure=failure)
+        return NotAttempted(Reason.DESTINATION, detail, retry_after=_CORRECTED_WITHIN)
 
 
 class Outbox:
@@ -60,6 +67,10 @@ class Outbox:
         self._destination = destination
         self._selection = selection
         self.ledger = ledger
+
+    def check(self) -> None:
+        """Raise NotAttempted if a delivery would not be attempted now."""
+        self._destination.check()
 
     def selected(self, events: Iterable[Event]) -> list[Event]:
         """Return those of `events` that the destination receives."""

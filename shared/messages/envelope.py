@@ -25,13 +25,14 @@ LONGEST_HISTORY = 8
 class FailedAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an attempt failed on, and when the next is due; None if it was the last. `detail` names no content.
 
-    event: the id of the event that the destination rejected, if it was that.
+    event: the id of the event that the destination rejected, if it was that. asked: whether a destination was asked.
     """
 
     at: Time
     detail: str
     retry_at: Time | None = None
     event: str = ""
+    asked: bool = False
 
 
 class ItemBatch(msgspec.Struct, frozen=True, tag_field="kind"):
@@ -132,8 +133,14 @@ def singles(envelope: Envelope) -> Iterator[Envelope]:
 
 
 def failed(envelope: Envelope, attempt: FailedAttempt) -> Envelope:
-    """Return an envelope that remembers one more attempt."""
-    return msgspec.structs.replace(envelope, history=(*attempts(envelope)[1 - LONGEST_HISTORY :], attempt))
+    """Return an envelope that remembers one more attempt.
+
+    Of equal ones in a row that asked no destination the last is kept: they must not displace the others.
+    """
+    before = attempts(envelope)
+    if before and before[-1].detail == attempt.detail and not (before[-1].asked or attempt.asked):
+        before = before[:-1]
+    return msgspec.structs.replace(envelope, history=(*before[1 - LONGEST_HISTORY :], attempt))
 
 
 def attempts(envelope: Envelope) -> tuple[FailedAttempt, ...]:
@@ -143,10 +150,10 @@ def attempts(envelope: Envelope) -> tuple[FailedAttempt, ...]:
 
 def tried_before(event_ids: Iterable[str], envelope: Envelope) -> dict[str, datetime]:
     """Return when the destination of an envelope last failed on its events, by event id; empty if it was not tried."""
-    failures = attempts(envelope)
-    if isinstance(envelope, LifecycleBatch) or not envelope.destination or not failures:
+    if isinstance(envelope, LifecycleBatch) or not envelope.destination:
         return {}
-    return dict.fromkeys(event_ids, failures[-1].at)
+    asked = [attempt.at for attempt in attempts(envelope) if attempt.asked]
+    return dict.fromkeys(event_ids, asked[-1]) if asked else {}
 
 
 def destination_of(envelope: Envelope) -> str:

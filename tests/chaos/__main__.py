@@ -12,6 +12,8 @@ from rich.table import Table
 from local.child import ChildFailed
 from local.host.core_tools import NoHost
 from local.run.__main__ import alone_in
+from shared.configuration.destinations import DEFAULT
+from tests.chaos.receivers import DEAD, SLOW
 from tests.chaos.run import Outcome, Run, TimeLimitExceeded
 from tests.chaos.system import ChaosSettings, ChaosSystem
 
@@ -36,6 +38,12 @@ FIGURES = {
     "poisoned": "poisoned",
 }
 
+OTHER_FIGURES = {
+    name.strip(" =+"): FIGURES[name]
+    for name in ("= delivered", "+ dead-lettered", "+ lost", "read back", "came to the feed twice")
+}
+"""Of the slow and the dead destination: all else is the same for each."""
+
 
 def main() -> int:
     """Play the runs; return 0 if nothing went wrong in any."""
@@ -52,7 +60,10 @@ def main() -> int:
             directory = (asked.directory or Path(temporary)) / str(seed)
             directory.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with alone_in(directory), ChaosSystem(directory, ChaosSettings(seed, asked.hosts)) as system:
+                with (
+                    alone_in(directory),
+                    ChaosSystem(directory, ChaosSettings(seed, asked.hosts, others=True)) as system,
+                ):
                     outcomes.append(Run(system, asked.messages, asked.rate, say).play())
             except NoHost as missing:
                 say(str(missing))
@@ -83,6 +94,15 @@ def table(outcomes: Sequence[Outcome]) -> Table:
         "replayed: delivered": [outcome.replayed.delivered for outcome in outcomes],
         "  dead-lettered": [outcome.replayed.dead_lettered for outcome in outcomes],
         "  superseded": [outcome.replayed.superseded for outcome in outcomes],
+        **{
+            f"{name}: {label}": [getattr(outcome.others[name][0], figure) for outcome in outcomes]
+            for name in (SLOW, DEAD)
+            for label, figure in OTHER_FIGURES.items()
+        },
+        **{
+            f"{name}: had when the first had all": [outcome.abreast[name] for outcome in outcomes]
+            for name in (DEFAULT, SLOW, DEAD)
+        },
         "wrong": [len(outcome.wrong) for outcome in outcomes],
     }
     for outcome in outcomes:

@@ -1,4 +1,5 @@
-"""The account of a run, to the unit, of what is durable alone: counters die with the processes that are killed.
+"""The account of a run and a destination, to the unit, of what is durable alone: counters die with the processes that
+are killed.
 
     received = delivered + duplicates + refused + dead-lettered + superseded + without content + lifecycle + lost
 
@@ -20,6 +21,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from tests.chaos.dead_letters import DeadLetteredItems
+from tests.chaos.receivers import Receiver
 from tests.chaos.system import ChaosSystem
 
 
@@ -64,19 +66,27 @@ class Account:
             yield f"{self.poisoned} messages are in the poison queue after a replay"
 
 
-def account(system: ChaosSystem, queued: DeadLetteredItems, replayed: DeadLetteredItems | None = None) -> Account:
-    """Draw up the account; nothing may be on its way. `replayed` is what lay with the dead letters before."""
+def account(
+    system: ChaosSystem,
+    receiver: Receiver,
+    queued: DeadLetteredItems,
+    replayed: DeadLetteredItems | None = None,
+) -> Account:
+    """Draw up the account of a destination; nothing may be on its way.
+
+    queued: the dead letters that concern it. replayed: those that lay there before they were replayed.
+    """
     received = system.notifications.received
-    graph, feed = system.simulator("summary"), system.feed()
-    held = _event_ids(system)
+    graph, feed = system.simulator("summary"), receiver.summary()
+    held = event_ids(receiver)
     versions = set(received.versions)
     delivered = versions & held
     left = versions - held
     dead = {
-        version for version in left if version in queued.versions or _rejected_when_read_back(version, queued, system)
+        version for version in left if version in queued.versions or _rejected_when_read_back(version, queued, receiver)
     }
     superseded = {
-        version for version in left - dead if replayed and _rejected_when_read_back(version, replayed, system)
+        version for version in left - dead if replayed and _rejected_when_read_back(version, replayed, receiver)
     }
     lost = left - dead - superseded
     dead_forgeries = set(received.forgeries) & queued.forgeries
@@ -101,10 +111,13 @@ def account(system: ChaosSystem, queued: DeadLetteredItems, replayed: DeadLetter
     )
 
 
-def _rejected_when_read_back(version: str, queued: DeadLetteredItems, system: ChaosSystem) -> bool:
-    return version in system.conduct.refused and version.rpartition("@")[0] in queued.messages
+def _rejected_when_read_back(version: str, queued: DeadLetteredItems, receiver: Receiver) -> bool:
+    return version in receiver.conduct.refused and version.rpartition("@")[0] in queued.messages
 
 
-def _event_ids(system: ChaosSystem) -> set[str]:
-    with closing(sqlite3.connect(system.directory / "feed.db")) as reader:
+def event_ids(receiver: Receiver) -> set[str]:
+    """Return the ids of the events that a destination has received; none if it has not even started."""
+    if not receiver.database.exists():
+        return set()
+    with closing(sqlite3.connect(receiver.database)) as reader:
         return {str(row[0]) for row in reader.execute("SELECT id FROM events")}

@@ -1,12 +1,13 @@
 """The dead letters and the poison queue, told apart by the version that each letter holds, and replayed."""
 
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 
 from shared.errors import Reason
-from shared.messages.dead_letters import POISONED, ListedDeadLetter
-from shared.messages.envelope import ChangeBatch, ReadbackPage
+from shared.messages.dead_letters import POISONED
+from shared.messages.envelope import ChangeBatch, Envelope, ReadbackPage, destination_of
 from shared.relay import Relay
 from shared.resources.path import segments
 from tests.chaos.received import NotificationLog
@@ -42,12 +43,18 @@ class DeadLetterReader:
         self._letters = app.dead_letters()
         self._notifications = notifications
 
-    def look(self) -> DeadLetteredItems:
-        """Return what lies there, and leave it there."""
-        found = DeadLetteredItems()
+    def look(self, destinations: Iterable[str]) -> dict[str, DeadLetteredItems]:
+        """Return what lies there for each destination, and leave it there. What concerns no single one concerns all."""
+        found = {destination: DeadLetteredItems() for destination in destinations}
         with closing(self._letters.each()) as letters:
             for letter in letters:
-                self._note(letter, found)
+                for destination, items in found.items():
+                    envelopes = [
+                        envelope for _, envelope in letter.envelopes if destination_of(envelope) in ("", destination)
+                    ]
+                    items.reasons[letter.reason] += bool(envelopes) or not letter.envelopes
+                    for envelope in envelopes:
+                        self._note(envelope, items)
         return found
 
     def replay(self) -> None:
@@ -57,11 +64,10 @@ class DeadLetterReader:
                 if letter.reason not in NOT_REPLAYED:
                     self._letters.replay(letter, self._app.admission, self._app.queues)
 
-    def _note(self, letter: ListedDeadLetter, found: DeadLetteredItems) -> None:
-        found.reasons[letter.reason] += 1
-        if isinstance(letter.envelope, ReadbackPage):
-            found.messages.add("/".join((letter.envelope.tenant_id, *segments(letter.envelope.resource))))
-        for item in letter.envelope.items if isinstance(letter.envelope, ChangeBatch) else ():
+    def _note(self, envelope: Envelope, found: DeadLetteredItems) -> None:
+        if isinstance(envelope, ReadbackPage):
+            found.messages.add("/".join((envelope.tenant_id, *segments(envelope.resource))))
+        for item in envelope.items if isinstance(envelope, ChangeBatch) else ():
             seen = self._notifications.recognise(item)
             found.versions |= {seen.version} if seen.version else set()
             found.messages |= {seen.message} if seen.message else set()

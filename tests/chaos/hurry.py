@@ -8,7 +8,7 @@ from types import ModuleType
 
 from process_queue import hydration, lifecycle, readback
 from shared import circuit_breaker
-from shared.delivery import destination
+from shared.delivery import destination, lane
 from shared.graph import client, resolver, signing_keys
 from shared.keys import ring
 from shared.messages import retry
@@ -21,8 +21,9 @@ SHORTEST_READ = 3.0  # seconds that the destination is given at least: on a busy
 WAITS: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
     (circuit_breaker, ("FIRST_PAUSE", "LONGEST_PAUSE", "LONGEST_DELAY")),
     (client, ("_DEFAULT_RETRY_AFTER",)),
-    (destination, ("_RETRY_AFTER_GONE",)),
+    (destination, ("_RETRY_AFTER_GONE", "_GIVEN_UP_AFTER")),
     (hydration, ("SETTLES_WITHIN", "_ASK_AGAIN")),
+    (lane, ("_SHORTEST_RETURN", "_LONGEST_RETURN")),
     (lifecycle, ("DEBOUNCE", "UNKNOWN_FOR")),
     (once, ("REFUSAL_LASTS",)),
     (pings, ("SETTLING_TIME", "APART")),

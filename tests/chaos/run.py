@@ -19,12 +19,14 @@ from shared.readback.checkpoints import Checkpoint, Checkpoints
 from shared.relay import Relay
 from shared.storage.clients import StorageClients
 from tests.accounts import tables
-from tests.chaos.account import Account, account
+from tests.chaos.account import Account, account, event_ids
 from tests.chaos.dead_letters import DeadLetterReader
 from tests.chaos.faults import FAULTS, LASTING, Fault, plan, restore
+from tests.chaos.receivers import Others, Receiver
 from tests.chaos.system import ChaosSystem, now
 
 LOOK_EVERY = 0.1  # seconds
+FEW = 20  # missing versions that are looked for among the dead letters
 PATIENCE = 900.0  # seconds that each part of the end may take: longer than the lease of a real host
 
 Say = Callable[[str], None]
@@ -34,8 +36,10 @@ Say = Callable[[str], None]
 class Outcome:
     """What became of a run; `wrong` names what should not be, and is empty if all is well.
 
-    at_rest, replayed: the accounts before and after the dead letters were replayed. counted: the app's own counters
-    at rest, as far as the processes that had them still live. ended: how many hosts ended by themselves.
+    at_rest, replayed: the accounts before and after the dead letters were replayed, of the destination that faults
+    strike. others: those of the other destinations, likewise, by name. abreast: with other destinations, how many of
+    the versions that Graph sent each had received when the first had all. counted: the app's own counters at rest, as
+    far as the processes that had them still live. ended: how many hosts ended by themselves.
     """
 
     seed: int
@@ -46,6 +50,8 @@ class Outcome:
     counted: Counter[str]
     ended: int
     wrong: list[str]
+    others: Mapping[str, tuple[Account, Account]]
+    abreast: Mapping[str, int]
 
 
 class TimeLimitExceeded(Exception):
@@ -97,20 +103,67 @@ class Run:
         seen = self._suffer()
         self._say("peace")
         restore(system)
+        abreast = self._let_the_first_finish(system.others) if system.others else {}
         self._drain()
         self._sweep()
         self._drain()
-        rejected = self._dead.look()
-        at_rest, counted = account(system, rejected), self._counted()
-        self._say(f"dead letters: {dict(rejected.reasons)}")
-        system.conduct.relent()
+        names = [receiver.name for receiver in system.receivers]
+        rejected = self._dead.look(names)
+        at_rest = [account(system, receiver, rejected[receiver.name]) for receiver in system.receivers]
+        counted = self._counted()
+        for name in names:
+            self._say(f"dead letters of {name}: {dict(rejected[name].reasons)}")
+        for receiver in system.receivers:
+            receiver.conduct.relent()
         self._dead.replay()
         self._drain()
-        replayed = account(system, self._dead.look(), rejected)
-        wrong = [*self._compared(), *at_rest.complaints(), *replayed.complaints(replayed=True)]
+        dead = self._dead.look(names)
+        replayed = [
+            account(system, receiver, dead[receiver.name], rejected[receiver.name]) for receiver in system.receivers
+        ]
+        accounts = dict(zip(names, zip(at_rest, replayed, strict=True), strict=True))
         return Outcome(
-            system.chaos.seed, time.monotonic() - began, seen, at_rest, replayed, counted, self._ended, wrong
+            system.chaos.seed,
+            time.monotonic() - began,
+            seen,
+            at_rest[0],
+            replayed[0],
+            counted,
+            self._ended,
+            [line for receiver in system.receivers for line in self._wrong(receiver, *accounts[receiver.name])],
+            {name: found for name, found in accounts.items() if name != system.struck.name},
+            abreast,
         )
+
+    def _wrong(self, receiver: Receiver, at_rest: Account, replayed: Account) -> list[str]:
+        lines = [*self._compared(receiver), *at_rest.complaints(), *replayed.complaints(replayed=True)]
+        return [f"{receiver.name}: {line}" for line in lines]
+
+    def _let_the_first_finish(self, others: Others) -> dict[str, int]:
+        """Wait until the first destination has what Graph sent, while one other is still slow, and one still dead.
+
+        Return how much each has then. Only then do the others recover.
+        """
+        system, deadline = self._system, time.monotonic() + self._patience
+        while (pending := self._summary()["pending"]) or self._missing(system.struck):
+            self._look()
+            if time.monotonic() > deadline:
+                missing = len(self._missing(system.struck))
+                raise TimeLimitExceeded(
+                    f"Graph has {pending} notifications left to send, and {missing} versions wait behind the others"
+                )
+        abreast = {receiver.name: len(event_ids(receiver)) for receiver in system.receivers}
+        self._say(f"the first destination has everything: {abreast}")
+        others.recover()
+        return abreast
+
+    def _missing(self, receiver: Receiver) -> set[str]:
+        """Return the versions that a destination has neither received nor refused, and that are no dead letters."""
+        versions = set(self._system.notifications.received.versions)
+        missing = versions - event_ids(receiver) - receiver.conduct.refused
+        if 0 < len(missing) <= FEW:
+            missing -= self._dead.look([receiver.name])[receiver.name].versions
+        return missing
 
     def _suffer(self) -> Counter[str]:
         """Have everything go wrong while messages are written; return how often each fault came."""
@@ -162,9 +215,9 @@ class Run:
             total[point["name"].removeprefix("graph_relay.")] += point.get("value") or 0
         return total
 
-    def _compared(self) -> list[str]:
+    def _compared(self, receiver: Receiver) -> list[str]:
         written = self._system.lines(f"{self._system.simulator_url}/simulator/messages")
-        held = self._system.lines(f"{self._system.feed_url}/api/contents")
+        held = self._system.lines(f"{receiver.url}/api/contents")
         return sorted(differences(written, held))
 
     def _queued(self) -> int:

@@ -19,11 +19,13 @@ from local.host.process import ROOT, HostProcess
 from local.host.timers import HOST_ID_SETTING
 from local.host.waits import HASTE_SETTING, LEASE_SETTING
 from local.run.system import DECLARED, System
+from shared.configuration.destinations import DEFAULT
 from shared.keys.directory import KeyDirectory
 from tests.chaos import hurried_graph
 from tests.chaos.gateway import Gateway, serving
 from tests.chaos.hurry import HURRY_SETTING
 from tests.chaos.received import NotificationLog, Seen
+from tests.chaos.receivers import DEAD, SLOW, Others, Receiver, receiver
 from tests.chaos.tcp_proxy import TcpProxy, road_to
 
 MAILBOX = "users/0c5e8b4e-0000-4000-8000-3d1f2a6b7c80/messages"
@@ -45,6 +47,8 @@ class ChaosSettings:
     sweep_every: float = 400
     stubborn: int = 200
     """One event in so many is answered 400 until the destination relents."""
+    others: bool = False
+    """Whether a slow and a dead destination receive everything too."""
 
     @property
     def hidden(self) -> int:
@@ -59,13 +63,15 @@ class ChaosSystem(System):
 
     def __init__(self, directory: Path, chaos: ChaosSettings) -> None:
         self.chaos = chaos
-        gateway, road = free_ports(2)
+        gateway, road, slow, dead = free_ports(4)
         super().__init__(directory, self._settings(gateway, road))
+        self.others = self._others(slow, dead) if chaos.others else None
         self.hosts = [self._host(number) for number in range(chaos.hosts)]
         self.host = self.hosts[0]
         self.keys = KeyDirectory(directory / "keys")
         self.notifications = NotificationLog(self.keys, self.tenant)
-        self.conduct = DestinationFaults(self.feed_url)
+        self.struck = receiver(DEFAULT, self.feed_url, directory)
+        self.conduct = self.struck.conduct
         self._ports = gateway, road
         self._trust = ssl.create_default_context(cafile=str(self.authority.ca))
         self._around = ExitStack()
@@ -79,6 +85,8 @@ class ChaosSystem(System):
         try:
             front = Gateway(urls, self.notifications, self._choose_stubborn, self._trust)
             self._around.enter_context(serving(front, self.authority, gateway))
+            if self.others is not None:
+                self._around.enter_context(self.others.running())
             self.road = self._around.enter_context(road_to(int(self.feed_url.rpartition(":")[2]), road))
             super().__enter__()
         except BaseException:
@@ -94,6 +102,11 @@ class ChaosSystem(System):
     def children(self) -> list[Child]:
         """Those that must never end by themselves; hosts, storage and destination come and go."""
         return self._children[:1]
+
+    @property
+    def receivers(self) -> list[Receiver]:
+        """All destinations; the one that faults strike is the first."""
+        return [self.struck, *([self.others.slow, self.others.dead] if self.others else [])]
 
     def subscribe(self) -> None:
         """Have renew_timer make all subscriptions, and wait until Graph has them."""
@@ -140,6 +153,15 @@ class ChaosSystem(System):
     def _feed(self) -> Child:
         return self._children[1]
 
+    def _others(self, slow: int, dead: int) -> Others:
+        found = Others(
+            receiver(SLOW, f"http://127.0.0.1:{slow}", self.directory),
+            receiver(DEAD, f"http://127.0.0.1:{dead}", self.directory),
+            self.host.settings["DESTINATION_SECRET"],
+        )
+        self.host.settings["DESTINATIONS"] = json.dumps(found.entries())
+        return found
+
     def _host(self, number: int) -> HostProcess:
         host = self._new_host(f"functions-{number}")
         # A timer is a singleton over all instances in Azure.
@@ -179,52 +201,14 @@ class ChaosSystem(System):
         return {**super()._simulator_arguments(), "seed": str(self.chaos.seed)}
 
     def _choose_stubborn(self, items: list[Seen]) -> None:
-        """Some events the destination will not have, from before it hears of them."""
+        """Some events the destinations will not have, from before they hear of them."""
         chosen = {seen.version for seen in items if seen.version and self._is_stubborn(seen.version)}
-        self.conduct.refuse(chosen)
+        for found in self.receivers:
+            found.conduct.refuse(chosen)
 
     def _is_stubborn(self, version: str) -> bool:
         moment = int(version.rpartition(".")[2])  # the etag: milliseconds of the change
         return (moment + self.chaos.seed) % self.chaos.stubborn == 0
-
-
-class DestinationFaults:
-    """What the feed is told of its conduct, remembered, since each order replaces the last and a new feed has none."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._manner: dict[str, object] = {}
-        self._refused: set[str] = set()
-        self._relented = False
-
-    @property
-    def refused(self) -> frozenset[str]:
-        """The ids that are, or were, answered 400."""
-        return frozenset(self._refused)
-
-    def behave(self, **manner: object) -> None:
-        """Conduct itself so from now on; without arguments, well."""
-        self._manner = manner
-        self.tell()
-
-    def refuse(self, ids: set[str]) -> None:
-        """Answer 400 to these from now on."""
-        if ids - self._refused:
-            self._refused |= ids
-            self.tell()
-
-    def relent(self) -> None:
-        """Answer 400 to none any more."""
-        self._relented = True
-        self.tell()
-
-    def tell(self) -> None:
-        """Tell the feed. One that is away is told when it comes back."""
-        order = {**self._manner, "refuse_ids": [] if self._relented else sorted(self._refused)}
-        try:
-            httpx.post(f"{self._url}/control", json=order, timeout=10).raise_for_status()
-        except httpx.TransportError:
-            return
 
 
 def now() -> datetime:

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from shared.configuration.destinations import DEFAULT
 from tests.chaos.faults import FAULTS, GENTLE_FAULTS, LASTING
+from tests.chaos.receivers import DEAD, SLOW
 from tests.chaos.run import Run
 from tests.chaos.system import ChaosSettings, ChaosSystem
 
 pytestmark = pytest.mark.process
 
 MESSAGES = 240
+OF_SEVERAL = 100
 RATE = 12  # a second: the faults take their time, which more messages would not make shorter
 
 
@@ -24,6 +27,20 @@ def test_nothing_is_lost_doubled_or_forged_whatever_fails(tmp_path: Path) -> Non
     account = outcome.at_rest
     assert account.written >= MESSAGES
     assert min(account.refused, account.dead_lettered, account.duplicates, account.bare, account.recovered) > 0
+
+
+@pytest.mark.timeout(600)
+def test_a_slow_and_a_dead_destination_delay_no_other_and_each_account_closes(tmp_path: Path) -> None:
+    chaos = ChaosSettings(seed=13, hosts=1, hurry=40, stubborn=30, others=True)
+    with ChaosSystem(tmp_path / "run", chaos) as system:
+        outcome = Run(system, OF_SEVERAL, 30, print, (), {"duplicate": 0.05, "forge": 0.05}).play()
+    assert outcome.wrong == []
+    first, slow, dead = (outcome.abreast[name] for name in (DEFAULT, SLOW, DEAD))
+    assert first >= OF_SEVERAL * 0.9
+    assert (slow < first / 2, dead) == (True, 0)  # held up by them, the first would be as far as they are
+    for at_rest, replayed in ((outcome.at_rest, outcome.replayed), *outcome.others.values()):
+        assert at_rest.dead_lettered > replayed.dead_lettered
+        assert replayed.delivered == outcome.replayed.delivered >= OF_SEVERAL
 
 
 @pytest.mark.timeout(900)

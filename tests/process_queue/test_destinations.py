@@ -23,7 +23,7 @@ from shared.delivery.event import Event
 from shared.delivery.lane import Lane, Limits
 from shared.delivery.ledger import Ledger
 from shared.delivery.outbox import Misconfigured, Outbox, Outboxes
-from shared.errors import Reason
+from shared.errors import Reason, RetryLater
 from shared.graph.client import GraphClient
 from shared.graph.resolver import Resolver
 from shared.messages.account import Account
@@ -76,9 +76,13 @@ class System:
         tables = self.account.tables
         pings = Pings(tables, self.account.queues, self.clock)
         entered = self.entered
-        ChangeHandler(
+        handler = ChangeHandler(
             verifier(), self.outboxes, LastSeen(tables), self.requeue, self.clock, pings, account=entered
-        ).handle(envelope)
+        )
+        try:
+            handler.handle(envelope)
+        except RetryLater as failure:
+            self.requeue.later(envelope, failure)
 
     def read_back(self, graph: Server, page: ReadbackPage) -> None:
         client = GraphClient(graph.url, Bearer(), self._session, self.clock)
@@ -195,6 +199,22 @@ def test_the_events_of_an_invalid_entry_are_kept_for_it(system: System) -> None:
     assert again.destination == "broken"
     assert "url: missing" in again.history[-1].detail
     assert system.received(DEFAULT) == ["1", "2"]
+
+
+def test_what_waits_for_one_that_is_unavailable_is_not_even_decrypted(system: System) -> None:
+    system.servers["search"].script = answering(503)
+    for _ in range(3):  # open its circuit breaker
+        system.relay(two())
+    asked = len(system.servers["search"].asked)
+    forged = msgspec.structs.replace(changes(item("1"), tokens=["forged"]), destination="search")
+    system.queued()
+    system.relay(forged)
+    assert system.queued()[0].items == forged.items  # verified, it would be refused
+    assert len(system.servers["search"].asked) == asked
+    system.clock.advance(minutes=5)
+    system.servers["search"].script = lambda _: DONE
+    system.relay(two(destination="search"))
+    assert system.received("search")[-2:] == ["1", "2"]
 
 
 def test_an_envelope_of_version_0_1_is_for_all_destinations(system: System) -> None:
@@ -314,7 +334,7 @@ def test_with_one_dead_and_one_slow_the_third_receives_everything_and_each_accou
     system.servers[DEFAULT].script = answering(503)
     system.servers["search"].script = slow
     system.servers["archive"].script = third
-    limits = Limits(capacity=invocations // 3)
+    limits = Limits().shared_by(3, invocations)
     system.outboxes = Outboxes(
         Outbox(
             Lane(Destination(server.url, [destination_secret()], session, system.clock), limits, system.clock),

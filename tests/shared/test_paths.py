@@ -16,7 +16,16 @@ from shared.delivery.destination import Destination
 from shared.delivery.ledger import Ledger
 from shared.delivery.outbox import Outbox, Outboxes
 from shared.errors import Reason, RetryLater
-from shared.messages.envelope import LONGEST_HISTORY, ChangeBatch, Envelope, FailedAttempt, attempts, failed, read
+from shared.messages.envelope import (
+    LONGEST_HISTORY,
+    ChangeBatch,
+    Envelope,
+    FailedAttempt,
+    attempts,
+    failed,
+    read,
+    tried_before,
+)
 from shared.messages.ingest import ExpectedRecipient
 from shared.paths import RING, Path, Paths, steps
 from shared.readback.pings import Pings
@@ -218,6 +227,15 @@ def test_an_envelope_remembers_its_last_attempts_only() -> None:
     for number in range(LONGEST_HISTORY + 3):
         envelope = failed(envelope, FailedAttempt(NOW, str(number)))
     assert [attempt.detail for attempt in attempts(envelope)] == [str(n) for n in range(3, LONGEST_HISTORY + 3)]
+
+
+def test_what_asked_no_destination_does_not_displace_what_did() -> None:
+    """Otherwise an event that a busy destination rejects would never count as tried before."""
+    envelope: Envelope = msgspec.structs.replace(changes(rich(WRITTEN)), destination="search")
+    for attempt in (FailedAttempt(NOW, "it answers 422", asked=True), *(FailedAttempt(NOW, "it is busy"),) * 20):
+        envelope = failed(envelope, attempt)
+    assert len(attempts(envelope)) == 2
+    assert tried_before(["1"], envelope) == {"1": NOW}
 
 
 def test_a_refused_item_of_any_size_leaves_a_small_row(relay: NotingRelay) -> None:

@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 from graph_simulator.authority import Authority
 from shared import http_client
 from shared.circuit_breaker import ERRORS_PER_FAILURE, FAILURE_THRESHOLD
+from shared.configuration.destinations import Mode
+from shared.delivery.acceptance import Acceptance
 from shared.delivery.destination import Destination
 from shared.delivery.event import Event, event_read_back
 from shared.delivery.request import BATCH, RequestFormat, encode
 from shared.errors import Reason, RetryLater
 from tests.builders import NOW, TENANT, Clock, destination_secret, message
+from tests.memory import MemoryTables
 from tests.servers import RESET, Answer, Asked, Script, Server, in_turn, serving
 
 DONE = Answer(204)
@@ -255,6 +258,95 @@ def test_an_event_is_rejected_if_others_are_accepted_after_it_was_tried(
     assert destination.deliver([bad], tried=tried).undelivered == (bad,)  # nothing was accepted in between
     destination.deliver([good])
     assert [rejection.event for rejection in destination.deliver([bad], tried=tried).rejected] == [bad]
+
+
+def test_what_one_instance_delivers_shows_another_that_an_event_is_at_fault(
+    server: Server, session: requests.Session, secret: str
+) -> None:
+    clock, tables = Clock(), MemoryTables()
+
+    def instance() -> Destination:
+        return Destination(server.url, [secret], session, clock, acceptance=Acceptance(clock, tables))
+
+    bad, good = some(2)
+    server.script = rejecting({bad.id}, 422)
+    assert instance().deliver([bad]).undelivered == (bad,)
+    tried = {bad.id: clock()}
+    clock.advance(seconds=1)
+    instance().deliver([good])
+    assert [rejection.event for rejection in instance().deliver([bad], tried=tried).rejected] == [bad]
+
+
+def test_a_rejected_event_does_not_wait_for_another_until_the_horizon(
+    server: Server, session: requests.Session, secret: str
+) -> None:
+    """One is given up after each acceptance, and no more: a receiver that rejects everything must not lose it all."""
+    clock, tables = Clock(), MemoryTables()
+    good, *bad = some(4)
+    server.script = rejecting({event.id for event in bad}, 400)
+
+    def given_up(event: Event, minutes: float) -> bool:
+        """In a new process, `minutes` after the last attempt."""
+        clock.advance(minutes=minutes)
+        destination = Destination(server.url, [secret], session, clock, acceptance=Acceptance(clock, tables))
+        tried = {event.id: clock() - timedelta(minutes=minutes)}
+        return bool(destination.deliver([event], tried=tried).rejected)
+
+    assert not given_up(bad[0], 300)  # nothing was ever accepted
+    Destination(server.url, [secret], session, clock, acceptance=Acceptance(clock, tables)).deliver([good])
+    clock.advance(minutes=1)
+    assert not given_up(bad[0], 5)
+    assert given_up(bad[0], 20)
+    assert not given_up(bad[1], 300)
+    Destination(server.url, [secret], session, clock, acceptance=Acceptance(clock, tables)).deliver([good])
+    clock.advance(minutes=1)
+    assert given_up(bad[2], 20)
+
+
+def test_several_rejected_together_are_the_fault_of_the_destination(
+    server: Server, session: requests.Session, secret: str
+) -> None:
+    clock = Clock()
+    destination = Destination(server.url, [secret], session, clock)
+    good, *bad = some(3)
+    server.script = rejecting({event.id for event in bad}, 400)
+    destination.deliver([good])
+    clock.advance(hours=5)
+    tried = {event.id: clock() - timedelta(hours=4) for event in bad}
+    assert destination.deliver(bad, tried=tried).rejected == ()
+
+
+@pytest.mark.parametrize("status", [403, 406, 410, 415, 431, 451, 500])
+@pytest.mark.parametrize("count", [2, 12])
+def test_an_event_that_alone_is_refused_costs_its_neighbours_nothing(
+    destination: Destination, server: Server, status: int, count: int
+) -> None:
+    """As a firewall refuses what it finds in one message."""
+    events = some(count)
+    refused = events[count // 2]
+    server.script = rejecting({refused.id}, status)
+    delivery = destination.deliver(events, isolate_errors=True)
+    assert delivery.undelivered == (refused,)
+    assert len(delivery.delivered) == count - 1
+    assert str(status) in str(delivery.failure)
+
+
+def test_an_event_that_alone_is_refused_does_not_keep_those_that_are_sent_alone(
+    server: Server, session: requests.Session, secret: str
+) -> None:
+    destination = Destination(server.url, [secret], session, lambda: NOW, request_format=RequestFormat(Mode.STRUCTURED))
+    refused, *others = some(4)
+    server.script = lambda asked: Answer(403) if json.loads(asked.body)["id"] == refused.id else DONE
+    assert destination.deliver([refused, *others], isolate_errors=True).delivered == tuple(others)
+
+
+@pytest.mark.parametrize("status", [403, 415, 500])
+def test_a_destination_that_refuses_everything_is_not_asked_for_every_event(
+    destination: Destination, server: Server, status: int
+) -> None:
+    server.script = lambda _: Answer(status)
+    assert len(destination.deliver(some(64), isolate_errors=True).undelivered) == 64
+    assert len(server.asked) < 12
 
 
 def test_a_destination_that_rejects_everything_is_not_asked_for_every_message(

@@ -26,6 +26,9 @@ class Gate:
         self.rejects: set[str] = set()
         self.keeps: set[str] = set()
 
+    def check(self) -> None:
+        """Nothing is known against it."""
+
     def deliver(self, events: Sequence[Event], **_: Any) -> Delivery:
         self.calls.append(list(events))
         self.began.release()
@@ -127,6 +130,37 @@ def test_a_rate_is_kept_and_what_would_wait_long_comes_back() -> None:
     assert failure.retry_after == timedelta(seconds=6.5)
     clock.advance(seconds=6)
     assert len(to.deliver(some(1)).delivered) == 1
+
+
+def test_a_quick_destination_is_waited_for_and_a_slow_one_is_not() -> None:
+    gate, events = Gate(), some(3)
+    to = lane(gate, Limits(capacity=1, requests=1))
+    with ThreadPoolExecutor(2) as pool:
+        inside = pool.submit(to.deliver, events[:1])
+        assert gate.began.acquire(timeout=30)
+        waits = pool.submit(to.deliver, events[1:2])
+        until(lambda: to._left._waiters)  # type: ignore[attr-defined]
+        gate.may_answer.release()
+        gate.may_answer.release()
+        assert len(inside.result(30).delivered) == len(waits.result(30).delivered) == 1
+        assert gate.began.acquire(timeout=30)
+        to.check()
+        inside = pool.submit(to.deliver, events[:1])
+        assert gate.began.acquire(timeout=30)
+        to.check()  # it may well have a place in a moment
+        assert isinstance(to.deliver(events[2:]).failure, NotAttempted)  # it had none
+        with pytest.raises(NotAttempted):
+            to.check()
+        assert isinstance(to.deliver(events[2:]).failure, NotAttempted)
+        gate.may_answer.release()
+        inside.result(30)
+
+
+def test_several_destinations_share_the_invocations_and_what_waits_shares_requests() -> None:
+    assert Limits(requests=8).shared_by(1, 24) == Limits(capacity=48, requests=8)
+    assert Limits(requests=8).shared_by(3, 24) == Limits(capacity=8, requests=4)
+    assert Limits(requests=2).shared_by(3, 24) == Limits(capacity=8, requests=2)
+    assert Limits().shared_by(40, 24) == Limits(capacity=2, requests=1)
 
 
 @pytest.mark.parametrize("isolate", [True, False])
