@@ -1,4 +1,4 @@
-"""`python -m graph_simulator`: the simulator in a process of its own; with `vectors`, a set of test vectors instead."""
+"""`python -m graph_simulator`: the simulator in a process of its own; with `vectors`, writes test vectors instead."""
 
 import argparse
 import asyncio
@@ -17,7 +17,7 @@ from graph_simulator.vectors.command import main as vectors
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the command of the command line."""
     if sys.argv[1:2] == ["vectors"]:
         sys.exit(vectors(sys.argv[2:]))
     simulate()

@@ -1,4 +1,4 @@
-"""The HTTP face of the simulator: Entra's paths, Graph's `/v1.0/…`, and the controls under `/simulator/`."""
+"""The HTTP interface of the simulator: Entra's paths, Graph's `/v1.0/…`, and the controls under `/simulator/`."""
 
 import asyncio
 import uuid
@@ -52,13 +52,13 @@ def application(simulator: Simulator) -> Starlette:
 
 
 class OwnPrograms:
-    """Refuses what a browser sends on behalf of a page: the controls are for programs, and have no pages."""
+    """Refuses requests that a browser sends on behalf of a page: the controls are for programs, and have no pages."""
 
     def __init__(self, inner: ASGIApp) -> None:
         self._inner = inner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 403, or pass on. A browser names the origin of a page with every request that changes something."""
+        """Answer 403, or pass the request on. A browser sends a page's origin with every changing request."""
         if scope["type"] == "http" and any(name == b"origin" for name, _ in scope["headers"]):
             await Response("the simulator's controls take nothing from a page", 403)(scope, receive, send)
         else:
@@ -74,7 +74,7 @@ class GraphFace:
         self._api = GraphApi(simulator)
 
     async def answer(self, request: Request) -> Response:
-        """Answer one call, or a batch of them, whatever it is."""
+        """Answer one call, or a batch of calls."""
         asked = Asked(
             request.method, request.path_params["path"], request.url.query, dict(request.headers), await request.body()
         )
@@ -90,7 +90,7 @@ class GraphFace:
         return response
 
     async def _batch(self, asked: Asked, root: str) -> Answered:
-        """Answer a batch; its calls are made for whom the batch is."""
+        """Answer a batch; its calls use the token of the batch."""
         authorization = {"authorization": asked.headers.get("authorization", "")}
         try:
             self._check_available()

@@ -1,4 +1,4 @@
-"""Which subscriptions a change concerns, and what each of them gets (docs/graph.md, "Subscriptions")."""
+"""Which subscriptions a change concerns, and what each subscription gets (docs/graph.md, "Subscriptions")."""
 
 import re
 from urllib.parse import parse_qsl
@@ -13,12 +13,12 @@ _HIDDEN_TYPE = (b'"messageType":"systemEventMessage"', b'"messageType":"unknownF
 
 
 def concerns(watched: Watched, change: Change) -> bool:
-    """Tell whether a change of a message belongs to what is watched."""
+    """Whether a subscription's resource includes a message."""
     return _covers(watched, change) and _passes(watched.query, change)
 
 
 def shown_types(message: bytes, knows_all_types: bool) -> bytes:
-    """Return a message (JSON) as told to a caller that does, or does not, ask for all message types."""
+    """Return a message (JSON) as shown to a caller that does, or does not, ask for all message types."""
     return message if knows_all_types else message.replace(*_HIDDEN_TYPE, 1)
 
 
@@ -47,7 +47,7 @@ def _passes(query: str, change: Change) -> bool:
 
 
 def concerns_holding(watched: Watched, change: HoldingChange, principal_name: str) -> bool:
-    """Tell whether a change of anything else belongs to what is watched. `principal_name`: of the user that owns it."""
+    """Whether a subscription's resource includes any other resource. `principal_name`: of the user that owns it."""
     holding, segments = change.holding, tuple(segment.lower() for segment in watched.segments)
     match watched.template:
         case "users" | "users/{}" | "groups" | "groups/{}":
@@ -67,7 +67,7 @@ def concerns_holding(watched: Watched, change: HoldingChange, principal_name: st
 
 
 def _admits(watched: Watched, change: HoldingChange) -> bool:
-    """Apply what a `$filter` says a member equals; of a deletion nothing is known any more."""
+    """Whether a resource has the values that a `$filter` demands; a deleted resource always passes."""
     equal = _EQUALS.findall(dict(parse_qsl(watched.query)).get("$filter", ""))
     fields = change.holding.fields
     return fields is None or all(str(fields.get(name)).lower() == value.lower() for name, value in equal)

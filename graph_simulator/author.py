@@ -1,4 +1,4 @@
-"""Drafts of messages as people write them: plain, with mentions, attachments, long, and the service's own events."""
+"""Drafts of messages as people write them: plain, with mentions or attachments, long; and the service's messages."""
 
 import html
 import random
@@ -32,7 +32,7 @@ def markup(content: str) -> Draft:
 
 
 def draft(world: World, place: Place, chance: random.Random, answer: bool = False) -> Draft:
-    """Return what somebody writes in a place; `answer` tells whether it is a reply."""
+    """Return a draft for a place; `answer`: the draft is a reply."""
     person = chance.choice(place.members)
     if not answer and chance.random() < 0.02:
         return system_event(person, chance.choice(place.members), place)
@@ -41,7 +41,7 @@ def draft(world: World, place: Place, chance: random.Random, answer: bool = Fals
 
 
 def _embellishment(text: str, place: Place, chance: random.Random, answer: bool) -> Draft:
-    """Return what makes a message more than plain text; most often nothing."""
+    """Return additions to plain text: a mention, an attachment; most often nothing."""
     kind = chance.random()
     embellished: Draft = {}
     if kind < 0.12:
@@ -60,7 +60,7 @@ def _embellishment(text: str, place: Place, chance: random.Random, answer: bool)
 
 
 def mention(text: str, person: Person) -> Draft:
-    """Return body and mentions that call a person; such a message is always HTML."""
+    """Return body and mentions that address a person; such a message is always HTML."""
     mentioned = {"application": None, "device": None, "conversation": None, "tag": None,
                  "user": {"id": person.id, "displayName": person.name, "userIdentityType": "aadUser"}}  # fmt: skip
     content = f'<p><at id="0">{html.escape(person.name)}</at>&nbsp;{html.escape(text)}</p>'
@@ -71,7 +71,7 @@ def mention(text: str, person: Person) -> Draft:
 
 
 def attachment(text: str, chance: random.Random) -> Draft:
-    """Return body and attachments of a message that brings a file."""
+    """Return body and attachments of a message with a file."""
     file = _file(chance, chance.choice(("calibration.pdf", "balcony.jpg", "渡し船.xlsx", "parts list.docx")))
     content = f'<p>{html.escape(text)}</p><attachment id="{file["id"]}"></attachment>'
     return {"body": markup(content), "attachments": [file]}
@@ -88,7 +88,7 @@ def link_preview(chance: random.Random) -> Draft:
 
 
 def system_event(initiator: Person, member: Person, place: Place) -> Draft:
-    """Return a message that nobody wrote: a member was added, a topic changed."""
+    """Return a message of the service itself: a member was added, a topic changed."""
     who = {"application": None, "device": None, "user": {"id": initiator.id, "displayName": None}}
     detail: Draft = {"@odata.type": "#microsoft.graph.membersAddedEventMessageDetail",
                      "visibleHistoryStartDateTime": "0001-01-01T00:00:00Z", "initiator": who,
@@ -100,7 +100,7 @@ def system_event(initiator: Person, member: Person, place: Place) -> Draft:
 
 
 def edited(body: Draft, chance: random.Random) -> Draft:
-    """Return a body with an afterthought."""
+    """Return a body with an added remark."""
     addendum = chance.choice(prose.ADDENDA)
     if body["contentType"] == "html":
         return markup(f"{body['content']}<p>{html.escape(addendum)}</p>")

@@ -1,4 +1,4 @@
-"""A certificate authority for one run, so that HTTPS is checked on one machine as it is in production."""
+"""A certificate authority for one run, so that HTTPS is verified on one machine as in production."""
 
 import os
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ class Authority:
 
     @classmethod
     def at(cls, directory: Path) -> "Authority":
-        """Return the authority whose files lie in `directory`, whether or not they exist yet."""
+        """Return the authority with files in `directory`, whether or not the files exist yet."""
         return cls(directory / "ca.pem", directory / "server.pem", directory / "server.key")
 
     @classmethod
     def create(cls, directory: Path) -> "Authority":
-        """Make an authority and one certificate for this machine's own names; write them to `directory`.
+        """Create an authority and one certificate for this machine's own names; write both to `directory`.
 
-        The directory is created if need be. The authority's own key is forgotten: nothing else can be issued.
+        The directory is created if necessary. The authority's own key is discarded: nothing else can be issued.
         """
         directory.mkdir(parents=True, exist_ok=True)
         authority = cls.at(directory)
@@ -42,7 +42,7 @@ class Authority:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write `content` to a file that nobody but its owner can read, not even for a moment."""
+    """Write `content` to a file that only its owner can read, from the moment of its creation."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)

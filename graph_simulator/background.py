@@ -12,9 +12,9 @@ STARTS_WITHIN_SECONDS = 240
 
 
 class BackgroundServer(uvicorn.Server):
-    """A server that ends at once: it closes its connections, whatever their clients do with them.
+    """A server that ends at once: it closes its connections, whatever its clients do.
 
-    uvicorn's own takes 0.2 seconds to notice that it should end, and seconds more while a client keeps a connection.
+    uvicorn's own server takes 0.2 seconds to notice a shutdown, and seconds more while a client keeps a connection.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -24,28 +24,28 @@ class BackgroundServer(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def wait_until_ready(self) -> None:
-        """Wait for the start. Raises TimeoutError."""
+        """Wait until the server accepts requests. Raises TimeoutError."""
         if not self._ready.wait(STARTS_WITHIN_SECONDS):
             raise TimeoutError("the server did not start")
 
     def end(self) -> None:
-        """End it, from another thread."""
+        """End the server, from another thread."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._ended.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start, and set the event that `wait_until_ready` waits for."""
         await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
         self._ready.set()
 
     async def main_loop(self) -> None:
         """Serve until `end`."""
-        await self.on_tick(0)  # which gives the answers their Date
+        await self.on_tick(0)  # which sets the Date of answers
         await self._ended.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close everything, and then the application."""
+        """Close every connection, then the application."""
         for server in self.servers:
             server.close()
         for listener in sockets or ():
@@ -61,7 +61,7 @@ class BackgroundServer(uvicorn.Server):
 def in_background(
     server: BackgroundServer, listener: socket.socket, client: AbstractAsyncContextManager[object] | None = None
 ) -> Iterator[None]:
-    """Run a server in a thread for as long as the context lasts; it closes the listener, and a client that it uses."""
+    """Run a server in a thread for as long as the context lasts; it closes the listener, and the client if given."""
 
     async def serve() -> None:
         async with client or nullcontext():

@@ -1,8 +1,8 @@
-"""JSON batching, `POST /$batch`: up to 20 calls in one, each answered, refused and throttled on its own.
+"""JSON batching, `POST /$batch`: up to 20 calls in one request, each answered, refused and throttled by itself.
 
 https://learn.microsoft.com/graph/json-batching and https://learn.microsoft.com/graph/throttling#throttling-and-batching.
-The batch itself is answered 200 whatever its calls are answered (microsoft-graph-docs-contrib#8883). A call may depend
-only on calls that stand before it (msgraph-sdk-dotnet-core#891).
+The status of the batch is 200 whatever the statuses of its calls (microsoft-graph-docs-contrib#8883). A call may
+depend only on calls before it (msgraph-sdk-dotnet-core#891).
 """
 
 import asyncio
@@ -25,7 +25,7 @@ JSON = "application/json"
 
 @dataclass(frozen=True)
 class Asked:
-    """One call: `path` below `/v1.0/`, percent-encoded as it came; header names in lower case."""
+    """One call: `path` below `/v1.0/`, percent-encoded as received; header names in lower case."""
 
     method: str
     path: str
@@ -36,7 +36,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answered:
-    """The answer to one call; no body is empty."""
+    """The answer to one call; the body is b"" if there is none."""
 
     status: int
     body: bytes
@@ -69,8 +69,8 @@ def read_batch(body: bytes) -> list[Step]:
     """Return the calls of a batch, in order.
 
     Raises:
-        Refusal: 400 for the whole batch: it is no batch, has too many calls, an id twice, or a dependency on what does
-            not stand before.
+        Refusal: 400 for the whole batch: it is not a batch, has too many calls, a duplicate id, or a dependency on a
+            later call.
     """
     try:
         requests = msgspec.json.decode(body, type=_Batch).requests
@@ -92,7 +92,7 @@ def read_batch(body: bytes) -> list[Step]:
 
 
 def _asked(request: _Request) -> Asked:
-    """Return a call of a batch as if it had come alone."""
+    """Return a call of a batch in the form of a single call."""
     path, _, query = request.url.partition("?")
     headers = {name.lower(): value for name, value in request.headers.items()}
     method = request.method.upper()
@@ -107,7 +107,7 @@ def _asked(request: _Request) -> Asked:
 
 
 def _octets(request: _Request) -> bytes:
-    """Return a body that is not JSON: it stands in a batch as Base64url."""
+    """Return a body that is not JSON, which a batch holds as Base64url."""
     try:
         text = msgspec.json.decode(bytes(request.body), type=str)
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -118,9 +118,9 @@ def _octets(request: _Request) -> bytes:
 async def run_batch(
     steps: Sequence[Step], answer: Callable[[Asked], Awaitable[Answered]], chance: random.Random
 ) -> bytes:
-    """Make the calls, at once where none waits for another; return the body of the answer, JSON.
+    """Make the calls, concurrently unless one depends on another; return the body of the answer, JSON.
 
-    The order of the responses is not that of the calls. A call whose dependency failed is answered 424, and not made.
+    The responses come in another order than the calls. A call whose dependency failed is answered 424, and not made.
     """
     tasks: dict[str, asyncio.Task[Answered]] = {}
 

@@ -1,4 +1,4 @@
-"""How often each call of the API was answered, and how."""
+"""Counts of the answers of each call of the API, by status."""
 
 from collections import Counter
 from typing import Any

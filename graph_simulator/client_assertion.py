@@ -16,7 +16,7 @@ SKEW = timedelta(minutes=5)
 
 
 class AssertionRefused(Exception):
-    """The assertion does not prove the app; `number` is Entra's for it."""
+    """The assertion does not authenticate the app; `number` is Entra's error number."""
 
     def __init__(self, number: int, description: str) -> None:
         super().__init__(description)
@@ -24,13 +24,13 @@ class AssertionRefused(Exception):
 
 
 def check_assertion(assertion: str, client_id: str, audiences: Set[str], now: datetime) -> None:
-    """Check an assertion as far as a simulator can that knows neither certificates nor federated issuers.
+    """Check an assertion, without knowledge of the app's certificates or of federated issuers.
 
-    Form, algorithm, audience and lifetime are checked always; issuer and subject, and with an `x5c` header the
-    signature, if the app signed it itself.
+    Checks form, algorithm, audience and lifetime always; issuer, subject and, with an `x5c` header, the signature if
+    the app signed the assertion itself.
 
     Raises:
-        AssertionRefused: something does not hold.
+        AssertionRefused: a check failed.
     """
     try:
         header = jwt.get_unverified_header(assertion)

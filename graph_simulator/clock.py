@@ -1,4 +1,4 @@
-"""Virtual time: it runs as fast as real time and can be advanced, so that hours pass in a test within moments."""
+"""Virtual time: it runs as fast as real time and can be advanced, so that hours pass in a test within milliseconds."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,9 +11,9 @@ def real_time() -> datetime:
 
 
 class VirtualClock:
-    """A clock that can be advanced, never set back; everything the simulator schedules obeys it.
+    """A clock that can be advanced, never set back; the simulator schedules everything by it.
 
-    Calling it gives the present virtual moment (aware, UTC). Whoever waits does so on one event loop.
+    A call returns the present virtual time (aware, UTC). All waiting happens on one event loop.
     """
 
     def __init__(self, base: Callable[[], datetime] = real_time) -> None:
@@ -25,7 +25,7 @@ class VirtualClock:
         return self._base() + self._ahead
 
     def advance(self, by: timedelta) -> None:
-        """Let `by` pass at once and wake whoever waits.
+        """Advance the clock by `by`, and wake every waiting task.
 
         Raises:
             ValueError: `by` is negative.
@@ -42,7 +42,7 @@ class VirtualClock:
             await self.wait(asyncio.Event(), moment)
 
     async def wait(self, event: asyncio.Event, until: datetime | None) -> None:
-        """Return when `event` is set or `until` has come; sooner if the clock is advanced, which sets `event` too."""
+        """Return when `event` is set or at `until`; earlier if the clock is advanced, which sets `event` too."""
         left = None if until is None else max(0.0, (until - self()).total_seconds())
         self._waiters.add(event)
         try:
@@ -60,13 +60,13 @@ def milliseconds(moment: datetime) -> int:
 
 
 def iso(moment: datetime) -> str:
-    """Write a moment as Graph does: UTC, `Z`, up to seven fraction digits without trailing zeros."""
+    """Write a time as Graph does: UTC, `Z`, up to seven fraction digits without trailing zeros."""
     text = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".")
     return text + "Z"
 
 
 def iso_of_milliseconds(value: int) -> str:
-    """Write milliseconds since 1970 as Graph writes a moment."""
+    """Write milliseconds since 1970 as Graph writes a time."""
     return iso(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=value))
 
 
@@ -74,7 +74,7 @@ def parse_iso(text: str) -> datetime:
     """Read a date-time with `Z` or an offset and up to seven fraction digits; the seventh is dropped.
 
     Raises:
-        ValueError: it is not a date-time with a zone.
+        ValueError: the text is not a date-time with a zone.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None or "T" not in text.upper():

@@ -1,4 +1,4 @@
-"""The simulator's own controls under `/simulator/`: what tests and `make run` ask for, all in JSON."""
+"""The simulator's own controls under `/simulator/`, which tests and `make run` use, all in JSON."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
@@ -25,21 +25,21 @@ Positive = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An order that is refused if it holds anything unknown."""
+    """The body of a control; unknown members are refused."""
 
 
 Order = TypeVar("Order", bound=Strict)
 
 
 class GenerateOrder(Strict, frozen=True):
-    """Messages per second, and how many in all (null: until stopped)."""
+    """Messages per second, and how many in total (null: until stopped)."""
 
     rate: Annotated[float, msgspec.Meta(gt=0)]
     messages: Positive | None = None
 
 
 class MessagesOrder(Strict, frozen=True):
-    """Write messages (`count`, in a `chat` or a `team`'s `channel`, below `root`), or change the one at a path."""
+    """Write messages (`count`, in a `chat` or a `team`'s `channel`, below `root`), or change the message at a path."""
 
     count: Positive = 1
     chat: str | None = None
@@ -56,7 +56,7 @@ class MessagesOrder(Strict, frozen=True):
 
 
 class ResourceOrder(Strict, frozen=True):
-    """Make or change a resource of a kind (a name of `graph_simulator.holdings.TYPES`), or delete the one with an id.
+    """Create or change a resource of a kind (a name of `graph_simulator.holdings.TYPES`), or delete the one with an id.
 
     owner: `users/{id}`, `drives/{id}`, `sites/{id}/lists/{id}`; "" for users and groups. container: its folder.
     """
@@ -71,7 +71,7 @@ class ResourceOrder(Strict, frozen=True):
 
 
 class LifecycleOrder(Strict, frozen=True, rename="camel"):
-    """Which event, for which subscription, how many times."""
+    """A lifecycle event, its subscription, and how many times to send it."""
 
     subscription_id: str
     event: str
@@ -79,14 +79,14 @@ class LifecycleOrder(Strict, frozen=True, rename="camel"):
 
 
 class ForgeOrder(Strict, frozen=True, rename="camel"):
-    """One forgery (a kind of `graph_simulator.hostile`) to a rich subscription's endpoint."""
+    """One forgery (a kind of `graph_simulator.hostile`) for a rich subscription's endpoint."""
 
     subscription_id: str
     kind: str
 
 
 class ClockOrder(Strict, frozen=True):
-    """How far to advance the clock."""
+    """By how much to advance the clock."""
 
     advance_seconds: Annotated[float, msgspec.Meta(ge=0)]
 
@@ -99,7 +99,7 @@ class ConsentOrder(Strict, frozen=True):
 
 
 class PermissionsOrder(Strict, frozen=True):
-    """What a tenant grants the app: permissions for the tenant (null: every one there is), and for places in it.
+    """What a tenant grants the app: permissions for the tenant (null: every permission), and for places in it.
 
     `specific`: path of a team, chat, user or meeting, such as `teams/{id}` → permissions.
     """
@@ -150,7 +150,7 @@ class Control:
         return _json(self._calls.listed())
 
     async def _places(self, _: Request) -> Response:
-        """Every chat and channel by its path, with its title: what a reader of the messages wants to see."""
+        """Answer every chat and channel by its path, with its title."""
         return _json(
             [
                 {"tenant": tenant.world.tenant, "path": place.path, "title": place.title}
@@ -190,7 +190,7 @@ class Control:
         return _json({"messages": [_true(tenant, entry) for entry in self._written(tenant, order)]})
 
     async def _people(self, _: Request) -> Response:
-        """Every user: the id, the user principal name, whether licensed for Teams, and the id of the drive."""
+        """Answer every user: id, user principal name, whether licensed for Teams, id of the drive."""
         return _json(
             [
                 {
@@ -206,7 +206,7 @@ class Control:
         )
 
     async def _held(self, _: Request) -> Response:
-        """The truth: every resource that is no message, in its last state, as GET /simulator/messages."""
+        """Answer every resource that is not a message, in its last state, like GET /simulator/messages."""
         return Response(
             b"".join(
                 msgspec.json.encode(
@@ -287,10 +287,10 @@ class Control:
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     def _written(self, tenant: Tenant, order: MessagesOrder) -> list[Entry]:
-        """Do what is ordered.
+        """Carry out the body of a control.
 
         Raises:
-            Refusal: 404, there is no such message; 400, the order makes no sense.
+            Refusal: 404, there is no such message; 400, members of the body contradict each other.
         """
         conversation = tenant.conversation
         path = order.edit or order.delete or order.restore or order.react
@@ -310,7 +310,7 @@ class Control:
         return [conversation.react(path, tenant.world.people[0], "like")]
 
     def _posted(self, tenant: Tenant, order: MessagesOrder) -> list[Entry]:
-        """Write new messages, a millisecond apart and none in the future."""
+        """Write new messages, a millisecond apart, none in the future."""
         place = _place(tenant, order)
         begin = milliseconds(self._simulator.clock()) - order.count
         entries = []
@@ -357,7 +357,7 @@ def _json(document: Any) -> Response:
 
 
 def _answering(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Turn a refused or unreadable order into an answer that says what is wrong with it."""
+    """Turn a refused or malformed body into an answer that names the mistake."""
 
     async def answer(request: Request) -> Response:
         try:

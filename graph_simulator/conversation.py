@@ -1,4 +1,4 @@
-"""The messages and what may happen to one: what a relay must end up with (docs/graph.md, "Messages")."""
+"""The messages of a tenant and their changes, which a relay must deliver (docs/graph.md, "Messages")."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that happened to a message, with the message as it was right after."""
+    """One change of a message, with the message right after it."""
 
     tenant: str
     kind: str
@@ -27,25 +27,25 @@ class Change:
     message: bytes
     """UTF-8 JSON"""
     text: str
-    """What the body says."""
+    """The text of the body."""
     mentioned: frozenset[str]
-    """Ids of the people it mentions."""
+    """Ids of mentioned people."""
 
 
 @dataclass
 class Entry:
-    """A message in its present state and where it belongs."""
+    """A message in its present state, and its place."""
 
     place: Place
     path: str
     root: str | None
     message: Message
     changed: int
-    """Milliseconds since 1970 of the last change, strictly growing."""
+    """Milliseconds since 1970 of the last change, strictly increasing."""
 
 
 class Conversation:
-    """All messages of one tenant. Each action tells `on_change` what happened."""
+    """All messages of one tenant. Each action passes its change to `on_change`."""
 
     def __init__(self, tenant: str, clock: Callable[[], datetime], on_change: Callable[[Change], None]) -> None:
         self._tenant = tenant
@@ -74,11 +74,11 @@ class Conversation:
         return self._places.get(place.path, [])
 
     def post(self, place: Place, draft: Message, root: str | None = None, at: int | None = None) -> Entry:
-        """Write a message (`draft`: the fields that its author decides), or a reply to `root`.
+        """Write a message (`draft`: the fields that its author sets), or a reply to `root`.
 
-        Its id is the moment of its creation in milliseconds, `at` or now: the next one that is free in the chat,
-        in the channel's roots or below the root. So replies below two roots may share an id (docs/graph.md,
-        "Resource strings").
+        Its id is the time of its creation in milliseconds, `at` or now: the next free one in the chat, among the
+        channel's roots or below the root. So replies below two roots may share an id
+        (docs/graph.md, "Resource strings").
         """
         moment = milliseconds(self._clock()) if at is None else at
         while (path := message_path(place, str(moment), root)) in self._entries:
@@ -90,21 +90,21 @@ class Conversation:
         return entry
 
     def edit(self, path: str, body: Message, mentions: list[Message] | None = None) -> Entry:
-        """Change what a message says."""
+        """Change the text of a message."""
         entry = self._entries[path]
         moment = self._touch(entry)
         entry.message.update(body=body, mentions=mentions or [], lastEditedDateTime=iso_of_milliseconds(moment))
         return self._tell("updated", entry)
 
     def preview(self, path: str, attachment: Message) -> Entry:
-        """Add an attachment that the service itself found, such as the preview of a link."""
+        """Add an attachment that the service itself creates, such as the preview of a link."""
         entry = self._entries[path]
         self._touch(entry)
         entry.message["attachments"] = [*entry.message["attachments"], attachment]
         return self._tell("updated", entry)
 
     def delete(self, path: str) -> Entry:
-        """Delete softly: the message stays, without its content."""
+        """Delete softly: the message remains, without its content."""
         entry = self._entries[path]
         moment = self._touch(entry)
         self._bodies[path] = {name: entry.message[name] for name in ("body", "attachments", "mentions")}
@@ -124,7 +124,7 @@ class Conversation:
         return self._tell("updated", entry)
 
     def react(self, path: str, person: Person, reaction: str) -> Entry:
-        """Add a person's reaction, or take it back if it is there already; the text stays as it is."""
+        """Add a person's reaction, or remove it if present; the text stays the same."""
         entry = self._entries[path]
         moment = iso_of_milliseconds(self._touch(entry))
         reactions = entry.message["reactions"]
@@ -152,7 +152,7 @@ class Conversation:
         return self._tell("updated", entry)
 
     def _touch(self, entry: Entry) -> int:
-        """Move a message's version on, by a millisecond at least; return the new moment."""
+        """Advance a message's version, by a millisecond at least; return the new time."""
         entry.changed = max(milliseconds(self._clock()), entry.changed + 1)
         entry.message.update(lastModifiedDateTime=iso_of_milliseconds(entry.changed), etag=str(entry.changed))
         return entry.changed

@@ -1,4 +1,4 @@
-"""Posts collections of notifications, again until they are answered in time (docs/graph.md, "Retries")."""
+"""Posts collections of notifications, and retries until they are acknowledged in time (docs/graph.md, "Retries")."""
 
 import asyncio
 import heapq
@@ -37,7 +37,7 @@ Tokens = Callable[[Sequence[Item]], list[str] | None]
 
 @dataclass(frozen=True)
 class Shipment:
-    """Items that go to one URL together, with how often that was tried and since when."""
+    """Items that are posted to one URL together, with the number of attempts and the time of the first."""
 
     url: str
     items: tuple[Item, ...]
@@ -46,7 +46,7 @@ class Shipment:
 
 
 class Delivery:
-    """Gathers items for a moment, posts them, and repeats what was not acknowledged for up to four hours."""
+    """Collects items for a short time, posts them, and retries unacknowledged posts for up to four hours."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Delivery:
         self.acknowledge_seconds: deque[float] = deque(maxlen=TIMES_KEPT)
 
     def put(self, item: Item, after: timedelta = timedelta()) -> None:
-        """Send an item with what else is due, `after` some (virtual) time or at once."""
+        """Send an item together with other due items, `after` some (virtual) time or at once."""
         standing = self._endpoint(item.url).standing()
         if standing is Standing.DROP:
             self.counts["dropped"] += item.genuine
@@ -100,12 +100,12 @@ class Delivery:
                     posts.create_task(self._post_and_release(shipment))
 
     async def post_hostile(self, url: str, body: bytes) -> None:
-        """Post what Graph never sends, once, and note the answer apart from Graph's own."""
+        """Post a forgery, once, and count the answer apart from those to Graph's own posts."""
         answer, _ = await self._attempt(url, body, self._faults().answer_seconds)
         self.hostile_answers[answer] += 1
 
     def _next(self) -> Shipment | None:
-        """Return what is to be posted now: repetitions and late items first, then what was gathered."""
+        """Return the due posts: retries and delayed items first, then the collected items."""
         now = self._clock()
         while self._later and self._later[0][0] <= now:
             shipment = heapq.heappop(self._later)[2]
@@ -145,7 +145,7 @@ class Delivery:
             self._repeat(shipment)
 
     async def _attempt(self, url: str, body: bytes, limit: float) -> tuple[str, float]:
-        """Post once; return the status, "timeout" or "unreachable", and how long it took."""
+        """Post once; return the status, "timeout" or "unreachable", and the duration."""
         started = time.perf_counter()
         try:
             async with asyncio.timeout(limit):
@@ -158,7 +158,7 @@ class Delivery:
         return answer, time.perf_counter() - started
 
     def _repeat(self, shipment: Shipment) -> None:
-        """Put a shipment back, now and then in two parts: a repetition need not keep its grouping."""
+        """Schedule a retry, occasionally in two parts: Graph may regroup the items of a retry."""
         now = self._clock()
         since = shipment.since or now
         pause = min(FIRST_PAUSE * 2**shipment.attempt, LONGEST_PAUSE) * self._chance.uniform(0.8, 1.2)

@@ -51,7 +51,7 @@ class Directory:
         return _selected(self._user(person), options.get("$select"))
 
     def groups(self, options: Options, link: str) -> Answer:
-        """Return groups: with a filter the teams, without it one more that is none."""
+        """Return groups: with a filter the teams, without a filter one further group that is not a team."""
         groups = [
             {"id": team.id, "displayName": team.name, "resourceProvisioningOptions": ["Team"]}
             for team in self._world.teams.values()

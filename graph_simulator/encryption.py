@@ -1,4 +1,4 @@
-"""How Graph encloses a resource in a notification (docs/graph.md, "Rich notifications"), apart from the app's code."""
+"""How Graph encrypts a resource in a notification (docs/graph.md, "Rich notifications"), apart from the app's code."""
 
 import hashlib
 import hmac
@@ -22,7 +22,7 @@ _OAEP = OAEP(mgf=MGF1(algorithm=hashes.SHA1()), algorithm=hashes.SHA1(), label=N
 
 @dataclass(frozen=True)
 class Recipient:
-    """Whom content is encrypted to: a certificate's public key, under the id its owner gave it."""
+    """The recipient of encrypted content: a certificate's public key, under the id that the subscriber chose."""
 
     certificate_id: str
     thumbprint: str
@@ -30,7 +30,7 @@ class Recipient:
 
     @classmethod
     def of(cls, certificate: x509.Certificate, certificate_id: str) -> "Recipient":
-        """Return the recipient that an RSA certificate stands for.
+        """Return the recipient for an RSA certificate.
 
         Raises:
             TypeError: the certificate holds no RSA key.
@@ -58,7 +58,7 @@ def enclose(resource: bytes, recipient: Recipient) -> dict[str, str]:
 def seal(resource: bytes, key: bytes) -> tuple[str, str]:
     """Return `data` and `dataSignature`, both Base64: AES-256-CBC with PKCS#7, HMAC-SHA256 over the ciphertext.
 
-    The initialisation vector is the first half of the key; so no key may ever be used twice.
+    The initialisation vector is the first half of the key, so a key must never be used twice.
     """
     padder = padding.PKCS7(algorithms.AES256.block_size).padder()
     encryptor = Cipher(algorithms.AES256(key), modes.CBC(key[:IV_BYTES])).encryptor()

@@ -1,4 +1,4 @@
-"""How Graph judges an endpoint by the speed of its answers (docs/graph.md, "Slow endpoints")."""
+"""How Graph rates an endpoint by the speed of its answers (docs/graph.md, "Slow endpoints")."""
 
 from collections import deque
 from collections.abc import Callable
@@ -12,17 +12,17 @@ PROBES = 5
 
 
 class Standing(Enum):
-    """What Graph does with new notifications for an endpoint."""
+    """How Graph treats new notifications for an endpoint."""
 
     PROMPT = "prompt"
     SLOW = "slow"
-    """They go out ten minutes late."""
+    """Graph sends them ten minutes late."""
     DROP = "drop"
-    """They are dropped, silently."""
+    """Graph drops them silently."""
 
 
 class Endpoint:
-    """The answers of one host in the last ten minutes; seconds are real, the window is virtual."""
+    """The answers of one host in the last ten minutes; durations are real, the window is virtual."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
@@ -32,7 +32,7 @@ class Endpoint:
         self._probes = 0
 
     def answered(self, seconds: float, slow_after: float = 3.0, lost_after: float = 10.0) -> None:
-        """Note how long an answer took; a time-out counts as the time waited."""
+        """Record the duration of an answer; a time-out counts as the time waited."""
         now = self._clock()
         speed = Standing.DROP if seconds >= lost_after else Standing.SLOW if seconds >= slow_after else Standing.PROMPT
         self._answers.append((now, speed))
@@ -42,7 +42,7 @@ class Endpoint:
             self._judged, self._until, self._probes = verdict, now + WINDOW, 0
 
     def standing(self) -> Standing:
-        """Return the present standing; after ten minutes a few notifications pass as a probe and decide anew."""
+        """Return the present standing; after ten minutes a few notifications pass as a probe, which decides."""
         if self._judged is not Standing.PROMPT and self._clock() >= self._until:
             if self._probes == 0:
                 self._answers.clear()

@@ -1,6 +1,6 @@
-"""What lands in event hubs, where subscriptions name one instead of a webhook (docs/graph.md, "Event Hubs").
+"""The content of event hubs, for subscriptions that name a hub instead of a webhook (docs/graph.md, "Event Hubs").
 
-A stand-in for the hubs themselves: what Graph sends to one is kept until it is fetched through the control.
+A stand-in for the hubs themselves: it keeps Graph's events until a control fetches them.
 """
 
 import re
@@ -20,23 +20,23 @@ def is_event_hub(url: str) -> bool:
 
 
 class EventHubs:
-    """All hubs as one: whoever fetches gets what was sent to any."""
+    """All hubs as one: a fetch returns the events of every hub."""
 
     def __init__(self) -> None:
         self._events: deque[bytes] = deque()
 
     def announce(self) -> None:
-        """Send the event that comes with a creation, in place of a handshake: `NA` in every field."""
+        """Send the event that Graph sends on creation, in place of a handshake: `NA` in every field."""
         fields = ("subscriptionId", "subscriptionExpirationDateTime", "clientState", "resource", "tenantId")
         item = {**dict.fromkeys(fields, "NA"), "changeType": "Validation: Testing client application reachability"}
         self.send(msgspec.Raw(msgspec.json.encode(item)))
 
     def send(self, item: msgspec.Raw) -> None:
-        """Send a notification: the shape of a collection, without validation tokens."""
+        """Send a notification: in the form of a collection, without validation tokens."""
         self._events.append(msgspec.json.encode({"value": [item]}))
 
     def fetched(self) -> list[msgspec.Raw]:
-        """Return the events, collections in JSON, that were sent since the last time."""
+        """Return the events, collections in JSON, since the last fetch."""
         events = [msgspec.Raw(event) for event in self._events]
         self._events.clear()
         return events

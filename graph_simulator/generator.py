@@ -1,4 +1,4 @@
-"""Messages at a steady rate, each with what tends to follow: answers, edits, reactions, deletions, second thoughts."""
+"""Messages at a steady rate, each with typical follow-ups: replies, edits, reactions, deletions and restorations."""
 
 import asyncio
 import heapq
@@ -21,7 +21,7 @@ Action = Callable[[], object]
 
 
 class Generator:
-    """Writes as a company would; follow-ups come within a few seconds (virtual) of what they follow."""
+    """Writes as the staff of a company would; follow-ups come within a few seconds (virtual)."""
 
     def __init__(self, world: World, conversation: Conversation, clock: VirtualClock, chance: random.Random) -> None:
         self._world = world
@@ -37,21 +37,21 @@ class Generator:
 
     @property
     def busy(self) -> bool:
-        """Whether it is still going to write or to follow up."""
+        """Whether messages or follow-ups are still to come."""
         return self._left != 0 or bool(self._later)
 
     def start(self, rate: float, messages: int | None) -> None:
-        """Write `rate` messages a second, `messages` in all or without end. What follows a message comes on top."""
+        """Write `rate` messages a second, `messages` in total or without end. Follow-ups come on top."""
         self._rate, self._left = rate, messages
         self._wake.set()
 
     def stop(self) -> None:
-        """Write no further messages, nor follow-ups."""
+        """Write no further messages or follow-ups."""
         self._left = 0
         self._later.clear()
 
     async def run(self) -> None:
-        """Generate until cancelled, resting while there is nothing to do."""
+        """Generate until cancelled; sleep while there is nothing to do."""
         due, before = 0.0, self._seconds()
         while True:
             if not self.busy:
@@ -59,7 +59,7 @@ class Generator:
                 due, before = 0.0, self._seconds()
             self._wake.clear()
             now = self._seconds()
-            # After a jump of the clock a backlog is pointless: at most one second's worth is written at once.
+            # A jump of the clock must not cause a backlog: at most one second's worth is written at once.
             due += min(now - before, 1.0) * self._rate
             before = now
             while due >= 1 and self._left != 0:
@@ -69,7 +69,7 @@ class Generator:
             await asyncio.sleep(TICK_SECONDS)
 
     def write(self) -> None:
-        """Write one message and plan what follows."""
+        """Write one message and plan its follow-ups."""
         place = self._chance.choice(tuple(self._world.places.values()))
         roots = self._roots.setdefault(place.path, [])
         answer = bool(place.team and roots) and self._chance.random() < REPLY_SHARE
@@ -114,7 +114,7 @@ class Generator:
         while self._later and self._later[0][0] <= now:
             heapq.heappop(self._later)[2]()
 
-    # A message may have been deleted or restored by other hands since these were planned.
+    # Controls may have deleted or restored a message since these were planned.
 
     def _preview(self, entry: Entry) -> None:
         if not _is_deleted(entry):

@@ -33,7 +33,7 @@ PRIMARY_CALENDAR = "calendar"
 
 @dataclass(frozen=True)
 class Call:
-    """One call: whose, on what, with which options and body. `root` is `https://host/v1.0` as the caller knows it."""
+    """One call: caller, path, options and body. `root` is `https://host/v1.0` as the caller knows it."""
 
     caller: Caller
     ids: tuple[str, ...]
@@ -43,23 +43,23 @@ class Call:
     prefer: str
     path: str = ""
     roles: frozenset[str] | None = None
-    """The application permissions in the token; None: all there are."""
+    """The application permissions in the token; None: every permission."""
 
     @property
     def knows_all_types(self) -> bool:
-        """Whether the caller wants message types by their names."""
+        """Whether the caller asks for all message types by name."""
         return ALL_TYPES in self.prefer.lower()
 
     @property
     def immutable_ids(self) -> bool:
-        """Whether the caller wants ids that no move changes."""
+        """Whether the caller asks for immutable ids."""
         return IMMUTABLE in self.prefer.lower().replace(" ", "")
 
     def document(self) -> dict[str, Any]:
         """Return the body.
 
         Raises:
-            Refusal: 400, it is no JSON object.
+            Refusal: 400, the body is not a JSON object.
         """
         try:
             return msgspec.json.decode(self.body, type=dict[str, Any])
@@ -81,7 +81,7 @@ class Route:
     handler: Handler
 
     def ids(self, method: str, segments: tuple[str, ...]) -> tuple[str, ...] | None:
-        """Return the ids in a path that this row stands for, None if it does not. Words compare without case."""
+        """Return the ids in a path that matches this row, None if it does not match. Words compare without case."""
         wanted = self.template.split("/")
         if method != self.method or len(wanted) != len(segments):
             return None
@@ -91,7 +91,7 @@ class Route:
 
 
 class GraphApi:
-    """Finds the row for a call, checks its limits and the tenant's consent, and answers it."""
+    """Finds the row for a call, checks its limits and the tenant's consent, and answers."""
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
@@ -150,7 +150,7 @@ class GraphApi:
         """Return the row for a path below `/v1.0/` (percent-decoded) and the ids in it.
 
         Raises:
-            Refusal: 400, Graph has no such segment; 405, it is not called with this method.
+            Refusal: 400, Graph has no such segment; 405, the method is not allowed.
         """
         segments = path_segments(path)
         for route in self._routes:
@@ -206,7 +206,7 @@ class GraphApi:
         return _ok(self._simulator.shown(self._allowed(call)))
 
     def _allowed(self, call: Call, *, renew: bool = False) -> Subscription:
-        """Return the subscription that a call names. What creating it took, everything else takes as well."""
+        """Return the subscription that a call names. Every call needs the permissions of the creation."""
         subscription = self._simulator.subscriptions.find(call.ids[0], call.caller)
         self._check_subscription(call, subscription.watched, renew=renew)
         return subscription
@@ -233,7 +233,7 @@ class GraphApi:
         return _ok(self._simulator.registration.shown())
 
     def _read(self, read: Callable[[Reads, Call], dict[str, Any]]) -> Handler:
-        """Make a handler of a read of messages."""
+        """Return a handler of a read of messages."""
 
         async def handler(call: Call) -> Answer:
             tenant = self._simulator.tenant(call.caller.tenant)
@@ -245,7 +245,7 @@ class GraphApi:
         return handler
 
     def _listing(self, listing: Callable[[Directory, Call], dict[str, Any]]) -> Handler:
-        """Make a handler of a listing."""
+        """Return a handler of a listing."""
 
         async def handler(call: Call) -> Answer:
             return _ok(listing(Directory(self._simulator.tenant(call.caller.tenant).world, self._pager), call))
@@ -253,7 +253,7 @@ class GraphApi:
         return handler
 
     def _held(self, read: Callable[[HoldingReads, Call, World], dict[str, Any]]) -> Handler:
-        """Make a handler of a read of what a tenant holds."""
+        """Return a handler of a read of other resources."""
 
         async def handler(call: Call) -> Answer:
             simulator = self._simulator
@@ -267,20 +267,20 @@ class GraphApi:
         return handler
 
     def _user(self, reads: HoldingReads, call: Call, world: World) -> dict[str, Any]:
-        """A user of the tenant, or one that was made by a control."""
+        """Return a user of the tenant, or a user that a control created."""
         if reads.has("user", "", call.ids[0].lower()):
             return reads.one("user", "", call.ids[0].lower(), call.options)
         return Directory(world, self._pager).user(call.ids[0], call.options)
 
     def _calendar_view(self, depth: int | None) -> "HeldRead":
-        """Changes in a calendar's range of dates; `depth`: where the calendar is named, None for the primary one."""
+        """Answer changes in a calendar's range of dates; `depth`: the calendar's place in the path, None if primary."""
         return lambda reads, call, world: reads.calendar_view_delta(
             _owner(call, world), _container(call, depth) or PRIMARY_CALENDAR, call.options, _link(call),
             tells_of_others=self._simulator.faults.calendar_tells_of_others,
         )  # fmt: skip
 
     def _held_routes(self) -> tuple[Route, ...]:
-        """Mail, events, contacts, tasks, files, list items, and the delta queries of the directory."""
+        """Return the routes of mail, events, contacts, tasks, files, list items and the directory's delta queries."""
         held = self._held
         mailbox = (
             ("message", "messages", "mailFolders"),
@@ -333,10 +333,10 @@ Owner = Callable[[Call, World], str]
 
 
 def _owner(call: Call, world: World) -> str:
-    """The user in a path, by id or principal name.
+    """Return the user in a path, by id or principal name.
 
     Raises:
-        Refusal: 404, there is none.
+        Refusal: 404, the user does not exist.
     """
     person = world.named(call.ids[0])
     if person is None:

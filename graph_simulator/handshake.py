@@ -30,10 +30,10 @@ def with_token(url: str, validation_token: str) -> str:
 
 
 async def validate(client: httpx.AsyncClient, url: str, validation_token: str, within: float) -> None:
-    """Ask an endpoint to echo the token, `within` so many seconds.
+    """Ask an endpoint to echo the token, within `within` seconds.
 
     Raises:
-        Refusal: 400, the answer is late or not exactly 200, text/plain, the token's bytes.
+        Refusal: 400, the answer is late or not exactly 200, text/plain, and the bytes of the token.
     """
     try:
         async with asyncio.timeout(within):

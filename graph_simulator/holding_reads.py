@@ -1,4 +1,4 @@
-"""Reads of what a tenant holds: one, by time, by delta query (docs/graph.md, "Reading back", "Delta queries")."""
+"""Reads of resources: single, by time, by delta query (docs/graph.md, "Reading back", "Delta queries")."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -23,8 +23,8 @@ _LARGEST_PAGE = 1_000
 
 
 class HoldingReads:
-    """The reads of one tenant's holdings. lag: how old a change is when every replica has it; draws: chance of one
-    that lags. immutable: which ids the caller asked for.
+    """The reads of one tenant's resources. lag: the age of a change when every replica has it; draws: chance of a
+    lagging replica. immutable: whether the caller asked for immutable ids.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class HoldingReads:
         return self._holdings.find(type_name, owner, shown_id) is not None
 
     def one(self, type_name: str, owner: str, shown_id: str, options: Options, container: str | None = None) -> Fields:
-        """Return one resource, as a replica has it.
+        """Return one resource, in the state of a replica.
 
         Raises:
             Refusal: 404.
@@ -57,7 +57,7 @@ class HoldingReads:
         return self._shown(found, options)
 
     def by_time(self, type_name: str, owner: str, container: str | None, options: Options, link: str) -> Fields:
-        """Return what a list holds, filtered by its last change and by members."""
+        """Return the content of a list, filtered by its last change and by members."""
         if "$skiptoken" in options:
             return self._pager.next_page(options["$skiptoken"])
         only(options, "$top", "$filter", "$select", "$orderby")
@@ -72,7 +72,7 @@ class HoldingReads:
     def delta(
         self, type_name: str, owner: str, container: str | None, options: Options, link: str, latest: str = ""
     ) -> Fields:
-        """Return what changed since the last round. latest: the option that begins from now on, "" if there is none."""
+        """Return the changes since the last round. latest: the option to start from now, "" if there is none."""
         if "$skiptoken" in options:
             return self._pager.next_page(options["$skiptoken"])
         token = options.get("$deltatoken") or options.get("token")
@@ -94,12 +94,12 @@ class HoldingReads:
     def calendar_view_delta(
         self, owner: str, calendar: str, options: Options, link: str, *, tells_of_others: bool
     ) -> Fields:
-        """Return which events of a range of dates changed since the last round.
+        """Return the changed events of a range of dates since the last round.
 
-        tells_of_others: events outside the range that changed come as removed (/graph/api/event-delta, "Response").
+        tells_of_others: changed events outside the range come as removed (/graph/api/event-delta, "Response").
 
         Raises:
-            Refusal: 400, there is no range, or an OData option.
+            Refusal: 400, the range is missing, or there is an OData option.
         """
         if "$skiptoken" in options:
             return self._pager.next_page(options["$skiptoken"])
@@ -129,21 +129,21 @@ def _date_time(options: Options, name: str) -> datetime:
 
 
 def _start_of(event: Fields) -> datetime:
-    """When an event begins; one that was made without a date begins when it was made."""
+    """Return when an event begins; without a date, the time of its creation."""
     return _in_utc(str((event.get("start") or {}).get("dateTime") or event["createdDateTime"]))
 
 
 def _in_utc(text: str) -> datetime:
-    """Read a date-time of a calendar; without a time zone it is in UTC."""
+    """Parse a date-time of a calendar; without a time zone it is in UTC."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _condition(text: str) -> Callable[[Fields], bool]:
-    """Read a `$filter`: a range of the last change, and members that equal something, joined by `and`.
+    """Parse a `$filter`: a range of the last change, and members that equal values, joined by `and`.
 
     Raises:
-        Refusal: 400, it holds anything else.
+        Refusal: 400, the filter holds anything else.
     """
     bounds, equal = _RANGE.findall(text), _EQUALS.findall(_RANGE.sub("", text))
     rest = re.sub(r"\band\b|[()\s]", "", _EQUALS.sub("", _RANGE.sub("", text)))

@@ -1,6 +1,6 @@
-"""What a tenant holds besides messages of Teams: mail, events, contacts, tasks, files, list items, users, groups.
+"""The resources of a tenant besides Teams messages: mail, events, contacts, tasks, files, list items, users, groups.
 
-Each change of one is kept, in the order in which they came: delta queries and replicas that lag look back.
+Each change is kept, in order: delta queries and lagging replicas look back.
 """
 
 import base64
@@ -19,10 +19,10 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True)
 class HoldingType:
-    """A kind of resource: where one lies in its owner, whether ids change when it is moved, how it tells its version.
+    """A kind of resource: its collection, whether a move changes ids, how its version is shown.
 
-    name: as in `@odata.type`. place: the collection in which a notification names it; "" for a ping. etag: the member
-    of the version. dated: whether it says when it was modified.
+    name: as in `@odata.type`. place: the collection in which a notification names it; "" for a bare notification. etag:
+    the member with the version. dated: whether it has a time of modification.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Holding:
     """One resource in one state.
 
     owner: `users/{id}`, `drives/{id}`, `sites/{id}/lists/{id}`, or "" for the directory. container: the folder, list or
-    calendar in it. id: the immutable one. fields: None once it is deleted. sequence: grows with every change.
+    calendar in it. id: the immutable id. fields: None once deleted. sequence: grows with every change.
     """
 
     type: HoldingType
@@ -62,18 +62,18 @@ class Holding:
 
     @property
     def path(self) -> str:
-        """Where it is read, without the folder."""
+        """The path of reads, without the folder."""
         place = self.type.place.replace("{container}", self.container).lower() or "items"
         return "/".join(filter(None, (self.owner, place, self.id)))
 
     def shown_id(self, *, immutable: bool) -> str:
-        """Return its id as a caller sees it: without `Prefer: IdType="ImmutableId"`, a move changes it."""
+        """Return the id as a caller sees it: without `Prefer: IdType="ImmutableId"`, a move changes it."""
         if immutable or not self.type.movable:
             return self.id
         return base64.urlsafe_b64encode(f"{self.container}\n{self.id}".encode()).decode()
 
     def shown(self, *, immutable: bool = True) -> Fields:
-        """Return the resource as a read shows it. Deleted ones: as a delta query tells of them."""
+        """Return the resource as a read shows it; a deleted resource as a delta query shows it."""
         own = {"id": self.shown_id(immutable=immutable)}
         if self.fields is not None:
             return {**self.fields, **own}
@@ -82,7 +82,7 @@ class Holding:
 
 @dataclass(frozen=True)
 class HoldingChange:
-    """One thing that happened to a holding."""
+    """One change of a resource."""
 
     tenant: str
     kind: str
@@ -92,7 +92,7 @@ class HoldingChange:
 
 @dataclass
 class Holdings:
-    """All holdings of a tenant. Each change tells `on_change` what happened."""
+    """All resources of a tenant. Each change is passed to `on_change`."""
 
     tenant: str
     clock: Callable[[], datetime]
@@ -104,7 +104,7 @@ class Holdings:
         return iter(tuple(self._present.values()))
 
     def put(self, type_name: str, owner: str, container: str, holding_id: str | None, fields: Fields) -> Holding:
-        """Create a resource, or change one: what `fields` names, and the container."""
+        """Create or change a resource: the members in `fields`, and the container."""
         kind = TYPES[type_name]
         holding_id = holding_id or (str(uuid.uuid4()) if not kind.dated else f"AAkA{uuid.uuid4().hex}Aa=")
         known = self._present.get((kind.name, holding_id))
@@ -119,24 +119,24 @@ class Holdings:
         return self._note("created" if created else "updated", kind, owner, container, holding_id, changed)
 
     def delete(self, type_name: str, holding_id: str) -> Holding:
-        """Delete a resource for good. Raises KeyError if there is none."""
+        """Delete a resource permanently. Raises KeyError if it does not exist."""
         known = self._present[TYPES[type_name].name, holding_id]
         return self._note("deleted", known.type, known.owner, known.container, holding_id, None)
 
     def find(self, type_name: str, owner: str, shown_id: str) -> Holding | None:
-        """Return the last state of a resource, by either of its ids; None if there never was one."""
+        """Return the last state of a resource, by either of its ids; None if it never existed."""
         held = [
             holding for holding in self._present.values() if holding.type is TYPES[type_name] and holding.owner == owner
         ]
         return next((holding for holding in held if shown_id in (holding.id, holding.shown_id(immutable=False))), None)
 
     def before(self, holding: Holding) -> Holding | None:
-        """Return the state that a resource had before; None if it was not there."""
+        """Return the state of a resource before its last change; None if it did not exist."""
         earlier = [former for former in self.history if former.id == holding.id and former.sequence < holding.sequence]
         return earlier[-1] if earlier else None
 
     def among(self, type_name: str, owner: str, container: str | None, since: int = 0) -> Iterator[Holding]:
-        """Yield the last state of what changed after a sequence; in a container what left it too, as deleted."""
+        """Yield the last state of what changed after a sequence; for a container also, as deleted, what left it."""
         for holding in self._present.values():
             if holding.type is not TYPES[type_name] or holding.owner != owner or holding.sequence <= since:
                 continue
@@ -175,7 +175,7 @@ class Holdings:
 
 
 def selected(fields: Fields, names: str | None) -> bytes:
-    """Return a resource, UTF-8 JSON, with what `$select` names, and always its id and annotations."""
+    """Return a resource, UTF-8 JSON, with the members of `$select`, and always its id and annotations."""
     wanted = set(names.split(",")) if names else None
     kept = {
         name: value for name, value in fields.items() if wanted is None or name in wanted or "@" in name or name == "id"

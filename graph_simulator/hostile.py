@@ -1,6 +1,6 @@
-"""What Graph never sends: forged items, forged tokens, broken bodies.
+"""Requests that Graph never sends: forged items, forged tokens, malformed bodies.
 
-Each forgery is right in all but the one respect that it is named for, as if its author knew everything else.
+Each forgery is correct except in the one respect that its name states, as if the attacker knew everything else.
 """
 
 import base64
@@ -34,7 +34,7 @@ KINDS = MIXED_KINDS + TOKEN_KINDS + BODY_KINDS
 
 
 class Forger:
-    """Makes forgeries for rich subscriptions. Its own signing key is made when first needed."""
+    """Makes forgeries for rich subscriptions. Its own signing key is created when first needed."""
 
     def __init__(self, keys: SigningKeys, clock: Callable[[], datetime], chance: random.Random) -> None:
         self._keys = keys
@@ -43,7 +43,7 @@ class Forger:
         self._foreign: SigningKey | None = None
 
     def item(self, kind: str, subscription: Subscription, recipient: Recipient) -> bytes:
-        """Return one forged item (JSON) to be mixed among genuine ones."""
+        """Return one forged item (JSON) to be sent among genuine items."""
         item = self._item(subscription, recipient)
         match kind:
             case "client state wrong":
@@ -83,7 +83,7 @@ class Forger:
         return bodies[kind]()
 
     def _item(self, subscription: Subscription, recipient: Recipient) -> dict[str, Any]:
-        """Return an item that would pass."""
+        """Return a genuine item."""
         message_id = str(self._chance.randrange(10**12, 10**13))
         chat = f"19:{self._chance.getrandbits(128):032x}@thread.v2"
         path = f"chats('{chat}')/messages('{message_id}')"
@@ -148,7 +148,7 @@ class Forger:
 
 
 def _hs256(claims: dict[str, Any], kid: str, secret: bytes) -> str:
-    """Sign with a public key as if it were a shared secret; PyJWT rightly refuses to."""
+    """Sign with a public key as if it were a shared secret, which PyJWT refuses to do."""
     parts = [{"typ": "JWT", "alg": "HS256", "kid": kid}, claims]
     signed = b".".join(base64.urlsafe_b64encode(msgspec.json.encode(part)).rstrip(b"=") for part in parts)
     signature = base64.urlsafe_b64encode(hmac.digest(secret, signed, "sha256")).rstrip(b"=")

@@ -16,7 +16,7 @@ EVENTS = (CHALLENGE, REMOVED, "missed")
 
 
 def challenge_is_due(subscription: Subscription, now: datetime) -> bool:
-    """Tell whether to send `reauthorizationRequired`: its token or itself lapses soon, and the last one is old."""
+    """Whether to send `reauthorizationRequired`: token or subscription expires soon, and the last one is old."""
     if subscription.lifecycle_url is None or is_paused(subscription, now):
         return False
     lapses = min(subscription.authorized + TOKEN_LIFE, subscription.expires)
@@ -25,13 +25,13 @@ def challenge_is_due(subscription: Subscription, now: datetime) -> bool:
 
 
 def challenge(subscription: Subscription, now: datetime) -> None:
-    """Note that a challenge is sent."""
+    """Record that a challenge is sent."""
     subscription.challenged = now
     subscription.first_challenged = subscription.first_challenged or now
 
 
 def is_paused(subscription: Subscription, now: datetime) -> bool:
-    """Tell whether delivery has stopped: challenged, not answered, and the token has lapsed. Changes are lost."""
+    """Whether delivery is paused: challenged, not reauthorized, and the token has expired. Changes are lost."""
     return subscription.first_challenged is not None and now >= max(
         subscription.authorized + TOKEN_LIFE, subscription.first_challenged + GRACE
     )

@@ -15,7 +15,7 @@ SILENT_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Limit:
-    """Calls within `window`: of one app in one tenant, of one app over all, and on one resource."""
+    """Calls within `window`: of one app in one tenant, of one app in all tenants, and on one resource."""
 
     name: str
     window: timedelta
@@ -53,7 +53,7 @@ class Limiter:
         """Count a call on a resource.
 
         Raises:
-            Refusal: 429, now and then without `Retry-After`; a refused call is not counted.
+            Refusal: 429, occasionally without `Retry-After`; a refused call is not counted.
         """
         windows = [
             ((limit.name, caller.app, caller.tenant), limit.in_tenant),

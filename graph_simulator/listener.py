@@ -6,8 +6,8 @@ import socket
 def listening(port: int) -> socket.socket:
     """Return a socket that listens on a port of this machine, 0 for a free one.
 
-    It names its protocol, since asyncio switches Nagle's algorithm off for such sockets only, and with it the
-    40 ms that every second answer would take.
+    The socket names its protocol, since asyncio disables Nagle's algorithm for such sockets only; Nagle's algorithm
+    would delay every second answer by 40 ms.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""Entra's token endpoint for an app of its own: client credentials in, expiring bearer tokens out."""
+"""Entra's token endpoint for an app registration: takes client credentials, returns bearer tokens that expire."""
 
 import hmac
 import secrets
@@ -20,7 +20,7 @@ GRAPH_ROOT = "https://graph.microsoft.com"
 
 
 class LoginRefused(Exception):
-    """The token endpoint says no: an OAuth error with one of Entra's numbers."""
+    """The token endpoint refuses: an OAuth error with one of Entra's numbers."""
 
     def __init__(self, status: HTTPStatus, error: str, number: int, description: str) -> None:
         super().__init__(description)
@@ -45,7 +45,7 @@ class LoginRefused(Exception):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls Graph: an app, in one tenant."""
+    """The caller of Graph: an app, in one tenant."""
 
     app: str
     tenant: str
@@ -68,7 +68,7 @@ class Login:
         clock: Callable[[], datetime],
         roles: Callable[[str], frozenset[str] | None] = lambda _: None,
     ) -> None:
-        """`roles`: tenant → the application permissions granted there; None: the token does not say, and has all."""
+        """`roles`: tenant → the application permissions granted there; None: no roles, every call passes."""
         self._client_id = client_id
         self._client_secret = client_secret
         self._clock = clock
@@ -79,7 +79,7 @@ class Login:
         """Answer a token request: `form` as posted, `login_root` the scheme and host it was posted to.
 
         Raises:
-            LoginRefused: unknown tenant, app or scope, or a proof that does not hold.
+            LoginRefused: unknown tenant, app or scope, or an invalid credential.
         """
         if not is_guid(tenant):
             raise _refused(400, "invalid_request", 900023, "Specified tenant identifier is not a valid GUID.")
@@ -102,7 +102,7 @@ class Login:
         }
 
     def caller(self, authorization: str | None) -> Caller:
-        """Return whom an `Authorization` header stands for.
+        """Return the caller that an `Authorization` header identifies.
 
         Raises:
             Refusal: 401, for a token that is missing, unknown or expired.
@@ -110,7 +110,7 @@ class Login:
         return self._issued(authorization).caller
 
     def roles(self, authorization: str | None) -> frozenset[str] | None:
-        """Return the application permissions in a token, as they were when it was issued; None: all there are.
+        """Return the application permissions in a token, as of its issue; None: every permission.
 
         Raises:
             Refusal: 401.
@@ -129,7 +129,7 @@ class Login:
         return issued
 
     def _with_roles(self, tenant: str, roles: frozenset[str], expires: datetime) -> str:
-        """Make a token that tells what it holds. Only Graph checks the signature of its tokens: any key will do."""
+        """Make a token with roles. Only Graph checks the signature of its tokens: any key will do."""
         claims = {
             "aud": GRAPH_ROOT,
             "appid": self._client_id,
@@ -163,7 +163,7 @@ class Login:
 
 
 def is_guid(text: str) -> bool:
-    """Tell whether `text` is a GUID in its usual form, in any case."""
+    """Whether `text` is a GUID in its usual form, in any case."""
     try:
         return str(uuid.UUID(text)) == text.lower()
     except ValueError:

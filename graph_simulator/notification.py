@@ -1,4 +1,4 @@
-"""Notifications as Graph words them, with all the variety that its users have met (docs/graph.md, "Notifications")."""
+"""Notifications in every form that users of Graph have reported (docs/graph.md, "Notifications")."""
 
 import random
 import re
@@ -23,7 +23,7 @@ _SEGMENT = re.compile(r"([^/]+)/([^/]+)")
 
 @dataclass(frozen=True)
 class Item:
-    """One notification, ready to be sent. `body` is JSON; `token_for` the app and tenant its token must name."""
+    """One notification, ready to be sent. `body` is JSON; `token_for`: the app and tenant that its token names."""
 
     url: str
     body: msgspec.Raw
@@ -35,7 +35,7 @@ class Item:
 def change_item(
     subscription: Subscription, change: Change, content: dict[str, str] | None, chance: random.Random
 ) -> NotificationItem:
-    """Return a change notification; `content` is `encryptedContent`, none for a basic one."""
+    """Return a change notification; `content` is `encryptedContent`, None for a basic notification."""
     item = _common(subscription, change.tenant, chance)
     item["changeType"] = _change_type(change, chance)
     item["resource"] = resource_string(change.path, chance)
@@ -55,7 +55,7 @@ def change_item(
 def holding_item(
     subscription: Subscription, change: HoldingChange, content: dict[str, str] | None, chance: random.Random
 ) -> NotificationItem:
-    """Return the notification of anything but a message of Teams. Of drives and lists it only is a ping."""
+    """Return the notification of any resource but a Teams message; for drives and lists without its id."""
     item = _common(subscription, change.tenant, chance)
     holding = change.holding
     item["changeType"] = change.kind
@@ -75,7 +75,7 @@ def holding_item(
 
 
 def holding_path(subscription: Subscription, change: HoldingChange, chance: random.Random) -> str:
-    """Return how Graph names it: by GUIDs, whatever the subscription says; now and then with the tenant."""
+    """Return the path that Graph uses: by GUIDs, whatever the subscription says; occasionally with the tenant."""
     holding = change.holding
     shown = holding.shown_id(immutable=subscription.immutable_ids)
     place = holding.type.place.replace("{container}", holding.container)
@@ -87,7 +87,7 @@ def holding_path(subscription: Subscription, change: HoldingChange, chance: rand
 
 
 def lifecycle_item(subscription: Subscription, event: str, chance: random.Random) -> NotificationItem:
-    """Return a lifecycle notification: nothing of a resource, no content."""
+    """Return a lifecycle notification: without resource and content."""
     item = _common(subscription, subscription.owner.tenant, chance)
     item["lifecycleEvent"] = event
     if chance.random() < SOMETIMES:
@@ -96,14 +96,14 @@ def lifecycle_item(subscription: Subscription, event: str, chance: random.Random
 
 
 def resource_string(path: str, chance: random.Random) -> str:
-    """Return a message's path as notifications name it: mostly `chats('…')/messages('…')`, not always."""
+    """Return a message's path as notifications write it: mostly `chats('…')/messages('…')`."""
     if chance.random() < RARELY:
         return chance.choice(("", "/")) + path
     return _SEGMENT.sub(r"\1('\2')", path)
 
 
 def moment(value: datetime, chance: random.Random) -> str:
-    """Return a moment in one of the forms seen: UTC or another offset, up to seven digits of fraction."""
+    """Return a time in one of the observed forms: UTC or another offset, up to seven digits of fraction."""
     if chance.random() < SOMETIMES:
         return value.astimezone(timezone(timedelta(hours=-8))).isoformat(timespec="seconds")
     value = value.astimezone(UTC)
@@ -132,5 +132,5 @@ def _any_case(guid: str, chance: random.Random) -> str:
 
 
 def _change_type(change: Change, chance: random.Random) -> str:
-    """Return the change type; a soft deletion is now and then reported as an update (docs/graph.md, "Unsure")."""
+    """Return the change type; a soft deletion is occasionally reported as an update (docs/graph.md, "Unsure")."""
     return "updated" if change.kind == "deleted" and chance.random() < RARELY else change.kind

@@ -1,4 +1,4 @@
-"""Answers in pages with opaque links; a page may be short or empty and go on (docs/graph.md, "Reading back")."""
+"""Answers in pages with opaque links; a page may be short or empty and link on (docs/graph.md, "Reading back")."""
 
 import random
 import secrets
@@ -18,21 +18,21 @@ DELTA_LINK_LIFE = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Cursor:
-    """What a link stands for: what is left of a list, or (`left` is None) where a delta round ended."""
+    """What a link stands for: the rest of a list, or (`left` is None) the end of a delta round."""
 
     link: str
     expires: datetime
     left: Sequence[Any] | None
     size: int
     since: int | None
-    """Milliseconds since 1970; the change up to which a delta round reaches, None if it is no delta."""
+    """Milliseconds since 1970; the last change of a delta round, None outside delta queries."""
     options: Mapping[str, str]
 
 
 class Pager:
-    """Hands out pages and remembers what their links mean. The same link gives the same items again.
+    """Returns pages and remembers their links. The same link gives the same items again.
 
-    `loops`: whether a link leads to the page that it is on. `forgets`: whether delta links are outdated.
+    `loops`: whether a link leads to its own page. `forgets`: whether delta links are outdated.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class Pager:
         since: int | None = None,
         options: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Return the first page of `items`, at most `size` long; `link` is the absolute URL to be continued.
+        """Return the first page of `items`, at most `size` long; `link` is the absolute URL to which a token is added.
 
-        With `since` the list is a delta round: its last page has a `deltaLink` that starts from there.
+        With `since` the list is a delta round: its last page has a `deltaLink` for the next round.
         """
         taken = self._length(size, len(items))
         answer: dict[str, Any] = {"@odata.count": taken, "value": list(items[:taken])}
@@ -75,7 +75,7 @@ class Pager:
         return self._link(Cursor(link, self._clock() + PAGE_LINK_LIFE, items, size, None, {}), "$skiptoken")
 
     def next_page(self, token: str) -> dict[str, Any]:
-        """Return the page that a `$skiptoken` stands for.
+        """Return the page of a `$skiptoken`.
 
         Raises:
             Refusal: 400, the token is unknown or outdated.
@@ -88,7 +88,7 @@ class Pager:
         return self.page(cursor.link, cursor.left, cursor.size, cursor.since, cursor.options)
 
     def delta_start(self, token: str) -> Cursor:
-        """Return where the round ended that a `$deltatoken` closed.
+        """Return the end of the round that issued a `$deltatoken`.
 
         Raises:
             Refusal: 410, the token is unknown or outdated: start over.
@@ -99,7 +99,7 @@ class Pager:
         return cursor
 
     def _length(self, size: int, available: int) -> int:
-        """Return how many items the page holds: fewer than it might now and then, if others follow."""
+        """Return the size of the page: occasionally smaller than possible, if more items follow."""
         drawn = self._chance.random()
         if available and drawn < EMPTY_SHARE:
             return 0

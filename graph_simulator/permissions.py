@@ -1,6 +1,6 @@
-"""What a tenant has granted the app, and what Graph demands of it: Microsoft's permission reference, as a file.
+"""The permissions that a tenant has granted, and those that Graph requires, from Microsoft's permission reference.
 
-permission_reference.json is made by tools/permission_reference.py from clones of Microsoft's repositories.
+tools/permission_reference.py makes permission_reference.json from clones of Microsoft's repositories.
 """
 
 from collections.abc import Mapping
@@ -23,27 +23,27 @@ _TYPES = {
     "alerts": "alert",
     "callrecords": "callrecord",
 }
-"""The resource type of a path that ends so, as the reference names it."""
+"""The resource type of paths with such an ending, as the reference names it."""
 
 
 @cache
 def reference() -> dict[str, Any]:
-    """Return Microsoft's facts."""
+    """Return the reference."""
     text = files("graph_simulator").joinpath("permission_reference.json").read_bytes()
     return msgspec.json.decode(text, type=dict[str, Any])
 
 
 @cache
 def every_permission() -> frozenset[str]:
-    """Return all permissions for a whole tenant that the facts mention."""
+    """Return every permission for a whole tenant in the reference."""
     return frozenset(name for name in reference()["application"] if not is_specific(name))
 
 
 @dataclass(frozen=True)
 class Grants:
-    """What one tenant has granted the app.
+    """The permissions that one tenant has granted the app.
 
-    application: permissions for the whole tenant; None: every one there is, in a token that does not say so.
+    application: permissions for the whole tenant; None: every permission, in a token without roles.
     specific: path of a team, chat, user or meeting, lower case, such as `chats/19:…` → the permissions granted there.
     """
 
@@ -51,7 +51,7 @@ class Grants:
     specific: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def check(self, accepted: frozenset[str], roles: frozenset[str] | None, place: str | None, what: str) -> None:
-        """Let a call pass that the token's roles, or a consent for the place, allow.
+        """Allow a call if the token's roles, or a consent for the place, suffice.
 
         Raises:
             Refusal: 403.
@@ -68,10 +68,10 @@ class Grants:
 
 
 def check_subscription(grants: Grants, roles: frozenset[str] | None, watched: Watched, *, renew: bool = False) -> None:
-    """Check what subscribing takes; `renew`: what the page on renewing names, where it names more.
+    """Check the permissions of a subscription; `renew`: those on the page on renewal, if it names more.
 
     Raises:
-        Refusal: 400, only the beta endpoint offers it; 403.
+        Refusal: 400, only the beta endpoint offers the resource; 403.
     """
     facts = _elsewhere(watched) or {"application": _listed(watched, "subscribe")}
     if facts.get("beta"):
@@ -81,13 +81,13 @@ def check_subscription(grants: Grants, roles: frozenset[str] | None, watched: Wa
         accepted = frozenset(name for name in accepted if is_specific(name))
         grants.check(accepted, roles and frozenset(), None, watched.template)
         return
-    if facts.get("page") and any(map(is_specific, accepted)):  # such a page wants the query for them
+    if facts.get("page") and any(map(is_specific, accepted)):  # the page then names permissions for the query
         accepted = frozenset(name for name in accepted if not is_specific(name))
     grants.check(accepted, roles, place(watched.segments), watched.template)
 
 
 def check_read(grants: Grants, roles: frozenset[str] | None, template: str, ids: tuple[str, ...]) -> None:
-    """Check what a GET takes.
+    """Check the permissions of a GET.
 
     Raises:
         Refusal: 403.
@@ -100,7 +100,7 @@ def check_read(grants: Grants, roles: frozenset[str] | None, template: str, ids:
 
 
 def place(segments: tuple[str, ...]) -> str | None:
-    """Return the team, chat, user or meeting in which something lies; None if it lies in none."""
+    """Return the team, chat, user or meeting of a path; None if it has none."""
     words = tuple(segment.lower() for segment in segments)
     if words[:1] == ("copilot",):
         words = words[1:]
@@ -110,12 +110,12 @@ def place(segments: tuple[str, ...]) -> str | None:
 
 
 def is_specific(name: str) -> bool:
-    """Tell whether a permission is for one team, chat or user."""
+    """Whether a permission is for one team, chat or user."""
     return name.rpartition(".")[2] in _SPECIFIC
 
 
 def denied(message: str) -> Refusal:
-    """Refuse for want of a permission."""
+    """Return the refusal for a missing permission."""
     return forbidden(message)
 
 
@@ -134,7 +134,7 @@ def _listed(watched: Watched, table: str) -> list[str]:
 
 
 def _keys(watched: Watched) -> tuple[str, ...]:
-    """The names under which the facts may have a resource: its path, or its type."""
+    """Return the names under which the reference may list the resource: its path, or its type."""
     template = watched.template.lower()
     words = template.split("/")
     directory = words[0].removesuffix("s") if words[0] in ("users", "groups") else ""

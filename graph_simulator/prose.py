@@ -1,4 +1,4 @@
-"""What the people of the sample company say: a workshop for weather instruments, and its friends."""
+"""Sample sentences of the people of a company: a workshop for weather instruments."""
 
 # ruff: noqa: RUF001 - letters that look alike are the point of writing in many languages
 
@@ -79,7 +79,7 @@ ADDENDA = (
 
 
 def sentence(chance: random.Random) -> str:
-    """Return a remark of one or two sentences, now and then in another language."""
+    """Return a remark of one or two sentences, occasionally in another language."""
     if chance.random() < 0.15:
         return chance.choice(ELSEWHERE)
     remark = f"{chance.choice(OPENERS)} {chance.choice(SUBJECTS)} {chance.choice(PREDICATES)}. {chance.choice(CLOSERS)}"
@@ -87,12 +87,12 @@ def sentence(chance: random.Random) -> str:
 
 
 def reply(chance: random.Random) -> str:
-    """Return an answer to a remark."""
+    """Return a reply to a remark."""
     return chance.choice(REPLIES) if chance.random() < 0.7 else sentence(chance)
 
 
 def report(chance: random.Random, size: int) -> str:
-    """Return a long text of at least `size` characters in paragraphs, as someone's notes of a whole week."""
+    """Return a text of at least `size` characters in paragraphs."""
     paragraphs: list[str] = []
     length = 0
     while length < size:

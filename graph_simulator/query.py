@@ -1,4 +1,4 @@
-"""The query options that reads of messages understand (docs/graph.md, "Reading back")."""
+"""The query options that reads of messages accept (docs/graph.md, "Reading back")."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -15,7 +15,7 @@ _GLUE = re.compile(r"\b(and|or)\b|[()\s]", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Filter:
-    """A range of time, both bounds exclusive and in milliseconds since 1970, and senders of whom any will do."""
+    """A range of time, both bounds exclusive and in milliseconds since 1970, and senders, any of whom matches."""
 
     property: str | None = None
     after: int | None = None
@@ -23,7 +23,7 @@ class Filter:
     senders: tuple[tuple[str, str], ...] = ()
 
     def admits(self, entry: Entry) -> bool:
-        """Tell whether a message passes."""
+        """Whether a message passes."""
         moment = int(entry.message["id"]) if self.property == "createddatetime" else entry.changed
         return (
             (self.after is None or moment > self.after)
@@ -33,10 +33,10 @@ class Filter:
 
 
 def parse_filter(text: str, operators: Collection[str] = ("gt", "lt"), senders: bool = True) -> Filter:
-    """Read a `$filter`.
+    """Parse a `$filter`.
 
     Raises:
-        Refusal: 400, it holds something that this read does not understand.
+        Refusal: 400, this read does not accept a part of it.
     """
     bounds, from_whom = _BOUND.findall(text), _SENDER.findall(text)
     rest = _GLUE.sub("", _SENDER.sub("", _BOUND.sub("", text)))
@@ -55,10 +55,10 @@ def parse_filter(text: str, operators: Collection[str] = ("gt", "lt"), senders: 
 
 
 def page_size(options: Mapping[str, str], default: int, most: int) -> int:
-    """Read `$top`.
+    """Parse `$top`.
 
     Raises:
-        Refusal: 400, it is no number from 1 to `most`.
+        Refusal: 400, it is not a number from 1 to `most`.
     """
     text = options.get("$top")
     if text is None:
@@ -71,7 +71,7 @@ def page_size(options: Mapping[str, str], default: int, most: int) -> int:
 
 
 def only(options: Mapping[str, str], *allowed: str) -> None:
-    """Refuse (400) every query option that a call does not take."""
+    """Refuse (400) every query option that a call does not accept."""
     for name in options:
         if name.startswith("$") and name not in allowed:
             raise bad_request(f"Query option '{name}' is not allowed.", "BadRequest")

@@ -1,4 +1,4 @@
-"""Reading messages back: one, a chat's, a team's, a user's, and deltas (docs/graph.md, "Reading back")."""
+"""Reads of messages: one message, a chat's, a team's, a user's, and deltas (docs/graph.md, "Reading back")."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -41,7 +41,7 @@ class Reads:
         self._lags = lags
 
     def message(self, place_path: str, message_id: str, root: str | None = None) -> Message:
-        """Return one message, at once even if it is too new for lists, unless a replica lags.
+        """Return one message, at once even if it is too new for lists, unless the replica lags.
 
         Raises:
             Refusal: 404.
@@ -53,7 +53,7 @@ class Reads:
         return self._conversation.entry(path).message
 
     def of_chat(self, place_path: str, options: Options, link: str) -> Answer:
-        """Return a chat's messages, newest first. A filter without its `$orderby` is silently ignored, as in Graph."""
+        """Return a chat's messages, newest first. Like Graph, ignores a filter without the matching `$orderby`."""
         if "$skiptoken" in options:
             return self._paged(self._pager.next_page(options["$skiptoken"]))
         only(options, "$top", "$orderby", "$filter")
@@ -75,11 +75,11 @@ class Reads:
         return self._export(self._world.channels_of(team_id.lower()), options, link, LARGEST_EXPORT_PAGE)
 
     def of_user(self, user_id: str, options: Options, link: str) -> Answer:
-        """Return all messages of the chats that a user is in; so each comes up once per participant."""
+        """Return all messages of the chats of a user; each message comes up once per participant."""
         return self._export(self._chats(user_id), options, link, LARGEST_PAGE)
 
     def user_delta(self, user_id: str, options: Options, link: str) -> Answer:
-        """Return what is new in a user's chats since the last round."""
+        """Return the new messages in a user's chats since the last round."""
 
         def changed(since: int, chosen: Filter) -> list[Message]:
             entries = [entry for place in self._chats(user_id) for entry in self._conversation.at(place)]
@@ -88,7 +88,7 @@ class Reads:
         return self._delta(options, link, changed)
 
     def channel_delta(self, place_path: str, options: Options, link: str) -> Answer:
-        """Return a channel's root messages that are new since the last round; replies only if they are asked for."""
+        """Return a channel's new root messages since the last round; replies only on request."""
         place = self._place(place_path)
 
         def changed(since: int, chosen: Filter, with_replies: bool) -> list[Message]:
@@ -149,7 +149,7 @@ class Reads:
         return self._paged(self._pager.page(link, messages, size, reach, dict(first)))
 
     def _first_options(self, options: Options) -> Options:
-        """Return the query options of a delta's first call, which its links carry on."""
+        """Return the query options of a delta's first call, which its links repeat."""
         if "$deltatoken" in options:
             return self._pager.delta_start(options["$deltatoken"]).options
         return options
@@ -165,11 +165,11 @@ class Reads:
         return message
 
     def _visible(self, entries: Iterable[Entry], chosen: Filter) -> list[Entry]:
-        """Return what passes a filter and is old enough to have reached the store that lists are read from."""
+        """Return messages that pass a filter and are old enough for the store behind lists."""
         return [entry for entry in entries if entry.changed <= self._reach() and chosen.admits(entry)]
 
     def _reach(self) -> int:
-        """Return the last millisecond that is over: nothing can be added to it any more."""
+        """Return the last completed millisecond: no message can be added to it any more."""
         return milliseconds(self._clock() - self._late) - 1
 
     def _page(self, link: str, entries: list[Entry], size: int) -> Answer:

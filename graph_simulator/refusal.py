@@ -1,4 +1,4 @@
-"""Graph's way of saying no: a status, a code, a message, in its error body (docs/graph.md, "Errors")."""
+"""An error of Graph: a status, a code and a message, in its error body (docs/graph.md, "Errors")."""
 
 import uuid
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Refusal(Exception):
-    """An answer other than success; becomes Graph's error body."""
+    """An answer other than success, with Graph's error body."""
 
     def __init__(self, status: HTTPStatus, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -28,42 +28,42 @@ class Refusal(Exception):
 
 
 def bad_request(message: str, code: str = "InvalidRequest") -> Refusal:
-    """Refuse what will not pass unchanged."""
+    """Return the refusal of a malformed request."""
     return Refusal(HTTPStatus.BAD_REQUEST, code, message)
 
 
 def validation_error(message: str) -> Refusal:
-    """Refuse a subscription whose properties or endpoint are not in order."""
+    """Return the refusal of a subscription with invalid properties or an invalid endpoint."""
     return Refusal(HTTPStatus.BAD_REQUEST, "ValidationError", message)
 
 
 def not_found(message: str = "The object was not found.", code: str = "ResourceNotFound") -> Refusal:
-    """Say that a thing is gone, expired or another app's."""
+    """Return the refusal for a resource that is gone, expired or another app's."""
     return Refusal(HTTPStatus.NOT_FOUND, code, message)
 
 
 def forbidden(message: str) -> Refusal:
-    """Refuse for want of consent or because a quota is reached."""
+    """Return the refusal for missing consent or an exhausted quota."""
     return Refusal(HTTPStatus.FORBIDDEN, "Forbidden", message)
 
 
 def conflict(message: str) -> Refusal:
-    """Refuse a duplicate."""
+    """Return the refusal of a duplicate."""
     return Refusal(HTTPStatus.CONFLICT, "Conflict", message)
 
 
 def unauthenticated(message: str) -> Refusal:
-    """Refuse a call without a token that is valid now."""
+    """Return the refusal of a call without a valid token."""
     headers = {"WWW-Authenticate": 'Bearer realm="", authorization_uri="", error="invalid_token"'}
     return Refusal(HTTPStatus.UNAUTHORIZED, "InvalidAuthenticationToken", message, headers)
 
 
 def too_many_requests(retry_after: int | None) -> Refusal:
-    """Throttle; some services name no time to wait."""
+    """Return a throttled answer; some services give no time to wait."""
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequests", "Too Many Requests", headers)
 
 
 def unavailable() -> Refusal:
-    """Be out of order for a while."""
+    """Return the answer of a service that is temporarily unavailable."""
     return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "serviceNotAvailable", "The service is temporarily unavailable.")

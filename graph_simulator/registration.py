@@ -1,4 +1,4 @@
-"""The app registration as Graph shows it to an app that may read it: its credentials and when they end."""
+"""The app registration as Graph shows it to an app that may read it: its credentials and their expiry."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +10,7 @@ from graph_simulator.refusal import Refusal, forbidden
 
 @dataclass
 class AppRegistration:
-    """Secrets and certificates, by name, with their ends; `readable` if the app was granted Application.Read.All."""
+    """Secrets and certificates, by name, with their expiry; `readable` if the app was granted Application.Read.All."""
 
     client_id: str
     readable: bool = False

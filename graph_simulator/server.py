@@ -23,7 +23,7 @@ from graph_simulator.simulator import Simulator
 
 @dataclass(frozen=True)
 class Registration:
-    """The app as Entra knows it, and its home tenant."""
+    """The app registration in Entra, and its home tenant."""
 
     tenant: str
     client_id: str
@@ -32,7 +32,7 @@ class Registration:
 
 @dataclass(frozen=True)
 class GraphServer:
-    """A simulator that runs. Its state belongs to its own thread: from elsewhere use `get`, `post` and `delete`."""
+    """A running simulator. Its state belongs to its own thread: other threads use `get`, `post` and `delete`."""
 
     url: str
     simulator: Simulator
@@ -40,19 +40,19 @@ class GraphServer:
     control: httpx.Client
 
     def get(self, path: str) -> Any:
-        """Return what a control under `/simulator/` answers, e.g. `get("summary")`."""
+        """Return the answer of a control under `/simulator/`, e.g. `get("summary")`."""
         return self._answered(self.control.get(path)).json()
 
     def post(self, path: str, **order: Any) -> Any:
-        """Give an order, e.g. `post("messages", count=3)`, and return the answer."""
+        """Post to a control, e.g. `post("messages", count=3)`, and return the answer."""
         return self._answered(self.control.post(path, json=order)).json()
 
     def delete(self, path: str) -> None:
-        """Give an order to delete, e.g. `delete(f"subscriptions/{id}")`."""
+        """Delete through a control, e.g. `delete(f"subscriptions/{id}")`."""
         self._answered(self.control.delete(path))
 
     def messages(self) -> list[dict[str, Any]]:
-        """Return the truth: every message in its last state, as GET /simulator/messages."""
+        """Return every message in its last state, as GET /simulator/messages."""
         return [httpx.Response(200, content=line).json() for line in self._lines()]
 
     def _lines(self) -> list[str]:
@@ -65,14 +65,14 @@ class GraphServer:
 
 
 def client_for(authority: Authority) -> httpx.AsyncClient:
-    """Return the client of a simulator: it trusts `authority` and nobody else."""
+    """Return the HTTP client of a simulator: it trusts `authority` only."""
     trusted = ssl.create_default_context(cafile=authority.ca)
     limits = httpx.Limits(max_connections=2 * AT_ONCE, max_keepalive_connections=AT_ONCE)
     return httpx.AsyncClient(verify=trusted, limits=limits, timeout=None, follow_redirects=False)  # noqa: S113 - each use limits the time of the whole call
 
 
 def config_for(app: ASGIApp, authority: Authority) -> uvicorn.Config:
-    """Return how an application is served over HTTPS."""
+    """Return the configuration of an HTTPS server for an application."""
     return uvicorn.Config(
         app,
         ssl_certfile=authority.certificate,
@@ -97,7 +97,7 @@ def running(
     """Run a simulator on a free port, in a thread, for as long as the context lasts."""
     client = client_for(authority)
     simulator = simulator_for(registration, client, seed, clock)
-    simulator.faults = msgspec.structs.replace(simulator.faults, lagging=0.0)  # a test that is about it turns it on
+    simulator.faults = msgspec.structs.replace(simulator.faults, lagging=0.0)  # tests of this behaviour turn it on
     listener = listening(0)
     with in_background(BackgroundServer(config_for(application(simulator), authority)), listener, client):
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"

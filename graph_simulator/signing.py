@@ -1,4 +1,4 @@
-"""The authority's signing keys: rotation, metadata, and what they sign (docs/graph.md, "Validation tokens")."""
+"""The authority's signing keys: rotation, metadata, and signed tokens (docs/graph.md, "Validation tokens")."""
 
 import hashlib
 import threading
@@ -34,7 +34,7 @@ class SigningKey:
 
     @classmethod
     def create(cls, now: datetime) -> "SigningKey":
-        """Make a key; takes about a tenth of a second."""
+        """Create a key; takes about a tenth of a second."""
         private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "accounts.accesscontrol.windows.net")])
         certificate = (
@@ -71,7 +71,7 @@ class SigningKey:
 
 
 class SigningKeys:
-    """The present key signs; the ones before it stay published for a while. The first is made when it is needed."""
+    """The present key signs; former keys stay published for a while. The first key is created when needed."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
@@ -95,7 +95,7 @@ class SigningKeys:
         return {"keys": [key.jwk() for key in reversed(self._published())]}
 
     def validation_token(self, audience: str, tenant: str, version: int) -> str:
-        """Return a validation token for an app in a tenant; the same one until an hour before it expires."""
+        """Return a validation token for an app in a tenant; the same token until an hour before it expires."""
         now = self._clock()
         expires, token = self._tokens.get((audience, tenant, version), (now, ""))
         if expires - now < REUSE_UNTIL_LEFT:
@@ -105,7 +105,7 @@ class SigningKeys:
         return token
 
     def _published(self) -> list[SigningKey]:
-        with self._making:  # tests ask from threads of their own, and making a key takes a while
+        with self._making:  # tests call this from their own threads, and creating a key takes a while
             self._keys = self._keys or [SigningKey.create(self._clock())]
             return self._keys
 

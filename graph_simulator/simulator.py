@@ -1,4 +1,4 @@
-"""The whole of the simulator, without HTTP: state, virtual clock, chance, and what follows from each change."""
+"""The simulator without HTTP: state, virtual clock, randomness, and the consequences of each change."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ HELD_BACK_SECONDS = (0.5, 3.0)
 
 @dataclass(frozen=True)
 class Tenant:
-    """A tenant's people and places, and what they have written."""
+    """A tenant's people and places, and its messages and resources."""
 
     world: World
     conversation: Conversation
@@ -53,7 +53,7 @@ class Tenant:
 class Simulator:
     """Graph and Entra for one app and any number of tenants.
 
-    `clock` is the real one underneath the virtual; `client` posts to endpoints and checks their certificates.
+    `clock` is the real clock underneath the virtual one; `client` posts to endpoints and checks their certificates.
     Everything but `running` may be used without an event loop, from the thread that owns the simulator.
     """
 
@@ -92,7 +92,7 @@ class Simulator:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Deliver, generate and watch over authorizations for as long as the context lasts."""
+        """Deliver, generate and check authorizations for as long as the context lasts."""
         tasks = [
             asyncio.create_task(task)
             for task in (self.delivery.run(), self.generator.run(), self._watch(), self._attack())
@@ -108,7 +108,7 @@ class Simulator:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def tenant(self, tenant: str) -> Tenant:
-        """Return a tenant by its GUID; it comes into being when first named."""
+        """Return a tenant by its GUID; the first call creates it."""
         tenant = tenant.lower()
         if tenant not in self._tenants:
             conversation = Conversation(tenant, self.clock, self._publish)
@@ -117,13 +117,13 @@ class Simulator:
         return self._tenants[tenant]
 
     def tenants(self) -> Sequence[Tenant]:
-        """Return all tenants that were named so far."""
+        """Return all tenants created so far."""
         return tuple(self._tenants.values())
 
     async def validate(self, url: str) -> None:
         """Perform the handshake with a URL; every other token is one that only a single decoding leaves intact.
 
-        An event hub is only sent something to see that it can be.
+        An event hub gets one event instead.
 
         Raises:
             Refusal: 400.
@@ -152,15 +152,15 @@ class Simulator:
                 self._challenge(subscription)
 
     def grants(self, tenant: str) -> Grants:
-        """Return what a tenant has granted; at first every permission there is."""
+        """Return the grants of a tenant; initially every permission."""
         return self._grants.get(tenant.lower(), Grants())
 
     def grant(self, tenant: str, grants: Grants) -> None:
-        """Replace what a tenant has granted. Tokens keep the roles that they were issued with."""
+        """Replace the grants of a tenant. Issued tokens keep their roles."""
         self._grants[tenant.lower()] = grants
 
     def send_lifecycle(self, subscription_id: str, event: str, times: int = 1) -> None:
-        """Send a lifecycle event, and do what it says: after `subscriptionRemoved` the subscription is gone.
+        """Send a lifecycle event and apply its effect: `subscriptionRemoved` removes the subscription.
 
         Raises:
             Refusal: 404 for the subscription, 400 for an event that its resource never gets or without a URL.
@@ -176,10 +176,10 @@ class Simulator:
             self._put_lifecycle(subscription, event)
 
     def forge(self, kind: str, subscription: Subscription) -> None:
-        """Send one hostile item or post of a kind to a rich subscription's endpoint.
+        """Send one forged item or post of a kind to a rich subscription's endpoint.
 
         Raises:
-            Refusal: 400, unknown kind, or not a rich subscription to a webhook: nobody but Graph can send to a hub.
+            Refusal: 400, unknown kind, or not a rich subscription to a webhook: only Graph can send to a hub.
         """
         recipient = subscription.recipient
         if recipient is None or kind not in KINDS or is_event_hub(subscription.notification_url):
@@ -193,12 +193,12 @@ class Simulator:
             self._hostile_posts.put_nowait((url, self._forger.body(kind, subscription, recipient)))
 
     def lags(self, changed: datetime) -> bool:
-        """Whether a read meets a replica that does not have yet what changed at a time."""
+        """Whether a read meets a replica that lacks the changes of a time."""
         recent = self.clock() - changed < timedelta(seconds=self.faults.lag_seconds)
         return recent and happens(self.faults.lagging, self.chance)
 
     def listed(self, owner: Caller) -> list[dict[str, Any]]:
-        """Return the subscriptions of an app as the list shows them: all of them, or those of a while ago, or none."""
+        """Return the subscriptions of an app that the list shows: all, the former ones, or none."""
         if self.faults.listing == "empty":
             return []
         if self.faults.listing == "true":
@@ -208,7 +208,7 @@ class Simulator:
         return [self.shown(subscription) for subscription in present if subscription.id in known]
 
     def shown(self, subscription: Subscription) -> dict[str, Any]:
-        """Return a subscription as reads show it, respelled if that is on."""
+        """Return a subscription as reads show it, respelled if that fault is on."""
         shown = subscription.shown()
         if self.faults.respell:
             shown |= respelled(shown, self.tenant(subscription.owner.tenant).world)
@@ -245,7 +245,7 @@ class Simulator:
                 self._notify(subscription, change)
 
     def _publish_holding(self, change: HoldingChange) -> None:
-        """Notify every subscription that a change of anything but a message concerns."""
+        """Notify every subscription that a change of a resource other than a message concerns."""
         self.counts["changes"] += 1
         told = "updated" if not change.holding.type.place else change.kind
         if not change.holding.owner and told == "created":
@@ -296,7 +296,7 @@ class Simulator:
         return Item(subscription.notification_url, msgspec.Raw(body), token_for)
 
     def _tokens(self, items: Sequence[Item]) -> list[str] | None:
-        """Return one validation token for each pair of app and tenant that has a rich item; null if none is had."""
+        """Return one validation token for each pair of app and tenant that has a rich item; null if there is none."""
         pairs = sorted({item.token_for for item in items if item.token_for is not None})
         if pairs and self.faults.null_tokens:
             return None
@@ -314,7 +314,7 @@ class Simulator:
         self._put_lifecycle(subscription, lifecycle.CHALLENGE)
 
     async def _watch(self) -> None:
-        """Challenge authorizations that lapse; remove subscriptions that have lost their consent."""
+        """Challenge authorizations that expire soon; remove subscriptions without consent."""
         while True:
             now = self.clock()
             for subscription in self.subscriptions:
@@ -340,7 +340,7 @@ class Simulator:
 
 
 def respelled(shown: dict[str, Any], world: World) -> dict[str, Any]:
-    """Return what Graph was seen to show otherwise than it was given (docs/graph.md, "Subscriptions")."""
+    """Return the spellings in which Graph shows a subscription (docs/graph.md, "Subscriptions")."""
     path, mark, query = str(shown["resource"]).partition("?")
     parts = path.strip("/").split("/")
     person = world.named(parts[1]) if len(parts) > 1 and parts[0].lower() == "users" else None
@@ -363,7 +363,7 @@ def _content(subscription: Subscription, change: Change | HoldingChange) -> byte
 
 
 def _report(task: asyncio.Task[None]) -> None:
-    """Say so at once when a part of the simulator has stopped by itself: the rest would go on in silence."""
+    """Log at once that a task of the simulator has failed: the others would continue silently."""
     logging.getLogger(__name__).critical("The simulator has lost a part: %s", task, exc_info=task.exception())
 
 

@@ -1,4 +1,4 @@
-"""A subscription, and the checks of what a caller may put into one (docs/graph.md, "Subscriptions")."""
+"""A subscription, and the checks of its properties (docs/graph.md, "Subscriptions")."""
 
 import binascii
 from base64 import b64decode
@@ -38,7 +38,7 @@ BAD_CERTIFICATE = "Certificate validation error: Cannot find the requested objec
 
 @dataclass
 class Subscription:
-    """One subscription as Graph keeps it. `expires` and the other moments are virtual and in UTC."""
+    """One subscription as Graph keeps it. `expires` and the other times are virtual and in UTC."""
 
     id: str
     owner: Caller
@@ -54,11 +54,11 @@ class Subscription:
     tls_version: str
     audience: str
     authorized: datetime
-    """When it was created, renewed or re-authorized last."""
+    """When it was last created, renewed or reauthorized."""
     knows_all_types: bool = False
-    """Whether `Prefer: include-unknown-enum-members` came with its creation or last renewal."""
+    """Whether its creation or last renewal had `Prefer: include-unknown-enum-members`."""
     immutable_ids: bool = False
-    """Whether `Prefer: IdType="ImmutableId"` came with its creation."""
+    """Whether its creation had `Prefer: IdType="ImmutableId"`."""
     former_recipient: Recipient | None = None
     rekeyed: datetime | None = None
     reauthorized: datetime | None = None
@@ -69,7 +69,7 @@ class Subscription:
 
     @property
     def kind(self) -> Kind:
-        """The row of Graph's table it belongs to."""
+        """Its row of Graph's table of resources."""
         return self.watched.kind
 
     @property
@@ -78,11 +78,11 @@ class Subscription:
         return self.recipient is not None
 
     def authorize(self, now: datetime) -> None:
-        """Begin a new authorization, with no challenge sent yet."""
+        """Start a new authorization, with no challenge sent yet."""
         self.authorized, self.challenged, self.first_challenged = now, None, None
 
     def shown(self) -> dict[str, Any]:
-        """Return what reads show: never the clientState, never the certificate."""
+        """Return the properties that reads show: never the clientState or the certificate."""
         return {
             "@odata.context": "https://graph.microsoft.com/v1.0/$metadata#subscriptions/$entity",
             "id": self.id,
@@ -105,10 +105,10 @@ class Subscription:
 
 
 def drafted(properties: dict[str, Any], owner: Caller, subscription_id: str, now: datetime) -> Subscription:
-    """Return the subscription that a create call asks for, checked but for duplicates, quotas and handshake.
+    """Return the subscription that a create call requests, checked except for duplicates, quotas and handshake.
 
     Raises:
-        Refusal: 400, with Graph's text where it is known.
+        Refusal: 400, with Graph's text where known.
     """
     given = {name: value for name, value in properties.items() if not name.startswith("@odata.")}
     for name in given.keys() - CREATE_PROPERTIES:
@@ -137,10 +137,10 @@ def drafted(properties: dict[str, Any], owner: Caller, subscription_id: str, now
 
 
 def expiry(given: dict[str, Any], kind: Kind, rich: bool, has_lifecycle_url: bool, now: datetime) -> datetime:
-    """Return when a subscription will expire that asks for `expirationDateTime`: 45 minutes ahead or more.
+    """Return the expiry of a subscription that requests `expirationDateTime`: at least 45 minutes ahead.
 
     Raises:
-        Refusal: 400, it is no date-time, or beyond the longest lifetime.
+        Refusal: 400, it is not a date-time, or beyond the longest lifetime.
     """
     text = _text(given, "expirationDateTime")
     try:
@@ -156,10 +156,10 @@ def expiry(given: dict[str, Any], kind: Kind, rich: bool, has_lifecycle_url: boo
 
 
 def recipient_of(given: dict[str, Any]) -> Recipient:
-    """Return whom the two certificate properties name.
+    """Return the recipient that the two certificate properties name.
 
     Raises:
-        Refusal: 400, one is missing or not what Graph takes: Base64 of a DER certificate, RSA 2,048 to 4,096.
+        Refusal: 400, one is missing or unacceptable: Graph takes Base64 of a DER certificate, RSA 2,048 to 4,096.
     """
     encoded, certificate_id = _text(given, "encryptionCertificate"), _text(given, "encryptionCertificateId")
     if len(certificate_id) > LONGEST_TEXT:
@@ -175,7 +175,7 @@ def recipient_of(given: dict[str, Any]) -> Recipient:
 
 
 def endpoint_url(given: dict[str, Any], name: str) -> str:
-    """Return a URL property: of a webhook, or of an event hub.
+    """Return a URL property, of a webhook or of an event hub.
 
     Raises:
         Refusal: 400, it is missing or neither.

@@ -20,14 +20,14 @@ Validate = Callable[[str], Awaitable[None]]
 
 
 class Subscriptions:
-    """All subscriptions of all tenants. What has expired is as good as gone and is removed on the next look."""
+    """All subscriptions of all tenants. An expired subscription does not exist, and is removed on the next access."""
 
     def __init__(self, clock: Callable[[], datetime], chance: random.Random) -> None:
         self._clock = clock
         self._chance = chance
         self._all: dict[str, Subscription] = {}
         self.flagged: list[str] = []
-        """What callers did that the documentation warns of, in sentences."""
+        """Uses of the API that the documentation warns of, in sentences."""
 
     def __iter__(self) -> Iterator[Subscription]:
         self._forget_expired()
@@ -48,7 +48,7 @@ class Subscriptions:
     ) -> dict[str, Any]:
         """Create a subscription after the handshake on both URLs; return it, clientState included.
 
-        `allow` raises Refusal if the caller may not watch a resource. `knows_all_types` stands for the header
+        `allow` raises Refusal if the caller may not subscribe to a resource. `knows_all_types` stands for the header
         `Prefer: include-unknown-enum-members`, `immutable_ids` for `IdType="ImmutableId"`.
 
         Raises:
@@ -61,7 +61,7 @@ class Subscriptions:
         await validate(subscription.notification_url)
         if subscription.lifecycle_url is not None:
             await validate(subscription.lifecycle_url)
-        self._check_room(subscription)  # another call may have taken its place during the handshake
+        self._check_room(subscription)  # another call may have created a duplicate during the handshake
         subscription.knows_all_types, subscription.immutable_ids = knows_all_types, immutable_ids
         self._all[subscription.id] = subscription
         return {**subscription.shown(), "clientState": subscription.client_state}
@@ -74,7 +74,7 @@ class Subscriptions:
         """Return a live subscription, of `owner` if given.
 
         Raises:
-            Refusal: 404, it is unknown, expired or another's.
+            Refusal: 404, it is unknown, expired or another app's.
         """
         self._forget_expired()
         subscription = self._all.get(subscription_id.lower())
@@ -122,7 +122,7 @@ class Subscriptions:
         return subscription.shown()
 
     def reauthorize(self, subscription_id: str, owner: Caller) -> None:
-        """Begin a new authorization; the expiry stays.
+        """Start a new authorization; the expiry stays.
 
         Raises:
             Refusal: 404.
@@ -143,9 +143,9 @@ class Subscriptions:
         return subscription
 
     def recipient(self, subscription: Subscription, *, stuck: bool = False) -> Recipient | None:
-        """Return whom to encrypt an item to; for a while after a new key now and then the former one.
+        """Return the recipient of an item; for a while after a new certificate occasionally the former recipient.
 
-        `stuck`: for ever and always the former one.
+        `stuck`: always and permanently the former recipient.
         """
         if stuck and subscription.former_recipient is not None:
             return subscription.former_recipient
@@ -161,7 +161,7 @@ class Subscriptions:
                 del self._all[subscription.id]
 
     def _check_room(self, wanted: Subscription) -> None:
-        """Check duplicates and quotas: per app and path, and the one pot of an organisation."""
+        """Check duplicates and quotas: per app and path, and the shared quota of an organisation."""
         same_path = [held for held in self.of(wanted.owner) if held.watched.identity == wanted.watched.identity]
         if not wanted.kind.duplicates:
             for held in same_path:

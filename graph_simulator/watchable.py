@@ -1,4 +1,4 @@
-"""What can be subscribed to, for how long, and how often: Graph's table (docs/graph.md, "Subscriptions")."""
+"""Which resources can be subscribed to, for how long, and how often: Graph's table (docs/graph.md, "Subscriptions")."""
 
 import re
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Kind:
     """"allowed", "refused", or "required" with resource data."""
     lifecycle_events: frozenset[str] = frozenset({"reauthorizationRequired"})
     teams_pot: bool = False
-    """Counts into the 10,000 that all Teams resources of an organisation share."""
+    """Counts towards the 10,000 subscriptions that all Teams resources of an organisation share."""
     quotas: dict[str, int] = field(default_factory=dict)
     """Path → how many subscriptions one app may hold on the same path."""
     duplicates: bool = False
@@ -42,7 +42,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Watched:
-    """A subscription's `resource`, understood: `segments` without the ids' quoting, `query` as given."""
+    """A subscription's `resource`, parsed: `segments` without the ids' quotes, `query` as given."""
 
     kind: Kind
     template: str
@@ -51,7 +51,7 @@ class Watched:
 
     @property
     def identity(self) -> str:
-        """What two subscriptions must share to be duplicates."""
+        """What two duplicate subscriptions have in common."""
         return "/".join(self.segments).casefold() + "?" + self.query.casefold()
 
 
@@ -150,10 +150,10 @@ _QUOTED = re.compile(r"\((?:joinWebUrl=)?'([^']*)'\)", re.IGNORECASE)
 
 
 def path_segments(path: str) -> tuple[str, ...]:
-    """Split a path of Graph's into segments: `teams('x')/channels` and `/teams/x/channels` are the same.
+    """Split a path into segments: `teams('x')/channels` and `/teams/x/channels` are the same.
 
-    So are a function with and without empty parentheses, `delta()` and `delta`, and with the namespace that OData puts
-    before it, `microsoft.graph.delta()`: Microsoft's own clients write them.
+    So are a function with and without empty parentheses, `delta()` and `delta`, and with OData's namespace,
+    `microsoft.graph.delta()`: Microsoft's own clients write them.
     """
     keyed = _QUOTED.sub(lambda found: f"/{quote(unquote(found[1]), safe='')}", path)
     segments = (unquote(segment) for segment in keyed.split("/") if segment)
@@ -161,7 +161,7 @@ def path_segments(path: str) -> tuple[str, ...]:
 
 
 def understand(resource: str) -> Watched:
-    """Return what a subscription's `resource` asks for.
+    """Parse a subscription's `resource`.
 
     Raises:
         Refusal: 400, Graph knows no such resource.
@@ -176,7 +176,7 @@ def understand(resource: str) -> Watched:
 
 
 def _matches(template: list[str], segments: tuple[str, ...]) -> bool:
-    """Compare without case. A word that a template has in a place is never taken for an id there; a function may have
+    """Compare without case. A template's word never matches an id; a function may have
     parameters, as in `getAllTranscripts(meetingOrganizerUserId='…')`.
     """
     return len(template) == len(segments) and all(

@@ -1,4 +1,4 @@
-"""Who and what there is in a tenant: people, teams with channels, chats."""
+"""The people and places of a tenant: users, teams with channels, chats."""
 
 import random
 import uuid
@@ -14,12 +14,12 @@ class Person:
     id: str
     name: str
     licensed: bool = True
-    """Whether they have a plan of Teams: guests, rooms and some others have none, and no chats to read."""
+    """Whether the user has a Teams plan: guests, rooms and some others have none, and no chats to read."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where messages are: a chat, or a channel of a team. Ids are raw, as in notifications."""
+    """A place of messages: a chat, or a channel of a team. Ids are raw, as in notifications."""
 
     title: str
     members: tuple[Person, ...]
@@ -44,7 +44,7 @@ class Team:
 
 @dataclass
 class World:
-    """One tenant's people and places. The same tenant is populated alike in every run of the same seed."""
+    """One tenant's people and places. The same seed populates a tenant identically in every run."""
 
     tenant: str
     people: list[Person] = field(default_factory=list)
@@ -56,7 +56,7 @@ class World:
         return self.teams.setdefault(team_id, Team(team_id, name, members))
 
     def add(self, place: Place) -> Place:
-        """Add a place, or return the one that has its path already."""
+        """Add a place, or return the existing place with its path."""
         return self.places.setdefault(place.path, place)
 
     def person(self, person_id: str) -> Person | None:
@@ -83,11 +83,11 @@ class World:
         return [place for place in self.places.values() if place.team == team_id]
 
     def chat(self, chat_id: str) -> Place:
-        """Return the chat with an id; it is opened, with everybody in it, if it does not exist."""
+        """Return the chat with an id; it is created, with every user as member, if it does not exist."""
         return self.add(Place("Chat", tuple(self.people), chat=chat_id))
 
     def channel(self, team_id: str, channel_id: str) -> Place:
-        """Return the channel with these ids; team and channel are founded if they do not exist."""
+        """Return the channel with these ids; team and channel are created if they do not exist."""
         team = self.add_team(team_id, "Team", tuple(self.people))
         return self.add(Place("Channel", team.members, team=team_id, channel=channel_id))
 

@@ -1,4 +1,4 @@
-"""One case of a set: what Graph, or somebody who pretends to be Graph, posts, and what must come out."""
+"""One case of a set: what Graph, or an attacker, posts, and the expected result."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 from graph_simulator.vectors.rules import Rule
 
 NOW = datetime(2031, 2, 3, 4, 5, 6, tzinfo=UTC)
-"""The time at which a set is read, unless a case names another."""
+"""The time at which a receiver reads a set, unless a case names another."""
 
 STORED = (200, 202)
 BROKEN = (200, 202, 400)
@@ -20,10 +20,10 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True)
 class Expected:
-    """What becomes of one item.
+    """The expected result of one item.
 
-    verdict: `accept`, `reject`, `duplicate` (proven, and no news), or `either`.
-    reason: why it is rejected. plain: the resource, UTF-8 JSON, that its content opens to. event: `lifecycleEvent`.
+    verdict: `accept`, `reject`, `duplicate` (genuine, but already received), or `either`.
+    reason: why it is rejected. plain: the decrypted resource, UTF-8 JSON. event: `lifecycleEvent`.
     """
 
     verdict: str
@@ -34,7 +34,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Case:
-    """A POST and what is expected of it; `body` None stands for a handshake, `answer` is what it must be answered."""
+    """A POST and its expected result; `body` None stands for a handshake, `answer` is the expected answer to it."""
 
     name: str
     description: str
@@ -48,7 +48,7 @@ class Case:
 
 
 def accept(plain: bytes | None = None) -> Expected:
-    """Expect a change to be passed on, with what its content opens to."""
+    """Expect a change to be accepted, with the decrypted resource."""
     return Expected("accept", plain=plain)
 
 
@@ -58,7 +58,7 @@ def act(event: str) -> Expected:
 
 
 def reject(reason: str) -> Expected:
-    """Expect an item to go no further."""
+    """Expect an item to be rejected."""
     return Expected("reject", reason)
 
 
@@ -68,5 +68,5 @@ def to_json(document: object) -> bytes:
 
 
 def collection(items: Sequence[object], tokens: object = (), **more: object) -> bytes:
-    """Return a changeNotificationCollection; Graph names the tokens even where there are none."""
+    """Return a changeNotificationCollection; Graph writes `validationTokens` even without tokens."""
     return to_json({"value": items, "validationTokens": tokens, **more})

@@ -1,4 +1,4 @@
-"""Every case of a set, in the order of their names."""
+"""Every case of a set, in the order of names."""
 
 from graph_simulator.vectors.case import Case
 from graph_simulator.vectors.damaged import damaged

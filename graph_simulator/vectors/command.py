@@ -1,4 +1,4 @@
-"""The command `vectors`: writes a set into a directory, or nothing."""
+"""The command `vectors`: writes a complete set into a directory, or nothing."""
 
 import argparse
 import shutil
@@ -19,15 +19,15 @@ WRONG_USAGE, NOT_WRITTEN = 2, 1
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that complains in one line."""
+    """A parser that reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and exit."""
+        """Print the error, and exit."""
         self.exit(WRONG_USAGE, f"{self.prog}: {message}\n")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write a set of vectors; return the exit code: 0, 1 if it can't be written, 2 for wrong usage."""
+    """Write a set of vectors; return the exit code: 0, 1 if writing failed, 2 for wrong usage."""
     parser = _Parser(
         prog="python -m graph_simulator vectors",
         description="Write test vectors for receivers of Microsoft Graph change notifications.",
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def write(files: Files, directory: Path) -> None:
-    """Write files into a directory that is empty or doesn't exist yet: all of them or none.
+    """Write files into a directory that is empty or does not exist yet: all files or none.
 
     Raises OSError.
     """
@@ -72,7 +72,7 @@ def write(files: Files, directory: Path) -> None:
 
 @cache
 def _world(seed: int) -> World:
-    return World(seed)  # its keys take seconds: a process that writes several sets seeks them once
+    return World(seed)  # its keys take seconds: a process that writes several sets derives them once
 
 
 def _seed(text: str) -> int:
@@ -82,7 +82,7 @@ def _seed(text: str) -> int:
 
 
 def _occupied(directory: Path) -> str:
-    """Return why a directory can't be written to; "" if nothing is in the way."""
+    """Return why a directory cannot be written to; "" if it can."""
     try:
         if directory.exists() and not directory.is_dir():
             return f"{directory}: expected a directory, this is a file"

@@ -1,4 +1,4 @@
-"""Contents that don't open, contents that open to nothing of use, items and bodies that are none."""
+"""Contents that cannot be decrypted, contents without a usable resource, malformed items and bodies."""
 
 import hmac
 from base64 import b64decode, b64encode
@@ -27,7 +27,7 @@ LONG = 1_000_000
 
 Content = dict[str, Any]
 Damage = Callable[[World, Draw, Content], object]
-"""Returns what stands in the place of a genuine encryptedContent."""
+"""Returns the replacement of a genuine encryptedContent."""
 
 _FIELD = Rule("data, dataKey and dataSignature are strings, and all are needed.", rules.ENCRYPTED_CONTENT)
 _NAME = should("The id and the thumbprint are strings.", rules.ENCRYPTED_CONTENT)
@@ -104,7 +104,7 @@ def _fields() -> Iterator[Row]:
 
 
 def _sealed() -> Iterator[Row]:
-    """Damage that shows before the resource does."""
+    """Return damage that shows before decryption."""
     yield (
         "content-truncated",
         "The end of data is missing.",
@@ -219,7 +219,7 @@ def _sealed() -> Iterator[Row]:
 
 
 def _opened() -> Iterator[Row]:
-    """Contents that open, to what is no resource."""
+    """Return contents that decrypt, but not to a resource."""
     for name, description, rule, plain in (
         ("words", "The content is words.", _GRAMMAR, b"not JSON"),
         ("empty", "The content is empty.", _GRAMMAR, b""),
@@ -418,7 +418,7 @@ def _signed(key: bytes, ciphertext: bytes) -> tuple[str, str]:
 
 
 def _with_another_vector(key: bytes, plain: bytes) -> tuple[str, str]:
-    """Chain on from a first block that was altered as the vector was: CBC with a vector of zeros."""
+    """Return content with an altered first block that matches an altered vector: CBC with a vector of zeros."""
     first = bytes(octet ^ vector for octet, vector in zip(plain[:16], key[:16], strict=True))
     return seal(first + plain[16:], key)
 
@@ -443,7 +443,7 @@ def _key_in_the_clear(_: World, draw: Draw, content: Content) -> Content:
 
 
 def _key_of(size: int) -> Damage:
-    """Return content under a key of another size, which encrypts wherever AES has keys of that size."""
+    """Return content under a key of another size, encrypted wherever AES has keys of that size."""
 
     def damage(world: World, draw: Draw, _: Content) -> Content:
         key = draw.octets(size)

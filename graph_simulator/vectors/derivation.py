@@ -1,17 +1,17 @@
-"""Everything that looks random in a set of vectors, derived from its seed: the same seed gives the same bytes."""
+"""All random data of a set of vectors, derived from its seed: the same seed gives the same bytes."""
 
 import hashlib
 import uuid
 from base64 import b64encode
 
 MOST = 2**63 - 1
-"""The greatest seed."""
+"""The largest seed."""
 
 
 class Draw:
-    """A stream of octets that belongs to a seed and a name; each call returns the next ones.
+    """A stream of octets for a seed and a name; each call returns the next octets.
 
-    For tests only: whoever knows the seed knows every octet.
+    For tests only: the seed determines every octet.
     """
 
     def __init__(self, seed: int, name: str) -> None:

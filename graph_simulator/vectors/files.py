@@ -1,4 +1,4 @@
-"""A set as files: the manifest and all that it names, each as path and octets."""
+"""A set as files: the manifest and the files that it names, each as path and octets."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from graph_simulator.vectors.case import NOW, Case, Expected
 from graph_simulator.vectors.world import EncryptionKey, Subscription, World
 
 FORMAT = 1
-"""Grows when a reader of an older manifest would misread a newer one."""
+"""Increases when a reader of an older manifest would misread a newer one."""
 
 MANIFEST, SCHEMA, SUMS, WARNING = "manifest.json", "manifest.schema.json", "SHA256SUMS", "README.txt"
 LOGIN = "https://login.microsoftonline.com"
@@ -29,7 +29,7 @@ _REASONS = {
     "content_not_json": "content",
     "key_unknown": "key",
 }
-"""What a receiver must be able to tell apart, by the check that failed; the others are told apart as they are."""
+"""What a receiver must distinguish, by the failed check; other reasons are distinguished as they are."""
 
 _README = """Test vectors for receivers of Microsoft Graph change notifications, seed {seed}.
 
@@ -69,7 +69,7 @@ def files_of(world: World, chosen: Iterable[Case]) -> Files:
 
 
 def _login(world: World, files: Files) -> dict[str, str]:
-    """Write what the authority publishes, at the paths it has there; return where it is."""
+    """Write what the authority publishes, at its usual paths; return the root."""
     keys = [{**key.jwk(), "issuer": f"{LOGIN}/{{tenantid}}/v2.0"} for key in world.signing_keys]
     paths = {
         "metadataV1": "login/common/.well-known/openid-configuration",

@@ -1,4 +1,4 @@
-"""What only pretends to be Graph's: tokens, clientStates, places and replays. Each is right in all but one respect."""
+"""Forgeries: tokens, clientStates, resources and replays. Each is correct except in one respect."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -30,14 +30,14 @@ _ENTITY_PATH = Rule(
 
 @dataclass(frozen=True)
 class Written:
-    """An item that Graph wrote, and what its content opens to, if it has any."""
+    """An item that Graph wrote, and its decrypted content, if any."""
 
     item: Item
     plain: bytes | None = None
 
 
 def genuine(world: World) -> Iterator[Case]:
-    """Return every case in which all is right."""
+    """Return every case without a fault."""
     yield from _basic(world)
     yield from _rich(world)
     yield from _tokens(world)

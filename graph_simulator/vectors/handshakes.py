@@ -1,4 +1,4 @@
-"""Handshakes: what Graph asks an endpoint when a subscription is created, and the exact octets to answer."""
+"""Handshakes: Graph's request to an endpoint on creation of a subscription, and the exact octets of the answer."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Resources as Graph gives them: what the contents of the vectors open to, and how notifications name them."""
+"""Resources as Graph returns them: the decrypted contents of the vectors, and their paths in notifications."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ CHAT_MESSAGE = "#Microsoft.Graph.ChatMessage"
 
 
 def message(draw: Draw, chat: str, text: str = "Hello", **changes: Any) -> dict[str, Any]:
-    """Return a message of a chat, new each time, but for `changes`."""
+    """Return a message of a chat, different each time, with `changes`."""
     message_id = f"19{draw.digits(11)}"
     return {
         "@odata.context": f"https://graph.microsoft.com/$metadata#chats('{chat}')/messages/$entity",
@@ -56,7 +56,7 @@ def channel_message(draw: Draw, world: World, root: str | None = None, channel: 
 
 
 def path_of(written: dict[str, Any]) -> str:
-    """Return how a notification names a message."""
+    """Return a message's path in notifications."""
     if written["chatId"]:
         return f"chats('{written['chatId']}')/messages('{written['id']}')"
     place = written["channelIdentity"]
@@ -66,7 +66,7 @@ def path_of(written: dict[str, Any]) -> str:
 
 
 def presence(user: str) -> bytes:
-    """Return somebody's presence."""
+    """Return a user's presence."""
     return to_json(
         {
             "@odata.context": "https://graph.microsoft.com/$metadata#communications/presences/$entity",
@@ -94,7 +94,7 @@ def transcript(draw: Draw, meeting: str, organizer: str) -> dict[str, Any]:
 
 
 def selected_mail(draw: Draw, user: str) -> dict[str, Any]:
-    """Return a mail of which two properties were selected."""
+    """Return a mail with two selected properties."""
     mail_id = f"AAMkAD{draw.digits(24)}="
     return {
         "@odata.context": f"https://graph.microsoft.com/$metadata#users('{user}')/messages/$entity",

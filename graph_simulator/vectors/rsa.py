@@ -1,6 +1,6 @@
-"""RSA from a seed: keys, certificates, OAEP and PSS, all without any other randomness. For tests only.
+"""RSA from a seed: keys, certificates, OAEP and PSS, without any other randomness. For tests only.
 
-The operations that are deterministic by themselves (RS256, reading and writing of keys) are left to `cryptography`.
+`cryptography` does the operations that are deterministic by themselves (RS256, encoding of keys).
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _WINDOW = 8_192
 
 
 def derived_key(draw: Draw, bits: int = 2048) -> RSAPrivateKey:
-    """Return the key that a stream of octets stands for; takes about half a second."""
+    """Return the key that a stream of octets determines; takes about half a second."""
     p, q = _prime(draw, bits // 2), _prime(draw, bits // 2)
     if p < q:
         p, q = q, p
@@ -118,7 +118,7 @@ def _small_primes() -> tuple[int, ...]:
 
 
 def _is_prime(number: int) -> bool:
-    """Miller-Rabin with fixed bases: enough for numbers that nobody has chosen to deceive it."""
+    """Miller-Rabin with fixed bases: enough for numbers that no attacker chose."""
     odd = number - 1
     twos = (odd & -odd).bit_length() - 1
     odd >>= twos

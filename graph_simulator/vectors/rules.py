@@ -1,4 +1,4 @@
-"""Where each verdict comes from: a sentence, and the page or RFC that states it."""
+"""The source of each verdict: a sentence, and the page or RFC that states it."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ FORMS = "https://url.spec.whatwg.org/#urlencoded-parsing"
 
 @dataclass(frozen=True)
 class Rule:
-    """What decides a case. `must`: the source states it; else it is the safe reading of what it leaves open."""
+    """The rule that decides a case. `must`: the source states it; otherwise this is the safe reading."""
 
     text: str
     source: str
@@ -58,4 +58,4 @@ PUBLISHED = (
     JWT_PRACTICE, HMAC, OAEP, PADDING, GUIDS, ODATA_URLS,
     ODATA_JSON, FORMS,
 )  # fmt: skip
-"""Every page that a rule may name; a section may follow."""
+"""Every page that a rule may cite; a section may follow."""

@@ -1,4 +1,4 @@
-"""Contents with unusual texts and numbers: what comes out must be the very octets that went in."""
+"""Contents with unusual texts and numbers: the decrypted octets must be the encrypted ones."""
 
 from collections.abc import Iterator
 
@@ -72,7 +72,7 @@ def texts(world: World) -> Iterator[Case]:
 
 
 def _plain(world: World, name: str, text: bytes = b"", member: bytes = b"") -> bytes:
-    """Return a message with these very octets as its text, and with one member more."""
+    """Return a message with exactly these octets as its text, and with one more member."""
     written = to_json(message(world.draw(name), world.chat, "the text"))
     return written.replace(b"the text", text)[:-1] + (b"," + member if member else b"") + b"}"
 

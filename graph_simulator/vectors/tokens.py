@@ -1,7 +1,7 @@
 """Validation tokens, good and bad, as one table of named data.
 
-The tokens are put together octet by octet: what a library would refuse to write is just what an attacker sends. Each
-bad one is right in all but the one respect that it is named for.
+The tokens are assembled from octets: an attacker sends what a library refuses to write. Each invalid token is correct
+except in the one respect that its name states.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ from graph_simulator.vectors.rsa import sign_pss
 from graph_simulator.vectors.rules import Rule, should
 
 STRANGER = "6f1d7a52-0a0b-4c0d-8e0f-000000000009"
-"""A GUID that stands for another app, tenant or publisher."""
+"""A GUID of another app, tenant or publisher."""
 
 GONE = object()
-"""As the value of a claim or header: leave it out."""
+"""The value of a claim or header that is left out."""
 
 LIVES = {"1.0": 29_100, "2.0": 86_700}
-"""Seconds, of the tokens in Microsoft's examples."""
+"""Lifetime in seconds of the tokens in Microsoft's examples."""
 
 _DAY = 86_400
 _PUBLISHER_CLAIM = {"1.0": "appid", "2.0": "azp"}
@@ -39,7 +39,7 @@ _ISSUERS = {f"{version}.0": issuer for version, issuer in ISSUERS.items()}
 
 @dataclass(frozen=True)
 class Mint:
-    """Whom tokens are for, when, the authority's key that signs them, and a key that is not the authority's."""
+    """Audience and time of tokens, the authority's signing key, and a key that is not the authority's."""
 
     key: RSAPrivateKey
     kid: str
@@ -49,7 +49,7 @@ class Mint:
     foreign: RSAPrivateKey
 
     def claims(self, version: str = "2.0", **changes: object) -> dict[str, Any]:
-        """Return the claims of a genuine token of a version but for `changes`; any other version reads as 2.0."""
+        """Return the claims of a genuine token of a version, with `changes`; any other version reads as 2.0."""
         moment = self.moment(-300)
         publisher = _PUBLISHER_CLAIM.get(version, "azp")
         tenant = self.tenant if changes.get("tid", GONE) is GONE else str(changes["tid"])
@@ -67,11 +67,11 @@ class Mint:
         return {name: value for name, value in {**genuine, **changes}.items() if value is not GONE}
 
     def token(self, version: str = "2.0", **changes: object) -> str:
-        """Return a genuine token but for the claims named."""
+        """Return a genuine token with the given claims changed."""
         return self.signed(_octets(self.claims(version, **changes)))
 
     def headed(self, **header: object) -> str:
-        """Return a genuine token but for the members of the header that are named."""
+        """Return a genuine token with the given header members changed."""
         return self.signed(_octets(self.claims()), header)
 
     def signed(self, payload: bytes, header: dict[str, object] | None = None, key: RSAPrivateKey | None = None) -> str:
@@ -84,7 +84,7 @@ class Mint:
         return self._sealed(_octets(self.claims()), {"alg": algorithm}, sign)
 
     def with_public_key(self, encoding: Encoding) -> str:
-        """Return HS256, keyed with what everybody can read: the classic confusion."""
+        """Return HS256, keyed with the public key: the classic confusion of algorithms."""
         public = self.key.public_key().public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
         return self.otherwise("HS256", lambda stem: hmac.digest(public, stem, "sha256"))
 
@@ -93,7 +93,7 @@ class Mint:
         return self.signed(_octets(self.claims()), header, self.foreign)
 
     def foreign_jwk(self) -> dict[str, str]:
-        """Return the stranger's key as a token may bring it along."""
+        """Return the foreign key as a token may carry it."""
         numbers = self.foreign.public_key().public_numbers()
         modulus = base64url(numbers.n.to_bytes((numbers.n.bit_length() + 7) // 8, "big"))
         return {"kty": "RSA", "n": modulus, "e": "AQAB", "kid": "mine", "use": "sig", "alg": "RS256"}
@@ -111,7 +111,7 @@ class Mint:
 
 @dataclass(frozen=True)
 class TokenCase:
-    """A token and why it is refused; `reason` None: it is good. `anonymous`: it does not say for which tenant it is."""
+    """A token and why it is rejected; `reason` None: valid. `anonymous`: its tenant cannot be read."""
 
     name: str
     description: str
@@ -139,7 +139,7 @@ def _ps256(mint: Mint) -> str:
 
 
 def replaced(token: str, number: int, text: str) -> str:
-    """Return a token with another text in place of one of its parts, 0 to 2."""
+    """Return a token with one of its parts, 0 to 2, replaced."""
     parts = token.split(".")
     parts[number] = text
     return ".".join(parts)

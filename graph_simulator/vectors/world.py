@@ -1,4 +1,4 @@
-"""Whom the vectors are for: an app with its tenants, subscriptions and keys, and the authority that proves Graph."""
+"""The recipient of the vectors: an app with its tenants, subscriptions and keys, and the token authority."""
 
 import hashlib
 import hmac
@@ -26,7 +26,7 @@ FIRST, SECOND, THIRD = 0, 1, 2
 
 @dataclass(frozen=True)
 class EncryptionKey:
-    """A key of the app: whom content is encrypted to, and what opens it."""
+    """A key of the app: the recipient of encrypted content, and the private key that decrypts it."""
 
     private_key: RSAPrivateKey
     certificate: x509.Certificate
@@ -35,7 +35,7 @@ class EncryptionKey:
 
 @dataclass(frozen=True)
 class Subscription:
-    """A subscription of the app as Graph knows it; `name` is what the vectors call it."""
+    """A subscription of the app as Graph knows it; `name` is its name in the vectors."""
 
     name: str
     id: str
@@ -47,7 +47,7 @@ class Subscription:
 
 
 class World:
-    """All that the cases of one seed share. Making one takes some seconds: its keys are sought prime by prime."""
+    """What the cases of one seed share. Creation takes some seconds: its RSA keys are derived from the seed."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -75,11 +75,11 @@ class World:
         self.subscriptions = {subscription.name: subscription for subscription in self._subscriptions()}
 
     def draw(self, name: str) -> Draw:
-        """Return the stream of octets that belongs to a name."""
+        """Return the stream of octets for a name."""
         return Draw(self.seed, name)
 
     def mint(self, tenant: str | None = None, signing_key: int = 0) -> Mint:
-        """Return what makes the authority's tokens, good and bad, for a tenant."""
+        """Return the mint of the authority's tokens, valid and invalid, for a tenant."""
         key = self.signing_keys[signing_key]
         return Mint(key.private_key, key.kid, tenant or self.tenants[FIRST], self.client_id, NOW, self._stranger)
 
@@ -91,7 +91,7 @@ class World:
         """Return a clientState that carries its own proof, for receivers that derive it instead of storing it.
 
         `random.resource.proof`, each part Base64url: 16 octets; the first 12 of SHA-256 of tenant and resource; an
-        HMAC-SHA256 over both parts and the tenant, keyed with `secret` or the world's own. To all other receivers it
+        HMAC-SHA256 over both parts and the tenant, keyed with `secret` or the world's own. For all other receivers it
         is any text of 80 characters.
         """
         named = hashlib.sha256(f"{tenant}\n{resource.strip('/').lower()}".encode()).digest()[:12]
@@ -100,7 +100,7 @@ class World:
         return f"{stem}.{base64url(proof)}"
 
     def enclose(self, plain: bytes, draw: Draw, key: EncryptionKey | None = None) -> dict[str, Any]:
-        """Return `encryptedContent` around a resource, under a symmetric key of its own."""
+        """Return `encryptedContent` of a resource, under a symmetric key of its own."""
         symmetric_key = draw.octets(32)
         data, signature = seal(plain, symmetric_key)
         return self.content(symmetric_key, data, signature, draw, key)
@@ -108,7 +108,7 @@ class World:
     def content(
         self, symmetric_key: bytes, data: str, signature: str, draw: Draw, key: EncryptionKey | None = None
     ) -> dict[str, Any]:
-        """Return `encryptedContent` of these parts; `data` and `signature` are Base64."""
+        """Return `encryptedContent` with these parts; `data` and `signature` are Base64."""
         recipient = (key or self.keys[0]).recipient
         wrapped = encrypt_oaep(symmetric_key, recipient.public_key, draw.octets(20))
         return {
@@ -120,7 +120,7 @@ class World:
         }
 
     def item(self, subscription: str, resource: str, odata_type: str, draw: Draw, /, **changes: Any) -> Item:
-        """Return a basic change notification for a subscription, but for `changes`."""
+        """Return a basic change notification for a subscription, with `changes`."""
         sender = self.subscriptions[subscription]
         return {
             "id": draw.guid(),
@@ -139,7 +139,7 @@ class World:
         }
 
     def lifecycle(self, event: str, subscription: str = "all-chats", **changes: Any) -> Item:
-        """Return a lifecycle notification for a subscription, but for `changes`."""
+        """Return a lifecycle notification for a subscription, with `changes`."""
         sender = self.subscriptions[subscription]
         return {
             "subscriptionId": sender.id,

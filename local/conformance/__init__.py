@@ -1,1 +1,1 @@
-"""What a Functions host does, as a table that can be run: against the stand-in, or against `func start`."""
+"""The behaviour of the Functions host as a table that runs against the stand-in or against `func start`."""

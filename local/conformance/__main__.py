@@ -1,6 +1,6 @@
-"""`make conformance`: goes through the table of what a Functions host does. `ARGS="ROW …"` for some rows of it.
+"""`make conformance`: runs the rows of the conformance table. `ARGS="ROW …"` selects rows.
 
-HOST=func tries `func start` (found by FUNC, or on the PATH); HOST_KEY is its master key, if it wants one.
+HOST=func tries `func start` (found by FUNC, or on the PATH); HOST_KEY is its master key, if it needs one.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from local.conformance.trial import RowFailed, Surroundings, Trial
 from local.host.core_tools import CoreTools, NoHost, host_class
 
 HASTE = 10.0
-"""By how much the stand-in's own waits are shortened, unless the long rows are asked for."""
+"""The factor that shortens the stand-in's own waits, unless the long rows run."""
 
 AT_ONCE = 4
 
@@ -35,7 +35,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 180)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Try the rows; return 0 if the host does in each what the Functions host was seen to do."""
+    """Try the rows. Return 0 if the host behaves in each row as the Functions host does."""
     parser = argparse.ArgumentParser(prog="make conformance ARGS=", description=__doc__)
     parser.add_argument("row", nargs="*", help="the rows to try (all)")
     parser.add_argument("--long", action="store_true", help="also those that wait for the ten-minute lease; real waits")
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def report(results: Sequence[Result], rows: Sequence[Row]) -> int:
-    """Print what came of all rows, and which differ; return the exit code."""
+    """Print every result, and which rows differ; return the exit code."""
     console.print(table(results, rows))
     differing = [result.row.name for result in results if result.verdict is Verdict.DIFFERS]
     if differing:
@@ -83,7 +83,7 @@ def report(results: Sequence[Result], rows: Sequence[Row]) -> int:
 
 @contextmanager
 def ended_by_a_signal(directory: Path) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM end this process at once: its hosts end with it, whatever a row waits for."""
+    """End this process at once on Ctrl-C and SIGTERM, whatever a row waits for; its hosts end with it."""
 
     def end(*_: object) -> None:
         print("Ended before all rows were tried", file=sys.stderr, flush=True)
@@ -99,17 +99,17 @@ def ended_by_a_signal(directory: Path) -> Iterator[None]:
 
 
 def positive(text: str) -> int:
-    """Read a number of the command line."""
+    """Parse a positive number of the command line."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError("expected a whole number greater than 0")
     return int(text)
 
 
 def conduct(rows: Iterable[Row], around: Surroundings, at_once: int) -> Iterator[Result]:
-    """Try rows, several at once, and yield what came of each. First of all a host has to come up at all.
+    """Try rows, several at a time, and yield their results. First check that a host starts at all.
 
     Raises:
-        ChildFailed: it does not.
+        ChildFailed: no host starts.
     """
     with Trial(around) as trial:
         with trial.shared("plain"):
@@ -135,7 +135,7 @@ def tried(row: Row, trial: Trial) -> Result:
 
 
 def say(result: Result) -> None:
-    """Tell what came of a row."""
+    """Print one result."""
     line = f"{result.verdict:10} {result.row.name}: {result.found}"
     if result.verdict is Verdict.DIFFERS:
         line += f" (the Functions host: {result.row.seen})"

@@ -1,4 +1,4 @@
-"""A proxy before a storage account, which refuses, fails or resets what it is told to, and remembers what was asked."""
+"""A proxy for a storage account that refuses, fails or resets requests on demand, and records all requests."""
 
 import http.client
 import re
@@ -17,13 +17,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from local.child import free_ports
 
 RESET = 0
-"""A fault that is no status: the connection is reset."""
+"""A fault without a status: the proxy resets the connection."""
 
 CODES = {403: "AuthorizationFailure", 404: "QueueNotFound", 500: "InternalError", 503: "ServerBusy"}
 
 
 class Operation(StrEnum):
-    """What a queue listener asks of storage."""
+    """A request of a queue listener to storage."""
 
     POLL = "poll"
     DELETE = "delete"
@@ -34,7 +34,7 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: what it was, when (seconds of the monotonic clock), and whether a fault was its answer."""
+    """One request: its operation, its time (seconds of the monotonic clock), and whether a fault answered it."""
 
     operation: Operation
     at: float
@@ -42,7 +42,7 @@ class Asked:
 
 
 class StorageProxy:
-    """Passes requests on to a port of this machine; `faults` names operations and the status that each gets."""
+    """Forwards requests to a port of this machine; `faults` maps operations to the status that the proxy answers."""
 
     def __init__(self, target: int) -> None:
         self.target = target
@@ -54,7 +54,7 @@ class StorageProxy:
 
     @contextmanager
     def running(self) -> Iterator["StorageProxy"]:
-        """Serve while the block is left to run."""
+        """Serve for as long as the context lasts."""
         self._listen()
         try:
             yield self
@@ -63,7 +63,7 @@ class StorageProxy:
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Have nobody listen while the block runs: connections are refused, those there are are reset."""
+        """Stop listening for as long as the context lasts: connections are refused, open connections are reset."""
         self.gone = True
         self._refuse_all()
         try:
@@ -88,11 +88,11 @@ class StorageProxy:
         self._server.server_close()
 
     def tries(self, operation: Operation) -> int:
-        """Return how many requests of a kind have got a fault for an answer."""
+        """Return how many requests of an operation were answered with a fault."""
         return sum(asked.failed for asked in list(self.asked) if asked.operation is operation)
 
     def times(self, operation: Operation) -> list[float]:
-        """Return when requests of a kind came."""
+        """Return the times of the requests of an operation."""
         return [asked.at for asked in list(self.asked) if asked.operation is operation]
 
 
@@ -101,7 +101,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Pass over connections that a host has left."""
+        """Ignore connections that a host dropped."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -117,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the library's name
-        """Say nothing."""
+        """Log nothing."""
 
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
@@ -171,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def operation_of(method: str, path: str) -> Operation:
-    """Return what a request to the queue service is."""
+    """Return the operation of a request to the queue service."""
     found = re.match(r"/[^/]+/([^/?]+)/messages(/[^?]+)?", path)
     if not found:
         return Operation.OTHER

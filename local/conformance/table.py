@@ -1,4 +1,4 @@
-"""The table: for each row what is done, what the Functions host was seen to do, and how to see what a host does."""
+"""The table: for each row an action, the observed behaviour of the Functions host, and a probe of a host."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from local.conformance.trial import Trial
 
 HOST_VERSION = "4.1037.0"
-"""Of the Functions host that was seen, with the Python worker 4.34.0, the queue extension 5.3.10 and Azurite."""
+"""The Functions host that was observed, with the Python worker 4.34.0, the queue extension 5.3.10 and Azurite."""
 
 
 class NotTried(Exception):
-    """A row can't be tried on this host; the message says why."""
+    """A row cannot be tried on this host; the message says why."""
 
 
 class Verdict(StrEnum):
-    """What came of a row."""
+    """The result of a row."""
 
     AGREES = "agrees"
     DIFFERS = "DIFFERS"
@@ -27,11 +27,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that a host does.
+    """One behaviour of a host.
 
-    finding: where it was first written down. seen: what the host did, in words that `probe` gives back if another does
-    the same. long: it waits for the ten-minute lease. measured: a figure to compare, which no host can fail.
-    unlike: how the stand-in differs from the host, on purpose.
+    finding: the note that first recorded it. seen: the behaviour, in words that `probe` returns if another host
+    behaves alike. long: the row waits for the ten-minute lease. measured: a figure for comparison, which no host fails.
+    unlike: a deliberate difference of the stand-in.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a row: what this host did, or why that is not known."""
+    """The result of a row: what this host did, or why the row was not tried."""
 
     row: Row
     found: str
@@ -54,17 +54,17 @@ class Result:
 
 
 def verdict(row: Row, found: str) -> Verdict:
-    """Compare what a host did with what the Functions host was seen to do."""
+    """Compare the behaviour of a host with the recorded behaviour of the Functions host."""
     if row.measured:
         return Verdict.MEASURED
     return Verdict.AGREES if found == row.seen else Verdict.DIFFERS
 
 
 def chosen(rows: Sequence[Row], names: Sequence[str], *, long: bool) -> list[Row]:
-    """Return the rows that are named, or all; of all, those that wait for the lease only if `long`.
+    """Return the named rows, or all rows; without names, rows that wait for the lease only if `long`.
 
     Raises:
-        KeyError: a name is no row's; with all such names.
+        KeyError: names that no row has.
     """
     by_name = {row.name: row for row in rows}
     unknown = [name for name in names if name not in by_name]
@@ -74,7 +74,7 @@ def chosen(rows: Sequence[Row], names: Sequence[str], *, long: bool) -> list[Row
 
 
 def markdown(rows: Iterable[Row]) -> str:
-    """Return the table as docs/host.md has it."""
+    """Return the table in the form of docs/host.md."""
     lines = [f"| row | from | what is done | host {HOST_VERSION} | the stand-in |", "|---|---|---|---|---|"]
     lines += [f"| `{row.name}` | {row.finding} | {row.done} | {row.seen} | {_stand_in(row)} |" for row in rows]
     return "\n".join(lines)

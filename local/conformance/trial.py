@@ -1,4 +1,4 @@
-"""What a row is tried with: hosts that run the small app, their storage through a proxy, and what they did."""
+"""What a row needs: hosts that run the conformance app, a storage proxy for each, and a record of their behaviour."""
 
 import json
 import re
@@ -27,20 +27,20 @@ from local.host.waits import HASTE_SETTING
 
 APP = Path(__file__).parent / "app"
 NEVER = "0 0 0 1 1 *"
-PATIENCE = 90.0  # seconds within which something must have happened, on a machine that is busy
+PATIENCE = 90.0  # seconds: the time limit of a wait, on a busy machine
 
 
 class RowFailed(Exception):
-    """A row could not be brought to its end; the message says what never happened."""
+    """A row could not be completed; the message names the event that never came."""
 
 
 def option(*path: str) -> str:
-    """Return the app setting that stands for a value of host.json."""
+    """Return the app setting that overrides a value of host.json."""
     return "__".join(("AzureFunctionsJobHost", *path))
 
 
 class TriedHost:
-    """A host with the small app, a queue of its own, and what both did. `process` may be ended and started again."""
+    """A host with the conformance app and a queue of its own. `process` can be ended and started again."""
 
     def __init__(
         self, process: HostProcess, storage: str, queue: QueueClient, proxy: StorageProxy, record: Path
@@ -55,11 +55,11 @@ class TriedHost:
 
     @property
     def log(self) -> str:
-        """All that the host has said."""
+        """The whole log of the host."""
         return self.process.log.read_text(errors="replace")
 
     def events(self, event: str, text: str | None = None) -> list[dict[str, Any]]:
-        """Return what the functions wrote down."""
+        """Return the records of the functions."""
         lines = self.record.read_text().splitlines() if self.record.exists() else []
         found = [json.loads(line) for line in lines]
         return [entry for entry in found if entry["event"] == event and text in (None, entry.get("text"))]
@@ -77,11 +77,11 @@ class TriedHost:
         return self.queue.send_message(text)
 
     def left(self) -> int:
-        """Return how many messages the queue holds, hidden ones too."""
+        """Return how many messages the queue holds, hidden messages included."""
         return self.queue.get_queue_properties().approximate_message_count or 0
 
     def poison(self) -> list[QueueMessage]:
-        """Return what lies in the poison queue."""
+        """Return the messages of the poison queue."""
         with QueueClient.from_connection_string(self.storage, f"{self.queue.queue_name}-poison") as poison:
             try:
                 return list(poison.peek_messages(32))
@@ -89,7 +89,7 @@ class TriedHost:
                 return []
 
     def works(self, text: str = "alive") -> bool:
-        """Tell whether the host takes a message; one that has ended does not, and one that runs does in time."""
+        """Whether the host takes a message: a running host does so in time, a host that has ended does not."""
         text = f"{text} {secrets.token_hex(4)}"
         self.send(text)
         deadline = time.monotonic() + PATIENCE
@@ -102,13 +102,13 @@ class TriedHost:
         return False
 
     def has_ended(self, within: float = PATIENCE) -> bool:
-        """Wait for the host to end by itself; tell whether it has."""
+        """Wait for the host to end by itself; return whether it did."""
         return self.process.child.wait(within)
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all rows share. `kind`: the host that is tried. `haste`: by how much its own waits are shortened."""
+    """What all rows share. `kind`: the class of the host. `haste`: the factor that shortens its waits."""
 
     kind: type[HostProcess]
     directory: Path
@@ -117,12 +117,12 @@ class Surroundings:
 
     @property
     def is_func(self) -> bool:
-        """Whether it is `func` that is tried."""
+        """Whether the host is `func`."""
         return issubclass(self.kind, CoreTools)
 
 
 class Trial:
-    """Starts the hosts that rows ask for; those that several rows share it keeps until it ends."""
+    """Starts the hosts for the rows; hosts that several rows share run until the trial ends."""
 
     def __init__(self, around: Surroundings) -> None:
         self.around = around
@@ -138,12 +138,12 @@ class Trial:
 
     @property
     def haste(self) -> float:
-        """By how much the waits of the host are shortened."""
+        """The factor that shortens the waits of the host."""
         return self.around.haste
 
     @contextmanager
     def shared(self, name: str) -> Iterator[TriedHost]:
-        """Give the host of that name, to one row at a time; started if it does not run."""
+        """Lend the host of that name to one row at a time; starts the host if necessary."""
         with self._locks[name]:
             found = self._shared.get(name)
             if found is None:
@@ -156,7 +156,7 @@ class Trial:
     def host(
         self, settings: Mapping[str, str] | None = None, *, closed: bool = False, start: bool = True, queue: bool = True
     ) -> Iterator[TriedHost]:
-        """Run a host for one row. `closed`: `/admin` wants a key. `start`, `queue`: whether it is there at first."""
+        """Run a host for one row. `closed`: `/admin` needs a key. `start`, `queue`: what exists at first."""
         name = secrets.token_hex(5)
         directory = self.around.directory / name
         with ExitStack() as stack:
@@ -190,7 +190,7 @@ class Trial:
             yield tried
 
     def twin(self, host: TriedHost) -> "TriedHost":
-        """Return another host of the same app, over the same storage; it is not started."""
+        """Return another host of the same app, over the same storage, not started."""
         directory = host.process.directory
         log = directory.parent / "twin.log"
         record = directory.parent / "twin-record"
@@ -217,13 +217,13 @@ SCHEDULES = ("SCHEDULE_BOTH_DAYS", "SCHEDULE_ONE_DAY", "SCHEDULE_BACKWARDS", "SC
 
 
 def schedules() -> dict[str, str]:
-    """Return a schedule for each rule of NCRONTAB, from now on; good past midnight too."""
+    """Return a schedule for each rule of NCRONTAB, starting now; past midnight too."""
     now = datetime.now(UTC)
     tomorrow, later = now + timedelta(days=1), now + timedelta(days=3)
     weekdays = ",".join(str(day.isoweekday() % 7) for day in (now, tomorrow))
     least = (now + timedelta(seconds=12)).second % 54
     return {
-        "SCHEDULE_BOTH_DAYS": f"* * * {later.day} * {weekdays}",  # the weekday is right, the day of the month is not
+        "SCHEDULE_BOTH_DAYS": f"* * * {later.day} * {weekdays}",  # the weekday matches, the day of the month does not
         "SCHEDULE_ONE_DAY": f"* * * {now.day},{tomorrow.day} * *",
         "SCHEDULE_BACKWARDS": f"{least + 5}-{least} * * * * *",
         "SCHEDULE_FEBRUARY": "* * * 30 2 *",
@@ -232,14 +232,14 @@ def schedules() -> dict[str, str]:
 
 
 def informed() -> dict[str, str]:
-    """Return the settings of a host that says all it can of its functions, and shows no page at its root."""
+    """Return the settings of a host that logs as much as possible of its functions, and shows no homepage."""
     said = dict.fromkeys(("Function", "Host.Function.Console"), "Information")
     levels = {option("logging", "logLevel", category): level for category, level in said.items()}
     return {**levels, "AzureWebJobsDisableHomepage": "true"}
 
 
 def patient() -> dict[str, str]:
-    """Return the settings of a host that hides a message that failed for long enough to be seen."""
+    """Return the settings of a host that hides a failed message for long enough to be observed."""
     return {option("extensions", "queues", "visibilityTimeout"): "00:00:03"}
 
 
@@ -250,7 +250,7 @@ SHARED: dict[str, Callable[[], dict[str, str]]] = {
     "storage": dict,
     "schedules": schedules,
 }
-"""Settings of the hosts that several rows share: for HTTP and the queue as they are, for what is logged, for failures,
+"""Settings of the shared hosts: for HTTP and the queue with default settings, for logs, for failures,
 for storage that fails now and then, and for timers.
 """
 
@@ -259,7 +259,7 @@ def eventually(condition: Callable[[], object], what: str, within: float = PATIE
     """Wait until `condition` holds.
 
     Raises:
-        RowFailed: it does not come to that.
+        RowFailed: it does not hold in time.
     """
     deadline, pause = time.monotonic() + within, 0.05
     while not condition():
@@ -270,7 +270,7 @@ def eventually(condition: Callable[[], object], what: str, within: float = PATIE
 
 
 def most_at_once(begun: Iterable[Mapping[str, Any]], ended: Iterable[Mapping[str, Any]]) -> int:
-    """Return how many of what was written down ran at the same time, at most."""
+    """Return the largest number of recorded runs at the same time."""
     at_once = most = 0
     for _, step in sorted([(event["at"], 1) for event in begun] + [(event["at"], -1) for event in ended]):
         at_once += step
@@ -279,5 +279,5 @@ def most_at_once(begun: Iterable[Mapping[str, Any]], ended: Iterable[Mapping[str
 
 
 def plural(count: int, what: str) -> str:
-    """Say how many."""
+    """Return a count with its noun."""
     return f"{count} {what}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""A stand-in, for development, for the Azure Functions host: the same functions, the same host.json, no .NET.
+"""A stand-in for the Azure Functions host, for development: the same functions, the same host.json, no .NET.
 
-It exists since Core Tools can't be assumed to be there, and since faults can be tried on it.
+It exists since Core Tools may be missing on a machine, and since tests can inject faults into the stand-in.
 """

@@ -1,7 +1,7 @@
 """A folder that holds an app and nothing else, for a host to run in.
 
-`func` reads local.settings.json of its folder and restarts whenever a Python file below it changes: in the clone that
-would be the developer's own settings and the whole of `.venv`.
+`func` reads local.settings.json of its folder and restarts whenever a Python file below the folder changes: in a clone
+those are the developer's own settings and the whole of `.venv`.
 """
 
 import json
@@ -11,7 +11,7 @@ from local.host.process import ROOT
 
 PARTS = ("host.json", "function_app.py", "notify_http", "notify_event_hub", "process_queue", "renew_timer", "shared")
 SETTINGS = {"IsEncrypted": False, "Values": {"FUNCTIONS_WORKER_RUNTIME": "python"}}
-"""Of the folder itself; without them `func` asks which language it is. The app's settings are in the environment."""
+"""The settings of the folder; without them `func` asks for the language. The app's settings are in the environment."""
 
 
 def app_folder(directory: Path, source: Path = ROOT) -> Path:

@@ -1,6 +1,6 @@
-"""What the worker has of azure-functions: the functions of an app, what they are given, what they answer.
+"""What the worker takes from azure-functions: an app's functions, the values of their triggers, their answers.
 
-The host itself does not import that library: it is a sixth of the time that its process takes to start.
+The host itself does not import that library, which would add a fifth to the start of its process.
 """
 
 from collections.abc import Iterable
@@ -16,11 +16,11 @@ from local.host.functions import Function, HttpTrigger, QueueTrigger, TimerTrigg
 
 
 class UnsupportedFunction(Exception):
-    """The app uses something of Azure Functions that this stand-in does not know."""
+    """The app uses a part of Azure Functions that this stand-in does not support."""
 
 
 def functions_of(registered: Iterable[Any]) -> list[Function]:
-    """Return what `app.get_functions()` holds, settings in their bindings (%NAME%) not yet filled in.
+    """Return what `app.get_functions()` holds, with the settings in bindings (%NAME%) not yet expanded.
 
     Raises:
         UnsupportedFunction: a function has another kind of trigger, or further bindings.
@@ -29,7 +29,7 @@ def functions_of(registered: Iterable[Any]) -> list[Function]:
 
 
 def function_of(registered: Any) -> Function:
-    """Translate one registration; the only output known is an HTTP function's answer."""
+    """Translate one registration; an HTTP function's answer is the only supported output."""
     name = registered.get_function_name()
     bindings = [binding.get_dict_repr() for binding in registered.get_bindings()]
     triggers = [binding for binding in bindings if binding["type"].endswith("Trigger")]
@@ -56,7 +56,7 @@ def trigger_of(name: str, binding: dict[str, Any]) -> HttpTrigger | QueueTrigger
 
 
 def value_of(call: Call) -> HttpRequest | QueueMessage | TimerRequest:
-    """Return what the worker hands to the function."""
+    """Return the value that the worker passes to the function."""
     match call:
         case HttpCall():
             return HttpRequest(
@@ -84,10 +84,10 @@ def value_of(call: Call) -> HttpRequest | QueueMessage | TimerRequest:
 
 
 def answer_of(returned: object) -> HttpAnswer:
-    """Build the answer; text without a type of its own is text/plain, as the worker has it.
+    """Build the answer; text without a content type is text/plain, as in the worker.
 
     Raises:
-        TypeError: a function returned what is no HTTP answer.
+        TypeError: a function returned something else than an HTTP answer.
     """
     if isinstance(returned, str):
         return HttpAnswer(200, [("content-type", "text/plain; charset=utf-8")], returned.encode())

@@ -1,4 +1,4 @@
-"""What configures a host: app settings, host.json, and the two notations of Azure Functions found in them."""
+"""The configuration of a host: app settings, host.json, and the two notations of Azure Functions that both use."""
 
 import json
 import re
@@ -11,21 +11,21 @@ from typing import Any
 REFERENCE = re.compile(r"%([^%]+)%")
 TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d{1,7})?))?")
 OVERRIDE = "AzureFunctionsJobHost__"
-"""Begins the name of an app setting that stands in for a value of host.json; `__` separates the levels."""
+"""The beginning of an app setting that overrides a value of host.json; `__` separates the levels."""
 
 LEVELS = {"Trace": 5, "Debug": 10, "Information": 20, "Warning": 30, "Error": 40, "Critical": 50, "None": 100}
-"""The names that host.json has for log levels, as numbers of Python's `logging`."""
+"""The log levels of host.json, as numbers of Python's `logging`."""
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 
 PYTHON_SETTING = "languageWorkers__python__defaultExecutablePath"
-"""Names the Python of the workers. Without it `func` takes the first `python3`, `python` … of the PATH that it
-supports, whatever packages that has.
+"""Names the Python of the workers. Without it `func` takes the first supported `python3`, `python` … of the PATH,
+whatever packages that Python has.
 """
 
 
 class ConfigurationError(Exception):
-    """A setting is missing or wrong; the message names it and what was expected, never what it holds."""
+    """A setting is missing or wrong; the message names the setting and the expected form, never the value."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class HttpOptions:
 
 @dataclass(frozen=True)
 class HostOptions:
-    """What this stand-in obeys of host.json. `log_levels`: by category, which may hold one `*`."""
+    """The values of host.json that this stand-in obeys. `log_levels`: by category, which may hold one `*`."""
 
     http: HttpOptions = HttpOptions()
     queues: QueueOptions = QueueOptions()
@@ -60,10 +60,10 @@ class HostOptions:
 
 
 def host_options(file: Path, settings: Mapping[str, str] | None = None) -> HostOptions:
-    """Read host.json, and the settings that stand in for its values; what both leave out has the host's defaults.
+    """Read host.json, and the settings that override its values; the defaults are the host's.
 
     Raises:
-        ConfigurationError: a value is not of its kind.
+        ConfigurationError: a value has the wrong type.
     """
     read = json.loads(file.read_text())
     for name, value in (settings or {}).items():
@@ -79,7 +79,7 @@ def host_options(file: Path, settings: Mapping[str, str] | None = None) -> HostO
 
 
 def _place(read: dict[str, Any], path: list[str], value: str) -> None:
-    """Put `value` where `path` leads, without regard to case."""
+    """Set the value at `path`, ignoring case."""
     for step in path[:-1]:
         read = read.setdefault(next((key for key in read if key.lower() == step.lower()), step), {})
     read[next((key for key in read if key.lower() == path[-1].lower()), path[-1])] = value
@@ -132,15 +132,15 @@ def _log_levels(levels: Mapping[str, str]) -> dict[str, int]:
 
 
 def is_disabled(function: str, settings: Mapping[str, str]) -> bool:
-    """Whether a setting takes the function out of service."""
+    """Whether a setting disables the function."""
     return settings.get(f"AzureWebJobs.{function}.Disabled", "").lower() in ("true", "1")
 
 
 def app_settings(directory: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment over the "Values" of local.settings.json in `directory`, should that exist.
+    """Return the environment over the "Values" of local.settings.json in `directory`, if that file exists.
 
     Raises:
-        ConfigurationError: the file is no JSON object.
+        ConfigurationError: the file is not a JSON object.
     """
     file = directory / "local.settings.json"
     if not file.exists():
@@ -155,10 +155,10 @@ def app_settings(directory: Path, environment: Mapping[str, str]) -> dict[str, s
 
 
 def setting(name: str, settings: Mapping[str, str], expected: str) -> str:
-    """Return a setting that must be there.
+    """Return a required setting.
 
     Raises:
-        ConfigurationError: it is missing or empty.
+        ConfigurationError: the setting is missing or empty.
     """
     value = settings.get(name, "")
     if not value:
@@ -170,7 +170,7 @@ def expand(text: str, settings: Mapping[str, str]) -> str:
     """Replace each %NAME% by the setting of that name.
 
     Raises:
-        ConfigurationError: there is no such setting.
+        ConfigurationError: a setting does not exist.
     """
     return REFERENCE.sub(lambda found: setting(found[1], settings, "an app setting, named in a binding"), text)
 
@@ -179,7 +179,7 @@ def time_span(text: str) -> timedelta:
     """Read .NET's TimeSpan notation, [d.]hh:mm[:ss[.fffffff]].
 
     Raises:
-        ConfigurationError: it is not written so.
+        ConfigurationError: the text is not in that notation.
     """
     found = TIME_SPAN.fullmatch(text)
     if not found:

@@ -1,4 +1,4 @@
-"""`func start` of Azure Functions Core Tools: the real host instead of the stand-in, where it is wanted and there."""
+"""`func start` of Azure Functions Core Tools: the real host instead of the stand-in, if selected and installed."""
 
 import os
 import secrets
@@ -20,20 +20,20 @@ from local.host.configuration import PYTHON_SETTING
 from local.host.process import ROOT, HostProcess
 
 PASSWORD = secrets.token_hex(16)
-"""func wants one for the certificate; one that begins with `-` it would take for an option."""
+"""The password of the certificate, which `func` requires; `func` reads a password that begins with `-` as an option."""
 
 HOSTS = ("func", "local")
 
 
 class NoHost(Exception):
-    """The host that was asked for is not there; the message says what to do."""
+    """The selected host is not installed; the message says what to do."""
 
 
 class CoreTools(HostProcess):
     """Runs the app with `func`, which serves HTTPS with a PKCS #12 file; it reads the same settings.
 
-    HOST_KEY is the master key of a program that wants one by itself. `auth`: have func close `/admin` to everybody,
-    since nobody knows a key then: that it runs is seen by a POST to `probe`, an address that a function answers.
+    HOST_KEY is the master key of a program that already has one. `auth`: `func` closes `/admin` to everybody, since
+    nobody knows a key then; a POST to `probe`, the URL of a function, shows that the host runs.
     """
 
     auth = False
@@ -81,12 +81,12 @@ class CoreTools(HostProcess):
 
 
 def host_class(environ: Mapping[str, str], *, prefer_func: bool = False) -> type[HostProcess]:
-    """Return the host that HOST names: `func` or `local`, the stand-in, which is also what runs if nothing is said.
+    """Return the host that HOST names: `func` or `local`, the stand-in; the stand-in by default.
 
-    prefer_func: then take func, where it is on the PATH.
+    prefer_func: take func by default, if the PATH has it.
 
     Raises:
-        NoHost: HOST names another, or func, which is not there.
+        NoHost: HOST names another host, or func is not installed.
     """
     named = environ.get("HOST", "")
     if named not in ("", *HOSTS):
@@ -98,7 +98,7 @@ def host_class(environ: Mapping[str, str], *, prefer_func: bool = False) -> type
 
 
 def is_there(environ: Mapping[str, str]) -> bool:
-    """Whether there is a `func`."""
+    """Whether `func` is installed."""
     try:
         program(environ)
     except NoHost:
@@ -125,12 +125,12 @@ def program(environ: Mapping[str, str]) -> str:
 
 @cache
 def app_python() -> str:
-    """Return a Python that has what the deployed app imports, and nothing else; it is made ready if need be.
+    """Return a Python with exactly the packages of the deployed app; installs them if necessary.
 
-    The packages of the development environment would go before those of the worker that `func` starts.
+    The packages of the development environment would take precedence over those of the worker that `func` starts.
 
     Raises:
-        ChildFailed: it can't be made ready; why has been printed.
+        ChildFailed: the installation failed; its output has been printed.
     """
     prepared = subprocess.run(
         [sys.executable, str(ROOT / "tools" / "setup.py"), "--app"], stdout=subprocess.PIPE, text=True, check=False
@@ -141,7 +141,7 @@ def app_python() -> str:
 
 
 def pkcs12(authority: Authority) -> bytes:
-    """Return the server's key and certificates in the only form that `func` reads."""
+    """Return the server's key and certificates as PKCS #12, the only form that `func` reads."""
     key = load_pem_private_key(authority.key.read_bytes(), None)
     certificate, *chain = load_pem_x509_certificates(authority.certificate.read_bytes())
     encryption = BestAvailableEncryption(PASSWORD.encode())

@@ -1,4 +1,4 @@
-"""What an app offers: its functions and what triggers each."""
+"""The functions of an app and their triggers."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class QueueTrigger:
 
 @dataclass(frozen=True)
 class TimerTrigger:
-    """A schedule: NCRONTAB of six fields, or an interval written hh:mm:ss. `use_monitor`: catch up missed runs."""
+    """A schedule: NCRONTAB of six fields, or an interval written hh:mm:ss. `use_monitor`: catch up on missed runs."""
 
     schedule: str
     run_on_startup: bool
@@ -30,7 +30,7 @@ class TimerTrigger:
 
 @dataclass(frozen=True)
 class Function:
-    """One function; it takes its trigger's value, and nothing else, by the name `argument`."""
+    """One function; its only argument, called `argument`, is the value of its trigger."""
 
     name: str
     argument: str

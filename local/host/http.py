@@ -1,4 +1,4 @@
-"""HTTP functions as an ASGI application: what the Functions host makes of a request and of an answer."""
+"""HTTP functions as an ASGI application: how the Functions host translates requests and answers."""
 
 import asyncio
 import re
@@ -19,19 +19,19 @@ from local.host.worker import Worker
 
 BODY_LIMIT = 100 * 1024 * 1024  # bytes, the Functions host's
 BODY_LIMIT_SETTING = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"
-"""The app setting that replaces it."""
+"""The app setting that overrides it."""
 
 HEADERS_LIMIT = 32 * 1024  # bytes of all header lines, Kestrel's
 REQUEST_LINE_LIMIT = 8 * 1024  # bytes, Kestrel's
-LEAST_RATE = 240  # bytes a second that a body must come at, Kestrel's
-RATE_GRACE = 5.0  # seconds before that is looked at, Kestrel's
+LEAST_RATE = 240  # bytes a second, the slowest rate of a body, Kestrel's
+RATE_GRACE = 5.0  # seconds before that rate is checked, Kestrel's
 CATCH_ALL = re.compile(r"\{\*+(\w+)\}")
 ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
 class Limits:
-    """What the server itself refuses, before anything else sees the request: long headers and long addresses."""
+    """The limits of the server itself, checked first: the length of headers and of the URL."""
 
     def __init__(self, inner: ASGIApp) -> None:
         self._inner = inner
@@ -47,8 +47,8 @@ class Limits:
 
 
 def _from_a_page(scope: Scope) -> bool:
-    """Whether a browser asks for `/admin` on behalf of a page. This host has no keys, so any page could have functions
-    run; it names its origin with every POST.
+    """Whether a browser calls `/admin` on behalf of a page. This host has no keys, so any page could run functions;
+    browsers send the page's origin with every POST.
     """
     return scope["path"].startswith("/admin") and any(name == b"origin" for name, _ in scope["headers"])
 
@@ -62,7 +62,7 @@ def _refusal(scope: Scope) -> int | None:
 
 
 class Throttle:
-    """At most so many requests at once and so many outstanding; the rest is answered 429. `/admin` is exempt."""
+    """Limits concurrent and outstanding requests; answers 429 beyond. `/admin` is exempt."""
 
     def __init__(self, inner: ASGIApp, options: HttpOptions) -> None:
         self._inner = inner
@@ -71,7 +71,7 @@ class Throttle:
         self._turn = asyncio.Semaphore(options.max_concurrent) if options.max_concurrent else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 429, or pass on, now or when it is its turn."""
+        """Answer 429, or forward the request, after a wait if necessary."""
         if scope["type"] != "http" or scope["path"].startswith("/admin"):
             await self._inner(scope, receive, send)
             return
@@ -91,7 +91,7 @@ class Throttle:
 
 
 class FunctionRoute(Route):
-    """The route of an HTTP function; paths match without regard to case and to a slash at the end."""
+    """The route of an HTTP function; paths match without regard to case or a trailing slash."""
 
     def __init__(
         self, function: Function, trigger: HttpTrigger, prefix: str, worker: Worker, body_limit: int = BODY_LIMIT
@@ -103,9 +103,9 @@ class FunctionRoute(Route):
 
 
 class Endpoint:
-    """Answers the requests of one function: with its answer, or an empty 500 should the invocation fail.
+    """Answers the requests of one function: with its answer, or an empty 500 if the invocation fails.
 
-    The body is read within the invocation, so a caller that breaks off is a failed one.
+    The body is read within the invocation, so a caller that disconnects is a failed invocation.
     """
 
     def __init__(self, function: Function, worker: Worker, body_limit: int) -> None:
@@ -114,7 +114,7 @@ class Endpoint:
         self._body_limit = body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; a caller that has left is answered nothing."""
+        """Answer one request; a caller that disconnected gets no answer."""
         invocation = Invocation(self._name, "This function was programmatically called via the host APIs.")
         invocation.begin()
         request = Request(scope)
@@ -149,7 +149,7 @@ class Endpoint:
 
 
 def _look_at(running: "asyncio.Future[HttpAnswer | None]") -> None:
-    """A function whose caller has left runs on, and whatever comes of it is nobody's concern."""
+    """Discard the result: a function whose caller disconnected runs on, and nobody reads its answer."""
     if not running.cancelled():
         running.exception()
 
@@ -160,11 +160,11 @@ async def _left(receive: Receive) -> None:
 
 
 async def body_of(headers: Headers, receive: Receive, limit: int = BODY_LIMIT) -> bytes:
-    """Read the body; one that is chunked does not reach the function.
+    """Read the body; a chunked body does not reach the function.
 
     Raises:
-        BadHttpRequest: it is too long, or comes too slowly.
-        CallerLeft: the caller has broken off.
+        BadHttpRequest: the body is too long, or arrives too slowly.
+        CallerLeft: the caller disconnected.
     """
     if int(headers.get("content-length", "0")) > limit:
         raise BadHttpRequest(f"Request body too large. The max request body size is {limit} bytes.")
@@ -186,7 +186,7 @@ async def body_of(headers: Headers, receive: Receive, limit: int = BODY_LIMIT) -
 
 
 def received(request: Request, body: bytes) -> HttpCall:
-    """Build what the worker is given of a request."""
+    """Build the worker's value of a request."""
     return HttpCall(
         method=request.method,
         url=url_of(request),
@@ -198,14 +198,14 @@ def received(request: Request, body: bytes) -> HttpCall:
 
 
 def url_of(request: Request) -> str:
-    """Return the URL as it was asked for, escapes and all."""
+    """Return the requested URL, escapes included."""
     path = request.scope["raw_path"].decode("latin-1")
     query = request.url.query
     return f"{request.url.scheme}://{request.headers.get('host', '')}{path}{'?' if query else ''}{query}"
 
 
 def parameters(query: str) -> Iterable[tuple[str, str]]:
-    """Yield the parameters of a query, unescaped; escapes that are no UTF-8 stay as they are."""
+    """Yield the parameters of a query, unescaped; escapes that are not UTF-8 stay as they are."""
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
         yield unescaped(name), unescaped(value)
@@ -228,7 +228,7 @@ def _decoded(escapes: str) -> str:
 
 
 def joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Join the values of one name by commas and leave out empty ones, as the Functions host does."""
+    """Join the values of one name with commas and leave out empty values, as the Functions host does."""
     values: dict[str, str] = {}
     for name, value in pairs:
         if value:
@@ -237,7 +237,7 @@ def joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def sent(answer: HttpAnswer) -> Response:
-    """Build the response; one with a body is chunked."""
+    """Build the response; a response with a body is chunked."""
     response = Response(answer.body, answer.status)
     if answer.body:
         del response.headers["content-length"]

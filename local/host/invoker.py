@@ -1,4 +1,4 @@
-"""The worker's part of an invocation: runs a function on one pool of threads, all functions of an app sharing it."""
+"""The worker's part of an invocation: runs functions on one pool of threads, which all functions of an app share."""
 
 import asyncio
 import inspect
@@ -17,8 +17,8 @@ from local.host.configuration import ConfigurationError
 from local.host.log import Failure, FunctionFailed
 
 invocation: ContextVar[str | None] = ContextVar("invocation", default=None)
-"""The function that this thread runs, by name. A thread that a function starts knows of none, unless it is given
-the context: then the worker drops what it logs.
+"""The function that this thread runs, by name. A thread that a function starts has none, unless it gets the
+context: then the worker drops its log records.
 """
 
 
@@ -33,11 +33,11 @@ class Invoker:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="function")
 
     def submit(self, name: str, call: Call) -> "Future[HttpAnswer | None]":
-        """Begin to run the function `name`. The future raises FunctionFailed if the function raises."""
+        """Start the function `name`. The future raises FunctionFailed if the function raises."""
         return self._pool.submit(self._run, name, call)
 
     def close(self) -> None:
-        """Take no more calls. What still runs is left to end by itself."""
+        """Take no more calls. Running functions end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, name: str, call: Call) -> HttpAnswer | None:
@@ -74,7 +74,7 @@ class OfInvocations(logging.Filter):
     """Passes the records that belong to an invocation, named by its function, as the worker does."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Name the record's function; drop it if there is none."""
+        """Name the record's function; drop a record without one."""
         function = invocation.get()
         record.__dict__["function"] = function
         return function is not None

@@ -1,8 +1,8 @@
 """What the host logs: its records have categories, whose levels host.json sets.
 
-An invocation is three records for a queue function and two for others, and a failed one has the exception with its
-stack twice, as in the Functions host. What a function logs reaches the host only if the record belongs to an
-invocation: the worker drops what a thread logs that knows of none.
+An invocation is three records for a queue function and two for others, and a failed invocation has the exception with
+its stack twice, as in the Functions host. A function's record reaches the host only if the record belongs to an
+invocation: the worker drops the records of a thread without the invocation's context.
 """
 
 import logging
@@ -25,7 +25,7 @@ class Failure:
 
 
 class FunctionFailed(Exception):
-    """A function raised; carries what."""
+    """A function raised; holds the exception."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.kind}: {failure.message}")
@@ -33,19 +33,19 @@ class FunctionFailed(Exception):
 
 
 class InvocationFailed(Exception):
-    """An invocation failed without an exception of the function's; `kind` is .NET's name for it."""
+    """An invocation failed without an exception of the function; `kind` is .NET's name for the failure."""
 
     kind = "InvocationException"
 
 
 class BadHttpRequest(InvocationFailed):
-    """The body of a request can't be read."""
+    """The body of the request cannot be read."""
 
     kind = "Microsoft.AspNetCore.Server.Kestrel.Core.BadHttpRequestException"
 
 
 class CallerLeft(InvocationFailed):
-    """The caller left before the answer."""
+    """The caller disconnected before the answer."""
 
     kind = "System.Threading.Tasks.TaskCanceledException"
 
@@ -69,7 +69,7 @@ class Undecodable(InvocationFailed):
 
 
 def configure(levels: Mapping[str, int]) -> None:
-    """Have the loggers of all categories obey `levels`."""
+    """Set the levels of the loggers of all categories."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.addFilter(lambda record: record.levelno >= level_for(record.name, levels))
@@ -79,12 +79,12 @@ def configure(levels: Mapping[str, int]) -> None:
 
 
 def root_level(levels: Mapping[str, int]) -> int:
-    """Return the level below which no category lies."""
+    """Return the lowest level of any category."""
     return min([DEFAULT_LEVEL, *levels.values()])
 
 
 def level_for(category: str, levels: Mapping[str, int]) -> int:
-    """Return the level of a category: that of the longest name which it begins with; `*` stands for anything."""
+    """Return the level of a category: that of the longest prefix in host.json; `*` stands for anything."""
     fitting = [name for name in levels if name != "default" and _fits(category, name)]
     if fitting:
         return levels[max(fitting, key=len)]
@@ -98,7 +98,7 @@ def _fits(category: str, name: str) -> bool:
 
 @dataclass(frozen=True)
 class Invocation:
-    """One run of a function, as the host logs it. `details`: what a trigger adds, for a queue message."""
+    """One run of a function, as the host logs it. `details`: further fields of the trigger, for a queue message."""
 
     function: str
     reason: str
@@ -110,17 +110,17 @@ class Invocation:
         return logging.getLogger(f"Function.{self.function}")
 
     def begin(self) -> None:
-        """Log that it begins."""
+        """Log the start."""
         self._log.info("Executing 'Functions.%s' (Reason='%s', Id=%s)", self.function, self.reason, self.id)
         if self.details:
             self._log.info("Trigger Details: %s", self.details)
 
     def succeed(self) -> None:
-        """Log that it succeeded."""
+        """Log the success."""
         self._log.info("Executed 'Functions.%s' (Succeeded, Id=%s)", self.function, self.id)
 
     def fail(self, error: Exception) -> None:
-        """Log what failed, in both categories."""
+        """Log the failure, in both categories."""
         text = (
             "Microsoft.Azure.WebJobs.Host.FunctionInvocationException: "
             f"Exception while executing function: Functions.{self.function}\n ---> {_told(error)}"

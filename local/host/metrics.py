@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricR
 
 @cache
 def reader() -> InMemoryMetricReader:
-    """Return the reader of this process's metrics; the first call begins to collect them."""
+    """Return the reader of this process's metrics; the first call starts collecting."""
     collecting = InMemoryMetricReader()
     metrics.set_meter_provider(MeterProvider([collecting]))
     return collecting

@@ -12,22 +12,22 @@ MONTHS = (
 )  # fmt: skip
 DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 FURTHEST = timedelta(days=366 * 8)
-"""Longer than lies between two 29 Februaries: what has not come by then never comes."""
+"""Longer than the time between two 29 Februaries: a date that does not come within it never comes."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """What one field counts, from `least` to `greatest`, and the names that it knows."""
+    """What one field counts, from `least` to `greatest`, and the names that it accepts."""
 
     least: int
     greatest: int
     names: tuple[str, ...] = ()
 
     def values(self, text: str) -> frozenset[int]:
-        """Return what a field allows: a list of `*`, values and ranges, with a step or without.
+        """Return the values that a field allows: a list of `*`, values and ranges, with or without a step.
 
         Raises:
-            ConfigurationError: it is not written so.
+            ConfigurationError: the field has another form.
         """
         return frozenset(value for term in text.split(",") for value in self._term(term))
 
@@ -39,7 +39,7 @@ class Field:
         first, dash, last = span.partition("-")
         begin = self._value(first)
         end = self._value(last) if dash else self.greatest if slash else begin
-        # A range that is written backwards is the same range.
+        # A range written backwards is the same range.
         return range(min(begin, end), max(begin, end) + 1, every)
 
     def _value(self, text: str) -> int:
@@ -65,10 +65,10 @@ def _positive(text: str) -> int:
 
 
 def parse(schedule: str) -> Callable[[datetime], datetime | None]:
-    """Return what gives the first time later than another; None if there is none, as with 30 February.
+    """Return a function that gives the first matching time after another; None if there is none, as with 30 February.
 
     Raises:
-        ConfigurationError: it is not NCRONTAB of six fields, separated by spaces and nothing else.
+        ConfigurationError: the text is not NCRONTAB of six fields, separated by spaces only.
     """
     written = [field for field in schedule.split(" ") if field]
     if len(written) != len(FIELDS):

@@ -1,4 +1,4 @@
-"""The host as a process of its own, for tests and for `make run`."""
+"""The host in a process of its own, for tests and for `make run`."""
 
 import os
 import ssl
@@ -14,19 +14,18 @@ from graph_simulator.authority import Authority
 from local.child import Child, ChildFailed, free_ports
 
 ROOT = Path(__file__).parents[2]
-STOP_PATIENCE = 30.0  # seconds that a host may take to end: ten for what runs, and its own
+STOP_PATIENCE = 30.0  # seconds that a host may take to end: ten for running functions, and its own
 
 
 class HostProcess:
-    """Runs the function_app.py of `directory` with `settings` as its environment, on one port all its life.
+    """Runs the function_app.py of `directory` with `settings` as its environment, always on the same port.
 
-    It can be stopped, killed and started again. With an authority it serves HTTPS. `key` opens its `/admin`, where
-    that is closed.
+    It can be stopped, killed and started again. With an authority it serves HTTPS. `key` opens a closed `/admin`.
     """
 
     key: str | None = None
     patience = 60.0
-    """Seconds within which it has to run."""
+    """Time limit of a start in seconds."""
 
     def __init__(
         self,
@@ -54,11 +53,11 @@ class HostProcess:
 
     @property
     def admin_headers(self) -> dict[str, str]:
-        """What a request to `/admin` carries."""
+        """The headers of a request to `/admin`."""
         return {"x-functions-key": self.key} if self.key else {}
 
     def launch(self) -> Self:
-        """Start it, and do not wait until it runs."""
+        """Start the process, without waiting until the host runs."""
         self._child = Child(
             "functions host",
             self._command(),
@@ -69,20 +68,20 @@ class HostProcess:
         return self
 
     def start(self) -> Self:
-        """Start it and wait until it says that it runs.
+        """Start the process and wait until the host reports that it runs.
 
         Raises:
-            ChildFailed: it does not, and is ended; with the end of its log.
+            ChildFailed: the host does not run; the process is ended. The message has the end of its log.
         """
         self.launch()
         self.wait()
         return self
 
     def wait(self, within: float | None = None) -> None:
-        """Wait until it says that it runs.
+        """Wait until the host reports that it runs.
 
         Raises:
-            ChildFailed: it does not, and is ended; with the end of its log.
+            ChildFailed: the host does not run; the process is ended. The message has the end of its log.
         """
         trust = ssl.create_default_context(cafile=str(self.authority.ca)) if self.authority else True
         try:
@@ -93,11 +92,11 @@ class HostProcess:
             raise
 
     def stop(self) -> None:
-        """Ask it to end, and wait."""
+        """Ask the host to end, and wait."""
         self.child.stop(STOP_PATIENCE)
 
     def kill(self) -> None:
-        """End it at once, as a crash would."""
+        """End the process at once, as a crash would."""
         self.child.kill()
 
     def _command(self) -> list[str]:
@@ -107,7 +106,7 @@ class HostProcess:
         return [sys.executable, "-m", "local.host", "--port", str(self.port), *tls]
 
     def _environment(self) -> dict[str, str]:
-        # What any process needs and no more: no setting leaks in from the desk.
+        # Only what every process needs: no setting of the developer's environment leaks in.
         needed = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
         return {**needed, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
@@ -132,7 +131,7 @@ class HostProcess:
 
 
 def is_refused_certificate(error: BaseException | None) -> bool:
-    """Whether a failed request failed since the server's certificate is not trusted: waiting would not help."""
+    """Whether a request failed because the server's certificate is not trusted: waiting would not help."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True

@@ -27,7 +27,7 @@ SHORTEST_POLL = timedelta(milliseconds=100)
 
 @dataclass(frozen=True)
 class Queues:
-    """A queue, the queue for what never succeeds, and what calls both."""
+    """A queue, its poison queue, and the client of both."""
 
     queue: QueueClient
     poison: QueueClient
@@ -38,7 +38,7 @@ def queues(connection_string: str, queue: str, account: Account) -> Queues:
     """Return the clients for `queue` and its poison queue.
 
     Raises:
-        ValueError: it is no connection string.
+        ValueError: the connection string is malformed.
     """
     options = client_options()
     connect = QueueClient.from_connection_string
@@ -48,7 +48,7 @@ def queues(connection_string: str, queue: str, account: Account) -> Queues:
 
 
 def polling_delays(longest: timedelta, chance: random.Random) -> Iterator[float]:
-    """Yield the seconds to wait after each poll in a row that found nothing: the shortest, then growing with jitter."""
+    """Yield the seconds to wait after each consecutive empty poll: the shortest first, then growing with jitter."""
     shortest, most = SHORTEST_POLL.total_seconds(), longest.total_seconds()
     delay, step = min(shortest, most), shortest
     while delay < most:
@@ -82,21 +82,21 @@ class QueueListener:
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Poll no more."""
+        """Stop polling."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Work until `stop`, and then until all that is at work is settled.
+        """Work until `stop`, and then until every message in progress is settled.
 
         Raises:
-            HostMustEnd: storage refuses or stays away.
+            HostMustEnd: storage refuses requests, or is unavailable for too long.
         """
         running: set[asyncio.Task[None]] = set()
         delays = polling_delays(self._options.max_polling_interval, self._chance)
         while not self._stopping.is_set():
             batch = await self._receive()
             if self._stopping.is_set():
-                break  # what the last poll received stays hidden for the length of its lease
+                break  # messages of the last poll stay hidden for the length of their lease
             if batch:
                 delays = polling_delays(self._options.max_polling_interval, self._chance)
                 running |= {asyncio.create_task(self._process(message)) for message in batch}
@@ -118,14 +118,14 @@ class QueueListener:
             return await self._call(receive, self._queue, self._options.batch_size, self._lease)
         except AzureError as error:
             if is_missing(error):
-                return []  # it waits for somebody to create the queue
+                return []  # the listener waits until the queue exists
             if not is_server_error(error):
                 raise HostMustEnd(f"{self.function.name} can't poll its queue: {_named(error)}") from error
             log.warning("%s can't poll its queue: %s", self.function.name, _named(error))
         return []
 
     async def _process(self, message: QueueMessage) -> None:
-        """Work on one message and settle it: done, hidden for another try, or set aside permanently."""
+        """Work on one message and settle it: delete it, hide it until the next attempt, or poison it."""
         done = asyncio.Event()
         renewal = asyncio.create_task(self._keep_hidden(message, done))
         try:
@@ -149,13 +149,13 @@ class QueueListener:
                 hidden = int(self._options.visibility_timeout.total_seconds())
                 await self._call(self._queue.update_message, message.id, receipt, visibility_timeout=hidden)
         except AzureError as error:
-            # 404: somebody else has the message by now, or has settled it.
+            # 404: another host has the message by now, or has settled it.
             if not is_missing(error):
                 raise HostMustEnd(f"{self.function.name} can't settle a message: {_named(error)}") from error
 
     async def _succeeds(self, message: QueueMessage) -> bool:
         if (message.dequeue_count or 0) > self._options.max_dequeue_count:
-            return False  # its last try ended with the process
+            return False  # the last attempt ended with the process
         call = self._as_given(message)
         details = (
             f"MessageId: {message.id}, DequeueCount: {message.dequeue_count}, InsertionTime: {message.inserted_on}"
@@ -172,10 +172,10 @@ class QueueListener:
         return True
 
     def _as_given(self, message: QueueMessage) -> QueueCall:
-        """Build what the worker is given.
+        """Build the worker's value of a message.
 
         Raises:
-            Undecodable: the message is not base64, and host.json says that it is.
+            Undecodable: the message is not base64, although host.json says so.
         """
         content = str(message.content)
         try:
@@ -194,7 +194,7 @@ class QueueListener:
         )
 
     async def _keep_hidden(self, message: QueueMessage, done: asyncio.Event) -> str:
-        """Renew the lease at half its time until `done`; return the receipt that is valid then."""
+        """Renew the lease at half its time until `done`; return the current pop receipt."""
         receipt = str(message.pop_receipt)
         while True:
             with suppress(TimeoutError):
@@ -209,7 +209,7 @@ class QueueListener:
                 log.warning("%s can't renew a lease: %s", self.function.name, _named(error))
 
     async def _set_aside(self, message: QueueMessage) -> bool:
-        """Put a message into the poison queue; return whether that was possible."""
+        """Move a message to the poison queue; return whether that succeeded."""
         send = self._poison.send_message
         try:
             try:
@@ -234,7 +234,7 @@ class QueueListener:
 
 
 def _unfinished(running: "set[asyncio.Task[None]]") -> "set[asyncio.Task[None]]":
-    """Return what still runs. Raises what one of the others raised."""
+    """Return the tasks that still run. Raises the exception of a task that failed."""
     for task in running:
         if task.done():
             task.result()

@@ -1,4 +1,4 @@
-"""The host: an app's functions behind one HTTP server, with their queues polled and their timers kept."""
+"""The host: an app's functions behind one HTTP server, with queue listeners and timers."""
 
 import asyncio
 import logging
@@ -46,14 +46,14 @@ HOMEPAGE = "<!DOCTYPE html><title>Functions host, stand-in</title><p>Your app is
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """PEM files with which the host serves HTTPS."""
+    """The PEM files for HTTPS."""
 
     certificate: Path
     key: Path
 
 
 class Host:
-    """The functions of `worker`, ready to be served; a function that lacks a setting is left out, and it says so.
+    """The functions of `worker`, ready to be served. The host leaves out a function that lacks a setting, and logs it.
 
     Raises:
         ConfigurationError: a setting of the host itself is wrong.
@@ -87,17 +87,17 @@ class Host:
         self.asgi.router.redirect_slashes = False
 
     def describe(self, base: str) -> Iterator[str]:
-        """Yield a line for each function: its name and what triggers it."""
+        """Yield a line for each function: its name and its trigger."""
         for function in self.functions:
             yield f"  {function.name}: {self._state_of(function, base)}"
 
     def served_by(self, server: "Server") -> None:
-        """Name the server, which ends with the host, and at whose signals the host ends."""
+        """Set the server, which ends with the host, and whose signals end the host."""
         self._server = server
         server.on_exit = self.stop
 
     def stop(self) -> None:
-        """Refuse requests, poll no more and begin no further run; what runs has some seconds to come to its end."""
+        """Refuse requests, stop polling and start no further run; running functions get some seconds to finish."""
         self._deadline = self._deadline or time.monotonic() + self._waits.stop
         for listener in self._listeners:
             listener.stop()
@@ -174,7 +174,7 @@ class Host:
         ]
 
     def _guarded(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        """Ask for the key, where this host has one; `func start` has none, Azure always."""
+        """Require the key, if this host has one; `func start` has none, Azure always has."""
         key = self._settings.get(KEY_SETTING, "")
 
         async def guarded(request: Request) -> Response:
@@ -203,13 +203,13 @@ class Host:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, background: QueueListener | Timer) -> None:
-        """Run what triggers a function. Should storage refuse, end the host."""
+        """Run the triggers of a function. End the host if storage refuses."""
         try:
             await background.run()
         except HostMustEnd as error:
             log.critical("The listener of %s failed: %s. Host is shutting down.", background.function.name, error)
             self.ended_by = error
-            self._deadline = time.monotonic()  # nobody waits for what runs
+            self._deadline = time.monotonic()  # nothing waits for running functions
             self.stop()
         except Exception:
             log.exception("The listener of %s failed by a mistake of this stand-in", background.function.name)
@@ -217,12 +217,12 @@ class Host:
 
 
 async def nothing_here(_: Request, __: Exception) -> Response:
-    """Answer what no function is there for."""
+    """Answer a request that no function handles."""
     return Response(status_code=404)
 
 
 def now() -> datetime:
-    """Return the present time, UTC; timers in Azure are kept in UTC too."""
+    """Return the present time in UTC, in which Azure runs timers too."""
     return datetime.now(UTC)
 
 
@@ -230,7 +230,7 @@ def hosts_container(connection_string: str) -> ContainerClient:
     """Return the container in which hosts keep their locks.
 
     Raises:
-        ConfigurationError: it is no connection string.
+        ConfigurationError: the connection string is malformed.
     """
     try:
         return ContainerClient.from_connection_string(connection_string, CONTAINER, **client_options())
@@ -239,10 +239,10 @@ def hosts_container(connection_string: str) -> ContainerClient:
 
 
 def wait_for_storage(settings: Mapping[str, str]) -> None:
-    """Wait until the storage account answers; meanwhile nothing listens.
+    """Wait until the storage account answers, before listening.
 
     Raises:
-        HostMustEnd: it refuses, or does not answer for too long.
+        HostMustEnd: storage refuses, or does not answer for too long.
     """
     if not settings.get(STORAGE):
         return
@@ -250,7 +250,7 @@ def wait_for_storage(settings: Mapping[str, str]) -> None:
     try:
         container = hosts_container(settings[STORAGE])
     except ConfigurationError:
-        return  # the functions that need it are left out, and say so
+        return  # functions that need the account are left out, and the log says so
     deadline = time.monotonic() + patience.start
     with container:
         while True:
@@ -268,23 +268,23 @@ def wait_for_storage(settings: Mapping[str, str]) -> None:
 
 
 def cannot_start(settings: Mapping[str, str]) -> bool:
-    """Whether the host answers every request with 503, without a word of why, as it does for this setting."""
+    """Whether the host answers every request with 503, without a reason, as it does for this setting."""
     insights = settings.get(INSIGHTS_SETTING, "")
     return bool(insights) and not INSTRUMENTATION_KEY.search(insights)
 
 
 async def unavailable(scope: dict[str, object], receive: object, send: object) -> None:
-    """Answer 503, as a host that does not start."""
+    """Answer 503, like a host that fails to start."""
     await Response(status_code=503)(scope, receive, send)  # type: ignore[arg-type]
 
 
 class Server(uvicorn.Server):
-    """An HTTP server that tells its host at once when it is asked to end, and does not end by the signal itself."""
+    """An HTTP server that notifies its host as soon as a signal asks it to end, and leaves the end to the host."""
 
     on_exit: Callable[[], None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to end."""
+        """Start to end."""
         self.should_exit = True
         if self.on_exit:
             self.on_exit()
@@ -302,7 +302,7 @@ def server_for(asgi: object, tls: TlsFiles | None, *, lifespan: bool = True) -> 
             access_log=False,
             server_header=False,
             timeout_keep_alive=130,  # Kestrel's
-            # An idle HTTPS connection counts too, until its client says goodbye; functions answer within 3 s.
+            # An idle HTTPS connection counts too, until its client closes it; functions answer within 3 s.
             timeout_graceful_shutdown=3,
             ssl_certfile=tls.certificate if tls else None,
             ssl_keyfile=tls.key if tls else None,
@@ -311,5 +311,5 @@ def server_for(asgi: object, tls: TlsFiles | None, *, lifespan: bool = True) -> 
 
 
 def address(listening: socket.socket, tls: TlsFiles | None) -> str:
-    """Return the URL at which a socket is reached."""
+    """Return the URL of a socket."""
     return f"http{'s' if tls else ''}://127.0.0.1:{listening.getsockname()[1]}"

@@ -15,7 +15,7 @@ from local.host.worker import WorkerUnusable, processes
 
 
 def serve(options: HostOptions, port: int, certificate: Path | None, key: Path | None) -> None:
-    """Serve the app of the present directory until asked to end, and end the process. Code 1: it could not go on."""
+    """Serve the app of the present directory until a signal, then exit. Code 1: the host could not continue."""
     logging.getLogger("azure").setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     tls = TlsFiles(certificate, key) if certificate and key else None
@@ -50,6 +50,6 @@ async def _serve(settings: Mapping[str, str], options: HostOptions, port: int, t
 
 
 def _leave(code: int) -> None:
-    """End the process. A thread that still waits for storage would keep Python from ending, and has had its time."""
+    """Exit at once: a thread that still waits for storage would keep Python from ending."""
     sys.stdout.flush()
     os._exit(code)

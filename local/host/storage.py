@@ -1,4 +1,4 @@
-"""Requests to the storage account as the host makes them, and which of their failures end the host."""
+"""The host's requests to the storage account, and which of their failures end the host."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,17 +12,17 @@ from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline.transport import RequestsTransport
 from requests.adapters import HTTPAdapter
 
-POOL = 50  # connections kept open: more than there are ever calls at once (batchSize is 32 at most)
+POOL = 50  # open connections: more than concurrent calls (batchSize is 32 at most)
 
 Result = TypeVar("Result")
 
 
 class HostMustEnd(Exception):
-    """Storage refuses, or stays away: the Functions host shuts down, and whoever runs it starts it again."""
+    """Storage refuses requests or is unavailable: the Functions host shuts down, and is started again from outside."""
 
 
 class Account:
-    """Makes requests on threads of its own, again after each of `retries` seconds where that may help."""
+    """Makes requests on threads of its own; retries after each of `retries` seconds if that may help."""
 
     def __init__(self, threads: Executor, retries: Sequence[float]) -> None:
         self._threads = threads
@@ -32,7 +32,7 @@ class Account:
         """Make a request.
 
         Raises:
-            AzureError: it was refused, or failed as often as it was tried.
+            AzureError: storage refused the request, or every attempt failed.
         """
         request = partial(operation, *arguments, **options)
         loop = asyncio.get_running_loop()
@@ -47,22 +47,22 @@ class Account:
 
 
 def client_options() -> dict[str, Any]:
-    """Return how the SDK's clients are to be made: no retries of their own, one pool of connections."""
+    """Return the options of the SDK's clients: no retries of their own, one pool of connections."""
     session = requests.Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_maxsize=POOL))
-    # The time limits belong to the transport: beside one of ours the client ignores them.
+    # The time limits belong to the transport: beside a custom transport the client ignores them.
     transport = RequestsTransport(session=session, session_owner=False, connection_timeout=2, read_timeout=10)
     return {"retry_total": 0, "transport": transport}
 
 
 def status_of(error: AzureError) -> int | None:
-    """Return the status that storage answered; None if there was no answer."""
+    """Return the status of storage's answer; None without an answer."""
     return error.status_code if isinstance(error, HttpResponseError) else None
 
 
 def may_pass(error: AzureError) -> bool:
-    """Whether it may help to try again: no answer, or one that speaks of the server."""
+    """Whether a retry may help: no answer, or an error of the server."""
     status = status_of(error)
     return (
         status is None or is_server_error(error) or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
@@ -70,7 +70,7 @@ def may_pass(error: AzureError) -> bool:
 
 
 def is_server_error(error: AzureError) -> bool:
-    """Whether storage answered with a status from 500 on."""
+    """Whether storage answered with a status of 500 or above."""
     return (status_of(error) or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 

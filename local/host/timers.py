@@ -1,8 +1,8 @@
 """Timer functions: schedules in NCRONTAB or as an interval, one run at a time.
 
-The Functions host keeps one timer over all hosts of an app, through the lease of a blob, and remembers the last run in
-another: runs that were missed are caught up with at start. Here that takes AzureFunctionsWebHost__hostid, by which
-hosts know that they are of one app; without it a host keeps its timers for itself.
+The Functions host runs one timer over all hosts of an app, through the lease of a blob, and stores the last run in
+another blob: a start catches up on missed runs. Here that takes AzureFunctionsWebHost__hostid, which identifies the
+hosts of one app; without it each host runs the timers for itself.
 """
 
 import asyncio
@@ -31,17 +31,17 @@ CONTAINER = "azure-webjobs-hosts"
 HOST_ID_SETTING = "AzureFunctionsWebHost__hostid"
 LEASE = 15  # seconds, the host's; the shortest that a blob may have
 RENEW_AFTER = 5.0
-ASK_AGAIN = 1.0  # seconds after which a host that lacks the lease asks for it again
+ASK_AGAIN = 1.0  # seconds between attempts of a host without the lease to get it
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 Schedule = Callable[[datetime], datetime]
 
 
 def schedule_of(text: str) -> Schedule:
-    """Return what gives the first time of a schedule later than another; NEVER if there is none.
+    """Return a function that gives the first time of a schedule after another; NEVER if there is none.
 
     Raises:
-        ConfigurationError: it is neither NCRONTAB of six fields nor an interval hh:mm:ss.
+        ConfigurationError: the schedule is neither NCRONTAB of six fields nor an interval hh:mm:ss.
     """
     if " " in text:
         following = parse(text)
@@ -54,7 +54,7 @@ def schedule_of(text: str) -> Schedule:
 
 @dataclass(frozen=True)
 class Shared:
-    """What the hosts of one app share of a timer: a lock, and when it ran last. Both are blobs."""
+    """What the hosts of one app share of a timer: a lock and the time of the last run, each in a blob."""
 
     lock: BlobClient
     status: BlobClient
@@ -62,7 +62,7 @@ class Shared:
 
     @classmethod
     def of(cls, function: str, host_id: str, container: ContainerClient, account: Account) -> "Shared":
-        """Return those of a function."""
+        """Return the lock and last run of a function."""
         name = f"Host.Functions.{function}"
         return cls(
             container.get_blob_client(f"locks/{host_id}/{name}.Listener"),
@@ -71,7 +71,7 @@ class Shared:
         )
 
     async def last_run(self) -> datetime | None:
-        """Return when it ran last, if it ever did."""
+        """Return the time of the last run; None if there was none."""
         try:
             download = await self.account.call(self.status.download_blob)
         except ResourceNotFoundError:
@@ -79,12 +79,12 @@ class Shared:
         return datetime.fromisoformat(json.loads(await self.account.call(download.readall))["Last"])
 
     async def ran(self, at: datetime) -> None:
-        """Remember when it ran."""
+        """Store the time of a run."""
         await self.account.call(self.status.upload_blob, json.dumps({"Last": at.isoformat()}), overwrite=True)
 
     async def acquire(self) -> BlobLeaseClient | None:
         """Return the lock, or None while another host has it."""
-        with suppress(AzureError):  # the blob may be there, and leased
+        with suppress(AzureError):  # the blob may exist, and be leased
             await self.account.call(self.lock.upload_blob, b"", overwrite=False)
         lease = BlobLeaseClient(self.lock)
         try:
@@ -95,7 +95,7 @@ class Shared:
 
 
 class Timer:
-    """One timer function and its schedule, settings filled in. `shared`: None for a host on its own."""
+    """One timer function and its schedule, settings expanded. `shared`: None for a single host."""
 
     def __init__(
         self,
@@ -119,16 +119,16 @@ class Timer:
             self._due.set()
 
     def run_now(self) -> None:
-        """Have it run at once, or right after the run that is under way."""
+        """Run the function at once, or right after the current run."""
         self._due.set()
 
     def stop(self) -> None:
-        """Begin no further run."""
+        """Start no further run."""
         self._stopping.set()
         self._due.set()
 
     async def run(self) -> None:
-        """Run it whenever it is due, until `stop`."""
+        """Run the function whenever it is due, until `stop`."""
         holding = asyncio.create_task(self._hold())
         try:
             await self._keep()
@@ -143,7 +143,7 @@ class Timer:
         while not self._stopping.is_set():
             following = self._schedule(after)
             await self._wait_for(following)
-            # The loop may wake a moment early: without the second date the same run would be due again.
+            # The loop may wake slightly early: without the second date the same run would be due again.
             by_hand = self._due.is_set()
             past_due = not by_hand and self._clock() - following > timedelta(seconds=1)
             after = self._clock() if by_hand else max(self._clock(), following)
@@ -153,10 +153,10 @@ class Timer:
             if by_hand or not self._shared or self._held:
                 await self._fire(past_due)
             else:
-                after = max(after, await self._resumed())  # another host keeps it
+                after = max(after, await self._resumed())  # another host has the lock
 
     async def _resumed(self) -> datetime:
-        """Return the time after which a run is due: that of the last one, or now."""
+        """Return the time from which the next run is computed: that of the last run, or now."""
         if not self._shared:
             return self._clock()
         while not self._stopping.is_set() and not self._held:
@@ -166,13 +166,13 @@ class Timer:
         return self._clock()
 
     async def _wait_for(self, following: datetime) -> None:
-        """Wait until it is due by hand or by schedule."""
+        """Wait until a run is due, by schedule or by request."""
         left = min((following - self._clock()).total_seconds(), timedelta(days=1).total_seconds())
         with suppress(TimeoutError):
             await asyncio.wait_for(self._due.wait(), max(left, 0))
 
     async def _hold(self) -> None:
-        """Keep the lock, as soon as it can be had."""
+        """Hold the lock, as soon as it is free."""
         if not self._shared:
             return
         renewed = 0.0

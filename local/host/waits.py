@@ -1,4 +1,4 @@
-"""How long this host waits where the Functions host has constants of its own; tests that can't wait shorten them."""
+"""How long this host waits where the Functions host has constants; tests shorten them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from local.host.configuration import ConfigurationError
 
 LEASE_SETTING = "LOCAL_HOST_LEASE_SECONDS"
 HASTE_SETTING = "LOCAL_HOST_HASTE"
-LEASE = 600  # seconds that a message is hidden while it is worked on
+LEASE = 600  # seconds that a message in progress is hidden
 
 
 @dataclass(frozen=True)
 class Waits:
     """The host's constants, in seconds; all but `lease` are divided by LOCAL_HOST_HASTE.
 
-    lease: how long a message is hidden while it is worked on. retries: between the tries of a storage request.
-    start: how long storage may be away at start. stop: what running functions are given when the host is to end.
+    lease: how long a message in progress is hidden. retries: between the attempts of a storage request.
+    start: how long storage may be unavailable at start. stop: the time for running functions when the host ends.
     """
 
     lease: int = LEASE
@@ -28,7 +28,7 @@ def waits(settings: Mapping[str, str]) -> Waits:
     """Return the constants, shortened as the settings say.
 
     Raises:
-        ConfigurationError: a setting is no positive number.
+        ConfigurationError: a setting is not a positive number.
     """
     lease, haste = _positive(LEASE_SETTING, settings, LEASE), _positive(HASTE_SETTING, settings, 1)
     constant = Waits()

@@ -1,4 +1,4 @@
-"""The host's side of workers: processes that run the functions, replaced when they die or overrun their time.
+"""The host's side of workers: processes that run the functions, replaced when they crash or exceed their time.
 
 A host asks a `Worker` to call a function. `WorkerProcess` runs it in a process of its own, as Azure does.
 """
@@ -31,14 +31,14 @@ Point = dict[str, Any]
 
 
 class WorkerUnusable(Exception):
-    """A worker process ended before it could say which functions there are; why is in the log."""
+    """A worker process ended before it reported its functions; the log says why."""
 
 
 class Worker(Protocol):
-    """What a host runs functions with."""
+    """Runs functions for a host."""
 
     async def start(self) -> Sequence[Function]:
-        """Begin, and return the functions there are."""
+        """Start, and return the functions of the app."""
 
     async def call(self, function: str, call: Call) -> HttpAnswer | None:
         """Run a function. Raises FunctionFailed or InvocationFailed."""
@@ -47,14 +47,14 @@ class Worker(Protocol):
         """Return the counters of the app."""
 
     def close(self) -> None:
-        """End. What still runs is not waited for."""
+        """End at once. Running functions are not awaited."""
 
 
 class WorkerProcess:
-    """Runs the functions in a process that `command` starts, given a socket to talk over.
+    """Runs the functions in a process that `command` starts; a socket connects both.
 
-    The process is replaced when it dies: what it ran fails. A function that overruns its time has it killed: the other
-    functions in it hang until their own time is over, as under the Functions host.
+    A process that dies is replaced, and its functions fail. A function that exceeds its time causes the process to be
+    killed: the other functions in the process hang until their own time limit, as under the Functions host.
     """
 
     def __init__(self, command: Sequence[str], timeout: timedelta | None) -> None:
@@ -69,10 +69,10 @@ class WorkerProcess:
         self._connection: Connection[Any, Any]
 
     async def start(self) -> Sequence[Function]:
-        """Start the process and return the functions there are.
+        """Start the process and return the functions of the app.
 
         Raises:
-            WorkerUnusable: it can't load the app.
+            WorkerUnusable: the process cannot load the app.
         """
         functions = await self._launch()
         self._ready.set()
@@ -91,7 +91,7 @@ class WorkerProcess:
         return answer
 
     async def metrics(self) -> list[Point]:
-        """Return the counters since the process started."""
+        """Return the counters since the start of the process."""
         await self._ready.wait()
         found: list[Point] = await self._ask(("metrics",))
         return found
@@ -130,13 +130,13 @@ class WorkerProcess:
         started: "asyncio.Future[Any]",
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """Take what the process sends until it has ended."""
+        """Read the messages of the process until it ends."""
         while True:
             try:
                 kind, *what = connection.recv()
             except (EOFError, OSError):
                 break
-            with suppress(RuntimeError):  # the loop has ended
+            with suppress(RuntimeError):  # the event loop has ended
                 match kind:
                     case "log":
                         function, name, level, text = what
@@ -160,7 +160,7 @@ class WorkerProcess:
             waiting.set_result(result)
 
     def _ended(self, pid: int, started: "asyncio.Future[Any]") -> None:
-        """Have a process that died replaced, and fail what it ran."""
+        """Replace a process that died, and fail its running functions."""
         if not started.done():
             started.set_exception(WorkerUnusable("The worker process can't load the app"))
             return
@@ -174,9 +174,9 @@ class WorkerProcess:
         self._begin_restart()
 
     def _replace(self) -> None:
-        """Replace the process since a function overran its time; what else it runs is left to its own time limit.
+        """Replace the process because a function exceeded its time; its other functions hang until their own limit.
 
-        The Functions host does so for each function that overruns, one that ran in the process before too.
+        The Functions host does so for each function that exceeds its time, even one of a process already replaced.
         """
         if self._closing or not self._ready.is_set():
             return
@@ -204,7 +204,7 @@ class WorkerProcess:
         waiting = asyncio.get_running_loop().create_future()
         self._waiting[number] = waiting
         try:
-            with self._sending, suppress(OSError):  # it has just died, of which the reader will tell
+            with self._sending, suppress(OSError):  # the process has just died, which the reader reports
                 self._connection.send((kind, number, *rest))
             return await waiting
         finally:
@@ -212,19 +212,19 @@ class WorkerProcess:
 
 
 class Workers:
-    """Several worker processes, which take the calls in turn (FUNCTIONS_WORKER_PROCESS_COUNT)."""
+    """Several worker processes, which take calls in turn (FUNCTIONS_WORKER_PROCESS_COUNT)."""
 
     def __init__(self, workers: Sequence[Worker]) -> None:
         self._workers = workers
         self._turns = itertools.cycle(workers)
 
     async def start(self) -> Sequence[Function]:
-        """Start them all."""
+        """Start every worker."""
         first, *_ = await asyncio.gather(*(worker.start() for worker in self._workers))
         return first
 
     async def call(self, function: str, call: Call) -> HttpAnswer | None:
-        """Run a function in the next of them."""
+        """Run a function in the next worker."""
         return await next(self._turns).call(function, call)
 
     async def metrics(self) -> list[Point]:
@@ -233,14 +233,14 @@ class Workers:
         return list(itertools.chain.from_iterable(found))
 
     def close(self) -> None:
-        """End them all."""
+        """End every worker."""
         for worker in self._workers:
             worker.close()
 
 
 def processes(settings: Mapping[str, str], timeout: timedelta | None) -> Workers:
-    """Return the workers of this host: each runs this very program again, with the Python that is named for workers,
-    given a socket.
+    """Return the workers of this host: each runs this program again, with the Python that is set for workers, over a
+    socket.
     """
     count = int(settings.get("FUNCTIONS_WORKER_PROCESS_COUNT") or "1")
     command = [settings.get(PYTHON_SETTING) or sys.executable, *sys.orig_argv[1:]]
@@ -248,7 +248,7 @@ def processes(settings: Mapping[str, str], timeout: timedelta | None) -> Workers
 
 
 def _print(output: IO[bytes] | None, started: "asyncio.Future[Any]") -> None:
-    """Log what a worker prints, in the category that the host has for it; all of it until it has started."""
+    """Log a worker's output in the host's category for it; until the worker has started, every line."""
     assert output is not None
     console = logging.getLogger(CONSOLE)
     for line in output:

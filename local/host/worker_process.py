@@ -1,4 +1,4 @@
-"""The worker process: imports the app, tells the host its functions, runs what it is asked to, ends with the host."""
+"""The worker process: imports the app, reports its functions to the host, runs them on request, ends with the host."""
 
 import importlib
 import logging
@@ -20,7 +20,7 @@ from local.host.log import FunctionFailed
 
 
 class Sender:
-    """Sends to the host, one at a time; nothing once the host is gone."""
+    """Sends messages to the host, one at a time; drops them once the host is gone."""
 
     def __init__(self, connection: "Connection[Any, Any]") -> None:
         self._connection = connection
@@ -50,12 +50,12 @@ class ToHost(logging.Handler):
 
 
 def serve(descriptor: int, level: int) -> None:
-    """Run what the host asks for over a socket, until the host is gone. `level`: of the root logger."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # in a terminal Ctrl-C reaches both; the host ends us
+    """Serve the host's requests over a socket, until the host is gone. `level`: of the root logger."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # in a terminal Ctrl-C reaches both processes; the host ends this one
     connection: Connection[Any, Any] = Connection(socket.socket(fileno=descriptor).detach())
     send = Sender(connection)
     sys.path.insert(0, str(Path.cwd()))
-    metrics.reader()  # before the app is imported, so that nothing it counts is missed
+    metrics.reader()  # before the app is imported, so that its first counts are included
     root = logging.getLogger()
     root.handlers[:] = [ToHost(send)]
     root.setLevel(level)
@@ -65,7 +65,7 @@ def serve(descriptor: int, level: int) -> None:
         try:
             kind, number, *what = connection.recv()
         except (EOFError, OSError):
-            os._exit(0)  # without flushing anything or running `atexit`, as the worker is killed in Azure
+            os._exit(0)  # without flushing or `atexit`, as the worker is killed in Azure
         if kind == "metrics":
             send("done", number, metrics.current())
         else:

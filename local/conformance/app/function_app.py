@@ -1,4 +1,4 @@
-"""The app with which a host is tried: each function does one thing, and writes down that it was called."""
+"""The app that the conformance rows run: each function does one thing, and records that it was called."""
 
 import atexit
 import json
@@ -18,7 +18,7 @@ _lock = threading.Lock()
 
 
 def record(event: str, **what: object) -> None:
-    """Write a line of JSON."""
+    """Append a line of JSON to the record."""
     line = json.dumps({"event": event, "at": time.time(), "pid": os.getpid(), **what})
     with _lock, _record.open("a") as file:
         file.write(line + "\n")
@@ -28,7 +28,7 @@ atexit.register(record, "atexit")
 
 
 def hold(path: str) -> None:
-    """Wait until there is a file."""
+    """Wait until a file exists."""
     while not Path(path).exists():
         time.sleep(0.05)
 
@@ -36,7 +36,7 @@ def hold(path: str) -> None:
 @app.function_name("echo")
 @app.route("echo", methods=["GET", "POST"])
 def echo(req: func.HttpRequest) -> func.HttpResponse:
-    """Answer what was received."""
+    """Answer what the request holds."""
     received = {
         "params": dict(req.params),
         "body": len(req.get_body()),
@@ -71,7 +71,7 @@ def fail(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("slow")
 @app.route("slow", methods=["POST"])
 def slow(req: func.HttpRequest) -> func.HttpResponse:
-    """Take as long as a parameter says: for some seconds, or until there is a file."""
+    """Run for the seconds that a parameter names, or until a file exists."""
     until = req.params.get("until", "")
     record("slow begins", text=until)
     if until:
@@ -92,7 +92,7 @@ def die(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("speak")
 @app.route("speak", methods=["POST"])
 def speak(req: func.HttpRequest) -> func.HttpResponse:
-    """Log from here, from a thread with this context and from one without it, as a library does, and print."""
+    """Log from the function, from a thread with its context and from a thread without, as libraries do, and print."""
     log.warning("said by the function")
     logging.getLogger("azure.core.pipeline.policies").info("said by a library")
     context = copy_context()
@@ -110,7 +110,7 @@ def speak(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("work")
 @app.queue_trigger(arg_name="message", queue_name="%CONFORMANCE_QUEUE%", connection="AzureWebJobsStorage")
 def work(message: func.QueueMessage) -> None:
-    """Do what a message says: `fail …`, `sleep SECONDS …`, `hold FILE …`, `die …` at its first try; else nothing."""
+    """Follow a message: `fail …`, `sleep SECONDS …`, `hold FILE …`, `die …` at its first attempt; else do nothing."""
     said = message.get_body().decode()
     record("begin", text=said, count=message.dequeue_count)
     command, *arguments = said.split() or [""]
@@ -128,40 +128,40 @@ def work(message: func.QueueMessage) -> None:
 @app.function_name("tick")
 @app.timer_trigger(arg_name="timer", schedule="%CONFORMANCE_SCHEDULE%", use_monitor=True)
 def tick(timer: func.TimerRequest) -> None:
-    """Write down each run, and whether it came late."""
+    """Record each run, and whether it was late."""
     record("tick", past_due=timer.past_due)
 
 
 @app.function_name("schedule_both_days")
 @app.timer_trigger(arg_name="timer", schedule="%SCHEDULE_BOTH_DAYS%", use_monitor=False)
 def schedule_both_days(timer: func.TimerRequest) -> None:
-    """Write down each run."""
+    """Record each run."""
     record("both days")
 
 
 @app.function_name("schedule_one_day")
 @app.timer_trigger(arg_name="timer", schedule="%SCHEDULE_ONE_DAY%", use_monitor=False)
 def schedule_one_day(timer: func.TimerRequest) -> None:
-    """Write down each run."""
+    """Record each run."""
     record("one day")
 
 
 @app.function_name("schedule_backwards")
 @app.timer_trigger(arg_name="timer", schedule="%SCHEDULE_BACKWARDS%", use_monitor=False)
 def schedule_backwards(timer: func.TimerRequest) -> None:
-    """Write down each run."""
+    """Record each run."""
     record("backwards")
 
 
 @app.function_name("schedule_february")
 @app.timer_trigger(arg_name="timer", schedule="%SCHEDULE_FEBRUARY%", use_monitor=False)
 def schedule_february(timer: func.TimerRequest) -> None:
-    """Write down each run."""
+    """Record each run."""
     record("february")
 
 
 @app.function_name("schedule_tab")
 @app.timer_trigger(arg_name="timer", schedule="%SCHEDULE_TAB%", use_monitor=False)
 def schedule_tab(timer: func.TimerRequest) -> None:
-    """Write down each run."""
+    """Record each run."""
     record("tab")

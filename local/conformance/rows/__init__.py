@@ -1,4 +1,4 @@
-"""The rows, by what they are about."""
+"""The rows, by topic."""
 
 from local.conformance.rows import http, life, queues, storage, timers
 

@@ -1,4 +1,4 @@
-"""HTTP: what reaches a function, what is refused before, what fails."""
+"""HTTP: which requests reach a function, which are refused before, and how failures are answered."""
 
 import os
 import socket
@@ -16,12 +16,12 @@ from local.host.core_tools import app_python
 
 MEGABYTE = 1 << 20
 OVERLOAD = 600  # connections
-LATEST = 3.0  # seconds: what Graph waits
+LATEST = 3.0  # seconds: Graph's time limit
 SLOW = 0.05  # seconds that a function takes under overload
 
 
 def exchange(host: TriedHost, request: bytes, *, then_close: bool = False, patience: float = 60) -> bytes:
-    """Send bytes, and return what is answered; nothing where we close first."""
+    """Send bytes and return the answer; b"" if this side closes first."""
     with closing(socket.create_connection(("127.0.0.1", host.port), timeout=patience)) as connection:
         connection.sendall(request)
         if then_close:
@@ -46,7 +46,7 @@ def head(path: str, *headers: str) -> bytes:
 
 
 def failed(host: TriedHost, function: str, before: int) -> str:
-    """Say how many invocations have failed since; one is waited for."""
+    """Return how many invocations have failed since; waits for at least one."""
     eventually(lambda: host.failures(function) > before, f"a failed invocation of {function}")
     return plural(host.failures(function) - before, "failed invocation")
 
@@ -129,7 +129,7 @@ def _not_utf8(trial: Trial) -> str:
 
 
 def exchange_whole(host: TriedHost, path: str) -> bytes:
-    """Post to an address exactly as it is written, and return the body."""
+    """Post to a URL exactly as written, and return the body."""
     return host.http.request("POST", host.process.url + path).content
 
 
@@ -189,7 +189,7 @@ def _library_logged(trial: Trial) -> str:
 
 
 def _python(trial: Trial) -> str:
-    """Name a Python of our own in the setting: a program that leaves a mark in its environment."""
+    """Name a custom Python in the setting: a program that sets a mark in its environment."""
     directory = trial.around.directory / "python"
     directory.mkdir()
     named = directory / "python3"
@@ -230,7 +230,7 @@ def _admin_timer(trial: Trial) -> str:
 
 
 def _threads(trial: Trial) -> str:
-    """Have calls wait for a file until all threads are at work."""
+    """Send calls that wait for a file until every thread is busy."""
     with trial.shared("plain") as host:
         file = host.record.with_name("calls-may-end")
         with ThreadPoolExecutor(40) as pool:

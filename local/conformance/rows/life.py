@@ -1,4 +1,4 @@
-"""How a host and its worker end, and what is left then."""
+"""How a host and its worker end, and what remains of their work."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -8,11 +8,11 @@ from local.conformance.rows.storage import SHORTENED
 from local.conformance.table import Row
 from local.conformance.trial import Trial, TriedHost, eventually, option
 
-GRACE = 10.0  # seconds that a host gives what runs
+GRACE = 10.0  # seconds that a host grants running functions
 
 
 def _terminated(trial: Trial, seconds: float) -> str:
-    """Ask a host to end while a message takes so many seconds; say what became of the message."""
+    """End a host while a message takes some seconds; describe what becomes of the message."""
     work = seconds / trial.haste
     with trial.host() as host:
         text = f"sleep {work} under way"
@@ -20,7 +20,7 @@ def _terminated(trial: Trial, seconds: float) -> str:
         eventually(lambda: host.events("begin", text), "the work begins")
         with ThreadPoolExecutor(1) as pool:
             stopping = pool.submit(host.process.child.stop, 60)
-            # The listening socket is closed before the work is done.
+            # The host closes its listening socket before the work is done.
             eventually(lambda: not answers(host.port), "HTTP is refused")
             refused = "HTTP refuses" if not host.events("end", text) or seconds > GRACE else "HTTP refuses late"
             stopping.result()

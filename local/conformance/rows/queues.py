@@ -1,4 +1,4 @@
-"""The queue trigger: what is handed over, how many at a time, what becomes of failures."""
+"""The queue trigger: what a function receives, how many messages at a time, how failures are retried."""
 
 import base64
 import time
@@ -22,11 +22,11 @@ def _verbatim(trial: Trial) -> str:
 
 
 def _at_once(trial: Trial) -> str:
-    """Have messages wait for a file until as many are at work as a batch holds."""
+    """Have messages wait for a file until a whole batch runs."""
     with trial.shared("plain") as host:
         file = host.record.with_name("messages-may-end")
         texts = [f"hold {file} {number}" for number in range(40)]
-        host.proxy.faults[Operation.POLL] = HTTPStatus.NOT_FOUND  # until all are there
+        host.proxy.faults[Operation.POLL] = HTTPStatus.NOT_FOUND  # until the whole batch runs
         for text in texts:
             host.send(text)
         del host.proxy.faults[Operation.POLL]
@@ -87,7 +87,7 @@ def _not_base64(trial: Trial) -> str:
 def _missing(trial: Trial) -> str:
     with trial.host(queue=False) as host:
         eventually(lambda: len(host.proxy.times(Operation.POLL)) > 2, "it polls")
-        host.queue.create_queue()  # which would fail if the host had created it
+        host.queue.create_queue()  # which would fail if the host had created the queue
         return "waits until somebody creates it" if host.works() else "no message is taken"
 
 
@@ -103,7 +103,7 @@ def _lines_where_quiet(trial: Trial) -> str:
 
 
 def _lines_of_a_message(host: TriedHost) -> str:
-    """Count them in the log of a host that no other row sends messages; an HTTP function logs afterwards."""
+    """Count the log lines of one message, in a host of its own; an HTTP function logs afterwards."""
     host.send("counted")
     eventually(lambda: not host.left(), "the message is worked on")
     host.post("/api/speak")

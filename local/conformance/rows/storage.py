@@ -1,4 +1,4 @@
-"""Storage that refuses, fails or stays away: what the host survives, and what ends it."""
+"""Storage that refuses, fails or is unavailable: which failures the host survives, and which end the host."""
 
 import time
 from functools import partial
@@ -22,7 +22,7 @@ TRIGGERS = {
     Operation.UPDATE: "fail once",
     Operation.POISON: "fail twice",
 }
-"""The message that has a listener make each request: a second failure is the last one in the app's host.json."""
+"""The message that makes a listener send each request: a second failure is the last one in the app's host.json."""
 
 ENDS = {
     (Operation.POLL, 403): AT_ONCE,
@@ -37,7 +37,7 @@ ENDS = {
 
 
 def _fault(trial: Trial, operation: Operation, fault: int, seconds: float, expected: str) -> str:
-    """Have one kind of request fail for some seconds; say what becomes of the host."""
+    """Answer one operation with faults for some seconds; describe how the host reacts."""
     if expected == GOES_ON:
         with trial.shared("storage") as host:
             return _suffer(host, operation, fault, seconds, trial.haste)
@@ -51,7 +51,7 @@ def _suffer(host: TriedHost, operation: Operation, fault: int, seconds: float, h
     def tries() -> int:
         return host.proxy.tries(operation) - before
 
-    # What can't be put into the poison queue stays hidden: it is not tried a seventh time while we wait.
+    # A message that the host cannot move to the poison queue stays hidden: no seventh attempt follows.
     enough = MOST_TRIES if operation is Operation.POISON and fault != RESET else MOST_TRIES + 1
 
     def outlived() -> bool:
@@ -67,7 +67,7 @@ def _suffer(host: TriedHost, operation: Operation, fault: int, seconds: float, h
             host.has_ended(seconds / haste)
             eventually(outlived, "the host ends, or goes on for longer than it tries")
         elif fault == RESET and haste > 1:
-            # By the number of tries that fit into the time: waiting for less than a second would be a race.
+            # Counts attempts within the time: waiting for less than a second would be a race.
             eventually(lambda: host.has_ended(0) or tries() >= TRIES_IN_SHORT, f"{TRIES_IN_SHORT} tries")
         else:
             host.has_ended(seconds / haste)
@@ -79,7 +79,7 @@ def _suffer(host: TriedHost, operation: Operation, fault: int, seconds: float, h
 
 
 def _away(trial: Trial) -> str:
-    """Have nobody listen for the queue, for as long as the host takes to end."""
+    """Stop listening on the queue's port for as long as the host takes to end."""
     with trial.host() as host:
         if not host.works():
             return "no message is taken"
@@ -92,7 +92,7 @@ def _away_at_start(trial: Trial) -> str:
         host.process.kill()
         settings = host.process.settings
         text = settings["AzureWebJobsStorage"]
-        # Nobody listens on port 9 (discard).
+        # Nothing listens on port 9 (discard).
         for service in ("Blob", "Queue", "Table"):
             begin, _, rest = text.partition(f"{service}Endpoint=http://127.0.0.1:")
             text = f"{begin}{service}Endpoint=http://127.0.0.1:9/{rest.partition('/')[2]}"

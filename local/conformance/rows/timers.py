@@ -1,4 +1,4 @@
-"""Timers: NCRONTAB, runs that were missed, one timer over several hosts."""
+"""Timers: NCRONTAB, missed runs, one timer over several hosts."""
 
 import re
 import time
@@ -12,7 +12,7 @@ EVERY_SECOND = "* * * * * *"
 
 
 def _schedules(trial: Trial, event: str) -> str:
-    """Say how the timer behaved that has the schedule for one rule, once others have run."""
+    """Describe when the timer for one rule of NCRONTAB ran, after other timers ran."""
     with trial.shared("schedules") as host:
         eventually(lambda: len(host.events("one day")) > 2, "a timer that is due each second has run")
         if event != "backwards":
@@ -20,7 +20,7 @@ def _schedules(trial: Trial, event: str) -> str:
         eventually(lambda: host.events(event), "it runs", within=90)
         last, least = re.findall(r"\d+", host.process.settings["SCHEDULE_BACKWARDS"])
         seconds = {datetime.fromtimestamp(entry["at"], UTC).second for entry in host.events(event)}
-        late = 2  # seconds that a busy machine may take to write down a run
+        late = 2  # seconds that a busy machine may take to record a run
         inside = all(int(least) <= second <= int(last) + late for second in seconds)
         return "the range between" if inside else f"runs in the seconds {sorted(seconds)}"
 
