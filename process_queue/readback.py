@@ -173,7 +173,7 @@ class ReadbackHandler:
             without = tuple(sorted({*further.without, *behind}))
             self.queues.send(write(msgspec.structs.replace(further, without=without)))
         if page.link:
-            self.checkpoints.save_delta_link(owner_of(readback), page.link)
+            self.checkpoints.save_delta_link(owner_of(readback), page.link, readback.received)
 
 
 def _can_isolate(delivery: Delivery, readback: ReadbackPage) -> bool:

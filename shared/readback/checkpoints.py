@@ -25,6 +25,14 @@ class Checkpoint:
     hurried: datetime | None = None
 
 
+@dataclass(frozen=True)
+class DeltaLink:
+    """Where the next delta query goes on. asked: when the one was asked for that ended here; None in rows of 0.1."""
+
+    link: str
+    asked: datetime | None = None
+
+
 class Checkpoints:
     """The checkpoints of all declarations, by their ids. Every method raises RetryLater if storage is unavailable."""
 
@@ -60,11 +68,13 @@ class Checkpoints:
         """
         self._gaps.set(declaration_id, now)
 
-    def delta_link(self, declaration_id: str) -> str | None:
+    def delta_link(self, declaration_id: str) -> DeltaLink | None:
         """Return the delta link of a declaration, from which its next delta query continues, or None."""
         row = self._tables.get(STATE, _DELTA, declaration_id)
-        return str(row["link"]) if row else None
+        return DeltaLink(str(row["link"]), time_in(row, "asked") if "asked" in row else None) if row else None
 
-    def save_delta_link(self, declaration_id: str, link: str) -> None:
-        """Store a delta link; call it after everything before it is delivered. Only Graph receives it."""
-        self._tables.put(STATE, _DELTA, declaration_id, {"link": link})
+    def save_delta_link(self, declaration_id: str, link: str, asked: datetime) -> None:
+        """Store the delta link of a query that was asked for at a time; call it after everything before it is
+        delivered. Only Graph receives it.
+        """
+        self._tables.put(STATE, _DELTA, declaration_id, {"link": link, "asked": asked.isoformat()})

@@ -20,6 +20,7 @@ from shared.delivery.resource import time_of
 from shared.errors import Reason, RetryLater, Undeliverable
 from shared.graph.client import GraphClient, GraphRequestError, Page
 from shared.messages.envelope import ReadbackPage
+from shared.readback.checkpoints import DeltaLink
 from shared.readback.declared import options, unfaithful
 from shared.resources.catalog import find
 from shared.resources.delta_query import delta_path, is_ranged, latest, says_when, view_of
@@ -28,6 +29,9 @@ from shared.resources.path import encoded, has_dot_segments, segments
 from shared.resources.permissions import remedy_of_reading
 
 T = TypeVar("T")
+
+DeltaLinks = Callable[[str], DeltaLink | None]
+"""Returns the stored delta link of a declaration, by its id."""
 
 _log = logging.getLogger("graph_relay.backfill")
 
@@ -42,6 +46,9 @@ _TEAMS_SERVICE = "teamspaceapi"
 
 _EXPIRED_LINK_STATUSES = (410, 400, 404)
 """The status of a link that Graph no longer accepts (docs/graph.md, "Delta queries")."""
+
+OVERLAP = timedelta(minutes=15)
+"""Overlap between consecutive comparisons."""
 
 _VIEW_LENGTH = timedelta(days=366)
 
@@ -144,8 +151,8 @@ def is_page(resource: str) -> bool:
     return identify(resource).type is None
 
 
-def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str], str | None]) -> FetchedPage:
-    """Read one page. `delta_link`: returns the stored delta link of a declaration id.
+def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: DeltaLinks) -> FetchedPage:
+    """Read one page.
 
     One user or team among all whom Graph refuses for good is skipped and counted.
 
@@ -167,7 +174,7 @@ def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[
         raise RetryLater(Reason.GRAPH_REFUSED, f"{refusal}. {advice}" if advice else str(refusal)) from refusal
 
 
-def ask(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str], str | None]) -> FetchedPage:
+def ask(readback: ReadbackPage, graph: GraphClient, delta_link: DeltaLinks) -> FetchedPage:
     """Read one page as `fetch_page` does; what Graph refuses raises GraphRequestError, also where there is nothing."""
     reader = _reader(readback.resource)
     if reader is not None:
@@ -198,7 +205,7 @@ def _reader(resource: str) -> Reader | None:
     return next((reader for pattern, reader in _READERS if re.fullmatch(pattern, path)), None)
 
 
-def _delta(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str], str | None]) -> FetchedPage:
+def _delta(readback: ReadbackPage, graph: GraphClient, delta_link: DeltaLinks) -> FetchedPage:
     """Read the changes since the last query. The very first query, with an empty range, only obtains the link, and of
     the directory also what there is.
 
@@ -216,13 +223,19 @@ def _delta(readback: ReadbackPage, graph: GraphClient, delta_link: Callable[[str
     if known:
         readback = msgspec.structs.replace(readback, full=False)  # it began again, and goes on from the stored link
     try:
-        page = graph.get_page(readback.tenant_id, readback.link or known or "")
+        page = graph.get_page(readback.tenant_id, known.link if known else readback.link)
     except GraphRequestError as refusal:
         if readback.link or refusal.status not in _EXPIRED_LINK_STATUSES:
             raise  # of a further page: it goes on from the stored link
         _log.warning("The delta link of %s is no longer valid; all is listed again: %s", readback.resource, refusal)
-        page, readback = _listed(readback, graph), msgspec.structs.replace(readback, full=True)
+        page, readback = _listed(readback, graph), _resync(readback, known)
     return _changes_in(page, readback, begins)
+
+
+def _resync(readback: ReadbackPage, known: DeltaLink | None) -> ReadbackPage:
+    """What changed since the link is listed no other way: not only what the range holds, which a ping makes short."""
+    asked = known.asked - OVERLAP if known and known.asked else readback.since
+    return msgspec.structs.replace(readback, full=True, since=min(readback.since, asked))
 
 
 def _first(readback: ReadbackPage, graph: GraphClient, begins: bool) -> FetchedPage:

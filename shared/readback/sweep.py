@@ -8,14 +8,11 @@ from datetime import datetime, timedelta
 from shared.configuration.declaration import Declaration
 from shared.messages.envelope import write
 from shared.readback.checkpoints import Checkpoint, Checkpoints
-from shared.readback.pages import page_of, unreadable
+from shared.readback.pages import OVERLAP, page_of, unreadable
 from shared.resources.delta_query import keeps_link
 from shared.storage.queues import Sender
 
 _log = logging.getLogger("graph_relay.sweep")
-
-OVERLAP = timedelta(minutes=15)
-"""Overlap between consecutive comparisons."""
 
 SETTLING_TIME = timedelta(minutes=5)
 """The last minutes are left to the next sweep: Graph lists some changes late, and a notification may be in transit."""

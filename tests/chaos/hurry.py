@@ -12,7 +12,7 @@ from shared.delivery import destination, lane
 from shared.graph import client, resolver, signing_keys
 from shared.keys import ring
 from shared.messages import retry
-from shared.readback import pings, sweep
+from shared.readback import pages, pings, sweep
 from shared.subscriptions import once
 
 HURRY_SETTING = "CHAOS_HURRY"
@@ -26,7 +26,8 @@ WAITS: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
     (lane, ("_SHORTEST_RETURN", "_LONGEST_RETURN")),
     (lifecycle, ("DEBOUNCE", "UNKNOWN_FOR")),
     (once, ("REFUSAL_LASTS",)),
-    (pings, ("SETTLING_TIME", "APART")),
+    (pages, ("OVERLAP",)),
+    (pings, ("SETTLING_TIME", "APART", "OVERLAP")),
     (readback, ("_RESTART_AFTER",)),
     (resolver, ("_REPEAT_AFTER",)),
     (ring, ("REFRESH_INTERVAL",)),

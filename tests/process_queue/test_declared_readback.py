@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
 
 from shared.configuration.declaration import Declaration, Declarations
@@ -181,6 +182,18 @@ class TestDelta:
         }
         harness.read_to_the_end(page)
         assert subjects(harness) == ["drives/b1/items/i1", "drives/b1/items/i2"]
+
+    def test_a_resync_that_a_ping_causes_goes_back_to_the_last_link(self, harness: ReadbackHarness) -> None:
+        page = begun(harness)
+        harness.pages["/v1.0/delta-1"] = in_json({"error": {"code": "resyncRequired", "message": "old"}}, 410)
+        harness.pages[ROOT_DELTA] = {
+            "value": [item("hours ago", "2031-02-03T07:00:00Z"), item("long ago", "2030-01-01T00:00:00Z")],
+            "@odata.deltaLink": f"{harness.graph.url}/v1.0/delta-2",
+        }
+        harness.clock.advance(hours=6)
+        now = harness.clock.now
+        harness.read(msgspec.structs.replace(page, received=now, since=now - timedelta(minutes=15), until=now))
+        assert subjects(harness) == ["drives/b1/items/hours ago"]
 
     def test_what_was_never_compared_does_not_flood(self, harness: ReadbackHarness) -> None:
         page = declare(harness, "/users", "updated", hydrate=True)

@@ -32,7 +32,7 @@ def elsewhere(authority: Authority) -> Iterator[Server]:
 
 def test_a_stored_link_to_elsewhere_is_not_followed(app: AttackedRelay, elsewhere: Server) -> None:
     (declared,) = app.relay.declarations
-    app.relay.checkpoints.save_delta_link(declared.id, f"{elsewhere.url}/v1.0/users/delta?$deltatoken=x")
+    app.relay.checkpoints.save_delta_link(declared.id, f"{elsewhere.url}/v1.0/users/delta?$deltatoken=x", NOW)
     app.relay.queues.send(write(ReadbackPage(NOW, TENANT, USERS, NOW - timedelta(days=1), NOW)))
     app.drain()
     assert (elsewhere.asked, app.asked(), app.events) == ([], [], [])

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from shared.configuration.settings import StorageSettings
-from shared.readback.checkpoints import Checkpoint, Checkpoints
+from shared.readback.checkpoints import Checkpoint, Checkpoints, DeltaLink
 from tests import accounts
 from tests.builders import NOW, OTHER_TENANT, TENANT, declaration
 
@@ -85,12 +85,12 @@ def test_the_last_saved_delta_link_is_used_in_each_spelling_of_the_resource(
     checkpoints: Checkpoints,
 ) -> None:
     for link in ("https://graph.microsoft.com/old", LINK):
-        checkpoints.save_delta_link(USERS, link)
-    assert checkpoints.delta_link(declaration("Users/", tenant=TENANT.upper()).id) == LINK
+        checkpoints.save_delta_link(USERS, link, NOW)
+    assert checkpoints.delta_link(declaration("Users/", tenant=TENANT.upper()).id) == DeltaLink(LINK, NOW)
     assert checkpoints.all() == {}
 
 
 def test_each_tenant_and_resource_has_a_delta_link_of_its_own(checkpoints: Checkpoints) -> None:
-    checkpoints.save_delta_link(USERS, LINK)
+    checkpoints.save_delta_link(USERS, LINK, NOW)
     assert checkpoints.delta_link(declaration("/users", tenant=OTHER_TENANT).id) is None
     assert checkpoints.delta_link(declaration("/groups").id) is None

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from shared.configuration.settings import StorageSettings
 from shared.messages.envelope import ReadbackPage, read
 from shared.readback.checkpoints import Checkpoints
-from shared.readback.sweep import OVERLAP, PUSHED_WITHIN, SETTLING_TIME, Sweep
+from shared.readback.pages import OVERLAP
+from shared.readback.sweep import PUSHED_WITHIN, SETTLING_TIME, Sweep
 from shared.storage.account import BACKGROUND_LIMITS
 from shared.storage.queues import AzureQueues, Queue
 from tests import accounts
