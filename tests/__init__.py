@@ -1,1 +1,1 @@
-"""The tests mirror the rooms of the repository."""
+"""The tests mirror the packages of the repository."""

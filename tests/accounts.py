@@ -1,4 +1,4 @@
-"""Clients of the storage account, as tests make them."""
+"""Clients of the storage account for tests."""
 
 from shared.configuration.settings import StorageSettings
 from shared.messages.dead_letters import DeadLetters

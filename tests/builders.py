@@ -1,6 +1,6 @@
-"""Small builders with good defaults, so that a test shows only what it is about.
+"""Builders with defaults, so that a test shows only the values that matter to it.
 
-What Graph does (tokens, encryption) is written here from docs/graph.md, apart from the app's own code.
+Tokens and encryption follow docs/graph.md, independent of the app's own code.
 """
 
 import base64
@@ -44,7 +44,7 @@ NOTIFICATION_URL = "https://hooks.example.org/api/notifications"
 
 @dataclass
 class Clock:
-    """A clock that stands still until it is told to move."""
+    """A clock that a test sets and advances."""
 
     now: datetime = NOW
 
@@ -55,18 +55,18 @@ class Clock:
         self.now += timedelta(**time)
 
     def advance_to(self, began: datetime, seconds: float) -> None:
-        """Let `seconds` have passed since a time; what others wait for meanwhile passes at the same time."""
+        """Advance the clock to `seconds` after a time, or leave it: waits that other threads make overlap."""
         self.now = max(self.now, began + timedelta(seconds=seconds))
 
 
 def destinations_of(settings: Settings) -> Destinations:
-    """Return the destinations that the settings themselves hold."""
+    """Return the destinations in the settings."""
     assert isinstance(settings.destinations, Destinations)
     return settings.destinations
 
 
 def declarations_of(settings: Settings) -> Declarations:
-    """Return the declarations that the settings themselves hold."""
+    """Return the declarations in the settings."""
     assert isinstance(settings.declarations, Declarations)
     return settings.declarations
 
@@ -83,7 +83,7 @@ def encryption_key(key_id: str = "enc-1") -> EncryptionKey:
 
 @cache
 def rsa_key(name: str, bits: int = 2048) -> RSAPrivateKey:
-    """A key of that name: the same one each time."""
+    """A key for a name: the same key in each call."""
     return rsa.generate_private_key(65537, bits)
 
 
@@ -93,7 +93,7 @@ def minted(tenant: str = TENANT, resource: str = RESOURCE, secret: bytes | None 
 
 
 def message(message_id: str = "1700000000000", **changes: Any) -> dict[str, Any]:
-    """A chat message as Graph gives it (docs/graph.md)."""
+    """A chat message as Graph returns it (docs/graph.md)."""
     return {
         "@odata.context": "https://graph.microsoft.com/$metadata#chats/messages/$entity",
         "id": message_id,
@@ -127,7 +127,7 @@ def seal(resource: bytes, symmetric_key: bytes, iv: bytes | None = None) -> tupl
 
 
 def wrap(symmetric_key: bytes, key: EncryptionKey, digest: hashes.HashAlgorithm | None = None) -> bytes:
-    """Encrypt the symmetric key to our public key; SHA-1 unless told otherwise."""
+    """Encrypt the symmetric key to our public key; SHA-1 by default."""
     digest = digest or hashes.SHA1()
     public = key.certificate.public_key()
     assert isinstance(public, rsa.RSAPublicKey)
@@ -164,7 +164,7 @@ def channel_path(message_id: str, root: str | None = None) -> str:
 
 
 def change(resource: str | None = None, **changes: Any) -> dict[str, Any]:
-    """A basic change notification of ours (docs/graph.md)."""
+    """A basic change notification for the app (docs/graph.md)."""
     path = resource or chat_path()
     return {
         "subscriptionId": "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11",
@@ -179,13 +179,13 @@ def change(resource: str | None = None, **changes: Any) -> dict[str, Any]:
 
 
 def rich(written: dict[str, Any] | None = None, key: EncryptionKey | None = None, **changes: Any) -> dict[str, Any]:
-    """A change notification of ours that encloses a message."""
+    """A change notification for the app with an encrypted message."""
     written = written or message()
     return change(chat_path(written["id"]), **{"encryptedContent": encrypted(written, key), **changes})
 
 
 def armoured(text: str) -> str:
-    """What looks like the PEM of a private key and is none."""
+    """Text with the armour of a PEM private key, but no key."""
     label = "PRIVATE KEY"
     return f"-----BEGIN {label}-----\n{text}\n-----END {label}-----\n"
 
@@ -220,17 +220,17 @@ def lifecycle_items(*items: object) -> LifecycleBatch:
 
 
 def envelope_keys() -> EnvelopeKeys:
-    """What authenticates the envelopes of an app with the secret that mints the clientStates here."""
+    """The keys that authenticate the envelopes of an app with the clientState secret above."""
     return EnvelopeKeys([client_state_secret()])
 
 
 def signed(content: ItemBatch | ReadbackPage | DeadLetter) -> str:
-    """The text of a queue message of that app."""
+    """The queue message of that app with an envelope."""
     return envelope_keys().sign(write(content))
 
 
 def admission(clock: Callable[[], datetime] = lambda: NOW) -> Admission:
-    """What decides on the queue messages of that app, which watches RESOURCE."""
+    """The admission check of that app, which declares RESOURCE."""
     recipient = ExpectedRecipient(TENANT, [client_state_secret()])
     return Admission(envelope_keys(), recipient, Declarations([declaration()]), timedelta(days=9), clock)
 

@@ -1,4 +1,4 @@
-"""What many tests share: a storage account, a certificate authority, a session that trusts it.
+"""Shared fixtures: a storage account, a certificate authority, a session that trusts it.
 
 Each worker of pytest-xdist has its own.
 """
@@ -27,14 +27,14 @@ from tests.builders import CLIENT_ID, TENANT
 
 rsa.generate_private_key = rsa_keys.keys
 
-# A slow machine must not fail a property; fixtures that hand out constants may be shared by its examples.
+# A slow machine must not fail a property; fixtures that return constants may be shared by its examples.
 settings.register_profile(
     "relay", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.register_profile("check", settings.get_profile("relay"), max_examples=20)  # of `make check`
 settings.load_profile("relay")
 
-platform.platform()  # runs `uname` once; Azure's clients name the platform
+platform.platform()  # runs `uname` once; Azure's clients send the platform
 
 PROCESSES = {"azurite", "browser"}
 """The fixtures that start a process."""
@@ -44,23 +44,23 @@ LONGEST_NAME = 40
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Use two workers for each core: a worker waits for servers and processes about half of its time. `logical`, which
-    `make check` asks for: one, since without them nobody waits, and each worker collects all the tests.
+    """Use two workers for each core: a worker waits for servers and processes about half of its time. `logical`, as
+    in `make check`: one, since tests without servers do not wait, and each worker collects all the tests.
     """
     cores = len(os.sched_getaffinity(0))
     return min(cores if config.option.numprocesses == "logical" else 2 * cores, 8)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name a test's parameter by its text if that is short. A long one may be a secret made for the test: every worker
-    makes another, and they must agree on the names of the tests.
+    """Name a test's parameter by its text if that is short. A long text may be a secret made for the test: every worker
+    makes another, and the names of the tests must be equal in all workers.
     """
     return argname if isinstance(val, str) and len(val) > LONGEST_NAME else None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Mark the tests that start a process through a fixture; begin with those that may take longest."""
+    """Mark the tests that start a process through a fixture; start with those that may take longest."""
     for item in items:
         if PROCESSES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("process")
@@ -75,7 +75,7 @@ def _time_limit(item: pytest.Item) -> float:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Hold the tests to their mark: one without it, which `make check` runs, starts no process."""
+    """Enforce the mark: a test without it, which `make check` runs, starts no process."""
     with rsa_keys.keys.of_a_test(), pytest.MonkeyPatch.context() as patch:
         if not item.get_closest_marker("process"):
             patch.setattr(subprocess.Popen, "__init__", _refuse)
@@ -84,7 +84,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Iterator[None]:
-    """What several tests share has keys of its own."""
+    """Fixtures that several tests share have keys of their own."""
     with nullcontext() if fixturedef.scope == "function" else rsa_keys.keys.of_more_than_one_test():
         return (yield)
 
@@ -102,7 +102,7 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
 
 @pytest.fixture
 def storage_settings(azurite: Azurite) -> StorageSettings:
-    """That account, with a queue of the test's own that does not exist yet."""
+    """The account, with a queue name of the test's own; the queue does not exist yet."""
     return StorageSettings(f"q-{uuid.uuid4().hex[:12]}", azurite.connection_string)
 
 
@@ -114,7 +114,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The authority, trusted by every client of ours for the time of the test."""
+    """The authority, trusted by every client of the app during the test."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.ca))
     return authority.ca
 
@@ -128,6 +128,6 @@ def session(trusted: Path) -> Iterator[requests.Session]:
 
 @pytest.fixture(scope="session")
 def simulator(authority: Authority) -> Iterator[GraphServer]:
-    """Graph and Entra for our app; a test leaves it as it found it."""
+    """Graph and Entra for our app; a test must restore what it changes."""
     with running(authority, Registration(TENANT, CLIENT_ID, secrets.token_urlsafe())) as server:
         yield server

@@ -1,4 +1,4 @@
-"""Coroutines run from a test. Playwright leaves an event loop running in the thread of the tests that follow it."""
+"""Coroutines run from a test. Playwright leaves an event loop running in the thread of later tests."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,6 +9,6 @@ T = TypeVar("T")
 
 
 def completed(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end in a thread of its own, and return what it returns."""
+    """Run a coroutine to completion in a thread of its own, and return its result."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, coroutine).result()

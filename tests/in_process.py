@@ -1,4 +1,4 @@
-"""Services that answer within the process: no socket, and what hangs takes virtual time alone."""
+"""Services that answer within the process: no socket, and a hanging service takes virtual time only."""
 
 import threading
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from tests.servers import Answer, Asked, Script
 from tests.waiting import LIMIT
 
 HANGS = Answer(-1)
-"""No answer at all: the caller's time limit passes."""
+"""No answer: the caller's time limit passes."""
 
 
 class InProcess(BaseAdapter):
-    """Answers the requests of a session from a script; `asked` is what came in so far.
+    """Answers the requests of a session from a script; `asked`: the requests so far.
 
-    takes: virtual seconds that each answer takes.
+    takes: virtual seconds of each answer.
     """
 
     def __init__(self, script: Script, clock: Clock) -> None:
@@ -34,11 +34,11 @@ class InProcess(BaseAdapter):
         self._build = HTTPAdapter().build_response
 
     def together(self, number: int) -> None:
-        """Have so many requests wait for each other, so that their times pass together."""
+        """Make so many requests wait for each other, so that their durations overlap."""
         self._together = threading.Barrier(number)
 
     def mounted(self, url: str) -> requests.Session:
-        """Return a session whose requests to `url` come here; it reaches nothing else."""
+        """Return a session that sends requests to `url` here, and reaches nothing else."""
         session = requests.Session()
         session.adapters.clear()
         session.mount(url, self)

@@ -1,4 +1,4 @@
-"""A storage account in memory, for tests of what uses one. tests/shared/storage tests it together with Azurite."""
+"""A storage account in memory, for tests of its users. tests/shared/storage tests it together with Azurite."""
 
 import re
 import threading
@@ -26,7 +26,7 @@ def _now() -> datetime:
 
 @dataclass
 class _Service:
-    """Part of an account: while it is not `available`, every call raises RetryLater."""
+    """A service of an account: while it is not `available`, every call raises RetryLater."""
 
     available: bool = True
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -78,7 +78,7 @@ class _Stored:
 
 
 class MemoryQueues(_Service):
-    """Queues in memory, on a clock of the test's choice; a delayed message is visible at once if `undelayed`.
+    """Queues in memory, on a clock of the test's choice; with `undelayed`, delayed messages are visible at once.
 
     delays: by how much each notification was delayed.
     """
@@ -102,7 +102,7 @@ class MemoryQueues(_Service):
         self.enqueue(message, queue, NEVER, timedelta(0) if self._undelayed else delay)
 
     def enqueue(self, message: str, queue: Queue, expires: datetime, delay: timedelta = timedelta(0)) -> None:
-        """Enqueue a message as it is, as others may who use the queue."""
+        """Enqueue a message unchanged, like another program with access to the queue."""
         now = self._clock()
         message.encode("ascii")
         with self.lock:
@@ -153,11 +153,11 @@ class MemoryQueues(_Service):
         self.claims.create_missing()
 
     def texts(self, queue: Queue = Queue.NOTIFICATIONS) -> list[str]:
-        """Return the texts of all messages, hidden ones too."""
+        """Return the texts of all messages, hidden ones included."""
         return [self.claims.open(stored.message.text).text for stored in self._stored[queue]]
 
     def take(self, queue: Queue = Queue.NOTIFICATIONS) -> list[str]:
-        """Remove all messages, hidden ones too; return their texts."""
+        """Remove all messages, hidden ones included; return their texts."""
         texts = self.texts(queue)
         self._stored[queue].clear()
         return texts
@@ -167,7 +167,7 @@ class MemoryQueues(_Service):
         return [stored for stored in self._stored[queue] if stored.visible <= now]
 
     def _held(self, message: QueuedMessage) -> list[_Stored]:
-        """Return the message itself, unless another has received it since."""
+        """Return the message itself, unless another receiver has received it since."""
         key = message.id, message.receipt
         return [stored for stored in self._stored[message.queue] if (stored.message.id, stored.message.receipt) == key]
 
@@ -221,7 +221,7 @@ class MemoryTables(_Service):
             self._tables.pop(table, None)
 
     def _all(self, table: str) -> list[Row]:
-        """Return the rows in the order that storage keeps: by partition, then by key."""
+        """Return the rows in the order of storage: by partition, then by key."""
         self.check()
         with self.lock:
             kept = self._tables.get(table, {})
@@ -229,7 +229,7 @@ class MemoryTables(_Service):
 
 
 class MemoryDocuments(_Service):
-    """Blobs with the values of settings, by their addresses; a text that is put has a new ETag."""
+    """Blobs with the values of settings, by URL; writing a text changes the ETag."""
 
     def __init__(self, clock: Callable[[], datetime] = _now) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A storage account of which one service is elsewhere: at a server that a test scripts."""
+"""A storage account with one service rerouted to a server that a test scripts."""
 
 from dataclasses import replace
 
@@ -13,19 +13,19 @@ _OF_THE_CONNECTION = ("connection", "keep-alive", "transfer-encoding", "content-
 
 
 def rerouted(settings: StorageSettings, service: str, url: str) -> StorageSettings:
-    """Return the same account, but for its Queue, Blob or Table endpoint."""
+    """Return the same account with another Queue, Blob or Table endpoint."""
     parts = dict(part.split("=", 1) for part in settings.connection_string.split(";"))
     parts[f"{service}Endpoint"] = f"{url}/{ACCOUNT}"
     return replace(settings, connection_string=";".join(f"{name}={value}" for name, value in parts.items()))
 
 
 def refuses(_: Asked) -> Answer:
-    """Answer as a firewall in front of an account does; unlike 503, the SDK does not wait and ask again."""
+    """Answer like a firewall in front of an account; unlike after 503, the SDK does not retry."""
     return Answer(403)
 
 
 def all_but_deletion(settings: StorageSettings, service: str) -> Script:
-    """Pass everything on to the account but what removes something, as where a role lacks that right."""
+    """Forward everything to the account except deletions, as for a role without that right."""
     parts = dict(part.split("=", 1) for part in settings.connection_string.split(";"))
     root = parts[f"{service}Endpoint"].removesuffix(f"/{ACCOUNT}")
 

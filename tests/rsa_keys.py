@@ -1,7 +1,7 @@
-"""RSA keys that one test has made are used again by later tests: making one takes a tenth of a second of a processor.
+"""A pool of RSA keys, which later tests reuse: creating a key takes a tenth of a second of a processor.
 
-All keys of one test differ, whatever becomes of them meanwhile. A key that anybody still holds (a cache, a server of
-the session) is nobody else's, and what outlives a test by its scope gets a new key.
+All keys of one test differ. A key still referenced elsewhere (by a cache, or a server of the session) is not reused,
+and fixtures of a wider scope than a test get new keys.
 """
 
 import sys
@@ -17,7 +17,7 @@ _make = rsa.generate_private_key
 
 
 class RsaKeys:
-    """Stands in for `rsa.generate_private_key`."""
+    """Replaces `rsa.generate_private_key`."""
 
     def __init__(self) -> None:
         self._free: dict[tuple[int, int], list[rsa.RSAPrivateKey]] = defaultdict(list)
@@ -37,7 +37,7 @@ class RsaKeys:
 
     @contextmanager
     def of_a_test(self) -> Iterator[None]:
-        """Let keys be used again during one test, and those it made be used by later ones."""
+        """Reuse keys during one test, and let later tests reuse its keys."""
         with self._lock:
             self._again = True
         try:
@@ -51,7 +51,7 @@ class RsaKeys:
 
     @contextmanager
     def of_more_than_one_test(self) -> Iterator[None]:
-        """Have all keys be new ones."""
+        """Create a new key in each call."""
         before, self._again = self._again, False
         try:
             yield
@@ -59,7 +59,7 @@ class RsaKeys:
             self._again = before
 
     def _unheld(self, kind: tuple[int, int]) -> rsa.RSAPrivateKey | None:
-        """Take a key out of the free ones that nobody holds any more."""
+        """Take a key without other references out of the pool."""
         free = self._free[kind]
         for number in range(len(free)):
             if sys.getrefcount(free[number]) <= _REFERENCES_OF_A_FREE_ONE:
@@ -73,6 +73,6 @@ def _references() -> int:
 
 
 _REFERENCES_OF_A_FREE_ONE = _references()
-"""What the interpreter counts for an object that a list alone holds."""
+"""The interpreter's reference count of an object that only a list holds."""
 
 keys = RsaKeys()

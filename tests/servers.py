@@ -1,4 +1,4 @@
-"""A real HTTP or HTTPS server in a thread, whose answers a test scripts."""
+"""A real HTTP or HTTPS server in a thread, with scripted answers."""
 
 import socket
 import ssl
@@ -17,7 +17,7 @@ from graph_simulator.authority import Authority
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it came in; header names in lower case, `path` with its query, `connection` its client's port."""
+    """A request as received; header names in lower case, `path` with its query, `connection` its client's port."""
 
     method: str
     path: str
@@ -28,7 +28,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is answered; with `status` 0 the connection is reset instead. `drip`: seconds before each byte of a body."""
+    """A scripted answer; `status` 0 resets the connection. `drip`: seconds before each byte of a body."""
 
     status: int = 200
     body: bytes = b""
@@ -46,13 +46,13 @@ def in_json(document: object, status: int = 200) -> Answer:
 
 
 def in_turn(*answers: Answer) -> Script:
-    """Give one answer after the other, and the last one from then on."""
+    """Give one answer after the other, then repeat the last."""
     left = list(answers)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
 
 class Server:
-    """A server that runs; `script` may be exchanged at any time, `asked` is what came in so far."""
+    """A running server; `script` may change at any time, `asked`: the requests so far."""
 
     def __init__(self, script: Script, authority: Authority | None, clients: Authority | None = None) -> None:
         self.script = script
@@ -66,7 +66,7 @@ class Server:
             if clients:
                 context.verify_mode = ssl.CERT_REQUIRED
                 context.load_verify_locations(clients.ca)
-            # The handshake is the handler's: a client that doesn't finish it must not stop the others.
+            # The handler does the handshake: a client that does not complete it must not block other clients.
             self._http.socket = context.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
@@ -110,7 +110,7 @@ class Server:
                 try:
                     super().handle()
                 except OSError:
-                    self.close_connection = True  # the client has gone, or refuses our certificate
+                    self.close_connection = True  # the client has disconnected, or refuses our certificate
 
             def finish(self) -> None:
                 try:
@@ -119,7 +119,7 @@ class Server:
                     self.close_connection = True
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                """Say nothing."""
+                """Log nothing."""
 
         return Handler
 

@@ -1,4 +1,4 @@
-"""What the documentation points at exists: files, headings, and the facts about Graph that the code cites."""
+"""References in the documentation lead somewhere: files, headings, and the facts about Graph that the code cites."""
 
 import re
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from shared.errors import Reason
 ROOT = Path(__file__).parents[1]
 PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "graph_simulator" / "README.md")
 
-# A citation in a comment or a docstring may go on in the next line.
+# A citation in a comment or a docstring may continue in the next line.
 _CITATION = re.compile(r'docs/graph\.md,[\s#]+"([^"]+)"')
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
 
 
 def texts() -> Iterator[tuple[Path, str]]:
-    """Our own sources and pages, by their path from the root."""
+    """The repository's sources and pages, by their path from the root."""
     for folder in sorted(ROOT.iterdir()):
         if folder.name.startswith(".") or folder.name == "node_modules":
             continue
@@ -42,7 +42,7 @@ def anchor(heading: str) -> str:
 
 
 def dangling_links(page: Path) -> list[str]:
-    """The links of a page, within this repository, that lead nowhere."""
+    """Return the links of a page, within this repository, that lead nowhere."""
     dangling = []
     for link in _LINK.findall(prose(page)):
         path, _, fragment = link.partition("#")

@@ -1,4 +1,4 @@
-"""The direction of imports: between the rooms, and downwards in shared/."""
+"""The direction of imports: between the top-level packages, and downwards in shared/."""
 
 import ast
 from pathlib import Path
@@ -12,13 +12,13 @@ ROOMS = {
     "notify_http": {"notify_http", "shared"},
     "notify_event_hub": {"notify_event_hub", "shared"},
     "process_queue": {"process_queue", "shared"},
-    "renew_timer": {"renew_timer", "process_queue", "shared"},  # it works off what a sleeping queue trigger leaves
+    "renew_timer": {"renew_timer", "process_queue", "shared"},  # it handles what a sleeping queue trigger leaves
     "ops": {"ops", "shared"},
-    "graph_simulator": {"graph_simulator"},  # a product of its own: it knows nothing of the app
+    "graph_simulator": {"graph_simulator"},  # a product of its own, without imports from the app
     "local": {"local", "graph_simulator", "shared", "function_app"},
-    "infra": {"infra", "shared"},  # a script of the deployment asks which permissions the declarations take
+    "infra": {"infra", "shared"},  # a script of the deployment computes the permissions of the declarations
 }
-"""What each room may import of ours; bench, fuzz and tests may import anything."""
+"""What each top-level package may import of this repository; bench, fuzz and tests may import anything."""
 
 FLOORS = (
     ("text", "seldom"),
@@ -37,7 +37,7 @@ OURS = {path.name for path in ROOT.iterdir() if path.is_dir()} | {path.stem for 
 
 
 def imports(path: Path) -> set[str]:
-    """The dotted names, within our own tree, that a file imports, at whatever depth they are written."""
+    """Return the dotted names of this repository that a file imports, at any depth."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

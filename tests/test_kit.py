@@ -1,4 +1,4 @@
-"""What developers of a consumer are given: samples, schemas, AsyncAPI; checked against real events."""
+"""The kit for developers of a consumer: samples, schemas, AsyncAPI; checked with real events."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def asyncapi() -> dict[str, Any]:
 
 
 def resolved(document: dict[str, Any], node: Any) -> Any:
-    """A part of the AsyncAPI document, its references followed, also into docs/schemas."""
+    """Return a part of the AsyncAPI document, with its references resolved, also into docs/schemas."""
     if isinstance(node, list):
         return [resolved(document, member) for member in node]
     if not isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""It loads in Azure: the app, indexed and invoked by Microsoft's own worker library."""
+"""The app loads in Azure: indexed and invoked by Microsoft's own worker library."""
 
 import base64
 import logging

@@ -1,7 +1,7 @@
-"""Validation tokens, good and bad, as one table of named data for unit, property and end-to-end tests alike.
+"""Validation tokens, valid and invalid, as one table of named data for unit, property and end-to-end tests alike.
 
-The table is that of the test vectors (docs/vectors.md). Here are the reasons as the app tells them, and what the app
-alone decides: how much leeway it gives, and how long a token may be.
+The table is that of the test vectors (docs/vectors.md). This module adds the app's reasons, and the app's own
+decisions: its leeway, and the longest token.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ ISSUERS = {f"{version}.0": issuer for version, issuer in ISSUERS_BY_NUMBER.items
 
 @dataclass(frozen=True)
 class Mint(tokens.Mint):
-    """Whom the tokens are for, when, and the authority's key that signs them."""
+    """Audience and time of tokens, and the authority's key that signs them."""
 
     key: RSAPrivateKey
     kid: str = "authority-1"
@@ -35,7 +35,7 @@ class Mint(tokens.Mint):
 
 @dataclass(frozen=True)
 class TokenCase:
-    """A token, and the reason for which it is refused; None if it is good."""
+    """A token, and the reason of its refusal; None if it is valid."""
 
     name: str
     reason: Reason | None

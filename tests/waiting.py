@@ -1,18 +1,18 @@
-"""Waiting for what another thread or process does."""
+"""Waits for another thread or process."""
 
 import time
 from collections.abc import Callable
 
 LIMIT = 240.0
-"""Seconds, below pytest's own limit for a test. No test says how fast something has to be: `bench/` does."""
+"""Seconds, below pytest's own limit for a test. No test sets a speed: `bench/` does."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.3  # seconds
 
 
 def came_true(condition: Callable[[], object]) -> bool:
-    """Wait for a condition; False if it does not come true at all.
+    """Wait for a condition; False if it does not come true in time.
 
-    It is looked at less and less often: asking costs those that are waited for their processor.
+    The interval between checks grows: a check takes processor time from the process it waits for.
     """
     deadline, pause = time.monotonic() + LIMIT, _FIRST_PAUSE
     while not condition():
@@ -24,5 +24,5 @@ def came_true(condition: Callable[[], object]) -> bool:
 
 
 def eventually(condition: Callable[[], object], what: str = "the condition") -> None:
-    """Return once `condition` holds. Raises AssertionError if it does not come true at all."""
+    """Return once `condition` holds. Raises AssertionError if it does not in time."""
     assert came_true(condition), f"{what} did not come true"

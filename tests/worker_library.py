@@ -1,7 +1,7 @@
 """Drives Microsoft's own Python worker library, as the host in Azure does over gRPC, without the host.
 
 From Python 3.13 on, Azure runs functions through `azure_functions_runtime`. It takes protobuf messages whose classes
-Microsoft ships in the wheel of the v1 library only, among its tests: there they are taken from, by path, for that
+Microsoft ships in the wheel of the v1 library only, among its tests: this module loads them by path, since that
 wheel's package is called `tests` as ours is.
 """
 
@@ -22,22 +22,22 @@ PROTOS = "azure_functions_protos"
 
 
 class WorkerFailed(Exception):
-    """The worker answered that something failed; with what it said."""
+    """The worker answered that a call failed; holds its message."""
 
 
 def protobuf_classes() -> ModuleType:
-    """Return the messages that the host and the worker exchange."""
+    """Return the classes of the messages between host and worker."""
     if PROTOS not in sys.modules:
         files = importlib.metadata.files("azure-functions-runtime-v1") or []
         module = next(file for file in files if file.as_posix().endswith("tests/protos/FunctionRpc_pb2.py"))
-        package = ModuleType(PROTOS)  # without running its __init__, which wants grpc
+        package = ModuleType(PROTOS)  # without running its __init__, which imports grpc
         package.__path__ = [str(Path(str(module.locate())).parent)]
         sys.modules[PROTOS] = package
     return importlib.import_module(f"{PROTOS}.FunctionRpc_pb2")
 
 
 class WorkerLibrary:
-    """The worker with the app of `directory` indexed; `functions` are the names it found, with their bindings."""
+    """The worker with the app of `directory` indexed; `functions`: the names that it found, with their bindings."""
 
     def __init__(self, directory: Path) -> None:
         self._protos = protobuf_classes()
@@ -51,7 +51,7 @@ class WorkerLibrary:
 
     @property
     def functions(self) -> dict[str, list[dict[str, Any]]]:
-        """The bindings of each function, as Azure would see them."""
+        """The bindings of each function, as Azure sees them."""
         return {name: [json.loads(raw) for raw in found.raw_bindings] for name, found in self._found.items()}
 
     def load(self, name: str) -> None:
@@ -115,7 +115,7 @@ class WorkerLibrary:
             properties={"host": "127.0.0.1", "protos": self._protos},
         )
         answering: Coroutine[Any, Any, Any] = handler(request)
-        # In a thread of its own: the tests of the page leave this one with a loop that runs.
+        # In a thread of its own: the tests of the page leave a running loop in this one.
         with ThreadPoolExecutor(1) as thread:
             answer = thread.submit(asyncio.run, answering).result()
         if answer.result.status != self._protos.StatusResult.Success:

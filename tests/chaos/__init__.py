@@ -1,1 +1,1 @@
-"""The fault run: everything that can go wrong, goes wrong at random, and nothing may be lost (`make chaos`)."""
+"""The fault run: faults of every kind at random times; no message may be lost (`make chaos`)."""

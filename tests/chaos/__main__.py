@@ -1,4 +1,4 @@
-"""`python -m tests.chaos --messages N --seed S`: a fault run for each seed, and a table of what became of them."""
+"""`python -m tests.chaos --messages N --seed S`: a fault run for each seed, and a table of the accounts."""
 
 import argparse
 import sys
@@ -46,7 +46,7 @@ OTHER_FIGURES = {
 
 
 def main() -> int:
-    """Play the runs; return 0 if nothing went wrong in any."""
+    """Run every seed; return 0 if no run found a fault."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--messages", type=int, default=20_000, help="messages to be written (20000)")
     parser.add_argument("--rate", type=float, default=40, help="messages a second (40)")
@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def say(line: str) -> None:
-    """Tell what happens."""
+    """Print progress."""
     console.print(line, markup=False, soft_wrap=True)
 
 

@@ -1,18 +1,18 @@
-"""The account of a run and a destination, to the unit, of what is durable alone: counters die with the processes that
-are killed.
+"""The account of a run and a destination, exact to the item, from durable data only: counters end with the processes
+that are killed.
 
     received = delivered + duplicates + refused + dead-lettered + superseded + without content + lifecycle + lost
 
-received       items in POSTs that were answered 202, as the gateway saw them
-delivered      different versions among them that the feed holds
-duplicates     further items of a version that was received before
-refused        forgeries among them that lie nowhere
-dead-lettered  different items among them that lie with the dead letters and are not in the feed
-superseded     versions among them that were rejected when they were read back, and whose replay, which reads the
-               message once more, brought a newer version; 0 before the replay
-without content  items that had to be read back by the path they name; whether that was done, the feed's contents tell
+received       items in POSTs that the gateway saw answered with 202
+delivered      different versions among them in the feed
+duplicates     further items of a version received before
+refused        forgeries among them that are stored nowhere
+dead-lettered  different items among them in the dead letters and not in the feed
+superseded     versions among them that were rejected when read back, and whose replay, which reads the
+               message again, delivered a newer version; 0 before the replay
+without content  items that the app reads back by their path; the content of the feed shows whether it did
 lifecycle      lifecycle items among them
-lost           versions among them that are nowhere: neither in the feed nor with the dead letters
+lost           versions among them that are neither in the feed nor in the dead letters
 """
 
 import sqlite3
@@ -27,10 +27,10 @@ from tests.chaos.system import ChaosSystem
 
 @dataclass(frozen=True)
 class Account:
-    """Items, at one moment of rest. What follows `lost` is outside the sum.
+    """Items, when the system is idle. The fields after `lost` are outside the sum.
 
-    recovered: versions in the feed that were never received, so read back. dropped: changes that Graph never sent.
-    twice: events that the feed had already when they came. unsent: see `complaints`.
+    recovered: versions in the feed that were read back, without a notification. dropped: changes that Graph never sent.
+    twice: events that the feed received again. unsent: see `complaints`.
     """
 
     written: int
@@ -52,7 +52,7 @@ class Account:
     lost_ids: tuple[str, ...]
 
     def complaints(self, *, replayed: bool = False) -> Iterator[str]:
-        """Yield what does not add up."""
+        """Yield the discrepancies."""
         found = self.delivered + self.duplicates + self.refused + self.dead_lettered
         parts = found + self.superseded + self.bare + self.lifecycle + self.lost
         if self.received != parts:
@@ -72,9 +72,9 @@ def account(
     queued: DeadLetteredItems,
     replayed: DeadLetteredItems | None = None,
 ) -> Account:
-    """Draw up the account of a destination; nothing may be on its way.
+    """Compute the account of a destination; the system must be idle.
 
-    queued: the dead letters that concern it. replayed: those that lay there before they were replayed.
+    queued: its dead letters. replayed: its dead letters before a replay.
     """
     received = system.notifications.received
     graph, feed = system.simulator("summary"), receiver.summary()

@@ -1,4 +1,4 @@
-"""The dead letters and the poison queue, told apart by the version that each letter holds, and replayed."""
+"""The content of the dead letters and the poison queue, by version, and their replay."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,15 +13,15 @@ from shared.resources.path import segments
 from tests.chaos.received import NotificationLog
 
 NOT_REPLAYED = frozenset({Reason.CONTENT_UNREADABLE})
-"""What a replay cannot mend: the forgeries among those that carry a valid token."""
+"""What a replay cannot fix: the forgeries with a valid token."""
 
 
 @dataclass
 class DeadLetteredItems:
-    """What lies there: versions and forgeries, each once however many letters hold it; letters by their reason.
+    """Versions and forgeries, each once whatever the number of letters that hold it; letters by reason.
 
-    messages: those of which a version that was read back was rejected, as the part of an event id before the version:
-    by a sweep, or for an item that came without content.
+    messages: the messages with a rejected version that was read back, as the part of an event id before the version:
+    from a sweep, or for an item without content.
     """
 
     versions: set[str] = field(default_factory=set)
@@ -31,12 +31,12 @@ class DeadLetteredItems:
 
     @property
     def poisoned(self) -> int:
-        """How many messages the host gave up."""
+        """How many messages the host moved to the poison queue."""
         return self.reasons[POISONED]
 
 
 class DeadLetterReader:
-    """The letters of one account."""
+    """Reads the dead letters of one account."""
 
     def __init__(self, app: Relay, notifications: NotificationLog) -> None:
         self._app = app
@@ -44,7 +44,7 @@ class DeadLetterReader:
         self._notifications = notifications
 
     def look(self, destinations: Iterable[str]) -> dict[str, DeadLetteredItems]:
-        """Return what lies there for each destination, and leave it there. What concerns no single one concerns all."""
+        """Return the content for each destination, unchanged. A letter for no particular destination counts for all."""
         found = {destination: DeadLetteredItems() for destination in destinations}
         with closing(self._letters.each()) as letters:
             for letter in letters:
@@ -58,7 +58,7 @@ class DeadLetterReader:
         return found
 
     def replay(self) -> None:
-        """Queue again what may go better now."""
+        """Replay what a replay may fix."""
         with closing(self._letters.each()) as letters:
             for letter in letters:
                 if letter.reason not in NOT_REPLAYED:

@@ -1,4 +1,4 @@
-"""What can go wrong, how to bring it about and how to end it; and a plan of it all, drawn from a seed."""
+"""The faults, how to start and end each, and a random plan of them from a seed."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -12,17 +12,17 @@ from tests.chaos.tcp_proxy import TcpProxy
 Action = Callable[[ChaosSystem, random.Random], None]
 
 LASTING = {"duplicate": 0.04, "reorder": 0.05, "drop": 0.02, "forge": 0.03, "bare": 0.01, "late_seconds": 1}
-"""Of the simulator, all the time."""
+"""Faults of the simulator during the whole run."""
 
 PEACE = {**dict.fromkeys(LASTING, 0), "throttle": 0, "slow_seconds": 0, "unavailable": []}
 
 
 LONG = 60_000
-"""Characters: encrypted, they exceed what a queue message holds."""
+"""Characters of a message that, encrypted, exceeds a queue message."""
 
 
 def _nothing(_: ChaosSystem, __: random.Random) -> None:
-    """What ended by itself."""
+    """For faults that end by themselves."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class ScheduledAction:
-    """Something that is to be done at a time, in seconds from the start."""
+    """An action at a time, in seconds from the start."""
 
     at: float
     fault: Fault
@@ -46,7 +46,7 @@ class ScheduledAction:
 
 
 def plan(kinds: Sequence[Fault], seconds: float, chance: random.Random) -> list[ScheduledAction]:
-    """Return what happens in a run of that length: each fault as often as it should, and once at least."""
+    """Return the actions of a run of that length: each fault at its rate, and at least once."""
     return sorted(_drawn(kinds, seconds, chance), key=lambda due: due.at)
 
 
@@ -77,7 +77,7 @@ def _kill(system: ChaosSystem, chance: random.Random) -> None:
 
 
 def _raise_the_dead(system: ChaosSystem, _: random.Random) -> None:
-    """Start the killed again. A host whose storage is away listens later, so nobody waits for it here."""
+    """Restart the killed hosts. A host without storage listens later, so this does not wait."""
     while system.killed:
         system.killed.pop().launch()
 
@@ -114,7 +114,7 @@ def _rotate_signing_keys(system: ChaosSystem, _: random.Random) -> None:
 
 
 def _bring_key(system: ChaosSystem, chance: random.Random) -> None:
-    """As a person would: drop a file into the directory."""
+    """Drop a key file into the directory, as an operator would."""
     key = new_key(f"brought-{chance.getrandbits(32):08x}", now(), LIFETIME)
     draft = system.directory / f"{key.key_id}.new"
     draft.touch(0o600)
@@ -191,4 +191,4 @@ FAULTS = (
 )
 
 GENTLE_FAULTS = tuple(fault for fault in FAULTS if fault.name.startswith(("destination", "Graph throttles", "signing")))
-"""Those that neither end a process of ours, nor take storage away, nor concern subscriptions."""
+"""The faults that neither end a process of the app, nor concern storage or subscriptions."""

@@ -1,4 +1,4 @@
-"""The one address in front of several hosts: takes each POST to the next host that is there, and has it logged."""
+"""A load balancer in front of several hosts: passes each POST to the next available host, and logs it."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ PASSED_BACK = ("content-type", "retry-after", "x-content-type-options")
 
 
 class Gateway:
-    """Passes requests on to `hosts`, URLs, in turn. `before` is told what a POST holds before a host sees it."""
+    """Passes requests on to `hosts`, URLs, in turn. `before` receives each POST before a host does."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Gateway:
         return Response(answer.content, answer.status_code, headers)
 
     async def _pass_on(self, request: Request, body: bytes) -> httpx.Response | None:
-        """Return a host's answer; None if none is there, or one broke off in the middle."""
+        """Return a host's answer; None if no host is available, or one disconnected."""
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         headers = {"Content-Type": request.headers.get("content-type", "")}
         for _ in self._hosts:

@@ -1,5 +1,5 @@
-"""The Graph simulator with its longest waits shortened, so that a run comes to its end, and in larger collections,
-so that a small storage emulator can follow.
+"""The Graph simulator with its longest waits shortened, so that a run completes, and with larger collections,
+so that a storage emulator keeps up.
 """
 
 from datetime import timedelta
@@ -12,6 +12,6 @@ if __name__ == "__main__":
     delivery.SLOW_DELAY = timedelta(seconds=20)
     delivery.GATHERING_SECONDS = 0.25
     endpoint.WINDOW = timedelta(seconds=30)
-    # Keys rotate each minute here, and daily there: one must not be withdrawn while notifications it proves are queued.
+    # Keys rotate each minute here, daily in production: a key must not be withdrawn while its notifications are queued.
     signing.PUBLISHED_KEYS = 100
     graph.main()

@@ -1,6 +1,6 @@
-"""The app's own waits shortened, so that what takes hours passes in minutes.
+"""The app with its waits shortened, so that hours pass in minutes.
 
-Only lengths of time are changed: schedules keep their shape, and no step of the app is left out.
+Only durations change: schedules keep their shape, and the app skips no step.
 """
 
 from datetime import timedelta
@@ -16,7 +16,7 @@ from shared.readback import pages, pings, sweep
 from shared.subscriptions import once
 
 HURRY_SETTING = "CHAOS_HURRY"
-SHORTEST_READ = 3.0  # seconds that the destination is given at least: on a busy machine it needs some
+SHORTEST_READ = 3.0  # seconds, the shortest time limit of the destination: a busy machine needs some
 
 WAITS: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
     (circuit_breaker, ("FIRST_PAUSE", "LONGEST_PAUSE", "LONGEST_DELAY")),
@@ -34,11 +34,11 @@ WAITS: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
     (signing_keys, ("MIN_REFETCH_INTERVAL", "RETRY_INTERVAL")),
     (sweep, ("OVERLAP", "SETTLING_TIME", "HURRY_INTERVAL")),
 )
-"""Where the app's waits are, by the names that the modules give them which use them."""
+"""The app's waits, by the names in the modules that use them."""
 
 
 def hurry(factor: float) -> None:
-    """Divide every wait of the app by `factor`. Raises AttributeError if one has another name by now."""
+    """Divide every wait of the app by `factor`. Raises AttributeError if a name no longer exists."""
     for module, names in WAITS:
         for name in names:
             wait: timedelta = getattr(module, name)

@@ -1,6 +1,6 @@
-"""Who sees every notification at the door, opens it with our own keys, and remembers what it stood for.
+"""A log of all notifications at the gateway, decrypted with the app's own keys.
 
-The process that is looked at may be killed at any moment, and its counters with it; this log is not.
+The processes under test may be killed at any time, with their counters; this log persists.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ from shared.resources.identity import identify
 
 @dataclass(frozen=True)
 class Seen:
-    """What an item stands for: the event id of a `version`, a `lifecycle` event, or the fingerprint of a change that
-    came without content (`bare`) or of a forgery.
+    """What an item represents: the event id of a `version`, a `lifecycle` event, or the fingerprint of a change
+    without content (`bare`) or of a forgery.
 
-    `message` is the part of an event id before the version, of what a change without content has us read.
+    `message`: the part of an event id before the version, for a change without content, which the app reads.
     """
 
     version: str | None = None
@@ -47,12 +47,12 @@ class Received:
 
     @property
     def items(self) -> int:
-        """All of them."""
+        """All counted items."""
         return self.versions.total() + self.bare.total() + self.lifecycle.total() + self.forgeries.total()
 
 
 class NotificationLog:
-    """Looks at collections; `keys` is the app's own key store, `tenant` its home. One object serves all threads."""
+    """Parses collections; `keys` is the app's own key store, `tenant` its home. One object serves all threads."""
 
     def __init__(self, keys: KeyDirectory, tenant: str) -> None:
         self.received = Received()
@@ -62,7 +62,7 @@ class NotificationLog:
         self._lock = threading.Lock()
 
     def look(self, body: bytes) -> list[Seen]:
-        """Return what the items of a POST stand for; none if it is no collection at all."""
+        """Return what the items of a POST represent; empty if the body is not a collection."""
         try:
             collection: Collection = read_collection(body)
         except Refused:
@@ -70,7 +70,7 @@ class NotificationLog:
         return [self.recognise(item) for item in collection.value]
 
     def acknowledged(self, items: list[Seen]) -> None:
-        """Remember that these were taken in."""
+        """Record that these items were acknowledged."""
         with self._lock:
             for seen in items:
                 self.received.versions.update([seen.version] if seen.version else [])
@@ -79,7 +79,7 @@ class NotificationLog:
                 self.received.forgeries.update([seen.forgery] if seen.forgery else [])
 
     def recognise(self, item: msgspec.Raw) -> Seen:
-        """Tell what one item stands for. A forgery says so itself, is no notification, or does not open."""
+        """Return what one item represents. A forgery is marked, is not a notification, or cannot be decrypted."""
         fingerprint = hashlib.sha256(item).hexdigest()
         try:
             notification = read_notification(item)

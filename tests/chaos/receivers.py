@@ -1,4 +1,4 @@
-"""What receives events in a fault run: the destination that faults strike, and beside it a slow and a dead one."""
+"""The destinations of a fault run: one with injected faults, a slow one and a dead one."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,11 +13,11 @@ from shared.configuration.destinations import DEFAULT
 
 SLOW, DEAD = "slow", "dead"
 SLOW_SECONDS = 1.5
-"""That the slow destination takes for a request: less than the app's time limit, however much that is shortened."""
+"""Seconds of each request to the slow destination: less than the app's time limit, even when shortened."""
 
 
 class Conduct:
-    """What a feed is told of its conduct, remembered, since each order replaces the last and a new feed has none."""
+    """The faults of a feed, stored here, since each order replaces the last and a restarted feed has none."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -31,23 +31,23 @@ class Conduct:
         return frozenset(self._refused)
 
     def behave(self, **manner: object) -> None:
-        """Conduct itself so from now on; without arguments, well."""
+        """Set the faults; without arguments, none."""
         self._manner = manner
         self.tell()
 
     def refuse(self, ids: set[str]) -> None:
-        """Answer 400 to these from now on."""
+        """Answer 400 to these events from now on."""
         if ids - self._refused:
             self._refused |= ids
             self.tell()
 
     def relent(self) -> None:
-        """Answer 400 to none any more."""
+        """Answer 400 to no event any more."""
         self._relented = True
         self.tell()
 
     def tell(self) -> None:
-        """Tell the feed. One that is away is told when it comes back."""
+        """Send the faults to the feed. A stopped feed gets them at its start."""
         order = {**self._manner, "refuse_ids": [] if self._relented else sorted(self._refused)}
         try:
             httpx.post(f"{self._url}/control", json=order, timeout=10).raise_for_status()
@@ -57,7 +57,7 @@ class Conduct:
 
 @dataclass(frozen=True)
 class Receiver:
-    """A destination of the app, and the feed that stands behind it."""
+    """A destination of the app, and its feed."""
 
     name: str
     url: str
@@ -71,7 +71,7 @@ class Receiver:
 
 
 def receiver(name: str, url: str, directory: Path) -> Receiver:
-    """Return a receiver whose feed is at that address, with its database in that directory."""
+    """Return a receiver with its feed at that URL and its database in that directory."""
     database = directory / ("feed.db" if name == DEFAULT else f"feed-{name}.db")
     return Receiver(name, url, database, Conduct(url))
 
@@ -86,7 +86,7 @@ class Others:
         self._feeds = ExitStack()
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return what DESTINATIONS says of them. The slow one takes so few events that it falls behind."""
+        """Return their entries of DESTINATIONS. The slow one takes so few events that it falls behind."""
         secret = "%DESTINATION_SECRET%"
         return [
             {"name": SLOW, "url": f"{self.slow.url}/events", "secret": secret, "maxRequests": 1, "maxEvents": 2},
@@ -95,14 +95,14 @@ class Others:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run the slow one; nobody listens at the address of the dead one."""
+        """Run the slow one; no server listens at the URL of the dead one."""
         with self._feeds:
             self._serve(self.slow)
             self.slow.conduct.behave(hang_seconds=SLOW_SECONDS)
             yield
 
     def recover(self) -> None:
-        """Have the slow one answer at once, and start the dead one."""
+        """Make the slow one answer at once, and start the dead one."""
         self.slow.conduct.behave()
         self._serve(self.dead)
         self.dead.conduct.tell()

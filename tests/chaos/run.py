@@ -1,4 +1,4 @@
-"""One fault run: messages flow, everything fails at random, then peace; nothing may be lost, doubled or forged."""
+"""One fault run: messages with random faults, then none; no message may be lost, duplicated or forged."""
 
 import random
 import time
@@ -27,19 +27,19 @@ from tests.chaos.system import ChaosSystem, now
 
 LOOK_EVERY = 0.1  # seconds
 FEW = 20  # missing versions that are looked for among the dead letters
-PATIENCE = 900.0  # seconds that each part of the end may take: longer than the lease of a real host
+PATIENCE = 900.0  # seconds, the time limit of each final step: longer than the lease of a real host
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run; `wrong` names what should not be, and is empty if all is well.
+    """The result of a run; `wrong` names the discrepancies, and is empty for a good run.
 
-    at_rest, replayed: the accounts before and after the dead letters were replayed, of the destination that faults
-    strike. others: those of the other destinations, likewise, by name. abreast: with other destinations, how many of
-    the versions that Graph sent each had received when the first had all. counted: the app's own counters at rest, as
-    far as the processes that had them still live. ended: how many hosts ended by themselves.
+    at_rest, replayed: the accounts before and after the replay of dead letters, of the destination with the
+    faults. others: those of the other destinations, by name. abreast: with other destinations, how many of
+    the versions that Graph sent each had received when the first had all. counted: the app's own counters when idle, of
+    processes that still run. ended: how many hosts ended by themselves.
     """
 
     seed: int
@@ -55,13 +55,13 @@ class Outcome:
 
 
 class TimeLimitExceeded(Exception):
-    """Something did not come to its end in time; the message says what."""
+    """A step did not complete in time; the message names it."""
 
 
 class Run:
-    """A run in a system that runs: `messages`, `rate` a second, while `kinds` of faults come.
+    """A run in a running system: `messages`, `rate` a second, with faults of `kinds`.
 
-    The simulator misbehaves all the time as `lasting` says. `patience`: seconds that each part of the end may take.
+    The simulator has the faults `lasting` all the time. `patience`: time limit of each final step in seconds.
     """
 
     def __init__(
@@ -90,11 +90,11 @@ class Run:
         )
 
     def play(self) -> Outcome:
-        """Play the whole run.
+        """Do the whole run.
 
         Raises:
-            TooLong: the system does not come to rest.
-            ChildFailed: a part has ended that should not.
+            TimeLimitExceeded: the system does not become idle.
+            ChildFailed: a process ended that should run.
         """
         system, began = self._system, time.monotonic()
         system.subscribe()
@@ -140,7 +140,7 @@ class Run:
         return [f"{receiver.name}: {line}" for line in lines]
 
     def _let_the_first_finish(self, others: Others) -> dict[str, int]:
-        """Wait until the first destination has what Graph sent, while one other is still slow, and one still dead.
+        """Wait until the first destination has Graph's notifications, while another is still slow, and a third dead.
 
         Return how much each has then. Only then do the others recover.
         """
@@ -166,7 +166,7 @@ class Run:
         return missing
 
     def _suffer(self) -> Counter[str]:
-        """Have everything go wrong while messages are written; return how often each fault came."""
+        """Start faults while messages are written; return how often each fault occurred."""
         seconds = self._messages / self._rate
         due, began, seen = plan(self._kinds, seconds, self._chance), time.monotonic(), Counter[str]()
         while due or self._summary()["generating"]:
@@ -180,7 +180,7 @@ class Run:
         return seen
 
     def _drain(self) -> None:
-        """Wait until Graph has nothing left to send, and the queue nothing left to hold."""
+        """Wait until Graph has nothing left to send, and the queue is empty."""
         deadline = time.monotonic() + self._patience
         while (pending := self._summary()["pending"]) or self._queued():
             self._look()
@@ -190,7 +190,7 @@ class Run:
                 )
 
     def _sweep(self) -> None:
-        """Have what Graph lists compared with what was delivered, up to this moment, as if a gap were suspected."""
+        """Have the app compare what Graph lists with what was delivered, up to now, as for a suspected gap."""
         system = self._system
         checkpoints = Checkpoints(tables(self._storage))
         asked = now()

@@ -1,4 +1,4 @@
-"""The whole system with several hosts behind a gateway, and everything about it that can be made to fail."""
+"""The whole system with several hosts behind a gateway, and a way to make each part fail."""
 
 import json
 import ssl
@@ -29,7 +29,7 @@ from tests.chaos.receivers import DEAD, SLOW, Others, Receiver, receiver
 from tests.chaos.tcp_proxy import TcpProxy, road_to
 
 MAILBOX = "users/0c5e8b4e-0000-4000-8000-3d1f2a6b7c80/messages"
-"""Watched for the sake of `missed`, which Graph sends for Outlook alone."""
+"""Declared for `missed`, which Graph sends for Outlook only."""
 
 NEVER = "0 0 0 1 1 *"
 HURRIED_APP = Path(__file__).parent / "hurried_app/function_app.py"
@@ -37,7 +37,7 @@ HURRIED_APP = Path(__file__).parent / "hurried_app/function_app.py"
 
 @dataclass(frozen=True)
 class ChaosSettings:
-    """How a run is set up. Seconds; `hurry` is by how much the app's own waits are shortened."""
+    """The parameters of a run. Seconds; `hurry`: the factor that shortens the app's own waits."""
 
     seed: int
     hosts: int = 3
@@ -46,20 +46,20 @@ class ChaosSettings:
     renew_every: int = 4
     sweep_every: float = 400
     stubborn: int = 200
-    """One event in so many is answered 400 until the destination relents."""
+    """One event in so many is answered 400 until `relent`."""
     others: bool = False
-    """Whether a slow and a dead destination receive everything too."""
+    """Whether a slow and a dead destination receive every event too."""
 
     @property
     def hidden(self) -> int:
-        """For how many seconds the host hides a message after a failure: the 30 of host.json, shortened."""
+        """How many seconds the host hides a message after a failure: the 30 of host.json, shortened."""
         return max(round(30 / self.hurry), 1)
 
 
 class ChaosSystem(System):
-    """A system of which each part can be stopped."""
+    """A system whose parts can be stopped."""
 
-    least_age = 0.0  # storage comes and goes: a host may end as soon as it was started
+    least_age = 0.0  # storage is stopped and started: a host may end right after its start
 
     def __init__(self, directory: Path, chaos: ChaosSettings) -> None:
         self.chaos = chaos
@@ -100,21 +100,21 @@ class ChaosSystem(System):
 
     @property
     def children(self) -> list[Child]:
-        """Those that must never end by themselves; hosts, storage and destination come and go."""
+        """The processes that must never end by themselves; hosts, storage and destination stop and start."""
         return self._children[:1]
 
     @property
     def receivers(self) -> list[Receiver]:
-        """All destinations; the one that faults strike is the first."""
+        """All destinations; the first is the one with the faults."""
         return [self.struck, *([self.others.slow, self.others.dead] if self.others else [])]
 
     def subscribe(self) -> None:
-        """Have renew_timer make all subscriptions, and wait until Graph has them."""
+        """Have renew_timer create all subscriptions, and wait until Graph has them."""
         self.run_timer()  # of the last host; the first keeps the schedule
         self.host.child.wait_until(lambda: self.simulator("summary")["subscriptions"] > len(DECLARED))
 
     def subscriptions(self) -> list[dict[str, Any]]:
-        """Ask Graph, as the app would, which subscriptions there are; none while Graph is away."""
+        """Ask Graph, as the app would, for the subscriptions; empty while Graph is unavailable."""
         form = {
             "grant_type": "client_credentials",
             "client_id": self.client_id,
@@ -130,11 +130,11 @@ class ChaosSystem(System):
         return listed
 
     def stop_destination(self) -> None:
-        """Take the feed away."""
+        """Stop the feed."""
         self._feed.stop()
 
     def start_destination(self) -> None:
-        """Bring the feed back, conducting itself as it was told last."""
+        """Start the feed, with its last faults."""
         if not self._feed.running:
             self._children[1] = self._start("feed", "local.feed", self._feed_arguments())
             self._feed.wait_until(lambda: self._answers(f"{self.feed_url}/api/summary"))
@@ -168,7 +168,7 @@ class ChaosSystem(System):
         schedule = {"RENEW_SCHEDULE": f"*/{self.chaos.renew_every} * * * * *" if number == 0 else NEVER}
         host.settings.update({**self.host.settings, **schedule})
         if isinstance(host, CoreTools):
-            # Hosts of one folder are one app to `func`: one of them would keep the timer for all, by its own schedule.
+            # Hosts of one folder are one app to `func`: one of them would run the timer for all, by its own schedule.
             host.settings[HOST_ID_SETTING] = f"chaos-{number}"
         return host
 
@@ -201,7 +201,7 @@ class ChaosSystem(System):
         return {**super()._simulator_arguments(), "seed": str(self.chaos.seed)}
 
     def _choose_stubborn(self, items: list[Seen]) -> None:
-        """Some events the destinations will not have, from before they hear of them."""
+        """Choose events that the destinations reject from the start."""
         chosen = {seen.version for seen in items if seen.version and self._is_stubborn(seen.version)}
         for found in self.receivers:
             found.conduct.refuse(chosen)

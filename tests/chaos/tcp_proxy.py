@@ -1,4 +1,4 @@
-"""A TCP road to the destination on which connections can be refused, reset, or cut before the answer is through."""
+"""A TCP proxy before the destination that can refuse, reset, or cut connections before the answer is complete."""
 
 import asyncio
 import socket
@@ -12,16 +12,16 @@ CHUNK = 65_536
 
 
 class TcpProxy:
-    """Passes bytes between whoever connects and a port of this machine, unless told otherwise."""
+    """Forwards bytes between clients and a port of this machine, unless its state says otherwise."""
 
     class State(Enum):
-        """How the road is."""
+        """What happens to connections."""
 
         OPEN = "open"
         RESETS = "resets"
-        """Every connection is reset as soon as something is sent on it."""
+        """Every connection is reset as soon as the client sends a byte."""
         LOSES_ANSWERS = "loses answers"
-        """What is sent arrives; the answer does not, and the connection is reset."""
+        """The request arrives; the answer does not, and the connection is reset."""
 
     def __init__(self, target: int) -> None:
         self.state = TcpProxy.State.OPEN
@@ -48,7 +48,7 @@ class TcpProxy:
             self._connections.discard(task)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Like the other side, when it is not there: the connection breaks at once."""
+        """Forward to the target. Without a target the connection is reset at once."""
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         ways = [
             asyncio.create_task(self._copy(reader, back, answers=False)),
@@ -73,7 +73,7 @@ class TcpProxy:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close with a reset instead of a goodbye."""
+    """Close with a reset instead of a FIN."""
     connection = writer.get_extra_info("socket")
     with suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -82,7 +82,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 @contextmanager
 def road_to(target: int, port: int) -> Iterator[TcpProxy]:
-    """Open a road from `port` to `target`, both of 127.0.0.1, for as long as the context lasts."""
+    """Run a proxy from `port` to `target`, both of 127.0.0.1, for as long as the context lasts."""
     road, end = TcpProxy(target), asyncio.Event()
     loop = asyncio.new_event_loop()
     with socket.create_server(("127.0.0.1", port)) as listening:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.process
 
 MESSAGES = 240
 OF_SEVERAL = 100
-RATE = 12  # a second: the faults take their time, which more messages would not make shorter
+RATE = 12  # a second: the duration of the faults decides, which more messages would not shorten
 
 
 @pytest.mark.timeout(900)
@@ -54,6 +54,6 @@ def test_the_counters_add_up_to_the_unit_while_no_process_dies(tmp_path: Path) -
         pytest.skip("storage was too slow for the app to answer in time: the items of such a POST are received again")
     counted = outcome.counted
     assert counted["received"] == outcome.at_rest.received
-    refused_bodies = graph["hostile_answers"].get("400", 0)  # each counted as one refusal, its items not as received
+    refused_bodies = graph["hostile_answers"].get("400", 0)  # each is counted as one refusal, its items not as received
     ended = (counted[name] for name in ("delivered", "duplicates", "refused", "dead_lettered"))
     assert counted["received"] + counted["recovered"] + refused_bodies == sum(ended)

@@ -1,1 +1,1 @@
-"""Every window in which a process can die or a dependency fail, enumerated: `make crash`."""
+"""Enumerates every point at which a process can die or a dependency fail: `make crash`."""

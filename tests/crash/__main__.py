@@ -1,4 +1,4 @@
-"""`make crash`: every window of every scenario, two instances in many orders, and a table."""
+"""`make crash`: every window of every scenario, two instances in many interleavings, and a table."""
 
 import argparse
 import os

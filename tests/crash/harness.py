@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass
 class Result:
-    """What a scenario showed. violations: what was broken, by the window."""
+    """The result of a scenario. violations: broken promises, by window."""
 
     scenario: str
     operations: int
@@ -37,7 +37,7 @@ def windows(operations: list[Operation]) -> Iterator[Window]:
 
 
 def explore(scenario: Scenario, most: int | None = None) -> Result:
-    """Try a scenario without a fault, and in each of its windows; at most in `most` of them, spread over all."""
+    """Run a scenario without a fault, and in each of its windows; in at most `most` windows, spread evenly."""
     with quietly() as logged:
         operations, broken = _tried(scenario, None, logged)
         result = Result(scenario.name, len(operations))
@@ -54,7 +54,7 @@ def explore(scenario: Scenario, most: int | None = None) -> Result:
 
 
 def spread(every: Sequence[T], most: int | None) -> Sequence[T]:
-    """Return `every`, or at most `most` of them from beginning to end."""
+    """Return `every`, or at most `most` of them, spread evenly."""
     if most is None or len(every) <= most:
         return every
     return [every[(2 * number + 1) * len(every) // (2 * most)] for number in range(most)]
@@ -67,7 +67,7 @@ def _tried(scenario: Scenario, window: Window | None, logged: list[str]) -> tupl
     operations = Operations(world.clock, window)
     process = world.process(operations)
     with suppress(Died):
-        with suppress(RelayError):  # of a command that says so and ends
+        with suppress(RelayError):  # of a command that reports the failure and exits
             scenario.act(world, process)
         if window is not None:
             world.settle(process, _WHILE_IT_HANGS)
@@ -94,7 +94,7 @@ def recovered(world: World, scenario: Scenario, logged: list[str]) -> list[str]:
 
 @contextmanager
 def quietly() -> Iterator[list[str]]:
-    """Collect what the app and its libraries log, and print none of it."""
+    """Collect the log of the app and its libraries, and print none of it."""
     root, app, lines = logging.getLogger(), logging.getLogger("graph_relay"), list[str]()
 
     class Collecting(logging.Handler):

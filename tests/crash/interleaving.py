@@ -1,4 +1,4 @@
-"""Two instances at once: their operations in every order with two switches, up to a bound."""
+"""Two instances at once: their operations in every interleaving with two switches, up to a bound."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -26,12 +26,12 @@ from tests.crash.world import Process, World
 from tests.waiting import LIMIT
 
 MOST_ORDERS = 400
-"""Orders of one meeting that are tried; of more, some are, from the first to the last."""
+"""The number of interleavings tried for one meeting; of more, a selection from the first to the last."""
 
 
 @dataclass(frozen=True)
 class Meeting:
-    """Two processes that do something at the same time."""
+    """Two processes that act at the same time."""
 
     name: str
     prepare: Callable[[], World]
@@ -40,7 +40,7 @@ class Meeting:
 
 
 class Turns:
-    """Lets two processes go on in turn: segments of who goes on, and for how many operations; None: to its end."""
+    """Lets two processes run in turn: segments of a process and a number of operations; None: to its end."""
 
     def __init__(self, segments: Sequence[tuple[int, int | None]]) -> None:
         self._segments = [segment for segment in segments if segment[1] != 0]
@@ -49,7 +49,7 @@ class Turns:
 
     @contextmanager
     def operation(self, who: int) -> Iterator[None]:
-        """Wait for the turn of `who`; an operation is over before the turn passes."""
+        """Wait for the turn of `who`; an operation completes before the turn passes."""
         with self._changed:
             assert self._changed.wait_for(lambda: not self._segments or self._segments[0][0] == who, LIMIT)
         yield
@@ -59,7 +59,7 @@ class Turns:
                 self._next()
 
     def finished(self, who: int) -> None:
-        """Give the turns of `who` to the other."""
+        """Give the remaining turns of `who` to the other process."""
         with self._changed:
             self._segments = [segment for segment in self._segments if segment[0] != who]
             self._done = 0
@@ -72,7 +72,7 @@ class Turns:
 
 
 def meet(meeting: Meeting, first: int | None, second: int | None, logged: list[str]) -> tuple[int, int, list[str]]:
-    """Let the left process do `first` operations, then the right one `second`, then both go to their ends in turn.
+    """Let the left process do `first` operations, then the right one `second`, then both the rest in turn.
 
     Return how many operations each has done, and the broken promises.
     """
@@ -99,7 +99,7 @@ def meet(meeting: Meeting, first: int | None, second: int | None, logged: list[s
 
 
 def explore(meeting: Meeting, most: int = MOST_ORDERS) -> Result:
-    """Try a meeting in as many orders as `most` allows."""
+    """Try a meeting in at most `most` interleavings."""
     with quietly() as logged:
         left, right, broken = meet(meeting, None, None, logged)
         result = Result(meeting.name, left + right)
@@ -115,14 +115,14 @@ def explore(meeting: Meeting, most: int = MOST_ORDERS) -> Result:
 
 
 def _received() -> World:
-    """Graph's POSTs are queued, and nothing is delivered."""
+    """Graph's POSTs are queued, and not delivered yet."""
     world = many()
     world.send(world.process())
     return world
 
 
 def _handle_the_same(world: World, process: Process) -> None:
-    """A lease ran out while its host was still at work: both have the same messages."""
+    """A lease expired while its host was still at work: both have the same messages."""
     for text in [stored.message.text for stored in world.account.queues._stored[Queue.NOTIFICATIONS][:1]]:
         process.handle(text)
 
@@ -147,7 +147,7 @@ def _pushed_and_listed() -> World:
 
 def _rotating_twice() -> World:
     world = rotating()
-    world.most_keys = 3  # each makes one; the older of both is retired when the overlap is over
+    world.most_keys = 3  # each creates one; the older of both is retired after the overlap
     return world
 
 

@@ -1,4 +1,4 @@
-"""The real key stores, each request of which is an operation: files in a directory, and Key Vault over HTTP."""
+"""The real key stores, with each request as an operation: files in a directory, and Key Vault over HTTP."""
 
 import asyncio
 import errno
@@ -31,7 +31,7 @@ _DISK_FAULTS = tuple(fault for fault in KEY_FAULTS if fault != HANGING)
 
 
 def keep_keys_in_a_directory(world: World) -> None:
-    """Have the keys of a world be files."""
+    """Store the keys of a world in files."""
     temporary = tempfile.TemporaryDirectory()
     finalize(world, temporary.cleanup)
     directory = Path(temporary.name) / "keys"
@@ -40,7 +40,7 @@ def keep_keys_in_a_directory(world: World) -> None:
 
 
 def keep_keys_in_a_vault(world: World) -> None:
-    """Have the keys of a world be versions of a certificate in the stand-in for Key Vault."""
+    """Store the keys of a world as versions of a certificate in the stand-in for Key Vault."""
     guard = Guard("https://login.crash.example/t", "https://vault.azure.net", _let_in)
     answer = _script(VaultApi(Vault(world.clock), guard))
 
@@ -54,7 +54,7 @@ def keep_keys_in_a_vault(world: World) -> None:
 
 
 def _watched(directory: Path, operations: Operations) -> Path:
-    """Return a path of which every call that reaches the disk is an operation, as is that of every path made of it."""
+    """Return a path whose disk accesses are operations, like those of every path derived from it."""
 
     class Watched(type(directory)):  # type: ignore[misc]
         def iterdir(self) -> Iterator[Path]:
@@ -86,7 +86,7 @@ def _fail(fault: str, do: Any) -> Any:
 
 
 class _Token:
-    """A credential whose token anybody takes."""
+    """A credential whose token every service accepts."""
 
     def get_token(self, *_: str, **__: Any) -> AccessToken:
         return AccessToken("token", int(time.time()) + 3600)

@@ -1,4 +1,4 @@
-"""Counts what a process asks of its dependencies, and has one of these operations fail, or the process die in it."""
+"""Counts the requests of a process to its dependencies, and makes one of them fail, or the process die in it."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -21,10 +21,10 @@ from tests.servers import RESET, Answer, Script, in_json
 T = TypeVar("T")
 
 OUTAGE = timedelta(minutes=20)
-"""How long a dependency hangs that hangs."""
+"""How long a hanging dependency hangs."""
 
 STORAGE_TIME = timedelta(seconds=80)
-"""What a request to storage takes that gets no answer, with its retries (BACKGROUND_LIMITS)."""
+"""The duration of an unanswered request to storage, with its retries (BACKGROUND_LIMITS)."""
 
 DIES_BEFORE, DIES_AFTER, HANGING = "dies before", "dies after", "hangs"
 DEATHS = (DIES_BEFORE, DIES_AFTER)
@@ -44,7 +44,7 @@ HTTP_FAULTS = (*DEATHS, *ANSWERS, "no answer after", HANGING)
 
 
 class Died(BaseException):
-    """The process is dead: nothing of it goes on."""
+    """The process is dead: none of its code continues."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation that was carried out: what it was, and the faults that it can have."""
+    """A completed operation: its name, and the faults that it can have."""
 
     dependency: str
     name: str
@@ -79,8 +79,8 @@ class Operations:
         self._hanging: tuple[str, datetime] | None = None
 
     def run(self, operation: Operation, do: Callable[[], T], fail: Callable[[str, Callable[[], T]], T]) -> T:
-        """Carry out an operation, or have it fail: `fail` is called with the fault and with what carries it out."""
-        if threading.current_thread().name == "throttled-writer":  # nothing depends on it, and it comes at any time
+        """Carry out an operation, or make it fail: calls `fail` with the fault and the operation."""
+        if threading.current_thread().name == "throttled-writer":  # no result depends on it, and its time varies
             return do()
         with self._turn(), self._lock:
             if self.is_dead:
@@ -108,7 +108,7 @@ class Operations:
 
 
 class WatchedSession(InProcess):
-    """A service over HTTP, each request to which is an operation."""
+    """A session for HTTP services, with each request as an operation."""
 
     def __init__(self, dependency: str, script: Script, operations: Operations) -> None:
         super().__init__(script, operations.clock)
@@ -128,7 +128,7 @@ class WatchedSession(InProcess):
                 do()
             answer = ANSWERS.get(fault, HANGS)
             if self._dependency == "destination" and fault in ("garbage", "truncated"):
-                answer = replace(answer, status=do().status_code)  # its status is all that counts
+                answer = replace(answer, status=do().status_code)  # only its status is read
             return self._instead(answer, do)
 
         return self._operations.run(operation, do, fail)
@@ -143,7 +143,7 @@ class WatchedSession(InProcess):
 
 
 class _Watched:
-    """A dependency of which the named methods are operations."""
+    """A dependency whose named methods are operations."""
 
     def __init__(self, target: object, dependency: str, methods: frozenset[str], operations: Operations) -> None:
         self._target = target
@@ -184,7 +184,7 @@ _KEYS = frozenset({"ids", "get", "create", "retire"})
 
 
 class WatchedTables(_Watched):
-    """The tables, behind a circuit breaker as the real ones are."""
+    """The tables, behind a circuit breaker like the real ones."""
 
     def __init__(self, account: MemoryAccount, operations: Operations) -> None:
         super().__init__(account.tables, "tables", _TABLES, operations)
@@ -207,13 +207,13 @@ class WatchedClaims(_Watched):
         super().__init__(account.claims, "blobs", _CLAIMS, operations)
 
     def open(self, message: str) -> Any:
-        """See ClaimCheck: what is no claim costs no request."""
+        """See ClaimCheck: a message without a claim costs no request."""
         if not message.startswith("claim:"):
             return self._target.open(message)  # type: ignore[attr-defined]
         return self.__getattr__("open")(message)
 
     def delete(self, opened: Any) -> None:
-        """See ClaimCheck: what is no claim costs no request."""
+        """See ClaimCheck: a message without a claim costs no request."""
         if opened.blob is not None:
             self.__getattr__("delete")(opened)
 
@@ -244,7 +244,7 @@ class WatchedQueues(_Watched):
             raise
 
     def send_all(self, texts: list[str], *, within: timedelta) -> None:
-        """See Queues. One after the other: those that are enqueued before a failure are any of them."""
+        """See Queues. Sends one after the other: those enqueued before a failure are any of them."""
         for text in texts:
             self.send(text)
 

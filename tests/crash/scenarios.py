@@ -1,4 +1,4 @@
-"""What the process under test does while it is interrupted: each scenario is prepared without faults, then acted."""
+"""The scenarios: each prepares a world without faults, then acts in the process under test, which is interrupted."""
 
 import base64
 from collections.abc import Callable
@@ -20,7 +20,7 @@ ALMOST_DUE = timedelta(days=89, hours=23, minutes=50)
 
 @dataclass(frozen=True)
 class Scenario:
-    """prepare: makes the world in which it begins. act: what one process does, each request of which is interrupted."""
+    """prepare: creates the initial world. act: the actions of one process, each request of which is interrupted."""
 
     name: str
     prepare: Callable[[], World]
@@ -28,7 +28,7 @@ class Scenario:
 
 
 def subscribed(world: World | None = None) -> World:
-    """Return a world in which everything that is declared has its subscription, and nothing is left to do."""
+    """Return a world in which every declaration has its subscription, and no work is left."""
     world = world or World()
     process = world.process()
     for _ in range(2):
@@ -71,7 +71,7 @@ def large() -> World:
 
 
 def together_on_the_queue() -> World:
-    """Requests that came at the same time share a queue message; one of their events is rejected."""
+    """Concurrent requests share a queue message; one of their events is rejected."""
     world = subscribed()
     for number in range(4):
         world.rich(str(number))
@@ -108,7 +108,7 @@ def lifecycle(event: str) -> Callable[[], World]:
     def prepare() -> World:
         world = subscribed()
         world.clock.advance(minutes=20)
-        if event == "missed":  # what the notification speaks of: Graph has it and never pushed it
+        if event == "missed":  # the subject of the notification: Graph has it and never pushed it
             add_unpushed(world, "missed-1", "missed-2", "missed-3")
         world.lifecycle(event)
         return world
@@ -117,7 +117,7 @@ def lifecycle(event: str) -> Callable[[], World]:
 
 
 def add_unpushed(world: World, *names: str) -> None:
-    """Write messages of which Graph says nothing."""
+    """Write messages without notifications."""
     for name in names:
         world.graph.messages[name] = written(name)
     world.expected |= set(names)
@@ -163,11 +163,11 @@ def rotating_in_a_vault() -> World:
 
 
 def due_soon(world: World) -> World:
-    """Return the world at the time when the key has to be replaced, with a message that the old one encrypts."""
+    """Return the world at the time when the key is due for replacement, with a message that the old key encrypts."""
     subscribed(world)
     world.clock.advance(minutes=30)
     world.rich("1")
-    world.most_keys = 2  # the old one overlaps
+    world.most_keys = 2  # the old key overlaps
     return world
 
 
@@ -204,7 +204,7 @@ def delta() -> World:
 
 
 def suspected(world: World) -> World:
-    """Note that each declaration may have a gap: the timer's next run compares what Graph lists."""
+    """Record a suspected gap of each declaration: the timer's next run compares what Graph lists."""
     relay = world.process().relay
     for declaration in relay.declarations:
         relay.sweep.suspect_gap(declaration, world.clock())
@@ -229,7 +229,7 @@ def replay(world: World, process: Process) -> None:
 
 
 def replay_again(world: World, process: Process) -> None:
-    """What is left among the dead letters after an interruption is replayed by whoever looks next."""
+    """An operator replays the dead letters that an interrupted replay left."""
     world.clock.advance(minutes=11)
     replay(world, process)
 

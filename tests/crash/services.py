@@ -1,4 +1,4 @@
-"""Graph, Entra ID and a destination that outlive the process under test; they refuse what the originals refuse."""
+"""Graph, Entra ID and a destination that persist when the process under test dies; they refuse like the originals."""
 
 import json
 import uuid
@@ -55,7 +55,7 @@ class Login:
 
 @dataclass
 class Graph:
-    """Subscriptions, chat messages and users. `pages`: entries of a page; `calls`: what was asked."""
+    """Subscriptions, chat messages and users. `pages`: entries of a page; `calls`: the requests so far."""
 
     clock: Clock
     subscriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -143,7 +143,7 @@ class Graph:
 
 @dataclass
 class Receiver:
-    """The destination: keeps what it accepts, rejects what it is told to, and is unavailable for some requests.
+    """The destination: keeps accepted events, rejects chosen ones, and is unavailable for some requests.
 
     ids: the event ids by message id. accepted: how often each event id came.
     """
@@ -172,7 +172,7 @@ class Receiver:
 
 
 class KeysInMemory:
-    """A key store that outlives the process."""
+    """A key store that persists when the process dies."""
 
     def __init__(self, keys: Iterable[EncryptionKey] = (encryption_key("enc-1"),)) -> None:
         self.keys = {key.key_id: key for key in keys}
@@ -197,12 +197,12 @@ _made: dict[tuple[str, datetime], EncryptionKey] = {}
 
 
 def made_key(key_id: str, now: datetime) -> EncryptionKey:
-    """Return a key of that name and age: making one takes long, and hundreds of runs make the same."""
+    """Return a key of that name and age, from a cache: creating one is slow, and hundreds of runs use the same."""
     if (key_id, now) not in _made:
         _made[key_id, now] = new_key(key_id, now, timedelta(days=365))
     return _made[key_id, now]
 
 
 def written(message_id: str) -> dict[str, Any]:
-    """Return a message, as Graph has it."""
+    """Return a message, as Graph returns it."""
     return message(message_id, body={"contentType": "text", "content": PLAINTEXT})

@@ -10,7 +10,7 @@ from tests.crash.scenarios import SCENARIOS, Scenario, one_message
 from tests.crash.world import Process, World
 
 FEW = 4
-"""Windows of a scenario, or orders of a meeting, about."""
+"""The approximate number of windows of a scenario, or interleavings of a meeting."""
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
@@ -26,7 +26,7 @@ def test_two_instances_that_meet_break_no_promise(meeting: Meeting) -> None:
 
 
 def test_a_message_that_is_acknowledged_and_not_stored_is_seen() -> None:
-    """The harness finds what it is for."""
+    """The harness detects a broken promise."""
 
     def lose(world: World, process: Process) -> None:
         world.send(process)

@@ -1,4 +1,4 @@
-"""The world around a process that may die: storage, keys, Graph, the destination, and the Functions host."""
+"""The environment of a process that may die: storage, keys, Graph, the destination, and the Functions host."""
 
 import base64
 from collections import Counter
@@ -54,7 +54,7 @@ from tests.servers import Answer, Asked
 from tests.token_cases import Mint
 
 FUNCTION_TIMEOUT = timedelta(minutes=10)
-"""host.json: after this the host restarts the worker process."""
+"""host.json: the time after which the host restarts the worker process."""
 
 TICK = timedelta(minutes=5)
 _LEASE = timedelta(minutes=10)  # of a message whose host ended
@@ -67,7 +67,7 @@ EVERY = ("created", "updated", "deleted")
 
 @dataclass
 class Post:
-    """A POST of Graph's, sent again until it is answered 202."""
+    """A POST of Graph's, retried until it is answered 202."""
 
     names: tuple[str, ...]
     items: Callable[[], list[dict[str, Any]]]
@@ -76,10 +76,10 @@ class Post:
 
 @dataclass
 class World:
-    """What outlives a process.
+    """The state that persists when a process dies.
 
-    expected: the ids of the messages that have to arrive somewhere. dead: those of them that may end as dead letters.
-    key_store: makes the key store of a process, over `keys`. most_keys: how many keys may be left.
+    expected: the ids of the messages that must be delivered or dead-lettered. dead: those that may be dead-lettered.
+    key_store: creates the key store of a process, over `keys`. most_keys: how many keys may remain.
     says_when_it_changed: whether a resource has one id per version.
     """
 
@@ -114,7 +114,7 @@ class World:
         )
 
     def configure(self, **settings: str) -> None:
-        """Change settings; processes that start from now on have them."""
+        """Change settings, for processes that start from now on."""
         self._environment |= settings
 
     def process(self, operations: Operations | None = None) -> "Process":
@@ -124,11 +124,11 @@ class World:
         return Process(self, settings, operations or Operations(self.clock))
 
     def secret(self) -> bytes:
-        """Return the clientState secret that live subscriptions were made with."""
+        """Return the clientState secret of the live subscriptions."""
         return base64.b64decode(self._environment["CLIENT_STATE_SECRET"].partition(",")[0])
 
     def rich(self, *names: str, filler: int = 0) -> Post:
-        """Write messages that Graph notifies with their content; return the POST, which was not sent yet."""
+        """Write messages with rich notifications; return the POST, not sent yet."""
         secret = self.secret()
         key = newest_valid((held for name in self.keys.ids() if (held := self.keys.get(name))), self.clock())
         assert key is not None
@@ -146,7 +146,7 @@ class World:
         return self._posted(names, items)
 
     def basic(self, resource: str, *names: str) -> Post:
-        """The same for messages of which Graph says only that they changed."""
+        """The same with basic notifications."""
         secret = self.secret()
 
         def items() -> list[dict[str, Any]]:
@@ -162,7 +162,7 @@ class World:
         return self._posted(names, items)
 
     def lifecycle(self, event: str) -> Post:
-        """A lifecycle notification of the first subscription there is, or was."""
+        """A lifecycle notification of the first subscription, present or former."""
         held = next(iter(self.graph.subscriptions.values()))
         item = {
             "subscriptionId": held["id"],
@@ -176,14 +176,14 @@ class World:
         return self._posted((), lambda: [item])
 
     def send(self, process: "Process") -> None:
-        """Send every POST that was not acknowledged."""
+        """Send every unacknowledged POST."""
         for post in self.posts:
             if not post.acknowledged:
                 token = Mint(rsa_key("authority"), now=self.clock()).token()
                 post.acknowledged = process.post(body(*post.items(), tokens=[token])) == 202
 
     def work(self, process: "Process") -> int:
-        """Hand over what is visible, as the host does; return how many messages were finished."""
+        """Pass the visible messages to the process, as the host does; return how many were completed."""
         finished = 0
         for message in self.account.queues.receive(Queue.NOTIFICATIONS, _LEASE):
             self._deliveries[message.id] += 1
@@ -202,10 +202,10 @@ class World:
         self._timed(process.tick)
 
     def settle(self, process: "Process", longest: timedelta = timedelta(hours=80)) -> None:
-        """Let the host and Graph go on until nothing is left to do, or `longest` has passed.
+        """Let the host and Graph continue until no work is left, or `longest` has passed.
 
-        That is beyond the horizon of 72 hours: then what a destination rejects becomes a dead letter even if it accepts
-        nothing else meanwhile.
+        That is beyond the horizon of 72 hours: then an event that a destination rejects becomes a dead letter even if
+        the destination accepts nothing else meanwhile.
         """
         end = self.clock() + longest
         quiet = 0
@@ -225,7 +225,7 @@ class World:
         return cast("KeyStore", WatchedKeys(self.keys, operations))
 
     def _sleep(self) -> None:
-        """Go to the next time at which something is due."""
+        """Advance the clock to the next due time."""
         due = [stored.visible for stored in self.account.queues._stored[Queue.NOTIFICATIONS]]
         self.clock.now = max(self.clock() + timedelta(seconds=1), min([self._next_tick, *due]))
 
@@ -251,10 +251,10 @@ class World:
         self.posts.append(Post(names, items))
         return self.posts[-1]
 
-    # What has to hold in the end
+    # The promises, checked at the end
 
     def violations(self, process: "Process") -> list[str]:
-        """Return which promises are broken."""
+        """Return the broken promises."""
         return [
             *dict.fromkeys(self.problems),
             *self._lost(),
@@ -266,7 +266,7 @@ class World:
         ]
 
     def letters(self) -> set[str]:
-        """Return the ids of the messages among the dead letters and the poison."""
+        """Return the ids of the messages in the dead letters and the poison queue."""
         queues = self.account.queues
         found = [read_dead_letter(text).envelope for text in queues.texts(Queue.DEAD_LETTERS)]
         with suppress(Undeliverable):
@@ -329,7 +329,7 @@ class World:
 
 
 class Process:
-    """A process of the app: its relay, whose every request is counted."""
+    """A process of the app: its relay, with every request counted."""
 
     def __init__(self, world: World, settings: Settings, operations: Operations) -> None:
         account, clock = world.account, world.clock

@@ -35,11 +35,11 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def database() -> Iterator[str]:
-    """The address of an empty database."""
+    """The URL of an empty database."""
     initdb, postgres = program("initdb"), program("postgres")
     if initdb is None or postgres is None:
         pytest.skip("PostgreSQL is not installed")
-    with TemporaryDirectory() as folder:  # pytest's own can be entered by nobody else
+    with TemporaryDirectory() as folder:  # only its owner may enter pytest's own directory
         user: dict[str, Any] = {}
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             shutil.chown(folder, "postgres")
@@ -65,14 +65,14 @@ def _serving(initdb: str, postgres: str, directory: Path, user: dict[str, Any]) 
 
 @dataclass
 class Consumer:
-    """A running example: where it takes events, what signs them, and the database that it writes to."""
+    """A running example: the URL that takes events, their secret, and its database."""
 
     url: str
     secret: str
     database: str
 
     def stored(self) -> dict[str, tuple[str, str]]:
-        """The version and the event that it has of each resource, by subject."""
+        """The stored version and event of each resource, by subject."""
         with psycopg.connect(self.database) as connection:
             rows = connection.execute("SELECT subject, version, event FROM resources").fetchall()
         return {subject: (version, event) for subject, version, event in rows}
@@ -120,7 +120,7 @@ def _command(language: str, folder: Path, port: int) -> list[str]:
 
 
 def _wait(attempt: object, error: type[Exception], process: subprocess.Popen[bytes]) -> None:
-    """Try until there is no error; fail if the process ends."""
+    """Retry until there is no error; fail if the process ends."""
     assert callable(attempt)
     for _ in range(1200):
         assert process.poll() is None, "the process has ended"

@@ -1,4 +1,4 @@
-"""The example consumers, run as their README says, with what the app really sends."""
+"""The example consumers, run as their README describes, with real requests of the app."""
 
 import json
 import secrets
@@ -70,7 +70,7 @@ def test_what_json_allows_is_stored(consumer: Consumer) -> None:
 
 
 def test_one_event_that_cannot_be_read_costs_its_neighbours_nothing(consumer: Consumer) -> None:
-    """Python refuses numbers of so many digits; the others take them."""
+    """Python refuses numbers of so many digits; the other examples accept them."""
     good, odd = event("1"), event("1", b'{"n": ' + b"9" * 5000 + b"}")
     delivery = destination(consumer).deliver([good, odd])
     assert good in delivery.delivered

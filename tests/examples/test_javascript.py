@@ -21,7 +21,7 @@ PROGRAM = Path(__file__).parent / "read_event.mjs"
 
 
 def read(requests: list[dict[str, Any]], folder: Path) -> list[list[dict[str, Any]]]:
-    """What the SDK makes of each request."""
+    """Return what the SDK reads from each request."""
     if not NODE_PACKAGES.exists():
         pytest.skip("the CloudEvents SDK is not installed: python tools/setup.py --tests")
     node = shutil.which("node") or str(Path(sys.executable).parent / "node")
@@ -54,7 +54,7 @@ def test_the_sdk_reads_and_validates_the_requests_of_every_mode(tmp_path: Path) 
 
 
 def test_the_sdk_reads_binary_mode_and_leaves_headers_encoded(tmp_path: Path) -> None:
-    """Version 10 of it does not decode percent-encoded headers; of ASCII ids nothing is encoded."""
+    """Version 10 of the SDK does not decode percent-encoded headers; ASCII ids need no encoding."""
     plain = samples()[0]
     (found,) = read([request(Mode.BINARY, plain)], tmp_path)[0]
     assert (found["id"], found["type"]) == (plain.id, plain.type)

@@ -1,4 +1,4 @@
-"""An app's side of Graph, no wiser than a test needs: a token, calls, subscriptions, and opening of content."""
+"""A client of Graph for tests: a token, calls, subscriptions, and decryption of content."""
 
 import hashlib
 import hmac
@@ -40,7 +40,7 @@ class EncryptionKey:
         return cls("enc-" + uuid.uuid4().hex, private, certificate(private))
 
     def open(self, content: dict[str, str]) -> dict[str, Any]:
-        """Open `encryptedContent` in five steps (docs/graph.md, "Rich notifications")."""
+        """Decrypt `encryptedContent` in five steps (docs/graph.md, "Rich notifications")."""
         oaep = OAEP(mgf=MGF1(algorithm=hashes.SHA1()), algorithm=hashes.SHA1(), label=None)
         key = self.private.decrypt(b64decode(content["dataKey"]), oaep)
         data = b64decode(content["data"])
@@ -81,7 +81,7 @@ def encryption_key() -> EncryptionKey:
 
 @dataclass
 class GraphClient:
-    """Calls Graph for the registered app, in its home tenant unless told otherwise."""
+    """Calls Graph for the registered app, by default in its home tenant."""
 
     graph: GraphServer
     http: httpx.Client
@@ -96,7 +96,7 @@ class GraphClient:
             yield cls(graph, http, hook)
 
     def ask_token(self, tenant: str | None = None, **form: str) -> httpx.Response:
-        """Post a token request; `form` overrides a good one, an empty value leaves a field out."""
+        """Post a token request; `form` overrides valid fields, an empty value leaves a field out."""
         registration = self.graph.registration
         good = {
             "grant_type": "client_credentials",
@@ -128,7 +128,7 @@ class GraphClient:
         return self.http.request(method, url, json=json, headers=headers, params=params)
 
     def subscribe(self, tenant: str | None = None, **properties: Any) -> httpx.Response:
-        """Ask for a subscription: rich and to all chats unless `properties` say otherwise (None: leave out)."""
+        """Request a subscription: rich and to all chats by default; `properties` override (None: leave out)."""
         wanted = {key: value for key, value in (self.properties() | properties).items() if value is not None}
         return self.call("POST", "subscriptions", wanted, tenant)
 
@@ -140,7 +140,7 @@ class GraphClient:
         return created
 
     def properties(self) -> dict[str, Any]:
-        """Return what a good create call holds."""
+        """Return the properties of a valid create call."""
         return {
             "changeType": "created,updated,deleted",
             "resource": "/chats/getAllMessages",
@@ -154,12 +154,12 @@ class GraphClient:
         }
 
     def moment(self, **ahead: float) -> str:
-        """Return a moment ahead of the simulator's clock, as Graph takes it."""
+        """Return a time after the simulator's clock, in Graph's form."""
         now = datetime.fromisoformat(self.graph.post("clock", advance_seconds=0)["now"])
         return (now + timedelta(**ahead)).isoformat().replace("+00:00", "Z")
 
 
 def generated(graph: GraphServer) -> bool:
-    """Let a second pass; tell whether all has been written that was ordered, and what follows from it."""
+    """Advance by a second; return whether every ordered message and its follow-ups are written."""
     graph.post("clock", advance_seconds=1)
     return not graph.get("summary")["generating"]

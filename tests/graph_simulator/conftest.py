@@ -1,4 +1,4 @@
-"""A simulator, an endpoint and an app that knows how to talk to Graph."""
+"""A simulator, an endpoint and a client of Graph."""
 
 import uuid
 from collections.abc import Iterator
@@ -15,15 +15,15 @@ from tests.waiting import LIMIT
 
 @pytest.fixture
 def receiver(authority: Authority) -> Iterator[Receiver]:
-    """An endpoint of the test's own: what an earlier one left on its way reaches nobody."""
+    """An endpoint of the test's own: delayed notifications of earlier tests reach no one."""
     with receiving(authority) as endpoint:
         yield endpoint
 
 
 @pytest.fixture
 def graph(authority: Authority, receiver: Receiver) -> Iterator[GraphServer]:
-    """A running simulator that is independent of the machine's speed: its clock stands still unless it is advanced, and
-    it waits for answers without end. A test that is about a limit sets it.
+    """A running simulator that is independent of the machine's speed: only a test advances its clock, and it waits
+    without limit for answers. Tests of a time limit set it.
     """
     began = datetime.now(UTC)
     registration = Registration(str(uuid.uuid4()), str(uuid.uuid4()), uuid.uuid4().hex)

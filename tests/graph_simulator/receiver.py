@@ -1,4 +1,4 @@
-"""An HTTPS endpoint that takes notifications, whose behaviour a test decides."""
+"""An HTTPS endpoint for notifications, whose behaviour a test sets."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Post:
-    """One request as it came."""
+    """One request as received."""
 
     target: str
     headers: dict[str, str]
@@ -36,19 +36,19 @@ class Post:
 
 
 def echo(token: str) -> Response:
-    """Answer a handshake as Graph wants it."""
+    """Answer a handshake as Graph requires."""
     return Response(token, media_type="text/plain")
 
 
 @dataclass
 class Receiver:
-    """Records what comes; answers handshakes by `handshake` and notifications with `status`, unless it is `silent`."""
+    """Records requests; answers handshakes by `handshake` and notifications with `status`, unless it is `silent`."""
 
     url: str
     handshake: Callable[[str], Response] = echo
     status: int = 202
     silent: bool = False
-    """What comes now is answered once this is over."""
+    """Answers to new requests wait for this event."""
     handshakes: list[str] = field(default_factory=list)
     posts: list[Post] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""The authority of a run: clients that trust it reach a server on this machine, others do not."""
+"""The authority of a run: clients that trust it reach a server on this machine, other clients do not."""
 
 import socket
 import ssl
@@ -29,7 +29,7 @@ def server(authority: Authority, host: str) -> Iterator[int]:
                     with context.wrap_socket(connection, server_side=True) as tls:
                         tls.sendall(b"hello")
                 except (ssl.SSLError, ConnectionError):
-                    return  # the client turned away, which is what one of the tests is about
+                    return  # the refused client, which one of the tests expects
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -38,7 +38,7 @@ def server(authority: Authority, host: str) -> Iterator[int]:
 
 
 def greeting(authority: Authority, host: str, port: int) -> bytes:
-    """Connect as a client that trusts `authority` and nothing else."""
+    """Connect as a client that trusts only `authority`."""
     context = ssl.create_default_context(cafile=authority.ca)
     with (
         socket.create_connection((host, port), timeout=10) as plain,

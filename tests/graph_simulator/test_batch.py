@@ -1,4 +1,4 @@
-"""`$batch`: many calls in one, each with an answer of its own; functions in a path, with and without parentheses."""
+"""`$batch`: several calls in one request, each with its own answer; functions with and without parentheses."""
 
 from typing import Any
 from urllib.parse import quote
@@ -28,7 +28,7 @@ def batch(app: GraphClient, *requests: Any) -> dict[str, Any]:
 
 
 def refused(app: GraphClient, *requests: Any) -> dict[str, Any]:
-    """Why a whole batch is refused."""
+    """Return the error of a refused batch."""
     answer = app.call("POST", "$batch", {"requests": requests})
     assert answer.status_code == 400
     return dict(answer.json()["error"])

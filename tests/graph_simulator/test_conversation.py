@@ -1,4 +1,4 @@
-"""The truth about messages: whatever happens to one, its versions grow and its identity holds."""
+"""Messages: with each change the version grows and the identity stays."""
 
 import random
 import uuid
@@ -22,7 +22,7 @@ CHAT = next(place for place in WORLD.places.values() if place.chat)
 
 
 def conversation() -> tuple[Conversation, list[Change]]:
-    """Return a conversation in which no time passes, and what it will tell."""
+    """Return a conversation at a fixed time, and a list of its changes."""
     changes: list[Change] = []
     return Conversation(TENANT, lambda: START, changes.append), changes
 

@@ -1,4 +1,4 @@
-"""What reaches an endpoint, and how often, over real sockets."""
+"""Which notifications reach an endpoint, and how often, over real sockets."""
 
 from collections import Counter
 from typing import Any
@@ -101,7 +101,7 @@ def test_many_items_of_several_tenants_and_subscriptions_share_a_collection_with
 ) -> None:
     other = "5b0f3a34-9f36-4a0c-8c3a-0de2b3f7c1aa"
     app.subscribed(), app.subscribed(other), app.subscribed(other, resource="/chats/19:x@thread.v2/messages")
-    graph.post("faults", reorder=1)  # all are held back a little, so that they can be sent at once
+    graph.post("faults", reorder=1)  # all are held back, so that they share a collection
     graph.post("messages", count=30)
     graph.post("messages", tenant=other, chat="19:x@thread.v2", count=30)
     graph.post("clock", advance_seconds=5)
@@ -148,7 +148,7 @@ def test_an_answer_after_three_seconds_counts_as_none_and_a_repetition_has_ten(
 
 
 def test_after_four_hours_a_notification_is_given_up(graph: GraphServer, app: GraphClient, receiver: Receiver) -> None:
-    # Without a lifecycle URL, or challenges would come in between.
+    # Without a lifecycle URL, since challenges would come in between.
     app.subscribed(lifecycleNotificationUrl=None, expirationDateTime=app.moment(minutes=50))
     receiver.status = 503
     graph.post("messages")

@@ -1,4 +1,4 @@
-"""The simulator's encryption, held against the vector of docs/graph.md, "Rich notifications"."""
+"""The simulator's encryption, checked with the test vector of docs/graph.md, "Rich notifications"."""
 
 import hashlib
 from base64 import b64decode

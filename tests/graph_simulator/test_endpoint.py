@@ -1,4 +1,4 @@
-"""How the speed of an endpoint's answers decides what becomes of its notifications."""
+"""How the speed of an endpoint's answers affects its notifications."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""What a tenant holds besides messages: how it is told of, read, listed and asked for its changes."""
+"""Resources other than messages: notifications, reads, lists and delta queries."""
 
 from datetime import timedelta
 from typing import Any

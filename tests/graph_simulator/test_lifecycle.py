@@ -1,4 +1,4 @@
-"""Challenges, pauses, removal, and what Graph keeps silent about."""
+"""Challenges, pauses, removal, and changes without notifications."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Tokens for the app: how they are had, and that nothing answers without one."""
+"""Access tokens for the app, and calls without one."""
 
 import time
 import uuid
@@ -20,7 +20,7 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 @pytest.fixture(autouse=True)
 def trust(monkeypatch: pytest.MonkeyPatch, authority: Authority) -> None:
-    """Trust the authority as the app does: this variable, where it is set, outranks MSAL's `verify`."""
+    """Trust the authority as the app does: this variable, if set, outranks MSAL's `verify`."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.ca))
 
 

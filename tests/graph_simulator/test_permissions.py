@@ -1,4 +1,4 @@
-"""The simulator refuses what Graph would refuse: by Microsoft's permission reference, for what a tenant has granted."""
+"""The simulator refuses like Graph: by Microsoft's permission reference, given the grants of a tenant."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ BASIC = {"includeResourceData": None, "encryptionCertificate": None, "encryption
 
 
 def granted(app: GraphClient, *application: str, **specific: list[str]) -> None:
-    """Have the tenant grant nothing but this, and get a token that says so."""
+    """Have the tenant grant exactly these permissions, and get a token with them."""
     tenant = app.graph.registration.tenant
     app.graph.post("permissions", tenant=tenant, application=list(application), specific=specific)
     app.tokens.clear()

@@ -1,4 +1,4 @@
-"""Reading messages back, through HTTPS and page by page."""
+"""Reads of messages, over HTTPS and page by page."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ def written(graph: GraphServer, **order: Any) -> list[Message]:
 def rounds(
     app: GraphClient, path: str, params: dict[str, str] | None = None
 ) -> tuple[list[Message], str | None, list[int]]:
-    """Follow a read to its end; return its items, its delta link and the lengths of its pages. Wait out the limits."""
+    """Follow a read to its end; return its items, its delta link and the sizes of its pages. Waits out the limits."""
     items: list[Message] = []
     sizes: list[int] = []
     while True:
@@ -45,7 +45,7 @@ def rounds(
 
 
 def licensed(app: GraphClient) -> list[Message]:
-    """Return the users who have Teams: Graph refuses to read the chats of the others."""
+    """Return the users with Teams: Graph refuses to read the chats of others."""
     return [user for user in rounds(app, "users")[0] if user["assignedPlans"]]
 
 
@@ -207,7 +207,7 @@ def test_replies_beyond_a_thousand_have_a_link_of_their_own(graph: GraphServer, 
 
 def test_a_users_delta_goes_on_from_where_it_ended(graph: GraphServer, app: GraphClient) -> None:
     users = [user["id"] for user in rounds(app, "users")[0]]
-    messages = written(graph, chat=CHAT, count=10)  # a new chat has everybody in it
+    messages = written(graph, chat=CHAT, count=10)  # every user is a member of a new chat
     first, link, _ = rounds(app, f"users/{users[0]}/chats/getAllMessages/delta", {"$top": "4"})
     assert link
     assert sorted(ids(first)) == sorted(ids(messages))

@@ -1,1 +1,1 @@
-"""Tests of what `az` deploys. None of it is deployed here: see docs/deployment-notes.md for what that leaves open."""
+"""Tests of the deployment. None of it is deployed here: see docs/deployment-notes.md for what remains untested."""

@@ -1,6 +1,6 @@
-"""Runs with azure-cli's own Python: says what its parser thinks of command lines, and runs none of them.
+"""Runs with azure-cli's own Python: checks command lines with its parser, and runs none of them.
 
-Reads a JSON list of argument lists from stdin, writes a JSON list of complaints, "" for a line that is right.
+Reads a JSON list of argument lists from stdin, writes a JSON list of complaints, "" for a valid line.
 """
 
 # mypy: ignore-errors
@@ -14,7 +14,7 @@ from knack.events import EVENT_INVOKER_POST_PARSE_ARGS
 
 
 class Parsed(BaseException):
-    """The line was right; go no further."""
+    """The line is valid; stop here."""
 
 
 def stop(*_args, **_kwargs):

@@ -1,4 +1,4 @@
-"""What a Bicep file declares and uses, read with a Bicep grammar: as much of a compiler as can be had offline."""
+"""The declarations and references of a Bicep file, parsed with a Bicep grammar, without the compiler."""
 
 import re
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _AMBIENT = {"string", "int", "bool", "object", "array"}
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource by its full type; `body` is its object. `existing`: it is looked up and not made."""
+    """A resource by its full type; `body` is its object. `existing`: the file refers to it and does not create it."""
 
     symbol: str
     type: str
@@ -34,7 +34,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Module:
-    """A use of another file: the parameters it is given, as they are written, and whether it is named."""
+    """A use of another file: the parameters passed, as written, and whether it has a name."""
 
     symbol: str
     path: str
@@ -50,7 +50,7 @@ class Template:
 
     @cached_property
     def text(self) -> str:
-        """The file's text."""
+        """The text of the file."""
         return self.path.read_text(encoding="utf-8")
 
     @cached_property
@@ -60,14 +60,14 @@ class Template:
 
     @property
     def errors(self) -> list[str]:
-        """Where the grammar was not followed."""
+        """The nodes that violate the grammar."""
         return [
             f"line {node.start_point[0] + 1}" for node in walk(self.root) if node.type == "ERROR" or node.is_missing
         ]
 
     @property
     def parameters(self) -> dict[str, bool]:
-        """Parameters by name, and whether each may be left out: it has a default, or may be null."""
+        """Parameters by name, and whether each is optional: it has a default, or may be null."""
         found = self._all("parameter_declaration")
         return {
             _symbol(node): any(child.type == "=" for child in node.children) or self.types[_symbol(node)].endswith("?")
@@ -76,7 +76,7 @@ class Template:
 
     @property
     def types(self) -> dict[str, str]:
-        """The types of the parameters, as they are written."""
+        """The types of the parameters, as written."""
         found = {_symbol(node): node for node in self._all("parameter_declaration")}
         return {
             name: next(text(child) for child in node.named_children if child.type in ("type", "primitive_type"))
@@ -101,20 +101,20 @@ class Template:
 
     @property
     def imports(self) -> Iterator[tuple[list[str], str]]:
-        """The names taken from other files, and the path of each file."""
+        """The names imported from other files, and the path of each file."""
         for node in self._all("import_functionality"):
             *names, path = node.named_children
             yield [text(name) for name in names], _text_of_string(path)
 
     @property
     def used(self) -> set[str]:
-        """Every name that an expression does use, but for functions."""
+        """Every name that an expression uses, except functions."""
         names = (node for node in self._all("identifier") if _is_use(node))
         return {text(name) for name in names if self.text.encode()[name.end_byte : name.end_byte + 1] != b"("}
 
     @property
     def resources(self) -> Iterator[Resource]:
-        """The resources, nested ones with the type of their parents in front."""
+        """The resources, nested ones prefixed with the type of their parents."""
         for node in self._all("resource_declaration"):
             types = [_text_of_string(owner.named_children[1]) for owner in _owners(node)]
             version = next(name.partition("@")[2] for name in types if "@" in name)
@@ -133,7 +133,7 @@ class Template:
 
     @property
     def outputs_used(self) -> set[tuple[str, str]]:
-        """The outputs of modules that are used, as (module, output)."""
+        """The used outputs of modules, as (module, output)."""
         return set(re.findall(r"(\w+)!?\.outputs\.(\w+)", self.text))
 
     def strings(self) -> set[str]:
@@ -150,12 +150,12 @@ def templates() -> list[Template]:
 
 
 def template(name: str) -> Template:
-    """Return the file of that name."""
+    """Return the file with a name."""
     return Template(INFRA / name)
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """Yield a node and all below it."""
+    """Yield a node and its descendants."""
     yield node
     for child in node.children:
         yield from walk(child)
@@ -167,7 +167,7 @@ def text(node: Node) -> str:
 
 
 def properties(node: Node) -> dict[str, Node]:
-    """Return the values of an object by key; nested resources are left out."""
+    """Return the values of an object by key, without nested resources."""
     pairs = (child.named_children for child in node.named_children if child.type == "object_property")
     return {text(pair[0]).strip("'"): pair[1] for pair in pairs if len(pair) > 1}
 

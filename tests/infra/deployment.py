@@ -1,4 +1,4 @@
-"""Runs infra/deploy.sh against a stand-in for `az`, which notes what it is asked and makes up Azure's answers."""
+"""Runs infra/deploy.sh against a stand-in for `az`, which records commands and returns scripted answers."""
 
 import fcntl
 import json
@@ -24,10 +24,10 @@ from infra.verify import FUNCTIONS, ROLES, STORAGE, VAULT
 from tests.infra.bicep import INFRA
 
 SECRET_ID = "whsec_" + "A" * 43 + "="
-"""Not a secret: what a user might give as DESTINATION_SECRET, to look for it afterwards."""
+"""Not a secret: a DESTINATION_SECRET of a user, which tests search for."""
 
 CLIENT_STATE = "B" * 43 + "="
-"""Not a secret either: what the vault says of client-state-secret."""
+"""Not a secret either: the value of client-state-secret in the vault."""
 
 _AZ = """
 import json, os, sys
@@ -64,7 +64,7 @@ DECLARED = [
 
 
 def settings(url: str, **changed: str) -> str:
-    """Return the app's settings, as `az` lists them: of what is in the vault, only where it lies."""
+    """Return the app's settings as `az` lists them: references in place of secrets."""
     values = {
         "AzureWebJobsStorage__accountName": "relay",
         "AzureWebJobsStorage__credential": "managedidentity",
@@ -86,7 +86,7 @@ Answer = str | None | list[str]
 World = list[tuple[str, Answer]]
 
 OPEN, CLOSED = "OPEN/api/notifications", "CLOSED/api/notifications"
-"""Addresses of the app, where `deploy` puts a server: one echoes a handshake, one lets nobody in."""
+"""Addresses of the app, where `deploy` starts a server: one echoes a handshake, one refuses everybody."""
 
 SITE = "/subscriptions/s/resourceGroups/relay/providers/Microsoft.Web/sites/relay-app"
 _OUTPUT = "deployment group list --resource-group relay --output tsv --query sort_by([?properties.outputs.appName], "
@@ -131,7 +131,7 @@ def heard(*rows: list[Any]) -> str:
     return json.dumps({"tables": [{"rows": list(rows)}]})
 
 
-# What each command prints, by its beginning; None: it fails. The first that fits counts. A list: one after the other.
+# The output of each command, by its beginning; None: it fails. The first match counts. A list: one after the other.
 _AZURE: World = [
     (f"{_OUTPUT}appName", "relay-app"),
     (f"{_OUTPUT}notificationUrl", OPEN),
@@ -218,12 +218,12 @@ class _Endpoint(BaseHTTPRequestHandler):
         self.wfile.write(query["validationToken"][0].encode() if is_open else b"<html>no</html>")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing."""
+        """Log nothing."""
 
 
 @cache
 def _endpoint() -> tuple[str, str]:
-    """Start a server for handshakes; return its address, and the authority that signed its certificate."""
+    """Start a server for handshakes; return its URL, and the authority that signed its certificate."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
@@ -235,7 +235,7 @@ def _endpoint() -> tuple[str, str]:
 
 @dataclass
 class Run:
-    """What came of a run: its exit code, what it said, every `az` command with the files it was given, what it left."""
+    """The result of a run: exit code, output, every `az` command with its files, remaining files."""
 
     code: int
     said: str
@@ -244,7 +244,7 @@ class Run:
     left: str = ""
 
     def ran(self, *beginning: str) -> list[list[str]]:
-        """Return the commands that begin so."""
+        """Return the commands with this beginning."""
         return [command for command in self.commands if command[: len(beginning)] == list(beginning)]
 
     @property
@@ -255,7 +255,7 @@ class Run:
 
     @property
     def secrets(self) -> dict[str, str]:
-        """The secrets that were put into the vault, by name."""
+        """The secrets that were written to the vault, by name."""
         names = [command[4].split("?")[0].rpartition("/")[2] for command in self.ran("rest", "--method", "put")]
         values = [
             document["properties"]["value"] for document in map(json.loads, self.files) if "properties" in document
@@ -264,7 +264,7 @@ class Run:
 
 
 def parameters(**changed: Any) -> dict[str, Any]:
-    """Return a file as infra/parameters.example.json, with addresses of the real world, and changed as said."""
+    """Return a file like infra/parameters.example.json, with real addresses and these changes."""
     example = json.loads((INFRA / "parameters.example.json").read_text(encoding="utf-8"))
     example["parameters"] |= {"graphAddresses": {"value": ["52.159.23.209", "20.20.32.0/19"]}}
     example["parameters"] |= {name: {"value": value} for name, value in changed.items()}
@@ -280,13 +280,13 @@ def deploy(
     command: Sequence[str] = (),
     **environ: str,
 ) -> Run:
-    """Run the script, or another command, in a world that answers as said.
+    """Run the script, or another command, with scripted answers.
 
-    `answer` is typed into it; `given` is the file of parameters.
+    `answer` is typed at its prompt; `given` is the file of parameters.
     """
     directory.mkdir(exist_ok=True)
     az, record, answers = directory / "az", directory / "record", directory / "answers"
-    az.write_text(f"#!{sys.executable} -IS{_AZ}")  # without the site: a command in a tenth of the time
+    az.write_text(f"#!{sys.executable} -IS{_AZ}")  # without `site`: the command starts in a tenth of the time
     az.chmod(0o755)
     (directory / "sleep").write_text(_SLEEP)
     (directory / "sleep").chmod(0o755)
@@ -326,7 +326,7 @@ def deploy(
 
 
 def shared(factory: pytest.TempPathFactory, name: str, run: Callable[[Path], Run]) -> Run:
-    """Return a run that many tests look at: made once, also where pytest-xdist spreads them over processes."""
+    """Return a run that many tests share: made once, even if pytest-xdist spreads the tests over processes."""
     if "PYTEST_XDIST_TESTRUNUID" not in os.environ:
         return run(factory.mktemp(name))
     kept = factory.getbasetemp().parent / f"{name}.run"

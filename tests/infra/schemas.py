@@ -1,4 +1,4 @@
-"""Azure's published resource types (github.com/Azure/bicep-types-az, `generated/`), held against a Bicep object."""
+"""Azure's published resource types (github.com/Azure/bicep-types-az, `generated/`), applied to a Bicep object."""
 
 import json
 from collections.abc import Iterator
@@ -21,13 +21,13 @@ class Schemas:
     root: Path
 
     def complaints(self, resource: Resource) -> list[str]:
-        """Return what is wrong with a resource: properties unknown, missing or read-only, values of a wrong kind."""
+        """Return the errors of a resource: properties unknown, missing or read-only, values of a wrong type."""
         name = f"{resource.type}@{resource.version}"
         found = self._find(name)
         if found is None:
             return [f"{name}: no such type"]
         file, kind = self._follow(found[1]["body"]["$ref"], found[0])
-        # What stands for the parent and the order of things is Bicep's own.
+        # Bicep's own members for the parent and the order of deployment.
         body = {
             key: value
             for key, value in properties(resource.body).items()
@@ -83,11 +83,11 @@ class Schemas:
             yield f"{where}: {text(node)} does not fit {kind['$type']}"
 
     def _fits(self, node: Node, kind: Any, file: Path) -> bool:
-        """Whether a literal is of a kind; an expression is always taken to be."""
+        """Whether a literal has a type; an expression always passes."""
         match kind["$type"]:
             case "UnionType":
                 elements = [self._follow(element["$ref"], file)[1] for element in kind["elements"]]
-                # Where values are listed, a further "any string" only leaves room for those of the future.
+                # In a list of values, a further "any string" only allows future values.
                 named = [element for element in elements if element["$type"] == "StringLiteralType"]
                 return any(self._fits(node, element, file) for element in named or elements)
             case "StringLiteralType" if node.type == "string" and "${" not in text(node):

@@ -1,4 +1,4 @@
-"""azure.yaml drives the same steps as infra/deploy.sh, in azd's order."""
+"""azure.yaml runs the same steps as infra/deploy.sh, in azd's order."""
 
 import re
 import subprocess
@@ -74,7 +74,7 @@ def test_another_subscription_than_azds_is_refused(tmp_path: Path) -> None:
 def test_what_is_not_in_the_group_goes_after_it(tmp_path: Path) -> None:
     memory = tmp_path / "forget"
     deploy(tmp_path / "a", "--remember", str(memory), world=DEPLOYED)
-    kept = deploy(tmp_path / "b", "--forget", str(memory), world=DEPLOYED)  # azd was told no: the group is there
+    kept = deploy(tmp_path / "b", "--forget", str(memory), world=DEPLOYED)  # azd has the answer no: the group exists
     assert (kept.code != 0, kept.ran("ad", "app", "delete")) == (True, [])
     gone: World = [("group exists", "false"), *DEPLOYED]
     forgotten = deploy(tmp_path / "c", "--forget", str(memory), world=gone)

@@ -1,4 +1,4 @@
-"""The Bicep files hold together: what a compiler would say, as far as a grammar and a little reading can."""
+"""The Bicep files are consistent: checks of a compiler, as far as a grammar allows."""
 
 import json
 import re
@@ -21,7 +21,7 @@ WITHOUT_NEWER = {
     "Microsoft.Insights/workbooks",
     "Microsoft.ServiceBus/namespaces",
 }
-"""Types of which Azure has published no newer stable version: old, and the newest there is."""
+"""Types without a newer stable version in Azure: old, but the newest available."""
 
 EACH = pytest.mark.parametrize("template", templates(), ids=lambda template: str(template.path.relative_to(INFRA)))
 

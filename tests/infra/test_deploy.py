@@ -1,4 +1,4 @@
-"""What infra/deploy.sh does to Azure, seen from the commands it gives."""
+"""The effect of infra/deploy.sh on Azure, seen from its commands."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def awkward(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A first run where consent and Graph's principal are another's to make, budgets are unknown and Entra ID lags."""
+    """A first run where others have to consent and create Graph's principal, budgets are unknown and Entra ID lags."""
     refused = "ERROR: Authorization_RequestDenied: Insufficient privileges to complete the operation."
     world: World = [
         ("rest --method post --url https://graph", refused),
@@ -196,8 +196,8 @@ def test_permissions_are_granted_one_by_one_and_none_is_taken_away(first: Run) -
 def test_refused_consent_stops_nothing_and_says_what_an_administrator_does(awkward: Run) -> None:
     assert f"python3 infra/consent.py {APPLICATION} ChannelMessage.Read.All" in awkward.said
     assert "Grant admin consent" in awkward.said
-    assert "adminconsent?" not in awkward.said  # there is no page to come back to: AADSTS500113
-    assert awkward.code == 1  # and the table says so
+    assert "adminconsent?" not in awkward.said  # there is no page to return to: AADSTS500113
+    assert awkward.code == 1  # and the table reports it
     assert re.search(r"MISS +consent +not granted: ChannelMessage", awkward.said)
 
 

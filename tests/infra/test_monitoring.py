@@ -1,4 +1,4 @@
-"""Alerts and the workbook speak of metrics there are, and every alert has its page."""
+"""Alerts and the workbook use existing metrics, and every alert has its page in the runbook."""
 
 import json
 import re
@@ -78,7 +78,7 @@ def test_our_own_handshake_is_no_stranger_at_the_firewall() -> None:
 
     probe("https://relay.example.org/api/notifications", Asking())
     assert re.search(pattern, asked[0])
-    assert re.search(pattern, unquote_plus(asked[0]))  # however the firewall writes it down
+    assert re.search(pattern, unquote_plus(asked[0]))  # however the firewall logs it
     assert not re.search(pattern, "/api/notifications?validationToken=Validation%3a+Testing+client+application")
 
 
@@ -91,7 +91,7 @@ def test_a_caller_that_breaks_off_is_no_failure_of_ours_and_many_are() -> None:
 
 def test_a_message_that_a_host_took_down_with_it_is_not_late_yet() -> None:
     (alert,) = (alert for alert in ALERTS if alert["name"] == "lag")
-    lease = 600  # of a message that a host which ended had in work (docs/host.md)
+    lease = 600  # of a message that a host had in progress when it ended (docs/host.md)
     (longest,) = re.findall(r"longest > (\d+)", alert["query"])
     assert int(longest) > lease + 60
 
@@ -111,12 +111,13 @@ def test_a_standing_trouble_is_looked_for_longer_than_its_signs_are_apart() -> N
     windows = {alert["name"]: int(re.sub(r"\D", "", alert["window"])) for alert in ALERTS if "H" in alert["window"]}
     longest_wait = SCHEDULE[-1] * (1 + JITTER) / timedelta(hours=1)
     assert windows["destination-gone"] > longest_wait
-    assert windows["retries"] > 2 * longest_wait  # two of them, to tell that it lasts
+    assert windows["retries"] > 2 * longest_wait  # two of them, to show that it lasts
 
 
 def test_the_app_is_missed_where_there_is_no_row_at_all() -> None:
     (alert,) = (alert for alert in ALERTS if alert["name"] == "no-heartbeat")
-    counting = r"summarize (\w+) = countif\([^)]+\) \| where \1 == 0$"  # without `by` there is a row for nothing
+    # Without `by` the result has a row even without data.
+    counting = r"summarize (\w+) = countif\([^)]+\) \| where \1 == 0$"
     assert re.search(counting, alert["query"])
 
 

@@ -34,7 +34,7 @@ def test_it_holds_code_and_settings_alone(names: set[str]) -> None:
 
 
 def requirements(path: str) -> dict[str, str]:
-    """Return the pinned versions of a requirements file by name, as they hold for the Python that is deployed."""
+    """Return the pinned versions of a requirements file by name, as they apply to the deployed Python."""
     deployed = {"python_version": "3.13", "python_full_version": "3.13.0", "sys_platform": "linux",
                 "platform_system": "Linux", "platform_python_implementation": "CPython"}  # fmt: skip
     text = re.sub(r"\\\n|--hash=\S+", " ", (package.ROOT / path).read_text(encoding="utf-8"))
@@ -55,7 +55,7 @@ def test_requirements_are_those_of_the_python_that_is_deployed() -> None:
 
 
 def test_requirements_hold_for_no_other_python() -> None:
-    assert ";" not in package.content("requirements.txt").decode()  # no marker lets another Python pass
+    assert ";" not in package.content("requirements.txt").decode()  # no marker admits another Python
     (needs,) = {
         requirement
         for requirement in requirements("infra/requirements.txt").items()

@@ -1,4 +1,4 @@
-"""docs/permissions.md and infra/ ask for the same: nothing without a reason, no reason without a need."""
+"""docs/permissions.md and infra/ request the same permissions: each has a reason, each reason has a permission."""
 
 import re
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ def rows(heading: str) -> list[list[str]]:
 
 
 def quoted(cells: Iterable[str]) -> set[str]:
-    """Return what stands in backquotes."""
+    """Return the text in backquotes."""
     return {word for cell in cells for word in re.findall(r"`([^`]+)`", cell)}
 
 
@@ -37,7 +37,7 @@ def test_graph_permissions_are_those_of_the_table() -> None:
 def test_the_documents_name_no_permission_that_no_row_needs() -> None:
     known = {name for _, need in every_need() for name in (*need.accepted, *need.specific)}
     known |= {WELCOME, "FileStorageContainer.Selected"}
-    known |= {"Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All"}  # of who deploys, not of the app
+    known |= {"Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All"}  # of the deployment, not of the app
     for page in (*(INFRA.parent / "docs").rglob("*.md"), INFRA.parent / "README.md"):
         named = re.findall(r"\b[A-Z]\w+\.(?:Read|Manage)\w*(?:\.\w+)?\b", page.read_text("utf-8"))
         assert set(named) - known == set(), page.name

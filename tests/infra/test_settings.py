@@ -1,4 +1,4 @@
-"""The deployed app is told what it reads, and nothing else."""
+"""The deployed app has exactly the settings that it reads."""
 
 import json
 import re
@@ -30,7 +30,7 @@ READ_BY_OTHERS = {
 
 
 class Asked(Mapping[str, str]):
-    """An empty environment that remembers which names it was asked for."""
+    """An empty environment that records the requested names."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -111,7 +111,7 @@ def test_an_app_service_plan_is_told_what_flex_consumption_knows_by_itself() -> 
                   if node.type == "object" and "FUNCTIONS_WORKER_RUNTIME" in properties(node))  # fmt: skip
     given = {name: text(value).strip("'") for name, value in properties(on_plan).items()}
     assert given["FUNCTIONS_WORKER_PROCESS_COUNT"] == "string(processors[planSize])"
-    assert given["SCM_DO_BUILD_DURING_DEPLOYMENT"] == "true"  # `azd deploy` cannot ask for it there
+    assert given["SCM_DO_BUILD_DURING_DEPLOYMENT"] == "true"  # `azd deploy` cannot request it there
     sizes = re.search(r"@allowed\(\[('B1'.*)\]\)", template("main.bicep").text)
     processors = re.search(r"processors = \{(.*)\}", template("modules/settings.bicep").text)
     assert sizes

@@ -1,4 +1,4 @@
-"""After a deployment one table says what was seen; each miss names its next step, and the script ends with an error."""
+"""After a deployment a table lists the results; each miss names its next step, and the script ends with an error."""
 
 import json
 import re
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.process
 
 
 def verify(directory: Path, *world: tuple[str, str], url: str = OPEN) -> Run:
-    """Run infra/verify.py, which waits for nothing, in a deployed world that differs as said."""
+    """Run infra/verify.py, without its waits, in a deployed world with these differences."""
     directory.mkdir(exist_ok=True)
     declared = directory / "declared.json"
     declared.write_text(json.dumps(DECLARED))
@@ -64,7 +64,7 @@ def well(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Everything is missed that can be."""
+    """Every row is a miss."""
     second = {"id": f"{SITE}-before", "tags": {"purpose": "relay-app", "profile": "cheap"}}
     may = [["access", "blobs", 1], ["access", "keys", 0]]
     warning = ["warning", "Invalid settings; subscriptions are not renewed", 3]

@@ -1,4 +1,4 @@
-"""The GitHub workflow trusts nothing that can change under it, and stores no secret."""
+"""The GitHub workflow uses nothing that can change later, and stores no secret."""
 
 import re
 
@@ -31,7 +31,7 @@ def test_it_needs_no_stored_secret() -> None:
 def test_the_functions_host_and_the_bicep_compiler_are_pinned_and_tried_on_every_push() -> None:
     job = WORKFLOW.partition("  core-tools:")[2].partition("\n  deploy:")[0]
     assert re.search(r"azure-functions-core-tools@4\.\d+\.\d+\n", job)
-    assert re.search(r'node-version: "\d+"', job)  # Core Tools want one newer than that of the runner's image
+    assert re.search(r'node-version: "\d+"', job)  # Core Tools need a newer version than the runner's image has
     assert re.search(r"az bicep install --version v\d+\.\d+\.\d+\n", job)
     for command in ("make run", "make conformance", "az bicep build", "az bicep lint"):
         assert command in job

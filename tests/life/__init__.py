@@ -1,1 +1,1 @@
-"""Subscriptions that never die and keys that rotate: shown over the whole of their lives, through the simulator."""
+"""The lives of subscriptions and keys, from creation to renewal, rotation and loss, through the simulator."""

@@ -22,7 +22,7 @@ CHATS, TEAMS = "/chats/getAllMessages", "/teams/getAllMessages"
 
 
 def declared(resource: str, *types: str, tenant: str = "", rich: bool = True) -> dict[str, Any]:
-    """A declaration, as `subscriptions.json` has it."""
+    """A declaration, as in `subscriptions.json`."""
     change_types = types or ("created", "updated", "deleted")
     return {
         "resource": resource,
@@ -33,14 +33,14 @@ def declared(resource: str, *types: str, tenant: str = "", rich: bool = True) ->
 
 
 def in_thread(work: Callable[[], None]) -> Future[None]:
-    """Begin something beside the test."""
+    """Run a function in a thread beside the test."""
     done: Future[None] = Future()
 
     def run() -> None:
         try:
             work()
             done.set_result(None)
-        except BaseException as error:  # the test sees it
+        except BaseException as error:  # the test sees the exception
             done.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
@@ -55,7 +55,7 @@ def graph(authority: Authority, trusted: Path) -> Iterator[WatchedGraph]:
 
 @dataclass
 class AppEnvironment:
-    """What stands around the app. `app` makes an instance; the one made last answers at the endpoint."""
+    """The app's surroundings. `app` starts an instance; the latest instance answers at the endpoint."""
 
     graph: WatchedGraph
     endpoint: Server
@@ -65,7 +65,7 @@ class AppEnvironment:
     instances: list[Instance] = field(default_factory=list)
 
     def instance(self, *declarations: dict[str, Any], **settings: str) -> Instance:
-        """Return an instance that watches these, or what was declared before."""
+        """Return an instance with these declarations, or with the former ones."""
         if declarations:
             self.environ["SUBSCRIPTIONS"] = json.dumps(declarations)
         self.environ.update(settings)
@@ -75,7 +75,7 @@ class AppEnvironment:
         return app
 
     def delivered(self) -> Callable[[], bool]:
-        """Return what tells whether the inbox holds all messages as they are now."""
+        """Return a condition: the inbox holds every message in its present version."""
         written = {line["path"]: line["resource"]["lastModifiedDateTime"] for line in self.graph.messages()}
 
         def all_there() -> bool:

@@ -1,4 +1,4 @@
-"""One instance of the app on a clock of its own, and a destination beside it."""
+"""One instance of the app with a clock of its own, and a destination for it."""
 
 import json
 import threading
@@ -29,13 +29,13 @@ from tests.waiting import eventually
 
 
 def bring(directory: Path, key_id: str, made: datetime, life: timedelta = timedelta(days=730)) -> None:
-    """Put a key of a certain age into a directory of keys, as a user may."""
+    """Put a key of a certain age into a key directory, as an operator may."""
     directory.mkdir(mode=0o700, exist_ok=True)
     write_private(directory / f"{key_id}.pem", write_pem(new_key(key_id, made, life)))
 
 
 class Instance:
-    """An instance of the app. Those with equal settings share a storage account and keys, as instances in Azure do."""
+    """An instance of the app. Instances with equal settings share a storage account and keys, as in Azure."""
 
     def __init__(
         self,
@@ -53,11 +53,11 @@ class Instance:
         self.relay = Relay(self.settings, storage, clock=clock, session=session, key_store=self.key_store)
 
     def tick(self) -> None:
-        """Do what `renew_timer` does when its time has come."""
+        """Run `renew_timer` once."""
         RenewalRun(self.relay, self.wait_budget)()
 
     def answer(self, asked: Asked) -> Answer:
-        """Do what `notify_http` does with a request."""
+        """Pass a request to `notify_http`."""
         query = parse_qs(urlsplit(asked.path).query, keep_blank_values=True)
         if "validationToken" in query:
             echo = handshake(query["validationToken"][0])
@@ -65,7 +65,7 @@ class Instance:
         return Answer(receive(asked.body, self.relay.recipient, self.relay.acknowledging, self.clock()).status)
 
     def work(self) -> int:
-        """Do what `process_queue` does with all messages that are on the queue now; return how many there were."""
+        """Pass all messages on the queue to `process_queue`; return how many there were."""
         handler = MessageHandler(self.relay)
         done = 0
         with self.queue() as queue:
@@ -79,7 +79,7 @@ class Instance:
         return done
 
     def work_until(self, condition: Callable[[], object]) -> None:
-        """Work until something has come true; fail after a generous time."""
+        """Work until a condition holds; fail after a generous time."""
         eventually(lambda: condition() or (self.work() and condition()))
 
     def queue(self, suffix: str = "") -> QueueClient:
@@ -87,7 +87,7 @@ class Instance:
         return QueueClient.from_connection_string(storage.connection_string, storage.queue + suffix)
 
     def dead_letters(self) -> int:
-        """How many messages were given up."""
+        """The number of dead letters."""
         with self.queue("-dead-letters") as queue:
             try:
                 return queue.get_queue_properties().approximate_message_count or 0
@@ -96,7 +96,7 @@ class Instance:
 
 
 class Inbox:
-    """A destination: takes what is signed with its secret, and keeps the greatest version of each message."""
+    """A destination: accepts requests with its signature, and keeps the greatest version of each message."""
 
     def __init__(self, secret: str) -> None:
         self.secret = secret
@@ -113,13 +113,13 @@ class Inbox:
         return Answer(204)
 
     def messages(self) -> dict[str, dict[str, Any]]:
-        """Return the events that came last in the order of their versions, by subject."""
+        """Return the latest events in the order of their versions, by subject."""
         with self._lock:
             ordered = sorted(self.events, key=lambda event: str(event["version"]))
         return {event["source"] + event["subject"]: event for event in ordered}
 
     def _is_signed(self, asked: Asked) -> bool:
-        """One of the signatures is ours; the time is not judged, for it is virtual."""
+        """Whether one of the signatures is valid; the time is not checked, since it is virtual."""
         message_id, at = asked.headers["webhook-id"], asked.headers["webhook-timestamp"]
         moment = datetime.fromtimestamp(int(at)).astimezone()
         expected = Webhook(self.secret).sign(message_id, moment, asked.body.decode())

@@ -1,4 +1,4 @@
-"""A run of the timer in a process of its own, on a clock that is ahead; it halts at retiring a key, to be killed."""
+"""A run of the timer in its own process, on a clock that is ahead; it halts while it retires a key, to be killed."""
 
 import os
 import sys
@@ -11,21 +11,21 @@ from tests.life.instance import Instance
 
 
 def halt() -> None:
-    """Say so, and wait for the end."""
+    """Print a line, and wait for the kill."""
     sys.stdout.write("halted\n")
     sys.stdout.flush()
     time.sleep(600)
 
 
 class FailsBeforeDeleting(KeyDirectory):
-    """Is killed when it is about to retire a key."""
+    """Halts right before it retires a key."""
 
     def retire(self, key_id: str) -> None:
         halt()
 
 
 class FailsAfterDeleting(KeyDirectory):
-    """Is killed when it has retired a key, and nobody knows yet."""
+    """Halts right after it retired a key, before it returns."""
 
     def retire(self, key_id: str) -> None:
         super().retire(key_id)

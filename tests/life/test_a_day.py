@@ -1,4 +1,4 @@
-"""Half a day in the life of subscriptions that live six hours."""
+"""Half a day of subscriptions with a lifetime of six hours."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ SHIFTS = [
     declared(f"/teams/00000000-0000-4000-8000-00000000000{number}/schedule/shifts", "updated", rich=False)
     for number in range(2)
 ]
-"""Of what an app may watch, Graph lets nothing live shorter: six hours at most."""
+"""The shortest maximum lifetime among the resources that an app may subscribe to: six hours."""
 
 
 @pytest.mark.parametrize("asked", [True, False], ids=["asked to re-authorize", "by the timer alone"])
@@ -25,7 +25,7 @@ def test_over_half_a_day_there_is_no_moment_without_a_live_subscription(world: A
     assert len(first) == len(declarations)
     for _ in range(timedelta(hours=HOURS) // TICK):
         world.graph.advance(seconds=TICK.total_seconds())
-        # What has expired does not come back: whoever is here now was here all the time.
+        # An expired subscription never comes back: a subscription seen now has existed all the time.
         assert {subscription.id for subscription in world.graph.subscriptions()} == first
         app.tick()
         if asked:
@@ -38,7 +38,7 @@ def test_over_half_a_day_there_is_no_moment_without_a_live_subscription(world: A
     renewals = HOURS * 2 + 4
     assert len(world.graph.calls("PATCH")) >= HOURS // 6 * len(SHIFTS)
     assert len(world.graph.calls("PATCH")) <= renewals * len(declarations)
-    # A list a run, which may come in more pages than it needs, and the first call of each hour's token.
+    # One list a run, which may take more pages than necessary, and the first call with each hour's token.
     of_its_own = [call for call in world.graph.calls() if call.path != "subscriptions"]
     assert len(world.graph.calls()) - len(of_its_own) <= 2 * (timedelta(hours=HOURS) // TICK)
     assert len(of_its_own) <= 2 * renewals * len(declarations) + 2

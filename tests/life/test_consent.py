@@ -15,7 +15,7 @@ TICK = timedelta(minutes=5)
 
 @pytest.fixture
 def both(world: AppEnvironment) -> AppEnvironment:
-    """Two tenants, each watched, with messages delivered from each."""
+    """Two tenants, each declared, with messages delivered from each."""
     app = world.instance(declared(CHATS), declared(TEAMS), declared(CHATS, tenant=OTHER), declared(TEAMS, tenant=OTHER))
     app.tick()
     world.graph.post("messages", count=2)
@@ -29,7 +29,7 @@ def live(world: AppEnvironment, tenant: str) -> int:
 
 
 def run(world: AppEnvironment, **time: float) -> None:
-    """Let time pass, with a run of the timer every five minutes."""
+    """Advance the time, with a run of the timer every five minutes."""
     app = world.instances[-1]
     for _ in range(timedelta(**time) // TICK):
         world.graph.advance(seconds=TICK.total_seconds())
@@ -77,7 +77,7 @@ def test_when_consent_returns_one_run_restores_all_and_gaps_are_read_back(
 def test_consent_that_returns_before_a_removal_has_the_gap_read_back(
     both: AppEnvironment,
 ) -> None:
-    """Nothing was removed and nothing announced; only that Graph refused us tells that something was lost."""
+    """No lifecycle notification came, no subscription is missing; only Graph's refusal shows that changes were lost."""
     both.graph.post("consent", tenant=OTHER, granted=False)
     both.graph.post("messages", count=4, tenant=OTHER)
     run(both, minutes=15)
@@ -87,7 +87,7 @@ def test_consent_that_returns_before_a_removal_has_the_gap_read_back(
 
 
 def test_an_unknown_permission_of_one_resource_costs_the_other_resources_nothing(world: AppEnvironment) -> None:
-    """The handshake, and with it the creation, fails for one: its neighbours are made all the same."""
+    """The handshake, and so the creation, fails for one resource: the others are created."""
     app = world.instance(declared("/no/such/resource", "updated", rich=False), declared(CHATS))
     app.tick()
     assert [subscription.resource for subscription in world.graph.subscriptions()] == [CHATS]

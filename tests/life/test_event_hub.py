@@ -1,4 +1,4 @@
-"""Graph delivers to an event hub: subscriptions, messages, and what happens to their lives, without one POST to us."""
+"""Graph delivers to an event hub: subscriptions, messages and lifecycle events, without a POST to the app."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def app(world: AppEnvironment) -> Instance:
 
 
 def hand_over(world: AppEnvironment, app: Instance) -> None:
-    """Do what `notify_event_hub` does with what has come to the hub."""
+    """Pass the new events of the hub to `notify_event_hub`."""
     receive(world.graph.events(), app.relay.recipient, app.relay.queues, app.clock())
 
 
@@ -32,7 +32,7 @@ def test_messages_come_by_way_of_the_hub_and_none_is_refused(world: AppEnvironme
     app.work_until(world.delivered())
     assert world.endpoint.asked == []
     app.tick()
-    assert len(world.graph.calls("POST")) == 2  # what was made is as it should be
+    assert len(world.graph.calls("POST")) == 2  # existing subscriptions are correct
     assert app.dead_letters() == 0
 
 
@@ -45,7 +45,7 @@ def test_a_challenge_that_comes_by_way_of_the_hub_is_acted_upon(world: AppEnviro
 
 
 def test_made_anew_every_subscription_has_the_new_secret(world: AppEnvironment, app: Instance) -> None:
-    """Nothing that Graph shows of a subscription to a hub tells which secret it has, so a person has to say so."""
+    """Nothing that Graph shows of a subscription to a hub reveals its secret, so an operator has to recreate it."""
     app.tick()
     old, new = world.environ["CLIENT_STATE_SECRET"], client_state_secret()
     before = {subscription.client_state for subscription in world.graph.subscriptions()}

@@ -1,4 +1,4 @@
-"""Who we are to Entra ID, by each kind of proof; and the warning before a proof expires."""
+"""How the app authenticates to Entra ID, with each kind of credential; and the warning before a credential expires."""
 
 import json
 import logging
@@ -65,7 +65,7 @@ def test_a_certificate_proves_the_app(graph: GraphServer) -> None:
 
 
 def test_a_certificate_is_used_rather_than_a_secret(graph: GraphServer) -> None:
-    """So that one follows the other without a moment of neither."""
+    """So that one can follow the other without an interruption."""
     assert is_good(graph, token(graph, AppCredential(certificate=certificate(), secret="no longer valid")))
 
 
@@ -203,7 +203,7 @@ def test_an_answer_that_is_no_app_registration_is_an_outage(
 
 
 class _Borrowed(EntraClient):
-    """Shows another Graph the token that this login issues."""
+    """Shows another Graph the tokens that this login issues."""
 
     def __init__(self, identity: EntraClient, url: str) -> None:
         self._identity, self._url = identity, url

@@ -1,4 +1,4 @@
-"""What a key store promises, shown of each there is; and what one of them promises alone."""
+"""The contract of key stores, tested for each implementation; and the particular behaviour of each."""
 
 import stat
 import subprocess
@@ -35,7 +35,7 @@ from tests.stand_ins.vault.server import running as vault_running
 
 
 class StoreUnderTest(Protocol):
-    """A store, how to see it as another process would, and how to take it away."""
+    """A store, another process's view of it, and a way to make it unavailable."""
 
     def another(self) -> KeyStore: ...
 
@@ -50,7 +50,7 @@ class DirectoryUnderTest:
         return KeyDirectory(self.path)
 
     def take_away(self) -> None:
-        """Put a file where the directory was."""
+        """Put a file in place of the directory."""
         self.path.rename(self.path.with_name("gone"))
         self.path.write_text("in the way")
 
@@ -61,7 +61,7 @@ class VaultUnderTest:
     credential: ClientSecretCredential
 
     def another(self) -> KeyVault:
-        # the stand-in's host is not in the domain that its tokens are for
+        # the stand-in's host is not in the domain of its tokens
         return KeyVault(self.server.url, self.credential, verify_resource=False)
 
     def take_away(self) -> None:
@@ -180,7 +180,7 @@ def test_a_store_that_is_away_says_so(
 
 
 def test_keys_made_at_the_same_time_are_all_kept(kept: StoreUnderTest) -> None:
-    """In a vault only one is made at a time, and who comes second is told to come again."""
+    """A vault creates one at a time, and tells the second caller to retry."""
 
     def make(_: int) -> EncryptionKey | None:
         try:
@@ -218,7 +218,7 @@ def test_a_key_ring_gives_up_a_key_only_after_it_has_looked(kept: StoreUnderTest
     assert unknown.value.reason is Reason.KEY_UNKNOWN
 
 
-# The directory alone
+# The directory
 
 
 def test_key_files_are_for_their_owner_alone(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_file_that_is_no_key_is_reported_and_affects_no_other(tmp_path: Path, 
 
 @pytest.mark.process
 def test_many_processes_share_a_directory(tmp_path: Path) -> None:
-    """Each makes keys while the others read: nobody ever sees half a key."""
+    """Each process creates keys while the others read: no process sees a partial key."""
     program = (
         "import sys; from datetime import UTC, datetime; from pathlib import Path\n"
         "from shared.keys.directory import KeyDirectory\n"
@@ -282,7 +282,7 @@ def test_many_processes_share_a_directory(tmp_path: Path) -> None:
     assert all(store.get(key_id) for key_id in store.ids())
 
 
-# The vault alone
+# The vault
 
 
 def test_a_vault_that_asks_for_tokens_to_another_domain_gets_none(
@@ -306,12 +306,12 @@ def test_a_vault_shows_its_keys_to_nobody_else(authority: Authority, graph: Grap
 def test_a_key_whose_maker_was_killed_meanwhile_is_found_later(
     authority: Authority, graph: GraphServer, credential: ClientSecretCredential
 ) -> None:
-    """The vault completes what was begun: a rotation that is repeated must not make a second key."""
+    """The vault completes a started operation: a repeated rotation must not create a second key."""
     with vault_running(authority, graph) as server:
         store = KeyVault(server.url, credential, verify_resource=False)
         first = store.create(now())
         policy = server.vault.version(key_vault.NAME, first.key_id).policy
-        server.vault.create(key_vault.NAME, policy)  # and whoever asked for it is gone
+        server.vault.create(key_vault.NAME, policy)  # and the process that requested it is gone
         assert len(store.ids()) == 2
 
 
@@ -337,7 +337,7 @@ def test_a_certificate_that_a_person_imported_is_read(
 def test_a_version_that_cannot_be_read_is_followed_by_no_further_one(
     vault: VaultServer, credential: ClientSecretCredential
 ) -> None:
-    """Rotation asks at each run: each would make one more that is like it."""
+    """Rotation asks at each run: each would create one more unreadable version."""
     store = KeyVault(vault.url, credential, verify_resource=False)
     good = store.create(now())
     theirs = new_key("theirs", now(), timedelta(days=30))

@@ -1,4 +1,4 @@
-"""Lifecycle events: each alone, twice, in storms, and for subscriptions that we don't know."""
+"""Lifecycle notifications: single, repeated, in storms, and for unknown subscriptions."""
 
 import uuid
 from datetime import timedelta
@@ -16,7 +16,7 @@ MAIL = "/users/9a6d0d57-67d4-4d2c-9a37-06a1d6b3a0c3/messages"
 UNKNOWN = 40
 
 ONE_READ_BACK = 30
-"""Calls at most for the sample company: its users, and the chats of each."""
+"""The most calls for the sample company: its users, and the chats of each."""
 
 TIMES = pytest.mark.parametrize("times", [1, 2, 120], ids=["alone", "duplicated", "in a storm"])
 
@@ -35,12 +35,12 @@ def send(world: AppEnvironment, resource: str, event: str, times: int) -> str:
 
 
 def all_acted_upon(world: AppEnvironment, app: Instance) -> None:
-    """Wait until Graph has been answered, and nothing is on the queue."""
+    """Wait until the app has answered Graph, and the queue is empty."""
 
     def done() -> bool:
         if world.graph.get("summary")["pending"]:
             return False
-        with app.queue() as queue:  # only now: what was pending a moment ago may just have been enqueued
+        with app.queue() as queue:  # only now: a post pending a moment ago may just have been enqueued
             return queue.get_queue_properties().approximate_message_count == 0
 
     app.work_until(done)
@@ -58,7 +58,7 @@ def test_reauthorization_is_one_renewal_however_often_it_is_asked_for(world: App
     assert chats.expires - world.graph.clock() > timedelta(hours=71)
     renewals = [call for call in world.graph.calls("PATCH") if call.path.endswith(chats.id)]
     assert [call.status for call in renewals] == [200]
-    assert len(world.graph.calls()) - before <= 10  # besides, for the challenge that the other one got
+    assert len(world.graph.calls()) - before <= 10  # also for the challenge that the other subscription got
     assert world.graph.get("summary")["flagged"] == []
 
 
@@ -85,7 +85,7 @@ def test_what_graph_refuses_to_renew_with_the_permission_that_created_it_is_repl
     world.graph.advance(hours=1)
     old = send(world, drive, "reauthorizationRequired", 1)
     app.work_until(lambda: [subscription.id for subscription in world.graph.subscriptions()] not in ([], [old]))
-    app.work_until(lambda: world.graph.calls("GET", "drives/"))  # what fell between is read back
+    app.work_until(lambda: world.graph.calls("GET", "drives/"))  # changes in between are read back
     assert [call.status for call in world.graph.calls("PATCH")] == [403]
     [new] = world.graph.subscriptions()
     assert new.resource == drive
@@ -135,7 +135,7 @@ def post(app: Instance, item: dict[str, object]) -> int:
 
 @pytest.mark.parametrize("event", ["reauthorizationRequired", "subscriptionRemoved", "missed", "subscriptionTired"])
 def test_an_event_for_a_subscription_that_is_unknown_does_no_harm(world: AppEnvironment, event: str) -> None:
-    """Ours once, by its clientState, and gone since: at most what is declared is looked after once more."""
+    """Formerly ours, by its clientState, and gone since: at most the declared resources are checked once more."""
     app = subscribed(world)
     tenant, secret = app.settings.tenant_id, app.settings.client_state_secrets[0]
     state = client_state.mint(secret, tenant, CHATS, bytes)

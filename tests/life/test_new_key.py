@@ -1,4 +1,4 @@
-"""A new encryption key on virtual time: when it comes, whether Graph takes it, and when the old one goes."""
+"""A new encryption key on virtual time: when it is created, whether Graph uses it, and when the old key is retired."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ def in_use(world: AppEnvironment) -> set[str]:
 
 
 def run(world: AppEnvironment, **time: float) -> None:
-    """Let time pass, an hour at a time, with a run of the timer and all work done after each."""
+    """Advance the time by an hour at a time, with a run of the timer and all work done after each."""
     app = world.instances[-1]
     for _ in range(timedelta(**time) // timedelta(hours=1)):
         world.graph.advance(hours=1)
@@ -34,7 +34,7 @@ def keys(app: Instance) -> Path:
 
 
 def early(world: AppEnvironment, app: Instance) -> str:
-    """Make a new key before its time, as an operator may, and return its id. The age of keys is told in seconds."""
+    """Create a new key ahead of schedule, as an operator may, and return its id. A key's age is in whole seconds."""
     world.graph.advance(minutes=1)
     return app.relay.keys.create().key_id
 
@@ -55,7 +55,7 @@ def test_a_key_is_replaced_in_time_and_retired_after_the_overlap(world: AppEnvir
     app.work_until(world.delivered())
     for _ in range(3):
         world.graph.advance(hours=1)
-        # A message may need the key, be it a challenge to re-authorize: while one waits, the key stays.
+        # A message may need the key, even a challenge to reauthorize: while one waits, the key stays.
         app.work_until(lambda: app.relay.storage.queues.length() == 0)
         app.tick()
     assert app.key_store.ids() == [new]
@@ -129,7 +129,7 @@ def test_a_subscription_that_keeps_its_old_certificate_is_replaced_and_the_gap_r
 def test_a_subscription_that_keeps_using_the_old_key_is_replaced(
     world: AppEnvironment,
 ) -> None:
-    """Graph shows the new certificate, and goes on using the old one."""
+    """Graph shows the new certificate, and continues to use the old one."""
     app = world.instance(declared(CHATS), KEY_OVERLAP_HOURS="8")
     app.tick()
     world.graph.post("faults", stuck_certificates=True)
@@ -151,7 +151,7 @@ def test_a_subscription_that_keeps_using_the_old_key_is_replaced(
 
 
 def test_other_certificates_of_ours_do_not_keep_a_subscription_from_being_renewed(world: AppEnvironment) -> None:
-    """A renewal goes on where Graph refuses certificates: it carries none, since the key is the same."""
+    """A renewal succeeds where Graph refuses certificates: it carries none, since the key is the same."""
     app = world.instance(declared(CHATS))
     app.tick()
     world.graph.watch.certificates = "are refused"

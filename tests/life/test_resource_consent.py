@@ -1,4 +1,4 @@
-"""A channel watched with resource-specific consent for its team, and no permission in the tenant at all."""
+"""A channel with resource-specific consent for its team, and no permission for the tenant."""
 
 from tests.life.conftest import AppEnvironment, declared
 

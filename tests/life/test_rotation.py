@@ -1,6 +1,6 @@
-"""The encryption key changes while messages flow through the functions as they run: none is lost, none unreadable.
+"""The encryption key changes while messages flow through running functions: every message arrives, decrypted.
 
-LIFE_MESSAGES sets how many, for a long run.
+LIFE_MESSAGES sets the number of messages, for a long run.
 """
 
 import json
@@ -28,7 +28,7 @@ from tests.life.watched_graph import WatchedGraph, watched_graph
 from tests.waiting import LIMIT, eventually
 
 MESSAGES = int(os.environ.get("LIFE_MESSAGES", "80"))
-RATE = min(MESSAGES / 5, 80.0)  # a second: they flow for about as long as a rotation takes
+RATE = min(MESSAGES / 5, 80.0)  # a second: the messages take about as long as a rotation
 
 pytestmark = pytest.mark.timeout(600 + MESSAGES)
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.timeout(600 + MESSAGES)
 class RotationHarness:
     """Messages that flow from Graph through the functions to the feed; `app` is a second instance, on virtual time.
 
-    The host's key is ten days old, and it has been told to change keys after five; `app` to do so after ninety.
+    The host's key is ten days old, and its settings rotate keys after five days; those of `app` after ninety.
     """
 
     graph: WatchedGraph
@@ -47,19 +47,19 @@ class RotationHarness:
     http: httpx.Client
 
     def begin(self) -> None:
-        """Subscribe with the old key, and have messages written; return when some have been."""
+        """Subscribe with the old key and start writing messages; return when some are written."""
         self.app.tick()
         assert self.in_use() == {"old"}
         self.graph.post("generate", rate=RATE, messages=MESSAGES)
         eventually(lambda: self.graph.get("summary")["written"] > MESSAGES / 10)
 
     def rotate(self) -> None:
-        """Have the timer of the host run."""
+        """Run the timer of the host."""
         self.http.post(f"{self.host.url}/admin/functions/renew_timer", json={"input": ""}).raise_for_status()
 
     def kill_at(self, method: str, nth: int, *, done_first: bool) -> None:
-        """Have the timer run, kill the process at its nth call of a method, before or after Graph has done it, and
-        start it again.
+        """Run the timer, kill the process at its nth call of a method, before or after Graph has carried it out, and
+        restart the process.
         """
         hold = self.graph.hold(method, nth, done_first=done_first)
         self.rotate()
@@ -76,7 +76,7 @@ class RotationHarness:
         return len(self.graph.subscriptions()) == 2 and len(self.in_use()) == 1 and "old" not in self.in_use()
 
     def end(self) -> None:
-        """Wait until the feed holds what was written, word for word; then let the overlap pass."""
+        """Wait until the feed holds every written message, byte for byte; then let the overlap pass."""
         eventually(lambda: not self.graph.get("summary")["generating"])
         eventually(lambda: self.graph.get("summary")["pending"] == 0)
         eventually(self._nothing_waits)
@@ -84,10 +84,10 @@ class RotationHarness:
         assert self.app.dead_letters() == 0
         assert self.feed.summary()["refused"] == {}
         [new] = self.in_use()
-        assert sorted(self.app.key_store.ids()) == sorted(["old", new])  # no key was made twice
+        assert sorted(self.app.key_store.ids()) == sorted(["old", new])  # no key was created twice
         self.app.tick()
         self.graph.advance(hours=5)
-        # By now Graph asks for re-authorization: while that lies on the queue, the old key stays.
+        # By now Graph requests reauthorization: while that is queued, the old key stays.
         eventually(lambda: self._is_retired(new))
 
     def _is_retired(self, new: str) -> bool:
@@ -147,7 +147,7 @@ def test_a_rotation_loses_nothing_and_the_old_key_is_retired_in_the_end(flow: Ro
 
 def test_a_rotation_whose_process_is_killed_again_and_again_is_completed_by_the_next(flow: RotationHarness) -> None:
     flow.begin()
-    # The key is made; the first is re-keyed, and nobody knows; the first is re-keyed and known; all are re-keyed.
+    # The key is created; the first is re-keyed, unanswered; the first is re-keyed and answered; all are re-keyed.
     for done_first in (False, True, False, True):
         assert not flow.is_rotated()
         flow.kill_at("PATCH", 1, done_first=done_first)

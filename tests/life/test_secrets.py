@@ -1,4 +1,4 @@
-"""Secrets of ours that change while messages flow: none is refused and none goes unsigned."""
+"""Secrets that change while messages flow: no message is refused and no request is unsigned."""
 
 import base64
 import secrets
@@ -17,7 +17,7 @@ def client_state_secret() -> str:
 
 
 def flow(world: AppEnvironment) -> None:
-    """Write messages of which some arrive only after what comes next."""
+    """Write messages, some of which arrive after the next step."""
     world.graph.post("faults", reorder=0.5)
     world.graph.post("messages", count=20)
 

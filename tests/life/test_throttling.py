@@ -15,11 +15,11 @@ DECLARED = [
     *(declared(f"/chats/19:{number}@thread.v2/messages") for number in range(4)),
 ]
 UNTOLD = timedelta(seconds=1)
-"""Where a 429 names no time, a caller waits a second at least, and longer each time (docs/graph.md, "Errors")."""
+"""Where a 429 names no time, a client waits a second at least, then longer each time (docs/graph.md, "Errors")."""
 
 
 def too_early(graph: WatchedGraph) -> list[datetime]:
-    """Return when we called although Graph had told us to wait with calls that it limits together."""
+    """Return the calls that came before the end of a Retry-After that Graph applies to them."""
     found: list[datetime] = []
     not_before: dict[object, datetime] = {}
     for call in graph.calls():

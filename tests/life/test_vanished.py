@@ -1,4 +1,4 @@
-"""Subscriptions that are gone or not as they should be: made right within one run, what was missed read back."""
+"""Missing and changed subscriptions: repaired within one run, with missed changes read back."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""The Graph simulator, with every call noted as it came and went, and any of them held up on demand."""
+"""The Graph simulator, with a log of every call and its answer, and a way to delay any of them."""
 
 import asyncio
 import threading
@@ -27,7 +27,7 @@ from graph_simulator.server import (
 
 @dataclass(frozen=True)
 class Call:
-    """A call of Graph's API: when it came (virtual time), what it asked, and how it was answered."""
+    """A call of Graph's API: its time (virtual), its request and its answer."""
 
     at: datetime
     method: str
@@ -38,7 +38,7 @@ class Call:
 
 @dataclass
 class HeldRequest:
-    """The `left`-th call from now of a kind waits, before or after Graph has done it, until it is let go."""
+    """Delays the `left`-th call from now of a kind, before or after Graph has carried it out, until it is released."""
 
     method: str
     left: int
@@ -46,10 +46,10 @@ class HeldRequest:
     reached: threading.Event = field(default_factory=threading.Event)
     gone: threading.Event = field(default_factory=threading.Event)
     lost: bool = False
-    """Whether the call never comes to Graph, its caller having died."""
+    """Whether the call never reaches Graph, because its caller has died."""
 
     def counts(self, method: str) -> bool:
-        """Whether this is the call to be held."""
+        """Whether to delay this call."""
         if method != self.method:
             return False
         self.left -= 1
@@ -70,7 +70,7 @@ class RequestLog:
         self.calls: list[Call] = []
         self.hold: HeldRequest | None = None
         self.certificates: Literal["change", "stay", "are refused"] = "change"
-        """What a PATCH does to the certificate: Microsoft's pages disagree (docs/graph.md, "Certificates")."""
+        """The effect of a PATCH on the certificate: Microsoft's pages disagree (docs/graph.md, "Certificates")."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or not scope["path"].startswith("/v1.0/"):
@@ -88,7 +88,7 @@ class RequestLog:
         if method == "PATCH" and self.certificates != "change":
             document = msgspec.json.decode(await _body(receive))
             if self.certificates == "are refused" and "encryptionCertificate" in document:
-                document = {}  # and this is what Graph refuses
+                document = {}  # and Graph refuses these
             document.pop("encryptionCertificate", None)
             document.pop("encryptionCertificateId", None)
             receive = _replayed(msgspec.json.encode(document))
@@ -123,7 +123,7 @@ def _replayed(body: bytes) -> Callable[[], Awaitable[dict[str, Any]]]:
 
 @dataclass(frozen=True)
 class WatchedGraph(GraphServer):
-    """A simulator that runs, and what was asked of it."""
+    """A running simulator, and the log of its calls."""
 
     watch: RequestLog
 
@@ -132,20 +132,20 @@ class WatchedGraph(GraphServer):
         return self.simulator.clock()
 
     def advance(self, **time: float) -> None:
-        """Let time pass at once."""
+        """Advance the clock."""
         self.post("clock", advance_seconds=timedelta(**time).total_seconds())
 
     def calls(self, method: str = "", path: str = "") -> list[Call]:
-        """Return the calls so far whose method is `method` and whose path begins with `path`."""
+        """Return the calls so far with this method and a path that begins with `path`."""
         return [call for call in tuple(self.watch.calls) if method in {"", call.method} and call.path.startswith(path)]
 
     def hold(self, method: str, nth: int, *, done_first: bool = False) -> HeldRequest:
-        """Hold up the nth call from now with that method."""
+        """Delay the nth call from now with that method."""
         self.watch.hold = HeldRequest(method, nth, done_first)
         return self.watch.hold
 
     def events(self) -> list[bytes]:
-        """Return what has come to event hubs since the last time."""
+        """Return the new events of event hubs."""
         return [msgspec.json.encode(event) for event in self.post("event-hubs/fetch")["events"]]
 
     def subscriptions(self) -> list[Any]:

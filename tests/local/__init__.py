@@ -1,1 +1,1 @@
-"""Tests of what stands in for the cloud."""
+"""Tests of the local stand-ins for Azure."""

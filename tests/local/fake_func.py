@@ -1,7 +1,7 @@
-"""A `func` of the tests' own: it takes what Core Tools take, and starts the stand-in.
+"""A fake `func` for tests: it takes the arguments of Core Tools, and starts the stand-in.
 
-It writes down its arguments, and what of the settings concerns a host, into FAKE_FUNC_RECORD. FAKE_FUNC=ends: it ends
-at once, with code 0 as Core Tools do. FAKE_FUNC=hangs: it listens to nobody, and starts a child that outlives it.
+It records its arguments and the settings of a host in FAKE_FUNC_RECORD. FAKE_FUNC=ends: it exits
+at once, with code 0 like Core Tools. FAKE_FUNC=hangs: it serves no request, and starts a child that outlives it.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from local.host.configuration import PYTHON_SETTING
 ROOT = Path(__file__).parents[2]
 
 OWN_PYTHON = {PYTHON_SETTING: sys.executable}
-"""The environment in which this Python runs the functions: no other one is made ready for the sake of a test."""
+"""The environment of this Python, which runs the functions: a test installs no other."""
 
 
 def write_program(directory: Path, **environment: str) -> Path:
-    """Write the program and return its path, for FUNC. `environment`: of the program; empty takes a variable away."""
+    """Write the program and return its path, for FUNC. `environment`: of the program; "" removes a variable."""
     program = directory / "func"
     changes = [f"export {name}='{value}'" if value else f"unset {name}" for name, value in environment.items()]
     run = f'PYTHONPATH={ROOT} exec {sys.executable} -m {__name__} "$@"'
@@ -34,14 +34,14 @@ def write_program(directory: Path, **environment: str) -> Path:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process lives; one that has ended and waits to be collected does not."""
+    """Whether a process runs; a zombie does not."""
     with suppress(FileNotFoundError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
 
 
 def main() -> None:
-    """Do as `func start`."""
+    """Behave like `func start`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("command", choices=["start"])
     parser.add_argument("--port", required=True)

@@ -1,4 +1,4 @@
-"""Azurite as the local system and the tests use it."""
+"""Azurite in the configuration of the local system and the tests."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The stand-in does what the Functions host was seen to do; the suite says so, and what is wrong with its arguments."""
+"""The stand-in behaves like the Functions host; the suite reports so, and reports wrong arguments."""
 
 import json
 import signal
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def func(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
-    """Have the suite try a `func` of the tests' own, with variables of that program; returns what it writes down."""
+    """Have the suite run a fake `func`, with these variables; returns its record."""
 
     def use(**environment: str) -> Path:
         record = tmp_path / "record"
@@ -57,7 +57,7 @@ def test_the_table_has_forty_rows_whose_names_differ() -> None:
 
 
 def test_everything_that_the_functions_host_was_seen_to_do_has_a_row() -> None:
-    # H6 is about what reaches Application Insights, H12 about an environment: neither can be seen at the host.
+    # H6 is about Application Insights, H12 about an environment: neither shows at the host.
     seen = {f"H{number}" for number in range(1, 23)} - {"H6", "H12"}
     assert seen <= {finding for row in ROWS for finding in row.finding.split(", ")}
 
@@ -81,7 +81,7 @@ def test_a_table_without_a_difference_ends_with_0_whatever_was_not_tried() -> No
 def test_the_same_rows_try_func_and_one_that_does_not_agree_is_named(
     func: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # This `func` never asks for a key: a host that is to have a closed `/admin` differs in one row.
+    # This `func` never asks for a key: a host with a closed `/admin` differs in one row.
     record = func(HOST_KEY="")
     monkeypatch.setenv("HOST_KEY", "a key")
     assert main(["handshake", "admin-key", "queue-text"]) == 1

@@ -36,13 +36,13 @@ sys.exit(main(sys.argv[2:], pathlib.Path(sys.argv[1])))"""
 
 
 def written(path: str = "chats/19:a@thread.v2/messages/1", **changed: Any) -> dict[str, Any]:
-    """A line of the simulator's truth."""
+    """A line of the simulator's list of messages."""
     resource = {"id": path.rpartition("/")[2], "body": {"content": "hello"}}
     return {"tenant": TENANT, "path": path, "deleted": False, "resource": resource, **changed}
 
 
 def held(line: dict[str, Any], **changed: Any) -> dict[str, Any]:
-    """The line of the feed's contents that is right for a line of the truth."""
+    """The line of the feed's content that matches a line of the simulator."""
     source = f"/tenants/{line['tenant']}/anything"
     return {"source": source, "subject": line["path"], "deleted": line["deleted"], "data": line["resource"], **changed}
 
@@ -101,7 +101,7 @@ def started(directory: Path, *arguments: str, **environment: str) -> Iterator[su
 
 
 def read_until(process: subprocess.Popen[str], wanted: Callable[[str], object], within: float = LIMIT) -> str:
-    """Return the first line of output that is wanted."""
+    """Return the first line of output with this text."""
     assert process.stdout is not None
     deadline, seen = time.monotonic() + within, []
     for line in process.stdout:
@@ -169,7 +169,7 @@ def test_a_fault_run_with_func_has_a_timer_per_host_and_waits_for_the_lease(
     assert all(isinstance(host, CoreTools) and host.auth for host in system.hosts)
     assert len({host.settings[HOST_ID_SETTING] for host in system.hosts}) == 2
     assert PATIENCE > LEASE
-    system.run_timer()  # nobody has a key for it: it is left to its schedule
+    system.run_timer()  # it has no known key: it runs by its schedule only
 
 
 @pytest.mark.process

@@ -1,4 +1,4 @@
-"""The Event Hubs trigger: there only where it is wanted, as Azure sees it, and invoked by Microsoft's own worker."""
+"""The Event Hubs trigger: bound only on demand, indexed as in Azure, and invoked by Microsoft's own worker."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What is stored of the events of a hub, on a real Azurite, and what becomes of it behind the queue."""
+"""What is stored of a hub's events, on a real Azurite, and how the stored items are processed."""
 
 import json
 
@@ -42,7 +42,7 @@ TEST_EVENT = {
 
 
 class Hub:
-    """What comes out of a hub, and the queue behind it."""
+    """The events of a hub, and the queue behind it."""
 
     def __init__(self, settings: StorageSettings) -> None:
         self._settings = settings
@@ -50,7 +50,7 @@ class Hub:
         self._claims = claims(settings)
 
     def hand_over(self, *bodies: bytes) -> list[ItemBatch]:
-        """Return the envelopes that have been queued."""
+        """Return the queued envelopes."""
         receive(bodies, RECIPIENT, self._queues, NOW)
         with QueueClient.from_connection_string(self._settings.connection_string, self._settings.queue) as queue:
             self._queues.create_missing()

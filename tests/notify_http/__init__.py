@@ -1,1 +1,1 @@
-"""Tests of what answers Graph."""
+"""Tests of the webhook."""

@@ -1,4 +1,4 @@
-"""The time of an answer does not tell whether a clientState is good."""
+"""The time of an answer does not reveal whether a clientState is valid."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ RECIPIENT = ExpectedRecipient(TENANT, [client_state_secret()])
 
 
 class Times:
-    """A clock, and what was slept."""
+    """A clock, and the sleeps so far."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -30,7 +30,7 @@ class Times:
         self.now += seconds
 
     def answer(self, work: float, *, stored: bool) -> float:
-        """Return how long an answer takes, of which `work` is the app's own."""
+        """Return the duration of an answer, of which the app's own work takes `work`."""
         began = self.now
         self.now += work
         self.answers.level(began, stored=stored)
@@ -59,12 +59,12 @@ def test_whether_anything_was_stored_is_known_and_not_said() -> None:
     good = receive(body(change()), RECIPIENT, queues, NOW)
     bad = receive(body(change(clientState="guess")), RECIPIENT, queues, NOW)
     assert (good.stored, bad.stored) == (True, False)
-    assert good == bad  # what goes out is the same
+    assert good == bad  # the answers are equal
 
 
 @contextmanager
 def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    """What is exported meanwhile."""
+    """The spans exported meanwhile."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -74,7 +74,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
 
 
 def test_a_refused_post_exports_no_span(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is paid for, and anybody can have one refused."""
+    """Each span costs money, and any caller can have a POST refused."""
     with spans(monkeypatch) as exported:
         for text in (body(change(clientState="guess")), body(rich(clientState=None)), body(), b"{", b""):
             receive(text, RECIPIENT, MemoryQueues(), NOW)

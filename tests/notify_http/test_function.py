@@ -20,7 +20,7 @@ from tests.builders import TENANT, body, change, environment, minted
 
 @pytest.fixture(autouse=True)
 def fresh_relay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test has settings of its own, and a process that has not complained yet."""
+    """Each test has its own settings, and a process that has logged no complaint yet."""
     relay.forget()
     for line in ("_chunked_body", "_invalid_settings"):
         monkeypatch.setattr(function, line, Seldom())

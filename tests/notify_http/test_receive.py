@@ -1,4 +1,4 @@
-"""What is answered to a POST, and what is stored before the answer, on a real Azurite."""
+"""The answers to POSTs, and what is stored before each answer, on a real Azurite."""
 
 import json
 from datetime import timedelta
@@ -39,7 +39,7 @@ MEGABYTE = 1 << 20
 
 
 class Endpoint:
-    """The endpoint, and the storage behind it."""
+    """The endpoint, and its storage."""
 
     def __init__(self, settings: StorageSettings) -> None:
         self.queues = queues(settings)
@@ -50,7 +50,7 @@ class Endpoint:
         return receive(text, RECIPIENT, self.queues, NOW)
 
     def queued(self) -> list[ItemBatch]:
-        """Receive what has been queued."""
+        """Receive the queued envelopes."""
         found: list[ItemBatch] = []
         with QueueClient.from_connection_string(self._settings.connection_string, self._settings.queue) as queue:
             while messages := self._received(queue):
@@ -67,7 +67,7 @@ class Endpoint:
             return []
 
     def ids(self) -> list[str]:
-        """The ids of the items that have been queued."""
+        """The ids of the queued items."""
         return [json.loads(bytes(item)).get("id") for envelope in self.queued() for item in envelope.items]
 
 
@@ -178,7 +178,7 @@ def test_that_graph_got_no_token_is_remembered(endpoint: Endpoint) -> None:
 
 
 def test_a_thousand_items_and_four_megabytes_work(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Of a machine of any speed.
+    # On a machine of any speed.
     monkeypatch.setattr("notify_http.receive.HTTP", Channel("notify_http", timedelta(minutes=1)))
     items = [change(id=str(number), filler="x" * 4000) for number in range(1000)]
     text = body(*items)

@@ -1,4 +1,4 @@
-"""The command line against a storage account, a Graph and a destination that really run."""
+"""The command line against a running storage account, Graph and destination."""
 
 import gc
 import json
@@ -42,7 +42,7 @@ class Operator:
         return run(*arguments, environment=self.environment, typed=typed)
 
     def json(self, *arguments: str, ends: int = 0) -> Any:
-        """Run a command with --json, see that it ends so, and return what it says."""
+        """Run a command with --json, check its exit code, and return its output."""
         result = self(*arguments, "--json")
         assert result.exit_code == ends, result.output
         return json.loads(result.stdout)
@@ -60,7 +60,7 @@ class Operator:
 
 
 def run(*arguments: str, environment: Mapping[str, str], typed: str = "") -> Result:
-    """Run a command with these settings and no others, as a process of its own would."""
+    """Run a command with exactly these settings, like a process of its own."""
     bare = {name: value for name, value in os.environ.items() if name not in builders.environment()}
     with variables(bare | dict(environment)):
         relay.forget()
@@ -68,7 +68,7 @@ def run(*arguments: str, environment: Mapping[str, str], typed: str = "") -> Res
         with suppress(SettingsError):
             relay.relay().session.close()
     relay.forget()
-    gc.collect()  # MSAL keeps connections to itself; a server that is stopped would wait for them
+    gc.collect()  # MSAL keeps connections open; a server that stops would wait for them
     return result
 
 
@@ -122,13 +122,13 @@ def feed(secret: str, tmp_path: Path) -> Iterator[RunningFeed]:
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
-    """The directory of the key store; there is none yet."""
+    """The directory of the key store, initially empty."""
     return tmp_path / "keys"
 
 
 @pytest.fixture
 def storage_operator(storage_settings: StorageSettings, trusted: Path) -> Iterator[Operator]:
-    """An operator whose settings reach storage only: no server answers at the other addresses."""
+    """An operator whose settings reach storage only: no server listens at the other addresses."""
     yield Operator(
         environment(
             AzureWebJobsStorage=storage_settings.connection_string,

@@ -307,7 +307,7 @@ def test_without_storage_the_command_ends_with_3(storage_operator: Operator) -> 
 
 
 def _nowhere(connection_string: str) -> str:
-    """The same account at a port where nobody listens."""
+    """The same account at a port where no server listens."""
     parts = dict(part.split("=", 1) for part in connection_string.split(";"))
     return ";".join(f"{name}={'http://127.0.0.1:9/relay' if 'Endpoint' in name and 'Default' not in name else value}"
                     for name, value in parts.items())  # fmt: skip

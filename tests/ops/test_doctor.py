@@ -26,7 +26,7 @@ Findings = dict[str, dict[str, Any]]
 
 
 def diagnosed(operator: Operator, ends: int) -> Findings:
-    """Run it and return the findings by what was looked at, without the tenant."""
+    """Run the command and return the results by check, without the tenant."""
     found = operator.json("doctor", ends=ends)["findings"]
     return {result["check"].removesuffix(f" in {builders.TENANT}"): result for result in found}
 
@@ -204,7 +204,7 @@ def test_a_clock_that_differs_from_graphs_needs_attention(
 
 
 class Entra:
-    """A Graph and an authority whose tokens tell roles, and where the app may read service principals."""
+    """A Graph and an authority whose tokens have roles, and where the app may read service principals."""
 
     def __init__(self, roles: list[str], *, required: bool, publisher: bool = True, assigned: bool = False) -> None:
         self.url = ""
@@ -245,7 +245,7 @@ def asked_of(entra: Entra, storage_operator: Operator, authority: Authority) -> 
         (["Chat.Read.All", "User.ReadBasic.All"], {"Chat.Read.All": "fine", "User.ReadBasic.All": "fine"}),
         (["Chat.Read.All", "User.Read.All", "Mail.Read"], {"Chat.Read.All": "fine", "User.Read.All": "fine"}),
         (
-            ["Chat.ReadWrite.All", "User.Read.All"],  # subscribing to all chats takes no other
+            ["Chat.ReadWrite.All", "User.Read.All"],  # subscribing to all chats needs no other
             {"Chat.ReadWrite.All": "fine", "User.Read.All": "fine", "Chat.Read.All is missing": "attention"},
         ),
         ([], {"Chat.Read.All is missing": "attention", "User.ReadBasic.All is missing": "attention"}),

@@ -1,4 +1,4 @@
-"""`find`, against paths that were really noted."""
+"""`find`, against noted paths."""
 
 import random
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""`ops permissions`: the least set, why, what is granted, and how to grant exactly the rest."""
+"""`ops permissions`: the least set, its reasons, the granted permissions, and how to grant the rest."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_a_file_is_looked_at_before_there_are_any_settings(tmp_path: Path) -> No
     assert "read one back" in [what for what, _, _ in purposes(found, "/users")]
     shown = run("permissions", file, environment={}).stdout
     assert "infra/consent.py GRAPH_CLIENT_ID ChannelMessage.Read.All Chat.Read.All" in shown
-    assert "entra.microsoft.com" not in shown  # which registration it is, nobody has said yet
+    assert "entra.microsoft.com" not in shown  # no setting names the registration yet
 
 
 def test_the_example_file_takes_the_least_set() -> None:
@@ -79,7 +79,7 @@ def test_in_a_tenant_of_others_the_command_is_all_there_is(operator: Operator) -
     declared = json.dumps([{"resource": CHATS, "changeTypes": ["created"], "tenantId": other}])
     (tenant,) = Operator(operator.environment | {"SUBSCRIPTIONS": declared}).json("permissions")["tenants"]
     assert tenant["commands"][0] == f"az login --tenant {other}"
-    assert tenant["consent_url"] is None  # the registration is not there
+    assert tenant["consent_url"] is None  # the registration is not in this tenant
 
 
 def test_a_token_that_does_not_say_is_said_to(operator: Operator) -> None:

@@ -49,7 +49,7 @@ def test_a_rotation_gives_every_rich_subscription_a_new_key_and_keeps_the_old_on
     operator.json("reconcile")
     (before,) = keys.glob("*.pem")
     while operator.json("status")["keys"][0]["age_seconds"] < 1:
-        time.sleep(0.05)  # certificates begin at a whole second: of two of the same one, neither is the newer
+        time.sleep(0.05)  # certificates begin at a whole second: of two from the same second, neither is newer
     told = operator.json("rotate-keys")
     assert [step["action"] for step in told["steps"]] == ["rekey"]
     status = operator.json("status")

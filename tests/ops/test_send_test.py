@@ -1,4 +1,4 @@
-"""`send-test`: what a destination makes of an event, without waiting for a real one."""
+"""`send-test`: how a destination answers an event, without waiting for a real one."""
 
 import json
 from collections.abc import Iterator

@@ -122,7 +122,7 @@ def test_the_queue_is_as_old_as_the_oldest_receipt_that_can_be_read(
 def test_what_can_not_be_read_back_is_never_compared(operator: Operator, storage: StorageClients) -> None:
     declared = '[{"resource": "/communications/presences", "changeTypes": ["updated"]}]'
     checkpoints, now = Checkpoints(storage.tables), datetime.now(UTC)
-    checkpoints.save(declaration_id(builders.TENANT, "/communications/presences"), now, now)  # as versions before did
+    checkpoints.save(declaration_id(builders.TENANT, "/communications/presences"), now, now)  # like former versions
     elsewhere = Operator(operator.environment | {"SUBSCRIPTIONS": declared})
     (sweep,) = elsewhere.json("status", ends=1)["sweeps"]
     assert (sweep["compared_until"], sweep["due"], sweep["can_be_read_back"]) == (None, False, False)

@@ -35,7 +35,7 @@ def test_the_status_is_printed_repeatedly_until_ctrl_c(operator: Operator, stora
 
 
 def test_a_process_of_its_own_ends_with_the_same_codes(operator: Operator) -> None:
-    # 2 is that of wrong settings, below.
+    # 2 is the code of wrong settings, below.
     for arguments, code in ((("reconcile", "--json"), 0), (("dead-letters", "show", "none", "--json"), 1)):
         process = operator.start(*arguments)
         output, errors = process.communicate(timeout=LIMIT)

@@ -1,4 +1,4 @@
-"""The command line beside the whole system, as `make run` starts it, each part a process of its own."""
+"""The command line with the whole system, as `make run` starts it, each part in a process of its own."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.process
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    # The timer runs when a test says so, and at no other time.
+    # Only the tests run the timer.
     with System(tmp_path_factory.mktemp("system"), {"RENEW_SCHEDULE": "0 0 0 1 1 *"}) as system:
         yield system
 
@@ -36,12 +36,12 @@ def tell_feed(system: System, **conduct: object) -> None:
 
 
 def shown(beside: Operator) -> Any:
-    """What `status` shows, whether or not something needs attention."""
+    """Return the output of `status`, whatever its exit code."""
     return json.loads(beside("status", "--json").stdout)
 
 
 def test_an_operator_reconciles_waits_backfills_and_rotates_keys(system: System, beside: Operator) -> None:
-    system.tell_simulator("messages", count=3)  # nobody is told of these
+    system.tell_simulator("messages", count=3)  # Graph sends no notification of these
     assert {step["action"] for step in beside.json("reconcile")["steps"]} == {"create"}
     findings = beside.json("doctor", ends=1)["findings"]
     assert {finding["verdict"] for finding in findings if finding["check"] != "schedule"} == {"fine", "unseen"}
@@ -52,7 +52,7 @@ def test_an_operator_reconciles_waits_backfills_and_rotates_keys(system: System,
     eventually(lambda: shown(beside)["waiting_for"])
     status = beside.json("status", ends=1)
     assert [retry["reason"] for retry in status["waiting_for"]] == ["destination_rejects"]
-    assert status["dead_letters"]["count"] == 0  # what rejects everything is at fault itself
+    assert status["dead_letters"]["count"] == 0  # a destination that rejects everything is itself at fault
     tell_feed(system)
     assert not is_whole(system)
 
@@ -60,7 +60,7 @@ def test_an_operator_reconciles_waits_backfills_and_rotates_keys(system: System,
         beside.json("backfill", "--resource", resource, "--since", "1h")
     eventually(lambda: is_whole(system))
 
-    # Then the keys are rotated, and content that is encrypted to the new one arrives.
+    # Then the keys are rotated, and content that is encrypted to the new key arrives.
     told = beside.json("rotate-keys")
     assert {(step["action"], step["error"]) for step in told["steps"]} == {("rekey", None)}
     system.tell_simulator("messages", count=3)

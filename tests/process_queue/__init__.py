@@ -1,1 +1,1 @@
-"""Tests of the way from the queue to the destination."""
+"""Tests of the path from the queue to the destination."""

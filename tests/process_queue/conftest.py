@@ -1,4 +1,4 @@
-"""What is read back from Graph, and to where."""
+"""A harness of reading back."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Graph and the destination, scripted, around what is read back."""
+"""A scripted Graph and destination, for tests of reading back."""
 
 import json
 from contextlib import closing
@@ -35,7 +35,7 @@ DAY_BEFORE = NOW - timedelta(days=1)
 
 
 class ReadbackHarness:
-    """Graph and the destination, as a test scripts them, and the queue between."""
+    """A scripted Graph and destination, with the queue between."""
 
     def __init__(self, authority: Authority, session: requests.Session) -> None:
         self.pages: dict[str, Any] = {}
@@ -86,7 +86,7 @@ class ReadbackHarness:
         ).handle(readback)
 
     def read_to_the_end(self, readback: ReadbackPage) -> None:
-        """Read, and then whatever is queued, six hours each time, until nothing is."""
+        """Read the page, then every queued page, advancing by six hours each time, until the queue is empty."""
         self._queues.send(write(readback))
         while received := self._queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=5)):
             for message in received:
@@ -103,7 +103,7 @@ class ReadbackHarness:
             self._requeue.later(readback, retry_later)
 
     def start_over(self) -> None:
-        """Forget what an example before has left."""
+        """Remove the state of an earlier example."""
         self.delivered.clear()
         self.pages.clear()
         self.clock.now = NOW
@@ -128,7 +128,7 @@ class ReadbackHarness:
         return found
 
     def replay(self) -> ReadbackPage:
-        """Replay the only dead letter, and return what that puts on the queue."""
+        """Replay the only dead letter, and return the pages that the replay enqueues."""
         self._queues.take()
         letters = DeadLetters(self._queues, self._account.claims)
         with closing(letters.each()) as each:

@@ -1,4 +1,4 @@
-"""What becomes of each item of an envelope, with a real destination that a test scripts."""
+"""The outcome of each item of an envelope, with a real HTTP destination that a test scripts."""
 
 import json
 from collections import Counter
@@ -45,7 +45,7 @@ DONE = Answer(204)
 
 
 class RelayUnderTest:
-    """The way from an envelope to the destination, and the places where items can end."""
+    """The app, from an envelope to the destination, and every store in which an item can end."""
 
     def __init__(self, server: Server, session: requests.Session) -> None:
         self.clock = Clock(NOW + HORIZON - timedelta(seconds=1))
@@ -59,7 +59,7 @@ class RelayUnderTest:
         self.rejects: set[str] = set()
 
     def relay(self, envelope: ChangeBatch) -> None:
-        """Relay with clients of a fresh process."""
+        """Relay the envelope in a new process."""
         destination = Destination(self.server.url, [destination_secret()], self._session, self.clock)
         outboxes = Outboxes([Outbox(destination, Ledger(self._tables, HORIZON * 20))])
         requeue = Requeue(self._queues, HORIZON, self.clock, lambda: 0.0)
@@ -67,11 +67,11 @@ class RelayUnderTest:
         ChangeHandler(verifier(), outboxes, LastSeen(self._tables), requeue, self.clock, pings).handle(envelope)
 
     def delivered(self) -> list[str]:
-        """The ids of the messages that the destination has taken."""
+        """The ids of delivered messages."""
         return [event["data"]["id"] for event in self.taken]
 
     def queued(self) -> list[ChangeBatch]:
-        """What is queued again, hidden or not."""
+        """Return the queued envelopes, hidden ones included."""
         found = []
         for text in self._queues.take():
             envelope = read(text)
@@ -80,7 +80,7 @@ class RelayUnderTest:
         return found
 
     def dead(self) -> list[tuple[Reason, str]]:
-        """Why, and the ids of the messages that have been given up."""
+        """Return the reasons, and the ids of the dead-lettered messages."""
         letters = [read_dead_letter(text) for text in self._queues.take(Queue.DEAD_LETTERS)]
         assert all(isinstance(letter.envelope, ChangeBatch) and len(letter.envelope.items) == 1 for letter in letters)
         return [(letter.reason, name) for letter in letters for name in names_of(letter.envelope)]

@@ -1,4 +1,4 @@
-"""What is read back is what the declaration asks for, and no more; no answer of Graph's makes it stop or go round."""
+"""Reading back follows the declaration; no answer of Graph's makes it stop or loop."""
 
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ GONE = in_json({"error": {"code": "resyncRequired", "message": "old"}}, 410)
 def declare(
     harness: ReadbackHarness, resource: str, types: str = "created,updated,deleted", **options: Any
 ) -> ReadbackPage:
-    """Declare a resource; return the page that reads its last day back."""
+    """Declare a resource; return the page that reads back its last day."""
     declaration = Declaration(resource, tuple(types.split(",")), tenant_id=TENANT, **options)
     harness.declarations = Declarations([declaration])
     return page_of(declaration, DAY_BEFORE, NOW, NOW)
@@ -48,7 +48,7 @@ def subjects(harness: ReadbackHarness) -> list[str]:
 
 
 def query(harness: ReadbackHarness) -> dict[str, str]:
-    """The query of Graph's last request."""
+    """Return the query of Graph's last request."""
     return {name: values[0] for name, values in parse_qs(urlsplit(harness.graph.paths()[-1]).query).items()}
 
 
@@ -65,7 +65,7 @@ class TestTheDeclaration:
         assert event["partial"]
         assert set(event["data"]) == {"id", "@odata.id", "@odata.type"}
         harness.read(page)
-        assert len(harness.delivered) == 1  # the ledger knows it
+        assert len(harness.delivered) == 1  # the ledger knows the event
 
     @pytest.mark.parametrize("options", [{"hydrate": True}, {"include_resource_data": True}])
     def test_one_that_asks_for_content_gets_it(self, harness: ReadbackHarness, options: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Delta queries: what has changed since Graph was asked last, to a scripted Graph and destination."""
+"""Delta queries: the changes since the last query, with a scripted Graph and destination."""
 
 from urllib.parse import quote
 
@@ -16,7 +16,7 @@ ENTRY = {"id": "a/b=", "lastModifiedDateTime": "2023-11-14T22:14:20Z", "name": "
 
 
 class TestARejectedEntry:
-    """An entry of a delta query that the destination did not take, replayed when it would."""
+    """An entry of a delta query that the destination rejected, replayed when it would accept it."""
 
     @pytest.fixture(params=["groups", "users", "drives/b!x/root"])
     def resource(self, request: pytest.FixtureRequest) -> str:
@@ -36,7 +36,7 @@ class TestARejectedEntry:
 
     @pytest.fixture
     def path(self, resource: str) -> str:
-        """Where Graph has that one entry."""
+        """Graph's path of that entry."""
         return f"/v1.0/{quote(resource).replace('/root', '/items')}/a%2Fb%3D"
 
     def test_is_read_by_itself(
@@ -66,11 +66,11 @@ class TestARejectedEntry:
 
 
 class TestDelta:
-    """Resources other than messages: what has changed since Graph was asked last."""
+    """Resources other than messages: the changes since the last query."""
 
     @pytest.fixture
     def begun(self, harness: ReadbackHarness) -> ReadbackHarness:
-        """A first query, over an empty range, found the link to go on from."""
+        """A first query, over an empty range, stored its delta link."""
         harness.pages["/v1.0/users/delta"] = {
             "value": [{"id": "u1", "displayName": "Ada"}],
             "@odata.deltaLink": f"{harness.graph.url}/v1.0/users/delta-1",
@@ -120,7 +120,7 @@ class TestDelta:
         assert [event["subject"] for event in begun.delivered] == ["users/u2"]
 
     def test_a_first_query_that_comes_late_passes_nothing_over(self, begun: ReadbackHarness) -> None:
-        """It was queued as the resource was declared; consent came later, and a gap was read in between."""
+        """It was queued when the resource was declared; consent came later, and a gap was read in between."""
         begun.pages["/v1.0/users/delta-1"] = {
             "value": [{"id": "u2"}],
             "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-2",

@@ -1,4 +1,4 @@
-"""Several destinations: what one does not accept waits for that one alone, and nothing of it delays another."""
+"""Several destinations: what one of them does not accept waits for it alone, and delays no other."""
 
 import json
 import random
@@ -49,7 +49,7 @@ CHAT_LIST = "/v1.0/chats/19:9e/messages"
 
 
 class System:
-    """The way from an envelope to three destinations, each a server that a test scripts."""
+    """The app, from an envelope to three destinations, each a scripted server."""
 
     def __init__(self, servers: dict[str, Server], session: requests.Session) -> None:
         self.servers = servers
@@ -62,7 +62,7 @@ class System:
         self.start()
 
     def start(self) -> None:
-        """Start with clients of a fresh process."""
+        """Start a new process."""
         self.outboxes = Outboxes(
             Outbox(
                 Lane(Destination(server.url, [destination_secret()], self._session, self.clock), Limits(), self.clock),
@@ -162,7 +162,7 @@ def test_the_ledger_knows_for_each_destination_what_arrived(system: System) -> N
     system.queued()
     system.servers["archive"].script = lambda _: DONE
     system.start()
-    system.relay(two())  # the same once more, as Graph repeats itself
+    system.relay(two())  # the same again, as Graph repeats notifications
     assert system.received(DEFAULT) == ["1", "2"]
     assert system.received("archive")[-2:] == ["1", "2"]
 
@@ -227,7 +227,7 @@ def test_an_envelope_of_version_0_1_is_for_all_destinations(system: System) -> N
 
 
 def test_one_that_does_not_answer_delays_no_other(system: System) -> None:
-    """The two others are through while the slow one still holds its request."""
+    """The two others have their events while the slow one still holds its request."""
     release, others = threading.Event(), threading.Barrier(3)
 
     def slow(_: Asked) -> Answer:
@@ -243,7 +243,7 @@ def test_one_that_does_not_answer_delays_no_other(system: System) -> None:
         system.servers[name].script = fast
     worker = threading.Thread(target=system.relay, args=(two(),))
     worker.start()
-    others.wait(30)  # passes only if both of them were asked
+    others.wait(30)  # passes only if both were requested
     release.set()
     worker.join(30)
     assert not worker.is_alive()
@@ -275,7 +275,7 @@ def test_a_page_goes_on_for_the_others_while_one_destination_is_behind(system: S
     graph.script = lambda _: in_json({"value": [message("2")]})
     system.read_back(graph, following)
     assert system.received("archive") == ["1", "2"]
-    assert system.received("search") == ["1"]  # the attempt before
+    assert system.received("search") == ["1"]  # the former attempt
     graph.script = lambda _: in_json({"value": [message("1"), message("2")]})
     system.servers["search"].script = lambda _: DONE
     system.clock.advance(minutes=2)
@@ -296,7 +296,7 @@ def test_a_page_that_no_destination_takes_is_read_again_for_all(system: System, 
 def test_the_entries_of_a_delta_query_are_read_one_by_one_for_the_one_that_is_behind(
     system: System, graph: Server
 ) -> None:
-    """Its walk can't begin again: the stored link has moved on with the others."""
+    """Its walk cannot start over: the stored link has advanced with the other destinations."""
     user = {"id": "5d", "displayName": "Ada"}
     graph.script = lambda _: in_json({"value": [user], "@odata.deltaLink": f"{graph.url}/v1.0/users/delta?t=2"})
     system.read_back(graph, asked_for("/users", since=NOW))
@@ -318,7 +318,7 @@ def test_rich_items_stay_sealed_for_the_one_that_is_behind(system: System) -> No
 def test_with_one_dead_and_one_slow_the_third_receives_everything_and_each_account_closes(
     system: System, session: requests.Session
 ) -> None:
-    """The slow one answers only after the third has everything: were the third held up, nothing would go on."""
+    """The slow destination answers only after the third has everything: if it delayed the third, both would hang."""
     envelopes, invocations = 40, INVOCATIONS
     complete = threading.Event()
     expected = {str(number) for number in range(2 * envelopes)}
@@ -358,7 +358,7 @@ def test_with_one_dead_and_one_slow_the_third_receives_everything_and_each_accou
 
 
 def work_off(system: System, invocations: int, finished: Callable[[], bool]) -> None:
-    """Offer what is queued to so many invocations at once, as the host does, until nothing is left or `finished`."""
+    """Handle the queue with several invocations at once, as the host does, until it is empty or `finished`."""
 
     def invocation() -> None:
         while not finished():

@@ -1,6 +1,6 @@
-"""The whole app, on storage in memory, against the simulator: mail, calendars, contacts, tasks, drives, lists, users.
+"""The whole app, on storage in memory, with the simulator: mail, calendars, contacts, tasks, drives, lists, users.
 
-What is pushed, read by `hydrate` and found by a sweep is one resource with one id for each version.
+A pushed, a hydrated and a swept resource have one identity, with one event id for each version.
 """
 
 import json
@@ -61,12 +61,12 @@ class Whole:
         return made
 
     def tick(self) -> None:
-        """Do what `renew_timer` does, and what comes of it."""
+        """Run `renew_timer` once, and handle the messages that it enqueues."""
         RenewalRun(self.app, WaitBudget.none())()
         self.settle()
 
     def settle(self, **time: float) -> None:
-        """Let time pass, let Graph deliver, and handle what is on the queue and due."""
+        """Advance the time, let Graph deliver, and handle the due messages."""
         self.clock.advance(**time)
         self.graph.post("clock", advance_seconds=0)
         eventually(lambda: self.graph.get("summary")["pending"] == 0)
@@ -76,7 +76,7 @@ class Whole:
                 self.account.queues.delete(message)
 
     def sweep(self) -> None:
-        """Suspect a gap everywhere, and read it back."""
+        """Record a suspected gap of every declaration, and read it back."""
         for declaration in self.app.declarations:
             self.app.sweep.suspect_gap(declaration, self.clock())
         self.clock.advance(seconds=1)
@@ -94,7 +94,7 @@ class Whole:
 def declared(
     directory: Path, authority: Authority, session: requests.Session, make: Callable[[Whole], list[dict[str, Any]]]
 ) -> Iterator[Whole]:
-    """Run the app with declarations that are made of what the tenant holds; its subscriptions are there."""
+    """Run the app with declarations for the tenant's content, subscribed."""
     clock = Clock(NOW)
     registration = Registration(str(uuid.uuid4()), str(uuid.uuid4()), uuid.uuid4().hex)
     with running(authority, registration, clock=clock) as graph:
@@ -155,7 +155,7 @@ def start(
 
 
 def declaring(resource: str, types: list[str] | None = None, **options: Any) -> Callable[[Whole], list[dict[str, Any]]]:
-    """A declaration of a resource; `{id}` and `{userPrincipalName}` are somebody's."""
+    """A declaration of a resource; `{id}` and `{userPrincipalName}` are those of a user."""
     return lambda whole: [{"resource": resource.format(**whole.person), "changeTypes": types or ALL, **options}]
 
 
@@ -357,7 +357,7 @@ def test_after_a_resync_of_the_directory_only_what_changed_is_told_and_who_is_go
     whole.hold(kind, id=from_before[0], delete=True)
     whole.hold(kind, id=from_before[1], fields={"displayName": "renamed too"})
     new = whole.hold(kind, fields={"displayName": "new"})["id"]
-    whole.settle(days=8)  # Graph forgets links of the directory after 7
+    whole.settle(days=8)  # Graph keeps links of the directory for 7 days
     whole.sweep()
     expected = [("Updated", ids[1]), ("Deleted", from_before[0]), ("Updated", from_before[1]), ("Updated", new)]
     assert sorted(whole.told()) == sorted(

@@ -34,7 +34,7 @@ from tests.servers import Answer, Asked, Server, serving
 
 
 class Host:
-    """The host, which offers messages, and the settings that it gives to the app."""
+    """The host, which delivers messages to the function, and the app's settings."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, storage_settings: StorageSettings, destination: Server) -> None:
         self.storage_settings = storage_settings
@@ -47,7 +47,7 @@ class Host:
         self.set()
 
     def set(self, **changes: str | None) -> None:
-        """Give the app these settings, in a process that has just started."""
+        """Set the app's settings, in a process that has just started."""
         settings = {
             "AzureWebJobsStorage": self.storage_settings.connection_string,
             "NOTIFICATION_QUEUE": self.storage_settings.queue,
@@ -64,14 +64,14 @@ class Host:
         process_queue.build().get_user_function()(func.QueueMessage(id="1", body=text))
 
     def hidden(self) -> int:
-        """How many messages wait for their time."""
+        """Return how many messages are hidden."""
         return self.queues.length(Queue.NOTIFICATIONS) - len(self.queues.peek(Queue.NOTIFICATIONS))
 
     def dead(self) -> int:
         return self.queues.length(Queue.DEAD_LETTERS)
 
     def claim(self, envelope: ItemBatch) -> str:
-        """The text of a message whose content lies in a blob."""
+        """Return the text of a message whose content is in a blob."""
         self.queues.send(signed(envelope))
         (queued,) = self.queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=5))
         self.queues.delete(queued)
@@ -143,7 +143,7 @@ def test_while_blobs_are_unavailable_a_claim_is_queued_again(host: Host) -> None
 
 
 def test_a_blob_that_can_not_be_removed_costs_nothing_but_its_place(host: Host) -> None:
-    """Doing all of it again would queue once more, each time, what has to wait."""
+    """Handling the message again would enqueue its postponed items again, each time."""
     claim = host.claim(bare(1, padding=LARGE))
     with serving(all_but_deletion(host.storage_settings, "Blob")) as server:
         host.set(AzureWebJobsStorage=rerouted(host.storage_settings, "Blob", server.url).connection_string)
@@ -193,7 +193,7 @@ def _now(envelope: ItemBatch) -> ItemBatch:
 def test_each_kind_finds_its_way_and_waits_while_graph_is_away(
     host: Host, kind: str, trusted: object, authority: object
 ) -> None:
-    """Nobody listens where Graph and its login should be; of changes, hydration needs them."""
+    """No server listens at Graph's and the login's URL; of changes, only hydration needs them."""
     declared = [{"resource": RESOURCE, "changeTypes": ["created"], "hydrate": True}]
     host.set(
         LOGIN_BASE_URL="https://127.0.0.1:9", GRAPH_BASE_URL="https://127.0.0.1:9", SUBSCRIPTIONS=json.dumps(declared)
@@ -214,7 +214,7 @@ def test_each_kind_finds_its_way_and_waits_while_graph_is_away(
 
 
 def test_the_envelopes_of_one_message_are_delivered_together_and_fail_each_for_itself(host: Host) -> None:
-    """Requests that come at the same time share a queue message (shared/messages/group_commit.py)."""
+    """Concurrent requests share a queue message (shared/messages/group_commit.py)."""
     requests: list[int] = []
 
     def take(asked: Asked) -> Answer:

@@ -1,4 +1,4 @@
-"""Items without content: what they say themselves, or what a scripted Graph says of what they name."""
+"""Items without content: their own data, or the resource that a scripted Graph returns."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class HydratedItems:
     later: timedelta = SETTLES_WITHIN
 
     def event(self, path: str | None = None, *, hydrate: bool = True, **item: object) -> Event:
-        """Return the event of an item, where chats are declared so."""
+        """Return the event of an item of a declared chat."""
         declared = Declaration(CHATS, ("created",), tenant_id=TENANT, hydrate=hydrate)
         written = change(path or chat_path(), clientState=minted(TENANT, CHATS), **item)
         reads = hydration(self.graph, Clock(NOW + self.later))
@@ -171,7 +171,7 @@ TRANSCRIPT = "communications/onlineMeetings('m1')/transcripts('t1')"
 
 
 def transcript(server: Server, session: requests.Session, roles: list[str]) -> Event:
-    """The event of a transcript that Graph refuses to give to a token with these roles."""
+    """Return the event of a transcript that Graph refuses to give to a token with these roles."""
     declared = Declaration(TRANSCRIPTS, ("created",), tenant_id=TENANT, hydrate=True)
     told = {"@odata.type": "#Microsoft.Graph.callTranscript", "id": "t1", "@odata.id": TRANSCRIPT}
     written = change(TRANSCRIPT, clientState=minted(TENANT, TRANSCRIPTS), tenantId=TENANT, resourceData=told)

@@ -1,6 +1,6 @@
-"""Several lifecycle items at a scripted Graph: one that fails costs the others nothing, and is tried again.
+"""Several lifecycle items at a scripted Graph: a failing item does not affect the others, and is retried.
 
-What each event leads to is shown, with the simulator, in tests/life.
+tests/life shows, with the simulator, the effect of each event.
 """
 
 import json
@@ -49,7 +49,7 @@ FRESH = in_json(
         "notificationUrl": NOTIFICATION_URL,
         "expirationDateTime": (NOW + timedelta(days=30)).isoformat(),
     }
-)  # renewed a moment ago: there is nothing to do
+)  # renewed a moment ago: nothing is due
 
 
 SERVED = msgspec.json.decode(FRESH.body, type=Subscription)
@@ -85,7 +85,7 @@ class ScriptedGraph:
         )
 
     def act(self, *subscriptions: str, attempt: int = 0, received: datetime = NOW, **changes: str) -> list[str]:
-        """Return why items have to be tried again."""
+        """Return the reasons of the items to be retried."""
         envelope = lifecycle_items(
             *[lifecycle(subscriptionId=subscription, **changes) for subscription in subscriptions]
         )
@@ -93,15 +93,15 @@ class ScriptedGraph:
         return [f"{len(retry.items)} {retry.failure}".partition(" (")[0] for retry in retries]
 
     def gap_suspected(self) -> bool:
-        """Whether something will be read back."""
+        """Whether a gap will be read back."""
         return any(checkpoint.due for checkpoint in self._checkpoints.all().values())
 
     def methods(self) -> list[str]:
-        """How Graph was asked."""
+        """The methods of Graph's requests."""
         return [asked.method for asked in self._graph.asked]
 
     def asked(self) -> list[str]:
-        """Which subscriptions Graph was asked about since the last time."""
+        """The subscriptions that Graph was asked for since the last call."""
         asked = [asked.path.rpartition("/")[2] for asked in self._graph.asked]
         self._graph.asked.clear()
         return asked
@@ -119,13 +119,13 @@ def test_an_item_that_has_to_wait_is_retried_alone(scripted: ScriptedGraph) -> N
     assert scripted.asked() == [FIRST, SECOND]
     scripted.answers.clear()
     scripted.act(FIRST, SECOND)
-    assert scripted.asked() == [FIRST]  # the other is done, and is not done again
+    assert scripted.asked() == [FIRST]  # the other is done, and is not repeated
 
 
 def test_a_refused_reauthorization_is_retried_and_the_gap_read_back(
     scripted: ScriptedGraph, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`renew_timer` sees no fault in such a subscription, and Graph holds back what it has to tell meanwhile."""
+    """`renew_timer` detects no fault of such a subscription, and Graph withholds its notifications meanwhile."""
     scripted.answers[FIRST] = FORBIDDEN
     (retry,) = scripted.act(FIRST, SECOND)
     assert retry.startswith("1 graph_refused: graph_refused: 403 Forbidden: no consent")
@@ -134,7 +134,7 @@ def test_a_refused_reauthorization_is_retried_and_the_gap_read_back(
     assert "Chat.Read.All" in caplog.text
     assert not scripted.gap_suspected()
     scripted.answers.clear()
-    assert scripted.act(FIRST, SECOND, attempt=1)  # it was refused a moment ago
+    assert scripted.act(FIRST, SECOND, attempt=1)  # Graph refused the call a moment ago
     assert scripted.asked() == []
     scripted.clock.advance(minutes=1)
     scripted.act(FIRST, SECOND, attempt=2)
@@ -153,7 +153,7 @@ def test_many_removals_from_a_tenant_that_refuses_to_list_cost_one_list_call(
 
 
 def test_a_subscription_of_another_declaration_is_not_touched(scripted: ScriptedGraph) -> None:
-    """A clientState is good for what it was minted for."""
+    """A clientState is valid only for its own declaration."""
     scripted.answers[FIRST] = in_json(
         {**json.loads(FRESH.body), "resource": "/users", "expirationDateTime": NOW.isoformat()}
     )

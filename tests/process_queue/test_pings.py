@@ -1,4 +1,4 @@
-"""What only says that a drive or a list has changed has its changes read, about once a minute; it is no event."""
+"""Bare notifications of a drive or list start a delta query, about once a minute, and become no event."""
 
 from datetime import timedelta
 
@@ -20,7 +20,7 @@ def declared(resource: str, *, hydrate: bool = False) -> Declaration:
 
 
 class Noted:
-    """Pings, and the pages that they queued."""
+    """Bare notifications, and the pages that they enqueue."""
 
     def __init__(self) -> None:
         self.clock = Clock(NOW)
@@ -68,7 +68,7 @@ def test_a_storm_of_pings_costs_a_query_a_minute() -> None:
 
 
 def test_a_change_after_the_last_query_is_never_left_out() -> None:
-    """Whenever a ping comes, a query is still to start after it, within a minute or so."""
+    """After every ping a query still starts, within a minute or so."""
     noted = Noted()
     due = NOW
     for seconds in (0, 4, 1, 30, 31, 59, 61, 200, 3):

@@ -1,4 +1,4 @@
-"""What is read back from Graph: to a scripted Graph and destination, with a real Azurite between."""
+"""Reading back: with a scripted Graph and destination, and a real Azurite between."""
 
 import uuid
 from datetime import timedelta
@@ -104,7 +104,7 @@ def test_an_event_that_makes_the_destination_fail_delays_no_other(
     assert sorted(names(harness)) == sorted(name for name, kind in named.items() if kind == GOOD)
     expected = dict.fromkeys(harness.rejects, "rejected")
     expected |= dict.fromkeys(harness.stumbles_over, "error")
-    ends = {  # where nothing is ever accepted, nothing shows that the rejected one is at fault
+    ends = {  # as long as nothing is accepted, nothing shows that the rejected event is at fault
         Reason.DESTINATION_REJECTED: "rejected",
         Reason.DESTINATION_REJECTS: "rejected",
         Reason.DESTINATION_ERROR: "error",

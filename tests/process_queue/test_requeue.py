@@ -1,6 +1,6 @@
-"""What can't be finished now, step by step: when it comes again, in which parts, and when it is given up.
+"""Unfinished items, step by step: when they are retried, how they are split, when they are dead-lettered.
 
-Many rounds of it, with crashes, are in test_requeue_properties.py.
+test_requeue_properties.py has many rounds, with crashes.
 """
 
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ ERROR, AWAY = RetryLater(Reason.DESTINATION_ERROR), RetryLater(Reason.DESTINATIO
 
 
 class RecordingQueues(MemoryQueues):
-    """Queues that also note what is sent where, and with which delay."""
+    """Queues that also record each message with its queue and delay."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class RecordingQueues(MemoryQueues):
         return [envelope for envelope, _ in self.queued]
 
     def without_history(self) -> list[Envelope]:
-        """The envelopes queued again, but for what they remember of failed attempts, which all of them do."""
+        """The requeued envelopes without their history of failed attempts, which all of them have."""
         assert all(attempts(envelope) for envelope in self.envelopes())
         return [msgspec.structs.replace(envelope, history=msgspec.UNSET) for envelope in self.envelopes()]
 
@@ -69,7 +69,7 @@ def sizes(queues: RecordingQueues) -> list[int]:
 @pytest.mark.parametrize(
     ("number", "attempt", "why", "parts"),
     [
-        (4, 0, ERROR, [4]),  # it may have been a hiccup
+        (4, 0, ERROR, [4]),  # it may have been a transient error
         (4, 1, ERROR, [2, 2]),
         (5, 2, ERROR, [2, 3]),
         (2, 9, ERROR, [1, 1]),
@@ -130,7 +130,7 @@ def test_every_item_is_queued_once_before_the_horizon_and_dead_lettered_once_aft
     assert [item for _, item in queued] == (every if later < HORIZON else [])
     assert [item for _, item in dead] == (every if later >= HORIZON else [])
     for batch, _ in queued + dead:
-        # all that an item will be judged by goes with it
+        # everything that an item is judged by goes with it
         assert (batch.received, batch.replayed, batch.tokens) == (envelope.received, envelope.replayed, ("a",))
         assert batch.proven == (TENANT,)
     for _, why, at in queues.dead:
@@ -174,7 +174,7 @@ def test_where_storage_is_unavailable_nothing_is_settled(queues: RecordingQueues
 
 
 def test_what_was_not_attempted_keeps_its_attempts_and_comes_back_soon(queues: RecordingQueues) -> None:
-    """After an outage of three hours nobody waits for another two."""
+    """After an outage of three hours no item waits for another two."""
     turned_away = NotAttempted(Reason.DESTINATION, retry_after=timedelta(seconds=30))
     queues.later(numbered(2, attempt=11), turned_away, after=timedelta(hours=3))
     ((again, delay),) = queues.queued

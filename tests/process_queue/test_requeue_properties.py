@@ -1,5 +1,5 @@
 """Retry and split, over many rounds: whatever the destination answers, and whenever the process is killed, every item
-is somewhere at every moment, and in its right place at the end.
+is stored somewhere at every moment, and in the right place at the end.
 """
 
 import json
@@ -33,7 +33,7 @@ from tests.servers import RESET, Answer, Asked, Server, serving
 HORIZON = timedelta(hours=48)
 GOOD, REJECTED, STUMBLED = "good", "rejected", "stumbled over"
 TAKEN_AND_LOST = "the answer is lost"
-ENDS = {  # where nothing is ever accepted, nothing shows that the rejected one is at fault
+ENDS = {  # as long as nothing is accepted, nothing shows that the rejected event is at fault
     Reason.DESTINATION_REJECTED: REJECTED,
     Reason.DESTINATION_REJECTS: REJECTED,
     Reason.DESTINATION_ERROR: STUMBLED,
@@ -49,7 +49,7 @@ class Crash(BaseException):
 
 
 class CrashingQueues(MemoryQueues):
-    """Queues; the process is killed right before the writes whose numbers `deaths` holds."""
+    """Queues that raise Crash right before the writes whose numbers `deaths` holds."""
 
     deaths: tuple[int, ...] = ()
     writes = 0
@@ -65,7 +65,7 @@ class CrashingQueues(MemoryQueues):
 
 
 class QueueLoop:
-    """A host that offers one message after the other, and a destination in trouble."""
+    """A host that passes one message after the other to the function, and a failing destination."""
 
     def __init__(self, server: Server, session: requests.Session) -> None:
         self._clock = Clock()
@@ -73,7 +73,7 @@ class QueueLoop:
         server.script = self._take
 
     def begin(self, kinds_of: dict[str, str], troubles: list[Any], deaths: list[int]) -> None:
-        """Queue one envelope with an item of each name."""
+        """Enqueue one envelope with an item of each name."""
         self._queues, self._tables = CrashingQueues(undelayed=True), MemoryTables()
         self.kinds, self.taken, self.troubles = kinds_of, Counter[str](), list(troubles)
         items = [rich(message(name), resourceData={"id": name}) for name in kinds_of]
@@ -84,7 +84,7 @@ class QueueLoop:
         self._destination = Destination(self._server.url, [destination_secret()], self._session, self._clock)
 
     def offer(self) -> bool:
-        """Offer the next message to the function, as the host would; tell whether there was one."""
+        """Pass the next message to the function, as the host does; return whether there was one."""
         self._clock.advance(hours=1 if self.troubles else 2)
         if not self._received:
             self._received = self._queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=5))
@@ -100,7 +100,7 @@ class QueueLoop:
         return True
 
     def places(self) -> set[str]:
-        """The names of all items that are somewhere."""
+        """The names of all stored items."""
         queued = {name for text in self._queues.texts() for name in names_of(read(text))}
         return queued | set(self.taken) | {name for name, _ in self.dead()}
 

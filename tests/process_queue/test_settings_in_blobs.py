@@ -1,4 +1,4 @@
-"""Declarations and destinations in blobs that change while the app runs: nothing is lost, and nothing refused."""
+"""Declarations and destinations in blobs that change while the app runs: no item is lost or refused."""
 
 import json
 import logging

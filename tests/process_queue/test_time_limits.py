@@ -1,4 +1,4 @@
-"""Nothing hangs: what an envelope costs while a dependency gives no answer, or a slow one, in virtual time."""
+"""Nothing hangs: the duration of an envelope while a dependency is slow or does not answer, in virtual time."""
 
 import json
 import random
@@ -81,7 +81,7 @@ class VirtualTime:
         self.outboxes = Outboxes([Outbox(destination, Ledger(self.account.tables, timedelta(days=60)))])
 
     def deliver(self, envelope: ChangeBatch) -> timedelta:
-        """Handle an envelope; return how long that took."""
+        """Handle an envelope; return the duration."""
         declarations, reads = Declarations([HYDRATED]), hydration(self.client, self.clock)
         verifier = Verifier(TENANT, CLIENT_ID, declarations, AuthorityKeys(), OurKeys(), reads, READERS)
         requeue = Requeue(self.account.queues, timedelta(hours=72), self.clock, lambda: 0.0)
@@ -93,7 +93,7 @@ class VirtualTime:
         return self.clock.now - began
 
     def queued(self) -> list[tuple[int, int]]:
-        """Return the number of items, and the attempt, of each envelope that was queued again."""
+        """Return the number of items, and the attempt, of each requeued envelope."""
         envelopes = [read(text) for text in self.account.queues.texts()]
         return [(len(envelope.items), envelope.attempt) for envelope in envelopes if isinstance(envelope, ChangeBatch)]
 
@@ -121,7 +121,7 @@ def test_while_graph_hangs_an_envelope_waits_for_one_answer_only(app: VirtualTim
     app.graph.together(READS_AT_ONCE)
     assert app.deliver(envelope()) < timedelta(minutes=1)
     assert len(app.graph.asked) == READS_AT_ONCE
-    # What was not asked for comes again apart from what failed, and as often as it takes.
+    # Items that were not attempted are retried apart from failed items, as often as it takes.
     assert app.queued() == [(READS_AT_ONCE, 1), (ITEMS - READS_AT_ONCE, 0)]
     assert max(app.account.queues.delays) < timedelta(minutes=1)
 
@@ -195,7 +195,7 @@ def test_while_graph_hangs_many_lifecycle_items_wait_for_one_answer(app: Virtual
     assert len(app.graph.asked) == 1
     assert app.clock.now - NOW < timedelta(minutes=1)
     assert [(retry.failure.reason, len(retry.items)) for retry in retries] == [(Reason.GRAPH, 1), (Reason.GRAPH, 126)]
-    assert keys_asked == []  # a re-authorization sends no key
+    assert keys_asked == []  # a reauthorization sends no key
 
 
 def test_no_invocation_reaches_the_time_at_which_the_host_restarts_the_worker() -> None:
@@ -203,8 +203,8 @@ def test_no_invocation_reaches_the_time_at_which_the_host_restarts_the_worker() 
     limit = timedelta(hours=hours, minutes=minutes)
     storage = BACKGROUND_LIMITS
     hanging = timedelta(seconds=(1 + storage.retries) * (storage.connect + storage.read) + storage.backoff**2 + 1)
-    last_request = timedelta(seconds=35)  # that was begun in time: to connect to Graph, and to wait for its answer
-    keeping = 3 * hanging  # what could not be handled is enqueued again; failing that, the message itself
+    last_request = timedelta(seconds=35)  # that started in time: to connect to Graph, and to wait for its answer
+    keeping = 3 * hanging  # items that could not be handled are enqueued again; failing that, the message itself
     assert ENVELOPE_TIME + last_request + keeping < limit
     assert RUN_TIME + last_request + WORK_TIME + ENVELOPE_TIME + last_request < limit
 

@@ -1,4 +1,4 @@
-"""Nothing unproven gets through; what is proven is opened."""
+"""An unproven item is refused; a proven item is decrypted."""
 
 from datetime import datetime
 from typing import Any
@@ -59,7 +59,7 @@ def test_an_item_with_a_good_token_becomes_an_event_with_its_content() -> None:
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
 def test_an_encrypted_item_is_not_opened_on_a_bad_token(case: TokenCase) -> None:
     reason = verdict(rich(), case.token(MINT))
-    unsorted = case.reason is Reason.TOKEN_MALFORMED  # one that claims no tenant stands for nobody
+    unsorted = case.reason is Reason.TOKEN_MALFORMED  # a token without a tenant proves none
     assert reason is case.reason or (unsorted and reason is Reason.TOKEN_MISSING)
 
 
@@ -141,7 +141,7 @@ def test_an_item_without_content_needs_no_token() -> None:
 
 
 def test_content_of_another_item_is_the_content_of_another_message() -> None:
-    """Whole contents can be swapped by nobody but Graph: its clientState and token vouch for the collection."""
+    """Only Graph can swap whole contents: its clientState and token prove the collection."""
     first, second = rich(message("1")), rich(message("2"))
     first["encryptedContent"], second["encryptedContent"] = second["encryptedContent"], first["encryptedContent"]
     envelope = changes(first, second, tokens=[TOKEN])

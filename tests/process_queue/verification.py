@@ -1,4 +1,4 @@
-"""A verifier for tests: the authority's key and ours in memory, with the declarations checked as in production."""
+"""A verifier for tests: the authority's key and the app's in memory, with the declarations checked as in production."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -25,7 +25,7 @@ TOKEN = MINT.token()
 
 
 class AuthorityKeys:
-    """The authority's one key; `asked` is what was looked for."""
+    """The authority's one key; `asked`: the requested ids."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -40,7 +40,7 @@ class AuthorityKeys:
 
 
 class OurKeys:
-    """Our one encryption key."""
+    """The app's one encryption key."""
 
     def find(self, key_id: str, thumbprint: str, received: datetime) -> EncryptionKey:
         if key_id == "away":
@@ -56,7 +56,7 @@ def hydration(graph: GraphClient, clock: Clock | None = None) -> Hydration:
 
 
 def unreachable_graph() -> GraphClient:
-    """A Graph that no test may need."""
+    """A Graph that no test may call."""
     return GraphClient("https://graph.invalid", Bearer(), requests.Session(), Clock())
 
 

@@ -1,1 +1,1 @@
-"""Tests of what keeps subscriptions alive."""
+"""Tests of the timer."""

@@ -1,4 +1,4 @@
-"""One run of the timer over two tenants, at a scripted Graph: what fails costs the rest nothing."""
+"""One run of the timer over two tenants, with a scripted Graph: a failure does not affect the rest."""
 
 import json
 import shutil
@@ -39,12 +39,12 @@ HOUR = timedelta(hours=1)
 
 
 class ScriptedTenants:
-    """Graph with the subscriptions of two tenants, Entra ID, our own endpoint, and the app between them."""
+    """Graph with the subscriptions of two tenants, Entra ID, the app's endpoint, and the app between them."""
 
     def __init__(self, url: str, session: requests.Session, keys: Path) -> None:
         self.clock = Clock()
         self.held: dict[str, dict[str, dict[str, Any]]] = {TENANT: {}, OTHER_TENANT: {}}
-        self.answers: dict[tuple[str, str], Answer] = {}  # instead of what Graph would say: by method and tenant
+        self.answers: dict[tuple[str, str], Answer] = {}  # replaces Graph's answer, by method and tenant
         self.done: list[str] = []
         self.keys = keys
         self.account = MemoryAccount()
@@ -78,7 +78,7 @@ class ScriptedTenants:
         RenewalRun(self.relay, WaitBudget.none())()
 
     def answer(self, asked: Asked) -> Answer:
-        """Do as Graph does, and note it."""
+        """Answer like Graph, and record the request."""
         if asked.path.startswith("/api/notifications"):
             self.done.append("probe")
             return handshake_echo(asked)
@@ -107,7 +107,7 @@ class ScriptedTenants:
         return in_json(held[name])
 
     def suspected(self) -> set[str]:
-        """The tenants of which a gap is suspected, or was."""
+        """The tenants whose gap is, or was, suspected."""
         names = {str(row["RowKey"]) for row in self.relay.storage.tables.partition(STATE, "gaps")}
         return {tenant for tenant in (TENANT, OTHER_TENANT) if declaration_id(tenant, RESOURCE) in names}
 
@@ -130,7 +130,7 @@ def handshake_echo(asked: Asked) -> Answer:
 
 
 def runs() -> int:
-    """How many runs were counted so far in this process."""
+    """Return how many runs this process has counted so far."""
     metrics.reader()
     return sum(point["value"] for point in metrics.current() if point["name"] == "graph_relay.timer_runs")
 
@@ -230,12 +230,12 @@ def test_a_tenant_that_has_withdrawn_its_consent_keeps_no_key_for_good(tenants: 
     (old,) = tenants.keys.glob("*.pem")
     tenants.clock.advance(days=91)
     tenants.answers["GET", OTHER_TENANT] = FORBIDDEN
-    tenants.run()  # a new key, and the other tenant may still name the old one
+    tenants.run()  # a new key, and the other tenant may still use the old one
     tenants.clock.advance(days=2)
     tenants.run()
     assert old.exists()
     for _ in range(3):
-        tenants.account.queues.take()  # what waits may need a key for longer
+        tenants.account.queues.take()  # waiting messages may need a key for longer
         tenants.clock.advance(days=5)
         tenants.run()
     assert not old.exists()
@@ -248,7 +248,7 @@ def test_undeclared_subscriptions_are_removed_in_every_tenant(tenants: ScriptedT
     assert tenants.live() == {TENANT: 0, OTHER_TENANT: 0}
     tenants.done.clear()
     tenants.run()
-    assert tenants.done == ["GET ours"]  # nothing is left to look after in the other
+    assert tenants.done == ["GET ours"]  # nothing is left to do in the other tenant
 
 
 def test_a_former_tenant_that_is_unavailable_is_tried_again_and_delays_nothing(
@@ -283,7 +283,7 @@ def test_a_step_that_fails_costs_the_steps_after_it_nothing(
     tenants.answers["application", TENANT] = Answer(503)
     tenants.run()
     assert "Checking the app's credentials failed" in caplog.text
-    assert tenants.relay.ledgers[0].undelivered([old]) == [old]  # forgotten, though that comes after it
+    assert tenants.relay.ledgers[0].undelivered([old]) == [old]  # forgotten, though that step comes after it
 
 
 def test_what_the_host_has_given_up_is_kept(tenants: ScriptedTenants) -> None:
@@ -416,7 +416,7 @@ def test_a_login_that_is_refused_leaves_a_gap_to_be_read_back(tenants: ScriptedT
 def test_while_graph_hangs_a_run_comes_to_its_end(
     session: requests.Session, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A hundred subscriptions to create: what comes after them, the heartbeat among it, waits for few of them."""
+    """A hundred subscriptions to create: later steps, the heartbeat among them, wait for few of them."""
     tenants = ScriptedTenants("https://graph.example", session, tmp_path / "keys")
     many = [declaration(f"/chats/{number}/messages") for number in range(100)]
     tenants.declare(*many)
@@ -452,7 +452,7 @@ def test_a_run_ends_in_time_though_graph_answers_slowly(session: requests.Sessio
 def test_what_was_queued_and_never_handled_is_read_back_at_once(
     tenants: ScriptedTenants, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The host settled a message and called no function (azure-functions-host#11879)."""
+    """The host deleted a message and called no function (azure-functions-host#11879)."""
     metrics.reader()
     tenants.run()
     tenants.clock.advance(minutes=5)

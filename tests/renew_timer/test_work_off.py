@@ -1,4 +1,4 @@
-"""The timer works off what is due while the queue trigger sleeps, and leaves it alone otherwise."""
+"""The timer handles overdue messages while the queue trigger sleeps, and does nothing otherwise."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,7 +20,7 @@ MESSAGES = 40
 
 
 class SleepingTrigger:
-    """An app with messages on its queue, of which none but the timer takes any."""
+    """An app with messages on its queue that only the timer takes."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -56,7 +56,7 @@ def test_what_became_due_a_moment_ago_is_left_to_the_trigger(app: SleepingTrigge
 
 
 def test_while_the_trigger_works_the_timer_does_not(app: SleepingTrigger) -> None:
-    """A backlog is old at its head, however many instances work on it."""
+    """A backlog has old messages at its head, however many instances work on it."""
     app.queue()
     app.clock.now += timedelta(hours=5)
     app.relay.activity.note()
@@ -67,7 +67,7 @@ def test_while_the_trigger_works_the_timer_does_not(app: SleepingTrigger) -> Non
 
 
 def test_what_waits_for_its_next_attempt_is_not_due(app: SleepingTrigger) -> None:
-    """Nor is it long due when it has just become visible, though it was enqueued hours ago."""
+    """Nor has it been due for long when it has just become visible, though it was enqueued hours ago."""
     requeue = Requeue(app.relay.queues, timedelta(hours=72), app.clock, lambda: 0.5)
     requeue.later(changes(change()), RetryLater(Reason.GRAPH, retry_after=timedelta(hours=1)))
     app.clock.advance(minutes=30)
@@ -89,7 +89,7 @@ def test_a_run_ends_in_time_and_the_next_goes_on(app: SleepingTrigger) -> None:
 
     first = app.run(slow)
     assert 0 < first < MESSAGES
-    assert app.run() == MESSAGES - first  # what was not begun is visible again
+    assert app.run() == MESSAGES - first  # unhandled messages are visible again
 
 
 def test_an_unreadable_message_goes_to_the_poison_queue(app: SleepingTrigger) -> None:

@@ -1,1 +1,1 @@
-"""Nothing unproven gets in, nothing secret gets out: tried on the running functions."""
+"""Attacks on the running functions: unproven input must have no effect, and no secret may leak."""

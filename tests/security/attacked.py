@@ -35,7 +35,7 @@ GONE = in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
 
 @dataclass
 class AttackedRelay:
-    """`graph` answers what `resources` holds, by path below /v1.0/, and 404 for everything else."""
+    """`graph` answers with the content of `resources`, by path below /v1.0/, otherwise with 404."""
 
     relay: Relay
     account: MemoryAccount
@@ -47,15 +47,15 @@ class AttackedRelay:
     """Ids of resources; the destination answers 500 to a batch with one of them."""
 
     def post(self, *items: object, tokens: list[str] | None = None) -> HttpAnswer:
-        """Post as anybody can."""
+        """Post, as anybody can."""
         return receive(body(*items, tokens=tokens or []), self.relay.recipient, self.relay.acknowledging, self.clock())
 
     def offer(self, text: str) -> None:
-        """Handle a queue message that somebody wrote."""
+        """Handle a queue message from an attacker."""
         MessageHandler(self.relay).handle_message(text)
 
     def drain(self) -> int:
-        """Handle what is on the queue and visible; return how many messages there were."""
+        """Handle the visible messages of the queue; return how many there were."""
         handled = 0
         while received := self.account.queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=5)):
             for message in received:
@@ -65,7 +65,7 @@ class AttackedRelay:
         return handled
 
     def settle(self) -> None:
-        """Handle what comes in the next ten minutes: an answer of Graph that contradicts an item is not believed at
+        """Handle the messages of the next ten minutes: an answer of Graph that contradicts an item is not believed at
         once.
         """
         for _ in range(20):
@@ -73,15 +73,15 @@ class AttackedRelay:
             self.clock.advance(seconds=30)
 
     def tick(self) -> None:
-        """Do what `renew_timer` does when its time has come."""
+        """Run `renew_timer` once."""
         RenewalRun(self.relay, WaitBudget.none())()
 
     def plant(self, text: str, queue: Queue = Queue.NOTIFICATIONS) -> None:
-        """Write to a queue, as whoever may."""
+        """Write to a queue, like anybody with the right to."""
         self.account.queues.enqueue(text, queue, NEVER)
 
     def asked(self) -> list[str]:
-        """Return what Graph was asked for since the last time, as method and path."""
+        """Return Graph's requests since the last call, as method and path."""
         calls = [
             f"{asked.method} {asked.path.removeprefix('/v1.0/')}"
             for asked in self.graph.asked
@@ -91,7 +91,7 @@ class AttackedRelay:
         return calls
 
     def listings(self) -> int:
-        """Return how often Graph listed the users, which a tenant's chats are read of, since the last time."""
+        """Return how often Graph listed the users, whose chats the app reads, since the last call."""
         return sum(call.startswith("GET users?") for call in self.asked())
 
     def dead(self) -> list[DeadLetter]:
@@ -99,7 +99,7 @@ class AttackedRelay:
         return [read_dead_letter(text) for text in self.account.queues.texts(Queue.DEAD_LETTERS)]
 
     def waiting(self) -> int:
-        """Return how many messages are on the queue, visible or not."""
+        """Return how many messages the queue has, hidden ones included."""
         return self.account.queues.length()
 
 

@@ -1,4 +1,4 @@
-"""The whole flow, along every error path, with marks in all that must not be seen; and all that was written."""
+"""The whole flow, along every error path, with marks in all confidential texts; and everything that was written."""
 
 import base64
 import json
@@ -21,19 +21,19 @@ from tests.security.talkative_host import TalkativeHost
 from tests.servers import Answer, Asked, Server
 
 THROTTLED = b'" 429 '
-"""How the log tells of such an answer."""
+"""The log's text for such an answer."""
 
 
 @dataclass
 class Written:
-    """All that was written, by place; the marks, by what they stand for; and how items ended."""
+    """Everything that was written, by place; the marks, by meaning; and the outcomes of items."""
 
     places: dict[str, bytes] = field(default_factory=dict)
     texts: dict[str, bytes] = field(default_factory=dict)
     keys: dict[str, bytes] = field(default_factory=dict)
-    """Secrets of ours, which belong nowhere."""
+    """The app's secrets, which must appear nowhere."""
     proofs: dict[str, bytes] = field(default_factory=dict)
-    """What Graph's items carry in the clear: it lies on the queue as it came, and belongs nowhere else."""
+    """What Graph's items carry in the clear: the queue holds it as received, and no other place may."""
     ends: Counter[str] = field(default_factory=Counter)
 
     def text(self, name: str) -> str:
@@ -43,13 +43,13 @@ class Written:
         return f"Grüße, {mark}!"
 
     def text_in_the_clear(self, name: str) -> str:
-        """A new marked text that is not sealed as it comes."""
+        """A new marked text that is not encrypted in notifications."""
         text = self.text(name)
         self.proofs[name] = self.texts.pop(name)
         return text
 
     def found(self, marks: dict[str, bytes], places: dict[str, bytes]) -> list[str]:
-        """Where a mark is, as it is or in Base64."""
+        """The places of a mark, as it is or in Base64."""
         return [
             f"{name} in {place}"
             for place, content in places.items()
@@ -59,12 +59,12 @@ class Written:
 
 
 def forms(mark: bytes) -> list[bytes]:
-    """A mark as it is, and what of it shows in Base64 wherever it begins."""
+    """A mark as it is, and its invariant part in Base64 at each offset."""
     return [mark, *(base64.b64encode(bytes(shift) + mark)[4 if shift else 0 : -8] for shift in range(3))]
 
 
 class Destination:
-    """A destination that answers as it is told, and repeats what it was sent, as talkative services do."""
+    """A destination with scripted answers that repeats its request, as verbose services do."""
 
     def __init__(self) -> None:
         self.status = 204
@@ -89,7 +89,7 @@ def note_keys(found: Written, harness: SecurityHarness, azurite: Azurite) -> Non
 
 @dataclass
 class LeakScenario:
-    """Goes along every path, with a marked text on each."""
+    """Takes every path, with a marked text on each."""
 
     harness: SecurityHarness
     destination: Destination
@@ -99,7 +99,7 @@ class LeakScenario:
     found: Written
 
     def success(self) -> None:
-        """Pushed with content and without, twice, by Graph itself and by us."""
+        """Pushed with content and without, repeated, by Graph itself and by the test."""
         self.timer()
         assert until(lambda: self.harness.graph.get("summary")["subscriptions"] > 0)
         self.harness.graph.post("messages", text=self.found.text("a message that Graph pushed"))
@@ -113,7 +113,7 @@ class LeakScenario:
             assert until(partial(self.arrived, name))
 
     def readback(self) -> None:
-        """Messages that Graph dropped are read back, once it says that a subscription is gone."""
+        """Messages that Graph dropped are read back, once Graph reports a removed subscription."""
         graph = self.harness.graph
         graph.post("faults", drop=1.0)
         graph.post("messages", text=self.found.text("a message that was read back"))
@@ -124,7 +124,7 @@ class LeakScenario:
         assert until(partial(self.arrived, "a message that was read back"))
 
     def refusals(self) -> None:
-        """Whatever is not proven, with marks in all that is said in the clear."""
+        """Unproven items, with marks in everything that is in the clear."""
         harness, mark = self.harness, self.found.text
         self.post({**harness.item(clientState=mark("a wrong clientState")), "resource": mark("a stranger's resource")})
         self.post(lifecycle(clientState=mark("a stranger's clientState"), lifecycleEvent=mark("an event")))
@@ -141,7 +141,7 @@ class LeakScenario:
         self.found.places["answer to a GET"] = answer.content
 
     def undeliverable(self) -> None:
-        """What is proven and can't be opened, and what opens to something else."""
+        """Proven items that cannot be decrypted, or decrypt to something else than a resource."""
         broken = self.item("a message with a wrong signature")
         broken["encryptedContent"]["dataSignature"] = encrypted(b"x")["dataSignature"]
         words = self.harness.item()
@@ -158,7 +158,7 @@ class LeakScenario:
         self.timer()
 
     def destination_fails(self) -> None:
-        """The destination rejects, stumbles, moves, is gone, and repeats what it was sent."""
+        """The destination rejects, fails, redirects, is gone, and repeats its request."""
         for status in (400, 422):
             self.destination.status = status
             self.post(self.item(f"a message that was answered {status}"))
@@ -173,7 +173,7 @@ class LeakScenario:
         self.destination.status = 204
 
     def graph_fails(self) -> None:
-        """Graph is away, refuses, and throttles for a while."""
+        """Graph is unavailable, refuses, and throttles for a while."""
         graph = self.harness.graph
         graph.post("faults", unavailable=["graph"])
         self.timer()
@@ -187,7 +187,7 @@ class LeakScenario:
             graph.post("faults", throttle=0.0)
 
     def login_fails(self) -> None:
-        """Entra is away when a new access token is needed."""
+        """Entra is unavailable when a new access token is needed."""
         graph = self.harness.graph
         login = graph.simulator.login
         self.found.keys |= {f"old access token {n}": token.encode() for n, token in enumerate(login._tokens)}
@@ -197,7 +197,7 @@ class LeakScenario:
         graph.post("faults", unavailable=[])
 
     def storage_fails(self) -> None:
-        """Storage goes away under whatever is done."""
+        """Storage becomes unavailable during every action."""
         item = self.item("a message that came while storage was away")
         self.azurite.stop()
         answer = self.harness.http.post("/api/notifications", content=body(item, tokens=[self.harness.token()]))
@@ -215,7 +215,7 @@ class LeakScenario:
         return len(self.server.asked) > times
 
     def item(self, name: str) -> dict[str, Any]:
-        """A genuine item around a message that is marked in its text, its title and its author."""
+        """A genuine item of a message that is marked in its text, its title and its author."""
         marked = {
             "body": {"contentType": "text", "content": self.found.text(name)},
             "subject": self.found.text(f"subject of {name}"),
@@ -236,19 +236,19 @@ class LeakScenario:
         self.found.places[f"answer {len(self.found.places)}"] = answer.content + str(answer.headers).encode()
 
     def ends(self, name: str, least: int) -> None:
-        """Wait until so many items have ended so."""
+        """Wait until so many items have this outcome."""
         assert until(
             lambda: sum(n for end, n in self.harness.ends().items() if f"{end} ".startswith(f"{name} ")) >= least
         ), f"{name}: {dict(self.harness.ends())}"
 
     def timer(self) -> None:
-        """Have renew_timer run, and wait for the end of its run."""
+        """Run renew_timer, and wait for the end of its run."""
         with self.timer_run():
             pass
 
     @contextmanager
     def timer_run(self) -> Iterator[None]:
-        """Begin a run of renew_timer, and wait for its end in the end."""
+        """Start a run of renew_timer; on exit, wait for its end."""
         before = self.log.read_bytes().count(b"Executed 'Functions.renew_timer'")
         self.harness.http.post("/admin/functions/renew_timer", json={"input": ""}).raise_for_status()
         yield
@@ -277,7 +277,7 @@ def _holds(file: Path, text: bytes) -> bool:
 
 
 def wrong_settings(directory: Path, harness: SecurityHarness, found: Written) -> None:
-    """Settings hold something marked that they can't be, those of storage too and not."""
+    """Settings have marked values that are invalid, with and without those of storage."""
     wrong = {}
     for name, form in WRONG.items():
         found.text(name)

@@ -1,4 +1,4 @@
-"""Every forgery, as one table: what is posted beside a genuine item, and how each of its items must end."""
+"""Every forgery, as one table: the items posted beside a genuine item, and the outcome of each."""
 
 import base64
 import hmac
@@ -35,9 +35,9 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True)
 class Forgery:
-    """`made` returns items and the tokens they bring along; `ends` says how the items end, as Stage.ends does.
+    """`made` returns items and their tokens; `ends` are the outcomes of the items, like SecurityHarness.ends.
 
-    Each takes care that all else about it is right.
+    Each is correct in all other respects.
     """
 
     name: str
@@ -63,7 +63,7 @@ def forged_token(case: TokenCase) -> Forgery:
 
 
 def _end_of(case: TokenCase) -> Counter[str]:
-    """One that claims no tenant at all is dropped at the door: it stands for nobody."""
+    """A token without a tenant is dropped at the webhook: it proves no tenant."""
     assert case.reason is not None
     if case.reason is Reason.TOKEN_MALFORMED and claimed_tenant(case.token(Mint(rsa_key("authority")))) is None:
         return refused(Reason.TOKEN_MISSING) + Counter({f"suspicious_tokens {Reason.TOKEN_MALFORMED}": 1})
@@ -71,7 +71,7 @@ def _end_of(case: TokenCase) -> Counter[str]:
 
 
 def forged_content(name: str, reason: Reason, alter: Callable[[Item, SecurityHarness], object]) -> Forgery:
-    """`alter` changes a genuine encryptedContent, or returns what is to stand in its place."""
+    """`alter` changes a genuine encryptedContent, or returns its replacement."""
 
     def made(harness: SecurityHarness) -> tuple[list[Item], list[str]]:
         item = harness.item()
@@ -93,7 +93,7 @@ def forged_state(name: str, state: Callable[[SecurityHarness], object], **change
 
 
 def misplaced(name: str, declared: str, written: Item, path: str | None = None) -> Forgery:
-    """A clientState that was minted for a declaration, around a message from elsewhere, with content and without."""
+    """A clientState of one declaration, around a message from elsewhere, with content and without."""
 
     def made(harness: SecurityHarness) -> tuple[list[Item], list[str]]:
         item = harness.item_of(written, declared=declared)
@@ -111,7 +111,7 @@ def flipped(text: str, bit: int = 0) -> str:
 
 
 def of_other_data(content: Item, harness: SecurityHarness) -> None:
-    """The HMAC is right, under the right key, for something else."""
+    """The HMAC is correct, under the correct key, for other data."""
     symmetric_key = secrets.token_bytes(32)
     content["dataKey"] = base64.b64encode(wrap(symmetric_key, harness.key)).decode()
     content["data"] = base64.b64encode(seal(b'{"id":"1"}', symmetric_key)[0]).decode()
@@ -119,7 +119,7 @@ def of_other_data(content: Item, harness: SecurityHarness) -> None:
 
 
 def wrongly_padded(content: Item, harness: SecurityHarness) -> None:
-    """Properly signed, by somebody who has our certificate: the padding is all that is wrong."""
+    """Correctly signed, with the app's certificate: only the padding is wrong."""
     symmetric_key = secrets.token_bytes(32)
     ciphertext = seal(b"0123456789abcdef", symmetric_key)[0][:16]
     signed_with(content, symmetric_key, ciphertext, harness)
@@ -132,7 +132,7 @@ def signed_with(content: Item, symmetric_key: bytes, ciphertext: bytes, harness:
 
 
 def swapped(field: str) -> Forgery:
-    """Two genuine items that have exchanged a field: neither opens."""
+    """Two genuine items that have exchanged a field: neither can be decrypted."""
 
     def made(harness: SecurityHarness) -> tuple[list[Item], list[str]]:
         left, right = harness.item(), harness.item()
@@ -243,7 +243,7 @@ UNKNOWN_KEYS: Sequence[Forgery] = (
         _set(encryptionCertificateId="enc-nobody", encryptionCertificateThumbprint="0" * 40),
     ),
 )
-"""A key that is not known may be newer than the last look; only a process that has not looked yet tells at once."""
+"""An unknown key may be newer than the last look; only a process that has not looked yet decides at once."""
 
 TOKENS: Sequence[Forgery] = (
     *(forged_token(case) for case in REFUSED if case.reason is not Reason.TOKEN_KEY),

@@ -1,4 +1,4 @@
-"""The running functions, as a process of their own behind HTTPS, with all that they talk to: a storage account, the
+"""The running functions in their own process behind HTTPS, with their dependencies: a storage account, the
 authority whose keys sign, and a destination.
 """
 
@@ -32,7 +32,7 @@ from tests.token_cases import Mint
 from tests.waiting import came_true
 
 NEIGHBOUR = "c7d1e2f3-0a0b-4c0d-8e0f-0000000000aa"
-"""The tenant of what stands beside a forgery, and has a proof of its own."""
+"""The tenant of the genuine item beside a forgery, with tokens of its own."""
 
 ONE_CHAT = "19:0ne1111111111111@thread.v2"
 ONE_CHANNEL = "19:0ne2222222222222@thread.tacv2"
@@ -46,14 +46,14 @@ _names = count(1_700_000_000_000)
 
 
 until = came_true
-"""The name by which the tests of this package wait."""
+"""The function with which the tests of this package wait."""
 
 
 @dataclass
 class SecurityHarness:
     """The app on a queue of its own.
 
-    `secret` mints clientStates, `key` is what Graph encrypts to, `home` the tenant of what is made unless told.
+    `secret` mints clientStates, `key` is Graph's recipient, `home` the default tenant of items.
     """
 
     host: HostProcess
@@ -66,19 +66,19 @@ class SecurityHarness:
     home: str = TENANT
 
     def item(self, tenant: str | None = None, **changes: Any) -> dict[str, Any]:
-        """A genuine item, a new message each time, but for what is named."""
+        """Return a genuine item, a new message each time, with these changes."""
         return self.item_of(message(fresh_id()), tenant, **changes)
 
     def item_of(
         self, written: dict[str, Any], tenant: str | None = None, declared: str = IN_CHATS, **changes: Any
     ) -> dict[str, Any]:
-        """The genuine item of a message, sent for a declared resource, but for what is named."""
+        """Return the genuine item of a message, for a declared resource, with these changes."""
         tenant = tenant or self.home
         state = minted(tenant, declared, self.secret)
         return rich(written, self.key, **{"tenantId": tenant, "clientState": state, **changes})
 
     def mint(self, tenant: str | None = None) -> Mint:
-        """What makes tokens with the authority's own key, for now."""
+        """The mint of tokens with the authority's own key, at the present time."""
         present = self.graph.simulator.keys.present
         return Mint(present.private_key, present.kid, tenant or self.home, CLIENT_ID, datetime.now(UTC))
 
@@ -87,7 +87,7 @@ class SecurityHarness:
         return self.mint(tenant).token()
 
     def post(self, text: bytes) -> httpx.Response:
-        """Post as Graph does, again while storage is too slow for the answer."""
+        """Post like Graph, with retries while storage is too slow for the answer."""
         for _ in range(10):
             answer = self.http.post("/api/notifications", content=text)
             if answer.status_code != 503:
@@ -95,11 +95,11 @@ class SecurityHarness:
         return answer
 
     def get(self, path: str) -> httpx.Response:
-        """Ask the host."""
+        """Send a GET to the host."""
         return self.http.get(path)
 
     def ends(self) -> Counter[str]:
-        """How many items have ended in which way, as in `refused client_state`, since the host started."""
+        """Return the count of items by outcome, as in `refused client_state`, since the host started."""
         found: Counter[str] = Counter()
         for point in self.get("/admin/metrics").json():
             name = point["name"].removeprefix("graph_relay.")
@@ -109,17 +109,17 @@ class SecurityHarness:
         return found
 
     def delivered(self) -> set[str]:
-        """The ids of the messages that the destination holds."""
+        """The ids of the messages at the destination."""
         return {content["data"].get("id", "") for content in self.feed.contents()}
 
 
 def fresh_id() -> str:
-    """The id of a message that has not been before."""
+    """Return an unused id of a message."""
     return str(next(_names))
 
 
 def message_id(item: dict[str, Any]) -> str:
-    """The id of the message that an item is about."""
+    """Return the id of an item's message."""
     return str(item["resource"]).rpartition("('")[2].removesuffix("')")
 
 
@@ -166,7 +166,7 @@ def staged(
 
 
 def declarations() -> str:
-    """All chats and all channels, and beside them one chat and one channel."""
+    """All chats and all channels, and one chat and one channel."""
     resources = (IN_CHATS, IN_CHANNELS, IN_ONE_CHAT, IN_ONE_CHANNEL)
     return msgspec.json.encode(
         [

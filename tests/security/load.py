@@ -1,4 +1,4 @@
-"""Anonymous load of the worst bodies on a running host, with honest POSTs among it."""
+"""Anonymous load of the most expensive bodies on a running host, with genuine POSTs among it."""
 
 import re
 import time
@@ -29,8 +29,8 @@ WORST = (
 
 @dataclass(frozen=True)
 class Load:
-    """What happened: the answers to the hostile POSTs, by status; how long each honest one took, in seconds; the memory
-    that the host and its worker held at most, and what they wrote into the log meanwhile, in bytes.
+    """The result: the answers to hostile POSTs, by status; the duration of each genuine POST, in seconds; the largest
+    memory of the host and its worker, and the growth of their log, in bytes.
     """
 
     answers: Counter[int]
@@ -45,7 +45,7 @@ class Load:
 
 
 def attack(harness: SecurityHarness, posts: int, honest: int, attackers: int = ATTACKERS) -> Load:
-    """Send so many hostile POSTs from so many attackers at once, and honest ones, one after the other."""
+    """Send hostile POSTs from several attackers at once, and genuine ones one after the other."""
     before = harness.host.log.stat().st_size
     bodies = [JUNK[kind]() for kind in WORST]
 
@@ -60,7 +60,7 @@ def attack(harness: SecurityHarness, posts: int, honest: int, attackers: int = A
 
 
 def _honest(harness: SecurityHarness) -> float:
-    """Post a genuine item, as Graph does, on a connection of its own; return how long the answer took."""
+    """Post a genuine item like Graph, on a connection of its own; return the duration of the answer."""
     text = body(harness.item(), tokens=[harness.token()])
     began = time.perf_counter()
     answer = harness.http.post("/api/notifications", content=text)
@@ -71,7 +71,7 @@ def _honest(harness: SecurityHarness) -> float:
 
 
 def memory(pid: int) -> int:
-    """Return the bytes that a process and those below it held at most, each at its own worst moment."""
+    """Return the sum of the peak memory of a process and its descendants, in bytes."""
     peak = int(re.findall(r"VmHWM:\s+(\d+)", _read(f"/proc/{pid}/status"))[0]) * 1024
     return peak + sum(memory(int(child)) for child in _read(f"/proc/{pid}/task/{pid}/children").split())
 

@@ -1,4 +1,4 @@
-"""The functions host as somebody hunting for a fault would have it: every logger at DEBUG, whatever thread logs, and
+"""The functions host with maximum logging: every logger at DEBUG, records of every thread, and
 every span printed.
 """
 
@@ -24,7 +24,7 @@ QUIETED = (
     "urllib3",
     "msal",
 )
-"""Loggers below those that the app, the host or its worker quiets: the worker sets the root to INFO."""
+"""Loggers below those that the app, the host or its worker silences: the worker sets the root to INFO."""
 
 
 CATEGORIES = ("default", "Function", "Function.*.User")
@@ -32,7 +32,7 @@ CATEGORIES = ("default", "Function", "Function.*.User")
 
 
 class TalkativeHost(HostProcess):
-    """A host process that says all it knows."""
+    """A host process with maximum logging."""
 
     def _command(self) -> list[str]:
         _, _, _, *arguments = super()._command()
@@ -44,7 +44,7 @@ class TalkativeHost(HostProcess):
 
 
 def every_record(_: invoker.OfInvocations, record: logging.LogRecord) -> bool:
-    """Pass a record, whether it belongs to an invocation or not."""
+    """Pass a record, with or without an invocation."""
     record.__dict__["function"] = invoker.invocation.get()
     return True
 

@@ -1,5 +1,5 @@
-"""What a stranger's request costs: no signature check, no Graph call, no line in a log, little memory, and for its path
-a few rows in ten seconds, whatever is sent.
+"""The cost of an anonymous request: no signature check, no Graph call, no log line, little memory, and for its path
+a few rows in ten seconds, whatever its body.
 """
 
 import json
@@ -75,7 +75,7 @@ def listed(item: bytes, count: int) -> bytes:
 
 
 class _Lines(logging.Handler):
-    """Everything that is logged, by any library."""
+    """Every log record, of any library."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -100,7 +100,7 @@ def lines() -> Iterator[_Lines]:
 
 
 class CountingTables(MemoryTables):
-    """Tables that count how often they are written to."""
+    """Tables that count writes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ def storage(storage_settings: StorageSettings) -> Queues:
 
 
 def strangers(count: int) -> list[object]:
-    """What would be ours if its clientState were; tokens and content are genuine."""
+    """Items with an invalid clientState; tokens and content are genuine."""
     kinds = (
         lambda: rich(clientState="guess"),
         lambda: change(clientState=minted(OTHER_TENANT)),
@@ -183,7 +183,7 @@ for kind, made in JUNK.items():
 
 @pytest.fixture(scope="module")
 def memory() -> dict[str, tuple[int, int]]:
-    """The bytes of each kind of junk, and by how much the memory of a fresh process grew to answer it."""
+    """Return the bytes of each kind of junk, and the memory that a fresh process needs to answer it."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True)
     measured = [json.loads(line) for line in done.stdout.splitlines()]
     return {kind: (length, grown) for kind, length, grown in measured}
@@ -225,7 +225,7 @@ def test_the_running_host_asks_nobody_and_says_nothing_while_it_is_flooded(
 def test_tokens_are_stored_once_for_many_items_however_many_there_are(
     storage: Queues, lines: _Lines, storage_settings: StorageSettings
 ) -> None:
-    """Whoever has learnt a clientState can't have a POST stored many times over."""
+    """A known clientState must not multiply the stored size of a POST."""
     token = Mint(rsa_key("authority")).token()
     stem, _, signature = token.rpartition(".")
     tokens = [f"{stem}.{number:06}{signature[6:]}" for number in range(MAX_TOKENS)]

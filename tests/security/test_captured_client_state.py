@@ -1,4 +1,4 @@
-"""Somebody has captured one clientState, and nothing else: what it is good for, and what it is not."""
+"""An attacker who has captured one clientState, and nothing else: what it allows, and what it does not."""
 
 import json
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def test_what_graph_does_not_have_is_told_to_be_gone_and_nothing_else(app: Attac
 
 
 def test_a_forged_deletion_does_not_outlive_the_message(app: AttackedRelay) -> None:
-    """Forged before the message is there for our reader, it sorts below what is read back."""
+    """Forged before our reader sees the message, it sorts below the version that is read back."""
     app.post(change(chat_path(), changeType="deleted"))
     app.drain()
     app.resources[MESSAGE] = message()
@@ -167,7 +167,7 @@ OURS = "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11"
 
 
 def known(app: AttackedRelay, resource: str = CHATS) -> None:
-    """Have Graph's list shown that a subscription is ours."""
+    """Let Graph's list contain a subscription of the app."""
     subscription = Subscription(OURS, resource, "created", NOTIFICATION_URL, NOW + timedelta(hours=1))
     app.relay.known_subscriptions.note(TENANT, app.relay.declarations, [subscription])
 
@@ -182,7 +182,7 @@ def test_however_often_missed_is_said_one_comparison_begins_in_ten_minutes(app: 
         app.clock.advance(seconds=30)
         app.post(*(lifecycle(lifecycleEvent="missed", subscriptionId=OURS) for _ in range(10)))
         app.drain()
-        app.relay.sweep.start(app.relay.declarations, (), app.clock())  # as renew_timer does
+        app.relay.sweep.start(app.relay.declarations, (), app.clock())  # like renew_timer
         app.drain()
     assert app.listings() == 1
     app.clock.advance(minutes=10)  # and the last of them is not forgotten

@@ -1,4 +1,4 @@
-"""Whoever has learnt a clientState gets nothing out of it but forged items of that one declaration."""
+"""A known clientState allows nothing but forged items of its own declaration."""
 
 import json
 from collections import Counter
@@ -60,7 +60,7 @@ def test_nothing_can_be_read_from_graph_but_what_is_named(
         assert harness.ends() == expected
         assert simulator.get("calls") == before
         assert harness.post(body(change("users/5d", clientState=state))).status_code == 202
-        assert until(lambda: simulator.get("calls") != before)  # what names nothing else is asked for
+        assert until(lambda: simulator.get("calls") != before)  # paths that name nothing else are requested
 
 
 @pytest.mark.parametrize("path", CLIMBING)
@@ -90,7 +90,7 @@ def test_dots_that_do_not_climb_are_let_through(path: str) -> None:
         ("/appCatalogs/teamsApps/1/installedToChats/getAllMessages", chat_path()),
         ("/users/müller@example.org/messages", "Users/5d/Messages/AAMk"),
         ("/users", "Users/5d"),
-        (ONE_CHAT, "communications/somethingNew('1')"),  # nobody knows where that is: it is no certain contradiction
+        (ONE_CHAT, "communications/somethingNew('1')"),  # its place is unknown: no certain contradiction
         (OTHER_TENANT, chat_path()),
         ("", chat_path()),
     ],

@@ -1,4 +1,4 @@
-"""Each forgery, posted beside a genuine item to the running functions, ends as it must; the genuine item arrives."""
+"""Each forgery, posted beside a genuine item, has its expected outcome; the genuine item arrives."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ def harness(
 def assert_ends(
     harness: SecurityHarness, items: Sequence[Any], tokens: Sequence[str], ends: Counter[str], delivered: int = 0
 ) -> None:
-    """Post `items` with a genuine item in their midst; that one is delivered, and each other ends as `ends` says."""
+    """Post `items` around a genuine item; the genuine item is delivered, and each other has its outcome in `ends`."""
     neighbour = harness.item(NEIGHBOUR)
     before = harness.ends()
     expected = ends + Counter({"delivered": 1 + delivered})
@@ -97,7 +97,7 @@ def test_five_megabytes_that_are_no_json_are_given_up_and_a_neighbour_arrives(ha
     huge = harness.item()
     huge["encryptedContent"] = encrypted(b"x" * (5 << 20), harness.key)
     neighbour, before = harness.item(), harness.ends()
-    # Storage of a busy machine may be too slow for the first answer; what was queued then is queued twice.
+    # Storage of a busy machine may be too slow for the first answer; such an item is queued twice.
     assert harness.post(body(huge, neighbour, tokens=[harness.token()])).status_code == 202
     assert until(lambda: message_id(neighbour) in harness.delivered())
     assert until(lambda: bool((harness.ends() - before)["dead_lettered content_not_json"]))

@@ -1,4 +1,4 @@
-"""The fuzzer's targets, tried on what it has found, on variations of that, and on whatever hypothesis thinks of."""
+"""The fuzzer's targets, run on its corpus, on mutations of it, and on hypothesis's examples."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fuzz.__main__ import RUNS, SEEDS
 from fuzz.targets import TARGETS
 
-pytestmark = pytest.mark.filterwarnings("ignore:The RSA key is 1024 bits")  # quick, and it protects nothing
+pytestmark = pytest.mark.filterwarnings("ignore:The RSA key is 1024 bits")  # fast, and nothing secret depends on it
 
 KEPT = {name: sorted((SEEDS / name).iterdir()) for name in TARGETS}
 

@@ -1,4 +1,4 @@
-"""Somebody in the tenant writes messages that the destination fails on."""
+"""A member of the tenant writes messages that make the destination fail."""
 
 from pathlib import Path
 

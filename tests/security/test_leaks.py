@@ -1,4 +1,4 @@
-"""After the whole flow, everything that was written anywhere is searched for secrets and for texts."""
+"""After the whole flow, everything that was written anywhere is searched for secrets and message texts."""
 
 import base64
 import secrets
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.process
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Written:
-    """Everything is gone through once."""
+    """Run the whole flow once."""
     directory, found = tmp_path_factory.mktemp("leaks"), Written()
     registration = Registration(TENANT, CLIENT_ID, secrets.token_urlsafe(30))
     destination = Destination()
@@ -69,7 +69,7 @@ def test_what_proves_an_item_is_nowhere_but_in_storage(written: Written) -> None
 
 
 def test_the_search_finds_what_is_there(written: Written) -> None:
-    """Marks are found as they are and in Base64, and the storage that is searched is the one that was used."""
+    """The search finds marks as they are and in Base64, and covers the storage that was used."""
     sealed = next(iter(written.proofs.values()))
     assert written.found({"proof": sealed}, written.places)
     for shift in range(6):

@@ -1,4 +1,4 @@
-"""What anonymous load of the worst bodies costs the running app. How fast it answers: `make bench ARGS=attacked`."""
+"""The effect of anonymous load on the running app. `make bench ARGS=attacked` measures the speed."""
 
 import sys
 from pathlib import Path

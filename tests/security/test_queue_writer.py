@@ -1,4 +1,4 @@
-"""Whoever can write to the queue or to the dead letters, and has no secret of ours, gains nothing."""
+"""An attacker with write access to the queues, without the app's secrets, gains nothing."""
 
 import uuid
 from collections.abc import Iterator
@@ -107,7 +107,7 @@ def test_a_claim_of_a_dead_letter_is_not_taken_for_an_envelope(app: AttackedRela
     (stored,) = app.account.queues.peek(Queue.DEAD_LETTERS)
     with pytest.raises(Undeliverable):
         app.offer(stored.text)
-    assert len(app.dead()) == 1  # its blob is still there
+    assert len(app.dead()) == 1  # its blob still exists
 
 
 @pytest.mark.parametrize("forgery", FORGED)
@@ -121,7 +121,8 @@ def test_a_forged_dead_letter_is_replayed_for_nobody(app: AttackedRelay, forgery
             except Refused:
                 letters.drop(letter)
     app.drain()
-    genuine = forgery == "an old item"  # its clientState is: only its age was against it, and an operator vouches
+    # Its clientState is valid: only its age counted against it, and an operator vouches for it.
+    genuine = forgery == "an old item"
     assert (len(app.events), app.asked()) == (int(genuine), [])
 
 

@@ -1,4 +1,4 @@
-"""What is deployed is pinned, needed, free to be used, and listed."""
+"""Deployed packages are pinned, necessary, licensed, and listed."""
 
 import ast
 import json
@@ -19,13 +19,13 @@ from tools.vulnerabilities import Unreachable, known
 DEPLOYED = ("function_app.py", "notify_http", "notify_event_hub", "process_queue", "renew_timer", "shared")
 PACKAGES = pinned()
 PART_OF_OTHERS = {"azure-core", "urllib3"}
-"""Their exceptions are part of what Azure's clients, and the raw answers of requests, promise; no version of them is
+"""Packages whose exceptions are part of the contract of Azure's clients; their versions are not
 our choice.
 """
 
 
 def modules_of(name: str) -> set[str]:
-    """The dotted names of the modules that an installed package brings."""
+    """Return the dotted names of the modules of an installed package."""
     found = set()
     for file in metadata.files(name) or ():
         if file.suffix in (".py", ".so") and ".." not in file.parts:
@@ -35,7 +35,7 @@ def modules_of(name: str) -> set[str]:
 
 
 def imported() -> set[str]:
-    """The dotted names that the deployed packages import, at whatever depth they are written."""
+    """Return the dotted names that the deployed packages import, at any depth."""
     return {name for place in DEPLOYED for file in files(ROOT / place) for name in imports(file)}
 
 

@@ -1,4 +1,4 @@
-"""Whoever can write to the tables can hinder; nothing is forged, and our access token goes to nobody."""
+"""An attacker with write access to the tables can only delay: nothing is forged, and access tokens stay secret."""
 
 import logging
 from collections.abc import Iterator

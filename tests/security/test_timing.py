@@ -1,6 +1,6 @@
-"""No way in which a check can fail is told apart from outside: not by its words, and by the work it does neither.
+"""A failing check does not reveal which one failed, neither by its message nor by its work.
 
-What they cost in time is compared by `make bench ARGS=timing`.
+`make bench ARGS=timing` compares the durations.
 """
 
 import base64
@@ -30,7 +30,7 @@ def base64_of(octets: bytes) -> str:
 
 
 def sealed(symmetric_key: bytes, signature: bytes | None = None, data_key: bytes | None = None) -> EncryptedContent:
-    """Content under `symmetric_key`, or with another signature or data key than belongs to it."""
+    """Content under `symmetric_key`, or with a wrong signature or data key."""
     ciphertext, right = seal(b"x" * 3000, (symmetric_key * 32)[:32])
     return EncryptedContent(
         base64_of(ciphertext), base64_of(data_key or wrap(symmetric_key, KEY)), base64_of(signature or right)
@@ -38,7 +38,7 @@ def sealed(symmetric_key: bytes, signature: bytes | None = None, data_key: bytes
 
 
 def raw_rsa(padded: bytes) -> bytes:
-    """Encrypt without any padding: what comes out of the decryption is up to the sender."""
+    """Encrypt without any padding: the sender determines the decrypted bytes."""
     public = KEY.certificate.public_key()
     assert isinstance(public, RSAPublicKey)
     numbers = public.public_numbers()
@@ -89,7 +89,7 @@ def failing(content: EncryptedContent) -> None:
 
 
 class Compared:
-    """What was compared in constant time."""
+    """Records comparisons in constant time."""
 
     def __init__(self) -> None:
         self.lengths: list[tuple[int, int]] = []

@@ -1,1 +1,1 @@
-"""Tests of the helper modules, one file a module."""
+"""Tests of the shared modules, one file for each."""

@@ -1,4 +1,4 @@
-"""What keeps a destination that is unavailable from costing an attempt for every message."""
+"""The circuit breaker, which saves attempts while a destination is unavailable."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ from tests.builders import Clock
 
 
 def tried(breaker: CircuitBreaker, fails: bool, wait: timedelta | None = None) -> bool:
-    """Whether an attempt was let through."""
+    """Return whether an attempt was allowed."""
     through = False
     try:
         with breaker.attempt():
@@ -130,7 +130,7 @@ def test_an_attempt_that_comes_to_no_end_lets_another_find_out(error: BaseExcept
 def test_a_blocked_attempt_waits_in_proportion_to_the_outage_at_most_five_minutes(
     minutes: int, least: int, most: int
 ) -> None:
-    """Enough that a backlog does not go round each minute, and little enough that the last come soon after it."""
+    """Long enough that a backlog does not retry each minute, and short enough that the last messages soon follow."""
     clock = Clock()
     breaker = CircuitBreaker(Reason.DESTINATION, clock)
     for _ in range(FAILURE_THRESHOLD):

@@ -1,4 +1,4 @@
-"""What the app raises on purpose."""
+"""The app's exceptions."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Export of telemetry: to a server that stands where Application Insights' ingestion would."""
+"""Export of telemetry: to a server in place of Application Insights' ingestion."""
 
 import gzip
 import json

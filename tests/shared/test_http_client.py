@@ -1,4 +1,4 @@
-"""HTTP as this app wants it."""
+"""The app's HTTP client."""
 
 import gzip
 import socket
@@ -233,7 +233,7 @@ def test_a_netrc_file_replaces_no_authorization(
 def test_a_private_authority_is_trusted_besides_the_others(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    public = Authority.create(tmp_path)  # stands for those that every machine trusts
+    public = Authority.create(tmp_path)  # stands for the authorities that every machine trusts
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(public.ca))
     with serving(lambda _: Answer(204), authority) as private, serving(lambda _: Answer(204), public) as other:
         with http_client.session(ca=str(authority.ca)) as session:

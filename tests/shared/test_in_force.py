@@ -1,4 +1,4 @@
-"""A setting in a blob: what is in force while the blob changes, is wrong, or can't be read."""
+"""A setting in a blob: the value in force while the blob changes, is invalid, or is unavailable."""
 
 import threading
 from dataclasses import dataclass, field
@@ -121,14 +121,14 @@ def test_without_any_good_value_work_waits(instances: Instances) -> None:
     reads = instances.account.documents.reads
     with pytest.raises(RetryLater):
         in_force.get()
-    assert instances.account.documents.reads == reads  # threads that come together do not wait one after the other
+    assert instances.account.documents.reads == reads  # concurrent threads do not wait one after the other
     instances.write("1")
     instances.clock.advance(seconds=10)
     assert in_force.get() == [1]
 
 
 def test_what_another_instance_has_read_is_known_to_one_that_finds_the_blob_wrong(instances: Instances) -> None:
-    """The other may have subscribed to it."""
+    """The other instance may have subscribed to it."""
     instances.write("1")
     behind, ahead = instances.start(), instances.start()
     behind.get()

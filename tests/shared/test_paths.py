@@ -1,4 +1,4 @@
-"""Where a notification ended is noted and found again; never what it says."""
+"""The end of a notification's path is noted and found again, never its content."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -56,7 +56,7 @@ TEXT = "words that nobody but the destination may read"
 
 
 class NotingRelay:
-    """The way from an envelope to a destination that answers `status`, with paths noted."""
+    """The app, from an envelope to a destination that answers `status`, with paths noted."""
 
     def __init__(self, tables: Tables, server: Server, session: requests.Session) -> None:
         self.clock = Clock(NOW)
@@ -88,7 +88,7 @@ class NotingRelay:
 
 @pytest.fixture
 def relay(storage_settings: StorageSettings, session: requests.Session) -> Iterator[NotingRelay]:
-    """With a real table service: what it can't hold or find would not be noted."""
+    """With a real table service, whose limits of keys and queries apply."""
     with serving(lambda _: Answer(204)) as server:
         yield NotingRelay(tables_of(storage_settings), server, session)
 

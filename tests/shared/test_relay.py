@@ -1,4 +1,4 @@
-"""The objects of a process: each made once, from settings that are read again until they are valid."""
+"""The objects of a process: each created once, from settings that are read again until they are valid."""
 
 import os
 import subprocess
@@ -41,7 +41,7 @@ def set_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def eager_threads() -> Iterator[None]:
-    """The interpreter changes threads as often as it can, so that a race is lost sooner."""
+    """The interpreter switches threads as often as possible, so that races show."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -49,7 +49,7 @@ def eager_threads() -> Iterator[None]:
 
 
 def together(call: Callable[[], Any]) -> list[Any]:
-    """Return what the call returns to each of 16 threads that make it at the same moment."""
+    """Return the result of the call in each of 16 threads that make it at the same moment."""
     start = Barrier(THREADS)
 
     def run() -> Any:
@@ -175,7 +175,7 @@ def test_keys_may_be_in_a_vault(set_up: Callable[..., None]) -> None:
 
 @pytest.mark.process
 def test_the_sdk_of_a_vault_is_not_imported_for_a_202() -> None:
-    """It takes 0.3 s, of the three seconds that a cold start has."""
+    """Its import takes 0.3 s, of the three seconds that a cold start has."""
     code = (
         "import sys; from shared.relay import relay; relay();"
         "print([name for name in ('azure.identity', 'azure.keyvault') if name in sys.modules])"

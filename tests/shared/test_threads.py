@@ -1,4 +1,4 @@
-"""What a thread logs belongs to the invocation that gave it work."""
+"""A log record of a task belongs to the invocation that submitted the task."""
 
 import ast
 import threading

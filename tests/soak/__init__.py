@@ -1,1 +1,1 @@
-"""A long run at a set rate with rotating faults: `make soak`. Nothing may grow, and the account must close."""
+"""A long run at a set rate with rotating faults: `make soak`. No resource may grow, and the account must balance."""

@@ -1,4 +1,4 @@
-"""`make soak`: messages at a set rate for some minutes, with rotating faults, and a table of what was held."""
+"""`make soak`: messages at a set rate for some minutes, with rotating faults, and a table of resources."""
 
 import argparse
 import sys
@@ -20,11 +20,11 @@ EVERY = 5.0
 """Seconds between two samples."""
 
 ROTATING = [fault for fault in FAULTS if fault.name not in ("host killed", "storage away", "encryption key brought")]
-"""Those that leave the processes alive, whose growth is measured; each key that is brought stays in memory."""
+"""The faults without kills, since growth of the processes is measured; each added key stays in memory."""
 
 
 class Soak(Run):
-    """A fault run in which nobody kills a host, and in which samples are taken."""
+    """A fault run without kills, which takes samples."""
 
     def __init__(self, system: ChaosSystem, *arguments: Any, **options: Any) -> None:
         super().__init__(system, *arguments, **options)
@@ -39,7 +39,7 @@ class Soak(Run):
 
 
 def main() -> int:
-    """Play the run; return 0 if nothing grew, nothing was lost and nothing was wrong."""
+    """Do the run; return 0 if nothing grew, nothing was lost and nothing was wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60, help="how long messages are written (60)")
     parser.add_argument("--rate", type=float, default=20, help="messages a second (20)")

@@ -1,4 +1,4 @@
-"""What the processes of the app hold: memory, threads, file descriptors and sockets, from /proc (Linux)."""
+"""The resources of the app's processes: memory, threads, file descriptors and sockets, from /proc (Linux)."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -11,7 +11,7 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Held:
-    """What processes hold together. memory: MiB of resident memory."""
+    """The resources of several processes together. memory: MiB of resident memory."""
 
     memory: float
     threads: int
@@ -20,12 +20,12 @@ class Held:
 
 
 ALLOWANCES = {"memory": (1.15, 20.0), "threads": (1.1, 8.0), "descriptors": (1.1, 24.0), "sockets": (1.1, 24.0)}
-"""By what factor, and by how much besides, something may be higher at the end than when the run had settled. The pools
-fill up slowly: a session keeps up to 32 connections to a host, a pool starts a thread for each task that comes."""
+"""The allowed growth between the settled run and its end, as a factor and an addition. The pools
+fill up slowly: a session keeps up to 32 connections to a host, a pool starts a thread for each new task."""
 
 
 def held_by(roots: Iterable[int]) -> Held:
-    """Return what processes and their descendants hold. Those that end meanwhile count as nothing."""
+    """Return the resources of processes and their descendants. Processes that end meanwhile count as nothing."""
     memory = threads = descriptors = sockets = 0
     for pid in _with_descendants(roots):
         with suppress(OSError):
@@ -39,7 +39,7 @@ def held_by(roots: Iterable[int]) -> Held:
 
 
 def growth(samples: Sequence[Held]) -> dict[str, tuple[float, float]]:
-    """Return the median of each figure over the second quarter of a run, and over its last one."""
+    """Return the median of each figure over the second quarter of a run, and over the last quarter."""
     quarter = max(1, len(samples) // 4)
     settled, end = samples[quarter : 2 * quarter] or samples[:1], samples[-quarter:]
     return {
@@ -49,7 +49,7 @@ def growth(samples: Sequence[Held]) -> dict[str, tuple[float, float]]:
 
 
 def leaks(figures: dict[str, tuple[float, float]]) -> list[str]:
-    """Return what has grown beyond its allowance."""
+    """Return the figures that have grown beyond their allowance."""
     return [
         f"{name} grew from {before:.0f} to {after:.0f}"
         for name, (before, after) in figures.items()

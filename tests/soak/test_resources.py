@@ -1,4 +1,4 @@
-"""What is measured of a process, and what counts as growth."""
+"""The measured resources of a process, and what counts as growth."""
 
 import os
 import socket

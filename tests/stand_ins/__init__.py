@@ -1,1 +1,1 @@
-"""What stands in for services of Microsoft in tests alone."""
+"""Stand-ins for services of Microsoft, for tests only."""

@@ -1,10 +1,10 @@
-"""Entra ID's token endpoint, scripted: an access token is the tenant that it was asked for."""
+"""Entra ID's token endpoint, scripted: the text of an access token is its tenant."""
 
 from tests.servers import Answer, Asked, in_json
 
 
 def entra(asked: Asked, url: str, *, refuses: bool = False) -> Answer | None:
-    """Answer what is asked of Entra ID at `url`; None for everything else. `refuses`: it does not know the app."""
+    """Answer requests to Entra ID at `url`; None for all others. `refuses`: the app is unknown."""
     path = asked.path.partition("?")[0]
     tenant = path.strip("/").partition("/")[0]
     if path.endswith("/.well-known/openid-configuration"):

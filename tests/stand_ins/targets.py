@@ -1,4 +1,4 @@
-"""What stands where Microsoft's, Dapr's and Knative's services would: each enforces the rules that its page publishes.
+"""Stand-ins for services of Microsoft, Dapr and Knative: each enforces the rules that its page publishes.
 
 Sources: learn.microsoft.com/azure/event-grid/post-to-custom-topic and …/publisher-operations,
 learn.microsoft.com/rest/api/eventhub/send-event and …/event-hubs-runtime-rest,
@@ -29,7 +29,7 @@ _STRUCTURED, _BATCH = "application/cloudevents+json", "application/cloudevents-b
 
 @dataclass
 class Target:
-    """A service that takes events; `events` are those that it took, as the CloudEvents SDK reads them.
+    """A service that takes events; `events`: the accepted events, as the CloudEvents SDK reads them.
 
     key: signs the tokens that it accepts. limit: bytes of a request. broken: it is there, and refuses everything.
     """
@@ -46,7 +46,7 @@ class Target:
         return jwt.encode(claims, self.key, "HS256")
 
     def refusal(self, asked: Asked, resource: str) -> Answer | None:
-        """401 without a valid token for the resource, or for an identity without the role."""
+        """Return 401 without a valid token for the resource, or for an identity without the role."""
         scheme, _, token = asked.headers.get("authorization", "").partition(" ")
         try:
             claims = jwt.decode(token, self.key, ["HS256"], audience=resource)
@@ -55,7 +55,7 @@ class Target:
         return None if scheme == "Bearer" and claims["may_send"] else Answer(401)
 
     def take(self, asked: Asked, *, batches: bool) -> bool:
-        """Take the events of a request; tell whether it was a valid one."""
+        """Accept the events of a request; return whether the request was valid."""
         media_type = asked.headers.get("content-type", "").partition(";")[0].strip()
         try:
             found = _events(asked, media_type, batches=batches)
@@ -86,7 +86,7 @@ def _event(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
 
 
 def event_grid_topic(target: Target) -> Callable[[Asked], Answer]:
-    """A custom topic whose input schema is that of CloudEvents."""
+    """A custom topic with the CloudEvents input schema."""
 
     def answer(asked: Asked) -> Answer:
         path, query = urlsplit(asked.path).path, parse_qs(urlsplit(asked.path).query)
@@ -141,7 +141,7 @@ def event_hub(target: Target) -> Callable[[Asked], Answer]:
 
 
 def service_bus(target: Target) -> Callable[[Asked], Answer]:
-    """A queue or a topic over HTTPS: one message a request, in whatever content type."""
+    """A queue or a topic over HTTPS: one message a request, with any content type."""
 
     def answer(asked: Asked) -> Answer:
         if refusal := target.refusal(asked, "https://servicebus.azure.net"):
@@ -152,7 +152,7 @@ def service_bus(target: Target) -> Callable[[Asked], Answer]:
             return Answer(403)
         media_type = asked.headers["content-type"].partition(";")[0]
         if media_type == "application/vnd.microsoft.servicebus.json":
-            return Answer(400)  # a batch of its own format, which no CloudEvent is
+            return Answer(400)  # a batch in its own format, which CloudEvents are not
         target.events.append(_event({"content-type": _STRUCTURED}, asked.body))
         return Answer(201)
 
@@ -173,7 +173,7 @@ def function(target: Target) -> Callable[[Asked], Answer]:
 
 
 def dapr(target: Target) -> Callable[[Asked], Answer]:
-    """The publish API of a sidecar that wants an API token."""
+    """The publish API of a sidecar that requires an API token."""
 
     def answer(asked: Asked) -> Answer:
         if asked.headers.get("dapr-api-token") != "TOKEN":

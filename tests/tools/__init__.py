@@ -1,1 +1,1 @@
-"""Tests of what sets this repository up."""
+"""Tests of the tools."""

@@ -1,4 +1,4 @@
-"""The page about costs says what the script computes, from what is deployed."""
+"""The page about costs shows the figures of the script, for the deployed resources."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The script that makes the facts of Microsoft's permission reference reads both forms of Microsoft's pages."""
+"""The script that extracts Microsoft's permission reference reads both forms of Microsoft's pages."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The table of all resource kinds is written from the app's own tables."""
+"""The table of all resource kinds in the documentation is generated from the app's own tables."""
 
 from shared.resources.catalog import KINDS, LATENCY, RICH
 from tools import resource_page

@@ -1,4 +1,4 @@
-"""The set-up from a bare clone, as far as it can be tried without installing everything again."""
+"""The set-up from a bare clone, as far as it can be tested without installing everything again."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def bare(directory: Path) -> Path:
-    """A clone that wants no packages; so npm, which comes with one of them, is missing when Azurite's turn comes."""
+    """A clone without packages; so npm, which comes with one of them, is missing when Azurite's turn comes."""
     (directory / "tools").mkdir()
     shutil.copy(ROOT / "tools/setup.py", directory / "tools")
     for name in ("requirements.txt", "requirements-dev.txt"):
@@ -28,14 +28,14 @@ def bare(directory: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A clone in which the set-up has run once, for this version of Python, and what it said."""
+    """A clone in which the set-up has run once, for this version of Python, and its output."""
     clone = bare(tmp_path_factory.mktemp("clone"))
     return clone, set_up(clone, "--python", THIS)
 
 
 @pytest.fixture
 def clone(first: tuple[Path, object], tmp_path: Path) -> Path:
-    """A copy of it, for one test; its environment is the usual one, and nothing says that it was finished."""
+    """A copy of the clone, for one test; its environment is the usual one, without the mark of a complete set-up."""
     shutil.copytree(first[0], tmp_path / "clone", symlinks=True)
     environment = (tmp_path / "clone" / f".venv-{THIS}").rename(tmp_path / "clone/.venv")
     (environment / "set-up.stamp").unlink()

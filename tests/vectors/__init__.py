@@ -1,1 +1,1 @@
-"""The test vectors of the simulator, and everybody who reads them: the app first."""
+"""The test vectors of the simulator, and their readers: the app first."""

@@ -1,4 +1,4 @@
-"""One set for all tests, written by the command that anybody runs, and the app in front of it."""
+"""One set for all tests, written by the public command, and the app that reads it."""
 
 from collections.abc import Iterator
 

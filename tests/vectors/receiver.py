@@ -1,4 +1,4 @@
-"""The app as a reader of vectors: what its own modules make of each case, told in the words of the manifest."""
+"""The app as a reader of vectors: the outcome of each case in its own modules, in the terms of the manifest."""
 
 import base64
 import json
@@ -70,7 +70,7 @@ class Vectors:
 
 @dataclass
 class App:
-    """The app's modules, from the door to the event; only storage, which the door needs, is not from the set."""
+    """The app's modules, from the webhook to the event; only storage, which the webhook needs, is not from the set."""
 
     vectors: Vectors
     clock: Clock
@@ -79,11 +79,11 @@ class App:
     verifier: Verifier
 
     def outcome(self, case: Case) -> Outcome:
-        """What the app does with a case, as `expected` of the manifest has it; plain texts as octets."""
+        """Return the app's outcome of a case, in the form of `expected` in the manifest; plain texts as octets."""
         if case["request"]["body"] is None:
             return self._echo(case["request"])
         body, moment = self.vectors.read(case["request"]["body"]), datetime.fromisoformat(case["receivedAt"])
-        # A key that is not known may be newer than the last look: only one taken after receipt tells.
+        # An unknown key may be newer than the last look: only a look after receipt decides.
         self.clock.now = moment + timedelta(minutes=1)
         status = receive(body, self.recipient, self.queues, moment).status
         try:
@@ -93,7 +93,7 @@ class App:
         return {"status": status, "items": self._items(collection, moment)}
 
     def _echo(self, request: dict[str, Any]) -> Outcome:
-        """Through the host's own reading of a query, and its writing of an answer."""
+        """Pass the query through the host's parser, and the answer through its writer."""
         scope = {
             "type": "http",
             "method": request["method"],
@@ -158,7 +158,7 @@ def accepted(event: Event) -> Outcome:
 
 
 def complaint(vectors: Vectors, expected: dict[str, Any], outcome: Outcome) -> str:
-    """What of an outcome the manifest does not expect; "" if all is as it should be."""
+    """Return how an outcome differs from the manifest; "" if it does not."""
     if outcome["status"] not in expected["status"]:
         return f"answered {outcome['status']}"
     if "body" in expected:
@@ -188,7 +188,7 @@ def fits(vectors: Vectors, want: dict[str, Any], have: Outcome) -> bool:
 
 
 def reason_of(detail: str | None) -> str | None:
-    """What of a detail a receiver must tell; written here apart from the generator."""
+    """Return the reason that a receiver must report for a detail; independent of the generator."""
     if detail is None:
         return None
     coarse = {"tokens_null": "token", "key_unknown": "key", "client_state": "client_state"}
@@ -197,7 +197,7 @@ def reason_of(detail: str | None) -> str | None:
 
 
 class ToDisk(HTTPAdapter):
-    """Leads what is meant for the login authority to a server of ours, which holds what the set says it publishes."""
+    """Sends requests for the login authority to a server with the published files of the set."""
 
     def __init__(self, login: str, url: str, trusted: Path) -> None:
         super().__init__()
@@ -213,12 +213,13 @@ class ToDisk(HTTPAdapter):
 
 @contextmanager
 def running_app(vectors: Vectors, storage: StorageSettings, authority: Authority, directory: Path) -> Iterator[App]:
-    """Put the app together from what a set holds."""
+    """Assemble the app from the content of a set."""
     manifest = vectors.manifest
     login = manifest["login"]["authority"]
 
     def published(asked: Asked) -> Answer:
-        if asked.path.startswith("/v1.0/"):  # what a rich subscription sends without content is read; here, it is gone
+        # The app reads items of a rich subscription without content; here the resource is gone.
+        if asked.path.startswith("/v1.0/"):
             return in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
         return Answer(200, vectors.read(f"login{asked.path}"), {"Content-Type": "application/json"})
 

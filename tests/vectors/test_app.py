@@ -1,4 +1,4 @@
-"""The app does with every case what the manifest expects; a manifest that expects anything else is contradicted."""
+"""The app's outcome of every case matches the manifest; a changed expectation is detected."""
 
 import base64
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ SEALED = ("data", "dataKey", "dataSignature")
 
 @pytest.fixture(scope="session")
 def outcomes(app: App, vectors: Vectors) -> dict[str, Outcome]:
-    """What the app does with each case, by the case's name."""
+    """The app's outcome of each case, by name."""
     return {case["name"]: app.outcome(case) for case in vectors.manifest["cases"]}
 
 
@@ -72,7 +72,7 @@ def test_no_octet_of_what_proves_or_seals_an_item_can_be_changed(vectors: Vector
     believed = []
     for text in (token, item["clientState"], *(item["encryptedContent"][field] for field in SEALED)):
         first = body.index(text.encode())
-        # The last characters of Base64 may hold bits that stand for nothing.
+        # The last characters of Base64 may hold bits without meaning.
         for place in range(first, first + len(text) - 4, len(text) // 5):
             altered = AlteredVectors(vectors.directory, case["request"]["body"], place)
             outcome = App(altered, app.clock, app.queues, app.recipient, app.verifier).outcome(case)
@@ -82,7 +82,7 @@ def test_no_octet_of_what_proves_or_seals_an_item_can_be_changed(vectors: Vector
 
 
 def test_client_states_are_those_that_the_app_would_mint(vectors: Vectors) -> None:
-    """The generator imports nothing of the app: it makes them by the words of the schema."""
+    """The generator imports nothing of the app: it follows the schema's description."""
     secret = base64.b64decode(vectors.manifest["clientStateSecret"])
     for subscription in vectors.manifest["subscriptions"]:
         random = base64.urlsafe_b64decode(subscription["clientState"].partition(".")[0] + "==")
@@ -97,7 +97,7 @@ def drawn(random: bytes, size: int) -> bytes:
 
 
 def wrong_expectations(expected: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Each way in which one value of an expectation may be another."""
+    """Return each way to change one value of an expectation."""
     yield {**expected, "status": [201]}
     if "body" in expected:
         yield {**expected, "contentType": "application/json"}
@@ -124,7 +124,7 @@ def wrong_items(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def expected_files(case: Case) -> list[str]:
-    """The paths of what must come out of a case."""
+    """Return the paths of the expected outputs of a case."""
     expected = case["expected"]
     if "body" in expected:
         return [expected["body"]]

@@ -1,4 +1,4 @@
-"""`python -m graph_simulator vectors` complains in one line, and writes all of a set or nothing."""
+"""`python -m graph_simulator vectors` reports errors in one line, and writes a complete set or nothing."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.vectors.receiver import Vectors
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """The exit code, and the one line that is said."""
+    """Return the exit code, and the one line of output."""
     try:
         code: object = command.main(arguments)
     except SystemExit as ended:

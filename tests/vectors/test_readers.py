@@ -1,4 +1,4 @@
-"""The readers in docs/vectors.md pass every case, and contradict a manifest or a body that is wrong."""
+"""The readers in docs/vectors.md pass every case, and detect a wrong manifest or body."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def test_a_reader_is_short_and_needs_no_more_than_it_says(language: str) -> None
 
 
 def item(place: int, **changes: object) -> Callable[[Expected], None]:
-    """Have one item expected otherwise."""
+    """Change the expectation of one item."""
     return lambda expected: expected["items"][place].update(changes)
 
 
@@ -103,7 +103,7 @@ WRONG: dict[str, Callable[[Expected], None]] = {
 def test_a_reader_contradicts_each_wrong_expectation_and_each_changed_body(
     language: str, vectors: Vectors, tmp_path: Path
 ) -> None:
-    """In one set that is linked to the true one, but for the manifest and one body."""
+    """In one set with links to the genuine one, except for the manifest and one body."""
     for part in ("keys", "login", "cases"):
         (tmp_path / part).symlink_to(vectors.directory / part, target_is_directory=True)
     manifest = json.loads(vectors.read("manifest.json"))

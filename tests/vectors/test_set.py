@@ -1,4 +1,4 @@
-"""A set of vectors is whole, valid by its schema, says where each verdict comes from, and is the same everywhere."""
+"""A set of vectors is complete, valid by its schema, cites a source for each verdict, and is reproducible."""
 
 import hashlib
 import json
@@ -20,8 +20,8 @@ from tests.vectors.receiver import Vectors
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = "5ef414b16119e283651ce72f0d8bda68d8887056815072189ce4383bb5f3e413"
-"""SHA-256 of SHA256SUMS of seed 0. Whoever changes an octet of a case, or of what is expected, has to change it too:
-raise FORMAT if readers of the older set would misread the newer one, and say in CHANGELOG.md what has changed.
+"""SHA-256 of SHA256SUMS of seed 0. A change to an octet of a case, or of an expectation, has to change this too:
+raise FORMAT if readers of the older set would misread the newer one, and describe the change in CHANGELOG.md.
 """
 
 
@@ -95,7 +95,7 @@ def test_one_octet_changed_anywhere_shows(vectors: Vectors, tmp_path: Path) -> N
 
 
 def damaged(vectors: Vectors) -> list[str]:
-    """The files that SHA256SUMS does not speak for."""
+    """Return the files that differ from SHA256SUMS."""
     sums = {path: digest for digest, _, path in (line.partition("  ") for line in lines(vectors))}
     found = {path: hashlib.sha256(vectors.read(path)).hexdigest() for path in vectors.files() if path != "SHA256SUMS"}
     return sorted(path for path in found.keys() | sums.keys() if found.get(path) != sums.get(path))

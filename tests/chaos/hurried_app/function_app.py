@@ -1,6 +1,6 @@
-"""The app, in a hurry: what a host of a fault run loads in place of function_app.py.
+"""The app with shortened waits: the hosts of a fault run load it in place of function_app.py.
 
-It imports what the app imports and no more: `func` runs it with a Python that has nothing else.
+It imports only what the app imports: `func` runs it with a Python that has no other packages.
 """
 
 import importlib.util

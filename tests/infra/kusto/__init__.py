@@ -1,6 +1,6 @@
-"""Kusto's own reader of queries, Microsoft's language service, asked about queries of ours.
+"""Microsoft's language service for Kusto, which checks our queries.
 
-`make test` installs it into .kusto/ from the package.json and package-lock.json that lie here.
+`make test` installs it into .kusto/ from package.json and package-lock.json in this directory.
 """
 
 import json
@@ -25,11 +25,11 @@ TABLES = {
     "AGWFirewallLogs": "(TimeGenerated: datetime, Action: string, ClientIp: string, Hostname: string, "
     "RequestUri: string, RuleId: string, Message: string)",
 }
-"""The tables of a Log Analytics workspace that our queries name, with the columns that Microsoft documents for them."""
+"""The tables of a Log Analytics workspace that our queries use, with the columns that Microsoft documents."""
 
 
 def complaints(queries: Sequence[str]) -> list[list[str]]:
-    """Return what is wrong with each query: with its form, the names and the types in it."""
+    """Return the errors of each query: in its syntax, names and types."""
     asked = json.dumps({"tables": TABLES, "queries": queries})
     command = [str(NODE), str(HERE / "check.js"), str(INSTALLED)]
     done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)

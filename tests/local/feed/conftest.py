@@ -1,4 +1,4 @@
-"""A feed that really runs, a sender that really signs, and a browser that really draws."""
+"""A running feed, a sender with signatures, and a browser."""
 
 import shutil
 import socket
@@ -56,7 +56,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, feed: RunningFeed) -> Iterator[Page]:
-    """The feed's page, open; whatever it asks of another origin, and any error in it, fails the test."""
+    """The feed's page, open; a request to another origin, or an error in the page, fails the test."""
     page = browser.new_page(viewport={"width": 1440, "height": 900}, locale="en-GB")
     foreign: list[str] = []
     errors: list[str] = []

@@ -1,4 +1,4 @@
-"""The functions host, as far as the feed asks it anything."""
+"""The functions host, as far as the feed requests it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from typing import Any
 
 @contextmanager
 def relay_that_says(metrics: list[dict[str, Any]]) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Serve these metrics; yield their address, and what makes it go away."""
+    """Serve these metrics; yield their URL, and a function that stops the server."""
 
     class Metrics(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -21,7 +21,7 @@ def relay_that_says(metrics: list[dict[str, Any]]) -> Iterator[tuple[str, Callab
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Metrics)
     Thread(target=server.serve_forever).start()

@@ -1,4 +1,4 @@
-"""A sender of events, as the relay is one: builds them, signs batches and posts them."""
+"""A sender of events in place of the relay: builds events, signs batches and posts them."""
 
 import base64
 import itertools
@@ -27,7 +27,7 @@ def new_secret() -> str:
 def chat_message(text: str = "Hello", author: str | None = "Ada Marsh", **fields: Any) -> dict[str, Any]:
     """Return a chatMessage of a chat (docs/graph.md, "Messages"); `html=` instead of `text` gives it an HTML body.
 
-    Without an author it is one of those that Teams itself writes.
+    Without an author it is a system message of Teams.
     """
     message_id = str(next(_ids))
     now = datetime.now(UTC).isoformat()
@@ -99,7 +99,7 @@ def _place(resource: dict[str, Any]) -> tuple[str, str]:
 
 
 class Sender:
-    """Posts to a feed what its secret signs."""
+    """Signs with its secret and posts to a feed."""
 
     def __init__(self, url: str, secret: str) -> None:
         self.url = url
@@ -113,7 +113,7 @@ class Sender:
         return self.send_body(json.dumps(events).encode())
 
     def send_body(self, body: bytes, **headers: str) -> httpx.Response:
-        """Sign and post these bytes; `headers` (underscores for hyphens) override those made here."""
+        """Sign and post these bytes; `headers` (underscores for hyphens) override the default headers."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self._client.post(f"{self.url}/events", content=body, headers=self._headers(body) | named)
 

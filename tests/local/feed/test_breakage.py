@@ -1,4 +1,4 @@
-"""Breaking things on purpose, against a real simulator."""
+"""Injected faults, against a real simulator."""
 
 import ssl
 import time

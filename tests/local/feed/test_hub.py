@@ -16,7 +16,7 @@ def message(position: int) -> Message:
 
 
 def sent(watcher: Watcher) -> list[tuple[str, Any]]:
-    """Return all that the watcher's stream yields, which has to be closed."""
+    """Return all entries of the watcher's stream, which has to be closed."""
 
     async def read() -> list[ServerSentEvent]:
         return [event async for event in watcher.events()]

@@ -26,7 +26,7 @@ def cards(page: Page) -> Locator:
 
 
 def ready(page: Page) -> None:
-    """Wait until the page listens: from then on, what is sent arrives live."""
+    """Wait until the page listens: events sent from then on arrive live."""
     expect(page.locator("#link")).to_have_text("Live")
 
 
@@ -526,7 +526,7 @@ def test_axe_finds_no_fault_at_any_width_in_light_and_dark(page: Page, sender: S
 
 
 def examine(page: Page) -> None:
-    """Run axe at each width; in dark only for the one thing that the colours decide."""
+    """Run axe at each width; in dark only the rule that depends on colours."""
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme="light")

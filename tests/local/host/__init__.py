@@ -1,1 +1,1 @@
-"""Tests of the host that stands in for Azure's."""
+"""Tests of the stand-in for the Functions host."""

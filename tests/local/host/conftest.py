@@ -29,7 +29,7 @@ def settings(azurite: Azurite, queue: QueueClient) -> Settings:
 
 @pytest.fixture
 def host_json(tmp_path: Path) -> Callable[..., Path]:
-    """Write a host.json with these options of the queues extension, quick ones by default."""
+    """Write a host.json with these options of the queues extension; short intervals by default."""
 
     def write(**queues: object) -> Path:
         quick = {"messageEncoding": "none", "maxPollingInterval": "00:00:00.2"}

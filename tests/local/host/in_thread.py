@@ -1,4 +1,4 @@
-"""A host in a thread of this process, whose functions run in it too: for apps that are made of closures."""
+"""A host in a thread of this process, which also runs the functions: for apps that are made of closures."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ class ThreadWorker:
         self._timeout = timeout.total_seconds() if timeout else None
 
     async def start(self) -> Sequence[Function]:
-        """Return the functions there are."""
+        """Return the functions of the app."""
         return self._invoker.functions
 
     async def call(self, function: str, call: Call) -> HttpAnswer | None:
@@ -61,9 +61,9 @@ def running(
     port: int = 0,
     authority: Authority | None = None,
 ) -> Iterator[str]:
-    """Serve `app` from a thread of this process and give its URL; `settings` are in the environment meanwhile.
+    """Serve `app` from a thread of this process and return its URL; `settings` are in the environment meanwhile.
 
-    The metrics are the process's own: a second host in it goes on counting.
+    The metrics are the process's own: a second host in it continues the counts.
     """
     tls = TlsFiles(authority.certificate, authority.key) if authority else None
     before = {name: os.environ.get(name) for name in settings}

@@ -1,4 +1,4 @@
-"""Settings, host.json, and what an app may ask of the local host."""
+"""Settings, host.json, and the features that the local host supports."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def described(app: func.FunctionApp, settings: dict[str, str], host_json: Path) -> list[str]:
-    """Return the lines that a host says of its functions."""
+    """Return a host's description of its functions."""
     worker = ThreadWorker(app, 1)
     host = Host(worker, completed(worker.start()), settings, host_options(host_json))
     return list(host.describe("http://host"))

@@ -1,4 +1,4 @@
-"""`func start`, run by a `func` of the tests' own: how it is started, known to run, and ended."""
+"""`func start`, with a fake `func`: how it is started, how its readiness is detected, how it is ended."""
 
 import json
 import os
@@ -27,7 +27,7 @@ SETTINGS = {"FUNCTIONS_WORKER_RUNTIME": "python"}
 
 @pytest.fixture
 def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the fake `func` writes down; it is there for HOST=func."""
+    """The record of the fake `func`; HOST=func is set."""
     monkeypatch.setenv("FUNC", str(write_program(tmp_path)))
     for name, value in OWN_PYTHON.items():
         monkeypatch.setenv(name, value)
@@ -131,7 +131,7 @@ def test_a_parent_that_is_killed_leaves_neither_host_nor_worker(tmp_path: Path) 
 
 def test_only_the_process_leader_gets_the_signal_and_its_children_end_with_it(tmp_path: Path) -> None:
     marker = tmp_path / "asked"
-    # The child writes down a SIGTERM of its own: a worker that got one would cut its work off.
+    # The child records a SIGTERM of its own: a worker that received one would abort its work.
     worker = f"trap 'touch {marker}' TERM; while :; do sleep 0.05; done"
     command = ["sh", "-c", f'sh -c "{worker}" & trap "exit 0" TERM; echo up; while :; do sleep 0.05; done']
     child = Child("leader", command, log=tmp_path / "log")

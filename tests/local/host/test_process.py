@@ -35,7 +35,7 @@ def process(message: func.QueueMessage) -> None:
 
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
-    """A directory with an app whose queue function hangs at the first try."""
+    """A directory with an app whose queue function hangs at the first attempt."""
     directory = tmp_path / "app"
     directory.mkdir()
     (directory / "function_app.py").write_text(APP)

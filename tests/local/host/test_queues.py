@@ -25,12 +25,12 @@ HostJson = Callable[..., Path]
 
 
 def is_empty(queue: QueueClient) -> bool:
-    """Whether nothing is in the queue, hidden or not."""
+    """Whether the queue has no messages, hidden ones included."""
     return queue.get_queue_properties().approximate_message_count == 0
 
 
 def poison_of(queue: QueueClient, settings: Settings) -> list[str]:
-    """What lies in the poison queue; nothing as long as there is none."""
+    """The content of the poison queue; empty if the queue does not exist."""
     name = f"{queue.queue_name}-poison"
     with QueueClient.from_connection_string(settings["AzureWebJobsStorage"], name) as client:
         try:

@@ -1,4 +1,4 @@
-"""Declarations by their names, and by their tenants."""
+"""Declarations by id, and by tenant."""
 
 import pytest
 

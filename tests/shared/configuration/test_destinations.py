@@ -1,4 +1,4 @@
-"""Destinations, as settings and as entries of DESTINATIONS describe them."""
+"""Destinations in the settings and in entries of DESTINATIONS."""
 
 import json
 from pathlib import Path
@@ -134,7 +134,7 @@ def key_with_a_password() -> bytes:
     ids=["empty", "cut", "a key", "without its key", "without its certificate", "another key's", "with a password"],
 )
 def test_certificates_that_tls_cannot_use_are_a_fault_of_their_entry(tmp_path: Path, field: str, text: bytes) -> None:
-    """Otherwise the app itself would fail at its start, with all its destinations and the webhook."""
+    """Otherwise the app would fail to start, with all its destinations and the webhook."""
     pem = tmp_path / "some.pem"
     pem.write_bytes(text)
     settings = read(entry(**{field: str(pem)}), entry(name="fine"))

@@ -1,4 +1,4 @@
-"""Schedules that the Functions host takes."""
+"""Schedules that the Functions host accepts."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -17,7 +17,7 @@ DAYS = ("sun", "MON", "Tue", "wed", "thu", "fri", "sat")
 
 
 def fields(least: int, greatest: int, names: tuple[str, ...] = ()) -> st.SearchStrategy[str]:
-    """What a field may hold: lists of values and ranges, with steps."""
+    """The forms of a field: lists of values and ranges, with steps."""
     value = st.integers(least, greatest).map(str)
     value = value | st.sampled_from(names) if names else value
     range_of = st.tuples(value, value).map("-".join)
@@ -89,7 +89,7 @@ def test_any_text_that_is_a_schedule_is_one_for_the_host(schedule: str) -> None:
     if is_schedule(schedule):
         assert schedule_of(schedule)(NOW) > NOW
     else:
-        with suppress(ConfigurationError):  # names of one or two letters the host alone takes
+        with suppress(ConfigurationError):  # names of one or two letters, which only the host accepts
             schedule_of(schedule)
 
 

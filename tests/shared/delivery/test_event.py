@@ -180,7 +180,7 @@ WITHOUT_MODIFICATION = {
     "groups('g1')": {"id": "g1", **CREATED},
     "users('u1')": {"id": "u1"},
 }
-"""What of Graph's does not say when it was modified."""
+"""Resources of Graph's without a time of modification."""
 
 
 def pushed(resource: str, received: datetime, **content: Any) -> Event:

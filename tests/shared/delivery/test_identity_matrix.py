@@ -1,6 +1,6 @@
-"""Every kind of resource, by every way in which it comes: one subject, and one id for each version.
+"""Every kind of resource, by every source of events: one subject, and one id for each version.
 
-The exceptions are those of docs/destination.md: what came without content, and what does not say when it changed.
+The exceptions are those of docs/destination.md: events without content, and resources without a time of change.
 """
 
 import json
@@ -28,11 +28,11 @@ ETAGS = {
     "ListItem": {"eTag": '"{12AD05BB-59B8-43AA-9456-77C44E9BC066},756"'},
 }
 UNDATED = {"User", "Group", "Chat", "Team", "Channel", "ConversationMember", "Presence", "CallTranscript"}
-"""Kinds that do not say when they changed: an id for each time that they come."""
+"""Kinds without a time of change: each arrival has its own id."""
 
 
 def path_of(item: ItemType, spelling: str) -> str:
-    """A path in that form, with ids such as Graph's: GUIDs for what the directory knows."""
+    """A path in that form, with ids like Graph's: GUIDs for objects of the directory."""
     ids = {"user": GUID, "team": GUID, "group": GUID, "chat": "19:a@thread.v2", "channel": "19:b@thread.tacv2"}
     return re.sub(r"\{(\w+)\}", lambda found: ids.get(found[1], f"{found[1]}-Aa1"), spelling)
 
@@ -60,7 +60,7 @@ def spellings(item: ItemType) -> list[str]:
 
 
 def ways(item: ItemType, content: dict[str, Any]) -> dict[str, Event]:
-    """The event of one version by each way that there is for this kind."""
+    """Return the event of one version from each source of this kind."""
     written = json.dumps(content).encode()
     other_order = json.dumps({"@odata.context": "https://x/$metadata#y", **dict(reversed(content.items()))}).encode()
     found = {}
@@ -75,7 +75,7 @@ def ways(item: ItemType, content: dict[str, Any]) -> dict[str, Event]:
             try:
                 found[f"sweep {place}"] = event_read_back(other_order, place, TENANT, LATER)
             except Undeliverable:
-                continue  # such a place does not list what could be read back
+                continue  # the list at such a path is not read back
     return found
 
 

@@ -1,4 +1,4 @@
-"""The way to one destination: shared requests, places, and the rate."""
+"""A destination's lane: shared requests, request slots, and the rate."""
 
 import threading
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from tests.shared.delivery.test_destination import some
 
 
 class Gate:
-    """A destination that answers once it is let; `calls` are the events of each delivery."""
+    """A destination that answers once released; `calls`: the events of each delivery."""
 
     def __init__(self) -> None:
         self.calls: list[list[Event]] = []
@@ -104,7 +104,7 @@ def test_one_alone_is_not_kept_waiting_for_others() -> None:
 def test_what_finds_no_place_comes_back_later_and_each_at_a_time_of_its_own() -> None:
     gate = Gate()
     to = lane(gate, Limits(capacity=1, requests=1))
-    to._seconds = 10.0  # what its requests took so far
+    to._seconds = 10.0  # the duration of its requests so far
     with ThreadPoolExecutor(1) as pool:
         inside = pool.submit(to.deliver, some(1))
         assert gate.began.acquire(timeout=30)

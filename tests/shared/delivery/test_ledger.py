@@ -1,4 +1,4 @@
-"""The ledger by itself: what was recorded is known, by id and time; weeks are forgotten whole. See also
+"""The ledger by itself: recorded events are known, by id and time; whole weeks are forgotten. See also
 test_ledger_concurrency.py.
 """
 
@@ -143,7 +143,7 @@ def test_only_weeks_of_the_ledger_are_forgotten(ledger: Ledger, tables: Tables) 
     ledger.drop_expired(NOW)
     assert sorted(tables.names()) == ["ledger20310203", "state"]
     ledger.drop_expired(NOW)
-    ledger.record([old])  # it comes again, and its week is made again
+    ledger.record([old])  # the event comes again, and its week is created again
     assert ledger.undelivered([old]) == []
 
 
@@ -160,7 +160,7 @@ def test_while_tables_are_unavailable_everything_is_undelivered_and_nothing_rais
 
 
 def test_a_part_that_can_not_be_looked_up_costs_the_rest_nothing(storage_settings: StorageSettings) -> None:
-    """Of two weeks, one can't be read: its events count as undelivered, the others are known."""
+    """Of two weeks, one cannot be read: its events count as undelivered, the others are known."""
     known, unknown = event("known", NOW - WEEK), event("unknown")
     Ledger(accounts.tables(storage_settings), KEPT).record([known, unknown])
     with serving(refuses) as server:

@@ -1,4 +1,4 @@
-"""The ledger under several writers at once: nothing that was recorded is forgotten, nothing else is ever known."""
+"""The ledger with several concurrent writers: no recorded event is forgotten, no other event is known."""
 
 import uuid
 from collections.abc import Callable, Sequence
@@ -37,12 +37,12 @@ def event(number: int, *, run: str = "", apart: timedelta = timedelta(millisecon
 
 @pytest.fixture
 def open_ledger(storage_settings: StorageSettings) -> Callable[[], Ledger]:
-    """A ledger with clients of its own, as another process has them; the tables are not there yet."""
+    """A ledger with clients of its own, like another process; the tables do not exist yet."""
     return lambda: Ledger(accounts.tables(storage_settings), timedelta(days=60))
 
 
 def at_once(actions: Sequence[Callable[[], object]]) -> None:
-    """Begin all actions at the same moment, and wait for all; raises what any of them raised."""
+    """Start all actions at the same moment, and wait for all; raises the exception of any of them."""
     start = Barrier(len(actions))
 
     def run(action: Callable[[], object]) -> None:
@@ -93,7 +93,7 @@ batches = st.lists(st.lists(st.integers(0, 25), max_size=15), min_size=2, max_si
 def test_every_event_is_delivered_by_somebody_and_known_to_all(
     open_ledger: Callable[[], Ledger], batches: list[list[int]]
 ) -> None:
-    """Each writer does what the app does: looks, delivers what is undelivered, records it."""
+    """Each writer does what the app does: look up, deliver undelivered events, record."""
     run = uuid.uuid4().hex  # the tables outlive an example
     delivered: list[Event] = []
 

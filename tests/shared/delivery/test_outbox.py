@@ -1,4 +1,4 @@
-"""The last step of every event: looked up and recorded in real tables, delivered to a real server."""
+"""The last step of every event: lookup and record in real tables, delivery to a real server."""
 
 import json
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def outbox(destination: Destination, ledger: Ledger) -> Outbox:
 
 
 def ids(asked: list[Asked]) -> list[list[str]]:
-    """The ids of the events of each request."""
+    """Return the ids of the events of each request."""
     return [[event["id"] for event in json.loads(request.body)] for request in asked]
 
 

@@ -1,4 +1,4 @@
-"""Requests in each content mode, as the CloudEvents SDK for Python reads them; test_kit.py has JavaScript's."""
+"""Requests in each content mode, read by the CloudEvents SDK for Python; test_kit.py has JavaScript's."""
 
 import json
 from datetime import UTC, datetime
@@ -40,7 +40,7 @@ def request(mode: Mode, *events: Event) -> HTTPMessage:
 
 
 def attributes(event: Event) -> dict[str, Any]:
-    """The attributes that a reader finds, `datacontenttype` and `partial` apart."""
+    """The attributes that a reader finds, except `datacontenttype` and `partial`."""
     return {
         "specversion": "1.0", "id": event.id, "source": event.source, "subject": event.subject, "type": event.type,
         "time": event.time, "version": event.version, "partitionkey": partition_key(event), "sequence": event.version,

@@ -1,4 +1,4 @@
-"""The few fields that are read from a resource."""
+"""The fields that the app reads from a resource."""
 
 from datetime import UTC, datetime
 from typing import Any

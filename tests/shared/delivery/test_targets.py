@@ -1,4 +1,4 @@
-"""The settings of each page in docs/targets/, against a stand-in that enforces what its service publishes."""
+"""The settings of each page in docs/targets/, with a stand-in that enforces the published rules of its service."""
 
 import json
 import re
@@ -40,7 +40,7 @@ NAMESPACES = ["event-grid-namespace", "event-hubs", "service-bus"]
 
 
 def documented(name: str) -> DestinationSettings:
-    """The settings that a page shows, read as the app reads them."""
+    """Return the settings of a page, as the app reads them."""
     block = re.search(r"```json\n(.*?)```", (PAGES / f"{name}.md").read_text(encoding="utf-8"), re.DOTALL)
     assert block
     shown = {"DESTINATION_SECRET": None, **json.loads(block[1])}
@@ -50,7 +50,7 @@ def documented(name: str) -> DestinationSettings:
 
 @dataclass
 class Ready:
-    """A stand-in, and the app's destination as its page sets it up."""
+    """A stand-in, and the app's destination with the settings of its page."""
 
     target: Target
     server: Server
@@ -129,7 +129,7 @@ def test_an_entity_that_is_not_there_keeps_everything(ready: Ready) -> None:
 
 @pytest.mark.parametrize("ready", ["knative", "dapr"], indirect=True)
 def test_a_batch_is_refused_where_there_are_none(ready: Ready) -> None:
-    """So the mode of the page is not a matter of taste."""
+    """So the mode on the page is mandatory."""
     body = b"[]"
     headers = {"content-type": "application/cloudevents-batch+json", **ready.settings.headers}
     answer = ready.session.post(f"{ready.server.url}{urlsplit(ready.settings.url).path}", data=body, headers=headers)

@@ -1,4 +1,4 @@
-"""How the versions of one resource order."""
+"""The order of the versions of one resource."""
 
 import base64
 from datetime import UTC, datetime, timedelta

@@ -20,7 +20,7 @@ from tests.servers import RESET, Answer, Asked, Server, in_json, in_turn, servin
 
 
 class WithRoles(EntraClient):
-    """Tokens that tell which permissions they carry."""
+    """Tokens with roles."""
 
     def __init__(self, *roles: str) -> None:
         self._token = jwt.encode({"roles": roles}, client_state_secret(), algorithm="HS256")
@@ -30,7 +30,7 @@ class WithRoles(EntraClient):
 
 
 class Bearer(EntraClient):
-    """Tokens 1, 2, 3 ...: a new one each time the last was forgotten."""
+    """Tokens 1, 2, 3 ...: a new one after each `forget`."""
 
     def __init__(self) -> None:
         self.forgotten = 0
@@ -166,7 +166,7 @@ def test_a_throttled_tenant_is_not_asked_before_the_time(graph: GraphClient, ser
 def test_of_several_waits_the_one_that_ends_last_counts(
     graph: GraphClient, server: Server, clock: Clock, status: int
 ) -> None:
-    """Two threads have asked before either was answered."""
+    """Both threads have sent a request before either was answered."""
     both_ask = threading.Barrier(2)
     wait_budget = iter(("400", "1"))
     told = threading.Lock()
@@ -291,7 +291,7 @@ def test_the_simulator_is_called_through_real_tokens_and_a_withdrawn_one_is_repl
 ) -> None:
     identity = EntraClient(simulator.url, CLIENT_ID, AppCredential(secret=simulator.registration.client_secret))
     graph = GraphClient(simulator.url, identity, session, clock)
-    simulator.post("clock", advance_seconds=20)  # past what tests before this one have used up of Graph's limits
+    simulator.post("clock", advance_seconds=20)  # beyond what earlier tests have used of Graph's limits
     assert list(graph.pages(TENANT, "subscriptions")) == [[]]
     simulator.post("clock", advance_seconds=4000)
     assert list(graph.pages(TENANT, "subscriptions")) == [[]]

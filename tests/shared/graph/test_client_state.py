@@ -1,4 +1,4 @@
-"""clientState that carries its own proof."""
+"""A clientState that carries its own proof."""
 
 import secrets
 

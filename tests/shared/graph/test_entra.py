@@ -66,7 +66,7 @@ def test_a_certificate_that_is_of_no_use_is_named_as_a_setting(simulator: GraphS
 
 
 def quoting(text: str) -> Script:
-    """Metadata as it should be, and a refusal that quotes what was sent."""
+    """Valid metadata, and a refusal that quotes the request."""
     return lambda asked: (
         in_json({"error": "invalid_client", "error_description": f"AADSTS7000222: {text} expired."}, 401)
         if asked.method == "POST"
@@ -93,7 +93,7 @@ def test_the_sentences_of_entra_are_not_repeated(authority: Authority) -> None:
     ids=lambda answer: f"{answer.status} {answer.body!r}",
 )
 def faulty(request: pytest.FixtureRequest, authority: Authority) -> Iterator[str]:
-    """The URL of a login authority with something else in its place."""
+    """The URL of a login authority with one answer replaced."""
     with serving(lambda _: request.param, authority) as server:
         yield server.url
 

@@ -1,4 +1,4 @@
-"""Half a surrogate pair is replaced; everything else stays as it was, byte for byte."""
+"""Unpaired surrogates are replaced; everything else stays the same, byte for byte."""
 
 import json
 from typing import Any
@@ -37,7 +37,7 @@ strings = st.lists(pieces, max_size=12).map("".join)
 
 
 def whole(value: Any) -> Any:
-    """What Python reads, in which halves are possible, with the replacement character for each."""
+    """Return what Python reads, which allows unpaired surrogates, with the replacement character for each."""
     match value:
         case str():
             return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in value)

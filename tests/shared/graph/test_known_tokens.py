@@ -1,4 +1,4 @@
-"""Genuine tokens are remembered, and never for more than they prove."""
+"""Genuine tokens are remembered, and prove no more than before."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

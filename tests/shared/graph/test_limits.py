@@ -1,4 +1,4 @@
-"""Which requests Graph counts together."""
+"""Which requests Graph limits together."""
 
 import pytest
 

@@ -26,7 +26,7 @@ from tests.token_cases import ISSUERS, Mint, base64url
 
 JUST_NOW = NOW - timedelta(seconds=1)
 ROUND = 4
-"""Requests that one fetch of everything takes: two metadata documents, two key sets."""
+"""The requests of one complete fetch: two metadata documents, two key sets."""
 
 
 def jwk(kid: str, /, **changes: Any) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def jwk(kid: str, /, **changes: Any) -> dict[str, Any]:
 
 
 class Login:
-    """The authority: its keys by version, and a way to put something else in the place of any answer."""
+    """The authority: its keys by version, and a way to replace any answer."""
 
     def __init__(self) -> None:
         self.keys: dict[str, list[dict[str, Any]]] = {"1.0": [jwk("authority-1")], "2.0": [jwk("authority-1")]}
@@ -268,7 +268,7 @@ def test_threads_that_need_a_key_at_once_fetch_it_once(keys: SigningKeys, server
 
 
 def test_the_pause_after_a_failure_begins_at_its_end() -> None:
-    """An authority that hangs takes longer than the pause: otherwise whoever waited would ask at once."""
+    """A hanging authority takes longer than the pause: otherwise every waiting call would ask at once."""
     clock = Clock()
     login = InProcess(lambda _: HANGS, clock)
     keys = SigningKeys("https://login.example", login.mounted("https://login.example"), clock)

@@ -1,4 +1,4 @@
-"""The JWTs that prove encrypted notifications."""
+"""The JWTs that prove rich notifications."""
 
 import json
 from datetime import timedelta

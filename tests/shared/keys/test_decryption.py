@@ -1,4 +1,4 @@
-"""How a resource is opened (docs/graph.md)."""
+"""Decryption of a resource (docs/graph.md)."""
 
 import base64
 import hmac

@@ -46,7 +46,7 @@ def test_what_was_written_as_pem_is_read() -> None:
 
 
 def archive(password: bytes | None = None, *, with_key: bool = True) -> str:
-    """Return a PKCS #12 archive in Base64, as Key Vault gives it out."""
+    """Return a PKCS #12 archive in Base64, as Key Vault returns it."""
     key = encryption_key()
     sealed = BestAvailableEncryption(password) if password else NoEncryption()
     packed = serialize_key_and_certificates(None, key.private_key if with_key else None, key.certificate, None, sealed)
@@ -80,7 +80,7 @@ def test_an_archive_that_holds_no_key_is_named(text: str) -> None:
         pem_of(rsa_key("alone")),
         pem_of(rsa_key("foreign")) + write_pem(encryption_key()).split(b"-----END PRIVATE KEY-----\n")[1],
         write_pem(encryption_key()).split(b"-----END PRIVATE KEY-----\n")[1],
-        # PKCS#8 of an algorithm that nobody knows
+        # PKCS#8 of an unknown algorithm
         armoured("MA0CAQAwBgYEKgMEBQQA").encode()
         + write_pem(encryption_key()).split(b"-----END PRIVATE KEY-----\n")[1],
     ],

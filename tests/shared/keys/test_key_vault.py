@@ -1,4 +1,4 @@
-"""What Key Vault refuses is told in its own words, with the next step. tests/life/test_key_stores.py has the rest."""
+"""Key Vault's refusals are reported in its own words, with the next step. See also tests/life/test_key_stores.py."""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ CHALLENGE = {"WWW-Authenticate": 'Bearer authorization="https://login.invalid/t"
 
 
 class Token:
-    """A credential whose token anybody takes."""
+    """A credential whose token every service accepts."""
 
     def get_token(self, *_: str, **__: Any) -> AccessToken:
         return AccessToken("token", int(time.time()) + 3600)

@@ -15,7 +15,7 @@ LONG_AGO = NOW - timedelta(days=30)
 
 
 class MemoryStore:
-    """A key store in memory that counts how often it is looked into, and can be unavailable."""
+    """A key store in memory that counts reads, and can be unavailable."""
 
     def __init__(self, *keys: EncryptionKey) -> None:
         self.keys = {key.key_id: key for key in keys}
@@ -239,7 +239,7 @@ def test_a_store_that_hangs_is_asked_for_one_key_and_not_for_each() -> None:
 
 
 def test_the_pause_after_a_failure_begins_at_its_end() -> None:
-    """A store that hangs takes longer than the pause: otherwise whoever waited would ask at once."""
+    """A hanging store takes longer than the pause: otherwise every waiting call would ask at once."""
     clock = Clock()
 
     class Hanging(MemoryStore):

@@ -1,6 +1,6 @@
-"""When keys come and go, to the second: keys in a real directory, and what is remembered in a real table.
+"""Creation and retirement of keys, to the second: keys in a real directory, times in a real table.
 
-What becomes of subscriptions and messages meanwhile is in tests/life.
+tests/life shows the effect on subscriptions and messages.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,14 +34,14 @@ def key(name: str, made: datetime, life: timedelta = timedelta(days=730)) -> Enc
 
 
 class FullKeyDirectory(KeyDirectory):
-    """A store that takes no further key."""
+    """A store that accepts no further key."""
 
     def create(self, now: datetime) -> EncryptionKey:
         raise RetryLater(Reason.KEY_STORE, "no key can be made")
 
 
 class RotationHarness:
-    """A directory of keys and a rotation over it, at a time that a test sets."""
+    """A key directory and a rotation over it, at a time that a test sets."""
 
     def __init__(self, tables: Tables, directory: Path) -> None:
         self.directory, self.tables = directory, tables
@@ -56,7 +56,7 @@ class RotationHarness:
             write_private(self.directory / f"{key.key_id}.pem", write_pem(key))
 
     def rotation(self) -> Rotation:
-        """As a process that was just started has it."""
+        """Return the rotation of a new process."""
         ring = KeyRing(self.store(self.directory), self.clock)
         return Rotation(ring, self.tables, AGE, self.overlap, QUEUED)
 
@@ -65,7 +65,7 @@ class RotationHarness:
         return self.rotation().renew(at).key_id
 
     def retire(self, at: datetime, *named: str, used: Mapping[str, datetime] | None = None) -> set[str]:
-        """Retire what may go, and return the ids that are left."""
+        """Retire keys, and return the ids of the remaining ones."""
         self.clock.now = at
         self.rotation().retire(named, used or {}, lambda: self.queue_is_empty, at)
         return {path.stem for path in self.directory.glob("*.pem")}

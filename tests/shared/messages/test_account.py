@@ -1,4 +1,4 @@
-"""The account of what was queued, what was handled and what waits closes, and says so when it does not."""
+"""The account of queued, handled and waiting items balances, and a shortfall is reported."""
 
 import random
 from collections.abc import Callable
@@ -19,7 +19,7 @@ OURS, OTHERS = declaration(), declaration("/teams/getAllMessages")
 
 
 class Instances:
-    """Processes over one account, on one clock."""
+    """Processes with one account, on one clock."""
 
     def __init__(self) -> None:
         self.clock = Clock(NOW)
@@ -30,7 +30,7 @@ class Instances:
         return Account(self.tables, self.clock, self._random.randbytes)
 
     def shortfall(self, waiting: int) -> dict[str, int]:
-        """Return the items that are missing, by hour, as a process of its own finds them."""
+        """Return the missing items, by hour, as a new process finds them."""
         found = self.process().shortfall(waiting, LONGEST)
         return {f"{hour:%H}": items for hour, items in found.items.items()} if found else {}
 
@@ -65,7 +65,7 @@ def test_what_was_handled_by_another_process_closes_the_account(instances: Insta
 def test_what_was_settled_and_never_handled_is_missing_once_it_no_longer_waits(instances: Instances) -> None:
     received(instances.process(), batch(3))
     instances.clock.now = NOW.replace(minute=0, second=0) + HOUR + SETTLING_TIME
-    assert instances.shortfall(waiting=1) == {}  # it may be the one
+    assert instances.shortfall(waiting=1) == {}  # it may be the missing one
     assert instances.shortfall(waiting=0) == {f"{NOW:%H}": 3}
 
 
@@ -170,14 +170,14 @@ def test_rows_are_deleted_when_nothing_of_their_hour_can_wait(instances: Instanc
 
 
 def test_threads_that_finish_together_share_a_write(instances: Instances) -> None:
-    """Each returns only when its entry is durable."""
+    """Each call returns only when its entry is durable."""
     process = instances.process()
     writes: list[int] = []
     put_all = instances.tables.put_all
 
     def counting(*arguments: object) -> None:
         writes.append(1)
-        if len(writes) == 1:  # while this write is under way, others come
+        if len(writes) == 1:  # during this write, others come
             for _ in range(5):
                 process.enqueued(batch())
         put_all(*arguments)  # type: ignore[arg-type]

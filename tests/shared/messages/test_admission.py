@@ -1,4 +1,4 @@
-"""What is believed of a queue message: all of it if this app wrote it, and nothing unproven otherwise."""
+"""What the app believes of a queue message: all of it if the app wrote it, and nothing unproven otherwise."""
 
 from datetime import datetime, timedelta
 
@@ -31,7 +31,7 @@ FORGED = change(clientState=minted(secret=client_state_secret("of an attacker"))
 
 
 def believed(envelope: Envelope) -> Envelope:
-    """What is believed of an envelope without a MAC."""
+    """Return what is believed of an envelope without a MAC."""
     return admission().read(write(envelope)).envelope
 
 
@@ -100,7 +100,7 @@ def test_a_page_without_a_mac_of_what_is_not_declared_is_refused(resource: str, 
 @pytest.mark.parametrize("received", [NOW - timedelta(days=10), NOW + timedelta(minutes=6)])
 @pytest.mark.parametrize("kind", [ChangeBatch, LifecycleBatch, ReadbackPage])
 def test_without_a_mac_no_other_time_is_believed_than_one_of_the_horizon(kind: type, received: datetime) -> None:
-    """A token is judged as of the receipt: whoever chose it could use one that has expired long ago."""
+    """A token is judged as of the receipt: a chosen time would allow a token that expired long ago."""
     envelope = page(received=received) if kind is ReadbackPage else kind(received, changes(change()).items)
     with pytest.raises(Refused) as refused:
         believed(envelope)

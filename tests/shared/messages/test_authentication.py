@@ -66,7 +66,7 @@ def test_a_mac_of_another_text_is_not_authentic() -> None:
 
 
 def test_a_clientstate_secret_itself_does_not_authenticate() -> None:
-    """The key is derived: what is learnt of one use of the secret is of no use for the other."""
+    """The key is derived, so that one use of the secret reveals nothing of the other."""
     assert CURRENT not in EnvelopeKeys([CURRENT])._keys
 
 

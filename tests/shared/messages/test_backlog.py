@@ -1,4 +1,4 @@
-"""How much is queued and for how long, of a storage account that really holds it."""
+"""The size and age of the queue, of a real storage account."""
 
 from datetime import timedelta
 
@@ -28,12 +28,12 @@ def storage(storage_settings: StorageSettings) -> Queues:
 
 
 def queued() -> str:
-    """A queue message of notifications that came at NOW."""
+    """A queue message of notifications received at NOW."""
     return write(builders.changes(builders.change()))
 
 
 def gauged() -> list[float]:
-    """What the gauges show, in the order above."""
+    """The values of the gauges, in the order above."""
     shown = {point["name"]: point["value"] for point in metrics.current() if point["name"] in GAUGES}
     return [shown[name] for name in GAUGES]
 

@@ -1,4 +1,4 @@
-"""What the host gives up, kept until a person deals with it. The rest is shown in tests/ops/test_dead_letters.py."""
+"""Messages in the host's poison queue, kept for an operator. See also tests/ops/test_dead_letters.py."""
 
 import random
 from datetime import timedelta
@@ -58,7 +58,7 @@ def test_an_account_that_refuses_is_unavailable(storage_settings: StorageSetting
 
 
 def test_a_poison_message_of_several_envelopes_is_kept_entered_and_replayed_whole() -> None:
-    """The host moves a whole queue message, whatever shares it."""
+    """The host moves a whole queue message, with all envelopes in it."""
     account = MemoryAccount()
     batches = [signed(changes(change(chat_path(str(number))))) for number in range(3)]
     account.queues.enqueue(together(batches), Queue.POISON, NOW + timedelta(days=7))

@@ -1,4 +1,4 @@
-"""What is on the queue."""
+"""The content of queue messages."""
 
 import json
 from xml.etree import ElementTree

@@ -1,4 +1,4 @@
-"""Group commit: requests share puts, and each learns what became of its own texts."""
+"""Group commit: requests share puts, and each learns the outcome of its own texts."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ PATIENCE = timedelta(seconds=LIMIT)
 
 
 class SlowQueues(MemoryQueues):
-    """Queues that put nothing until they are let."""
+    """Queues whose puts wait until a test releases them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,14 +48,14 @@ class Requests:
         return self._pool.submit(self.commit.send_all, texts, within=within)
 
     def send_and_wait(self, *texts: str) -> Future[None]:
-        """Send a request that waits for its turn, since all puts are under way."""
+        """Send a request that waits for its turn, since all puts are in progress."""
         before = len(self.commit._waiting)
         sent = self.send(*texts)
         eventually(lambda: len(self.commit._waiting) > before)
         return sent
 
     def occupy(self) -> list[Future[None]]:
-        """Have as many puts under way as there may be."""
+        """Occupy all slots with puts."""
         first = []
         for number in range(MOST_PUTS):
             first.append(self.send(f'{{"first":{number}}}'))
@@ -129,7 +129,7 @@ def test_a_failed_put_is_told_to_its_own_requests_alone_and_to_each_with_an_erro
     requests.queues.available = False
     requests.let(1)
     eventually(lambda: sum(request.done() for request in first) == 1)
-    eventually(lambda: requests.queues.under_way == MOST_PUTS)  # the next put has begun
+    eventually(lambda: requests.queues.under_way == MOST_PUTS)  # the next put has started
     requests.queues.available = True
     requests.let()
     failures = [request.exception(LIMIT) for request in (*first, *later)]

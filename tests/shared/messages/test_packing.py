@@ -1,4 +1,4 @@
-"""Items packed into envelopes: nothing lost, nothing added, and each with the evidence of its own tenants alone."""
+"""Items packed into envelopes: none lost, none added, each with the evidence of its own tenants only."""
 
 import json
 from itertools import pairwise
@@ -43,7 +43,7 @@ def packed(post: Post, evidence: Evidence, limit: int) -> list[tuple[ChangeBatch
 
 
 def tenants_of(held: list[Sealed]) -> list[str]:
-    """The tenants of items, each once, in the order of the items."""
+    """The tenants of items, without duplicates, in the order of the items."""
     return list(dict.fromkeys(item.tenant for item in held))
 
 
@@ -96,7 +96,7 @@ def test_no_two_neighbours_would_have_fitted_into_one(post: Post, evidence: Evid
     envelopes = packed(post, evidence, limit)
     for (_, envelope), (_, following) in pairwise(envelopes):
         (both,) = pack_changes([*envelope, following[0]], evidence, NOW, TRACE, NO_LIMIT)
-        assert len(write(both)) > limit - 2  # the estimate counts a comma too many, of items and of tokens
+        assert len(write(both)) > limit - 2  # the estimate counts one comma more, of items and of tokens
 
 
 @given(posts, evidences)

@@ -1,4 +1,4 @@
-"""When to try again."""
+"""The time of the next attempt."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""How far things have been compared: a suspicion holds until a comparison that began after it."""
+"""How far declarations are compared: a suspicion remains until a comparison that began after it."""
 
 import uuid
 from datetime import datetime, timedelta, timezone

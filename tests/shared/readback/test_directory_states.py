@@ -1,4 +1,4 @@
-"""What is known of users and groups, and what of a list of them differs from it."""
+"""The stored state of users and groups, and how a list of them differs from it."""
 
 from datetime import timedelta
 from typing import Any

@@ -24,7 +24,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class ObservedQueues(AzureQueues):
-    """The real ones; what is enqueued is noted as well."""
+    """The real queues, which also record each message."""
 
     def __init__(self, settings: StorageSettings) -> None:
         super().__init__(settings, BACKGROUND_LIMITS, accounts.claims(settings))
@@ -38,7 +38,7 @@ class ObservedQueues(AzureQueues):
         self._requested.append(envelope)
 
     def requested(self) -> list[ReadbackPage]:
-        """Return what was enqueued since the last call."""
+        """Return the messages enqueued since the last call."""
         requested, self._requested = self._requested, []
         return requested
 
@@ -60,7 +60,7 @@ def sweep(checkpoints: Checkpoints, queues: ObservedQueues) -> Sweep:
 
 @pytest.fixture
 def on_suspicion(checkpoints: Checkpoints, queues: ObservedQueues) -> Sweep:
-    """No intervals: only what is suspected is compared."""
+    """No intervals: only suspected gaps are compared."""
     return Sweep(checkpoints, queues, timedelta(0))
 
 
@@ -129,7 +129,7 @@ def test_without_intervals_only_a_suspected_gap_is_compared(on_suspicion: Sweep,
 def test_a_gap_suspected_only_after_the_subscription_is_back_is_read_from_its_beginning(
     on_suspicion: Sweep, queues: ObservedQueues
 ) -> None:
-    """While Graph could not be asked, nobody knew that the subscription had run out."""
+    """While Graph was unavailable, the app could not know that the subscription had expired."""
     on_suspicion.start([CHATS], set(), NOW)
     for hours in range(1, 20):
         assert on_suspicion.start([CHATS], {NAME}, NOW + timedelta(hours=hours)) == 0
@@ -200,7 +200,7 @@ def test_ranges_leave_nothing_out(
         for since, until in ranges(queues):
             assert since <= covered - OVERLAP
             assert until == (now if due else now - SETTLING_TIME)
-            covered = now - SETTLING_TIME  # what is younger is left to the next one as well
+            covered = now - SETTLING_TIME  # later changes are left to the next comparison as well
         assert started or failing or not due
         due = due and not started
 
@@ -228,4 +228,4 @@ def test_what_can_not_be_read_back_says_so_at_each_gap(
         on_suspicion.start([lost], set(), now)
         assert f"{resource} can't be read back" in caplog.text
     assert queues.requested() == []
-    assert on_suspicion.checkpoints.all() == {}  # and nothing says that it was comparedassert queues.requested() == []
+    assert on_suspicion.checkpoints.all() == {}  # and no comparison is recorded

@@ -1,4 +1,4 @@
-"""The table of kinds of resource, held to what Microsoft states: lifetimes, and permissions for every operation."""
+"""The catalogue of resource kinds, checked with Microsoft's pages: lifetimes, and permissions of each operation."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from shared.resources.permissions import every_need
 
 ROOT = Path(__file__).parents[3]
 FACTS: dict[str, Any] = json.loads(ROOT.joinpath("graph_simulator", "permission_reference.json").read_text("utf-8"))
-"""Made by tools/permission_reference.py from clones of Microsoft's repositories."""
+"""tools/permission_reference.py makes this file from clones of Microsoft's repositories."""
 
 DOCUMENTED = [
     ("/teams/getAllMessages", True, 4_320),
@@ -102,7 +102,7 @@ DOCUMENTED = [
     ("/security/alerts/1", False, 43_200),
     ("/reports/healthMonitoring/alerts", False, 42_300),
 ]
-"""Every kind of resource of the documentation, in minutes, written out again from its pages."""
+"""Every kind of resource in the documentation, in minutes, transcribed from its pages."""
 
 
 @pytest.mark.parametrize(("resource", "rich", "minutes"), DOCUMENTED)
@@ -136,7 +136,7 @@ def test_a_pattern_fits_whole_paths_alone() -> None:
 
 
 def stated(kind: Kind, path: str, table: str = "subscribe") -> list[str] | None:
-    """What Microsoft's page says that applications take for a path of a kind; None if it says nothing."""
+    """Return the application permissions that Microsoft's page states for a path of a kind; None if it has none."""
     if table == "subscribe":
         for key in (path.lower(), kind.name.lower()):
             if key in FACTS["elsewhere"]:
@@ -178,7 +178,7 @@ def test_each_read_takes_what_the_permission_reference_states(kind: Kind, operat
     assert {*operation.accepted, *operation.specific} == set(facts["accepted"])
     assert all(map(is_specific, operation.specific))
     assert not any(map(is_specific, operation.accepted))
-    covered = set(kind.subscribe) & set(operation.accepted)  # nothing more has to be granted
+    covered = set(kind.subscribe) & set(operation.accepted)  # no further permission has to be granted
     assert operation.accepted[0] in facts["least"] or covered or kind.not_least, "neither least nor a reason why"
 
 

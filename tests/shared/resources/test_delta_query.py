@@ -1,4 +1,4 @@
-"""Which resources have delta queries, and how they are called."""
+"""Which resources have delta queries, and their URLs."""
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ from tests.builders import RESOURCE
         ("/users?$filter=x", "users/delta"),
         ("groups", "groups/delta"),
         ("/users/a@x.de/mailFolders('inbox')/messages", "users/a%40x.de/mailFolders/inbox/messages/delta"),
-        ("users/a/contacts", None),  # Graph documents delta queries of contact folders alone
+        ("users/a/contacts", None),  # Graph documents delta queries of contact folders only
         ("users/a/contactFolders/f/contacts", "users/a/contactFolders/f/contacts/delta"),
         ("drives/b!x/root", "drives/b%21x/root/delta"),
         ("sites/h,1,2/drives/b!x/root", "drives/b%21x/root/delta"),

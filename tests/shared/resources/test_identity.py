@@ -1,4 +1,4 @@
-"""One identity for a resource, however it is named (docs/graph.md, "Resource strings")."""
+"""One identity for a resource, whatever its spelling (docs/graph.md, "Resource strings")."""
 
 import re
 from urllib.parse import quote
@@ -82,7 +82,7 @@ def test_what_is_no_resource_of_the_table_is_told_apart(path: str) -> None:
         ("groups/g/drive/root", "i", "groups/g/drive/items/i"),
         ("sites/h,1,2/lists/l?$expand=x", "7", "sites/h,1,2/lists/l/items/7"),
         ("users/a/todo/lists/l/tasks", "t", "users/a/todo/lists/l/tasks/t"),
-        ("chats/getAllMessages", "1", None),  # a message says itself where it is
+        ("chats/getAllMessages", "1", None),  # a message has its own place
         ("users/a/messages", "..", None),
         ("users/a/messages", "", None),
         ("somewhere/else", "1", None),

@@ -1,4 +1,4 @@
-"""Whether a notification is of what is declared. Hostile spellings are shown in tests/security/test_confinement.py."""
+"""Whether a notification belongs to a declaration. See tests/security/test_confinement.py for hostile spellings."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What declarations need, which least set covers them, and what a person is told about a 403."""
+"""The needs of declarations, the least set of permissions that covers them, and the advice after a 403."""
 
 from dataclasses import dataclass
 

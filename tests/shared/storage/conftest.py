@@ -1,4 +1,4 @@
-"""Two storage accounts: Azurite, and the one in memory that other tests use. What is shown of one is shown of both."""
+"""Two storage accounts: Azurite, and the one in memory that other tests use. Each test runs with both."""
 
 import pytest
 

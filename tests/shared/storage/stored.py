@@ -1,4 +1,4 @@
-"""What is really in a storage account, looked at without the app's own clients."""
+"""The real content of a storage account, read without the app's own clients."""
 
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient

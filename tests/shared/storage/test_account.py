@@ -1,4 +1,4 @@
-"""How long the clients of the storage account wait."""
+"""The time limits of storage clients."""
 
 from azure.storage.queue import ExponentialRetry
 

@@ -1,4 +1,4 @@
-"""Claim checks: all that the app relies on, of both implementations; and what Azure alone can do wrong."""
+"""Claim checks: what the app relies on, with both implementations; and failures that only Azure has."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ UUID = "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11"
 
 @pytest.fixture
 def stopped(tmp_path: Path) -> ClaimCheck:
-    """In a storage account where nothing listens."""
+    """In a storage account where no server listens."""
     return accounts.claims(StorageSettings("q-stopped", Azurite(tmp_path).connection_string), ONCE)
 
 

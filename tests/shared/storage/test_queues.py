@@ -1,4 +1,4 @@
-"""The queues: all that the app relies on, of both implementations; and what Azure alone can do wrong."""
+"""The queues: what the app relies on, with both implementations; and failures that only Azure has."""
 
 import base64
 import re
@@ -50,7 +50,7 @@ def test_a_text_at_the_limit_is_a_message_and_one_beyond_it_a_claim(
 
 
 def test_whether_one_may_write_is_tried_without_a_trace(queues: Queues) -> None:
-    queues.try_write()  # the first message would make the queue, too
+    queues.try_write()  # the first message would create the queue, too
     assert (queues.length(), received(queues)) == (0, [])
 
 
@@ -150,7 +150,7 @@ def test_a_received_message_is_hidden_until_it_is_released_or_deleted(queues: Qu
     queues.release(first)
     (again,) = queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=10))
     assert again.id == first.id
-    queues.release(first)  # a receipt of before does nothing, and raises nothing
+    queues.release(first)  # an outdated receipt does nothing, and raises nothing
     queues.delete(first)
     assert queues.length() == 1
     queues.delete(again)
@@ -174,7 +174,7 @@ def test_nothing_to_queue_is_queued_without_storage(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> StorageSettings:
-    """A storage account where nothing listens."""
+    """A storage account where no server listens."""
     return StorageSettings("q-stopped", Azurite(tmp_path_factory.mktemp("stopped")).connection_string)
 
 
@@ -185,7 +185,7 @@ def test_while_storage_is_stopped_the_acknowledging_queues_say_so_within_their_l
 
 
 def test_a_storage_that_does_not_answer_is_unavailable_when_the_time_is_over() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and never answers
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts connections, and never answers
         port = silent.getsockname()[1]
         key = base64.b64encode(secrets.token_bytes(64)).decode()
         settings = StorageSettings(

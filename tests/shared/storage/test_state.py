@@ -1,4 +1,4 @@
-"""Times remembered by name, in real tables."""
+"""Named times, in real tables."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

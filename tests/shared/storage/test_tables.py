@@ -1,4 +1,4 @@
-"""Rows: what is written is read, whatever it is; where there is no table there is nothing."""
+"""Rows: written rows are read back, whatever they hold; a missing table is empty."""
 
 import threading
 from dataclasses import replace
@@ -136,7 +136,7 @@ def test_every_queue_that_the_settings_allow_has_tables(storage_settings: Storag
 
 
 def test_while_the_tables_hang_one_caller_waits_for_them() -> None:
-    """An envelope asks them several times in turn, and its invocation must end."""
+    """An envelope reads the tables several times in turn, and its invocation must end."""
     hangs = threading.Event()
 
     def hang(_: Asked) -> Answer:

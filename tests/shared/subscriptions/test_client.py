@@ -1,4 +1,4 @@
-"""What is decided, carried out against the simulator, which is as strict as Microsoft's documentation says Graph is."""
+"""Plans carried out at the simulator, which is as strict as Microsoft's documentation says Graph is."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ def clock(simulator: GraphServer) -> Clock:
 
 @pytest.fixture
 def subscriptions(simulator: GraphServer, session: requests.Session, clock: Clock) -> Iterator[SubscriptionsClient]:
-    """The app's subscriptions at a Graph that holds none yet."""
+    """The app's subscriptions at a Graph without any yet."""
     identity = EntraClient(simulator.url, CLIENT_ID, AppCredential(secret=simulator.registration.client_secret))
     made = SubscriptionsClient(GraphClient(simulator.url, identity, session, clock), clock, token_bytes)
     yield made
@@ -136,7 +136,7 @@ def test_a_subscription_that_vanished_before_it_was_renewed_is_created_again(
 
 @pytest.fixture
 def granting(simulator: GraphServer) -> Iterator[Callable[..., None]]:
-    """Have the tenant grant only what is named, until the test is over."""
+    """Let the tenant grant only these permissions, until the test is over."""
     yield lambda *names: simulator.post("permissions", tenant=TENANT, application=list(names))
     simulator.post("permissions", tenant=TENANT)
     simulator.post("faults", renewing_takes_more=False)
@@ -259,7 +259,7 @@ def test_a_lifetime_that_graph_refuses_is_requested_as_one_hour(
     session: requests.Session, authority: Authority
 ) -> None:
     def grudging(asked: Asked) -> Answer:
-        """As Graph, had it lowered its maximum to an hour."""
+        """Answer like Graph with a maximum lowered to an hour."""
         wanted = json.loads(asked.body)
         if datetime.fromisoformat(wanted["expirationDateTime"]) > NOW + timedelta(hours=1):
             return in_json({"error": {"code": "InvalidRequest", "message": "too long"}}, 400)

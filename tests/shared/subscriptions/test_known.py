@@ -1,4 +1,4 @@
-"""Which subscriptions are known to be ours."""
+"""Which subscriptions are known to be the app's."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Actions that many notifications ask for and one of them has to do."""
+"""Actions that several notifications request and one of them performs."""
 
 import pytest
 
@@ -42,7 +42,7 @@ def test_nobody_waits_for_a_run_of_another() -> None:
     clock.advance(seconds=1)
 
     def do() -> None:
-        with pytest.raises(NotAttempted) as refused:  # what another invocation is told meanwhile
+        with pytest.raises(NotAttempted) as refused:  # what another invocation requests meanwhile
             once.run("a", NOW, lambda: done.append("again"))
         assert refused.value.retry_after
         once.run("b", NOW, lambda: done.append("b"))

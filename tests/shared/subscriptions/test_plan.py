@@ -1,4 +1,4 @@
-"""Desired against actual: what is decided, on a model of Graph. test_client.py shows it carried out."""
+"""Desired and actual state: the plan, with a model of Graph. test_client.py shows it carried out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -48,7 +48,7 @@ class Model:
     ids: Iterator[int] = field(default_factory=count)
 
     def carry_out(self, step: Step, mine: DesiredState) -> None:
-        """Do what `SubscriptionsClient` does; what Graph refuses does not happen."""
+        """Do what `SubscriptionsClient` does; a step that Graph refuses has no effect."""
         wanted, old = step.declaration, step.subscription
         if step.action is Action.REMOVE:
             assert old
@@ -85,7 +85,7 @@ def types(text: str) -> set[str]:
 
 
 def subscription(name: str, wanted: Declaration, mine: DesiredState, **changes: object) -> Subscription:
-    """A subscription that fits a declaration."""
+    """A subscription that matches a declaration."""
     fitting = Subscription(
         id=name,
         resource=wanted.resource,
@@ -184,7 +184,7 @@ def test_every_subscription_is_renewed_well_before_its_end(wanted: list[Declarat
 def test_no_gap_opens_between_two_runs_of_the_timer_however_seldom_it_runs(
     kind: tuple[str, bool], minutes: int, number: int
 ) -> None:
-    """As long as a subscription outlives the pause at all; for the rest `doctor` has a sentence."""
+    """For subscriptions that outlive the pause; `doctor` reports the others."""
     wanted, pause = declaration(kind[0], rich=kind[1]), timedelta(minutes=minutes)
     life = longest_lifetime(kind[0], rich=kind[1])
     assume(pause < life)
@@ -297,7 +297,7 @@ def test_missing_subscriptions_come_first_then_those_that_expire_soonest() -> No
 
 
 def test_a_subscription_to_outlook_that_gives_other_ids_is_replaced_once() -> None:
-    """Of before version 0.2: what a rule moves would come as a deletion (docs/graph.md, "Subscriptions")."""
+    """Created before version 0.2: a mail moved by a rule would come as a deletion (docs/graph.md, "Subscriptions")."""
     mine, mailbox = desired(), declaration("/users/5d/messages", rich=False)
     old = subscription("old", mailbox, mine)
     (step,) = plan([mailbox], [old], mine, TENANT, NOW)

@@ -1,6 +1,6 @@
-"""One tenant's subscriptions at a scripted Graph: what fails costs the others nothing, and nothing is made twice.
+"""One tenant's subscriptions at a scripted Graph: a failure affects no other, and nothing is created twice.
 
-The whole, at the simulator, is shown in tests/life.
+tests/life shows the whole, with the simulator.
 """
 
 import random
@@ -46,7 +46,7 @@ THROTTLED = Answer(429, headers={"Retry-After": "1"})
 
 
 def held(declaration: Declaration) -> dict[str, Any]:
-    """A subscription as Graph tells of it, soon to expire."""
+    """A subscription as Graph returns it, soon to expire."""
     return {
         "id": "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11",
         "resource": declaration.resource,
@@ -59,7 +59,7 @@ def held(declaration: Declaration) -> dict[str, Any]:
 
 
 class ScriptedTenant:
-    """Graph, with what it answers to each method in turn."""
+    """A Graph with scripted answers to each method, in turn."""
 
     def __init__(self, graph: Server, session: requests.Session, tenants: Tenants) -> None:
         self.clock = Clock(NOW)
@@ -106,7 +106,7 @@ def outcomes(reconciled: Reconciled) -> list[tuple[Action, bool]]:
 def test_nothing_is_created_whose_gap_can_not_be_noted(
     scripted: ScriptedTenant,
 ) -> None:
-    """What is created before its gap is noted would leave it unread."""
+    """A subscription created before its gap is noted would leave the gap unread."""
 
     def unavailable(_: Declaration) -> None:
         raise RetryLater(Reason.STORAGE)
@@ -139,7 +139,7 @@ def test_a_former_tenant_is_visited_until_it_is_forgotten(scripted: ScriptedTena
     visited = {tenant: list(declared) for tenant, declared in scripted.reconciler.tenants().items()}
     assert visited == {TENANT: [LIVES, MISSING], OTHER_TENANT: []}
     scripted.reconciler.forget(OTHER_TENANT)
-    scripted.reconciler.forget(TENANT)  # ours is visited whatever becomes of it
+    scripted.reconciler.forget(TENANT)  # ours is visited in any case
     assert list(scripted.reconciler.tenants()) == [TENANT]
 
 

@@ -1,4 +1,4 @@
-"""Which silence is unusual: far longer than any of late, with a memory that fades."""
+"""Which silence is unusual: far longer than any recent one, with a memory that fades."""
 
 import uuid
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ SOURCE = Source("3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11", "key")
 
 
 class CountingTables(AzureTables):
-    """The real tables; writes are counted."""
+    """The real tables, with a count of writes."""
 
     writes = 0
 
@@ -48,7 +48,7 @@ def tables(storage_settings: StorageSettings) -> CountingTables:
 
 
 def seen_at(tables: Tables, *moments: datetime, name: str = CHATS.id) -> None:
-    """Each by a process of its own, which remembers nothing."""
+    """Each by a new process, which remembers nothing."""
     for moment in moments:
         LastSeen(tables).note({name: SOURCE}, moment)
 
@@ -63,7 +63,7 @@ def is_unusual(tables: Tables, caplog: pytest.LogCaptureFixture) -> "Unusual":
 
 
 class Unusual:
-    """Whether a warning is logged of the silence at a time."""
+    """Whether a warning of the silence at a time is logged."""
 
     def __init__(self, tables: Tables, caplog: pytest.LogCaptureFixture) -> None:
         self._tables, self._caplog = tables, caplog
@@ -91,7 +91,7 @@ def test_the_longest_silence_so_far_is_the_measure(tables: Tables, is_unusual: U
 
 
 def test_the_measure_fades(tables: Tables, is_unusual: Unusual) -> None:
-    """A silence of 40 hours, two half-lives ago, and steady talk ever since, counts as one of 10."""
+    """A silence of 40 hours, two half-lives ago, and steady traffic since, counts as one of 10."""
     seen_at(tables, NOW, NOW + 40 * HOUR)
     row = dict(tables.get("state", "silence", CHATS.id) or {})
     later = NOW + 40 * HOUR + 2 * HALF_LIFE
@@ -161,7 +161,7 @@ def test_while_tables_are_unavailable_nothing_stops(storage_settings: StorageSet
 def test_last_seen_is_the_latest_in_whatever_order_messages_are_processed(
     tables: Tables, apart: list[timedelta], alone: bool
 ) -> None:
-    """`alone`: each by another process, so that nothing is left out; else within a minute of the latest."""
+    """`alone`: each by another process, so that none is skipped; otherwise within a minute of the latest."""
     name, moments = uuid.uuid4().hex, [NOW + interval for interval in apart]
     last_seen = LastSeen(tables)
     for moment in moments:

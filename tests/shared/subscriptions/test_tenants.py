@@ -1,4 +1,4 @@
-"""The tenants that were declared before, in real tables."""
+"""The formerly declared tenants, in real tables."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""How long one run may wait in all."""
+"""The total waiting time of one run."""
 
 from datetime import timedelta
 

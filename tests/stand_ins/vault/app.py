@@ -1,4 +1,4 @@
-"""The vault over HTTP: Key Vault's paths, its challenge, its words."""
+"""The vault over HTTP: Key Vault's paths, its challenge, its errors."""
 
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable
@@ -28,9 +28,9 @@ Answering = Callable[[Request], Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Guard:
-    """Whom the vault lets in: callers with a token that `check` takes, which raises Refusal for any other.
+    """The vault's access check: admits callers with a token that `check` accepts; it raises Refusal for any other.
 
-    authority: where such tokens are had, `https://…/{tenant}`. resource: what they must be asked for.
+    authority: the issuer of such tokens, `https://…/{tenant}`. resource: the resource to request them for.
     """
 
     authority: str
@@ -39,7 +39,7 @@ class Guard:
 
     @property
     def challenge(self) -> str:
-        """What a caller without a token is told."""
+        """The challenge to a caller without a token."""
         return f'Bearer authorization="{self.authority}", resource="{self.resource}"'
 
 
@@ -52,14 +52,14 @@ class _Change(msgspec.Struct):
 
 
 class VaultApi:
-    """Answers for one vault. `away` makes every answer 503."""
+    """Answers for one vault. While `away`, every answer is 503."""
 
     def __init__(self, vault: Vault, guard: Guard) -> None:
         self._vault = vault
         self._guard = guard
         self.away = False
         self.asked: list[str] = []
-        """Method and path of each call that was let in."""
+        """Method and path of each admitted call."""
 
     def application(self) -> Starlette:
         """Return the ASGI application."""

@@ -1,4 +1,4 @@
-"""A vault whose door is kept by the Graph simulator's login."""
+"""A vault that accepts tokens of the Graph simulator's login."""
 
 import uuid
 from collections.abc import Iterator

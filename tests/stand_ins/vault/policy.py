@@ -1,4 +1,4 @@
-"""What a certificate is to be, as its creation asks for it."""
+"""The policy of a certificate, as its creation requests it."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ PKCS12 = "application/x-pkcs12"
 
 
 class KeyProperties(msgspec.Struct, frozen=True):
-    """The key of a certificate; one that is not exportable never leaves the vault."""
+    """The key of a certificate; a key that is not exportable never leaves the vault."""
 
     kty: str = "RSA"
     key_size: int = 2048
@@ -21,7 +21,7 @@ class KeyProperties(msgspec.Struct, frozen=True):
 
 
 class SecretProperties(msgspec.Struct, frozen=True, rename={"content_type": "contentType"}):
-    """The form in which key and certificate are given out together."""
+    """The form of the secret with key and certificate."""
 
     content_type: str = PKCS12
 
@@ -34,13 +34,13 @@ class X509Properties(msgspec.Struct, frozen=True):
 
 
 class Issuer(msgspec.Struct, frozen=True):
-    """Who signs."""
+    """The issuer."""
 
     name: str = "Unknown"
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """The parts of a certificate's policy that matter here; the others are ignored."""
+    """The supported parts of a certificate's policy; other parts are ignored."""
 
     issuer: Issuer
     key_props: KeyProperties = KeyProperties()
@@ -53,7 +53,7 @@ class _Creation(msgspec.Struct, frozen=True):
 
 
 def asked_for(body: bytes) -> Policy:
-    """Read the body of a creation, and check that this stand-in can do what it asks.
+    """Parse the body of a creation, and check that this stand-in supports it.
 
     Raises:
         VaultRefusal: 400.

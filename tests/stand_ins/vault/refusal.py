@@ -1,11 +1,11 @@
-"""Key Vault's way of saying no: a status, a code, a message, and now and then a code within."""
+"""An error of Key Vault: a status, a code, a message, and sometimes an inner code."""
 
 from http import HTTPStatus
 from typing import Any
 
 
 class VaultRefusal(Exception):
-    """An answer other than success; becomes Key Vault's error body."""
+    """An answer other than success, with Key Vault's error body."""
 
     def __init__(self, status: HTTPStatus, code: str, message: str, inner: str | None = None) -> None:
         super().__init__(message)
@@ -21,11 +21,11 @@ class VaultRefusal(Exception):
 
 
 def bad_parameter(message: str) -> VaultRefusal:
-    """Refuse what makes no sense."""
+    """Return the refusal of a malformed request."""
     return VaultRefusal(HTTPStatus.BAD_REQUEST, "BadParameter", message)
 
 
 def not_found(kind: str, name: str) -> VaultRefusal:
-    """Say that there is no such thing: `kind` is "Certificate" or "Secret"."""
+    """Return the refusal for a missing object: `kind` is "Certificate" or "Secret"."""
     message = f"A {kind.lower()} with (name/id) {name} was not found in this key vault."
     return VaultRefusal(HTTPStatus.NOT_FOUND, f"{kind}NotFound", message)

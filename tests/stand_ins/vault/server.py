@@ -16,7 +16,7 @@ from tests.stand_ins.vault.vault import Vault
 
 @dataclass(frozen=True)
 class VaultServer:
-    """A vault that runs at `url`."""
+    """A running vault at `url`."""
 
     url: str
     vault: Vault
@@ -32,8 +32,8 @@ def running(
 ) -> Iterator[VaultServer]:
     """Run a vault on a free port for as long as the context lasts.
 
-    It takes the tokens that the simulator's login issues; the login's own address is the resource they are asked
-    for, since the simulator knows no other besides Graph.
+    It accepts tokens that the simulator's login issues; the login's own URL is the requested resource,
+    since the simulator knows no other besides Graph.
     """
     guard = Guard(f"{graph.url}/{graph.registration.tenant}", graph.url, graph.simulator.login.caller)
     vault = Vault(clock, takes)

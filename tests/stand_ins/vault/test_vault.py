@@ -54,7 +54,7 @@ def policy(**changes: object) -> CertificatePolicy:
 
 
 def made(certificates: CertificateClient, **changes: object) -> str:
-    """Make a certificate and return its version."""
+    """Create a certificate and return its version."""
     certificate = certificates.begin_create_certificate(NAME, policy(**changes)).result()
     return str(certificate.properties.version)  # type: ignore[union-attr]
 

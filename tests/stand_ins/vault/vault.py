@@ -1,9 +1,9 @@
-"""The vault: certificates it makes and signs itself, version by version, each with its key as a secret.
+"""The vault: certificates that it creates and signs, version by version, each with its key as a secret.
 
-It does what the real one does where this app can feel it: creation is an operation that is pending for a while and
-completes whether or not anybody waits; a second one meanwhile is a conflict; a certificate begins ten minutes before
-it was made; what is disabled is listed and not given out. It numbers secrets apart from certificates: only a
-certificate says which secret is its own.
+It imitates the real one in what this app depends on: a creation is an operation that is pending for a while and
+completes without further calls; a second one meanwhile is a conflict; a certificate begins ten minutes before
+its creation; a disabled version is listed and its secret refused. Secrets have other version numbers than
+certificates: only a certificate names its secret.
 """
 
 import secrets
@@ -30,7 +30,7 @@ MONTH = timedelta(days=30)
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a certificate. `secret` is the key and the certificate, in the form that the policy asks for."""
+    """One version of a certificate. `secret`: the key and the certificate, in the form that the policy requests."""
 
     id: str
     secret_id: str
@@ -46,11 +46,11 @@ class _Named:
     versions: dict[str, Version] = field(default_factory=dict)
     last_policy: Policy | None = None
     pending: datetime | None = None
-    """When the creation began that has not come to its end."""
+    """When the pending creation began."""
 
 
 class Vault:
-    """All certificates by name. `takes` is how long a creation is pending."""
+    """All certificates by name. `takes`: how long a creation is pending."""
 
     def __init__(self, clock: Callable[[], datetime], takes: timedelta = timedelta(0)) -> None:
         self._clock = clock
@@ -58,10 +58,10 @@ class Vault:
         self.takes = takes
 
     def create(self, name: str, policy: Policy) -> None:
-        """Begin to make a new version.
+        """Start creating a new version.
 
         Raises:
-            VaultRefusal: 409, another one is pending.
+            VaultRefusal: 409, another creation is pending.
         """
         named = self._named.setdefault(name, _Named())
         self._complete(named)
@@ -71,7 +71,7 @@ class Vault:
         named.pending, named.last_policy = self._clock(), policy
 
     def is_pending(self, name: str) -> bool:
-        """Whether the last creation is still under way.
+        """Whether the last creation is still pending.
 
         Raises:
             VaultRefusal: 404, there was none.
@@ -79,7 +79,7 @@ class Vault:
         return self._find(name).pending is not None
 
     def versions(self, name: str) -> list[Version]:
-        """Return the versions of a certificate by their ids, which say nothing of their age.
+        """Return the versions of a certificate by their ids, which do not show their order.
 
         Raises:
             VaultRefusal: 404.
@@ -109,7 +109,7 @@ class Vault:
         return changed
 
     def secret(self, name: str, version_id: str) -> Version:
-        """Return the version to which a secret of that version belongs, if it may be given out.
+        """Return the certificate version of a secret version, if the secret may be read.
 
         Raises:
             VaultRefusal: 404, or 403 if it is disabled or its key is not exportable.
@@ -126,7 +126,7 @@ class Vault:
         return version
 
     def bring(self, name: str, key: PrivateKeyTypes, certificate: x509.Certificate, policy: Policy) -> Version:
-        """Import a certificate with its key, as a person may; it is the newest version, made by nobody here."""
+        """Import a certificate with its key, as an operator may; it becomes the newest version."""
         brought = _version(key, certificate, policy, self._clock())
         self._named.setdefault(name, _Named()).versions[brought.id] = brought
         return brought
@@ -138,7 +138,7 @@ class Vault:
         return self._named[name]
 
     def _complete(self, named: _Named) -> None:
-        """Do what would have happened by now, had somebody waited or not."""
+        """Complete a pending creation whose time is over."""
         begun, policy = named.pending, named.last_policy
         if begun is None or policy is None or self._clock() - begun < self.takes:
             return
