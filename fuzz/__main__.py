@@ -4,7 +4,7 @@
     python -m fuzz json_text --runs 5000000
 
 Guided by atheris (`pip install atheris`; Linux, and the Pythons it is built for). A finding is written beside the
-corpus in .fuzz, and belongs into tests/security/seeds once it is mended, where every test run tries it again.
+corpus in .fuzz, and belongs into tests/security/seeds once it is fixed, where every test run tries it again.
 """
 
 import argparse
