@@ -136,5 +136,5 @@ def _type(kind: str, change: str) -> str:
 
 def _kind(identity: Identity, notification: Notification) -> str:
     """What the path says it is; else `@odata.type`."""
-    kind = identity.kind or read_resource_data(notification).odata_type.rpartition(".")[2] or "Resource"
+    kind = identity.kind or read_resource_data(notification).odata_type.rpartition(".")[2].lstrip("#") or "Resource"
     return kind[:1].upper() + kind[1:]

@@ -197,6 +197,17 @@ def test_the_destination_says_how_long_to_wait(destination: Destination, server:
     assert assert_kept(destination, 1, Reason.DESTINATION).retry_after == timedelta(seconds=120)
 
 
+@pytest.mark.parametrize("status", [408, 410, 429, 500, 503])
+@pytest.mark.parametrize("wait", ["31536000", "Fri, 31 Dec 2099 23:59:59 GMT"])
+def test_the_destination_stops_delivery_for_an_hour_at_most(
+    destination: Destination, server: Server, status: int, wait: str
+) -> None:
+    server.script = lambda _: Answer(status, headers={"Retry-After": wait})
+    failure = destination.deliver(some(1)).failure
+    assert failure is not None
+    assert failure.retry_after == timedelta(hours=1)
+
+
 @pytest.mark.parametrize("nonsense", ["soon", "1 Jan 99999999999999999999 0:0:0"])
 def test_a_senseless_wait_is_none(destination: Destination, server: Server, nonsense: str) -> None:
     server.script = lambda _: Answer(503, headers={"Retry-After": nonsense})

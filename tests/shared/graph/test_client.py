@@ -150,6 +150,18 @@ def test_what_may_be_repeated_is_not_now(graph: GraphClient, server: Server, sta
     assert retry_later.value.retry_after == timedelta(seconds=7)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_graph_is_asked_again_within_ten_minutes_whatever_it_says(
+    graph: GraphClient, server: Server, clock: Clock, status: int
+) -> None:
+    server.script = in_turn(Answer(status, headers={"Retry-After": "31536000"}), in_json({}))
+    with pytest.raises(RetryLater) as retry_later:
+        graph.get(TENANT, "users/1")
+    assert retry_later.value.retry_after == timedelta(minutes=10)
+    clock.advance(minutes=10)
+    graph.get(TENANT, "users/1")
+
+
 def test_a_throttled_tenant_is_not_asked_before_the_time(graph: GraphClient, server: Server, clock: Clock) -> None:
     server.script = in_turn(Answer(429, headers={"Retry-After": "30"}), in_json({}))
     for wait in (30, 20, 10):
