@@ -163,7 +163,7 @@ def read_notification(item: msgspec.Raw) -> Notification:
         return msgspec.structs.replace(notification, lifecycle_event=known)
     if not (notification.resource and notification.change_type):
         raise Refused(Reason.MALFORMED, "a change item needs resource and changeType")
-    if _CONTROL.search(notification.resource) or _CONTROL.search(unquote(notification.resource)):
+    if _has_control(notification.resource):
         raise Refused(Reason.MALFORMED, "a path with control characters names nothing")
     return _with_known_change(notification)
 
@@ -191,13 +191,22 @@ def read_encrypted_content(notification: Notification) -> EncryptedContent:
 
 
 def read_resource_data(notification: Notification) -> ResourceData:
-    """Read `resourceData`; a malformed one reads as empty, and so does a field that Graph would not fill so."""
+    """Read `resourceData`; a malformed one reads as empty, as does a type that is no name, and an id with control
+    characters.
+    """
     try:
         known = in_known_case(notification.resource_data, _DATA_NAMES)
         read = _resource_data.decode(known) or ResourceData()
     except (msgspec.DecodeError, RecursionError):
         return ResourceData()
-    return read if _TYPE.fullmatch(read.odata_type) else msgspec.structs.replace(read, odata_type="")
+    kind = read.odata_type if _TYPE.fullmatch(read.odata_type) else ""
+    odata_id, name = ("" if _has_control(path) else path for path in (read.odata_id, read.id))
+    return msgspec.structs.replace(read, odata_type=kind, odata_id=odata_id, id=name)
+
+
+def _has_control(path: str) -> bool:
+    """Whether a path has control characters, percent-encoded ones included: it names nothing."""
+    return bool(_CONTROL.search(path) or _CONTROL.search(unquote(path)))
 
 
 _collection = msgspec.json.Decoder(Collection)
