@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import requests
@@ -15,9 +15,12 @@ from bench.figure import Figure
 from shared.delivery.destination import Destination
 from shared.delivery.event import Event
 from shared.delivery.lane import Lane, Limits
+from shared.delivery.ledger import Ledger
+from shared.delivery.outbox import Outbox
 from shared.http_client import session
 from shared.outgoing import INVOCATIONS
 from tests.builders import destination_secret
+from tests.memory import MemoryTables
 from tests.servers import Answer, Asked, serving
 from tests.shared.delivery.test_destination import some
 
@@ -50,22 +53,23 @@ def drained(latency: float, most: int) -> Iterator[tuple[float, int]]:
         return Answer(204)
 
     with serving(answer) as server, session() as http, ThreadPoolExecutor(INVOCATIONS) as invocations:
-        lane = lane_to(server.url, http, most)
+        outbox = outbox_to(server.url, http, most)
         began = time.monotonic()
-        deliveries = list(invocations.map(lane.deliver, envelopes))
+        deliveries = list(invocations.map(outbox.deliver, envelopes))
         seconds = time.monotonic() - began
         assert sum(len(delivery.delivered) for delivery in deliveries) == len(events)
         assert sum(len(json.loads(asked.body)) for asked in server.asked) == len(events)
         yield seconds, len(server.asked)
 
 
-def lane_to(url: str, http: requests.Session, most: int) -> Lane:
-    """Return the way to a destination at that address."""
+def outbox_to(url: str, http: requests.Session, most: int) -> Outbox:
+    """Return the outbox of a destination at that address."""
 
     def now() -> datetime:
         return datetime.now(UTC)
 
-    return Lane(Destination(url, [destination_secret()], http, now), Limits(requests=most), now)
+    destination = Destination(url, [destination_secret()], http, now)
+    return Outbox(destination, Ledger(MemoryTables(), timedelta(days=60)), lane=Lane(Limits(requests=most), now))
 
 
 def numbered(count: int) -> list[Event]:

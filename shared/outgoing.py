@@ -93,21 +93,29 @@ class Outgoing(Outboxes):
         self._settings = settings
 
     def _lane(self, destination: DestinationSettings, number: int, *, same: bool) -> tuple[Limits, Lane]:
-        """Return the lane of a destination; with several, none may take more than its share of the invocations."""
+        """Return the lane of a destination, a new one for one that has changed: deliveries of both must not mix.
+
+        With several destinations, none may take more than its share of the invocations.
+        """
         limits = Limits(
-            requests=destination.max_requests, rate=destination.max_rate, most_events=destination.max_events
+            requests=destination.max_requests,
+            rate=destination.max_rate,
+            most_events=destination.max_events,
+            most_bytes=destination.max_bytes,
         ).shared_by(number, INVOCATIONS)
         before = self._lanes.get(destination.name)
         if same and before is not None and before[0] == limits:
             return before
-        return limits, Lane(self._destinations[destination.name], limits, self._clock)
+        return limits, Lane(limits, self._clock)
 
     def _outbox(self, destination: DestinationSettings) -> Outbox:
         known = self._ever.get(destination.name)
         ledger = known.ledger if known is not None else self._new_ledger(destination.name)
         if destination.invalid:
             return Outbox(Misconfigured(destination.invalid), ledger, destination.filter)
-        return Outbox(self._lanes[destination.name][1], ledger, destination.filter)
+        return Outbox(
+            self._destinations[destination.name], ledger, destination.filter, self._lanes[destination.name][1]
+        )
 
 
 def _is_same(destination: DestinationSettings, before: Mapping[str, DestinationSettings]) -> bool:

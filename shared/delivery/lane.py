@@ -1,6 +1,8 @@
 """The way to one destination: how many requests at once, how many invocations, how many events a second.
 
-Deliveries that wait for their turn share the next request. What finds no room comes back when there should be some.
+Invocations that deliver at the same time share what each delivery costs: the look-up in the ledger, the request, and
+the entry in the ledger. One that delivers alone waits for nobody. What finds no room comes back when there should be
+some.
 """
 
 import threading
@@ -10,12 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from shared.delivery.destination import Delivery, Destination
+from shared.delivery.destination import Delivery
 from shared.delivery.event import Event
 from shared.errors import NotAttempted, Reason
 
 _LONGEST_PACE = timedelta(seconds=5)
 """How long a delivery waits for the rate limit; an invocation that would wait longer comes back."""
+
+COMPANY = timedelta(milliseconds=20)
+"""How long a group waits for company while another is under way. When that ends sooner, so does the wait; to a
+destination that takes seconds, as many requests go at once as the limits allow."""
 
 _PATIENCE = 0.25
 """Seconds that a delivery waits for a place of a destination that has been quicker than this lately."""
@@ -28,13 +34,14 @@ _SMOOTHING = 0.2
 @dataclass(frozen=True)
 class Limits:
     """capacity: invocations that may be in delivery at once; the others come back. requests: at once. rate: events a
-    second, None for no limit. most_events: what one group of deliveries holds.
+    second, None for no limit. most_events, most_bytes: what one group of deliveries holds.
     """
 
     capacity: int = 1_000
     requests: int = 8
     rate: float | None = None
     most_events: int = 100
+    most_bytes: int = 1_000_000
 
     def shared_by(self, destinations: int, invocations: int) -> "Limits":
         """Return the limits of one of several destinations that share the invocations.
@@ -47,21 +54,58 @@ class Limits:
         return replace(self, capacity=capacity, requests=min(self.requests, max(capacity // 2, 1)))
 
 
-@dataclass
-class _Group:
-    """Deliveries that share requests."""
+@dataclass(frozen=True)
+class Part:
+    """What one invocation delivers. tried: see Destination.deliver. details: JSON that the ledger keeps, by event id.
 
-    isolate_errors: bool
-    events: dict[str, Event] = field(default_factory=dict)
-    tried: dict[str, datetime] = field(default_factory=dict)
-    done: threading.Event = field(default_factory=threading.Event)
-    delivery: Delivery | None = None
+    redeliver: also what the ledger knows. isolate_errors: see Destination.deliver. Both are the same for a whole group.
+    """
 
-    def part(self, events: Sequence[Event]) -> Delivery:
-        """Return what became of some of the events."""
+    events: Sequence[Event]
+    tried: Mapping[str, datetime] = field(default_factory=dict)
+    details: Mapping[str, bytes] = field(default_factory=dict)
+    redeliver: bool = False
+    isolate_errors: bool = False
+
+    @property
+    def size(self) -> int:
+        """The bytes of the resources."""
+        return sum(len(event.data) for event in self.events)
+
+
+class Group:
+    """The parts of several invocations, delivered as one. The same event is delivered once, for the first of them."""
+
+    def __init__(self, first: Part) -> None:
+        self.redeliver, self.isolate_errors = first.redeliver, first.isolate_errors
+        self.events: dict[str, Event] = {}
+        self.tried: dict[str, datetime] = {}
+        self.details: dict[str, bytes] = {}
+        self.size = 0
+        self.is_full = False
+        self.done = threading.Event()
+        self.delivery: Delivery | None = None
+
+    def takes(self, part: Part, limits: Limits) -> bool:
+        """Return whether a part fits in besides the others."""
+        fits = len(self.events) + len(part.events) <= limits.most_events and self.size + part.size <= limits.most_bytes
+        return fits and not self.is_full
+
+    def add(self, part: Part, limits: Limits) -> list[Event]:
+        """Add a part. Return those of its events that no part before it has."""
+        own = [event for event in part.events if event.id not in self.events]
+        self.events |= {event.id: event for event in own}
+        self.tried = {**part.tried, **self.tried}
+        self.details = {**part.details, **self.details}
+        self.size += part.size
+        self.is_full = len(self.events) >= limits.most_events or self.size >= limits.most_bytes
+        return own
+
+    def result(self, own: Sequence[Event]) -> Delivery:
+        """Return what became of a part's own events."""
         if self.delivery is None:  # whoever delivered for all of them was interrupted
-            return Delivery(undelivered=tuple(events), failure=NotAttempted(Reason.DESTINATION_BUSY))
-        return self.delivery.part({event.id for event in events})
+            return Delivery(undelivered=tuple(own), failure=NotAttempted(Reason.DESTINATION_BUSY))
+        return self.delivery.part({event.id for event in own})
 
 
 class Lane:
@@ -69,31 +113,58 @@ class Lane:
 
     def __init__(
         self,
-        destination: Destination,
         limits: Limits,
         clock: Callable[[], datetime],
         sleep: Callable[[float], None] = time.sleep,
+        company: timedelta = COMPANY,
     ) -> None:
-        self._destination = destination
         self._limits = limits
         self._clock = clock
         self._sleep = sleep
+        self._company = company.total_seconds()
         self._lock = threading.Lock()
         self._left = threading.Condition(self._lock)
-        self._inside = 0
+        self._changed = threading.Condition(self._lock)
         self._moves = True  # whether it is worth while to wait for a place
-        self._slots = threading.BoundedSemaphore(limits.requests)
-        self._waiting: dict[bool, _Group] = {}  # by isolate_errors
+        self._inside = self._under_way = 0
+        self._waiting: dict[tuple[bool, bool], Group] = {}  # by redeliver and isolate_errors
         self._next: datetime | None = None  # when the rate limit allows the next event
         self._promised: datetime | None = None  # when there should be room for the next that finds none
         self._seconds = 0.0  # that a delivery takes, on average
 
     def check(self) -> None:
-        """Raise NotAttempted if there is no place, or if the destination is known to be unavailable."""
-        self._destination.check()
+        """Raise NotAttempted if there is no place."""
         with self._lock:
             if not self._moves and self._inside >= self._limits.capacity:
                 raise self._no_place()
+
+    def deliver(self, part: Part, perform: Callable[[Group], Delivery]) -> Delivery:
+        """Deliver a part by `perform`, together with those that wait. Return what became of its events; an event that
+        another part of its group has is in neither list, as if it had been delivered before: the other keeps it.
+
+        Raises what `perform` raises, for whoever called it; a NotAttempted is the result for all.
+        """
+        if not part.events:
+            return Delivery()
+        try:
+            with self._place():
+                return self._together(part, perform)
+        except NotAttempted as failure:
+            return Delivery(undelivered=tuple(part.events), failure=failure)
+
+    def keep_pace(self, events: int) -> None:
+        """Wait until the rate limit allows so many events. Raises NotAttempted if that takes too long."""
+        if self._limits.rate is None:
+            return
+        with self._lock:
+            now = self._clock()
+            start = max(now, self._next or now)
+            takes = events / self._limits.rate
+            if start - now > _LONGEST_PACE:
+                raise self._come_back(takes)
+            self._next = start + timedelta(seconds=takes)
+        if start > now:
+            self._sleep((start - now).total_seconds())
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -119,80 +190,58 @@ class Lane:
     def _no_place(self) -> NotAttempted:
         return self._come_back(self._seconds / self._limits.requests)
 
-    def deliver(
-        self, events: Sequence[Event], *, isolate_errors: bool = False, tried: Mapping[str, datetime] | None = None
-    ) -> Delivery:
-        """Deliver events as Destination.deliver does, together with what else waits. Never raises."""
-        if not events:
-            return Delivery()
-        try:
-            with self._place():
-                return self._in_turn(events, tried or {}, isolate_errors=isolate_errors)
-        except NotAttempted as failure:
-            return Delivery(undelivered=tuple(events), failure=failure)
-
-    def _in_turn(self, events: Sequence[Event], tried: Mapping[str, datetime], *, isolate_errors: bool) -> Delivery:
-        """Deliver at once if a request is free. Otherwise wait for one, together with others."""
-        with self._lock:
-            at_once = not self._waiting and self._slots.acquire(blocking=False)
-            group, leads = (None, False) if at_once else self._join(events, tried, isolate_errors)
-        if group is None:
-            try:
-                return self._send(events, isolate_errors=isolate_errors, tried=tried)
-            finally:
-                self._slots.release()
+    def _together(self, part: Part, perform: Callable[[Group], Delivery]) -> Delivery:
+        kind = part.redeliver, part.isolate_errors
+        with self._changed:
+            group = self._waiting.get(kind)
+            leads = group is None or not group.takes(part, self._limits)
+            if group is None or leads:
+                if group is not None:
+                    group.is_full = True
+                group = self._waiting[kind] = Group(part)
+            own = group.add(part, self._limits)
+            self._changed.notify_all()
         if leads:
-            self._lead(group)
+            self._lead(group, perform)
         else:
             group.done.wait()
-        return group.part(events)
+        return group.result(own)
 
-    def _join(
-        self, events: Sequence[Event], tried: Mapping[str, datetime], isolate_errors: bool
-    ) -> tuple[_Group, bool]:
-        """Join the group that waits, or begin one. Return it, and whether the caller delivers for it."""
-        group = self._waiting.get(isolate_errors)
-        leads = group is None or len(group.events) + len(events) > self._limits.most_events
-        if group is None or leads:
-            group = self._waiting[isolate_errors] = _Group(isolate_errors)
-        group.events |= {event.id: event for event in events}
-        group.tried |= tried
-        return group, leads
-
-    def _lead(self, group: _Group) -> None:
+    def _lead(self, group: Group, perform: Callable[[Group], Delivery]) -> None:
         try:
-            with self._slots:
+            with self._turn(group):
+                began = time.monotonic()
+                group.delivery = perform(group)
                 with self._lock:
-                    if self._waiting.get(group.isolate_errors) is group:
-                        del self._waiting[group.isolate_errors]
-                events = list(group.events.values())
-                group.delivery = self._send(events, isolate_errors=group.isolate_errors, tried=group.tried)
+                    self._seconds += _SMOOTHING * (time.monotonic() - began - self._seconds)
         except NotAttempted as failure:
             group.delivery = Delivery(undelivered=tuple(group.events.values()), failure=failure)
         finally:
             group.done.set()
 
-    def _send(self, events: Sequence[Event], *, isolate_errors: bool, tried: Mapping[str, datetime]) -> Delivery:
-        self._keep_pace(len(events))
-        began = time.monotonic()
-        delivery = self._destination.deliver(events, isolate_errors=isolate_errors, tried=tried)
-        with self._lock:
-            self._seconds += _SMOOTHING * (time.monotonic() - began - self._seconds)
-        return delivery
+    @contextmanager
+    def _turn(self, group: Group) -> Iterator[None]:
+        """Wait until a group may go; from then on nothing joins it."""
+        patient_until = time.monotonic() + self._company
+        with self._changed:
+            while not self._may_go(group, patient_until):
+                left = patient_until - time.monotonic()
+                self._changed.wait(left if left > 0 else None)
+            self._under_way += 1
+            kind = group.redeliver, group.isolate_errors
+            if self._waiting.get(kind) is group:
+                del self._waiting[kind]
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
 
-    def _keep_pace(self, events: int) -> None:
-        """Wait until the rate limit allows so many events. Raises NotAttempted if that takes too long."""
-        if self._limits.rate is None:
-            return
-        with self._lock:
-            now = self._clock()
-            start = max(now, self._next or now)
-            takes = events / self._limits.rate
-            if start - now > _LONGEST_PACE:
-                raise self._come_back(takes)
-            self._next = start + timedelta(seconds=takes)
-        if start > now:
-            self._sleep((start - now).total_seconds())
+    def _may_go(self, group: Group, patient_until: float) -> bool:
+        if not self._under_way:
+            return True
+        return self._under_way < self._limits.requests and (group.is_full or time.monotonic() >= patient_until)
 
     def _come_back(self, seconds: float) -> NotAttempted:
         """Return when there should be room: each that is sent back is promised a time of its own."""

@@ -1,7 +1,7 @@
 """The last step of every event, pushed or read back: look up, deliver, record, count; per destination."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Protocol
 
@@ -9,6 +9,7 @@ from shared import telemetry
 from shared.configuration.destinations import EventFilter
 from shared.delivery.destination import Delivery
 from shared.delivery.event import Event
+from shared.delivery.lane import Group, Lane, Limits, Part
 from shared.delivery.ledger import Ledger
 from shared.errors import NotAttempted, Reason
 from shared.threads import ContextThreadPool
@@ -27,7 +28,7 @@ Details = Callable[[str], Mapping[str, bytes]]
 
 
 class Deliverer(Protocol):
-    """A destination, or what leads to one."""
+    """A destination, or what stands for one."""
 
     def deliver(
         self, events: Sequence[Event], *, isolate_errors: bool = False, tried: Mapping[str, datetime] | None = None
@@ -62,15 +63,23 @@ class Misconfigured:
 class Outbox:
     """Delivers to one destination what is not in its ledger; one object serves all threads."""
 
-    def __init__(self, destination: Deliverer, ledger: Ledger, selection: EventFilter | None = None) -> None:
-        """`selection` tells which events the destination receives; None: all."""
+    def __init__(
+        self,
+        destination: Deliverer,
+        ledger: Ledger,
+        selection: EventFilter | None = None,
+        lane: Lane | None = None,
+    ) -> None:
+        """`selection` tells which events the destination receives; None: all. `lane` is the way to it."""
         self._destination = destination
         self._selection = selection
+        self._lane = lane or Lane(Limits(), lambda: datetime.now(UTC))
         self.ledger = ledger
 
     def check(self) -> None:
         """Raise NotAttempted if a delivery would not be attempted now."""
         self._destination.check()
+        self._lane.check()
 
     def selected(self, events: Iterable[Event]) -> list[Event]:
         """Return those of `events` that the destination receives."""
@@ -87,19 +96,29 @@ class Outbox:
         tried: Mapping[str, datetime] | None = None,
         details: Mapping[str, bytes] | None = None,
     ) -> Delivery:
-        """Deliver events and record those that the destination accepted. Never raises.
+        """Deliver events and record those that the destination accepted, together with what else is being delivered.
+        Never raises.
 
-        Events in the ledger are skipped and not part of the result. redeliver: deliver them too. isolate_errors, tried:
-        see Destination.deliver. details: JSON that the ledger keeps, by event id; with them, the trace names the events
-        too.
+        Events in the ledger, and those that are being delivered, are skipped and not part of the result. redeliver:
+        deliver what is in the ledger too. isolate_errors, tried: see Destination.deliver. details: JSON that the ledger
+        keeps, by event id; with them, the trace names the events too.
         """
-        pending = list(events) if redeliver else self.ledger.undelivered(events)
+        part = Part(events, tried or {}, details or {}, redeliver=redeliver, isolate_errors=isolate_errors)
         with telemetry.span("deliver") as span:
+            delivery = self._lane.deliver(part, self._deliver)
             if details is not None:
-                span.set_attribute("graph_relay.event_ids", [event.id for event in pending[:_MOST_IDS]])
-            delivery = self._destination.deliver(pending, isolate_errors=isolate_errors, tried=tried)
-        self.ledger.record(delivery.delivered, details)
+                span.set_attribute("graph_relay.event_ids", _ids(delivery)[:_MOST_IDS])
         telemetry.DELIVERED.add(len(delivery.delivered), {"destination": self.ledger.destination})
+        return delivery
+
+    def _deliver(self, group: Group) -> Delivery:
+        events = list(group.events.values())
+        pending = events if group.redeliver else self.ledger.undelivered(events)
+        if not pending:
+            return Delivery()
+        self._lane.keep_pace(len(pending))
+        delivery = self._destination.deliver(pending, isolate_errors=group.isolate_errors, tried=group.tried)
+        self.ledger.record(delivery.delivered, group.details)
         return delivery
 
     def record_rejected(self, rejected: Iterable[Event]) -> None:
@@ -108,6 +127,12 @@ class Outbox:
         Call it after they are dead-lettered, or a crash between the two steps would lose them.
         """
         self.ledger.record(rejected)
+
+
+def _ids(delivery: Delivery) -> list[str]:
+    """Return the ids of the events that were to be delivered."""
+    rejected = (rejection.event for rejection in delivery.rejected)
+    return [event.id for event in (*delivery.delivered, *rejected, *delivery.undelivered)]
 
 
 class Outboxes:

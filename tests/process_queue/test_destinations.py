@@ -65,7 +65,7 @@ class System:
         """Start a new process."""
         self.outboxes = Outboxes(
             Outbox(
-                Lane(Destination(server.url, [destination_secret()], self._session, self.clock), Limits(), self.clock),
+                Destination(server.url, [destination_secret()], self._session, self.clock),
                 Ledger(self.account.tables, timedelta(days=60), name),
                 self.selections.get(name),
             )
@@ -337,8 +337,9 @@ def test_with_one_dead_and_one_slow_the_third_receives_everything_and_each_accou
     limits = Limits().shared_by(3, invocations)
     system.outboxes = Outboxes(
         Outbox(
-            Lane(Destination(server.url, [destination_secret()], session, system.clock), limits, system.clock),
+            Destination(server.url, [destination_secret()], session, system.clock),
             Ledger(system.account.tables, timedelta(days=60), name),
+            lane=Lane(limits, system.clock),
         )
         for name, server in system.servers.items()
     )

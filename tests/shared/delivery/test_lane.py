@@ -1,7 +1,7 @@
 """A destination's lane: shared requests, request slots, and the rate."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -11,9 +11,15 @@ import pytest
 from shared.delivery.destination import Delivery, Rejected
 from shared.delivery.event import Event
 from shared.delivery.lane import Lane, Limits
+from shared.delivery.ledger import Ledger
+from shared.delivery.outbox import Outbox
 from shared.errors import NotAttempted, Reason, RetryLater
+from shared.storage.tables import Row
 from tests.builders import Clock
+from tests.memory import MemoryTables
 from tests.shared.delivery.test_destination import some
+
+HOUR = timedelta(hours=1)
 
 
 class Gate:
@@ -40,12 +46,36 @@ class Gate:
         return Delivery(delivered, rejected, kept, RetryLater(Reason.DESTINATION) if kept else None)
 
 
-def lane(gate: Gate, limits: Limits, clock: Clock | None = None) -> Lane:
-    return Lane(gate, limits, clock or Clock(), lambda _: None)  # type: ignore[arg-type]
+class CountedTables(MemoryTables):
+    """Tables that count what is asked of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = self.writes = 0
+
+    def partition(self, *place: Any, **options: Any) -> Iterator[Row]:
+        self.reads += 1
+        return super().partition(*place, **options)
+
+    def put_all(self, *place: Any, **options: Any) -> None:
+        self.writes += 1
+        super().put_all(*place, **options)
 
 
-def waiting(lane: Lane) -> int:
-    return sum(len(group.events) for group in lane._waiting.values())
+class Delivering:
+    """A lane to a gate, with a ledger in memory."""
+
+    def __init__(self, gate: Gate, limits: Limits, company: timedelta = HOUR) -> None:
+        self.lane = Lane(limits, Clock(), lambda _: None, company)
+        self.tables = CountedTables()
+        self._outbox = Outbox(gate, Ledger(self.tables, timedelta(days=60)), lane=self.lane)
+        self.deliver, self.check = self._outbox.deliver, self._outbox.check
+
+    def waiting(self) -> int:
+        return sum(len(group.events) for group in self.lane._waiting.values())
+
+    def inside(self) -> int:
+        return self.lane._inside
 
 
 def until(condition: Any) -> None:
@@ -60,14 +90,14 @@ def until(condition: Any) -> None:
 def test_deliveries_that_wait_share_the_next_request_and_each_learns_of_its_own() -> None:
     gate, events = Gate(), some(6)
     gate.rejects, gate.keeps = {events[2].id}, {events[4].id}
-    to = lane(gate, Limits(requests=1))
+    to = Delivering(gate, Limits(requests=1))
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(to.deliver, events[:1])
         assert gate.began.acquire(timeout=30)
         others = []
         for number in range(1, 6):
             others.append(pool.submit(to.deliver, [events[number]]))
-            until(lambda number=number: waiting(to) == number)
+            until(lambda number=number: to.waiting() == number)
         gate.may_answer.release()
         gate.may_answer.release()
         assert first.result(30).delivered == (events[0],)
@@ -80,15 +110,119 @@ def test_deliveries_that_wait_share_the_next_request_and_each_learns_of_its_own(
     assert results[0].failure is None
 
 
+def test_a_group_looks_up_once_and_records_once() -> None:
+    gate, events = Gate(), some(6)
+    to = Delivering(gate, Limits(requests=1))
+    with ThreadPoolExecutor(8) as pool:
+        tasks = [pool.submit(to.deliver, events[:1])]
+        assert gate.began.acquire(timeout=30)
+        before = to.tables.reads, to.tables.writes
+        for number in range(1, 6):
+            tasks.append(pool.submit(to.deliver, [events[number]]))
+            until(lambda number=number: to.waiting() == number)
+        for _ in range(2):
+            gate.may_answer.release()
+        assert all(len(task.result(30).delivered) == 1 for task in tasks)
+    assert before == (1, 0)
+    assert (to.tables.reads, to.tables.writes) == (2, 2)
+    assert to.deliver(events) == Delivery()
+
+
+def test_an_event_in_two_parts_is_delivered_once_and_kept_by_the_first() -> None:
+    gate, events = Gate(), some(3)
+    gate.keeps = {events[1].id}
+    to = Delivering(gate, Limits(requests=1))
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(to.deliver, events[:1])
+        assert gate.began.acquire(timeout=30)
+        one = pool.submit(to.deliver, events[1:])
+        until(lambda: to.waiting() == 2)
+        other = pool.submit(to.deliver, events[1:])
+        until(lambda: to.inside() == 3)
+        for _ in range(2):
+            gate.may_answer.release()
+        assert len(first.result(30).delivered) == 1
+        assert (one.result(30).delivered, one.result(30).undelivered) == ((events[2],), (events[1],))
+        assert other.result(30) == Delivery()
+    assert [len(call) for call in gate.calls] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("company", "most_events", "at_once"),
+    [(HOUR, 100, 1), (timedelta(0), 100, 3), (HOUR, 1, 3)],
+    ids=["they wait for company", "company does not come", "each is full"],
+)
+def test_while_one_is_under_way_the_next_wait_for_company(company: timedelta, most_events: int, at_once: int) -> None:
+    gate, events = Gate(), some(3)
+    to = Delivering(gate, Limits(most_events=most_events), company)
+    with ThreadPoolExecutor(8) as pool:
+        tasks = []
+        for number in range(3):
+            tasks.append(pool.submit(to.deliver, [events[number]]))
+            until(lambda number=number: to.inside() == number + 1)
+            if number < at_once:
+                assert gate.began.acquire(timeout=30)
+        assert not gate.began.acquire(blocking=False)
+        for _ in tasks:
+            gate.may_answer.release()
+        assert all(len(task.result(30).delivered) == 1 for task in tasks)
+    assert [len(call) for call in gate.calls] == [1] * at_once + [2] * (at_once == 1)
+
+
+def test_a_group_holds_no_more_bytes_than_a_request() -> None:
+    gate, events = Gate(), some(4)
+    to = Delivering(gate, Limits(requests=1, most_bytes=2 * len(events[0].data)))
+    with ThreadPoolExecutor(8) as pool:
+        tasks = [pool.submit(to.deliver, events[:1])]
+        assert gate.began.acquire(timeout=30)
+        for number, expected in ((1, 1), (2, 2), (3, 1)):
+            tasks.append(pool.submit(to.deliver, [events[number]]))
+            until(lambda expected=expected: to.waiting() == expected)
+        for _ in range(3):
+            gate.may_answer.release()
+        assert all(len(task.result(30).delivered) == 1 for task in tasks)
+    assert sorted(len(call) for call in gate.calls) == [1, 1, 2]
+
+
+def test_who_delivers_for_others_and_is_interrupted_leaves_their_events_undelivered() -> None:
+    class Interrupted(Exception):
+        pass
+
+    class Broken(Gate):
+        def deliver(self, events: Sequence[Event], **options: Any) -> Delivery:
+            delivery = super().deliver(events, **options)
+            if len(events) > 1:
+                raise Interrupted
+            return delivery
+
+    gate, events = Broken(), some(3)
+    to = Delivering(gate, Limits(requests=1))
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(to.deliver, events[:1])
+        assert gate.began.acquire(timeout=30)
+        others = []
+        for number in (1, 2):
+            others.append(pool.submit(to.deliver, [events[number]]))
+            until(lambda number=number: to.waiting() == number)
+        for _ in range(2):
+            gate.may_answer.release()
+        assert len(first.result(30).delivered) == 1
+        with pytest.raises(Interrupted):
+            others[0].result(30)
+        kept = others[1].result(30)
+    assert kept.undelivered == (events[2],)
+    assert isinstance(kept.failure, NotAttempted)
+
+
 def test_a_group_holds_no_more_than_a_request() -> None:
     gate, events = Gate(), some(5)
-    to = lane(gate, Limits(requests=1, most_events=2))
+    to = Delivering(gate, Limits(requests=1, most_events=2))
     with ThreadPoolExecutor(8) as pool:
         tasks = [pool.submit(to.deliver, events[:1])]
         assert gate.began.acquire(timeout=30)
         for number, expected in ((1, 1), (2, 2), (3, 1), (4, 2)):
             tasks.append(pool.submit(to.deliver, [events[number]]))
-            until(lambda expected=expected: waiting(to) == expected)
+            until(lambda expected=expected: to.waiting() == expected)
         for _ in range(3):
             gate.may_answer.release()
         assert all(len(task.result(30).delivered) == 1 for task in tasks)
@@ -98,13 +232,13 @@ def test_a_group_holds_no_more_than_a_request() -> None:
 def test_one_alone_is_not_kept_waiting_for_others() -> None:
     gate = Gate()
     gate.may_answer.release()
-    assert len(lane(gate, Limits()).deliver(some(3)).delivered) == 3
+    assert len(Delivering(gate, Limits()).deliver(some(3)).delivered) == 3
 
 
 def test_what_finds_no_place_comes_back_later_and_each_at_a_time_of_its_own() -> None:
     gate = Gate()
-    to = lane(gate, Limits(capacity=1, requests=1))
-    to._seconds = 10.0  # the duration of its requests so far
+    to = Delivering(gate, Limits(capacity=1, requests=1))
+    to.lane._seconds = 10.0  # the duration of its requests so far
     with ThreadPoolExecutor(1) as pool:
         inside = pool.submit(to.deliver, some(1))
         assert gate.began.acquire(timeout=30)
@@ -119,39 +253,41 @@ def test_what_finds_no_place_comes_back_later_and_each_at_a_time_of_its_own() ->
 def test_a_rate_is_kept_and_what_would_wait_long_comes_back() -> None:
     gate, clock = Gate(), Clock()
     slept: list[float] = []
-    to = Lane(gate, Limits(rate=2.0), clock, slept.append)  # type: ignore[arg-type]
+    ledger = Ledger(MemoryTables(), timedelta(days=60))
+    to = Outbox(gate, ledger, lane=Lane(Limits(rate=2.0), clock, slept.append))
     for _ in range(3):
         gate.may_answer.release()
     assert len(to.deliver(some(4)).delivered) == 4
-    assert len(to.deliver(some(8)).delivered) == 8
+    assert to.deliver(some(4)) == Delivery()  # what was delivered before costs none of the rate
+    assert len(to.deliver(some(12)).delivered) == 8
     assert slept == [2.0]
-    failure = to.deliver(some(1)).failure
+    failure = to.deliver(some(13)).failure
     assert isinstance(failure, NotAttempted)
     assert failure.retry_after == timedelta(seconds=6.5)
     clock.advance(seconds=6)
-    assert len(to.deliver(some(1)).delivered) == 1
+    assert len(to.deliver(some(13)).delivered) == 1
 
 
 def test_a_quick_destination_is_waited_for_and_a_slow_one_is_not() -> None:
-    gate, events = Gate(), some(3)
-    to = lane(gate, Limits(capacity=1, requests=1))
+    gate, events = Gate(), some(4)
+    to = Delivering(gate, Limits(capacity=1, requests=1))
     with ThreadPoolExecutor(2) as pool:
         inside = pool.submit(to.deliver, events[:1])
         assert gate.began.acquire(timeout=30)
         waits = pool.submit(to.deliver, events[1:2])
-        until(lambda: to._left._waiters)  # type: ignore[attr-defined]
+        until(lambda: to.lane._left._waiters)  # type: ignore[attr-defined]
         gate.may_answer.release()
         gate.may_answer.release()
         assert len(inside.result(30).delivered) == len(waits.result(30).delivered) == 1
         assert gate.began.acquire(timeout=30)
         to.check()
-        inside = pool.submit(to.deliver, events[:1])
+        inside = pool.submit(to.deliver, events[2:3])
         assert gate.began.acquire(timeout=30)
         to.check()  # it may well have a place in a moment
-        assert isinstance(to.deliver(events[2:]).failure, NotAttempted)  # it had none
+        assert isinstance(to.deliver(events[3:]).failure, NotAttempted)  # it had none
         with pytest.raises(NotAttempted):
             to.check()
-        assert isinstance(to.deliver(events[2:]).failure, NotAttempted)
+        assert isinstance(to.deliver(events[3:]).failure, NotAttempted)
         gate.may_answer.release()
         inside.result(30)
 
@@ -165,4 +301,4 @@ def test_several_destinations_share_the_invocations_and_what_waits_shares_reques
 
 @pytest.mark.parametrize("isolate", [True, False])
 def test_no_events_need_no_place(isolate: bool) -> None:
-    assert lane(Gate(), Limits(capacity=0)).deliver([], isolate_errors=isolate) == Delivery()
+    assert Delivering(Gate(), Limits(capacity=0)).deliver([], isolate_errors=isolate) == Delivery()
