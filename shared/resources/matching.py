@@ -21,8 +21,9 @@ def is_certainly_elsewhere(declared: str, named: str) -> bool:
         return False
     if item.kind not in kinds:
         return True
-    place = replace(item, ids={name: value for name, value in item.ids.items() if name != "user"})
-    return belongs(declared, place) is False
+    if "user" in item.ids:
+        item = replace(item, ids={name: value for name, value in item.ids.items() if name != "user"})
+    return belongs(declared, item) is False
 
 
 def is_certainly_within(declared: str, named: str) -> bool:
