@@ -1,6 +1,6 @@
 """`reconcile` and `rotate-keys`: what renew_timer does about subscriptions and keys, done now."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import click
@@ -99,8 +99,8 @@ def _every_tenant(desired: DesiredState) -> list[Done]:
     return done
 
 
-def _before_gap(declaration: Declaration) -> None:
-    relay().sweep.suspect_gap(declaration, utc_now())
+def _before_gap(declarations: Sequence[Declaration]) -> None:
+    relay().sweep.suspect_gaps(declarations, utc_now())
 
 
 def _done(outcome: Outcome) -> Done:

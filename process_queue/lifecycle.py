@@ -4,7 +4,7 @@ They come in storms and several times over. What was done after an item arrived 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -163,8 +163,8 @@ class LifecycleHandler:
             if isinstance(outcome.error, RetryLater):
                 raise outcome.error
 
-    def _before_gap(self, declaration: Declaration) -> None:
-        self.sweep.suspect_gap(declaration, self.clock())
+    def _before_gap(self, declarations: Sequence[Declaration]) -> None:
+        self.sweep.suspect_gaps(declarations, self.clock())
 
 
 def _known(event: str | None) -> str:

@@ -3,12 +3,11 @@
 import logging
 import os
 import time
-from datetime import timedelta
 
 import azure.functions as func
 
 from process_queue.handler import MessageHandler
-from renew_timer.run import RenewalRun, attempt
+from renew_timer.run import LONGEST_RUN, RenewalRun, attempt
 from renew_timer.work_off import work_off
 from shared import exporting
 from shared.configuration.settings import SettingsError
@@ -20,9 +19,6 @@ from shared.subscriptions.wait_budget import WaitBudget
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.renew")
 
-_WAITS_AT_MOST = timedelta(minutes=3)
-"""How long a run waits in all where Graph asks for it: less than lies between two runs."""
-
 
 @blueprint.function_name("renew_timer")
 @blueprint.timer_trigger(arg_name="timer", schedule=trigger_settings(os.environ).renew_schedule, use_monitor=True)
@@ -30,7 +26,7 @@ def renew_timer(timer: func.TimerRequest) -> None:
     """Make sure that every declared subscription exists, is ours, lives on and carries the current certificate."""
     try:
         app = relay()
-        RenewalRun(app, WaitBudget(_WAITS_AT_MOST, lambda wait: time.sleep(wait.total_seconds())))()
+        RenewalRun(app, WaitBudget(LONGEST_RUN, lambda wait: time.sleep(wait.total_seconds())))()
         attempt(
             "Looking for work that the queue trigger left", lambda: work_off(app, MessageHandler(app).handle_message)
         )

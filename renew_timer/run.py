@@ -11,7 +11,7 @@ from shared import telemetry
 from shared.access import key_access, storage_access
 from shared.configuration.declaration import Declaration, Declarations
 from shared.deadline import time_limit
-from shared.errors import Reason, RelayError, RetryLater
+from shared.errors import NotAttempted, Reason, RelayError, RetryLater
 from shared.keys.key import EncryptionKey
 from shared.messages import backlog
 from shared.messages.account import ANY
@@ -22,7 +22,7 @@ from shared.resources.catalog import longest_lifetime
 from shared.resources.renewal import too_rare
 from shared.storage.queues import Queue
 from shared.subscriptions.endpoint import probe
-from shared.subscriptions.plan import renewal_period, serving
+from shared.subscriptions.plan import renewal_period
 from shared.subscriptions.reconcile import Reconciled, Unlisted, report_unlisted
 from shared.subscriptions.silence import Sighting
 from shared.subscriptions.subscription import DesiredState
@@ -35,9 +35,20 @@ T = TypeVar("T")
 _EXPIRY_MARGIN = timedelta(hours=1)
 """A subscription may have been renewed shortly before its tenant refused."""
 
-RUN_TIME = timedelta(minutes=4)
-"""After this time a run begins no further call to Graph or the key store: the next run does the rest. The gauges, the
-sweeps and the heartbeat at its end must not wait for a Graph that hangs."""
+LONGEST_RUN = timedelta(minutes=4, seconds=30)
+"""Working off what a sleeping trigger left follows in the same invocation, and the host ends it after functionTimeout
+(host.json)."""
+
+_SHARE_OF_PAUSE = 0.8
+"""Of the shortest time between two runs, so that none is late."""
+
+_SHARE_OF_SUBSCRIPTIONS = 0.75
+"""Of the time of a run: the gauges, the sweeps and the heartbeat at its end must not wait for a Graph that hangs."""
+
+
+def run_time(shortest_pause: timedelta) -> timedelta:
+    """Return after which time a run begins no further call to Graph or the key store: the next run does the rest."""
+    return LONGEST_RUN if shortest_pause > LONGEST_RUN * 2 else min(shortest_pause * _SHARE_OF_PAUSE, LONGEST_RUN)
 
 
 class RenewalRun:
@@ -54,7 +65,8 @@ class RenewalRun:
 
         Raises RetryLater if nothing can be done at all, since storage is unavailable.
         """
-        with time_limit(RUN_TIME, self._relay.clock):
+        self._time = run_time(self._relay.shortest_pause())
+        with time_limit(self._time, self._relay.clock):
             self._run()
 
     def _run(self) -> None:
@@ -66,9 +78,9 @@ class RenewalRun:
         lagging = attempt("Looking for old keys in use", lambda: self._lagging_subscriptions(key, sightings))
         desired = replace(self._relay.desired_state(key), lagging=lagging or ())
         self._warn_of_rare_runs()
-        self._warn_of_names()
-        tenants = self._reconcile_tenants(desired)
-        self._record_time_left(tenants, desired)
+        with time_limit(self._time * _SHARE_OF_SUBSCRIPTIONS, self._relay.clock):
+            tenants = self._reconcile_tenants(desired)
+        self._record_time_left(tenants)
         attempt("Retiring keys", lambda: self._retire_keys(tenants, sightings))
         attempt("Closing the account", self._close_account)
         failing = self._without_subscription(tenants)
@@ -123,15 +135,11 @@ class RenewalRun:
         report_unlisted(tenant_id, declarations, error)
         if Unlisted(error).refuses:
             # Without consent nothing is delivered, and nobody says so when it returns.
-            for declaration in declarations:
-                try:
-                    self._relay.sweep.suspect_gap(declaration, self._now())
-                except RetryLater as retry_later:
-                    _log.error("Noting a gap failed; the next run retries: %s", retry_later)
+            attempt("Noting a gap", lambda: self._relay.sweep.suspect_gaps(declarations, self._now()))
 
-    def _before_gap(self, declaration: Declaration) -> None:
+    def _before_gap(self, declarations: Sequence[Declaration]) -> None:
         self._check_endpoint()
-        self._relay.sweep.suspect_gap(declaration, self._now())
+        self._relay.sweep.suspect_gaps(declarations, self._now())
 
     def _check_endpoint(self) -> None:
         """Do our own handshake, once a run, before Graph does: the log then says why Graph refuses a creation."""
@@ -162,17 +170,19 @@ class RenewalRun:
         for declaration in self._declarations:
             try:
                 self._relay.resolver.resolved(declaration.tenant_id, declaration.resource)
+            except NotAttempted:
+                return  # the time is over: what is resolved is remembered, and the next run asks for the rest
             except RetryLater as retry_later:
                 if retry_later.reason is Reason.GRAPH_REFUSED:
                     _log.error("%s in tenant %s: %s", declaration.resource, declaration.tenant_id, retry_later)
 
-    def _record_time_left(self, tenants: Mapping[str, Reconciled | Unlisted], desired: DesiredState) -> None:
+    def _record_time_left(self, tenants: Mapping[str, Reconciled | Unlisted]) -> None:
         """Gauge the time that each declaration's subscription has left: 0 if there is none."""
         for declaration in self._declarations:
             result = tenants.get(declaration.tenant_id)
             if not isinstance(result, Reconciled):
                 continue
-            found = serving(declaration, result.alive, desired)
+            found = result.serving.get(declaration.id)
             left = (found.expiration_date_time - self._now()).total_seconds() if found else 0
             place = {"resource": declaration.resource, "tenant": declaration.tenant_id}
             telemetry.SUBSCRIPTION_SECONDS_LEFT.set(max(left, 0), place)
@@ -223,9 +233,11 @@ class RenewalRun:
         telemetry.UNACCOUNTED.set(sum(shortfall.items.values()) if shortfall else 0)
         if shortfall is None:
             return
-        for declaration in self._declarations:
-            if declaration.id in shortfall.declarations or ANY in shortfall.declarations:
-                relay.sweep.suspect_gap(declaration, self._now())
+        everywhere = ANY in shortfall.declarations
+        concerned = [
+            declaration for declaration in self._declarations if everywhere or declaration.id in shortfall.declarations
+        ]
+        relay.sweep.suspect_gaps(concerned, self._now())
         relay.account.report(shortfall)
         gone = ", ".join(f"{items} of {hour:%Y-%m-%d %H}:00 UTC" for hour, items in sorted(shortfall.items.items()))
         _log.error("Notifications were queued, never handled, and no longer wait: %s. They are read back now", gone)
@@ -241,6 +253,7 @@ class RenewalRun:
         yield "Keeping poison messages", lambda: relay.dead_letters().keep_poison(relay.account)
         yield "Tidying the account", lambda: relay.account.drop_expired(self._longest_queued() + timedelta(days=1))
         yield "Tidying the ledger", lambda: relay.ledgers[0].drop_expired(now())
+        yield "Checking names", self._warn_of_names  # last: it may take a request for each declaration
 
 
 def attempt(name: str, do: Callable[[], T]) -> T | None:

@@ -19,8 +19,9 @@ class _Deadline:
     clock: Callable[[], datetime]
     outer: "_Deadline | None"
 
-    def has_passed(self) -> bool:
-        return self.clock() >= self.ends or (self.outer is not None and self.outer.has_passed())
+    def left(self) -> timedelta:
+        own = self.ends - self.clock()
+        return own if self.outer is None else min(own, self.outer.left())
 
 
 _current: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
@@ -36,11 +37,16 @@ def time_limit(limit: timedelta, clock: Callable[[], datetime]) -> Iterator[None
         _current.reset(token)
 
 
+def left() -> timedelta:
+    """Return the time that is left; `timedelta.max` without a limit."""
+    deadline = _current.get()
+    return timedelta.max if deadline is None else deadline.left()
+
+
 def check() -> None:
     """Call it before each request that may be slow. Raises NotAttempted once the time is over.
 
     It asks for no delay: within this invocation, waiting helps nothing.
     """
-    deadline = _current.get()
-    if deadline is not None and deadline.has_passed():
+    if left() <= timedelta(0):
         raise NotAttempted(Reason.POSTPONED, "the time of this invocation is over")

@@ -11,7 +11,7 @@ import requests
 
 from shared import http_client
 from shared.configuration.destinations import DestinationSettings
-from shared.configuration.schedule import longest_pause
+from shared.configuration.schedule import longest_pause, shortest_pause
 from shared.configuration.settings import Settings, storage_settings
 from shared.delivery.acceptance import Acceptance
 from shared.delivery.destination import Destination, authorization
@@ -171,13 +171,18 @@ class Relay:
 
     def desired_state(self, key: EncryptionKey | None) -> DesiredState:
         """Return the desired state of all subscriptions; `key` is None while the key store is unavailable."""
+        current, *former = self.settings.client_state_secrets
         return DesiredState(
-            self.settings.notification_url, self.settings.client_state_secrets[0], key, pause=self.renewal_pause()
+            self.settings.notification_url, current, key, pause=self.renewal_pause(), former_secrets=tuple(former)
         )
 
     def renewal_pause(self) -> timedelta:
         """Return the longest time between two runs of the timer."""
         return longest_pause(self.settings.renew_schedule, self.clock().date())
+
+    def shortest_pause(self) -> timedelta:
+        """Return the shortest time between two runs of the timer."""
+        return shortest_pause(self.settings.renew_schedule, self.clock().date())
 
     def dead_letters(self) -> DeadLetters:
         """Return the dead letters, for one listing: the object holds the received messages."""

@@ -3,7 +3,6 @@
 from collections.abc import Container, Iterator
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
@@ -17,7 +16,8 @@ from shared.graph import client_state
 from shared.http_client import exchange
 from shared.relay import relay, utc_now
 from shared.subscriptions.endpoint import probe
-from shared.subscriptions.subscription import MINTED_BY, Subscription
+from shared.subscriptions.marks import read_url
+from shared.subscriptions.subscription import Subscription
 
 TOLERATED_SKEW = 30.0
 """Seconds by which clocks may differ: tokens and signatures allow five minutes, and latency counts here too."""
@@ -164,7 +164,7 @@ def _made_with(subscription: Subscription | None) -> Iterator[CheckResult]:
     """Say whether what a subscription was made with is at hand: its clientState secret and its encryption key."""
     if subscription is None:
         return
-    mark = dict(parse_qsl(urlsplit(subscription.notification_url).query)).get(MINTED_BY)
+    mark = read_url(subscription.notification_url).minted_by
     secrets = relay().settings.client_state_secrets
     if mark is not None and mark not in {client_state.fingerprint(secret) for secret in secrets}:
         yield attention(

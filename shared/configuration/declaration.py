@@ -33,7 +33,7 @@ class Declaration(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fi
         return declaration_id(self.tenant_id, self.resource)
 
 
-@lru_cache(maxsize=16_384)  # called for each declaration and each notification
+@lru_cache(maxsize=65_536)  # called for each declaration and each notification
 def declaration_id(tenant_id: str, resource: str) -> str:
     """Return the id, 16 characters, of the declaration of a resource in a tenant, whether or not it exists."""
     identity = f"{tenant_id.lower()}\n{resource.strip('/').lower()}".encode()

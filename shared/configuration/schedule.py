@@ -73,17 +73,26 @@ _HORIZON = 8 * 366
 """Days that are looked at: longer than lies between two 29 Februaries."""
 
 
-@lru_cache(maxsize=16)
 def longest_pause(schedule: str, today: date) -> timedelta:
     """Return the longest time between two runs of a schedule from `today` on; `timedelta.max` if it runs once or never.
 
     The day of the month and the day of the week must both match (docs/host.md, "What the host does to this app").
     """
+    return max(_pauses(schedule, today))
+
+
+def shortest_pause(schedule: str, today: date) -> timedelta:
+    """Return the shortest time between two runs of a schedule, as `longest_pause` does the longest."""
+    return min(_pauses(schedule, today))
+
+
+@lru_cache(maxsize=16)
+def _pauses(schedule: str, today: date) -> tuple[timedelta, ...]:
     fields = [field for field in schedule.split(" ") if field]
     if len(fields) != len(_FIELDS):
         days, _, clock = schedule.rpartition(".")
         hours, minutes, seconds = map(int, clock.split(":"))
-        return timedelta(days=int(days or 0), hours=hours, minutes=minutes, seconds=seconds)
+        return (timedelta(days=int(days or 0), hours=hours, minutes=minutes, seconds=seconds),)
     *clock_fields, days_of_month, months, days_of_week = (
         field.values(text) for field, text in zip(_FIELDS, fields, strict=True)
     )
@@ -94,7 +103,7 @@ def longest_pause(schedule: str, today: date) -> timedelta:
         if day.month in months and day.day in days_of_month and day.isoweekday() % 7 in days_of_week
     ]
     if len(dates) < 2:
-        return timedelta.max
-    by_day = max((later - earlier for earlier, later in pairwise(times)), default=0)
-    over_days = max(later - earlier for earlier, later in pairwise(dates))
-    return max(timedelta(seconds=by_day), over_days + timedelta(seconds=times[0] - times[-1]))
+        return (timedelta.max,)
+    within_a_day = {timedelta(seconds=later - earlier) for earlier, later in pairwise(times)}
+    overnight = timedelta(seconds=times[0] - times[-1])
+    return (*within_a_day, *{later - earlier + overnight for earlier, later in pairwise(dates)})

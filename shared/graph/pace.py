@@ -1,7 +1,9 @@
-"""How often notifications may make this app read from Graph, if a clientState is all that vouches for them."""
+"""How often this app calls Graph: for what a clientState alone vouches for, and for subscriptions."""
 
 import threading
+from collections import defaultdict, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.errors import Reason, RetryLater
@@ -31,3 +33,58 @@ class Pace:
                 return
         detail = "many items came without content for one subscription, and each is read from Graph"
         raise RetryLater(Reason.GRAPH_THROTTLED, detail, retry_after=REFILL)
+
+
+WINDOW = timedelta(seconds=20)
+"""Of Graph's limits on `/subscriptions` (docs/graph.md, "Limits")."""
+
+SHARE = 0.8
+"""Of Graph's limits that one process takes: the rest is for other instances, for people, and for Graph's demands."""
+
+
+@dataclass(frozen=True)
+class CallLimit:
+    """Calls of one kind that Graph takes in a window: of this app in a tenant, and of this app over all of them."""
+
+    name: str
+    in_tenant: int
+    over_all: int
+
+
+WRITES = CallLimit("writes of subscriptions", 500, 2_000)
+READS = CallLimit("reads of subscriptions", 500, 2_000)
+LISTS = CallLimit("lists of subscriptions", 25, 40)
+
+
+class CallPace:
+    """Keeps calls within `SHARE` of Graph's limits. Per process, for all threads."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._taken: dict[tuple[CallLimit, str], deque[datetime]] = defaultdict(deque)
+
+    def take(self, limit: CallLimit, tenant_id: str, calls: int = 1) -> None:
+        """Take so many calls. Raises RetryLater with the time after which there is room for them."""
+        with self._lock:
+            now = self._clock()
+            held = [
+                (self._recent((limit, tenant_id), now), int(limit.in_tenant * SHARE)),
+                (self._recent((limit, ""), now), int(limit.over_all * SHARE)),
+            ]
+            delay = max(_until_room(taken, most, calls, now) for taken, most in held)
+            if delay > timedelta(0):
+                raise RetryLater(Reason.GRAPH_THROTTLED, f"as many {limit.name} as Graph takes", retry_after=delay)
+            for taken, _ in held:
+                taken.extend([now] * calls)
+
+    def _recent(self, key: tuple[CallLimit, str], now: datetime) -> deque[datetime]:
+        taken = self._taken[key]
+        while taken and taken[0] <= now - WINDOW:
+            taken.popleft()
+        return taken
+
+
+def _until_room(taken: deque[datetime], most: int, calls: int, now: datetime) -> timedelta:
+    excess = len(taken) + calls - most
+    return taken[excess - 1] + WINDOW - now if excess > 0 else timedelta(0)

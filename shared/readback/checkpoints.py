@@ -3,6 +3,7 @@
 A gap needs no bounds of its own: it lies after the checkpoint.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -54,19 +55,26 @@ class Checkpoints:
         }
 
     def save(self, declaration_id: str, until: datetime, now: datetime, hurried: datetime | None = None) -> None:
-        """Store the checkpoint of a comparison that began at `now`; it clears every gap suspected earlier."""
-        row: Row = {"until": until.isoformat(), "compared": now.isoformat()}
-        if hurried is not None:
-            row = {**row, "hurried": hurried.isoformat()}
-        self._tables.put(STATE, _PROGRESS, declaration_id, row)
+        """Store one checkpoint, as `save_all` does."""
+        self.save_all({declaration_id: Checkpoint(until, hurried=hurried)}, now)
 
-    def suspect_gap(self, declaration_id: str, now: datetime) -> None:
-        """Mark a declaration for comparison: its subscription is gone, or Graph reports missed notifications.
+    def save_all(self, checkpoints: Mapping[str, Checkpoint], now: datetime) -> None:
+        """Store the checkpoints of comparisons that began at `now`; it clears every gap suspected earlier."""
+        self._tables.put_all(
+            STATE, _PROGRESS, {name: _row(checkpoint, now) for name, checkpoint in checkpoints.items()}
+        )
+
+    def suspect_gaps(self, declaration_ids: Iterable[str], now: datetime) -> None:
+        """Mark declarations for comparison: their subscriptions are gone, or Graph reports missed notifications.
 
         Call it before the repair, so that a crash in between loses no gap. A gap has its own row: a concurrent `save`
         can't erase it.
         """
-        self._gaps.set(declaration_id, now)
+        self._gaps.set_all(declaration_ids, now)
+
+    def suspect_gap(self, declaration_id: str, now: datetime) -> None:
+        """Mark one declaration for comparison, as `suspect_gaps` does."""
+        self.suspect_gaps([declaration_id], now)
 
     def delta_link(self, declaration_id: str) -> DeltaLink | None:
         """Return the delta link of a declaration, from which its next delta query continues, or None."""
@@ -78,3 +86,8 @@ class Checkpoints:
         delivered. Only Graph receives it.
         """
         self._tables.put(STATE, _DELTA, declaration_id, {"link": link, "asked": asked.isoformat()})
+
+
+def _row(checkpoint: Checkpoint, now: datetime) -> Row:
+    row: Row = {"until": checkpoint.until.isoformat(), "compared": now.isoformat()}
+    return row if checkpoint.hurried is None else {**row, "hurried": checkpoint.hurried.isoformat()}

@@ -5,6 +5,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared import deadline
 from shared.configuration.declaration import Declaration
 from shared.messages.envelope import write
 from shared.readback.checkpoints import Checkpoint, Checkpoints
@@ -28,6 +29,10 @@ PUSHED_WITHIN = timedelta(hours=4)
 """How long Graph tries to deliver (docs/graph.md, "Retries"): older changes will not be pushed any more."""
 
 
+_SAVED_TOGETHER = 100
+"""Checkpoints of one table transaction."""
+
+
 @dataclass(frozen=True)
 class Sweep:
     """Starts comparisons by enqueueing pages to read back. interval: 0 means only if a gap is suspected."""
@@ -39,38 +44,56 @@ class Sweep:
     def start(self, declarations: Iterable[Declaration], failing: Container[str], now: datetime) -> int:
         """Start the comparisons that are due and return their number.
 
+        Those of suspected gaps come first, then what was compared longest ago; when the time of the invocation is over,
+        the rest waits for the next one.
+
         failing: the ids of declarations without a subscription; they are skipped while the gap still grows. An
         interrupted comparison starts again: events read twice are delivered once. What can't be read back is compared
         never, and nothing is recorded of it. Raises RetryLater.
         """
-        checkpoints = self.checkpoints.all()
-        started = 0
-        for declaration in declarations:
-            if unreadable(declaration):
-                continue
+        checkpoints, started, moved = self.checkpoints.all(), 0, dict[str, Checkpoint]()
+        readable = [declaration for declaration in declarations if not unreadable(declaration)]
+        for declaration in sorted(readable, key=lambda declaration: _urgency(checkpoints.get(declaration.id), now)):
             checkpoint = checkpoints.get(declaration.id)
             if checkpoint is None:
                 self._begin(declaration, now)
-                self.checkpoints.save(declaration.id, now, now)
+                moved[declaration.id] = Checkpoint(now)
             elif declaration.id in failing:
                 continue
             elif self._is_due(declaration, checkpoint, now):
                 self._compare(declaration, checkpoint, now)
-                hurried = now if checkpoint.due else checkpoint.hurried
-                self.checkpoints.save(declaration.id, now - SETTLING_TIME, now, hurried)
+                moved[declaration.id] = Checkpoint(
+                    now - SETTLING_TIME, hurried=now if checkpoint.due else checkpoint.hurried
+                )
                 started += 1
             elif not self.interval and now - checkpoint.until > 2 * PUSHED_WITHIN and not checkpoint.due:
-                self.checkpoints.save(declaration.id, now - PUSHED_WITHIN, now)
+                moved[declaration.id] = Checkpoint(now - PUSHED_WITHIN)
+            if len(moved) == _SAVED_TOGETHER:
+                self.checkpoints.save_all(moved, now)
+                moved.clear()
+                if deadline.left() <= timedelta(0):
+                    _log.warning("The time of this run is over; the next one starts the comparisons that are left")
+                    break
+        if moved:
+            self.checkpoints.save_all(moved, now)
         return started
 
     def suspect_gap(self, declaration: Declaration, now: datetime) -> None:
-        """Mark a declaration for comparison at the next start. Call it before the repair, so that a crash in between
+        """Mark a declaration for comparison at the next start. See `suspect_gaps`."""
+        self.suspect_gaps([declaration], now)
+
+    def suspect_gaps(self, declarations: Iterable[Declaration], now: datetime) -> None:
+        """Mark declarations for comparison at the next start. Call it before the repair, so that a crash in between
         loses no gap. Raises RetryLater.
         """
-        if complaint := unreadable(declaration):
-            _log.warning("%s can't be read back: %s. Missed changes stay missed", declaration.resource, complaint)
-            return
-        self.checkpoints.suspect_gap(declaration.id, now)
+        readable = []
+        for declaration in declarations:
+            if complaint := unreadable(declaration):
+                _log.warning("%s can't be read back: %s. Missed changes stay missed", declaration.resource, complaint)
+            else:
+                readable.append(declaration.id)
+        if readable:
+            self.checkpoints.suspect_gaps(readable, now)
 
     def _begin(self, declaration: Declaration, now: datetime) -> None:
         """Obtain the delta link to start from: an empty range delivers nothing."""
@@ -93,3 +116,7 @@ class Sweep:
 
     def _enqueue(self, declaration: Declaration, since: datetime, until: datetime, now: datetime) -> None:
         self.queues.send(write(page_of(declaration, since, until, now)))
+
+
+def _urgency(checkpoint: Checkpoint | None, now: datetime) -> tuple[bool, datetime]:
+    return (checkpoint is None or not checkpoint.due), checkpoint.until if checkpoint else now

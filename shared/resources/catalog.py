@@ -10,6 +10,7 @@ test holds the table to both.
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import lru_cache
 
 from shared.resources.path import segments, without_named_keys
 
@@ -832,6 +833,7 @@ LONGEST_LIFETIME = timedelta(minutes=max(kind.minutes for kind in KINDS))
 """After which nothing that was subscribed to is left, if nobody has renewed it."""
 
 
+@lru_cache(maxsize=32_768)  # called for each declaration in each run
 def find(resource: str) -> Kind | None:
     """Return the kind of a resource, in whichever of Graph's spellings it comes; None if it has no row."""
     wanted = template_segments(resource)

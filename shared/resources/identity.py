@@ -81,7 +81,7 @@ def belongs(declared: str, item: Identity) -> bool | None:
     return next((_agree(ids, item.ids) for item_type, ids in scope if item_type is item.type), False)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=32_768)  # called for each declaration in each run
 def kinds_in(declared: str) -> frozenset[str]:
     """Return the kinds of resources that a subscription to `declared` notifies of; none if it is not known."""
     return frozenset(item_type.kind for item_type, _ in _scope(declared))

@@ -1,5 +1,6 @@
 """Named times in one partition of the table `state`."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from shared.errors import Reason, RetryLater
@@ -39,6 +40,10 @@ class Times:
     def set(self, name: str, at: datetime) -> None:
         """Store a time under a name."""
         self._tables.put(STATE, self._partition, name, {self._column: at.isoformat()})
+
+    def set_all(self, names: Iterable[str], at: datetime) -> None:
+        """Store one time under many names."""
+        self._tables.put_all(STATE, self._partition, {name: {self._column: at.isoformat()} for name in names})
 
     def first(self, name: str, now: datetime) -> datetime:
         """Return the time with that name; if there is none, store and return `now`."""

@@ -6,6 +6,15 @@ from shared.configuration.declaration import Declaration
 from shared.errors import Reason, RelayError, RetryLater
 from shared.graph.client import GraphRequestError
 from shared.resources.permissions import Purpose, missing, needs_of_all, remedy
+from shared.subscriptions.client import Occupied, is_about_endpoint
+
+_REFUSED = "Fix the declaration, or what the message names; Graph refuses the same request again."
+_BY_STATUS = {
+    404: "It does not exist, or this app may not see it: correct the name in the declaration, or take it out.",
+    409: "Another subscription of this app has the resource and change types; the next run lists it.",
+}
+_OCCUPIED = "Change the declaration or the other one; `python -m ops reconcile --take-over` replaces the other one."
+_ENDPOINT = "Correct NOTIFICATION_URL, or what stands in front of it. Until then, what there is stays."
 
 
 def advice(error: RelayError, resource: str, consent: str = "tenant") -> str:
@@ -20,11 +29,17 @@ def advice(error: RelayError, resource: str, consent: str = "tenant") -> str:
             return "The next run retries."
         case GraphRequestError(status=403, granted=granted):
             return remedy(resource, (Purpose.SUBSCRIBE,), granted, consent)
-        case GraphRequestError(status=409):
-            return "Another subscription of this app has the resource and change types; the next run lists it."
-        case GraphRequestError(status=404):
-            return "It does not exist, or this app may not see it: correct the name in the declaration, or take it out."
-    return "Fix the declaration, or what the message names; Graph refuses the same request again."
+        case GraphRequestError():
+            return _advice_on_refusal(error)
+    return _REFUSED
+
+
+def _advice_on_refusal(refusal: GraphRequestError) -> str:
+    if isinstance(refusal, Occupied):
+        return _OCCUPIED
+    if is_about_endpoint(refusal):
+        return _ENDPOINT
+    return _BY_STATUS.get(refusal.status, _REFUSED)
 
 
 def advice_on_tenant(error: RelayError, declarations: Iterable[Declaration]) -> str:

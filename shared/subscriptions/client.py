@@ -1,18 +1,23 @@
 """The subscriptions of our app at Graph: list, create, renew, re-key, replace, remove."""
 
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import msgspec
 
 from shared.configuration.declaration import Declaration
 from shared.errors import Reason, Refused, RelayError, RetryLater
 from shared.graph import client_state
-from shared.graph.client import GraphClient, GraphRequestError, Json
+from shared.graph.client import GraphClient, GraphRequestError, Json, Page
+from shared.graph.pace import LISTS, READS, WRITES, CallPace
 from shared.keys.key import EncryptionKey
 from shared.resources.catalog import SHORTEST_LIFETIME, longest_lifetime
-from shared.subscriptions.plan import carries_another_key, change_types, is_of
+from shared.subscriptions.marks import read_url
+from shared.subscriptions.plan import carries_another_key, renews_with_more
+from shared.subscriptions.recognition import is_of
 from shared.subscriptions.subscription import Action, DesiredState, Outcome, Step, Subscription
 
 _log = logging.getLogger("graph_relay.subscriptions")
@@ -20,29 +25,102 @@ _log = logging.getLogger("graph_relay.subscriptions")
 DEBOUNCE = timedelta(minutes=10)
 """Least time between two renewals of a subscription that Graph asks for (docs/graph.md, "Lifecycle notifications")."""
 
+_MOST_WRITES = 6
+"""Of a replacement: refused beside the old one, a stand-in, two deletions, the new one, a new URL for the old one."""
+
+_MOST_PAGES = 10_000
+
+_OF_ENDPOINT = re.compile(r"validation request|\bnotification ?(?:url|endpoint)\b", re.IGNORECASE)
+_OF_EXPIRATION = re.compile(r"expir", re.IGNORECASE)
+_OF_QUOTA = re.compile(r"limit|quota|maximum", re.IGNORECASE)
+
+Wait = Callable[[timedelta | None], bool]
+"""Waits for as long as it is told and returns True; returns False at once if it may not."""
+
+
+class Occupied(GraphRequestError):
+    """Graph has a subscription for the resource and the change types already, which is not to be touched."""
+
+    def __init__(self, refusal: GraphRequestError, holder: Subscription, whose: str) -> None:
+        host = urlsplit(holder.notification_url).hostname or "an event hub"
+        message = f"subscription {holder.id} at {host}, {whose}, has the resource and change types already"
+        super().__init__(refusal.status, refusal.code, message)
+
 
 class SubscriptionsClient:
-    """The subscriptions of our app at Graph."""
+    """The subscriptions of our app at Graph, within a share of Graph's limits; one object serves all threads."""
 
     def __init__(self, graph: GraphClient, clock: Callable[[], datetime], random_bytes: Callable[[int], bytes]) -> None:
         self._graph = graph
         self._clock = clock
         self._random_bytes = random_bytes
+        self._pace = CallPace(clock)
 
-    def list(self, tenant_id: str) -> list[Subscription]:
-        """Return all of ours in a tenant; call it once per run. Raises RetryLater, GraphRequestError."""
-        listed = [entry for page in self._graph.pages(tenant_id, "subscriptions") for entry in page]
+    def now(self) -> datetime:
+        """Return the time by this client's clock, UTC."""
+        return self._clock()
+
+    def list(self, tenant_id: str, wait: Wait = lambda _: False) -> list[Subscription]:
+        """Return all of the app's in a tenant; call it once per run. Raises RetryLater, GraphRequestError.
+
+        Where Graph or our own pace asks for a pause between two pages, it waits and goes on from there.
+        """
         found = []
-        for entry in listed:
-            try:
-                found.append(msgspec.json.decode(entry, type=Subscription))
-            except msgspec.ValidationError as error:
-                _log.warning("Graph lists a subscription that can't be read, and is left alone: %s", error)
+        for page in self._pages(tenant_id, wait):
+            for entry in page.value:
+                try:
+                    found.append(msgspec.json.decode(entry, type=Subscription))
+                except msgspec.ValidationError as error:
+                    _log.warning("Graph lists a subscription that can't be read, and is left alone: %s", error)
         return found
+
+    def _pages(self, tenant_id: str, wait: Wait) -> Iterator[Page]:
+        link, followed = "subscriptions", set[str]()
+        while link not in followed and len(followed) < _MOST_PAGES:
+            page = self._page(tenant_id, link, wait)
+            yield page
+            if page.next_link is None:
+                return
+            followed.add(link)
+            link = page.next_link
+        raise RetryLater(Reason.GRAPH, "Graph's links from page to page of the subscriptions come to no end")
+
+    def _page(self, tenant_id: str, link: str, wait: Wait) -> Page:
+        while True:
+            try:
+                self._pace.take(LISTS, tenant_id)
+                return self._graph.get_page(tenant_id, link)
+            except RetryLater as retry_later:
+                if not wait(retry_later.retry_after):
+                    raise
+            except GraphRequestError as refusal:
+                if link == "subscriptions" or refusal.status not in (400, 404, 410):
+                    raise
+                raise RetryLater(
+                    Reason.GRAPH, f"a link to a page of the subscriptions was refused: {refusal}"
+                ) from None
+
+    def get(self, tenant_id: str, subscription_id: str, wait: Wait = lambda _: False) -> Subscription | None:
+        """Return a subscription, wherever the list may have left it; None if it is gone.
+
+        Raises RetryLater, GraphRequestError.
+        """
+        while True:
+            try:
+                self._pace.take(READS, tenant_id)
+                return self._read(self._graph.get(tenant_id, f"subscriptions/{subscription_id}"))
+            except RetryLater as retry_later:
+                if not wait(retry_later.retry_after):
+                    raise
+            except GraphRequestError as refusal:
+                if refusal.status != 404:
+                    raise
+                return None
 
     def carry_out(self, step: Step, desired: DesiredState) -> Outcome:
         """Do one step. Never raises RelayError: one failing subscription must not stop the others."""
         try:
+            self._pace.take(WRITES, step.tenant_id, _MOST_WRITES if step.action is Action.REPLACE else 1)
             return Outcome(step, self._do(step, desired))
         except RelayError as error:
             return Outcome(step, error=error)
@@ -73,7 +151,7 @@ class SubscriptionsClient:
     def _do(self, step: Step, desired: DesiredState) -> Subscription | None:
         match step:
             case Step(Action.REMOVE, _, _, Subscription() as old):
-                self._graph.delete(step.tenant_id, f"subscriptions/{old.id}")
+                self._remove(step, old)
                 return None
             case Step(Action.CREATE, _, Declaration() as declaration):
                 return self._create(step.tenant_id, declaration, desired)
@@ -85,29 +163,72 @@ class SubscriptionsClient:
                 return self._patch(step.tenant_id, old, declaration, desired)
         raise AssertionError(step)
 
+    def _remove(self, step: Step, old: Subscription) -> None:
+        """Delete one; if another is to serve in its place, only where Graph, asked by id, has that."""
+        if step.instead is not None:
+            self._graph.get(step.tenant_id, f"subscriptions/{step.instead}")
+        self._graph.delete(step.tenant_id, f"subscriptions/{old.id}")
+
     def _replace(
         self, tenant_id: str, old: Subscription, declaration: Declaration, desired: DesiredState
     ) -> Subscription:
-        """Without a gap where Graph lets two stand side by side: with other change types, and quota left."""
+        """Create the successor, then delete the old one.
+
+        Graph takes one subscription for a resource and its change types. Then a stand-in with other change types serves
+        while the old one makes room. Where there is no room for a stand-in either (Teams takes one for a resource), the
+        old one is given our present URL, so that Graph validates the endpoint, before it makes room.
+        """
         _certificate(declaration, desired.key)  # what can't be recreated must not be deleted
-        if change_types(old) != set(declaration.change_types):
-            try:
-                made = self._create(tenant_id, declaration, desired)
-            except GraphRequestError as refusal:
-                if refusal.status not in (403, 409):
-                    raise
-            else:
-                self._graph.delete(tenant_id, f"subscriptions/{old.id}")
-                return made
+        made = self._beside(tenant_id, declaration, desired)
+        if made is not None:
+            self._graph.delete(tenant_id, f"subscriptions/{old.id}")
+            return made
+        stand_in = self._stand_in(tenant_id, declaration, desired)
+        if stand_in is None:
+            self._redirect(tenant_id, old, declaration, desired)
         self._graph.delete(tenant_id, f"subscriptions/{old.id}")
-        return self._create(tenant_id, declaration, desired)
+        made = self._create(tenant_id, declaration, desired)
+        if stand_in is not None:
+            self._graph.delete(tenant_id, f"subscriptions/{stand_in.id}")
+        return made
+
+    def _beside(self, tenant_id: str, declaration: Declaration, desired: DesiredState) -> Subscription | None:
+        """Create a subscription beside the one there is; None if Graph has no room for two. Raises as `_create`."""
+        try:
+            return self._create(tenant_id, declaration, desired)
+        except GraphRequestError as refusal:
+            if refusal.status != 409 and not _is_over_quota(refusal):
+                raise
+            return None
+
+    def _stand_in(self, tenant_id: str, declaration: Declaration, desired: DesiredState) -> Subscription | None:
+        """Create a subscription with other change types, which Graph tells apart; None if it takes none."""
+        for toggled in ("deleted", "updated"):
+            types = set(declaration.change_types) ^ {toggled}
+            if types:
+                other = msgspec.structs.replace(declaration, change_types=tuple(sorted(types)))
+                try:
+                    return self._beside(tenant_id, other, desired)
+                except GraphRequestError as refusal:
+                    if refusal.status != 400 or is_about_endpoint(refusal):
+                        raise  # else the resource has no such changes
+        return None
+
+    def _redirect(self, tenant_id: str, old: Subscription, declaration: Declaration, desired: DesiredState) -> None:
+        """Give a subscription our present URL: Graph validates it first. Its clientState stays, and so that mark."""
+        url = desired.url_for(declaration, read_url(old.notification_url).minted_by)
+        try:
+            self._graph.patch(tenant_id, f"subscriptions/{old.id}", {"notificationUrl": url})
+        except GraphRequestError as refusal:
+            if not renews_with_more(declaration, refusal):
+                raise  # else Graph takes no change of it, and it expires anyway
 
     def _create(self, tenant_id: str, declaration: Declaration, desired: DesiredState) -> Subscription:
         body: Json = {
             "changeType": ",".join(declaration.change_types),
             "resource": declaration.resource,
-            "notificationUrl": desired.url_for(declaration.resource),
-            "lifecycleNotificationUrl": desired.url_for(declaration.resource),
+            "notificationUrl": desired.url_for(declaration),
+            "lifecycleNotificationUrl": desired.url_for(declaration),
             "clientState": client_state.mint(
                 desired.client_state_secret, tenant_id, declaration.id, self._random_bytes
             ),
@@ -115,7 +236,8 @@ class SubscriptionsClient:
             "latestSupportedTlsVersion": "v1_2",
             **_certificate(declaration, desired.key),
         }
-        return self._granted(declaration, lambda life: self._graph.post(tenant_id, "subscriptions", body | life))
+        made = self._granted(declaration, lambda life: self._graph.post(tenant_id, "subscriptions", body | life))
+        return _with_key(made, body)
 
     def _patch(
         self, tenant_id: str, old: Subscription, declaration: Declaration, desired: DesiredState
@@ -123,15 +245,15 @@ class SubscriptionsClient:
         """Renew; a certificate is refused without a new expiry, so it goes along (docs/graph.md, "Certificates")."""
         body = _certificate(declaration, desired.key) if carries_another_key(old, declaration, desired) else {}
         path = f"subscriptions/{old.id}"
-        return self._granted(declaration, lambda life: self._graph.patch(tenant_id, path, body | life))
+        return _with_key(self._granted(declaration, lambda life: self._graph.patch(tenant_id, path, body | life)), body)
 
     def _granted(self, declaration: Declaration, ask: Callable[[Json], Json]) -> Subscription:
-        """Ask for the longest life, and if that is refused, for one that no resource refuses: our table may be old."""
+        """Ask for the longest life, or if Graph refuses that, one that no resource refuses: our table may be old."""
         longest = longest_lifetime(declaration.resource, rich=declaration.include_resource_data)
         try:
             return self._read(ask(self._until(longest)))
         except GraphRequestError as refusal:
-            if refusal.status != 400 or longest <= SHORTEST_LIFETIME:
+            if refusal.status != 400 or longest <= SHORTEST_LIFETIME or not _OF_EXPIRATION.search(str(refusal)):
                 raise
             return self._read(ask(self._until(SHORTEST_LIFETIME)))
 
@@ -144,6 +266,23 @@ class SubscriptionsClient:
             return msgspec.convert(answer, Subscription)
         except msgspec.ValidationError:
             raise RetryLater(Reason.GRAPH, "Graph's answer is not a subscription") from None
+
+
+def is_about_endpoint(refusal: RelayError | None) -> bool:
+    """Whether Graph could not validate our endpoint (docs/graph.md, "Handshake"): every creation fails alike then."""
+    return isinstance(refusal, GraphRequestError) and refusal.status == 400 and bool(_OF_ENDPOINT.search(str(refusal)))
+
+
+def _is_over_quota(refusal: GraphRequestError) -> bool:
+    """Whether a 403 names a limit. Another one may be of a permission that was withdrawn: nothing is deleted then."""
+    return refusal.status == 403 and bool(_OF_QUOTA.search(refusal.message))
+
+
+def _with_key(answer: Subscription, given: Json) -> Subscription:
+    """Return Graph's answer with the key that it was given, where the answer does not show one."""
+    if answer.encryption_certificate_id or "encryptionCertificateId" not in given:
+        return answer
+    return msgspec.structs.replace(answer, encryption_certificate_id=str(given["encryptionCertificateId"]))
 
 
 def _certificate(declaration: Declaration, key: EncryptionKey | None) -> Json:

@@ -1,19 +1,37 @@
-"""Which subscriptions are ours, and which declaration each one serves, as Graph has listed or created them.
+"""Which subscriptions are ours, and what Graph may not show of them: as it has listed, created or renewed them.
 
 A lifecycle notification carries no validation token: a clientState vouches for it, and that names a declaration, not a
 subscription. Who has captured one could name any id. What is not here is not acted upon.
+
+Graph's list may be empty or out of date for days, and may hide properties (docs/graph.md, "Subscriptions"): what is
+here is asked for by its id before anything is created in its place.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.configuration.declaration import Declarations, declaration_id
 from shared.storage.state import STATE, time_in
 from shared.storage.tables import Row, Tables
-from shared.subscriptions.subscription import Subscription
 
 REMEMBERED = timedelta(days=1)
 """How long a subscription is remembered after it is gone: lifecycle notifications of it may still be on their way."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A subscription of ours: the declaration that it serves, the key it was given ("": none), when it expires.
+
+    cures: the fault for which it replaced another one ("": none). times: how many replacements for that fault led to
+    it. made: when the last of them was done.
+    """
+
+    declaration: str
+    expires: datetime
+    key: str = ""
+    cures: str = ""
+    times: int = 0
+    made: datetime | None = None
 
 
 class KnownSubscriptions:
@@ -23,16 +41,25 @@ class KnownSubscriptions:
         self._tables = tables
         self._clock = clock
 
-    def note(self, tenant_id: str, declarations: Declarations, subscriptions: Iterable[Subscription]) -> None:
-        """Remember the subscriptions of a tenant that serve a declaration, and for a day those that did."""
+    def all(self, tenant_id: str) -> dict[str, Known]:
+        """Return those of a tenant that are not gone, by their ids, lower case."""
+        rows = self._tables.partition(STATE, _partition(tenant_id))
+        # version 0.2 of the app wrote rows without a time of expiry, also of subscriptions that were not its own
+        return {str(row["RowKey"]): _known(row) for row in rows if "gone" not in row and "expires" in row}
+
+    def add(self, tenant_id: str, known: Mapping[str, Known]) -> None:
+        """Remember subscriptions beside those that are known."""
+        if known:
+            self._tables.put_all(
+                STATE, _partition(tenant_id), {name.lower(): _row(noted) for name, noted in known.items()}
+            )
+
+    def note(self, tenant_id: str, known: Mapping[str, Known]) -> None:
+        """Remember all the subscriptions of a tenant by their ids, and for a day those that were known before."""
         partition, now = _partition(tenant_id), self._clock()
         noted = {str(row["RowKey"]): row for row in self._tables.partition(STATE, partition)}
-        current = _serving(tenant_id, declarations, subscriptions)
-        changed: dict[str, Row] = {
-            name: {"declaration": declaration}
-            for name, declaration in current.items()
-            if name not in noted or noted[name]["declaration"] != declaration or "gone" in noted[name]
-        }
+        current = {name.lower(): _row(noted) for name, noted in known.items()}
+        changed = {name: row for name, row in current.items() if _differs(noted.get(name), row)}
         for name in noted.keys() - current.keys():
             if "gone" not in noted[name]:
                 changed[name] = {"declaration": noted[name]["declaration"], "gone": now.isoformat()}
@@ -51,9 +78,23 @@ def _partition(tenant_id: str) -> str:
     return f"subscriptions-{tenant_id}"
 
 
-def _serving(tenant_id: str, declarations: Declarations, subscriptions: Iterable[Subscription]) -> Mapping[str, str]:
-    """Return the declaration that each subscription serves, by the subscription's id."""
-    served = (
-        (subscription.id.lower(), declaration_id(tenant_id, subscription.resource)) for subscription in subscriptions
+def _differs(noted: Row | None, row: Row) -> bool:
+    return noted is None or "gone" in noted or any(noted.get(name) != value for name, value in row.items())
+
+
+def _row(known: Known) -> Row:
+    row: Row = {"declaration": known.declaration, "expires": known.expires.isoformat(), "key": known.key}
+    if known.cures and known.made is not None:
+        row = {**row, "cures": known.cures, "times": known.times, "made": known.made.isoformat()}
+    return row
+
+
+def _known(row: Row) -> Known:
+    return Known(
+        str(row["declaration"]),
+        time_in(row, "expires"),
+        str(row.get("key", "")),
+        str(row.get("cures", "")),
+        int(str(row.get("times", 0))),
+        time_in(row, "made") if "made" in row else None,
     )
-    return {name: declaration for name, declaration in served if declaration in declarations}

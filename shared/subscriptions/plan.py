@@ -1,22 +1,23 @@
 """What has to be done so that every declaration has a live subscription of ours: decided from values alone.
 
-What Graph holds is all the memory there is: the URL of a subscription shows which clientState secret minted it, its
-certificate id which key it uses.
+The URL of a subscription shows which clientState secret minted it and which declaration it serves, its certificate id
+which key it uses. What Graph does not show is unknown, and no fault.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from urllib.parse import parse_qsl, urlsplit
 
 from shared.configuration.declaration import Declaration
+from shared.configuration.values import event_hub
 from shared.graph.client import GraphRequestError
 from shared.resources.catalog import find, longest_lifetime
 from shared.resources.renewal import RUNS_IN_A_LIFE
-from shared.subscriptions.subscription import ID_TYPE, MINTED_BY, Action, DesiredState, Outcome, Step, Subscription
-
-_URL_DIFFERS = "its URL, its clientState secret or the kind of its ids differs"
+from shared.subscriptions.known import Known
+from shared.subscriptions.marks import read_url
+from shared.subscriptions.recognition import NOTHING_KNOWN, Inventory, take_inventory
+from shared.subscriptions.subscription import Action, DesiredState, Outcome, Step, Subscription, id_type_of
 
 RENEW_AT = 0.45
 """Share of its life that is left when a subscription is renewed (docs/graph.md, "Renewal": half to a third)."""
@@ -25,51 +26,89 @@ RENEW_SPREAD = 0.1
 EARLIEST = 0.8
 """Share of its life that is left when a subscription is renewed at the earliest, where the timer runs seldom."""
 
+LEAST_URGENT = timedelta(minutes=15)
+"""What expires within two runs of the timer, or this time, is seen to before anything else."""
 
-def serving(declaration: Declaration, actual: Sequence[Subscription], desired: DesiredState) -> Subscription | None:
-    """Return the subscription of ours that serves a declaration at present, if one does."""
-    best = _best(declaration, actual, desired)
-    return best if best and _same_endpoint(best.notification_url, desired.notification_url) else None
+_NOT_CHANGED, _REFUSES_TO_CHANGE = "Graph has not changed its certificate", "Graph refuses to change its certificate"
+_CERTIFICATE_STAYS = (_NOT_CHANGED, _REFUSES_TO_CHANGE)
+
+FIRST_PATIENCE, LONGEST_PATIENCE = timedelta(hours=1), timedelta(days=1)
+"""How long a replacement waits whose fault the last one did not cure; it doubles each time."""
 
 
 def plan(
     declarations: Iterable[Declaration],
-    actual: Sequence[Subscription],
+    actual: Iterable[Subscription],
     desired: DesiredState,
     tenant_id: str,
     now: datetime,
+    known: Mapping[str, Known] = NOTHING_KNOWN,
 ) -> list[Step]:
-    """Return what makes the subscriptions of one tenant match `declarations`. Nothing to do: nothing returned.
+    """Return what makes the subscriptions of one tenant match `declarations`, the most urgent first.
 
-    Only what carries our own URL, or makes Graph refuse a declared subscription, is ever removed.
+    What is not ours is left alone. Of the subscriptions that serve one declaration, the best is kept. What nothing
+    declares goes last: by then, what takes its place is there. `known`: our subscriptions of before, by their ids.
     """
-    chosen = [(declaration, _best(declaration, actual, desired)) for declaration in declarations]
-    kept = {best.id for _, best in chosen if best}
-    removals = [
-        Step(Action.REMOVE, tenant_id, None, subscription, "it is not declared")
-        for subscription in actual
-        if subscription.id not in kept and _same_endpoint(subscription.notification_url, desired.notification_url)
-    ]
-    steps = [_step(declaration, best, desired, tenant_id, now) for declaration, best in chosen]
-    # Removals first: a duplicate makes Graph refuse a creation. Then what has the least time left.
-    return removals + sorted((step for step in steps if step), key=lambda step: _ends(step, now))
+    declared = {declaration.id: declaration for declaration in declarations}
+    ours = take_inventory(actual, desired, known, tenant_id).ours
+    surplus, steps, undeclared = [], [], []
+    for name, declaration in declared.items():
+        best = _best(declaration, ours.get(name, ()), desired)
+        surplus += [
+            Step(Action.REMOVE, tenant_id, None, other, "another one serves its declaration", best.id)
+            for other in ours.get(name, ())
+            if best is not None and other.id != best.id
+        ]
+        step = step_for(declaration, best, desired, tenant_id, now, known)
+        if step is not None:
+            steps.append(step)
+    for name in ours.keys() - declared.keys():
+        undeclared += [
+            Step(Action.REMOVE, tenant_id, None, subscription, "it is not declared") for subscription in ours[name]
+        ]
+    return _by_urgency(steps, surplus, now, max(2 * desired.pause, LEAST_URGENT)) + undeclared
 
 
-def _ends(step: Step, now: datetime) -> datetime:
-    return step.subscription.expiration_date_time if step.subscription else now
+def _by_urgency(steps: list[Step], surplus: list[Step], now: datetime, soon: timedelta) -> list[Step]:
+    """What expires soon; what makes Graph refuse another; what is missing; then what has the least time left."""
+
+    def rank(step: Step) -> tuple[int, datetime]:
+        if step.subscription is None:
+            return 1, now
+        ends = step.subscription.expiration_date_time
+        return (0 if ends - now <= soon else 2), ends
+
+    steps.sort(key=rank)
+    urgent = sum(rank(step)[0] == 0 for step in steps)
+    return steps[:urgent] + surplus + steps[urgent:]
 
 
-def _best(declaration: Declaration, actual: Sequence[Subscription], desired: DesiredState) -> Subscription | None:
-    """The subscription that serves best: without fault; else one that is in the way; and with the longest life left."""
-    candidates = [
-        subscription
-        for subscription in actual
-        if is_of(subscription, declaration) and _concerns(subscription, declaration, desired)
-    ]
+def serving(
+    declarations: Iterable[Declaration],
+    actual: Iterable[Subscription],
+    desired: DesiredState,
+    tenant_id: str,
+    known: Mapping[str, Known] = NOTHING_KNOWN,
+) -> dict[str, Subscription]:
+    """Return the subscription at our endpoint that serves each declaration at present, by the declaration's id."""
+    inventory = take_inventory(actual, desired, known, tenant_id)
+    found = {}
+    for declaration in declarations:
+        best = _best(declaration, inventory.ours.get(declaration.id, ()), desired)
+        if best is not None and read_url(best.notification_url).endpoint == desired.endpoint:
+            found[declaration.id] = best
+    return found
+
+
+def _best(declaration: Declaration, candidates: Sequence[Subscription], desired: DesiredState) -> Subscription | None:
+    """The one without fault; else the one with our present URL, with the change types; and with the longest life."""
+    if len(candidates) == 1:
+        return candidates[0]
     return max(
         candidates,
         key=lambda subscription: (
-            _fault(subscription, declaration, desired) is None,
+            fault_of(subscription, declaration, desired) is None,
+            _fault_of_url(subscription, declaration, desired) is None,
             change_types(subscription) == set(declaration.change_types),
             subscription.expiration_date_time,
         ),
@@ -77,19 +116,75 @@ def _best(declaration: Declaration, actual: Sequence[Subscription], desired: Des
     )
 
 
-def _step(
-    declaration: Declaration, subscription: Subscription | None, desired: DesiredState, tenant_id: str, now: datetime
+def step_for(
+    declaration: Declaration,
+    subscription: Subscription | None,
+    desired: DesiredState,
+    tenant_id: str,
+    now: datetime,
+    known: Mapping[str, Known] = NOTHING_KNOWN,
 ) -> Step | None:
+    """Return what the subscription of a declaration needs; None: nothing."""
     if subscription is None:
         return Step(Action.CREATE, tenant_id, declaration, None, "there is no subscription")
-    fault = _fault(subscription, declaration, desired)
-    if fault:
+    fault = fault_of(subscription, declaration, desired)
+    if fault and now >= held_back_until(subscription, fault, desired, known, now):
         return Step(Action.REPLACE, tenant_id, declaration, subscription, fault)
-    if carries_another_key(subscription, declaration, desired):
+    return care(declaration, subscription, desired, tenant_id, now, known)
+
+
+def care(
+    declaration: Declaration,
+    subscription: Subscription,
+    desired: DesiredState,
+    tenant_id: str,
+    now: datetime,
+    known: Mapping[str, Known] = NOTHING_KNOWN,
+) -> Step | None:
+    """Return what keeps a subscription alive as it is, whatever is wrong with it; None: nothing has to be done."""
+    if carries_another_key(subscription, declaration, desired) and not any(
+        now < held_back_until(subscription, fault, desired, known, now) for fault in _CERTIFICATE_STAYS
+    ):
         return Step(Action.REKEY, tenant_id, declaration, subscription, "it carries another encryption certificate")
     if subscription.expiration_date_time - now <= _renewal_point(subscription, declaration, desired.pause):
         return Step(Action.RENEW, tenant_id, declaration, subscription, "it expires soon")
     return None
+
+
+def held_back_until(
+    subscription: Subscription, fault: str, desired: DesiredState, known: Mapping[str, Known], now: datetime
+) -> datetime:
+    """Return until when a fault is borne that the last replacement was to cure, and did not; `now` for any other."""
+    before = known.get(subscription.id.lower())
+    if before is None or before.made is None or desired.recreate or before.cures != cure(fault, desired):
+        return now
+    return before.made + min(FIRST_PATIENCE * int(2 ** min(before.times - 1, 10)), LONGEST_PATIENCE)
+
+
+def held_back(
+    declarations: Iterable[Declaration],
+    actual: Iterable[Subscription],
+    desired: DesiredState,
+    tenant_id: str,
+    now: datetime,
+    known: Mapping[str, Known],
+) -> list[Step]:
+    """Return the replacements that wait, since the last one did not cure the fault that Graph still shows."""
+    if not any(memory.cures for memory in known.values()):
+        return []
+    ours, waiting = take_inventory(actual, desired, known, tenant_id).ours, []
+    for declaration in declarations:
+        best = _best(declaration, ours.get(declaration.id, ()), desired)
+        fault = fault_of(best, declaration, desired) if best else None
+        if best and fault and held_back_until(best, fault, desired, known, now) > now:
+            waiting.append(Step(Action.REPLACE, tenant_id, declaration, best, fault))
+    return waiting
+
+
+def cure(fault: str, desired: DesiredState) -> str:
+    """Return what names a fault together with what was to cure it: another URL or secret is another cure."""
+    wanted = "\n".join((*desired.endpoint, desired.fingerprint))
+    return f"{hashlib.sha256(wanted.encode()).hexdigest()[:8]}: {fault}"
 
 
 def carries_another_key(subscription: Subscription, declaration: Declaration, desired: DesiredState) -> bool:
@@ -99,27 +194,34 @@ def carries_another_key(subscription: Subscription, declaration: Declaration, de
     return subscription.encryption_certificate_id != desired.key.key_id
 
 
-def _fault(subscription: Subscription, declaration: Declaration, desired: DesiredState) -> str | None:
-    """Return what is wrong with a subscription that no PATCH can fix; None if nothing is."""
-    differs_in_data = bool(subscription.include_resource_data) != declaration.include_resource_data
+def fault_of(subscription: Subscription, declaration: Declaration, desired: DesiredState) -> str | None:
+    """Return what is wrong with a subscription that no PATCH can fix; None if nothing is known to be."""
+    shown = subscription.include_resource_data
+    lifecycle = subscription.lifecycle_notification_url
     faults = (
         (desired.recreate, "all are to be recreated"),
-        (subscription.notification_url != desired.url_for(declaration.resource), _URL_DIFFERS),
+        ((fault := _fault_of_url(subscription, declaration, desired)) is not None, fault),
+        (bool(lifecycle) and read_url(lifecycle or "").endpoint != desired.endpoint, "its lifecycle URL differs"),
+        (change_types(subscription) not in (set(declaration.change_types), {""}), "its change types differ"),
         (
-            not _same_endpoint(subscription.lifecycle_notification_url or "", desired.notification_url),
-            "its lifecycle URL differs",
+            shown is not None and shown != declaration.include_resource_data,
+            "it differs in whether resource data is included",
         ),
-        (change_types(subscription) != set(declaration.change_types), "its change types differ"),
-        (differs_in_data, "it differs in whether resource data is included"),
         (subscription.id.lower() in desired.lagging, "its items still name another key"),
+        (subscription.id.lower() in desired.silent, "it brings nothing any more"),
     )
     return next((fault for is_there, fault in faults if is_there), None)
 
 
-def _concerns(subscription: Subscription, declaration: Declaration, desired: DesiredState) -> bool:
-    """Whether it is at our endpoint, or would be in the way: Graph takes one for a resource and its change types."""
-    in_the_way = change_types(subscription) == set(declaration.change_types)
-    return in_the_way or _same_endpoint(subscription.notification_url, desired.notification_url)
+def _fault_of_url(subscription: Subscription, declaration: Declaration, desired: DesiredState) -> str | None:
+    url = read_url(subscription.notification_url)
+    if url.endpoint != desired.endpoint:
+        return "its URL differs"
+    if event_hub(desired.notification_url):
+        return None
+    if url.minted_by != desired.fingerprint:
+        return "its clientState secret differs"
+    return "the kind of its ids differs" if url.id_type != id_type_of(declaration.resource) else None
 
 
 def renewal_period(declaration: Declaration) -> timedelta:
@@ -138,24 +240,30 @@ def _renewal_point(subscription: Subscription, declaration: Declaration, pause: 
     return max(usual, min(pause * RUNS_IN_A_LIFE, life * EARLIEST))
 
 
-def is_of(subscription: Subscription, declaration: Declaration) -> bool:
-    """Tell whether a subscription is of the resource that is declared."""
-    return subscription.resource.strip("/").lower() == declaration.resource.strip("/").lower()
-
-
-def _same_endpoint(url: str, desired: str) -> bool:
-    """Whether two URLs differ in our own mark alone."""
-    left, right = urlsplit(url), urlsplit(desired)
-    marks = [
-        [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in (MINTED_BY, ID_TYPE)]
-        for parts in (left, right)
-    ]
-    return left[:3] == right[:3] and marks[0] == marks[1]
-
-
 def change_types(subscription: Subscription) -> set[str]:
     """Return the change types of a subscription, in lower case."""
     return {part.strip().lower() for part in subscription.change_type.split(",")}
+
+
+def needs_handshake(step: Step, desired: DesiredState) -> bool:
+    """Whether Graph validates our endpoint in a step. That of an event hub is never validated."""
+    return step.opens_a_gap and not event_hub(desired.notification_url)
+
+
+def in_the_way(step: Step, inventory: Inventory) -> Subscription | None:
+    """Return a subscription that is not ours, of the resource and the change types of a step; None: none is seen."""
+    declaration = step.declaration
+    if declaration is None:
+        return None
+    name, types = declaration.resource.strip("/").lower(), set(declaration.change_types)
+    return next(
+        (
+            other
+            for other in inventory.foreign
+            if other.resource.strip("/").lower() == name and change_types(other) == types
+        ),
+        None,
+    )
 
 
 def follow_up(outcome: Outcome, desired: DesiredState) -> Step | None:
@@ -176,11 +284,11 @@ def _why_replace(outcome: Outcome, desired: DesiredState) -> str | None:
     if outcome.step.action is Action.RENEW:
         return None
     if isinstance(refusal, GraphRequestError) and refusal.status == 400:
-        return "Graph refuses to change its certificate"
+        return _REFUSES_TO_CHANGE
     answered = outcome.subscription.encryption_certificate_id if outcome.subscription else None
-    if answered is not None and desired.key is not None and answered != desired.key.key_id:
+    if answered and desired.key is not None and answered != desired.key.key_id:
         # Microsoft's pages disagree on whether a certificate can be changed (docs/graph.md, "Certificates").
-        return "Graph has not changed its certificate"
+        return _NOT_CHANGED
     return None
 
 

@@ -1,39 +1,35 @@
 """The subscriptions of each tenant, made what they are declared to be."""
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from shared import telemetry
 from shared.configuration.declaration import Declaration, Declarations
-from shared.errors import NotAttempted, Reason, RelayError, RetryLater
-from shared.subscriptions.advice import advice, advice_on_tenant
+from shared.errors import Reason, RelayError, RetryLater
+from shared.subscriptions.advice import advice_on_tenant
 from shared.subscriptions.client import SubscriptionsClient
-from shared.subscriptions.known import KnownSubscriptions
-from shared.subscriptions.plan import follow_up, plan
+from shared.subscriptions.known import Known, KnownSubscriptions
+from shared.subscriptions.plan import cure, held_back, plan, serving, step_for
+from shared.subscriptions.recognition import remembered, served_declaration
 from shared.subscriptions.subscription import Action, DesiredState, Outcome, Step, Subscription
+from shared.subscriptions.survey import Survey
 from shared.subscriptions.tenants import Tenants
 from shared.subscriptions.wait_budget import WaitBudget
+from shared.subscriptions.work import BeforeGap, Round, Work, report
+from shared.subscriptions.workers import Workers
 
 _log = logging.getLogger("graph_relay.subscriptions")
-
-_OPENS_A_GAP = (Action.CREATE, Action.REPLACE)
-
-BeforeGap = Callable[[Declaration], object]
-"""Called with a declaration whose subscription is missing, or about to be replaced, before anything is done about it.
-
-Where it raises RetryLater, nothing is.
-"""
 
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What there was in a tenant before, and what became of each step."""
+    """What there was in a tenant before, what became of each step, and what serves each declaration (id) since."""
 
     found: list[Subscription]
     outcomes: list[Outcome]
+    serving: Mapping[str, Subscription] = field(default_factory=dict)
 
     @property
     def failing(self) -> set[str]:
@@ -47,13 +43,7 @@ class Reconciled:
     @property
     def alive(self) -> list[Subscription]:
         """The subscriptions there are after the run, and those there were before: in doubt, one is alive."""
-        now_there = {outcome.subscription.id: outcome.subscription for outcome in self.outcomes if outcome.subscription}
-        gone = {
-            outcome.step.subscription.id
-            for outcome in self.outcomes
-            if outcome.step.subscription and outcome.error is None
-        }
-        return [*(subscription for subscription in self.found if subscription.id not in gone), *now_there.values()]
+        return _alive(self.found, self.outcomes)
 
     @property
     def is_clean(self) -> bool:
@@ -84,6 +74,7 @@ class Reconciler:
         tenants: Tenants,
         known: KnownSubscriptions,
         clock: Callable[[], datetime],
+        workers: Workers | None = None,
     ) -> None:
         self._home = home
         self._declarations = declarations
@@ -91,9 +82,12 @@ class Reconciler:
         self._tenants = tenants
         self._known = known
         self._clock = clock
+        self.workers = workers or Workers()
+        self._visited: dict[str, datetime] = {}
 
     def tenants(self) -> dict[str, Declarations]:
-        """Return the declarations of each tenant to visit: empty for one that is declared no more.
+        """Return the declarations of each tenant to visit, the one whose last visit is longest ago first: a run may
+        have no time for all. A tenant that is declared no more has none.
 
         Where storage is unavailable, that is logged, and the tenants of before wait for the next run.
         """
@@ -103,15 +97,21 @@ class Reconciler:
         except RetryLater as retry_later:
             _log.error("Looking up former tenants failed; the next run retries: %s", retry_later)
             former = []
-        return declared | {tenant_id: Declarations(()) for tenant_id in former}
+        found = declared | {tenant_id: Declarations(()) for tenant_id in former}
+        never = datetime.min.replace(tzinfo=self._clock().tzinfo)
+        return dict(sorted(found.items(), key=lambda entry: self._visited.get(entry[0], never)))
 
     def every_tenant(
         self, desired: DesiredState, before_gap: BeforeGap, wait_budget: WaitBudget
     ) -> Iterator[tuple[str, Declarations, Reconciled | Unlisted]]:
-        """Reconcile each tenant in turn, and yield what became of it. One tenant's failure costs the others nothing."""
+        """Reconcile each tenant in turn, and yield what became of it. One tenant's failure costs the others nothing.
+
+        Once Graph could not validate our endpoint, nothing that needs it is tried in the tenants after.
+        """
+        run = Round(desired, before_gap, wait_budget)
         for tenant_id, declarations in self.tenants().items():
             try:
-                result: Reconciled | Unlisted = self.tenant(tenant_id, desired, before_gap, wait_budget)
+                result: Reconciled | Unlisted = self._visit(tenant_id, run)
             except RelayError as error:
                 result = Unlisted(error)
             except Exception as error:
@@ -126,30 +126,77 @@ class Reconciler:
 
         Where Graph names a time to wait, the run waits as long as `wait_budget` allows.
 
-        Raises RetryLater, GraphRequestError if the subscriptions can't be listed.
+        Raises RetryLater, GraphRequestError if the subscriptions can't be listed. Where Graph is unavailable for that,
+        those that are known are renewed by their ids before.
         """
-        found = self._list(tenant_id, wait_budget)
-        outcomes: list[Outcome] = []
-        steps = deque(plan(self._declarations.of_tenant(tenant_id), found, desired, tenant_id, self._clock()))
-        while steps:
-            outcome = self._carry_out(steps.popleft(), desired, before_gap, wait_budget)
-            if isinstance(outcome.error, NotAttempted):
-                outcomes += _postponed([outcome.step, *steps], outcome.error)
-                break
-            instead = follow_up(outcome, desired)
-            if instead is not None:
-                steps.appendleft(instead)
-                continue
-            _report(outcome)
-            outcomes.append(outcome)
-        reconciled = Reconciled(found, outcomes)
-        self._note_known(tenant_id, reconciled)
-        return reconciled
+        return self._visit(tenant_id, Round(desired, before_gap, wait_budget))
 
-    def _note_known(self, tenant_id: str, reconciled: Reconciled) -> None:
+    def _visit(self, tenant_id: str, run: Round) -> Reconciled:
+        began, declarations = self._clock(), self._declarations.of_tenant(tenant_id)
+        desired, known = run.desired, self._recall(tenant_id)
+        try:
+            survey = Survey(self._client, self.workers, run.wait_budget)
+            found = survey.all(tenant_id, known, declarations, desired, began)
+        except RetryLater:
+            self._renew_known(tenant_id, declarations, known, run)
+            raise
+        finally:
+            self._visited[tenant_id] = began
+        now = self._clock()
+        _warn_of_futile(held_back(declarations, found, desired, tenant_id, now, known))
+        steps = plan(declarations, found, desired, tenant_id, now, known)
+        work = Work(self._client, self.workers, run, declarations, found, known)
+        outcomes = work.do(steps, lambda done: self._note_made(tenant_id, done, known, desired))
+        report(outcomes)
+        alive = _alive(found, outcomes)
+        self._note_known(tenant_id, alive, outcomes, known, desired)
+        return Reconciled(found, outcomes, serving(declarations, alive, desired, tenant_id, known))
+
+    def _renew_known(self, tenant_id: str, declarations: Declarations, known: Mapping[str, Known], run: Round) -> None:
+        """Renew what is known and has to be, without the list. What is not known waits for it."""
+        steps, now = list[Step](), self._clock()
+        for name, memory in known.items():
+            declaration = declarations.get(memory.declaration, tenant_id)
+            if declaration is not None and memory.expires > now:
+                step = step_for(
+                    declaration, remembered(name, memory, declaration, run.desired), run.desired, tenant_id, now
+                )
+                if step is not None and step.action in (Action.RENEW, Action.REKEY):
+                    steps.append(step)
+        if not steps:
+            return
+        steps.sort(key=lambda step: step.subscription.expiration_date_time if step.subscription else now)
+        outcomes = Work(self._client, self.workers, run, declarations, (), known).do(steps, lambda _: None)
+        report(outcomes)
+        self._note_made(tenant_id, outcomes, known, run.desired)
+
+    def _recall(self, tenant_id: str) -> Mapping[str, Known]:
+        try:
+            return self._known.all(tenant_id)
+        except RetryLater as retry_later:
+            _log.warning("What is known of the subscriptions in tenant %s can't be read: %s", tenant_id, retry_later)
+            return {}
+
+    def _note_made(
+        self, tenant_id: str, outcomes: Sequence[Outcome], known: Mapping[str, Known], desired: DesiredState
+    ) -> None:
+        """Note what was made or renewed at once: a run may end before its end."""
+        try:
+            self._known.add(tenant_id, _noted((), outcomes, known, desired, tenant_id, self._clock()))
+        except RetryLater as retry_later:
+            _log.warning("Noting subscriptions in tenant %s failed; the next run retries: %s", tenant_id, retry_later)
+
+    def _note_known(
+        self,
+        tenant_id: str,
+        alive: Sequence[Subscription],
+        outcomes: Sequence[Outcome],
+        known: Mapping[str, Known],
+        desired: DesiredState,
+    ) -> None:
         """Where storage is unavailable, the next run notes them; lifecycle notifications of new ones wait for it."""
         try:
-            self._known.note(tenant_id, self._declarations.of_tenant(tenant_id), reconciled.alive)
+            self._known.note(tenant_id, _noted(alive, outcomes, known, desired, tenant_id, self._clock()))
         except RetryLater as retry_later:
             _log.warning("Noting subscriptions in tenant %s failed; the next run retries: %s", tenant_id, retry_later)
 
@@ -159,8 +206,10 @@ class Reconciler:
         """Replace a subscription that Graph refuses to renew; count and log it. Never raises RelayError."""
         explanation = "Graph refuses to renew it with the permission that created it"
         step = Step(Action.REPLACE, declaration.tenant_id, declaration, subscription, explanation)
-        outcome = self._carry_out(step, desired, before_gap, WaitBudget.none())
-        _report(outcome)
+        run = Round(desired, before_gap, WaitBudget.none())
+        work = Work(self._client, self.workers, run, self._declarations, [subscription], {})
+        (outcome,) = work.do([step], lambda done: self._note_made(declaration.tenant_id, done, {}, desired))
+        report([outcome])
         return outcome
 
     def forget(self, tenant_id: str) -> None:
@@ -168,64 +217,75 @@ class Reconciler:
         if tenant_id != self._home:
             self._tenants.forget(tenant_id)
 
-    def _list(self, tenant_id: str, wait_budget: WaitBudget) -> list[Subscription]:
-        while True:
-            try:
-                return self._client.list(tenant_id)
-            except RetryLater as retry_later:
-                if not wait_budget.wait(retry_later.retry_after):
-                    raise
 
-    def _carry_out(self, step: Step, desired: DesiredState, before_gap: BeforeGap, wait_budget: WaitBudget) -> Outcome:
-        if step.action in _OPENS_A_GAP and step.declaration is not None:
-            try:
-                before_gap(step.declaration)
-            except RetryLater as retry_later:
-                return Outcome(step, error=retry_later)
-        while True:
-            outcome = self._client.carry_out(step, desired)
-            if not wait_budget.wait(_requested_delay(outcome)):
-                return outcome
+def _alive(found: Sequence[Subscription], outcomes: Sequence[Outcome]) -> list[Subscription]:
+    now_there = {outcome.subscription.id: outcome.subscription for outcome in outcomes if outcome.subscription}
+    gone = {outcome.step.subscription.id for outcome in outcomes if outcome.step.subscription and outcome.error is None}
+    before = (
+        subscription for subscription in found if subscription.id not in gone and subscription.id not in now_there
+    )
+    return [*before, *now_there.values()]
 
 
-def _requested_delay(outcome: Outcome) -> timedelta | None:
-    """Return the time after which a step is to be tried again in this run; None if it is not.
+def _noted(
+    alive: Iterable[Subscription],
+    outcomes: Iterable[Outcome],
+    known: Mapping[str, Known],
+    desired: DesiredState,
+    tenant_id: str,
+    now: datetime,
+) -> dict[str, Known]:
+    """Return what to remember of those of ours that are alive, and of those that steps have made or renewed."""
+    noted: dict[str, Known] = {}
+    for subscription in alive:
+        declaration, before = (
+            served_declaration(subscription, desired, known, tenant_id),
+            known.get(subscription.id.lower()),
+        )
+        if declaration is not None:
+            noted[subscription.id.lower()] = _remember(subscription, declaration, before)
+    for outcome in outcomes:
+        step, made = outcome.step, outcome.subscription
+        if made is not None and step.declaration is not None:
+            before = known.get(step.subscription.id.lower()) if step.subscription else None
+            after = _after(step, before, desired, now) if outcome.error is None else before
+            noted[made.id.lower()] = _remember(made, step.declaration.id, after)
+    return noted
 
-    A creation that was answered 5xx may have succeeded: list before repeating it (docs/graph.md, "Errors").
-    """
-    error = outcome.error
-    if not isinstance(error, RetryLater):
-        return None
-    repeatable = outcome.step.action not in _OPENS_A_GAP or error.reason is Reason.GRAPH_THROTTLED
-    return error.retry_after if repeatable else None
+
+def _remember(subscription: Subscription, declaration: str, before: Known | None) -> Known:
+    key = subscription.encryption_certificate_id or (before.key if before else "")
+    if before is None:
+        return Known(declaration, subscription.expiration_date_time, key)
+    return Known(declaration, subscription.expiration_date_time, key, before.cures, before.times, before.made)
 
 
-def _postponed(steps: Sequence[Step], error: NotAttempted) -> list[Outcome]:
-    """Return the outcomes of steps that wait for the next run: Graph is unavailable, or the time is over."""
+def _after(step: Step, before: Known | None, desired: DesiredState, now: datetime) -> Known | None:
+    """Return what is remembered of a subscription after a step, without what Graph's answer says of it."""
+    if step.action is not Action.REPLACE or desired.recreate or step.declaration is None:
+        return before
+    cures = cure(step.explanation, desired)
+    times = before.times if before is not None and before.cures == cures else 0
+    return Known(step.declaration.id, now, "", cures, times + 1, now)
+
+
+def _warn_of_futile(steps: Sequence[Step]) -> None:
+    """Say what replacing did not cure: it is borne for a while, since each time changes are missed."""
     for step in steps:
-        telemetry.RECONCILED.add(1, {"action": step.action, "outcome": error.reason})
-    _log.error("%d subscriptions in tenant %s wait for the next run: %s", len(steps), steps[0].tenant_id, error)
-    return [Outcome(step, error=error.copy()) for step in steps]
+        assert step.declaration is not None
+        telemetry.RECONCILED.add(1, {"action": step.action, "outcome": "futile"})
+    for step in steps[:_MOST_WARNINGS]:
+        assert step.declaration is not None
+        _log.error(
+            "%s in tenant %s was replaced since %s, and Graph shows the same of the new one. It is renewed, and "
+            "replaced again later. If it brings notifications, nothing is missing",
+            step.declaration.resource,
+            step.tenant_id,
+            step.explanation,
+        )
 
 
-def _report(outcome: Outcome) -> None:
-    step, error = outcome.step, outcome.error
-    telemetry.RECONCILED.add(1, {"action": step.action, "outcome": "done" if error is None else error.reason})
-    what = f"{step.action} {_resource(step)} in tenant {step.tenant_id}"
-    if error is None:
-        _log.info("%s: done, since %s", what, step.explanation)
-    else:
-        _log.error("%s failed: %s. %s", what, error, advice(error, _resource(step), _consent(step)))
-
-
-def _consent(step: Step) -> str:
-    return step.declaration.consent if step.declaration is not None else "tenant"
-
-
-def _resource(step: Step) -> str:
-    if step.declaration is not None:
-        return step.declaration.resource
-    return step.subscription.resource if step.subscription is not None else ""
+_MOST_WARNINGS = 20
 
 
 def report_unlisted(tenant_id: str, declarations: Iterable[Declaration], error: RelayError) -> None:

@@ -4,29 +4,26 @@ from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated
-from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
 from shared.configuration.declaration import Declaration
-from shared.configuration.values import event_hub
 from shared.errors import RelayError
 from shared.graph import client_state
 from shared.keys.key import EncryptionKey
 from shared.resources.identity import kinds_in
+from shared.subscriptions.marks import Endpoint, marked, read_url
 
-ID_TYPE = "idType"
-"""Query parameter that says which ids a subscription to Outlook gives: reads do not show it."""
-
-_IMMUTABLE = frozenset({"Message", "Event", "Contact"})
-
-MINTED_BY = "clientStateId"
-"""Query parameter of our notification URL that names the secret which minted the clientState: reads do not show it."""
+_IMMUTABLE_IDS = frozenset({"Message", "Event", "Contact"})
 
 
 class Subscription(msgspec.Struct, frozen=True, rename="camel"):
-    """A subscription as Graph lists it: without its clientState and certificate."""
+    """A subscription as Graph lists it: without its clientState and certificate.
+
+    What is null or "" is unknown, and no difference from what was given (docs/graph.md, "Subscriptions").
+    """
 
     id: str
     resource: str
@@ -50,13 +47,22 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do. `declaration` is None for a removal, `subscription` for a creation."""
+    """One thing to do. `declaration` is None for a removal, `subscription` for a creation.
+
+    instead: the id of the subscription that serves in place of one that is removed; it has to live.
+    """
 
     action: Action
     tenant_id: str
     declaration: Declaration | None
     subscription: Subscription | None
     explanation: str
+    instead: str | None = None
+
+    @property
+    def opens_a_gap(self) -> bool:
+        """Whether changes may be missed before it, or by it."""
+        return self.action in (Action.CREATE, Action.REPLACE)
 
 
 @dataclass(frozen=True)
@@ -71,32 +77,56 @@ class DesiredState:
     """Whether even those without fault are to be replaced."""
     lagging: Container[str] = ()
     """The ids, lower case, of those whose items go on naming another key, although they show the present one."""
+    silent: Container[str] = ()
+    """The ids, lower case, of those that Graph shows and that bring nothing any more."""
     pause: timedelta = timedelta(0)
     """The longest time between two runs of the timer: what would not live until the next but one is renewed."""
+    former_secrets: tuple[bytes, ...] = ()
+    """Secrets of before that still prove an item."""
+    take_over: bool = False
+    """Whether a subscription that is not ours is replaced if Graph refuses ours for its sake."""
 
-    def url_for(self, resource: str) -> str:
-        """The notification URL of a subscription to a resource.
+    def url_for(self, declaration: Declaration, minted_by: str | None = None) -> str:
+        """Return the notification URL of the subscription of a declaration.
 
-        Of Outlook it has a second mark: an older subscription keeps giving ids that a move changes
-        (/graph/outlook-immutable-id).
+        minted_by: the fingerprint of the secret that minted its clientState; None: the current one.
         """
-        if not kinds_in(resource) & _IMMUTABLE or event_hub(self.notification_url):
-            return self.marked_url
-        return f"{self.marked_url}&{urlencode({ID_TYPE: 'immutable'})}"
+        return marked(
+            self.notification_url,
+            minted_by=minted_by or self.fingerprint,
+            serves=declaration.id,
+            id_type=id_type_of(declaration.resource),
+        )
 
-    @property
-    def marked_url(self) -> str:
-        """The notification URL with the mark of the current secret; that of an event hub has no room for one."""
-        if event_hub(self.notification_url):
-            return self.notification_url
-        mark = urlencode({MINTED_BY: client_state.fingerprint(self.client_state_secret)})
-        return f"{self.notification_url}{'&' if urlsplit(self.notification_url).query else '?'}{mark}"
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """NOTIFICATION_URL, in one spelling."""
+        return read_url(self.notification_url).endpoint
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The fingerprint of the current secret."""
+        return client_state.fingerprint(self.client_state_secret)
+
+    @cached_property
+    def fingerprints(self) -> frozenset[str]:
+        """The fingerprints of all our secrets."""
+        return frozenset(map(client_state.fingerprint, (self.client_state_secret, *self.former_secrets)))
+
+
+def id_type_of(resource: str) -> str | None:
+    """Return the ids that a subscription to a resource is to give, as its URL says; None: the only ones there are."""
+    return "immutable" if kinds_in(resource) & _IMMUTABLE_IDS else None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step: `subscription` is Graph's answer, `error` what went wrong."""
+    """What became of a step: `subscription` is Graph's answer, `error` what went wrong.
+
+    attempted: whether Graph was asked at all in this run.
+    """
 
     step: Step
     subscription: Subscription | None = None
     error: RelayError | None = None
+    attempted: bool = True

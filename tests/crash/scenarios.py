@@ -10,7 +10,7 @@ from shared.messages.envelope import together
 from shared.storage.queues import Queue
 from tests.builders import client_state_secret
 from tests.crash.key_stores import keep_keys_in_a_directory, keep_keys_in_a_vault
-from tests.crash.services import KeysInMemory, made_key, written
+from tests.crash.services import RELAY, KeysInMemory, made_key, written
 from tests.crash.world import CHATS, Process, World, declared
 from tests.memory import NEVER
 
@@ -185,6 +185,13 @@ def replaced() -> World:
     return world
 
 
+def another_url() -> World:
+    """The lifecycle URL can't be changed by a PATCH: what Graph validates at the new one replaces what there is."""
+    world = subscribed()
+    world.configure(NOTIFICATION_URL=f"{RELAY}?code=2")
+    return world
+
+
 def sweep() -> World:
     world = subscribed()
     world.clock.advance(hours=5)
@@ -270,6 +277,7 @@ SCENARIOS = (
     Scenario("rotation with Key Vault", rotating_in_a_vault, tick_and_work),
     Scenario("replacement", replaced, tick_and_work),
     Scenario("another CLIENT_STATE_SECRET", another_secret, tick_and_work),
+    Scenario("another NOTIFICATION_URL", another_url, tick_and_work),
     Scenario("a sweep of several pages", sweep, tick_and_work),
     Scenario("a delta of several pages", delta, tick_and_work),
     Scenario("replay of dead letters", dead_letters, replay),

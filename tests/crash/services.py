@@ -55,13 +55,14 @@ class Login:
 
 @dataclass
 class Graph:
-    """Subscriptions, chat messages and users. `pages`: entries of a page; `calls`: the requests so far."""
+    """Subscriptions, chat messages and users. unserved: resources whose last subscription was deleted."""
 
     clock: Clock
     subscriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)
     users: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 2
+    unserved: list[str] = field(default_factory=list)
 
     def answer(self, asked: Asked) -> Answer:
         if not asked.headers.get("authorization", "").startswith("Bearer "):
@@ -85,6 +86,8 @@ class Graph:
             return error(404, "ResourceNotFound")
         if asked.method == "DELETE":
             del self.subscriptions[subscription_id]
+            if held["resource"] not in {one["resource"] for one in self.subscriptions.values()}:
+                self.unserved.append(held["resource"])
             return Answer(204)
         if asked.method == "PATCH":
             held |= json.loads(asked.body)

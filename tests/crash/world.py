@@ -27,6 +27,7 @@ from shared.relay import Relay
 from shared.storage.clients import StorageClients
 from shared.storage.queues import Queue, QueuedMessage, Queues
 from shared.storage.tables import Tables
+from shared.subscriptions.marks import read_url
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import TENANT, Clock, body, change, encrypted, environment, minted, rsa_key
 from tests.crash.operations import (
@@ -319,11 +320,12 @@ class World:
         held = Counter(subscription["resource"] for subscription in self.graph.subscriptions.values())
         wanted = Counter(declaration.resource for declaration in self.declarations)
         problems = [] if held == wanted else [f"subscriptions: {dict(held)} instead of {dict(wanted)}"]
+        problems += [f"{name} was deleted before its successor lived" for name in self.graph.unserved if name in wanted]
         for subscription in self.graph.subscriptions.values():
             key = subscription.get("encryptionCertificateId")
             if key is not None and key not in self.keys.ids():
                 problems.append(f"a subscription names the key {key}, which is not there")
-            if subscription["notificationUrl"] != process.relay.desired_state(None).marked_url:
+            if read_url(subscription["notificationUrl"]).minted_by != process.relay.desired_state(None).fingerprint:
                 problems.append("a subscription was made with another secret")
         return problems
 

@@ -19,7 +19,7 @@ from shared.graph.client import GraphClient
 from shared.readback.checkpoints import Checkpoints
 from shared.readback.sweep import Sweep
 from shared.subscriptions.client import SubscriptionsClient
-from shared.subscriptions.known import KnownSubscriptions
+from shared.subscriptions.known import Known, KnownSubscriptions
 from shared.subscriptions.once import Once
 from shared.subscriptions.reconcile import Reconciler
 from shared.subscriptions.subscription import DesiredState, Subscription
@@ -70,7 +70,7 @@ class ScriptedGraph:
         subscriptions = SubscriptionsClient(client, self.clock, random.Random(1).randbytes)
         tenants = Tenants(account.tables)
         known = KnownSubscriptions(account.tables, lambda: NOW)
-        known.note(TENANT, declarations, [msgspec.structs.replace(SERVED, id=name) for name in (FIRST, SECOND)])
+        known.note(TENANT, {name: Known(declaration().id, SERVED.expiration_date_time) for name in (FIRST, SECOND)})
         self.known = known
         self.handler = LifecycleHandler(
             TENANT,
@@ -173,7 +173,7 @@ def test_an_invented_subscription_waits_to_be_known_and_is_refused_without_a_cal
 
 
 def test_a_subscription_of_another_declaration_of_the_tenant_is_refused_at_once(scripted: ScriptedGraph) -> None:
-    scripted.known.note(TENANT, Declarations([OTHER]), [msgspec.structs.replace(SERVED, resource=OTHER.resource)])
+    scripted.known.note(TENANT, {FIRST: Known(OTHER.id, SERVED.expiration_date_time)})
     assert scripted.act(FIRST, lifecycleEvent="missed") == []
     assert scripted.asked() == []
     assert not scripted.gap_suspected()

@@ -9,9 +9,10 @@ import pytest
 import requests
 
 from graph_simulator.authority import Authority
+from shared.configuration.declaration import declaration_id
 from shared.graph.pace import BURST
-from shared.subscriptions.subscription import Subscription
-from tests.builders import CHAT, NOTIFICATION_URL, NOW, TENANT, change, chat_path, lifecycle, message, minted
+from shared.subscriptions.known import Known
+from tests.builders import CHAT, NOW, TENANT, change, chat_path, lifecycle, message, minted
 from tests.security.attacked import AttackedRelay, attacked
 from tests.servers import Answer, in_json
 
@@ -168,8 +169,8 @@ OURS = "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11"
 
 def known(app: AttackedRelay, resource: str = CHATS) -> None:
     """Let Graph's list contain a subscription of the app."""
-    subscription = Subscription(OURS, resource, "created", NOTIFICATION_URL, NOW + timedelta(hours=1))
-    app.relay.known_subscriptions.note(TENANT, app.relay.declarations, [subscription])
+    served = Known(declaration_id(TENANT, resource), NOW + timedelta(hours=1))
+    app.relay.known_subscriptions.note(TENANT, {OURS: served})
 
 
 def test_however_often_missed_is_said_one_comparison_begins_in_ten_minutes(app: AttackedRelay) -> None:

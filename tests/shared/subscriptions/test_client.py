@@ -73,7 +73,7 @@ def test_declared_subscriptions_are_made_and_then_left_alone(
     assert reconcile(subscriptions, wanted, mine, clock) == []
     held = {subscription.resource: subscription for subscription in subscriptions.list(TENANT)}
     assert held["/chats/getAllMessages"].encryption_certificate_id == key_of(mine)
-    assert held["/chats/getAllMessages"].notification_url == mine.marked_url
+    assert held["/chats/getAllMessages"].notification_url == mine.url_for(declaration())
     assert len(endpoint.asked) == 4
 
 
@@ -258,11 +258,13 @@ def test_without_a_key_what_is_alive_is_renewed_and_what_needs_one_waits(
 def test_a_lifetime_that_graph_refuses_is_requested_as_one_hour(
     session: requests.Session, authority: Authority
 ) -> None:
+    too_long = "Subscription expiration can only be 60 minutes in the future."
+
     def grudging(asked: Asked) -> Answer:
         """Answer like Graph with a maximum lowered to an hour."""
         wanted = json.loads(asked.body)
         if datetime.fromisoformat(wanted["expirationDateTime"]) > NOW + timedelta(hours=1):
-            return in_json({"error": {"code": "InvalidRequest", "message": "too long"}}, 400)
+            return in_json({"error": {"code": "ValidationError", "message": too_long}}, 400)
         return in_json({"id": "1", "resource": "r", "changeType": "created", "notificationUrl": "u", **wanted})
 
     wanted, mine = declaration(), desired()

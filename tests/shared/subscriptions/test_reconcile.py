@@ -4,7 +4,7 @@ tests/life shows the whole, with the simulator.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -52,8 +52,8 @@ def held(declaration: Declaration) -> dict[str, Any]:
         "resource": declaration.resource,
         "changeType": ",".join(declaration.change_types),
         "clientState": minted(TENANT, declaration.resource, client_state_secret()),
-        "notificationUrl": OURS.marked_url,
-        "lifecycleNotificationUrl": OURS.marked_url,
+        "notificationUrl": OURS.url_for(declaration),
+        "lifecycleNotificationUrl": OURS.url_for(declaration),
         "expirationDateTime": (NOW + timedelta(minutes=5)).isoformat(),
     }
 
@@ -108,7 +108,7 @@ def test_nothing_is_created_whose_gap_can_not_be_noted(
 ) -> None:
     """A subscription created before its gap is noted would leave the gap unread."""
 
-    def unavailable(_: Declaration) -> None:
+    def unavailable(_: Sequence[Declaration]) -> None:
         raise RetryLater(Reason.STORAGE)
 
     reconciled = scripted.reconcile(unavailable)
