@@ -81,7 +81,7 @@ class GraphFace:
         await asyncio.sleep(self._simulator.faults.slow_seconds)
         root = f"https://{request.url.netloc}/v1.0"
         is_batch = asked.method == "POST" and asked.path.strip("/").lower() == BATCH
-        answered = await (self._batch(asked, root) if is_batch else self._call(asked, root))
+        answered = await (self._batch(asked, root) if is_batch else self.call(asked, root))
         media_type = "application/json" if answered.body else None
         response = Response(answered.body, answered.status, dict(answered.headers), media_type=media_type)
         response.headers["request-id"] = str(uuid.uuid4())
@@ -101,13 +101,14 @@ class GraphFace:
         self._calls.note("POST", f"/{BATCH}", HTTPStatus.OK)
 
         async def answer(request: Asked) -> Answered:
-            return await self._call(
+            return await self.call(
                 replace(request, path=unquote(request.path), headers={**authorization, **request.headers}), root
             )
 
         return Answered(HTTPStatus.OK, await run_batch(steps, answer, self._simulator.chance))
 
-    async def _call(self, asked: Asked, root: str) -> Answered:
+    async def call(self, asked: Asked, root: str) -> Answered:
+        """Answer one call, however it came; `root` is `https://host/v1.0` as the caller knows it."""
         template = "{unknown}"
         try:
             self._fail_on_purpose()

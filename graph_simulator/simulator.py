@@ -86,7 +86,7 @@ class Simulator:
         self._grants: dict[str, Grants] = {}
         self._hostile_posts: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
         self._validated = 0
-        self._listed: dict[Caller, list[str]] = {}
+        self._listed: dict[Caller, set[str]] = {}
         self.generator = Generator(self.tenant(self.home).world, self.tenant(self.home).conversation, self.clock,
                                    random.Random(seed + 1))  # fmt: skip
 
@@ -202,8 +202,8 @@ class Simulator:
         if self.faults.listing == "empty":
             return []
         if self.faults.listing == "true":
-            self._listed[owner] = [subscription.id for subscription in self.subscriptions.of(owner)]
-        known = self._listed.get(owner, [])
+            self._listed[owner] = {subscription.id for subscription in self.subscriptions.of(owner)}
+        known = self._listed.get(owner, set())
         present = self.subscriptions.of(owner)
         return [self.shown(subscription) for subscription in present if subscription.id in known]
 

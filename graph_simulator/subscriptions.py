@@ -2,6 +2,7 @@
 
 import random
 import uuid
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +27,9 @@ class Subscriptions:
         self._clock = clock
         self._chance = chance
         self._all: dict[str, Subscription] = {}
+        self._on_path: defaultdict[tuple[Caller, str], dict[str, Subscription]] = defaultdict(dict)
+        self._teams_pot: Counter[str] = Counter()
+        self._next_end: datetime | None = None
         self.flagged: list[str] = []
         """Uses of the API that the documentation warns of, in sentences."""
 
@@ -63,7 +67,7 @@ class Subscriptions:
             await validate(subscription.lifecycle_url)
         self._check_room(subscription)  # another call may have created a duplicate during the handshake
         subscription.knows_all_types, subscription.immutable_ids = knows_all_types, immutable_ids
-        self._all[subscription.id] = subscription
+        self._add(subscription)
         return {**subscription.shown(), "clientState": subscription.client_state}
 
     def of(self, owner: Caller) -> list[Subscription]:
@@ -114,6 +118,7 @@ class Subscriptions:
         self._note_distance(subscription, subscription.reauthorized)
         now = self._clock()
         subscription.expires, subscription.patched = expires, now
+        self._expires(expires)
         subscription.knows_all_types = knows_all_types
         subscription.authorize(now)
         if recipient is not None and recipient != subscription.recipient:
@@ -139,7 +144,7 @@ class Subscriptions:
             Refusal: 404.
         """
         subscription = self.find(subscription_id, owner)
-        del self._all[subscription.id]
+        self._drop(subscription)
         return subscription
 
     def recipient(self, subscription: Subscription, *, stuck: bool = False) -> Recipient | None:
@@ -154,15 +159,34 @@ class Subscriptions:
             return subscription.former_recipient
         return subscription.recipient
 
+    def _add(self, subscription: Subscription) -> None:
+        self._all[subscription.id] = subscription
+        self._on_path[subscription.owner, subscription.watched.identity][subscription.id] = subscription
+        self._teams_pot[subscription.owner.tenant] += subscription.kind.teams_pot
+        self._expires(subscription.expires)
+
+    def _drop(self, subscription: Subscription) -> None:
+        del self._all[subscription.id]
+        del self._on_path[subscription.owner, subscription.watched.identity][subscription.id]
+        self._teams_pot[subscription.owner.tenant] -= subscription.kind.teams_pot
+
+    def _expires(self, moment: datetime) -> None:
+        """Note when a subscription ends: until the first of them does, none has to be looked for."""
+        self._next_end = moment if self._next_end is None else min(self._next_end, moment)
+
     def _forget_expired(self) -> None:
         now = self._clock()
+        if self._next_end is None or now < self._next_end:
+            return
         for subscription in tuple(self._all.values()):
             if subscription.expires <= now:
-                del self._all[subscription.id]
+                self._drop(subscription)
+        self._next_end = min((subscription.expires for subscription in self._all.values()), default=None)
 
     def _check_room(self, wanted: Subscription) -> None:
         """Check duplicates and quotas: per app and path, and the shared quota of an organisation."""
-        same_path = [held for held in self.of(wanted.owner) if held.watched.identity == wanted.watched.identity]
+        self._forget_expired()
+        same_path = self._on_path[wanted.owner, wanted.watched.identity].values()
         if not wanted.kind.duplicates:
             for held in same_path:
                 if held.change_types == wanted.change_types:
@@ -170,10 +194,8 @@ class Subscriptions:
         quota = wanted.kind.quotas.get(wanted.watched.template)
         if quota is not None and len(same_path) >= quota:
             raise forbidden(f"The limit of {quota} subscriptions of an application on this resource is reached.")
-        if wanted.kind.teams_pot:
-            held_by_all = sum(held.owner.tenant == wanted.owner.tenant and held.kind.teams_pot for held in self)
-            if held_by_all >= ORGANISATION_POT:
-                raise forbidden(f"The limit of {ORGANISATION_POT} subscriptions of an organization is reached.")
+        if wanted.kind.teams_pot and self._teams_pot[wanted.owner.tenant] >= ORGANISATION_POT:
+            raise forbidden(f"The limit of {ORGANISATION_POT} subscriptions of an organization is reached.")
 
     def _note_distance(self, subscription: Subscription, other: datetime | None) -> None:
         if other is not None and self._clock() - other < APART:

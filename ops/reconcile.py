@@ -1,7 +1,9 @@
 """`reconcile` and `rotate-keys`: what renew_timer does about subscriptions and keys, done now."""
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import click
 
@@ -13,6 +15,9 @@ from shared.subscriptions.advice import advice
 from shared.subscriptions.reconcile import Unlisted
 from shared.subscriptions.subscription import DesiredState, Outcome
 from shared.subscriptions.wait_budget import WaitBudget
+
+_PATIENCE = timedelta(hours=1)
+"""For what Graph limits: ten thousand subscriptions take several minutes."""
 
 
 class Done(Report):
@@ -58,18 +63,17 @@ def _outcome(done: Done) -> str:
 
 @click.command()
 @click.option("--anew", is_flag=True, help="Replace every subscription, even one without a fault.")
+@click.option("--take-over", is_flag=True, help="Replace what is not ours, where Graph refuses ours for its sake.")
 @as_json
-def reconcile(*, anew: bool, as_json: bool) -> None:
+def reconcile(*, anew: bool, take_over: bool, as_json: bool) -> None:
     """Make the subscriptions as declared, now.
 
     Creates, renews, re-keys, replaces and removes them, as renew_timer does at its next run.
 
     A gap that this closes is read back at that run.
     """
-    finish(
-        Reconciled(_every_tenant(replace(relay().desired_state(relay().keys.current()), recreate=anew))),
-        as_json=as_json,
-    )
+    desired = replace(relay().desired_state(relay().keys.current()), recreate=anew, take_over=take_over)
+    finish(Reconciled(_every_tenant(desired)), as_json=as_json)
 
 
 @click.command("rotate-keys")
@@ -88,7 +92,8 @@ def rotate_keys(*, as_json: bool) -> None:
 def _every_tenant(desired: DesiredState) -> list[Done]:
     """Reconcile every tenant; those that are declared no more too, as long as they may have subscriptions of ours."""
     done: list[Done] = []
-    for tenant_id, _, result in relay().reconciler.every_tenant(desired, _before_gap, WaitBudget.none()):
+    budget = WaitBudget(_PATIENCE, lambda wait: time.sleep(wait.total_seconds()))
+    for tenant_id, _, result in relay().reconciler.every_tenant(desired, _before_gap, budget):
         if isinstance(result, Unlisted):
             error = result.error
             done.append(

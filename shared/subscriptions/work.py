@@ -231,20 +231,32 @@ def _requested_delay(outcome: Outcome) -> timedelta | None:
 
 
 def report(outcomes: Sequence[Outcome]) -> None:
-    """Count what became of steps, and log it: what was not tried as one line."""
-    waiting = [outcome for outcome in outcomes if not outcome.attempted]
+    """Count what became of steps, and log it: of many that failed the first, and what was not tried as one line."""
     for outcome in outcomes:
         step, error = outcome.step, outcome.error
         telemetry.RECONCILED.add(1, {"action": step.action, "outcome": "done" if error is None else error.reason})
-        what = f"{step.action} {resource_of(step)} in tenant {step.tenant_id}"
         if error is None:
-            _log.info("%s: done, since %s", what, step.explanation)
-        elif outcome.attempted:
-            consent = step.declaration.consent if step.declaration is not None else "tenant"
-            _log.error("%s failed: %s. %s", what, error, advice(error, resource_of(step), consent))
+            _log.info("%s: done, since %s", _what(step), step.explanation)
+    failed = [outcome for outcome in outcomes if outcome.error is not None and outcome.attempted]
+    for outcome in failed[:_MOST_LINES]:
+        step, error = outcome.step, outcome.error
+        assert error is not None
+        consent = step.declaration.consent if step.declaration is not None else "tenant"
+        _log.error("%s failed: %s. %s", _what(step), error, advice(error, resource_of(step), consent))
+    if len(failed) > _MOST_LINES:
+        _log.error("%d more steps failed in this run; `python -m ops status` shows them", len(failed) - _MOST_LINES)
+    waiting = [outcome for outcome in outcomes if not outcome.attempted]
     if waiting:
         where = waiting[0].step.tenant_id
         _log.error("%d subscriptions in tenant %s wait for the next run: %s", len(waiting), where, waiting[0].error)
+
+
+_MOST_LINES = 20
+"""Of one run and tenant: ten thousand alike tell nobody more."""
+
+
+def _what(step: Step) -> str:
+    return f"{step.action} {resource_of(step)} in tenant {step.tenant_id}"
 
 
 def resource_of(step: Step) -> str:

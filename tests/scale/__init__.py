@@ -1,0 +1,1 @@
+"""The app at size: thousands of subscriptions, in virtual time."""
