@@ -21,7 +21,9 @@ FIRST_PAUSE = timedelta(seconds=2)
 LONGEST_PAUSE = timedelta(minutes=1)
 
 LONGEST_DELAY = timedelta(minutes=5)
-"""How long those that were not attempted are told to wait, at most: after an outage the last of them come this late."""
+"""How long those that were not attempted are told to wait, at most, unless a breaker has another limit: after an outage
+the last of them come this late.
+"""
 
 _DELAY_PER_OUTAGE = 0.05
 """Share of the outage so far that they wait: a backlog that came back each minute would only keep the app busy."""
@@ -33,9 +35,10 @@ class CircuitBreaker:
     The pauses double from two seconds to a minute. One object serves all threads.
     """
 
-    def __init__(self, reason: Reason, clock: Callable[[], datetime]) -> None:
+    def __init__(self, reason: Reason, clock: Callable[[], datetime], longest_delay: timedelta = LONGEST_DELAY) -> None:
         self._reason = reason
         self._clock = clock
+        self._longest_delay = longest_delay
         self._lock = threading.Lock()
         self._failures = 0.0
         self._last_failure = ""
@@ -87,7 +90,7 @@ class CircuitBreaker:
     def _not_attempted(self) -> NotAttempted:
         now = self._clock()
         opened, until = self._opened or now, self._open_until or now
-        wait = max(until - now, min((now - opened) * _DELAY_PER_OUTAGE, LONGEST_DELAY), FIRST_PAUSE)
+        wait = max(until - now, min((now - opened) * _DELAY_PER_OUTAGE, self._longest_delay), FIRST_PAUSE)
         return NotAttempted(self._reason, f"{self._last_failure} (a moment ago)", retry_after=wait)
 
     def _failed(self, openings: int, failure: RetryLater) -> None:

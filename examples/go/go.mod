@@ -1,8 +1,8 @@
 module graph-relay-consumer
 
-go 1.22
+go 1.25.0
 
 require (
-	github.com/jackc/pgx/v5 v5.6.0
-	github.com/standard-webhooks/standard-webhooks/libraries v0.0.0-20240303152453-e0e82adf1721
+	github.com/jackc/pgx/v5 v5.9.2
+	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1
 )

@@ -24,6 +24,10 @@ _TIME_LIMIT = (5, 20)
 _MAX_RESPONSE_BYTES = 65_536
 _DRAIN_TIME_LIMIT = timedelta(seconds=2)  # a new connection costs less than waiting for a slow body
 _RETRY_AFTER_GONE = timedelta(minutes=10)
+_LONGEST_DELAY = timedelta(hours=1)
+"""Longer than elsewhere: the backlog of a destination that is away for a day is offered again and again, at the expense
+of the other destinations.
+"""
 
 LONGEST_WAIT = timedelta(hours=1)
 """What is believed of the destination's Retry-After."""
@@ -80,7 +84,7 @@ class Destination:
         self._clock = clock
         self._authorization = authorization
         self._format = request_format or RequestFormat()
-        self._breaker = CircuitBreaker(Reason.DESTINATION, clock)
+        self._breaker = CircuitBreaker(Reason.DESTINATION, clock, _LONGEST_DELAY)
         self._acceptance = acceptance or Acceptance(clock)
 
     def deliver(

@@ -21,7 +21,7 @@ SHORTEST_READ = 3.0  # seconds, the shortest time limit of the destination: a bu
 WAITS: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
     (circuit_breaker, ("FIRST_PAUSE", "LONGEST_PAUSE", "LONGEST_DELAY")),
     (client, ("_DEFAULT_RETRY_AFTER",)),
-    (destination, ("_RETRY_AFTER_GONE", "_GIVEN_UP_AFTER")),
+    (destination, ("_RETRY_AFTER_GONE", "_GIVEN_UP_AFTER", "_LONGEST_DELAY")),
     (hydration, ("SETTLES_WITHIN", "_ASK_AGAIN")),
     (lane, ("_SHORTEST_RETURN", "_LONGEST_RETURN")),
     (lifecycle, ("DEBOUNCE", "UNKNOWN_FOR")),

@@ -6,19 +6,23 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
+import psycopg.sql
 import pytest
 import requests
 
 from tests.builders import destination_secret
 
 ROOT = Path(__file__).parents[2]
+LANGUAGES = ("python", "node", "go")
 NODE_PACKAGES = ROOT / ".examples" / "node_modules"
 _POSTGRES = ("/usr/local/bin", "/usr/lib/postgresql/17/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/15/bin")
 
@@ -78,18 +82,36 @@ class Consumer:
         return {subject: (version, event) for subject, version, event in rows}
 
 
-@pytest.fixture(scope="module", params=["python", "node", "go"])
+@pytest.fixture(scope="module", params=LANGUAGES)
 def consumer(
     request: pytest.FixtureRequest, database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Consumer]:
-    folder = tmp_path_factory.mktemp(request.param) / "examples"
+    missing = missing_for(request.param)
+    if missing:
+        pytest.skip(missing)
+    with running_consumer(request.param, database, tmp_path_factory.mktemp(request.param)) as running:
+        yield running
+
+
+def missing_for(language: str) -> str:
+    """What a consumer needs and is not here; empty if nothing is missing."""
+    if language == "node" and not NODE_PACKAGES.exists():
+        return "the packages of the Node.js example are not installed: python tools/setup.py --tests"
+    return "Go is not installed" if language == "go" and shutil.which("go") is None else ""
+
+
+@contextmanager
+def running_consumer(language: str, database: str, directory: Path) -> Iterator[Consumer]:
+    """Run a copy of an example, unchanged, with a database of its own on the server of `database`."""
+    folder = directory / "examples"
     shutil.copytree(ROOT / "examples", folder, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
-    port, secret = free_port(), destination_secret()
-    command = _command(request.param, folder / request.param, port)
+    port, secret, own = free_port(), destination_secret(), f"{language}_{uuid.uuid4().hex}"
+    command = _command(language, folder / language, port)
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("DROP TABLE IF EXISTS resources")
+        connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(own)))
+    database = f"{database.rpartition('/')[0]}/{own}"
     environment = {**os.environ, "RELAY_SECRET": secret, "DATABASE_URL": database, "PORT": str(port)}
-    process = subprocess.Popen(command, cwd=folder / request.param, env=environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=folder / language, env=environment, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}/events"
     try:
         _wait(lambda: requests.post(url, data=b"[]", timeout=5), requests.ConnectionError, process)
@@ -106,16 +128,11 @@ def _command(language: str, folder: Path, port: int) -> list[str]:
             return [sys.executable, "-m", "uvicorn", "consumer:app", *serving]
         case "node":
             node = shutil.which("node") or str(Path(sys.executable).parent / "node")
-            if not NODE_PACKAGES.exists():
-                pytest.skip("the packages of the Node.js example are not installed: python tools/setup.py --tests")
             (folder / "node_modules").symlink_to(NODE_PACKAGES)
             return [node, "consumer.mjs"]
         case _:
-            go = shutil.which("go")
-            if go is None:
-                pytest.skip("Go is not installed")
-            subprocess.run([go, "mod", "tidy"], cwd=folder, check=True)
-            subprocess.run([go, "build", "-o", "consumer", "."], cwd=folder, check=True)
+            subprocess.run(["go", "mod", "tidy"], cwd=folder, check=True)
+            subprocess.run(["go", "build", "-o", "consumer", "."], cwd=folder, check=True)
             return ["./consumer"]
 
 

@@ -57,6 +57,20 @@ def test_retry_after_is_honoured_from_the_first_failure() -> None:
     assert tried(breaker, fails=False)
 
 
+@pytest.mark.parametrize(("hours", "minutes"), [(0.5, 1.5), (10, 30), (72, 60)])
+def test_the_longer_the_outage_the_later_a_backlog_comes_back(hours: float, minutes: float) -> None:
+    """A backlog that came back every five minutes for a day would cost the others more than its delivery."""
+    clock = Clock()
+    breaker = CircuitBreaker(Reason.DESTINATION, clock, timedelta(hours=1))
+    for _ in range(FAILURE_THRESHOLD):
+        tried(breaker, fails=True)
+    clock.advance(hours=hours)
+    tried(breaker, fails=True)
+    with pytest.raises(NotAttempted) as refused:
+        breaker.check()
+    assert refused.value.retry_after == timedelta(minutes=minutes)
+
+
 @given(st.integers(1, 200))
 def test_pauses_grow_to_a_minute_and_no_longer(failures: int) -> None:
     clock = Clock()
