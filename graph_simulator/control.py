@@ -70,6 +70,23 @@ class ResourceOrder(Strict, frozen=True):
     tenant: str | None = None
 
 
+class MemberOrder(Strict, frozen=True):
+    """Let somebody join a group, or leave it. kind: what the member is, such as `user` or `group`."""
+
+    group: str
+    member: str
+    kind: str = "user"
+    removed: bool = False
+    tenant: str | None = None
+
+
+class MemberListsOrder(Strict, frozen=True):
+    """Whether the lists of members of a tenant's groups are empty, whoever is in them."""
+
+    empty: bool
+    tenant: str | None = None
+
+
 class LifecycleOrder(Strict, frozen=True, rename="camel"):
     """A lifecycle event, its subscription, and how many times to send it."""
 
@@ -130,6 +147,8 @@ class Control:
             ("GET", "/people", self._people),
             ("GET", "/resources", self._held),
             ("POST", "/resources", self._hold),
+            ("POST", "/groups", self._change_group),
+            ("POST", "/member-lists", self._empty_lists),
             ("GET", "/faults", self._get_faults),
             ("POST", "/faults", self._set_faults),
             ("POST", "/lifecycle", self._lifecycle),
@@ -238,6 +257,17 @@ class Control:
         except KeyError:
             raise not_found(f"There is no {order.kind} {order.id}.") from None
         return _json({"id": held.id, "owner": held.owner, "container": held.container, "resource": held.fields})
+
+    async def _change_group(self, request: Request) -> Response:
+        order = await _order(request, MemberOrder)
+        groups = self._simulator.tenant(order.tenant or self._simulator.home).groups
+        groups.change(order.group, order.member, order.kind, removed=order.removed)
+        return _json({"members": groups.members(order.group)})
+
+    async def _empty_lists(self, request: Request) -> Response:
+        order = await _order(request, MemberListsOrder)
+        self._simulator.tenant(order.tenant or self._simulator.home).groups.lists_nobody = order.empty
+        return _json({"empty": order.empty})
 
     async def _get_faults(self, _: Request) -> Response:
         return _json(self._simulator.faults)

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from graph_simulator.groups import Groups
+from graph_simulator.holdings import Holdings
 from graph_simulator.paging import Pager
 from graph_simulator.query import only, page_size
 from graph_simulator.refusal import bad_request, not_found
@@ -20,23 +22,58 @@ LICENCE = {"disabledPlans": [], "skuId": "05e9a617-0261-4cee-bb44-138d3ef5d965"}
 
 _TEAMS_ONLY = re.compile(r"resourceProvisioningOptions/any\((\w+):\s*\1\s+eq\s+'team'\)", re.IGNORECASE)
 _USERS = re.compile(r"(accountEnabled eq true|assignedLicenses/\$count ne 0)?", re.IGNORECASE)
+_EQUALS = re.compile(r"(displayName|department|userType) eq '([^']*)'", re.IGNORECASE)
 
 Options = Mapping[str, str]
 Answer = dict[str, Any]
 
 
 class Directory:
-    """The listings of one tenant. `link` is the URL that continues a list, without a query."""
+    """The listings of one tenant. `link` is the URL that continues a list, without a query.
 
-    def __init__(self, world: World, pager: Pager) -> None:
+    holdings: where users are kept who were made by a control.
+    """
+
+    def __init__(self, world: World, pager: Pager, holdings: Holdings | None = None) -> None:
         self._world = world
         self._pager = pager
+        self._holdings = holdings
 
     def users(self, options: Options, link: str) -> Answer:
-        """Return the tenant's users, all licensed."""
-        if not _USERS.fullmatch(options.get("$filter", "")):
+        """Return the tenant's users."""
+        clause = options.get("$filter", "")
+        equals = _EQUALS.fullmatch(clause)
+        if not equals and not _USERS.fullmatch(clause):
             raise bad_request("Unsupported or invalid query filter clause specified.", "Request_UnsupportedQuery")
-        return self._list([self._user(person) for person in self._world.people], options, link)
+        users = [*(self._user(person) for person in self._world.people), *self._made()]
+        if equals:
+            users = [user for user in users if str(user.get(equals[1], "")).lower() == equals[2].lower()]
+        return self._list(users, options, link)
+
+    def _made(self) -> list[Answer]:
+        held = self._holdings.among("user", "", None) if self._holdings is not None else ()
+        return [{"assignedPlans": [], **one.shown()} for one in held if one.fields is not None]
+
+    def members(self, groups: Groups, members: Mapping[str, str], options: Options, link: str) -> Answer:
+        """Return members of a group, given with their kinds."""
+        return self._list(groups.listed(members), options, link)
+
+    def drives(self, user: str, options: Options, link: str) -> Answer:
+        """Return the drives of a user: one.
+
+        Raises:
+            Refusal: 404.
+        """
+        person = self._world.named(user)
+        if person is None:
+            raise not_found("The user was not found.")
+        return self._list([{"id": f"b!{person.id}", "driveType": "business"}], options, link)
+
+    def lists(self, site: str, options: Options, link: str) -> Answer:
+        """Return the lists of a site: those that hold, or held, an item."""
+        place = f"sites/{site.lower()}/lists/"
+        owners = {one.owner for one in self._holdings or () if one.owner.lower().startswith(place)}
+        return self._list([{"id": owner.rpartition("/")[2]} for owner in sorted(owners)], options, link)
 
     def user(self, name: str, options: Options) -> Answer:
         """Return a user by id or by user principal name.
@@ -148,7 +185,7 @@ class Directory:
 
 
 def _selected(item: Answer, wanted: str | None) -> Answer:
-    names = {"id", *(wanted or "").split(",")}
+    names = {"@odata.type", "id", *(wanted or "").split(",")}
     return {name: value for name, value in item.items() if not wanted or name in names}
 
 

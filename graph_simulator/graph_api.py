@@ -13,6 +13,7 @@ from graph_simulator import limits
 from graph_simulator.audience import shown_types
 from graph_simulator.directory import Directory
 from graph_simulator.faults import happens
+from graph_simulator.groups import Groups, selects_members
 from graph_simulator.holding_reads import HoldingReads
 from graph_simulator.limits import Limit, Limiter
 from graph_simulator.login import Caller
@@ -132,6 +133,12 @@ class GraphApi:
                   self._app_registration),
             Route("GET", "users", limits.DIRECTORY, listing(lambda d, c: d.users(c.options, f"{c.root}/users"))),
             Route("GET", "groups", limits.DIRECTORY, listing(lambda d, c: d.groups(c.options, f"{c.root}/groups"))),
+            Route("GET", "groups/{}/members", limits.DIRECTORY, self._members(Groups.members)),
+            Route("GET", "groups/{}/transitivemembers", limits.DIRECTORY, self._members(Groups.transitive_members)),
+            Route("GET", "users/{}/drives", limits.FILES, listing(
+                lambda d, c: d.drives(c.ids[0], c.options, f"{c.root}/users('{c.ids[0]}')/drives"))),
+            Route("GET", "sites/{}/lists", limits.FILES, listing(
+                lambda d, c: d.lists(c.ids[0], c.options, f"{c.root}/sites/{c.ids[0]}/lists"))),
             Route("GET", "teams", limits.OTHER, listing(lambda d, c: d.teams(c.options, f"{c.root}/teams"))),
             Route("GET", "teams/{}/channels", limits.CHANNELS, listing(
                 lambda d, c: d.channels(c.ids[0], c.options, f"{c.root}/teams('{c.ids[0]}')/channels"))),
@@ -248,9 +255,27 @@ class GraphApi:
         """Return a handler of a listing."""
 
         async def handler(call: Call) -> Answer:
-            return _ok(listing(Directory(self._simulator.tenant(call.caller.tenant).world, self._pager), call))
+            tenant = self._simulator.tenant(call.caller.tenant)
+            return _ok(listing(Directory(tenant.world, self._pager, tenant.holdings), call))
 
         return handler
+
+    def _members(self, members: Callable[[Groups, str], dict[str, str]]) -> Handler:
+        """Make a handler that lists members of a group."""
+
+        async def handler(call: Call) -> Answer:
+            tenant = self._simulator.tenant(call.caller.tenant)
+            directory = Directory(tenant.world, self._pager)
+            return _ok(directory.members(tenant.groups, members(tenant.groups, call.ids[0]), call.options, _link(call)))
+
+        return handler
+
+    async def _groups_delta(self, call: Call) -> Answer:
+        """Changes of memberships, if these are selected; otherwise of the groups themselves."""
+        if not selects_members(call.options, self._pager):
+            return await self._held(_delta("group", lambda *_: "", None, "$deltatoken"))(call)
+        groups = self._simulator.tenant(call.caller.tenant).groups
+        return _ok(groups.delta(self._pager, call.options, _link(call)))
 
     def _held(self, read: Callable[[HoldingReads, Call, World], dict[str, Any]]) -> Handler:
         """Return a handler of a read of other resources."""
@@ -317,7 +342,7 @@ class GraphApi:
             Route("GET", "sites/{}/lists/{}/items/{}", limits.FILES, held(_one(
                 "listItem", lambda call, _: f"sites/{call.ids[0]}/lists/{call.ids[1]}", None))),
             Route("GET", "users/delta", limits.DIRECTORY, held(_delta("user", lambda *_: "", None, "$deltatoken"))),
-            Route("GET", "groups/delta", limits.DIRECTORY, held(_delta("group", lambda *_: "", None, "$deltatoken"))),
+            Route("GET", "groups/delta", limits.DIRECTORY, self._groups_delta),
             Route("GET", "groups/{}", limits.DIRECTORY, held(_one("group", lambda *_: "", None))),
             Route("GET", "users/{}", limits.DIRECTORY, held(self._user)),
         ]  # fmt: skip

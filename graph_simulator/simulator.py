@@ -24,6 +24,7 @@ from graph_simulator.encryption import enclose
 from graph_simulator.event_hub import EventHubs, is_event_hub
 from graph_simulator.faults import Faults, happens
 from graph_simulator.generator import Generator
+from graph_simulator.groups import Groups
 from graph_simulator.holdings import HoldingChange, Holdings, selected
 from graph_simulator.hostile import KINDS, MIXED_KINDS, Forger
 from graph_simulator.login import Caller, Login
@@ -48,6 +49,7 @@ class Tenant:
     world: World
     conversation: Conversation
     holdings: Holdings
+    groups: Groups
 
 
 class Simulator:
@@ -113,7 +115,7 @@ class Simulator:
         if tenant not in self._tenants:
             conversation = Conversation(tenant, self.clock, self._publish)
             world, holdings = populated(tenant, self._seed), Holdings(tenant, self.clock, self._publish_holding)
-            self._tenants[tenant] = Tenant(world, conversation, holdings)
+            self._tenants[tenant] = Tenant(world, conversation, holdings, Groups(world))
         return self._tenants[tenant]
 
     def tenants(self) -> Sequence[Tenant]:

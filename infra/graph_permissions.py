@@ -23,6 +23,7 @@ class Declaration:
     resource: str
     hydrate: bool = False
     consent: str = "tenant"
+    sources: tuple[str, ...] = ()
 
 
 def needed(entries: list[Any]) -> list[str]:
@@ -35,7 +36,12 @@ def needed(entries: list[Any]) -> list[str]:
     for number, entry in enumerate(entries, start=1):
         try:
             declared.append(
-                Declaration(entry["resource"].strip(), entry.get("hydrate", False), entry.get("consent", "tenant"))
+                Declaration(
+                    entry["resource"].strip(),
+                    entry.get("hydrate", False),
+                    entry.get("consent", "tenant"),
+                    lists(entry.get("forEach", ())),
+                )
             )
         except (AttributeError, KeyError, TypeError):
             complaints.append(f"declaration {number}: resource: expected a path such as /chats/getAllMessages")
@@ -45,6 +51,11 @@ def needed(entries: list[Any]) -> list[str]:
     if complaints or unsupported:
         raise ValueError("\n".join((*complaints, *unsupported)))
     return permissions.least(wanted)
+
+
+def lists(given: Any) -> tuple[str, ...]:
+    """Return the lists that an entry fans out over. Raises TypeError for what are none."""
+    return (given,) if isinstance(given, str) else tuple(str(one) for one in given)
 
 
 def main(path: str) -> None:

@@ -12,4 +12,7 @@ type Declaration = {
   includeResourceData: bool?
   tenantId: string?
   hydrate: bool?
+  consent: ('tenant' | 'resource')?
+  forEach: (string | string[])?
+  readBack: bool?
 }

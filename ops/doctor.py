@@ -10,16 +10,19 @@ import click
 from ops.checks.blobs import blobs
 from ops.checks.connectivity import clock, destinations, endpoint, subscriptions
 from ops.checks.entra import entra
-from ops.checks.result import CheckResult, Verdict, attention, fine
+from ops.checks.member_lists import fan_outs
+from ops.checks.result import CheckResult, Verdict, attention, fine, unreachable
 from ops.checks.schedule import schedule
 from ops.checks.storage import key_store, storage
 from ops.report import ExitCode, Indented, Report, Sheet, as_json, console, finish, table
 from ops.subscription_state import listed
 from shared.configuration.settings import SettingsError, storage_settings
+from shared.errors import RetryLater
 from shared.relay import relay
 
 SETTINGS = "settings"
 IDENTITY = "identity in "
+UNREAD = "declarations and destinations"
 _OF_TENANT = re.compile(r" in \S+$")
 
 
@@ -78,22 +81,35 @@ def diagnose() -> Iterator[CheckResult]:
         return
     failing: set[str] = set()  # tenants in which the app can't sign in: waiting does not help
     yield from blobs()
-    yield fine(SETTINGS, f"complete; {len(relay().declarations)} subscriptions are declared")
+    yield from _findings(_declared)
     checks: tuple[Callable[[], Iterator[CheckResult]], ...] = (
         storage,
         key_store,
         schedule,
         clock,
         entra,
+        fan_outs,
         endpoint,
         lambda: subscriptions(listed(), failing),
         destinations,
     )
     for check in checks:
-        for found in check():
+        for found in _findings(check):
             if found.check.startswith(IDENTITY) and found.verdict is Verdict.ATTENTION:
                 failing.add(found.check.removeprefix(IDENTITY))
             yield found
+
+
+def _findings(check: Callable[[], Iterator[CheckResult]]) -> Iterator[CheckResult]:
+    """Yield what a check finds; where that depends on settings in a blob that can't be read at all, this."""
+    try:
+        yield from check()
+    except RetryLater as retry_later:
+        yield unreachable(UNREAD, str(retry_later), "see what is said of the blob, or of the storage account")
+
+
+def _declared() -> Iterator[CheckResult]:
+    yield fine(SETTINGS, f"complete; {len(relay().declarations)} subscriptions are declared")
 
 
 def _storage_alone() -> Iterator[CheckResult]:

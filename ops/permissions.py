@@ -134,9 +134,9 @@ def _settings(*, optional: bool) -> Settings | None:
 def _declared(subscriptions: Path | None, settings: Settings | None) -> Sequence[Declaration]:
     """Raises InvalidValue."""
     if subscriptions is None:
-        return list(relay().declarations) if settings else []
+        return relay().declarations.entries if settings else []
     home = settings.tenant_id if settings else os.environ.get(_TENANT, _ANY_TENANT)
-    return list(with_tenant(read_declarations(str(subscriptions.resolve())), home))
+    return with_tenant(read_declarations(str(subscriptions.resolve())), home).entries
 
 
 def _granted(tenant_id: str, settings: Settings | None) -> tuple[frozenset[str] | None, str | None]:
@@ -154,7 +154,12 @@ def _granted(tenant_id: str, settings: Settings | None) -> tuple[frozenset[str] 
 def _state(declaration: Declaration, granted: Iterable[str]) -> DeclarationState:
     try:
         kind = kind_of(declaration.resource)
-        wanted = needs(declaration.resource, hydrate=declaration.hydrate, consent=declaration.consent)
+        wanted = needs(
+            declaration.resource,
+            hydrate=declaration.hydrate,
+            consent=declaration.consent,
+            sources=declaration.sources,
+        )
     except Unsupported as unsupported:
         return DeclarationState(declaration.tenant_id, declaration.resource, [], [], str(unsupported))
     besides = [sentence for sentence in kind.besides if declaration.hydrate or "hydrate" not in sentence]

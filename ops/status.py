@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from ops.counters import Counted, counted
+from ops.member_lists import MemberListState, member_lists
 from ops.queue_state import LettersState, QueueState, letters_state, oldest, queue_state, reasons
 from ops.report import ExitCode, Report, Sheet, as_json, finish, plural, span, table, when
 from ops.subscription_state import Listed, SubscriptionState, listed, states
@@ -68,6 +69,7 @@ class Status(Report):
     queue: QueueState | None
     dead_letters: LettersState | None
     sweeps: list[SweepState]
+    member_lists: list[MemberListState]
     lag_seconds: float | None
     counted: Counted | None
     waiting_for: list[LastRetry]
@@ -94,6 +96,8 @@ class Status(Report):
         yield _sheet(
             "Subscriptions", ("Resource", "Expires in", "Silent", "Next"), map(_row, self.subscriptions), tenants
         )
+        if self.member_lists:
+            yield table("Lists of members", ("List", "Members", "Missing", "Read"), map(_list_row, self.member_lists))
         yield table("Encryption keys", ("Key", "Age", "Expires in", "Subscriptions"), map(_key_row, self.keys))
         yield _sheet("Comparison with Graph", ("Resource", "Up to", "Gap"), map(_sweep_row, self.sweeps), tenants)
 
@@ -123,6 +127,10 @@ def _sheet(title: str, columns: tuple[str, ...], rows: Iterable[tuple[object, ..
 
 def _row(state: SubscriptionState) -> tuple[object, ...]:
     return state.tenant, state.resource, span(state.expires_in_seconds), span(state.silent_seconds), state.todo
+
+
+def _list_row(state: MemberListState) -> tuple[object, ...]:
+    return state.name, state.members, state.missing or None, state.problem or when(state.listed) or "not yet"
 
 
 def _key_row(key: KeyState) -> tuple[object, ...]:
@@ -186,6 +194,7 @@ def look(known: Listed) -> Status:
         queue=queue,
         dead_letters=looking.at(letters_state, None),
         sweeps=_sweep_states(compared),
+        member_lists=looking.at(member_lists, list[MemberListState]()),
         lag_seconds=counters.lag_seconds if counters else None,
         counted=counters,
         waiting_for=looking.at(lambda: _waiting_for(queue, now), list[LastRetry]()),

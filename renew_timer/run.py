@@ -72,6 +72,7 @@ class RenewalRun:
     def _run(self) -> None:
         self._relay.storage.queues.create_missing()
         self._relay.read_blobs()
+        attempt("Reading the members of lists", self._relay.declarations.refresh)
         sightings = attempt("Reading the last sightings", self._relay.last_seen.all) or []
         key = self._current_key()
         self._record_access()

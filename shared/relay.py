@@ -48,6 +48,8 @@ from shared.storage.clients import StorageClients
 from shared.subscriptions.client import SubscriptionsClient
 from shared.subscriptions.declared import DeclarationsInForce
 from shared.subscriptions.known import KnownSubscriptions
+from shared.subscriptions.members import Members
+from shared.subscriptions.membership import Membership
 from shared.subscriptions.once import Once
 from shared.subscriptions.reconcile import Reconciler
 from shared.subscriptions.silence import LastSeen
@@ -92,14 +94,12 @@ class Relay:
         self.copies = Copies(storage.tables, settings.client_state_secrets, keeps=not observes)
         self.declarations_in_force = InForce(settings.declarations, storage.documents, self.copies, clock)
         self.destinations_in_force = InForce(settings.destinations, storage.documents, self.copies, clock)
-        self.declarations = DeclarationsInForce(self.declarations_in_force)
         self.recipient = ExpectedRecipient(settings.tenant_id, settings.client_state_secrets)
 
         envelope_keys = EnvelopeKeys(settings.client_state_secrets)
         self.queues = SigningSender(storage.queues, envelope_keys)
         self.acknowledging = SigningSender(GroupCommit(storage.acknowledging), envelope_keys)
         longest_queued = settings.delivery_horizon + MAX_DELAY
-        self.admission = Admission(envelope_keys, self.recipient, self.declarations, longest_queued, clock)
 
         credential = AppCredential(settings.client_certificate, settings.client_secret, settings.managed_identity)
         self.entra = EntraClient(settings.login_url, settings.client_id, credential, self.session, clock)
@@ -120,6 +120,13 @@ class Relay:
         self.checkpoints = Checkpoints(storage.tables)
         self.directory_states = DirectoryStates(storage.tables)
         self.sweep = Sweep(self.checkpoints, self.queues, settings.sweep_interval)
+        self.readers = ContextThreadPool(_READERS, thread_name_prefix="graph")
+        members = Members(storage.tables, settings.client_state_secrets)
+        self.membership = Membership(
+            self.graph, storage.tables, members, self.readers, clock, longest_queued, self.sweep.begin
+        )
+        self.declarations = DeclarationsInForce(self.declarations_in_force, members, self.membership, clock)
+        self.admission = Admission(envelope_keys, self.recipient, self.declarations, longest_queued, clock)
         self.pings = Pings(storage.tables, self.queues, clock)
         self.resolver = Resolver(self.graph, clock)
         self.unread = Unread(storage.tables)
@@ -133,7 +140,6 @@ class Relay:
         self.lifecycle_actions = Once(clock)
         self.account = Account(storage.tables, clock, self.random.randbytes)
         self.activity = QueueActivity(storage.tables, clock)
-        self.readers = ContextThreadPool(_READERS, thread_name_prefix="graph")
 
     def _destination(self, destination: DestinationSettings) -> Destination:
         """Return a destination; one with certificates of its own has a session of its own."""
@@ -173,7 +179,12 @@ class Relay:
         """Return the desired state of all subscriptions; `key` is None while the key store is unavailable."""
         current, *former = self.settings.client_state_secrets
         return DesiredState(
-            self.settings.notification_url, current, key, pause=self.renewal_pause(), former_secrets=tuple(former)
+            self.settings.notification_url,
+            current,
+            key,
+            pause=self.renewal_pause(),
+            former_secrets=tuple(former),
+            may_belong=self.declarations.may_belong,
         )
 
     def renewal_pause(self) -> timedelta:

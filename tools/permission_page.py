@@ -1,4 +1,5 @@
-"""Write the tables of Graph permissions in docs/permissions.md from shared/resources/catalog.py.
+"""Write the tables of Graph permissions in docs/permissions.md from shared/resources/catalog.py and
+member_sources.py.
 
 python -m tools.permission_page
 """
@@ -7,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from shared.resources.catalog import KINDS, Kind, Operation
+from shared.resources.member_sources import MEMBER_SOURCES, MemberSource
 
 PAGE = Path(__file__).parent.parent / "docs" / "permissions.md"
 BEGIN = "<!-- tables of Graph permissions, written by: python -m tools.permission_page -->"
@@ -42,6 +44,12 @@ def section() -> str:
             "",
             *(f"{number}. {sentence}" for number, sentence in enumerate(notes, start=1)),
             "",
+            "Lists that a declaration fans out over (`forEach`), for `renew_timer`:",
+            "",
+            "| list | read it | told of changes by a delta query |",
+            "|---|---|---|",
+            *(_list_row(source) for source in MEMBER_SOURCES),
+            "",
             "Not for applications:",
             "",
             *(f"- {_paths(kind)}: {' '.join(kind.besides)}" for kind in KINDS if not kind.subscribe),
@@ -69,6 +77,13 @@ def _row(kind: Kind, notes: list[str]) -> str:
         " ".join((*(["beta endpoint only"] if kind.beta else []), *numbers)),
     )
     return f"| {' | '.join(cell or 'none' for cell in cells)} |"
+
+
+def _list_row(source: MemberSource) -> str:
+    read, *told = source.operations
+    filtered = ", without `$filter`" if source.filtered else ""
+    changes = f"{_operations(told)}{filtered}" if told else "none"
+    return f"| `{source.path.replace('{}', '{id}')}` | {_names(read.accepted[:3])} | {changes} |"
 
 
 def _paths(kind: Kind) -> str:

@@ -4,8 +4,9 @@
 
 DEVX is a clone of microsoftgraph/microsoft-graph-devx-content, DOCS one of microsoftgraph/microsoft-graph-docs-contrib,
 or a directory that holds the two pages at the same places, in Markdown: as in that repository, or as
-learn.microsoft.com publishes them. Kept are the operations that the app performs: those
-of `shared/resources/catalog.py`. The simulator refuses by these facts, which owe nothing to our table.
+learn.microsoft.com publishes them. Kept are the operations that the app performs: those of
+`shared/resources/catalog.py` and `member_sources.py`. The simulator refuses by these facts, which owe nothing to our
+tables.
 """
 
 import argparse
@@ -13,10 +14,12 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from shared.resources.catalog import KINDS
+from shared.resources.member_sources import MEMBER_SOURCES
 
 PERMISSIONS = "permissions/new/permissions.json"
 PAGES = {
@@ -89,7 +92,6 @@ SIMULATED = (
     "applications/{}",
     "chats/{}/members",
     "groups",
-    "teams/{}/channels",
     "teams/{}/channels/{}/members",
     "teams/{}/channels/{}/messages/{}/replies",
     "teams/{}/members",
@@ -126,7 +128,9 @@ def main() -> None:
 def operations() -> list[str]:
     """Return the paths that are read, `{}` for an id, lower case, sorted."""
     used = (operation for kind in KINDS for operation in (*kind.read, *kind.sweep, *kind.specific_sweep))
-    return sorted({operation.path.lower() for operation in used} | {path.lower() for path in SIMULATED})
+    listing = (operation for source in MEMBER_SOURCES for operation in source.operations)
+    paths = {operation.path.lower() for operation in chain(used, listing)}
+    return sorted(paths | {path.lower() for path in SIMULATED})
 
 
 def reads(permissions: dict[str, Any], path: str) -> dict[str, list[str]]:

@@ -1,6 +1,6 @@
 """Checks of the app's identity and permissions in each of its tenants."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -36,9 +36,9 @@ def entra() -> Iterator[CheckResult]:
     keys = _signing_keys()
     yield keys
     for tenant_id in dict.fromkeys(
-        (settings.tenant_id, *(declaration.tenant_id for declaration in relay().declarations))
+        (settings.tenant_id, *(declaration.tenant_id for declaration in relay().declarations.entries))
     ):
-        declared = [declaration for declaration in relay().declarations if declaration.tenant_id == tenant_id]
+        declared = [declaration for declaration in relay().declarations.entries if declaration.tenant_id == tenant_id]
         check = f"identity in {tenant_id}"
         try:
             token = relay().entra.token(tenant_id, f"{settings.graph_url}/.default")
@@ -49,10 +49,17 @@ def entra() -> Iterator[CheckResult]:
         yield fine(check, "Entra ID gives the app a token")
         granted = granted_permissions(token)
         yield from _permissions(granted, tenant_id, declared)
-        yield from _names(tenant_id, declared)
-        yield from _reading_back(granted, tenant_id, declared)
+        shown = _examples(declared)
+        yield from _names(tenant_id, shown)
+        yield from _reading_back(granted, tenant_id, shown)
         if any(declaration.include_resource_data for declaration in declared):
             yield from _prerequisite(tenant_id)
+
+
+def _examples(declared: Iterable[Declaration]) -> list[Declaration]:
+    """Return declarations without those that fan out; of each of these, that of one member."""
+    examples = ((one if not one.sources else relay().declarations.example(one)) for one in declared)
+    return [example for example in examples if example is not None]
 
 
 def _signing_keys() -> CheckResult:

@@ -13,7 +13,7 @@ def schedule() -> Iterator[CheckResult]:
     check, pause = "schedule", relay().renewal_pause()
     complaints = [
         complaint
-        for declaration in relay().declarations
+        for declaration in relay().declarations.entries
         if (complaint := too_rare(declaration.resource, rich=declaration.include_resource_data, pause=pause))
     ]
     for complaint in complaints:

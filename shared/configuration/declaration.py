@@ -2,12 +2,13 @@
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal
 
 import msgspec
 
+from shared.configuration.fan_out import MEMBER, PARENT, check_fan_out
 from shared.configuration.in_blob import BlobAddress, blob_address
 from shared.configuration.values import APP_ROOT, GUID, InvalidValue
 from shared.resources.permissions import refused_consent
@@ -18,6 +19,9 @@ class Declaration(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fi
 
     `tenant_id`, lower case, is that of the app registration unless the entry names another. `consent` "resource": the
     app may watch this one team, chat or user by resource-specific consent, and needs no permission for the tenant.
+
+    With `for_each`, it is a template: there should be one for each member of a list. See `member`. `read_back`: what a
+    member missed before there was a subscription is read back, from when it was first seen.
     """
 
     resource: str
@@ -26,11 +30,23 @@ class Declaration(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fi
     tenant_id: str = ""
     hydrate: bool = False
     consent: Literal["tenant", "resource"] = "tenant"
+    for_each: str | tuple[str, ...] = ()
+    read_back: bool = False
 
     @property
     def id(self) -> str:
         """Identifies the declaration, in 16 characters, in clientStates, table rows and checkpoints."""
-        return declaration_id(self.tenant_id, self.resource)
+        return declaration_id(self.tenant_id, " for each ".join((self.resource, *self.sources)))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The lists that a template fans out over, the outer one first; none for any other declaration."""
+        return (self.for_each,) if isinstance(self.for_each, str) else self.for_each
+
+    def member(self, member: str, parent: str = "") -> "Declaration":
+        """Return the declaration of one member of a template, given by its id. parent: the id of the outer member."""
+        resource = self.resource.replace(MEMBER, member).replace(PARENT, parent)
+        return msgspec.structs.replace(self, resource=resource, for_each=(), read_back=False)
 
 
 @lru_cache(maxsize=65_536)  # called for each declaration and each notification
@@ -41,10 +57,28 @@ def declaration_id(tenant_id: str, resource: str) -> str:
 
 
 class Declarations:
-    """The declarations of all tenants, in the order in which they were given."""
+    """The declarations of all tenants, in the order in which they were given.
+
+    What is iterated over, found and counted are subscriptions that should exist; `templates` are those that fan out.
+    """
 
     def __init__(self, declarations: Iterable[Declaration]) -> None:
-        self._by_id = {declaration.id: declaration for declaration in declarations}
+        given = {declaration.id: declaration for declaration in declarations}
+        self._by_id = {name: declaration for name, declaration in given.items() if not declaration.sources}
+        self._templates = tuple(declaration for declaration in given.values() if declaration.sources)
+
+    @property
+    def templates(self) -> tuple[Declaration, ...]:
+        """The declarations of which there is one for each member of a list."""
+        return self._templates
+
+    @property
+    def entries(self) -> Sequence[Declaration]:
+        """What was written down: every declaration, and every template."""
+        return (*self._by_id.values(), *self._templates)
+
+    def read_again(self) -> None:
+        """See that nothing is unknown here that another instance has acted upon. Raises RetryLater."""
 
     def by_id(self) -> Mapping[str, Declaration]:
         """Return the declarations by their ids."""
@@ -57,7 +91,7 @@ class Declarations:
         return len(self.by_id())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Declarations) and tuple(self) == tuple(other)
+        return isinstance(other, Declarations) and tuple(self) == tuple(other) and self.templates == other.templates
 
     def __hash__(self) -> int:
         return hash(tuple(self))
@@ -78,7 +112,7 @@ class Declarations:
         """Return the declarations of each tenant; `home` is always included, so that its last subscription can be
         removed.
         """
-        tenants: dict[str, list[Declaration]] = {home: []}
+        tenants: dict[str, list[Declaration]] = {home: [], **{one.tenant_id: [] for one in self.templates}}
         for declaration in self:
             tenants.setdefault(declaration.tenant_id, []).append(declaration)
         return {tenant_id: Declarations(entries) for tenant_id, entries in tenants.items()}
@@ -121,7 +155,7 @@ def with_tenant(entries: Iterable[Declaration], home: str) -> Declarations:
     """
     complete = [msgspec.structs.replace(entry, tenant_id=(entry.tenant_id or home).lower()) for entry in entries]
     declarations = Declarations(complete)
-    if len(declarations) < len(complete):
+    if len(declarations) + len(declarations.templates) < len(complete):
         raise InvalidValue("two declarations name the same resource of one tenant; merge their changeTypes")
     return declarations
 
@@ -131,6 +165,10 @@ def _check_declaration(name: str, declaration: Declaration) -> None:
         raise InvalidValue(f"{name}: resource: expected a path such as /chats/getAllMessages")
     if not declaration.change_types or not set(declaration.change_types) <= {"created", "updated", "deleted"}:
         raise InvalidValue(f"{name}: changeTypes: expected some of created, updated, deleted")
+    try:
+        check_fan_out(declaration.resource, declaration.sources, read_back=declaration.read_back)
+    except InvalidValue as error:
+        raise InvalidValue(f"{name}: {error}") from None
     if declaration.consent == "resource" and (refusal := refused_consent(declaration.resource)):
         raise InvalidValue(f"{name}: consent: {refusal}")
     if declaration.tenant_id and not GUID.fullmatch(declaration.tenant_id.lower()):

@@ -78,6 +78,15 @@ class Sweep:
             self.checkpoints.save_all(moved, now)
         return started
 
+    def begin(self, declarations: Iterable[Declaration], now: datetime) -> None:
+        """Have what changes from now on compared, whatever was compared before: there is no subscription yet. Raises
+        RetryLater.
+        """
+        for declaration in declarations:
+            if not unreadable(declaration):
+                self._begin(declaration, now)
+                self.checkpoints.save(declaration.id, now, now)
+
     def suspect_gap(self, declaration: Declaration, now: datetime) -> None:
         """Mark a declaration for comparison at the next start. See `suspect_gaps`."""
         self.suspect_gaps([declaration], now)

@@ -21,6 +21,7 @@ from shared.resources.catalog import (
     read_by,
     template_segments,
 )
+from shared.resources.member_sources import operations_of
 from shared.resources.path import segments
 
 WELCOME = "Application.Read.All"
@@ -40,6 +41,8 @@ class Declared(Protocol):
     def hydrate(self) -> bool: ...
     @property
     def consent(self) -> str: ...
+    @property
+    def sources(self) -> tuple[str, ...]: ...
 
 
 class Purpose(StrEnum):
@@ -50,6 +53,7 @@ class Purpose(StrEnum):
     READ = "read one back"
     LIST = "list whom to read back"
     SWEEP = "read back what was missed"
+    MEMBERS = "list whom to subscribe for"
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,11 @@ def kind_of(resource: str) -> Kind:
     return kind
 
 
-def needs(resource: str, *, hydrate: bool = False, consent: str = "tenant") -> list[Need]:
+def needs(resource: str, *, hydrate: bool = False, consent: str = "tenant", sources: Iterable[str] = ()) -> list[Need]:
     """Return what a declaration needs, in the order in which it is needed.
 
-    consent: "tenant", or "resource" if it relies on resource-specific consent alone.
+    consent: "tenant", or "resource" if it relies on resource-specific consent alone. sources: the lists that it fans
+    out over.
 
     Raises Unsupported.
     """
@@ -101,7 +106,12 @@ def needs(resource: str, *, hydrate: bool = False, consent: str = "tenant") -> l
     sweep = kind.specific_sweep if by_resource else kind.sweep
     names = [_need(Purpose.NAME, RESOLVE_USER)] if names_by_principal(resource) else []
     wanted = [subscribe, *names, *reads, *(_need(_sweep_purpose(operation), operation) for operation in sweep)]
-    return [replace(need, by_resource=by_resource) for need in wanted]
+    return [*member_needs_of(sources), *(replace(need, by_resource=by_resource) for need in wanted)]
+
+
+def member_needs_of(sources: Iterable[str]) -> list[Need]:
+    """Return what it takes to know the members of lists that a declaration fans out over."""
+    return [_need(Purpose.MEMBERS, operation) for source in sources for operation in operations_of(source)]
 
 
 def names_by_principal(resource: str) -> bool:
@@ -116,7 +126,12 @@ def needs_of_all(declared: Iterable[Declared]) -> tuple[list[Need], list[str]]:
     complaints: list[str] = []
     for declaration in declared:
         try:
-            wanted += needs(declaration.resource, hydrate=declaration.hydrate, consent=declaration.consent)
+            wanted += needs(
+                declaration.resource,
+                hydrate=declaration.hydrate,
+                consent=declaration.consent,
+                sources=declaration.sources,
+            )
         except Unsupported as unsupported:
             complaints.append(str(unsupported))
     return wanted, complaints

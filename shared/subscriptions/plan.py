@@ -64,7 +64,9 @@ def plan(
             steps.append(step)
     for name in ours.keys() - declared.keys():
         undeclared += [
-            Step(Action.REMOVE, tenant_id, None, subscription, "it is not declared") for subscription in ours[name]
+            Step(Action.REMOVE, tenant_id, None, subscription, "it is not declared")
+            for subscription in ours[name]
+            if not desired.may_belong(subscription.resource)
         ]
     return _by_urgency(steps, surplus, now, max(2 * desired.pause, LEAST_URGENT)) + undeclared
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from shared import telemetry
@@ -142,6 +142,7 @@ class Reconciler:
             raise
         finally:
             self._visited[tenant_id] = began
+        declarations, desired = self._declared_now(tenant_id, desired)
         now = self._clock()
         _warn_of_futile(held_back(declarations, found, desired, tenant_id, now, known))
         steps = plan(declarations, found, desired, tenant_id, now, known)
@@ -151,6 +152,18 @@ class Reconciler:
         alive = _alive(found, outcomes)
         self._note_known(tenant_id, alive, outcomes, known, desired)
         return Reconciled(found, outcomes, serving(declarations, alive, desired, tenant_id, known))
+
+    def _declared_now(self, tenant_id: str, desired: DesiredState) -> tuple[Declarations, DesiredState]:
+        """Read the declarations after the list: by newer ones, another instance may have created what is on it.
+
+        Where they can't be read again, nothing is removed for being undeclared.
+        """
+        try:
+            self._declarations.read_again()
+        except RetryLater as retry_later:
+            _log.error("The declarations can't be read again, so nothing is removed: %s", retry_later)
+            desired = replace(desired, may_belong=lambda _: True)
+        return self._declarations.of_tenant(tenant_id), desired
 
     def _renew_known(self, tenant_id: str, declarations: Declarations, known: Mapping[str, Known], run: Round) -> None:
         """Renew what is known and has to be, without the list. What is not known waits for it."""

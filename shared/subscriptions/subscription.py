@@ -1,6 +1,6 @@
 """A subscription as Graph lists it, what can be done about one, and what every subscription of ours carries."""
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -65,6 +65,10 @@ class Step:
         return self.action in (Action.CREATE, Action.REPLACE)
 
 
+def _never(_: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class DesiredState:
     """What every subscription of ours carries at present."""
@@ -85,6 +89,8 @@ class DesiredState:
     """Secrets of before that still prove an item."""
     take_over: bool = False
     """Whether a subscription that is not ours is replaced if Graph refuses ours for its sake."""
+    may_belong: Callable[[str], bool] = _never
+    """Whether a subscription to a resource may belong to a declaration that is not known yet: it is not removed."""
 
     def url_for(self, declaration: Declaration, minted_by: str | None = None) -> str:
         """Return the notification URL of the subscription of a declaration.

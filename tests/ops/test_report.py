@@ -117,6 +117,7 @@ def test_the_status_of_a_small_system_fits_a_terminal_of_80_by_24() -> None:
         queue=QueueState(5, 77),
         dead_letters=LettersState(0, {}, 0),
         sweeps=[SweepState(TENANT, f"/{name}/getAllMessages", NOW, False) for name in ("teams", "chats")],
+        member_lists=[],
         lag_seconds=0.2,
         counted=Counted(858, {"client_state": 2}, {"destination": 90}, 0.2),
         waiting_for=[],

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.resources.catalog import KINDS, MARGIN, Kind, Operation, find, longest_lifetime
+from shared.resources.member_sources import MEMBER_SOURCES
 from shared.resources.permissions import every_need
 
 ROOT = Path(__file__).parents[3]
@@ -180,6 +181,14 @@ def test_each_read_takes_what_the_permission_reference_states(kind: Kind, operat
     assert not any(map(is_specific, operation.accepted))
     covered = set(kind.subscribe) & set(operation.accepted)  # no further permission has to be granted
     assert operation.accepted[0] in facts["least"] or covered or kind.not_least, "neither least nor a reason why"
+
+
+@pytest.mark.parametrize(
+    "operation", {operation for source in MEMBER_SOURCES for operation in source.operations}, ids=lambda one: one.path
+)
+def test_each_list_of_members_takes_what_the_permission_reference_states(operation: Operation) -> None:
+    facts = FACTS["operations"][f"GET {operation.path.lower()}"]
+    assert {*operation.accepted, *operation.specific} == set(facts["accepted"])
 
 
 def test_every_permission_is_one_that_an_application_can_be_granted() -> None:

@@ -27,6 +27,7 @@ class Declared:
     resource: str
     hydrate: bool = False
     consent: str = "tenant"
+    sources: tuple[str, ...] = ()
 
 
 LEAST = {

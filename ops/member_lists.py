@@ -1,0 +1,47 @@
+"""The lists that declarations fan out over, as the app last read them."""
+
+from datetime import datetime
+
+import msgspec
+
+from shared.relay import relay
+
+
+class MemberListState(msgspec.Struct):
+    """A declaration that fans out, and its list.
+
+    members: whom there should be subscriptions for. missing: members that Graph no longer lists, which is not believed
+    yet. listed: when the whole list was last read. problem: why it could not be read the last time.
+    """
+
+    tenant: str
+    resource: str
+    lists: list[str]
+    members: int
+    missing: int
+    listed: datetime | None
+    problem: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The list, as it is declared; of two, both."""
+        return " then ".join(self.lists)
+
+
+def member_lists() -> list[MemberListState]:
+    """Return the state of each list. Raises RetryLater if storage is unavailable."""
+    found = []
+    for template in relay().declarations.templates:
+        state = relay().membership.state(template)
+        found.append(
+            MemberListState(
+                template.tenant_id,
+                template.resource,
+                list(template.sources),
+                relay().declarations.count(template),
+                state.missing,
+                state.listed,
+                state.problem or None,
+            )
+        )
+    return found

@@ -1,0 +1,305 @@
+"""Keeps the members of templates true: who joined is declared at once, who left only once Graph has confirmed it.
+
+Graph has shown empty and outdated lists for days (docs/graph.md, "Subscriptions"). So nobody is believed to have left
+until two looks agree, and what would end most of the subscriptions of a list is not believed for a day.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from shared.configuration.declaration import Declaration
+from shared.deadline import time_limit
+from shared.errors import NotAttempted, RelayError, RetryLater
+from shared.graph.client import GraphClient, GraphRequestError
+from shared.resources.permissions import member_needs_of, missing
+from shared.storage.state import STATE, Times, time_in
+from shared.storage.tables import Row, Tables
+from shared.subscriptions.members import Member, Members
+from shared.subscriptions.sources import (
+    Key,
+    Round,
+    begin_delta,
+    changes,
+    has_delta,
+    inner_members,
+    outer_members,
+)
+from shared.threads import ContextThreadPool
+
+_log = logging.getLogger("graph_relay.members")
+
+LIST_AGAIN_AFTER = timedelta(minutes=15)
+"""How old a list may be where Graph tells no changes; inner lists, of which there may be thousands, an hour."""
+INNER_AGAIN_AFTER = timedelta(hours=1)
+LIST_ALL_AFTER = timedelta(days=1)
+"""How old a list may be where Graph tells its changes."""
+
+CONFIRMED_AFTER = timedelta(minutes=10)
+"""How long a member must have been missing."""
+MANY_CONFIRMED_AFTER = timedelta(days=1)
+"""How long, where most of a list are missing at once."""
+_FEW = 3
+"""So many may always leave together."""
+
+_AT_ONCE = 8
+"""Inner lists that are read at the same time."""
+
+_TIME = timedelta(minutes=1)
+"""Of one run, for all lists: the subscriptions that exist come first. What is left goes on in the next run."""
+
+_PARTITION = "sources"
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """What is known of the list of a template.
+
+    listed: when all of it was last read; None: never. link: from which its changes are told, "" if they are not.
+    problem: why it was not read the last time, "" if it was. count: members that are subscribed for. missing: members
+    that Graph does not list, which is not believed yet. version: changes with the members.
+    """
+
+    listed: datetime | None = None
+    link: str = ""
+    problem: str = ""
+    count: int = 0
+    missing: int = 0
+    version: int = 0
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one look at a template's list has found. covers: whether it tells of the members of an outer member."""
+
+    found: frozenset[Key]
+    covers: Callable[[str], bool]
+
+    def misses(self, member: Member) -> bool:
+        """Whether a member is not on the list; of what was not read, nothing is known."""
+        return member.key not in self.found and self.covers(member.parent)
+
+
+class Membership:
+    """Brings the rows of members up to date. The timer alone does so; one object serves all threads."""
+
+    def __init__(
+        self,
+        graph: GraphClient,
+        tables: Tables,
+        members: Members,
+        readers: ContextThreadPool,
+        clock: Callable[[], datetime],
+        remembered: timedelta,
+        joined: Callable[[Sequence[Declaration], datetime], object],
+    ) -> None:
+        """remembered: how long who has left stays known. joined: called with the declarations of who joined, where they
+        ask to be read back, before there is a subscription.
+        """
+        self._graph = graph
+        self._tables = tables
+        self._members = members
+        self._readers = readers
+        self._clock = clock
+        self._remembered = remembered
+        self._joined = joined
+
+    def state(self, template: Declaration) -> SourceState:
+        """Return what is known of the list of a template. Raises RetryLater if storage is unavailable."""
+        row = self._tables.get(STATE, _PARTITION, template.id)
+        if row is None:
+            return SourceState()
+        return SourceState(
+            time_in(row, "listed") if "listed" in row else None,
+            str(row.get("link", "")),
+            str(row.get("problem", "")),
+            int(str(row.get("count", 0))),
+            int(str(row.get("missing", 0))),
+            int(str(row.get("version", 0))),
+        )
+
+    def update(self, templates: Sequence[Declaration]) -> None:
+        """Look at each list that is due, and at what Graph tells of its changes. One list costs the others nothing.
+
+        Raises RetryLater if storage is unavailable.
+        """
+        self._forget_others(templates)
+        states = {template.id: self.state(template) for template in templates}
+        with time_limit(_TIME, self._clock):
+            for template in sorted(templates, key=lambda one: states[one.id].listed or _NEVER):
+                self._update(template, states[template.id])
+
+    def _forget_others(self, templates: Sequence[Declaration]) -> None:
+        known = {str(row["RowKey"]) for row in self._tables.partition(STATE, _PARTITION, ["RowKey"])}
+        for template_id in known - {template.id for template in templates}:
+            self._members.forget(template_id)
+            for row in list(self._tables.partition(STATE, _inner(template_id), ["RowKey"])):
+                self._tables.remove(STATE, _inner(template_id), str(row["RowKey"]))
+            self._tables.remove(STATE, _PARTITION, template_id)
+
+    def _update(self, template: Declaration, state: SourceState) -> None:
+        members = {member.key: member for member in self._members.of(template)}
+        self._members.save(template, [member for member in members.values() if member.outdated])
+        now, before, known = self._clock(), state, {member.key: member.left for member in members.values()}
+        try:
+            came, somebody_left, state = self._told(template, state)
+            members |= self._join(template, members, came, now)
+            if somebody_left or _is_due(template, state, members.values(), now):
+                look, is_whole = self._look(template, now)
+                members |= self._join(template, members, look.found, now)
+                members |= self._leave(template, members, look, now)
+                state = replace(state, listed=now if is_whole else state.listed)
+            state = replace(state, problem="")
+        except NotAttempted as error:
+            _log.warning("The list %s is left to the next run: %s", _named(template), error)
+            state = before
+        except RelayError as error:
+            state = replace(before, problem=_problem(template, error))
+            _log.error(
+                "The list %s can't be read, so its members stay as they are: %s", _named(template), state.problem
+            )
+        kept = self._forget(template, members, now)
+        if {one.key: one.left for one in kept} != known:
+            state = replace(state, version=state.version + 1)
+        self._save(template, state, kept)
+
+    def _told(self, template: Declaration, state: SourceState) -> tuple[frozenset[Key], bool, SourceState]:
+        """Return who came by what Graph tells of changes, whether anybody left, and the state with the next link.
+
+        Where there is no link yet, or none that Graph accepts, the list is due: it is read after the link begins.
+        """
+        if not has_delta(template):
+            return frozenset(), False, state
+        told = changes(template, state.link, self._graph) if state.link else Round()
+        if told.link:
+            return told.came, told.somebody_left, replace(state, link=told.link)
+        return frozenset(), True, replace(state, link=begin_delta(template, self._graph))
+
+    def _look(self, template: Declaration, now: datetime) -> tuple[_Look, bool]:
+        """Return what is on the list now, and whether all of it is known. Raises RetryLater, GraphRequestError."""
+        outer = outer_members(template, self._graph)
+        if len(template.sources) < 2:
+            return _Look(frozenset(("", member) for member in outer), lambda _: True), True
+        times = Times(self._tables, _inner(template.id), "listed").all()
+        due = [one for one in outer if one not in times or now - times[one] >= INNER_AGAIN_AFTER]
+        read = self._read_inner(template, sorted(due, key=lambda one: times.get(one, _NEVER)))
+        rows: dict[str, Row] = {parent: {"listed": now.isoformat()} for parent in read}
+        if rows:
+            self._tables.put_all(STATE, _inner(template.id), rows)
+        found = frozenset((parent, member) for parent, members in read.items() for member in members)
+        return _Look(found, lambda parent: parent in read or parent not in outer), outer <= {*times, *read}
+
+    def _read_inner(self, template: Declaration, parents: Sequence[str]) -> dict[str, frozenset[str]]:
+        """Return what is on the inner lists that Graph gives out, as far as the time goes."""
+        read: dict[str, frozenset[str]] = {}
+
+        def members_of(parent: str) -> frozenset[str] | RelayError:
+            try:
+                return inner_members(template, parent, self._graph)
+            except RelayError as error:
+                return error
+
+        for first in range(0, len(parents), _AT_ONCE):
+            few = parents[first : first + _AT_ONCE]
+            postponed = False
+            for parent, members in zip(few, self._readers.map(members_of, few), strict=True):
+                if isinstance(members, frozenset):
+                    read[parent] = members
+                elif isinstance(members, RetryLater):
+                    postponed = True
+                else:
+                    _log.error("%s of %s can't be read: %s", template.sources[1], parent, _problem(template, members))
+            if postponed:
+                break
+        return read
+
+    def _join(
+        self, template: Declaration, members: Mapping[Key, Member], found: Iterable[Key], now: datetime
+    ) -> dict[Key, Member]:
+        """Return who is on the list and was not, stored."""
+        new = [
+            Member(member, parent, now)
+            for parent, member in found
+            if (parent, member) not in members or members[parent, member].left is not None
+        ]
+        if new and template.read_back:
+            self._joined([template.member(one.id, one.parent) for one in new], now)
+        self._members.save(template, new)
+        if new:
+            _log.info("%d joined %s", len(new), _named(template))
+        return {one.key: one for one in new}
+
+    def _leave(
+        self, template: Declaration, members: Mapping[Key, Member], look: _Look, now: datetime
+    ) -> dict[Key, Member]:
+        """Return those whom the look shows to be missing, to be there again, or to have left; stored."""
+        present = [member for member in members.values() if member.left is None]
+        absent = [member for member in present if look.misses(member)]
+        many = len(absent) == len(present) or len(absent) > max(_FEW, len(present) / 2)
+        patience = MANY_CONFIRMED_AFTER if many else CONFIRMED_AFTER
+        changed = [replace(one, missing=None) for one in present if one.missing is not None and one.key in look.found]
+        new = [replace(one, missing=now) for one in absent if one.missing is None]
+        left = [replace(one, left=now) for one in absent if one.missing is not None and now - one.missing >= patience]
+        if many and new:
+            _log.error(
+                "%d of %d members are no longer on %s. That is believed once Graph has said so for %s",
+                *(len(absent), len(present), _named(template), patience),
+            )
+        if left:
+            _log.info("%d left %s", len(left), _named(template))
+        self._members.save(template, [*changed, *new, *left])
+        return {one.key: one for one in (*changed, *new, *left)}
+
+    def _forget(self, template: Declaration, members: dict[Key, Member], now: datetime) -> list[Member]:
+        """Forget who left long ago; return the others."""
+        kept = []
+        for member in members.values():
+            if member.left is not None and now - member.left > self._remembered:
+                self._members.remove(template, member)
+            else:
+                kept.append(member)
+        return kept
+
+    def _save(self, template: Declaration, state: SourceState, members: Sequence[Member]) -> None:
+        present = [member for member in members if member.left is None]
+        missing = sum(member.missing is not None for member in present)
+        row: Row = {
+            "link": state.link,
+            "problem": state.problem,
+            "version": state.version,
+            "count": len(present),
+            "missing": missing,
+        }
+        if state.listed is not None:
+            row = {**row, "listed": state.listed.isoformat()}
+        self._tables.put(STATE, _PARTITION, template.id, row)
+
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def _is_due(template: Declaration, state: SourceState, members: Iterable[Member], now: datetime) -> bool:
+    if state.listed is None or state.problem:
+        return True
+    if any(member.missing is not None and member.left is None for member in members):
+        return now - state.listed >= CONFIRMED_AFTER
+    return now - state.listed >= (LIST_ALL_AFTER if has_delta(template) else LIST_AGAIN_AFTER)
+
+
+def _inner(template_id: str) -> str:
+    return f"inner-{template_id}"
+
+
+def _named(template: Declaration) -> str:
+    return f"{' then '.join(template.sources)} in tenant {template.tenant_id}"
+
+
+def _problem(template: Declaration, error: RelayError) -> str:
+    """Return what keeps a list from being read, and what a person should do about it."""
+    if not isinstance(error, GraphRequestError) or error.status != 403:
+        return str(error)
+    lacking = missing(member_needs_of(template.sources), error.granted or ())
+    return (
+        f"{error}. Grant the application permission {', '.join(lacking)}, with admin consent" if lacking else str(error)
+    )

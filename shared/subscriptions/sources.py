@@ -1,0 +1,134 @@
+"""What Graph lists of the members that a template fans out over: lists, and changes where there is a delta query."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from shared.configuration.declaration import Declaration
+from shared.configuration.fan_out import MEMBER
+from shared.errors import Reason, RetryLater
+from shared.graph.client import GraphClient, GraphRequestError
+from shared.resources.member_sources import MemberSource, find_source
+from shared.resources.path import segments
+from shared.subscriptions.members import is_usable
+
+_LINK_IS_OUTDATED = (400, 404, 410)
+"""The status of a delta link that Graph no longer accepts (docs/graph.md, "Delta queries")."""
+
+_MOST_PAGES = 2_000
+"""Of one list: more is no progress."""
+
+Key = tuple[str, str]
+"""The id of the outer member, "" if there is no outer list, and that of the member."""
+
+
+class _Entry(msgspec.Struct):
+    id: str = ""
+    type: str | None = msgspec.field(name="@odata.type", default=None)
+    removed: dict[str, object] | None = msgspec.field(name="@removed", default=None)
+    members: list["_Entry"] = msgspec.field(name="members@delta", default_factory=list)
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a delta query told: who came, whether anybody left, and the link to go on from.
+
+    link: "" if the query has to begin again, since Graph no longer accepts the link.
+    """
+
+    came: frozenset[Key] = frozenset()
+    somebody_left: bool = False
+    link: str = ""
+
+
+def has_delta(template: Declaration) -> bool:
+    """Whether Graph tells the changes of a template's list: of one list, that no filter narrows."""
+    (source, *inner) = template.sources
+    return not inner and "?" not in source and _kind(source).delta != ""
+
+
+def outer_members(template: Declaration, graph: GraphClient) -> frozenset[str]:
+    """Return the ids on the list of a template, or on its outer list. Raises RetryLater, GraphRequestError."""
+    return frozenset(_listed(template.sources[0], template.tenant_id, graph))
+
+
+def inner_members(template: Declaration, parent: str, graph: GraphClient) -> frozenset[str]:
+    """Return the ids on the inner list of one outer member: none if that has been deleted since.
+
+    Raises RetryLater, GraphRequestError.
+    """
+    try:
+        return frozenset(_listed(template.sources[1].replace(MEMBER, parent), template.tenant_id, graph))
+    except GraphRequestError as refusal:
+        if refusal.status == 404:
+            return frozenset()
+        raise
+
+
+def begin_delta(template: Declaration, graph: GraphClient) -> str:
+    """Return the link from which the changes of a template's list are told: those from now on.
+
+    Raises RetryLater, GraphRequestError.
+    """
+    source = template.sources[0]
+    ids = [part for part, word in zip(segments(source), _kind(source).path.split("/"), strict=True) if word == "{}"]
+    return _follow(_kind(source).delta.format(*ids), template, graph).link
+
+
+def changes(template: Declaration, link: str, graph: GraphClient) -> Round:
+    """Return what changed since a link was given out. Raises RetryLater, GraphRequestError."""
+    try:
+        return _follow(link, template, graph)
+    except GraphRequestError as refusal:
+        if refusal.status in _LINK_IS_OUTDATED:
+            return Round()
+        raise
+
+
+def _follow(link: str, template: Declaration, graph: GraphClient) -> Round:
+    kind = _kind(template.sources[0])
+    came: set[Key] = set()
+    left = False
+    for _ in range(_MOST_PAGES):
+        page = graph.get_page(template.tenant_id, link)
+        for entry in map(_decoded, page.value):
+            ours = entry.members if "members" in kind.path else [entry]
+            left |= any(one.removed is not None for one in ours) or entry.removed is not None
+            came |= {("", one.id) for one in ours if one.removed is None and _counts(one, kind)}
+        if page.next_link is None:
+            return Round(frozenset(came), left, page.delta_link or "")
+        link = page.next_link
+    raise RetryLater(Reason.GRAPH, f"the changes of {template.sources[0]} have no end")
+
+
+def _listed(source: str, tenant_id: str, graph: GraphClient) -> Iterator[str]:
+    kind = _kind(source)
+    path, _, query = source.strip("/").partition("?")
+    link: str | None = f"{path}?{'&'.join(filter(None, (query, kind.query)))}"
+    for _ in range(_MOST_PAGES):
+        if link is None:
+            return
+        page = graph.get_page(tenant_id, link)
+        yield from (entry.id for entry in map(_decoded, page.value) if _counts(entry, kind))
+        link = page.next_link
+    raise RetryLater(Reason.GRAPH, f"the list {source} has no end")
+
+
+def _counts(entry: _Entry, kind: MemberSource) -> bool:
+    """A group may have groups, devices and applications as members."""
+    return is_usable(entry.id) and kind.type in ("", (entry.type or "").lower())
+
+
+def _kind(source: str) -> MemberSource:
+    kind = find_source(source)
+    if kind is None:
+        raise RetryLater(Reason.GRAPH, f"{source} is no list that is known")
+    return kind
+
+
+def _decoded(entry: msgspec.Raw) -> _Entry:
+    try:
+        return msgspec.json.decode(entry, type=_Entry)
+    except (msgspec.DecodeError, RecursionError):
+        raise RetryLater(Reason.GRAPH, "an entry of a list has no id") from None
