@@ -32,7 +32,7 @@ _log = logging.getLogger("graph_relay.hydration")
 SETTLES_WITHIN = timedelta(minutes=5)
 """How long an answer that contradicts the notification is not believed: it may come from a replica that lags."""
 
-_ASK_AGAIN = timedelta(seconds=10)
+ASK_AGAIN = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Hydration:
     def _wait_for_replicas(self, received: datetime, contradiction: str) -> None:
         """Not at once after a notification: a read may meet a replica that lags (docs/graph.md, "Errors")."""
         if self.clock() - received < SETTLES_WITHIN:
-            raise RetryLater(Reason.GRAPH_LAGS, contradiction, retry_after=_ASK_AGAIN)
+            raise RetryLater(Reason.GRAPH_LAGS, contradiction, retry_after=ASK_AGAIN)
 
     def _path(self, notification: Notification, declaration: Declaration, tenant_id: str) -> str | None:
         """Return where Graph is asked for what a notification names; None if that is not certain to be declared."""

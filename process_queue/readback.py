@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from process_queue.hydration import ASK_AGAIN, SETTLES_WITHIN
 from process_queue.requeue import Requeue
 from shared import telemetry
 from shared.configuration.declaration import Declarations
 from shared.delivery.destination import Delivery
 from shared.delivery.event import Event, event_read_back
 from shared.delivery.outbox import Outboxes
+from shared.delivery.resource import read_resource
 from shared.errors import Isolable, Reason, RetryLater, Undeliverable
 from shared.graph.client import GraphClient
 from shared.graph.resolver import Resolver
@@ -69,6 +71,7 @@ class ReadbackHandler:
             # the path by which a notification names what is read: without aliases
             place = self.resolver.resolved(readback.tenant_id, readback.resource)
             page = self._without_known(fetch_page(readback, self.graph, self.checkpoints.delta_link), readback)
+            self._check_agreement(page, readback, began)
             events = _events(page, readback, place, began)
             if declaration is not None:
                 told = (as_declared(event, declaration, readback.since) for event in events)
@@ -83,6 +86,15 @@ class ReadbackHandler:
             behind = self._deliver(events, readback, began)
             self._remember(page, readback)
             self._enqueue_next(page, readback, behind)
+
+    def _check_agreement(self, page: FetchedPage, readback: ReadbackPage, now: datetime) -> None:
+        """Raise RetryLater if Graph does not have what a list showed a moment ago: a read may meet a replica that lags
+        (docs/graph.md, "Errors").
+        """
+        if readback.listed is None or now - readback.listed >= SETTLES_WITHIN:
+            return
+        if any(read_resource(bytes(content)).is_gone for content in page.resources):
+            raise RetryLater(Reason.GRAPH_LAGS, "Graph does not have yet what it listed", retry_after=ASK_AGAIN)
 
     def _without_known(self, page: FetchedPage, readback: ReadbackPage) -> FetchedPage:
         """Of a list of everything that does not say when it changed, keep what is not as it was known to be."""
@@ -104,13 +116,13 @@ class ReadbackHandler:
             for entry_id in missing:
                 path = encoded((*segments(readback.resource)[:1], entry_id))
                 alone = msgspec.structs.replace(readback, resource=path, link="", attempt=0, number=0, full=False)
-                self.queues.send(write(alone))
+                self.queues.send(write(alone), delay=SETTLES_WITHIN)
         self.states.forget(owner, missing)
 
     def _restart(self, readback: ReadbackPage, failure: RetryLater) -> None:
         """Begin again at the first page: links live for about an hour, and the ledger knows what was delivered."""
         later = RetryLater(failure.reason, "the link to a page was refused", retry_after=_RESTART_AFTER)
-        self.requeue.later(msgspec.structs.replace(readback, link="", number=0), later)
+        self.requeue.later(msgspec.structs.replace(readback, link="", number=0, passed=""), later)
 
     def _deliver(self, events: list[Event], readback: ReadbackPage, began: datetime) -> set[str]:
         """Deliver what is missing at each destination.
@@ -148,9 +160,9 @@ class ReadbackHandler:
         """Enqueue or dead-letter what a destination did not accept, each event by itself, as far as that can be."""
         if delivery.failure is not None and _can_isolate(delivery, readback):
             for event in delivery.undelivered:
-                self.requeue.later(_single_resource(event, readback), delivery.failure)
+                self.requeue.later(_single_resource(event, readback, self.clock()), delivery.failure)
         for rejected in delivery.rejected:
-            alone = _single_resource(rejected.event, readback)
+            alone = _single_resource(rejected.event, readback, self.clock())
             self.requeue.rejected(alone, rejected.status, rejected.event.id)
         self.outboxes[readback.destination].record_rejected(rejected.event for rejected in delivery.rejected)
 
@@ -164,7 +176,7 @@ class ReadbackHandler:
             self.requeue.later(own, failure)
         else:
             for event in delivery.undelivered:
-                self.requeue.later(_single_resource(event, own), failure)
+                self.requeue.later(_single_resource(event, own, self.clock()), failure)
 
     def _enqueue_next(self, page: FetchedPage, readback: ReadbackPage, behind: set[str]) -> None:
         if delta_path(readback.resource) is not None:
@@ -172,6 +184,8 @@ class ReadbackHandler:
         for further in page.further:
             without = tuple(sorted({*further.without, *behind}))
             self.queues.send(write(msgspec.structs.replace(further, without=without)))
+        for alone in page.unsure:
+            self.queues.send(write(alone), delay=SETTLES_WITHIN)
         if page.link:
             self.checkpoints.save_delta_link(owner_of(readback), page.link, readback.received)
 
@@ -206,9 +220,12 @@ def _events(page: FetchedPage, readback: ReadbackPage, place: str, asked: dateti
     return list(events.values())
 
 
-def _single_resource(event: Event, readback: ReadbackPage) -> ReadbackPage:
-    """Return what reads that one resource again."""
+def _single_resource(event: Event, readback: ReadbackPage, now: datetime) -> ReadbackPage:
+    """Return what reads that one resource again, which was listed now, or before."""
     collection = segments(event.source)[2:]  # behind the tenant
     name = event.subject.removeprefix("/".join((*collection, "")))
     path = encoded((*collection, name))
-    return msgspec.structs.replace(readback, resource=path, link="", attempt=0, number=0, among_many=False)
+    shown = None if event.type.endswith("Deleted") else now
+    return msgspec.structs.replace(
+        readback, resource=path, link="", attempt=0, number=0, among_many=False, listed=readback.listed or shown
+    )

@@ -38,9 +38,16 @@ def key_of(line: Line) -> Key:
 
 def differing(written: Line, held: Line) -> list[str]:
     """Return the names of the fields in which a message as held is not what was written last."""
+    if written["deleted"] and held["deleted"] and not _is_kept(written):
+        return []  # of what is gone for good, Graph shows an id at most
     resource, data = written["resource"], held["data"] or {}
     fields = sorted(field for field in resource.keys() | data.keys() if resource.get(field) != data.get(field))
     return fields + (["deleted"] if written["deleted"] != held["deleted"] else [])
+
+
+def _is_kept(line: Line) -> bool:
+    """Whether what was deleted can still be read, as a message of Teams can."""
+    return not line["resource"].keys() & {"@removed", "deleted"}
 
 
 def name(key: Key) -> str:

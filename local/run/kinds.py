@@ -6,6 +6,10 @@ from graph_simulator.world import populated
 
 SITE, LIST = "contoso.example.org,11111111-2222-4333-8444-555555555555,66666666-7777-4888-9999-000000000000", "tasks"
 
+_KINDS = ("message", "event", "driveItem", "listItem")
+_AGE = 8
+"""By how many changes the end of a thing is later than its beginning."""
+
 
 def declarations(tenant: str, seed: int = 0) -> list[dict[str, Any]]:
     """Return what is declared besides Teams: of one person, whose mailbox is named by user principal name."""
@@ -21,14 +25,20 @@ def declarations(tenant: str, seed: int = 0) -> list[dict[str, Any]]:
 
 
 def order(tenant: str, number: int, seed: int = 0) -> dict[str, Any]:
-    """Return the order to the simulator of one more change: a new thing, or every third time the last one again."""
+    """Return the order to the simulator of one more change: a new thing, every third time an earlier one again, and
+    now and then its end. Mail stays: what deletes it unseen is found nowhere.
+    """
+    if number % 5 == 0 and number >= _AGE and (number - _AGE) % 3 and (number - _AGE) % 4:
+        kind = _KINDS[(number - _AGE) % 4]
+        return {"kind": kind, "id": f"{kind}-{number - _AGE}", "delete": True}
     person = populated(tenant, seed).people[0].id
-    kind, owner, container, title = (
-        ("message", f"users/{person}", "inbox", "subject"),
-        ("event", f"users/{person}", "calendar", "subject"),
-        ("driveItem", f"drives/b!{person}", "", "name"),
-        ("listItem", f"sites/{SITE}/lists/{LIST}", "", "webUrl"),
-    )[number % 4]
+    kind = _KINDS[number % 4]
+    owner, container, title = {
+        "message": (f"users/{person}", "inbox", "subject"),
+        "event": (f"users/{person}", "calendar", "subject"),
+        "driveItem": (f"drives/b!{person}", "", "name"),
+        "listItem": (f"sites/{SITE}/lists/{LIST}", "", "webUrl"),
+    }[kind]
     thing = number // 12 if number % 3 == 0 else number
     return {
         "kind": kind,

@@ -80,7 +80,9 @@ class ReadbackPage(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"
     declaration: the id of what it is read for; "": for nobody, and all of it is wanted. full: whether the delta query
     lists everything, and what did not change in the range has to be left out. among_many: whether it is one user or
     team among all. number: how many pages came before it. destination: the only one that the page, and what follows it,
-    is read for; "" for all. without: destinations that have fallen behind, for which it is read separately.
+    is read for; "" for all. passed: a digest of one of the links before it, by which a circle of links is noticed.
+    listed: of a single resource, when a list showed it: that Graph does not have it is not believed at once. without:
+    destinations that have fallen behind, for which it is read separately.
     """
 
     received: Time
@@ -97,6 +99,8 @@ class ReadbackPage(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"
     full: bool = False
     among_many: bool = False
     number: int = 0
+    passed: str = ""
+    listed: Time | None = None
     destination: str = ""
     without: tuple[str, ...] = ()
 

@@ -4,6 +4,7 @@ Each page is a queue message, so reading can resume, spreads over instances, and
 tenant-wide read: a tenant-wide resource fans out into its teams or users, each again a queue message.
 """
 
+import hashlib
 import logging
 import re
 from collections.abc import Callable
@@ -50,6 +51,8 @@ _EXPIRED_LINK_STATUSES = (410, 400, 404)
 OVERLAP = timedelta(minutes=15)
 """Overlap between consecutive comparisons."""
 
+_LINK_DIGITS = 16
+
 _VIEW_LENGTH = timedelta(days=366)
 
 _MOST_PAGES = 20_000
@@ -61,6 +64,7 @@ class FetchedPage:
     """The content of one page: resources, as Graph sent them, and the pages to read next.
 
     link: the delta link for the next query; to be stored after all resources are delivered.
+    unsure: pages that read what may be gone, each by itself, once every replica knows it.
     states: entries that do not say when they changed, to be remembered (`DirectoryStates`). is_list: whether they are
     of a list of everything, and the resources those among them that may have changed. ends: whether that list ends.
     """
@@ -68,6 +72,7 @@ class FetchedPage:
     resources: list[msgspec.Raw] = field(default_factory=list)
     further: list[ReadbackPage] = field(default_factory=list)
     link: str = ""
+    unsure: list[ReadbackPage] = field(default_factory=list)
     states: list[msgspec.Raw] = field(default_factory=list)
     is_list: bool = False
     ends: bool = False
@@ -266,7 +271,7 @@ def _removed_alone(changes: FetchedPage, readback: ReadbackPage) -> FetchedPage:
         for entry in entries
         if entry.id and entry.removed is not None
     ]
-    return FetchedPage([], [*removed, *changes.further], changes.link)
+    return FetchedPage([], changes.further, changes.link, removed)
 
 
 def _listed(readback: ReadbackPage, graph: GraphClient) -> Page:
@@ -279,7 +284,8 @@ def _changes_in(page: Page, readback: ReadbackPage, begins: bool) -> FetchedPage
     if not says_when(readback.resource):
         # A list that only says what there is ends later than the link that it began with.
         ends = readback.full and page.next_link is None
-        return FetchedPage(resources, further, "" if begins else link, page.value, readback.full, ends)
+        link = "" if begins else link
+        return FetchedPage(resources, further, link, states=page.value, is_list=readback.full, ends=ends)
     if readback.full:
         resources = [entry for entry in resources if _may_have_changed(entry, readback.since)]
     return FetchedPage(resources, further, link)
@@ -426,9 +432,13 @@ def _next(readback: ReadbackPage, link: str | None) -> list[ReadbackPage]:
     """The page behind this one. Raises RetryLater if there is no progress: Graph was seen to link to the same page."""
     if not link:
         return []
-    if link == readback.link or readback.number >= _MOST_PAGES:
+    digest = hashlib.sha256(link.encode()).hexdigest()[:_LINK_DIGITS]
+    if link == readback.link or digest == readback.passed or readback.number >= _MOST_PAGES:
         raise RetryLater(Reason.GRAPH, "Graph's link to the next page leads nowhere: it is read again later")
-    return [msgspec.structs.replace(readback, link=link, attempt=0, number=readback.number + 1)]
+    number = readback.number + 1
+    # The link of each power of two is kept: a circle of any length meets it again (Brent).
+    passed = digest if number & (number - 1) == 0 else readback.passed
+    return [msgspec.structs.replace(readback, link=link, attempt=0, number=number, passed=passed)]
 
 
 def _channel_of(message: msgspec.Raw) -> str | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from shared.resources.item_types import ITEM_TYPES, ItemType
-from shared.resources.path import encoded, has_dot_segments, segments, without_named_keys
+from shared.resources.path import encoded, has_dot_segments, relative, segments, without_named_keys
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Identity:
 @lru_cache(maxsize=4096)
 def identify(path: str) -> Identity:
     """Return the identity of what a path names, in whichever of Graph's notations; `kind` is "" for an unknown one."""
-    parts = _without_detours(segments(path))
+    parts = _without_detours(segments(without_named_keys(relative(path))))
     for item_type, template in _BY_LENGTH.get(len(parts), ()):
         ids = _bound(template, parts)
         if ids is not None:
@@ -117,7 +117,7 @@ def _organizer(meeting: str) -> str | None:
 @lru_cache(maxsize=4096)
 def _scope(declared: str) -> tuple[tuple[ItemType, Mapping[str, str]], ...]:
     """Return the types that a declared path stands for, each with the ids that the path names."""
-    parts = _without_detours(segments(without_named_keys(declared.partition("?")[0])))
+    parts = _without_detours(segments(without_named_keys(relative(declared).partition("?")[0])))
     words = tuple(part.partition("(")[0] if _IS_FUNCTION.match(part) else part for part in parts)
     found = []
     for item_type, template in _DECLARED.get(len(words), ()):

@@ -171,6 +171,7 @@ ITEM_TYPES: tuple[ItemType, ...] = (
         (
             *(f"users/{{user}}/{place}/{{id}}" for place in _EVENTS[1:]),
             "users/{user}/calendarview/{id}",
+            "users/{user}/calendar/calendarview/{id}",
             "users/{user}/calendars/{calendar}/calendarview/{id}",
         ),
     ),

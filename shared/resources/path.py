@@ -26,9 +26,17 @@ def has_dot_segments(parts: tuple[str, ...]) -> bool:
     return any(part in (".", "..") for part in parts)
 
 
+def relative(path: str) -> str:
+    """Return a path below the Graph root: `@odata.id` may be a whole URL, or begin with the version of the API."""
+    found = _ROOT.match(path)
+    return path[found.end() :] if found else path
+
+
 def without_named_keys(path: str) -> str:
     """Write `name(key='value')` as `name('value')`, with what could be taken for a path in it percent-encoded."""
-    return _NAMED_KEY.sub(lambda found: f"{found[1]}('{quote(found[2], safe='')}')", path)
+    return _NAMED_KEY.sub(lambda found: f"{found[1]}('{quote(unquote(found[2]), safe='')}')", path)
 
+
+_ROOT = re.compile(r"(?:https://[^/?]+)?/*(?:v1\.0|beta)/", re.IGNORECASE)
 
 _NAMED_KEY = re.compile(r"\b((?!get)\w+)\(\w+='((?:[^']|'')*)'\)", re.IGNORECASE)

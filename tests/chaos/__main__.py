@@ -31,6 +31,7 @@ FIGURES = {
     "+ refused": "refused",
     "+ dead-lettered": "dead_lettered",
     "+ without content": "bare",
+    "+ pings": "pings",
     "+ lifecycle items": "lifecycle",
     "+ lost": "lost",
     "read back": "recovered",

@@ -4,17 +4,35 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from local.run.system import DECLARED
 from shared.keys.directory import LIFETIME
 from shared.keys.key import new_key, write_pem
-from tests.chaos.system import MAILBOX, ChaosSystem, now
+from tests.chaos.system import ChaosSystem, now
 from tests.chaos.tcp_proxy import TcpProxy
 
 Action = Callable[[ChaosSystem, random.Random], None]
 
-LASTING = {"duplicate": 0.04, "reorder": 0.05, "drop": 0.02, "forge": 0.03, "bare": 0.01, "late_seconds": 1}
+LASTING: dict[str, object] = {
+    "duplicate": 0.04,
+    "reorder": 0.05,
+    "drop": 0.02,
+    "forge": 0.03,
+    "bare": 0.01,
+    "late_seconds": 1,
+    "lagging": 0.05,
+    "lag_seconds": 1,
+    "spell_members": 0.05,
+    "respell": True,
+}
 """Faults of the simulator during the whole run."""
 
-PEACE = {**dict.fromkeys(LASTING, 0), "throttle": 0, "slow_seconds": 0, "unavailable": []}
+PEACE: dict[str, object] = {
+    **dict.fromkeys(("duplicate", "reorder", "drop", "forge", "bare", "late_seconds", "lagging", "spell_members"), 0),
+    **dict.fromkeys(("throttle", "slow_seconds"), 0),
+    **dict.fromkeys(("respell", "loop_links", "forget_links"), False),
+    "listing": "true",
+    "unavailable": [],
+}
 
 
 LONG = 60_000
@@ -127,9 +145,8 @@ def _write_long(system: ChaosSystem, chance: random.Random) -> None:
 
 
 def _of_teams(system: ChaosSystem, chance: random.Random) -> str | None:
-    ids = [
-        subscription["id"] for subscription in system.subscriptions() if subscription["resource"].strip("/") != MAILBOX
-    ]
+    names = {resource.strip("/").lower() for resource in DECLARED}
+    ids = [one["id"] for one in system.subscriptions() if one["resource"].strip("/").lower() in names]
     return str(chance.choice(ids)) if ids else None
 
 
@@ -154,10 +171,8 @@ def _challenge(system: ChaosSystem, chance: random.Random) -> None:
 
 
 def _miss(system: ChaosSystem, chance: random.Random) -> None:
-    ids = [
-        subscription["id"] for subscription in system.subscriptions() if subscription["resource"].strip("/") == MAILBOX
-    ]
-    _lifecycle(system, next(iter(ids), None), "missed", chance.randint(1, 3))
+    ids = [one["id"] for one in system.subscriptions() if one["resource"].lower().endswith(("/messages", "/events"))]
+    _lifecycle(system, chance.choice(ids) if ids else None, "missed", chance.randint(1, 3))
 
 
 _well, _open = _destination(), _road(TcpProxy.State.OPEN)
@@ -180,6 +195,10 @@ FAULTS = (
     ),
     Fault("Graph throttles", 90, _graph(throttle=0.4), (3, 10), _graph(throttle=0)),
     Fault("Graph away", 120, _graph(unavailable=["graph", "login"]), (2, 8), _graph(unavailable=[])),
+    Fault("the list of subscriptions is empty", 90, _graph(listing="empty"), (2, 8), _graph(listing="true")),
+    Fault("the list of subscriptions is stale", 90, _graph(listing="stale"), (2, 8), _graph(listing="true")),
+    Fault("links lead nowhere", 90, _graph(loop_links=True), (2, 6), _graph(loop_links=False)),
+    Fault("delta links are forgotten", 60, _graph(forget_links=True), (1, 4), _graph(forget_links=False)),
     Fault("signing keys away", 60, _graph(unavailable=["keys"]), (4, 15), _graph(unavailable=[])),
     Fault("signing keys rotate", 60, _rotate_signing_keys),
     Fault("encryption key brought", 60, _bring_key),

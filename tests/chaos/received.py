@@ -18,19 +18,21 @@ from shared.graph.notification import Collection, read_collection, read_encrypte
 from shared.keys.decryption import open_content
 from shared.keys.directory import KeyDirectory
 from shared.keys.key import EncryptionKey
-from shared.resources.identity import identify
+from shared.readback.declared import PINGED
+from shared.resources.identity import identify, kinds_in
 
 
 @dataclass(frozen=True)
 class Seen:
     """What an item represents: the event id of a `version`, a `lifecycle` event, or the fingerprint of a change
-    without content (`bare`) or of a forgery.
+    without content (`bare`), of a ping of a drive or list, or of a forgery.
 
     `message`: the part of an event id before the version, for a change without content, which the app reads.
     """
 
     version: str | None = None
     bare: str | None = None
+    ping: str | None = None
     message: str | None = None
     lifecycle: str | None = None
     forgery: str | None = None
@@ -42,13 +44,14 @@ class Received:
 
     versions: Counter[str] = field(default_factory=Counter)
     bare: Counter[str] = field(default_factory=Counter)
+    pings: Counter[str] = field(default_factory=Counter)
     lifecycle: Counter[str] = field(default_factory=Counter)
     forgeries: Counter[str] = field(default_factory=Counter)
 
     @property
     def items(self) -> int:
         """All counted items."""
-        return self.versions.total() + self.bare.total() + self.lifecycle.total() + self.forgeries.total()
+        return sum(kind.total() for kind in (self.versions, self.bare, self.pings, self.lifecycle, self.forgeries))
 
 
 class NotificationLog:
@@ -75,6 +78,7 @@ class NotificationLog:
             for seen in items:
                 self.received.versions.update([seen.version] if seen.version else [])
                 self.received.bare.update([seen.bare] if seen.bare else [])
+                self.received.pings.update([seen.ping] if seen.ping else [])
                 self.received.lifecycle.update([seen.lifecycle] if seen.lifecycle else [])
                 self.received.forgeries.update([seen.forgery] if seen.forgery else [])
 
@@ -86,6 +90,8 @@ class NotificationLog:
             if notification.lifecycle_event is not None:
                 return Seen(lifecycle=notification.lifecycle_event)
             if not notification.is_encrypted:
+                if PINGED & kinds_in(notification.resource or ""):
+                    return Seen(ping=fingerprint)
                 named = identify(notification.resource or "")
                 tenant = notification.tenant(self._tenant)
                 return Seen(

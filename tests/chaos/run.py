@@ -12,7 +12,7 @@ from azure.storage.queue import QueueClient
 
 from local.child import ChildFailed
 from local.run.comparison import differences
-from local.run.system import DECLARED, QUEUE
+from local.run.system import QUEUE
 from shared.configuration.declaration import declaration_id
 from shared.configuration.settings import Settings, StorageSettings
 from shared.readback.checkpoints import Checkpoint, Checkpoints
@@ -26,6 +26,7 @@ from tests.chaos.receivers import Others, Receiver
 from tests.chaos.system import ChaosSystem, now
 
 LOOK_EVERY = 0.1  # seconds
+OTHER_KINDS_EVERY = 0.3  # seconds between changes of mail, events, files and list items
 FEW = 20  # missing versions that are looked for among the dead letters
 PATIENCE = 900.0  # seconds, the time limit of each final step: longer than the lease of a real host
 
@@ -71,7 +72,7 @@ class Run:
         rate: float,
         say: Say,
         kinds: Sequence[Fault] = FAULTS,
-        lasting: Mapping[str, float] = LASTING,
+        lasting: Mapping[str, object] = LASTING,
         patience: float = PATIENCE,
     ) -> None:
         self._system = system
@@ -84,6 +85,7 @@ class Run:
         self._chance = random.Random(system.chaos.seed)
         self._storage = StorageSettings(QUEUE, system.azurite.connection_string)
         self._ended = 0
+        self._next_change = 0.0
         self._dead = DeadLetterReader(
             Relay(Settings.from_environment(system.host.settings), StorageClients.of(self._storage)),
             system.notifications,
@@ -177,7 +179,14 @@ class Run:
                     self._say(f"{time.monotonic() - began:6.1f} {action.fault.name}")
                 action.action(self._system, self._chance)
             self._look()
+            self._change_other_kinds()
         return seen
+
+    def _change_other_kinds(self) -> None:
+        now = time.monotonic()
+        if self._system.chaos.other_kinds and now >= self._next_change:
+            self._next_change = now + OTHER_KINDS_EVERY
+            self._system.change_other_kinds()
 
     def _drain(self) -> None:
         """Wait until Graph has nothing left to send, and the queue is empty."""
@@ -194,7 +203,7 @@ class Run:
         system = self._system
         checkpoints = Checkpoints(tables(self._storage))
         asked = now()
-        names = [declaration_id(system.tenant, resource) for resource in DECLARED]
+        names = [declaration_id(system.tenant, one["resource"]) for one in system.declared]
         for name in names:
             checkpoints.suspect_gap(name, asked)
         deadline = time.monotonic() + self._patience
@@ -216,7 +225,8 @@ class Run:
         return total
 
     def _compared(self, receiver: Receiver) -> list[str]:
-        written = self._system.lines(f"{self._system.simulator_url}/simulator/messages")
+        simulator = f"{self._system.simulator_url}/simulator"
+        written = [line for name in ("messages", "resources") for line in self._system.lines(f"{simulator}/{name}")]
         held = self._system.lines(f"{receiver.url}/api/contents")
         return sorted(differences(written, held))
 

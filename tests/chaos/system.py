@@ -18,7 +18,8 @@ from local.host.core_tools import CoreTools
 from local.host.process import ROOT, HostProcess
 from local.host.timers import HOST_ID_SETTING
 from local.host.waits import HASTE_SETTING, LEASE_SETTING
-from local.run.system import DECLARED, System
+from local.run import kinds
+from local.run.system import System
 from shared.configuration.destinations import DEFAULT
 from shared.keys.directory import KeyDirectory
 from tests.chaos import hurried_graph
@@ -27,9 +28,6 @@ from tests.chaos.hurry import HURRY_SETTING
 from tests.chaos.received import NotificationLog, Seen
 from tests.chaos.receivers import DEAD, SLOW, Others, Receiver, receiver
 from tests.chaos.tcp_proxy import TcpProxy, road_to
-
-MAILBOX = "users/0c5e8b4e-0000-4000-8000-3d1f2a6b7c80/messages"
-"""Declared for `missed`, which Graph sends for Outlook only."""
 
 NEVER = "0 0 0 1 1 *"
 HURRIED_APP = Path(__file__).parent / "hurried_app/function_app.py"
@@ -49,6 +47,8 @@ class ChaosSettings:
     """One event in so many is answered 400 until `relent`."""
     others: bool = False
     """Whether a slow and a dead destination receive every event too."""
+    other_kinds: bool = True
+    """Whether mail, events, files and list items change beside messages."""
 
     @property
     def hidden(self) -> int:
@@ -65,7 +65,11 @@ class ChaosSystem(System):
         self.chaos = chaos
         gateway, road, slow, dead = free_ports(4)
         super().__init__(directory, self._settings(gateway, road))
+        for declared in self.declared:
+            declared["hydrate"] = True
         self.others = self._others(slow, dead) if chaos.others else None
+        self.declared += kinds.declarations(self.tenant, chaos.seed) if chaos.other_kinds else []
+        self.host.settings["SUBSCRIPTIONS"] = json.dumps(self.declared)
         self.hosts = [self._host(number) for number in range(chaos.hosts)]
         self.host = self.hosts[0]
         self.keys = KeyDirectory(directory / "keys")
@@ -111,7 +115,12 @@ class ChaosSystem(System):
     def subscribe(self) -> None:
         """Have renew_timer create all subscriptions, and wait until Graph has them."""
         self.run_timer()  # of the last host; the first keeps the schedule
-        self.host.child.wait_until(lambda: self.simulator("summary")["subscriptions"] > len(DECLARED))
+        self.host.child.wait_until(lambda: self.simulator("summary")["subscriptions"] >= len(self.declared))
+
+    def change_other_kinds(self) -> None:
+        """Have one more thing of another kind change."""
+        self.tell_simulator("resources", **kinds.order(self.tenant, self._changes, self.chaos.seed))
+        self._changes += 1
 
     def subscriptions(self) -> list[dict[str, Any]]:
         """Ask Graph, as the app would, for the subscriptions; empty while Graph is unavailable."""
@@ -178,13 +187,9 @@ class ChaosSystem(System):
         (folder / "function_app.py").symlink_to(HURRIED_APP)
 
     def _settings(self, gateway: int, road: int) -> dict[str, str]:
-        rich = {"changeTypes": ["created", "updated", "deleted"], "includeResourceData": True, "hydrate": True}
-        declared = [{"resource": resource, **rich} for resource in DECLARED]
-        mail = {"resource": MAILBOX, "changeTypes": ["created"], "includeResourceData": False}
         return {
             "NOTIFICATION_URL": f"https://127.0.0.1:{gateway}/api/notifications",
             "DESTINATION_URL": f"http://127.0.0.1:{road}/events",
-            "SUBSCRIPTIONS": json.dumps([*declared, mail]),
             "SWEEP_INTERVAL_HOURS": f"{self.chaos.sweep_every / 3600:.4f}",
             "PYTHON_THREADPOOL_THREAD_COUNT": "16",
             "PYTHONPATH": str(ROOT),

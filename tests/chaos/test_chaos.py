@@ -26,12 +26,15 @@ def test_nothing_is_lost_doubled_or_forged_whatever_fails(tmp_path: Path) -> Non
     assert set(outcome.faults) == {fault.name for fault in FAULTS}
     account = outcome.at_rest
     assert account.written >= MESSAGES
-    assert min(account.refused, account.dead_lettered, account.duplicates, account.bare, account.recovered) > 0
+    assert (
+        min(account.refused, account.dead_lettered, account.duplicates, account.bare, account.recovered, account.pings)
+        > 0
+    )
 
 
 @pytest.mark.timeout(600)
 def test_a_slow_and_a_dead_destination_delay_no_other_and_each_account_closes(tmp_path: Path) -> None:
-    chaos = ChaosSettings(seed=13, hosts=1, hurry=40, stubborn=30, others=True)
+    chaos = ChaosSettings(seed=13, hosts=1, hurry=40, stubborn=30, others=True, other_kinds=False)
     with ChaosSystem(tmp_path / "run", chaos) as system:
         outcome = Run(system, OF_SEVERAL, 30, print, (), {"duplicate": 0.05, "forge": 0.05}).play()
     assert outcome.wrong == []
@@ -45,7 +48,7 @@ def test_a_slow_and_a_dead_destination_delay_no_other_and_each_account_closes(tm
 
 @pytest.mark.timeout(900)
 def test_the_counters_add_up_to_the_unit_while_no_process_dies(tmp_path: Path) -> None:
-    chaos = ChaosSettings(seed=12, hosts=2, hurry=40, stubborn=30)
+    chaos = ChaosSettings(seed=12, hosts=2, hurry=40, stubborn=30, other_kinds=False)
     with ChaosSystem(tmp_path / "run", chaos) as system:
         outcome = Run(system, MESSAGES // 2, RATE, print, GENTLE_FAULTS, {**LASTING, "drop": 0.0, "bare": 0.0}).play()
         graph = system.simulator("summary")

@@ -225,6 +225,23 @@ class TestNoProgress:
         with pytest.raises(RetryLater, match="leads nowhere"):
             harness.read(again)
 
+    @pytest.mark.parametrize("length", [2, 3, 7])
+    def test_a_circle_of_links_is_left_for_later(self, harness: ReadbackHarness, length: int) -> None:
+        page = declare(harness, MAIL)
+        links = [f"{harness.graph.url}/v1.0/page-{number}" for number in range(length)]
+        for number in range(length):
+            harness.pages[f"/v1.0/page-{number}"] = {"value": [], "@odata.nextLink": links[(number + 1) % length]}
+        harness.pages[f"/v1.0{MAIL}"] = {"value": [], "@odata.nextLink": links[0]}
+        harness.read(page)
+
+        def go_round() -> None:
+            for _ in range(4 * length):
+                harness.read(harness.queued()[-1])
+
+        with pytest.raises(RetryLater, match="leads nowhere"):
+            go_round()
+        assert len(harness.graph.asked) <= 4 * length
+
     def test_a_list_without_end_is_left_for_later(self, harness: ReadbackHarness) -> None:
         page = declare(harness, MAIL)
         harness.pages[f"/v1.0{MAIL}"] = {"value": [], "@odata.nextLink": f"{harness.graph.url}/v1.0/another"}

@@ -52,6 +52,7 @@ class TestARejectedEntry:
         self, harness: ReadbackHarness, replayed: ReadbackPage, resource: str, path: str
     ) -> None:
         harness.pages[path] = in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
+        harness.clock.advance(minutes=5)
         harness.read(replayed)
         (event,) = harness.delivered
         assert event["type"].endswith("Deleted")

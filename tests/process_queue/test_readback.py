@@ -120,6 +120,20 @@ def test_a_page_is_not_parted_the_first_time_the_destination_stumbles(harness: R
     assert (harness.delivered, harness.queued()) == ([], [])
 
 
+def test_what_a_list_showed_a_moment_ago_is_not_gone_because_a_replica_lags(harness: ReadbackHarness) -> None:
+    harness.pages[CHAT_LIST] = {"value": [message("1"), message("2")]}
+    harness.stumbles_over = {"1"}
+    harness.read(msgspec.structs.replace(asked_for(f"/chats/{CHAT}/messages"), attempt=1))
+    (alone,) = harness.queued()
+    harness.stumbles_over = set()
+    harness.pages[f"{CHAT_LIST}/1"] = in_json({"error": {"code": "NotFound", "message": "not here yet"}}, 404)
+    with pytest.raises(RetryLater, match=Reason.GRAPH_LAGS):
+        harness.read(alone)
+    harness.clock.advance(minutes=5)
+    harness.read(alone)
+    assert harness.delivered[-1]["type"].endswith("Deleted")
+
+
 def test_an_event_that_fails_alone_is_retried_without_its_page(harness: ReadbackHarness) -> None:
     harness.pages[CHAT_LIST] = {
         "value": [message("1"), message("2")],

@@ -37,6 +37,10 @@ FORMS = [(item, path) for item in ITEM_TYPES for path in (item.path, *item.spell
         ("users/Ada@Example.org/messages/AAMkB", "users/ada@example.org/messages/AAMkB"),
         (f"users/{USER}/contactFolders/f/contacts/c1", f"users/{USER}/contacts/c1"),
         (f"users/{USER}/calendarGroups/g/calendars/c/events/e1", f"users/{USER}/events/e1"),
+        (f"users/{USER}/calendar/calendarView/e1", f"users/{USER}/events/e1"),
+        (f"https://graph.microsoft.com/v1.0/Users/{USER}@{TENANT}/Messages/AAMkB", f"users/{USER}/messages/AAMkB"),
+        (f"/beta/users('{USER}')/messages('AAMkB')", f"users/{USER}/messages/AAMkB"),
+        (f"users(id='{USER}')/messages(id='AAMk%2FB')", f"users/{USER}/messages/AAMk/B"),
         ("drives/b!x/root/01ABC", "drives/b!x/items/01ABC"),  # of a dead letter of version 0.1
         ("sites/h,1,2/drives/b!x/items/01ABC", "drives/b!x/items/01ABC"),
         ("sites/h,1,2/lists/l/7", "sites/h,1,2/lists/l/items/7"),
