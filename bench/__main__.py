@@ -1,7 +1,7 @@
 """Runs the benchmarks and prints a table; ends with 1 if a limit does not hold.
 
-`make bench ARGS="opening packing"` runs some of them. HOST=func measures Core Tools instead of the stand-in, where a
-benchmark runs a host.
+A run of all writes docs/performance.md. `make bench ARGS="opening packing"` runs some of them; with `--write` too,
+these alone stand in it. HOST=func measures Core Tools instead of the stand-in, where a benchmark runs a host.
 """
 
 import os
@@ -10,11 +10,14 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from bench import report
 from bench.acknowledging import acknowledging
 from bench.attacked import attacked
 from bench.bystander import bystander
 from bench.draining import draining
 from bench.figure import Figure
+from bench.growth import growth
+from bench.lag import lag
 from bench.memory import memory
 from bench.opening import opening
 from bench.packing import packing
@@ -31,6 +34,8 @@ BENCHMARKS = {
     "processor": processor,
     "acknowledging": acknowledging,
     "draining": draining,
+    "lag": lag,
+    "growth": growth,
     "telemetry": telemetry,
     "memory": memory,
     "timing": timing,
@@ -41,9 +46,10 @@ BENCHMARKS = {
 VERDICT = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: ""}
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Run the benchmarks named, or all."""
     console = Console()
+    names = [argument for argument in arguments if argument != "--write"]
     unknown = set(names) - set(BENCHMARKS)
     if unknown:
         console.print(f"Unknown: {', '.join(sorted(unknown))}. There are: {', '.join(BENCHMARKS)}")
@@ -61,6 +67,8 @@ def main(names: list[str]) -> int:
     for figure in figures:
         table.add_row(figure.name, figure.measured, figure.limit, VERDICT[figure.holds])
     console.print(table)
+    if len(names) < len(arguments) or not names:
+        report.write(figures)
     return int(any(figure.holds is False for figure in figures))
 
 

@@ -98,27 +98,27 @@ _COMMANDS: dict[str, Callable[[bytes], None]] = {"acknowledge": _acknowledge, "d
 
 
 def _serve(commands: IO[bytes]) -> None:
-    openings = _openings()
+    opening = openings()
     with ThreadPoolExecutor(AT_ONCE) as pool, counted() as requests:
         while line := commands.readline():
             name, number = line.decode().split()
             inputs = [commands.readline().rstrip(b"\n") for _ in range(int(number))]
-            before, made = next(openings), requests.total()
+            before, made = next(opening), requests.total()
             began, elapsed = time.process_time(), time.perf_counter()
             list(pool.map(_COMMANDS[name], inputs))
             seconds, elapsed = time.process_time() - began, time.perf_counter() - elapsed
-            opening = (before + next(openings)) / 2
+            middle = (before + next(opening)) / 2
             cost = {
                 "seconds": seconds,
                 "elapsed": elapsed,
-                "opening": opening,
+                "opening": middle,
                 "storage": requests.total() - made,
             }
             sys.stdout.write(json.dumps(cost) + "\n")
             sys.stdout.flush()
 
 
-def _openings() -> Iterator[float]:
+def openings() -> Iterator[float]:
     """Yield the CPU seconds of one RSA-OAEP decryption, measured each time."""
     key = generate_private_key(65537, 2048)
     padding = OAEP(MGF1(hashes.SHA1()), hashes.SHA1(), None)

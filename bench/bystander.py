@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,6 +33,8 @@ CHAT = "19:9e1c2d3e4f5a46b7@thread.v2"
 RESOURCE = "/chats/getAllMessages"
 SUBSCRIPTION = "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11"
 DECLARED = Declaration(RESOURCE, ("created", "updated", "deleted"), include_resource_data=True)
+
+_numbers = count()
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Bystander:
 
     def _item(self, tenant: str, size: int) -> dict[str, object]:
         now = datetime.now(UTC)
-        identity = f"{int(now.timestamp() * 1000)}{secrets.randbelow(1000):03d}"
+        identity = f"{int(now.timestamp() * 1000)}{next(_numbers) % 1000:03d}"
         path = f"chats('{CHAT}')/messages('{identity}')"
         moment = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         message = {

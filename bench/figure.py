@@ -5,12 +5,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """A measurement, in words, and whether it holds its limit; `holds` is None for what is only reported."""
+    """A measurement, in words, and whether it holds its limit; `holds` is None for what is only reported.
+
+    share: of its limit, as a number; more than 1 does not hold it.
+    """
 
     name: str
     measured: str
     limit: str = ""
     holds: bool | None = None
+    share: float | None = None
+
+
+def at_most(name: str, value: float, limit: float, measured: str, unit: str = "") -> Figure:
+    """Return the figure of a value that must not exceed a limit; `measured` has both in words."""
+    return Figure(name, measured, f"≤ {limit:g}{unit}", value <= limit, value / limit)
+
+
+def at_least(name: str, value: float, limit: float, measured: str, unit: str = "") -> Figure:
+    """Return the figure of a value that must reach a limit; `measured` has both in words."""
+    return Figure(name, measured, f"≥ {limit:g}{unit}", value >= limit, limit / value if value else float("inf"))
 
 
 def percentile(values: list[float], share: float) -> float:

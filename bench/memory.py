@@ -8,7 +8,7 @@ from azure.storage.queue import QueueClient
 from rich.progress import track
 
 from bench.bystander import Bystander, function, queue_message
-from bench.figure import Figure
+from bench.figure import Figure, at_most
 
 NOTIFICATIONS = 100_000
 ITEMS, SIZE = 40, 2100
@@ -36,11 +36,11 @@ def memory(around: Bystander) -> list[Figure]:
             warm = max(warm, _resident())
     end = _resident()
     return [
-        Figure(
+        at_most(
             f"Memory over {NOTIFICATIONS:,} notifications",
+            end / warm,
+            MOST,
             f"{end / warm:.2f} times as much at the end as after {WARM:.0%} ({end:.0f} MB)",
-            f"≤ {MOST}",
-            end / warm <= MOST,
         )
     ]
 

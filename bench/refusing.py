@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from bench.bystander import Bystander
-from bench.figure import Figure
+from bench.figure import Figure, at_most
 from notify_http.receive import receive
 from tests.builders import NOW
 from tests.memory import MemoryQueues
@@ -29,12 +29,7 @@ def refusing(_: Bystander) -> list[Figure]:
             ratios[name] = refused / _least(partial(hashlib.sha256, text))
     dearest = max(ratios, key=lambda name: ratios[name])
     return [
-        Figure(
-            "Refusing junk, against hashing it",
-            f"{ratios[dearest]:.0f} times ({dearest})",
-            f"≤ {MOST:.0f}",
-            ratios[dearest] <= MOST,
-        )
+        at_most("Refusing junk, against hashing it", ratios[dearest], MOST, f"{ratios[dearest]:.0f} times ({dearest})")
     ]
 
 

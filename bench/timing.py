@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from bench.bystander import Bystander
-from bench.figure import Figure
+from bench.figure import Figure, at_most
 from shared.errors import Undeliverable
 from shared.graph import client_state
 from shared.graph.notification import EncryptedContent
@@ -57,7 +57,7 @@ def _fail(content: EncryptedContent) -> None:
 
 def _figure(name: str, cases: Mapping[str, Sequence[T]], call: Callable[[T], object]) -> Figure:
     ratio = _spread(cases, call)
-    return Figure(name, f"{ratio:.2f}", f"≤ {MOST:.0f}", ratio <= MOST)
+    return at_most(name, ratio, MOST, f"{ratio:.2f}")
 
 
 def _spread(cases: Mapping[str, Sequence[T]], call: Callable[[T], object]) -> float:
