@@ -152,7 +152,7 @@ def credential(client_id: str | None) -> TokenCredential:
     """
     if "IDENTITY_ENDPOINT" in os.environ:
         return ManagedIdentityCredential(client_id=client_id, transport=_transport(), **_RETRIES)
-    return DefaultAzureCredential(managed_identity_client_id=client_id, **_TIME_LIMIT, **_RETRIES)
+    return DefaultAzureCredential(managed_identity_client_id=client_id, transport=_transport(), **_RETRIES)
 
 
 def _transport() -> RequestsTransport:

@@ -33,12 +33,8 @@ class TimeLimits:
 
     def options(self) -> dict[str, Any]:
         """Return the options of an Azure client."""
-        # The SDK's own session keeps ten connections, fewer than there are threads.
-        transport = RequestsTransport(
-            session=http_client.session(), session_owner=False, connection_timeout=self.connect, read_timeout=self.read
-        )
         return {
-            "transport": transport,
+            "transport": self.transport(),
             "retry_total": self.retries,
             "retry_connect": self.retries,
             "retry_read": self.retries,
@@ -47,6 +43,14 @@ class TimeLimits:
             "increment_base": self.backoff,
             "random_jitter_range": 0,
         }
+
+    def transport(self) -> RequestsTransport:
+        """Return what sends the requests: the SDK's own keeps ten connections, fewer than there are threads, and does
+        not keep them alive.
+        """
+        return RequestsTransport(
+            session=http_client.session(), session_owner=False, connection_timeout=self.connect, read_timeout=self.read
+        )
 
 
 ACKNOWLEDGE_LIMITS = TimeLimits(connect=1.0, read=2.2, retries=1, backoff=0)
@@ -71,8 +75,7 @@ def identity_credential(settings: StorageSettings, *, other_account: bool = Fals
     return DefaultAzureCredential(
         managed_identity_client_id=(settings.managed_identity if other_account else None)
         or settings.identity_client_id,
-        connection_timeout=BACKGROUND_LIMITS.connect,
-        read_timeout=BACKGROUND_LIMITS.read,
+        transport=BACKGROUND_LIMITS.transport(),
         retry_total=BACKGROUND_LIMITS.retries,
     )
 
