@@ -21,7 +21,7 @@ from shared.delivery.outbox import Delivered, Outboxes
 from shared.errors import Reason, Refused, RelayError, RetryLater, Undeliverable
 from shared.messages.account import Account
 from shared.messages.envelope import ChangeBatch, tried_before
-from shared.paths import Paths
+from shared.paths import Origin, Paths
 from shared.readback.pings import Ping, Pings
 from shared.subscriptions.silence import LastSeen
 
@@ -44,7 +44,7 @@ class BatchOutcome:
     the reason. pinged: of which declarations only that something changed, and how many items said so.
     """
 
-    events: dict[str, tuple[msgspec.Raw, Event]] = field(default_factory=dict)
+    events: dict[str, tuple[Origin, Event]] = field(default_factory=dict)
     retries: Retries = field(default_factory=Retries)
     dead: defaultdict[Reason, list[msgspec.Raw]] = field(default_factory=lambda: defaultdict(list))
     refused: list[tuple[msgspec.Raw, Reason]] = field(default_factory=list)
@@ -145,11 +145,11 @@ class ChangeHandler:
     def _settle(self, rest: ChangeBatch, delivery: Delivery, outcome: BatchOutcome) -> None:
         """Enqueue again, or dead-letter, what a destination did not accept. `rest`: its envelope, without items."""
         if delivery.failure is not None:
-            items = tuple(outcome.events[event.id][0] for event in delivery.undelivered)
+            items = tuple(outcome.events[event.id][0].item for event in delivery.undelivered)
             self.requeue.later(msgspec.structs.replace(rest, items=items), delivery.failure)
         for rejected in delivery.rejected:
-            item, event = outcome.events[rejected.event.id]
-            alone = msgspec.structs.replace(rest, items=(item,))
+            origin, event = outcome.events[rejected.event.id]
+            alone = msgspec.structs.replace(rest, items=(origin.item,))
             self.requeue.rejected(alone, rejected.status, event.id)
         self.outboxes[rest.destination].record_rejected(rejected.event for rejected in delivery.rejected)
 
@@ -202,7 +202,7 @@ def _known(delivered: Delivered) -> int:
 def judge(envelope: ChangeBatch, batch: BatchVerifier) -> BatchOutcome:
     """Turn items into events. One bad item costs its neighbours nothing."""
     outcome = BatchOutcome()
-    for item, verdict in zip(envelope.items, batch.verdicts(envelope.items), strict=True):
+    for item, (read, verdict) in zip(envelope.items, batch.verdicts(envelope.items), strict=True):
         match verdict:
             case Refused(reason=reason):
                 telemetry.REFUSED.add(1, {"reason": reason})
@@ -214,10 +214,10 @@ def judge(envelope: ChangeBatch, batch: BatchVerifier) -> BatchOutcome:
             case Ping(declaration=declaration):
                 telemetry.PINGS.add(1)
                 outcome.pinged[declaration] += 1
-            case Event(id=event_id):
+            case Event(id=event_id) if not isinstance(read, RelayError):
                 if event_id in outcome.events:
                     telemetry.DUPLICATES.add(1)
-                outcome.events.setdefault(event_id, (item, verdict))
+                outcome.events.setdefault(event_id, (Origin(item, read), verdict))
             case RelayError():
                 raise verdict
     return outcome

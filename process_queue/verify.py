@@ -68,6 +68,10 @@ class Verifier:
         return BatchVerifier(self, envelope)
 
 
+Verdict = tuple[Notification | RelayError, Event | Ping | RelayError]
+"""An item as it was read, or why it can't be read; and its event, or why there is none."""
+
+
 class BatchVerifier:
     """Verifies the items of one envelope; each tenant's tokens are checked once, when an item needs them.
 
@@ -85,8 +89,8 @@ class BatchVerifier:
         """The tenants for which a good token was found, now or at an earlier attempt."""
         return tuple(tenant for tenant, failure in self._failures.items() if failure is None)
 
-    def verdicts(self, items: Sequence[msgspec.Raw]) -> list[Event | Ping | RelayError]:
-        """Return the event of each item, or why there is none. Those without content, which Graph may be asked for, are
+    def verdicts(self, items: Sequence[msgspec.Raw]) -> list[Verdict]:
+        """Return what becomes of each item. Those without content, which Graph may be asked for, are
         judged a few at a time.
         """
         notifications = [_read(item) for item in items]
@@ -101,7 +105,7 @@ class BatchVerifier:
             few = others[first : first + READS_AT_ONCE]
             judged = self._verifier.readers.map(self._verdict, few) if len(few) > 1 else map(self._verdict, few)
             verdicts |= zip(map(id, few), judged, strict=True)
-        return [verdicts[id(notification)] for notification in notifications]
+        return [(notification, verdicts[id(notification)]) for notification in notifications]
 
     def _verdict(self, notification: Notification | RelayError) -> Event | Ping | RelayError:
         if isinstance(notification, RelayError):

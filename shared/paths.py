@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import count
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -84,6 +84,13 @@ class Path(msgspec.Struct, frozen=True, omit_defaults=True):
     destination: str = ""
 
 
+class Origin(NamedTuple):
+    """The item that an event came from: as it came, and as it was read."""
+
+    item: msgspec.Raw
+    read: Notification
+
+
 class LastRetry(msgspec.Struct, frozen=True):
     """The last failure for a reason: what it was, when, since when its notifications wait, and when they are due."""
 
@@ -124,12 +131,12 @@ class Paths:
         self._retry_noted: dict[str, datetime] = {}
 
     def delivered(
-        self, items: Mapping[str, tuple[msgspec.Raw, Event]], envelope: ItemEnvelope, destination: str = DEFAULT
+        self, events: Mapping[str, tuple[Origin, Event]], envelope: ItemEnvelope, destination: str = DEFAULT
     ) -> dict[str, bytes]:
         """Return details for a destination's ledger, by event id, should the events of an envelope be delivered now."""
         return {
-            event.id: _encoded(self._of_item(item, envelope, "delivered", event=event.id), destination)
-            for item, event in items.values()
+            event.id: _encoded(self._of(origin.read, envelope, "delivered", event=event.id), destination)
+            for origin, event in events.values()
         }
 
     def read_back(
@@ -211,6 +218,11 @@ class Paths:
             notification = read_notification(item)
         except Refused:
             return Path(outcome, self._clock(), envelope.received, event=event, reason=reason)
+        return self._of(notification, envelope, outcome, event=event, reason=reason)
+
+    def _of(
+        self, notification: Notification, envelope: ItemEnvelope, outcome: Outcome, *, event: str = "", reason: str = ""
+    ) -> Path:
         proof = _proof(notification, notification.tenant(self._home), envelope) if outcome == "delivered" else ""
         path = Path(
             outcome,

@@ -6,6 +6,7 @@ Anybody can send a body: the cost of reading is bounded by its length.
 
 import codecs
 import re
+from contextlib import suppress
 from functools import cache
 from typing import Annotated, TypeVar
 from urllib.parse import unquote
@@ -89,6 +90,10 @@ class Notification(msgspec.Struct, frozen=True, rename="camel"):
         return bytes(self.encrypted_content) != b"null"
 
 
+class _ClientState(msgspec.Struct, rename="camel"):
+    client_state: str | None = None
+
+
 class EncryptedContent(msgspec.Struct, frozen=True, rename="camel"):
     """The content of an item of a rich subscription (docs/graph.md, "Rich notifications"); three fields are Base64.
 
@@ -168,6 +173,15 @@ def read_notification(item: msgspec.Raw) -> Notification:
     return _with_known_change(notification)
 
 
+def read_client_state(item: msgspec.Raw) -> str | None:
+    """Return the clientState of an item that was accepted, reading no more of it than that. Raises Refused."""
+    with suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        found = _client_state.decode(item).client_state
+        if found is not None:
+            return found
+    return read_notification(item).client_state  # its name is written in another case
+
+
 def _with_known_change(notification: Notification) -> Notification:
     """Return the notification with its change type in lower case; Graph varies it.
 
@@ -211,6 +225,7 @@ def _has_control(path: str) -> bool:
 
 _collection = msgspec.json.Decoder(Collection)
 _notification = msgspec.json.Decoder(Notification)
+_client_state = msgspec.json.Decoder(_ClientState)
 _encrypted_content = msgspec.json.Decoder(EncryptedContent)
 _resource_data = msgspec.json.Decoder(ResourceData | None)
 

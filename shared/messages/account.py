@@ -21,7 +21,7 @@ import msgspec
 
 from shared.errors import Refused, RetryLater
 from shared.graph.client_state import id_in_client_state
-from shared.graph.notification import read_notification
+from shared.graph.notification import read_client_state
 from shared.messages.envelope import Envelope, ReadbackPage
 from shared.messages.group_commit import MOST_ENVELOPES
 from shared.storage.state import STATE
@@ -233,7 +233,7 @@ def _entered_items(envelope: Envelope) -> Sequence[msgspec.Raw] | None:
 
 def _declaration(item: msgspec.Raw) -> str:
     try:
-        return id_in_client_state(read_notification(item).client_state)
+        return id_in_client_state(read_client_state(item))
     except Refused:
         return ""
 

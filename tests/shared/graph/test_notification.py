@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from shared.errors import Reason, Refused, Undeliverable
 from shared.graph.notification import (
     LIFECYCLE_EVENTS,
+    read_client_state,
     read_collection,
     read_encrypted_content,
     read_notification,
@@ -240,3 +241,16 @@ def test_a_member_under_its_own_name_is_the_one_that_counts() -> None:
 def test_lifecycle_events_are_known_in_any_case(event: str) -> None:
     found = read_notification(raw(lifecycle(event))).lifecycle_event
     assert found in LIFECYCLE_EVENTS
+
+
+@pytest.mark.parametrize("name", ["clientState", "ClientState", "CLIENTSTATE"])
+@pytest.mark.parametrize("state", [None, "a state"])
+def test_a_client_state_is_read_alone_as_with_the_rest(name: str, state: str | None) -> None:
+    members = {key: value for key, value in change().items() if key != "clientState"}
+    item = raw(members | {name: state})
+    assert read_client_state(item) == read_notification(item).client_state == state
+
+
+def test_a_client_state_of_what_is_no_notification_is_refused() -> None:
+    with pytest.raises(Refused):
+        read_client_state(msgspec.Raw(b"[]"))
