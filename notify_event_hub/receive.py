@@ -29,12 +29,12 @@ def receive(
     recipient: ExpectedRecipient,
     queues: Sender,
     received: datetime,
-    paths: Paths | None = None,
-    account: Account | None = None,
+    paths: Paths | None,
+    account: Account,
 ) -> None:
     """Store what is ours in `bodies`; one that is no collection costs the others nothing.
 
-    `paths` notes which items are refused, `account` which are queued; None: nothing is noted.
+    `paths` notes which items are refused, None: notes are off; `account` enters which are queued.
 
     Raises RetryLater if storage is unavailable: the host then hands over the same events again.
     """

@@ -47,12 +47,12 @@ def receive(
     recipient: ExpectedRecipient,
     queues: Sender,
     received: datetime,
-    paths: Paths | None = None,
-    account: Account | None = None,
+    paths: Paths | None,
+    account: Account,
 ) -> Answer:
     """Store what is ours in `body`, a changeNotificationCollection, and return the answer. Never raises.
 
-    `paths` notes what is refused, `account` what is queued; None: nothing is noted.
+    `paths` notes what is refused, None: notes are off; `account` enters what is queued.
     """
     if len(body) > LARGEST_BODY:
         return Answer(413, f"The body exceeds {LARGEST_BODY} bytes.")

@@ -55,7 +55,7 @@ class BatchOutcome:
 class ChangeHandler:
     """Delivers the items of change envelopes.
 
-    `paths` notes how they got there, `account` how they ended; None: nobody does.
+    `paths` notes how they got there, None: notes are off; `account` enters how they ended.
     """
 
     verifier: Verifier
@@ -64,8 +64,8 @@ class ChangeHandler:
     requeue: Requeue
     clock: Clock
     pings: Pings
-    paths: Paths | None = None
-    account: Account | None = None
+    paths: Paths | None
+    account: Account
 
     def handle(self, *envelopes: ChangeBatch) -> None:
         """Deliver the items of envelopes to each destination; enqueue again or dead-letter the others.
@@ -139,8 +139,7 @@ class ChangeHandler:
             self._settle(rest, delivery, outcome)
         self.last_seen.note(batch.seen, envelope.received)
         telemetry.UNSELECTED.add(_unselected(outcome, deliveries))
-        if self.account is not None:
-            _enter(outcome, deliveries, envelope, self.account)
+        _enter(outcome, deliveries, envelope, self.account)
 
     def _settle(self, rest: ChangeBatch, delivery: Delivery, outcome: BatchOutcome) -> None:
         """Enqueue again, or dead-letter, what a destination did not accept. `rest`: its envelope, without items."""

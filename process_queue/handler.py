@@ -33,7 +33,10 @@ restart the worker process with all other invocations in it (docs/host.md)."""
 
 
 class MessageHandler:
-    """Handles the messages of one app; one object serves all threads."""
+    """Handles the messages of one app; one object serves all threads.
+
+    changes, readback, lifecycle: the handlers of each kind of envelope. requeue: what becomes of unfinished envelopes.
+    """
 
     def __init__(self, relay: Relay) -> None:
         settings = relay.settings
@@ -42,7 +45,7 @@ class MessageHandler:
         self._admission = relay.admission
         self._clock = relay.clock
         self._account = relay.account
-        self._requeue = Requeue(
+        self.requeue = Requeue(
             relay.queues, settings.delivery_horizon, relay.clock, relay.random.random, relay.paths, relay.account
         )
         verifier = Verifier(
@@ -54,29 +57,29 @@ class MessageHandler:
             Hydration(relay.graph, relay.clock, relay.resolver, relay.confirmations, relay.unread),
             relay.readers,
         )
-        self._changes = ChangeHandler(
+        self.changes = ChangeHandler(
             verifier,
             relay.outboxes,
             relay.last_seen,
-            self._requeue,
+            self.requeue,
             relay.clock,
             relay.pings,
             relay.paths,
             relay.account,
         )
-        self._readback = ReadbackHandler(
+        self.readback = ReadbackHandler(
             relay.graph,
             relay.checkpoints,
             relay.queues,
             relay.outboxes,
-            self._requeue,
+            self.requeue,
             relay.clock,
             relay.declarations,
             relay.resolver,
             relay.directory_states,
             relay.paths,
         )
-        self._lifecycle = LifecycleHandler(
+        self.lifecycle = LifecycleHandler(
             settings.tenant_id,
             relay.declarations,
             relay.subscriptions,
@@ -135,13 +138,13 @@ class MessageHandler:
             if isinstance(envelope, ChangeBatch):
                 together[envelope.destination, envelope.replayed is not None].append(envelope)
         for changes in together.values():
-            self._handle(changes, partial(self._changes.handle, *changes))
+            self._handle(changes, partial(self.changes.handle, *changes))
         for envelope in envelopes:  # these may have to wait for Graph
             match envelope:
                 case LifecycleBatch():
                     self._handle([envelope], partial(self._handle_lifecycle, envelope))
                 case ReadbackPage():
-                    self._handle([envelope], partial(self._readback.handle, envelope))
+                    self._handle([envelope], partial(self.readback.handle, envelope))
 
     def _handle(self, envelopes: Sequence[Envelope], handle: Callable[[], None]) -> None:
         for envelope in envelopes:
@@ -153,13 +156,13 @@ class MessageHandler:
                 handle()
         except RetryLater as failure:
             for envelope in envelopes:
-                self._requeue.later(envelope, failure)
+                self.requeue.later(envelope, failure)
 
     def _handle_lifecycle(self, envelope: LifecycleBatch) -> None:
-        retries = self._lifecycle.handle(envelope)
+        retries = self.lifecycle.handle(envelope)
         for retry in retries:
             again = msgspec.structs.replace(envelope, items=tuple(retry.items))
-            self._requeue.later(again, retry.failure)
+            self.requeue.later(again, retry.failure)
         self._account.ended(envelope, acted_upon=len(envelope.items) - len(retries.items()))
 
 

@@ -36,7 +36,7 @@ _RESTART_AFTER = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class ReadbackHandler:
-    """Reads pages back and delivers what is missing. `paths` notes what was; None: nobody does."""
+    """Reads pages back and delivers what is missing. `paths` notes what was; None: notes are off."""
 
     graph: GraphClient
     checkpoints: Checkpoints
@@ -47,7 +47,7 @@ class ReadbackHandler:
     declarations: Declarations
     resolver: Resolver
     states: DirectoryStates
-    paths: Paths | None = None
+    paths: Paths | None
 
     def handle(self, readback: ReadbackPage) -> None:
         """Read one page, deliver what is missing, and enqueue what follows.

@@ -33,16 +33,16 @@ class Requeue:
     """Puts envelopes back on the queue, or among the dead letters.
 
     `chance` returns a number in [0, 1). All methods raise RetryLater if storage is unavailable: nothing is settled
-    then, and the host offers the message again. `paths` notes what was dead-lettered, `account` what was
-    enqueued; None: nobody does.
+    then, and the host offers the message again. `paths` notes what was dead-lettered, None: notes are off;
+    `account` enters what was enqueued.
     """
 
     queues: Sender
     horizon: timedelta
     clock: Callable[[], datetime]
     chance: Callable[[], float]
-    paths: Paths | None = None
-    account: Account | None = None
+    paths: Paths | None
+    account: Account
 
     def later(self, envelope: Envelope, failure: RetryLater) -> None:
         """Try an envelope once more, later; past the horizon, dead-letter it."""
@@ -66,8 +66,7 @@ class Requeue:
             telemetry.DEAD_LETTERED.add(1, {"reason": reason, "destination": destination_of(envelope)})
         if self.paths is not None:
             self.paths.dead_lettered(envelope, reason)
-        if self.account is not None:
-            self.account.ended(envelope, dead_lettered=size(envelope))
+        self.account.ended(envelope, dead_lettered=size(envelope))
 
     def _later(self, envelope: Envelope, failure: RetryLater) -> None:
         first_seen = envelope.replayed or envelope.received
@@ -82,8 +81,7 @@ class Requeue:
         attempted = failed(envelope, _attempt(failure, now, now + decision.delay))
         again = msgspec.structs.replace(attempted, attempt=envelope.attempt + (not is_no_attempt))
         self.queues.send(write(again), delay=decision.delay)
-        if self.account is not None:
-            self.account.enqueued(again)
+        self.account.enqueued(again)
         telemetry.RETRIED.add(size(envelope), {"reason": failure.reason, "destination": destination_of(envelope)})
         if self.paths is not None:
             self.paths.retried(envelope, failure, now + decision.delay)

@@ -1,14 +1,18 @@
 """A storage account in memory, for tests of its users. tests/shared/storage tests it together with Azurite."""
 
 import re
+import secrets
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from math import ceil
 
-from shared.errors import AlreadyProcessed, Reason, RetryLater
+from shared.errors import AlreadyProcessed, Reason, RetryLater, Unanswered
+from shared.keys.key import BrokenKey, EncryptionKey, new_key
+from shared.messages.account import Account
 from shared.storage.claim_check import Opened, claimed_blob
 from shared.storage.clients import StorageClients
 from shared.storage.documents import Document
@@ -250,6 +254,46 @@ class MemoryDocuments(_Service):
         return None if held.etag == known else held
 
 
+class MemoryKeys:
+    """A key store in memory that counts calls, and can be unavailable.
+
+    broken, withheld, hanging: ids of keys that cannot be read, for a lasting reason, for now, or for want of an answer.
+    """
+
+    def __init__(self, *keys: EncryptionKey) -> None:
+        self.keys = {key.key_id: key for key in keys}
+        self.broken: set[str] = set()
+        self.withheld: set[str] = set()
+        self.hanging: set[str] = set()
+        self.unavailable = False
+        self.calls: Counter[str] = Counter()
+
+    def ids(self) -> list[str]:
+        self.calls["ids"] += 1
+        if self.unavailable:
+            raise RetryLater(Reason.KEY_STORE, "the store is unavailable")
+        return sorted(self.keys)
+
+    def get(self, key_id: str) -> EncryptionKey | None:
+        self.calls["get"] += 1
+        if key_id in self.broken:
+            raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: broken")
+        if key_id in self.hanging:
+            raise Unanswered(Reason.KEY_STORE, "the store does not answer")
+        if key_id in self.withheld:
+            raise RetryLater(Reason.KEY_STORE, "the store gives nothing out")
+        return self.keys.get(key_id)
+
+    def create(self, now: datetime) -> EncryptionKey:
+        self.calls["create"] += 1
+        made = new_key(f"made-{len(self.keys)}", now, timedelta(days=365))
+        self.keys[made.key_id] = made
+        return made
+
+    def retire(self, key_id: str) -> None:
+        self.keys.pop(key_id, None)
+
+
 class MemoryAccount:
     """A storage account in memory: its services, each of which can become unavailable."""
 
@@ -261,3 +305,8 @@ class MemoryAccount:
 
     def clients(self) -> StorageClients:
         return StorageClients(self.queues, self.queues, self.claims, self.tables, self.documents)
+
+
+def account_of_items(clock: Callable[[], datetime] = _now) -> Account:
+    """Return an account of queued and handled items, in tables of its own."""
+    return Account(MemoryTables(), clock, secrets.token_bytes)

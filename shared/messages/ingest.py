@@ -76,11 +76,11 @@ def ingest(
     queues: Sender,
     received: datetime,
     channel: Channel,
-    account: Account | None = None,
+    account: Account,
 ) -> SortedItems:
     """Store the accepted items, and count the refused ones by reason; return both.
 
-    account: where what is queued is entered; None: nowhere.
+    account: where the queued items are entered.
 
     Raises RetryLater if not all are durable in time: the sender then sends them again.
     """
@@ -89,8 +89,7 @@ def ingest(
         with telemetry.span(channel.name):
             envelopes = _envelopes(sorted_items, evidence_for, received)
             queues.send_all([write(envelope) for envelope in envelopes], within=channel.time_limit)
-        if account is not None:
-            account.received(envelopes)
+        account.received(envelopes)
     # Count only after storing: items that were not stored are sent again.
     telemetry.RECEIVED.add(len(items))
     for reason, count in sorted_items.refused.items():

@@ -1,4 +1,4 @@
-"""Graph, Entra ID and a destination that persist when the process under test dies; they refuse like the originals."""
+"""Graph and a destination that persist when the process under test dies; they refuse like the originals."""
 
 import json
 import uuid
@@ -9,17 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import jwt
 import msgspec
 
-from graph_simulator.vectors.tokens import base64url
 from shared.keys.key import EncryptionKey, new_key
-from tests.builders import TENANT, Clock, encryption_key, message, rsa_key
+from tests.builders import Clock, encryption_key, message
 from tests.servers import Answer, Asked, in_json
-from tests.stand_ins.entra import entra
-from tests.token_cases import ISSUERS
 
-GRAPH, LOGIN = "https://graph.crash.example", "https://login.crash.example"
+GRAPH = "https://graph.crash.example"
 RELAY, DESTINATION = "https://relay.crash.example/api/notifications", "https://destination.crash.example"
 
 PLAINTEXT = "Nobody but the destination may read this"
@@ -28,29 +24,6 @@ PLAINTEXT = "Nobody but the destination may read this"
 
 def error(status: int, code: str) -> Answer:
     return in_json({"error": {"code": code, "message": f"{code}."}}, status)
-
-
-@dataclass
-class Login:
-    """Entra ID: metadata, signing keys, and tokens that name their tenant."""
-
-    def answer(self, asked: Asked) -> Answer:
-        path = urlsplit(asked.path).path
-        if path.endswith("/keys"):
-            numbers = rsa_key("authority").public_key().public_numbers()
-            modulus = base64url(numbers.n.to_bytes(256, "big"))
-            return in_json({"keys": [{"kty": "RSA", "use": "sig", "kid": "authority-1", "n": modulus, "e": "AQAB"}]})
-        if path.startswith("/common/"):
-            version = "2.0" if "/v2.0/" in path else "1.0"
-            return in_json({"issuer": ISSUERS[version], "jwks_uri": f"{LOGIN}/common/{version}/keys"})
-        answer = entra(asked, LOGIN)
-        if answer is None:
-            return error(404, "NotFound")
-        if path.endswith("/token"):
-            roles = ["Chat.Read.All", "User.Read.All", "User.ReadBasic.All"]
-            token = jwt.encode({"roles": roles, "tid": TENANT}, "k" * 32, algorithm="HS256")
-            return in_json({"token_type": "Bearer", "expires_in": 3600, "access_token": token})
-        return answer
 
 
 @dataclass

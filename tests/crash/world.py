@@ -41,17 +41,16 @@ from tests.crash.operations import (
 from tests.crash.services import (
     DESTINATION,
     GRAPH,
-    LOGIN,
     PLAINTEXT,
     RELAY,
     Graph,
     KeysInMemory,
-    Login,
     Receiver,
     written,
 )
 from tests.memory import MemoryAccount
 from tests.servers import Answer, Asked
+from tests.stand_ins.login import LOGIN, login
 from tests.token_cases import Mint
 
 FUNCTION_TIMEOUT = timedelta(minutes=10)
@@ -95,7 +94,6 @@ class World:
     def __post_init__(self) -> None:
         self.account = MemoryAccount(self.clock)
         self.graph = Graph(self.clock)
-        self.login = Login()
         self.receiver = Receiver()
         self.keys: KeyStore = KeysInMemory()
         self.key_store: Callable[[Operations], KeyStore] = self._watched_keys
@@ -346,7 +344,7 @@ class Process:
         session = http_client.session()
         for url, name, script in (
             (GRAPH, "graph", world.graph.answer),
-            (LOGIN, "login", world.login.answer),
+            (LOGIN, "login", login),
             (RELAY, "endpoint", _handshake),
             (DESTINATION, "destination", world.receiver.answer),
         ):

@@ -62,7 +62,9 @@ class Instance:
         if "validationToken" in query:
             echo = handshake(query["validationToken"][0])
             return Answer(echo.status_code, echo.get_body(), {"Content-Type": "text/plain"})
-        return Answer(receive(asked.body, self.relay.recipient, self.relay.acknowledging, self.clock()).status)
+        app = self.relay
+        answer = receive(asked.body, app.recipient, app.acknowledging, self.clock(), app.paths, app.account)
+        return Answer(answer.status)
 
     def work(self) -> int:
         """Pass all messages on the queue to `process_queue`; return how many there were."""

@@ -21,7 +21,8 @@ def app(world: AppEnvironment) -> Instance:
 
 def hand_over(world: AppEnvironment, app: Instance) -> None:
     """Pass the new events of the hub to `notify_event_hub`."""
-    receive(world.graph.events(), app.relay.recipient, app.relay.queues, app.clock())
+    relay = app.relay
+    receive(world.graph.events(), relay.recipient, relay.queues, app.clock(), relay.paths, relay.account)
 
 
 def test_messages_come_by_way_of_the_hub_and_none_is_refused(world: AppEnvironment, app: Instance) -> None:

@@ -29,6 +29,7 @@ from tests.builders import (
     raw,
     rich,
 )
+from tests.memory import account_of_items
 
 RECIPIENT = ExpectedRecipient(TENANT, [client_state_secret()])
 TEST_EVENT = {
@@ -51,7 +52,7 @@ class Hub:
 
     def hand_over(self, *bodies: bytes) -> list[ItemBatch]:
         """Return the queued envelopes."""
-        receive(bodies, RECIPIENT, self._queues, NOW)
+        receive(bodies, RECIPIENT, self._queues, NOW, None, account_of_items())
         with QueueClient.from_connection_string(self._settings.connection_string, self._settings.queue) as queue:
             self._queues.create_missing()
             texts = [message.content for message in queue.receive_messages(max_messages=32)]
@@ -96,7 +97,7 @@ def test_while_storage_is_unavailable_the_host_is_made_to_retry_the_events(
     settings = StorageSettings("q-away", Azurite(tmp_path_factory.mktemp("away")).connection_string)
     unavailable = queues(settings, TimeLimits(connect=1, read=1, retries=0, backoff=0))
     with pytest.raises(RetryLater):
-        receive([body(change())], RECIPIENT, unavailable, NOW)
+        receive([body(change())], RECIPIENT, unavailable, NOW, None, account_of_items())
 
 
 @given(st.lists(st.tuples(st.integers(0, 40_000), st.sampled_from([TENANT, OTHER_TENANT])), max_size=12))

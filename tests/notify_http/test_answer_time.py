@@ -14,7 +14,7 @@ from shared import telemetry
 from shared.messages.ingest import ExpectedRecipient
 from shared.seldom import Seldom
 from tests.builders import NOW, TENANT, body, change, client_state_secret, rich
-from tests.memory import MemoryQueues
+from tests.memory import MemoryQueues, account_of_items
 
 RECIPIENT = ExpectedRecipient(TENANT, [client_state_secret()])
 
@@ -56,8 +56,8 @@ def test_what_took_long_itself_is_not_held_back() -> None:
 
 def test_whether_anything_was_stored_is_known_and_not_said() -> None:
     queues = MemoryQueues()
-    good = receive(body(change()), RECIPIENT, queues, NOW)
-    bad = receive(body(change(clientState="guess")), RECIPIENT, queues, NOW)
+    good = receive(body(change()), RECIPIENT, queues, NOW, None, account_of_items())
+    bad = receive(body(change(clientState="guess")), RECIPIENT, queues, NOW, None, account_of_items())
     assert (good.stored, bad.stored) == (True, False)
     assert good == bad  # the answers are equal
 
@@ -77,9 +77,9 @@ def test_a_refused_post_exports_no_span(monkeypatch: pytest.MonkeyPatch) -> None
     """Each span costs money, and any caller can have a POST refused."""
     with spans(monkeypatch) as exported:
         for text in (body(change(clientState="guess")), body(rich(clientState=None)), body(), b"{", b""):
-            receive(text, RECIPIENT, MemoryQueues(), NOW)
+            receive(text, RECIPIENT, MemoryQueues(), NOW, None, account_of_items())
         assert exported.get_finished_spans() == ()
-        receive(body(change(clientState="guess"), change()), RECIPIENT, MemoryQueues(), NOW)
+        receive(body(change(clientState="guess"), change()), RECIPIENT, MemoryQueues(), NOW, None, account_of_items())
         assert [span.name for span in exported.get_finished_spans()] == ["notify_http"]
 
 

@@ -32,6 +32,7 @@ from tests.builders import (
     rich,
     rsa_key,
 )
+from tests.memory import account_of_items
 from tests.token_cases import Mint
 
 RECIPIENT = ExpectedRecipient(TENANT, [client_state_secret(), client_state_secret("retiring")])
@@ -47,7 +48,7 @@ class Endpoint:
         self._settings = settings
 
     def post(self, text: bytes) -> Answer:
-        return receive(text, RECIPIENT, self.queues, NOW)
+        return receive(text, RECIPIENT, self.queues, NOW, None, account_of_items())
 
     def queued(self) -> list[ItemBatch]:
         """Receive the queued envelopes."""

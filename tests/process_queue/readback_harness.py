@@ -9,33 +9,23 @@ from urllib.parse import urlsplit
 import requests
 
 from graph_simulator.authority import Authority
-from process_queue.readback import ReadbackHandler
-from process_queue.requeue import Requeue
-from shared.configuration.declaration import Declarations
-from shared.delivery.destination import Destination
-from shared.delivery.ledger import Ledger
-from shared.delivery.outbox import Outbox, Outboxes
-from shared.errors import Reason, RetryLater
-from shared.graph.client import GraphClient
-from shared.graph.resolver import Resolver
-from shared.messages.authentication import SigningSender
-from shared.messages.dead_letters import DeadLetters
+from process_queue.handler import MessageHandler
+from shared.configuration.declaration import Declaration, Declarations
+from shared.errors import Reason
 from shared.messages.envelope import ReadbackPage, read, read_dead_letter, write
-from shared.readback.checkpoints import Checkpoints
-from shared.readback.directory_states import DirectoryStates
 from shared.resources.path import segments
 from shared.storage.queues import Queue
-from tests.builders import NOW, TENANT, Clock, admission, destination_secret, envelope_keys
+from tests.builders import NOW, TENANT, Clock
 from tests.memory import MemoryAccount
+from tests.process_queue.app import start_app
 from tests.servers import Answer, Asked, in_json, serving
-from tests.shared.graph.test_client import Bearer
 
 DONE = Answer(204)
 DAY_BEFORE = NOW - timedelta(days=1)
 
 
 class ReadbackHarness:
-    """A scripted Graph and destination, with the queue between."""
+    """A scripted Graph and destination, with the app between."""
 
     def __init__(self, authority: Authority, session: requests.Session) -> None:
         self.pages: dict[str, Any] = {}
@@ -44,13 +34,9 @@ class ReadbackHarness:
         self.stumbles_over: set[str] = set()
         self.rejects: set[str] = set()
         self.clock = Clock(NOW)
-        self.declarations = Declarations(())
         self._account = MemoryAccount(undelayed=True)
         self._queues = self._account.queues
         self.delays = self._queues.delays
-        self._sender = SigningSender(self._queues, envelope_keys())
-        self._requeue = Requeue(self._sender, timedelta(hours=72), self.clock, lambda: 0.0)
-        self._tables = self._account.tables
         self._session = session
         self._authority = authority
 
@@ -59,31 +45,28 @@ class ReadbackHarness:
         self.graph = self._graph_server.__enter__()
         self._destination_server = serving(self._take)
         self._url = self._destination_server.__enter__().url
-        self._destination = self._destination_untried()
+        self.declare()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._graph_server.__exit__(None, None, None)
         self._destination_server.__exit__(None, None, None)
 
-    def _destination_untried(self) -> Destination:
-        return Destination(self._url, [destination_secret()], self._session, self.clock)
+    def declare(self, *declarations: Declaration) -> None:
+        """Start a new process with these declarations."""
+        self.declarations = declarations
+        self._relay = start_app(
+            self._account.clients(),
+            self.clock,
+            self._session,
+            declarations=Declarations(declarations),
+            GRAPH_BASE_URL=self.graph.url,
+            DESTINATION_URL=self._url,
+        )
+        self._handler = MessageHandler(self._relay)
 
     def read(self, readback: ReadbackPage) -> None:
-        graph = GraphClient(self.graph.url, Bearer(), self._session, self.clock)
-        outboxes = Outboxes([Outbox(self._destination, Ledger(self._tables, timedelta(days=60)))])
-        checkpoints = Checkpoints(self._tables)
-        ReadbackHandler(
-            graph,
-            checkpoints,
-            self._queues,
-            outboxes,
-            self._requeue,
-            self.clock,
-            self.declarations,
-            Resolver(graph, self.clock),
-            DirectoryStates(self._tables),
-        ).handle(readback)
+        self._handler.readback.handle(readback)
 
     def read_to_the_end(self, readback: ReadbackPage) -> None:
         """Read the page, then every queued page, advancing by six hours each time, until the queue is empty."""
@@ -91,23 +74,15 @@ class ReadbackHarness:
         while received := self._queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=5)):
             for message in received:
                 self.clock.advance(hours=6)
-                self._process(message.text)
+                self._handler.handle([read(message.text)])
                 self._queues.delete(message)
-
-    def _process(self, text: str) -> None:
-        readback = read(text)
-        assert isinstance(readback, ReadbackPage)
-        try:
-            self.read(readback)
-        except RetryLater as retry_later:
-            self._requeue.later(readback, retry_later)
 
     def start_over(self) -> None:
         """Remove the state of an earlier example."""
         self.delivered.clear()
         self.pages.clear()
         self.clock.now = NOW
-        self._destination = self._destination_untried()
+        self.declare()
         self._queues.take(Queue.DEAD_LETTERS)
 
     def dead(self) -> list[tuple[str, Reason]]:
@@ -130,10 +105,10 @@ class ReadbackHarness:
     def replay(self) -> ReadbackPage:
         """Replay the only dead letter, and return the pages that the replay enqueues."""
         self._queues.take()
-        letters = DeadLetters(self._queues, self._account.claims)
+        letters = self._relay.dead_letters()
         with closing(letters.each()) as each:
             for letter in each:
-                letters.replay(letter, admission(), self._sender)
+                letters.replay(letter, self._relay.admission, self._relay.queues)
         (again,) = self.queued()
         return again
 

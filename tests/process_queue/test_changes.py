@@ -11,17 +11,11 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from process_queue.changes import ChangeHandler
-from process_queue.requeue import Requeue
+from process_queue.handler import MessageHandler
 from process_queue.retries import Retries
-from shared.delivery.destination import Destination
-from shared.delivery.ledger import Ledger
-from shared.delivery.outbox import Outbox, Outboxes
 from shared.errors import NotAttempted, Reason, RetryLater
 from shared.messages.envelope import ChangeBatch, read, read_dead_letter
-from shared.readback.pings import Pings
 from shared.storage.queues import Queue
-from shared.subscriptions.silence import LastSeen
 from tests.builders import (
     CLIENT_ID,
     NOW,
@@ -30,14 +24,15 @@ from tests.builders import (
     change,
     changes,
     chat_path,
-    destination_secret,
     encrypted,
+    encryption_key,
     message,
     raw,
     rich,
 )
-from tests.memory import MemoryAccount
-from tests.process_queue.verification import TOKEN, verifier
+from tests.memory import MemoryAccount, MemoryKeys
+from tests.process_queue.app import start_app
+from tests.process_queue.verification import TOKEN
 from tests.servers import Answer, Asked, Server, serving
 
 HORIZON = timedelta(hours=72)
@@ -50,8 +45,9 @@ class RelayUnderTest:
     def __init__(self, server: Server, session: requests.Session) -> None:
         self.clock = Clock(NOW + HORIZON - timedelta(seconds=1))
         self.server = server
+        self.keys = MemoryKeys(encryption_key())
         self._account = MemoryAccount()
-        self._queues, self._tables = self._account.queues, self._account.tables
+        self._queues = self._account.queues
         self._session = session
         self.taken: list[dict[str, Any]] = []
         server.script = self._take
@@ -60,11 +56,16 @@ class RelayUnderTest:
 
     def relay(self, envelope: ChangeBatch) -> None:
         """Relay the envelope in a new process."""
-        destination = Destination(self.server.url, [destination_secret()], self._session, self.clock)
-        outboxes = Outboxes([Outbox(destination, Ledger(self._tables, HORIZON * 20))])
-        requeue = Requeue(self._queues, HORIZON, self.clock, lambda: 0.0)
-        pings = Pings(self._tables, self._queues, self.clock)
-        ChangeHandler(verifier(), outboxes, LastSeen(self._tables), requeue, self.clock, pings).handle(envelope)
+        relay = start_app(
+            self._account.clients(), self.clock, self._session, key_store=self.keys, DESTINATION_URL=self.server.url
+        )
+        MessageHandler(relay).handle([envelope])
+
+    def withhold_a_key(self) -> str:
+        """Add a key that the store does not give out for now; return its id."""
+        self.keys.keys["away"] = encryption_key()
+        self.keys.withheld.add("away")
+        return "away"
 
     def delivered(self) -> list[str]:
         """The ids of delivered messages."""
@@ -183,7 +184,9 @@ def test_past_the_horizon_items_are_put_away(app: RelayUnderTest) -> None:
 def test_items_that_wait_for_different_things_wait_apart(app: RelayUnderTest) -> None:
     app.answer = Answer(503)
     keyless = item("2")
-    keyless["encryptedContent"]["encryptionCertificateId"] = "away"
+    keyless["encryptedContent"] |= {
+        "encryptionCertificateId": app.withhold_a_key(), "encryptionCertificateThumbprint": ""
+    }  # fmt: skip
     app.relay(changes(item("1"), keyless, tokens=[TOKEN]))
     assert sorted(names_of(envelope) for envelope in app.queued()) == [["1"], ["2"]]
 
@@ -204,7 +207,9 @@ def test_no_item_is_ever_in_no_place_or_in_two(app: RelayUnderTest, kinds: list[
         if kind == "broken":
             changed["encryptedContent"]["dataSignature"] = ""
         if kind == "keyless":
-            changed["encryptedContent"]["encryptionCertificateId"] = "away"
+            changed["encryptedContent"] |= {
+                "encryptionCertificateId": app.withhold_a_key(), "encryptionCertificateThumbprint": ""
+            }  # fmt: skip
         items.append(changed)
         expected[name] = kind != "forged"
     app.relay(changes(*items, tokens=[TOKEN]))

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import pytest
 
-from shared.configuration.declaration import Declaration, Declarations
+from shared.configuration.declaration import Declaration
 from shared.errors import Reason, RetryLater
 from shared.messages.envelope import ReadbackPage
 from shared.readback.pages import page_of
@@ -29,7 +29,7 @@ def declare(
 ) -> ReadbackPage:
     """Declare a resource; return the page that reads back its last day."""
     declaration = Declaration(resource, tuple(types.split(",")), tenant_id=TENANT, **options)
-    harness.declarations = Declarations([declaration])
+    harness.declare(declaration)
     return page_of(declaration, DAY_BEFORE, NOW, NOW)
 
 
@@ -38,7 +38,7 @@ def begun(harness: ReadbackHarness, resource: str = DRIVE, **options: Any) -> Re
     page = declare(harness, resource, "updated", **options)
     path = "/v1.0/users/delta" if "users" in resource else ROOT_DELTA
     harness.pages[path] = {"value": [{"id": "old"}], "@odata.deltaLink": f"{harness.graph.url}/v1.0/delta-1"}
-    harness.read(page_of(next(iter(harness.declarations)), NOW, NOW, NOW))
+    harness.read(page_of(harness.declarations[0], NOW, NOW, NOW))
     assert harness.delivered == []
     return page
 
@@ -132,7 +132,7 @@ class TestTheDeclaration:
 
     def test_what_is_declared_no_more_is_not_read(self, harness: ReadbackHarness) -> None:
         page = declare(harness, MAIL)
-        harness.declarations = Declarations(())
+        harness.declare()
         harness.read(page)
         assert harness.graph.asked == []
 

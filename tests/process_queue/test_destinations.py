@@ -1,7 +1,6 @@
 """Several destinations: what one of them does not accept waits for it alone, and delays no other."""
 
 import json
-import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,91 +11,73 @@ import msgspec
 import pytest
 import requests
 
-from graph_simulator.authority import Authority
-from process_queue.changes import ChangeHandler
-from process_queue.readback import ReadbackHandler
-from process_queue.requeue import Requeue
-from shared.configuration.declaration import Declarations
-from shared.configuration.destinations import DEFAULT, EventFilter
-from shared.delivery.destination import Destination
+from process_queue.handler import MessageHandler
+from shared.configuration.destinations import DEFAULT
 from shared.delivery.event import Event
-from shared.delivery.lane import Lane, Limits
 from shared.delivery.ledger import Ledger
-from shared.delivery.outbox import Misconfigured, Outbox, Outboxes
-from shared.errors import Reason, RetryLater
-from shared.graph.client import GraphClient
-from shared.graph.resolver import Resolver
-from shared.messages.account import Account
-from shared.messages.envelope import ChangeBatch, ReadbackPage, destination_of, read, read_dead_letter, write
+from shared.errors import Reason
+from shared.messages.envelope import (
+    ChangeBatch,
+    Envelope,
+    ReadbackPage,
+    destination_of,
+    read,
+    read_dead_letter,
+    write,
+)
 from shared.outgoing import INVOCATIONS
-from shared.readback.checkpoints import Checkpoints
-from shared.readback.directory_states import DirectoryStates
-from shared.readback.pings import Pings
 from shared.storage.queues import Queue
-from shared.subscriptions.silence import LastSeen
-from tests.builders import NOW, Clock, admission, changes, destination_secret, message, rich
+from tests.builders import NOW, Clock, changes, destination_secret, message, rich
+from tests.in_process import InProcess
 from tests.memory import MemoryAccount
+from tests.process_queue.app import start_app
 from tests.process_queue.readback_harness import asked_for
 from tests.process_queue.test_changes import item, names_of
-from tests.process_queue.verification import TOKEN, verifier
+from tests.process_queue.verification import TOKEN
 from tests.servers import Answer, Asked, Script, Server, in_json, serving
 from tests.shared.delivery.test_destination import ids
-from tests.shared.graph.test_client import Bearer
 
 NAMES = (DEFAULT, "search", "archive")
 DONE = Answer(204)
+GRAPH = "https://graph.example.org"
 CHAT_LIST = "/v1.0/chats/19:9e/messages"
 
 
 class System:
-    """The app, from an envelope to three destinations, each a scripted server."""
+    """The app, with a scripted Graph and three destinations, each a scripted server."""
 
     def __init__(self, servers: dict[str, Server], session: requests.Session) -> None:
         self.servers = servers
         self.clock = Clock()
         self.account = MemoryAccount(undelayed=True)
-        self.entered = Account(self.account.tables, self.clock, random.Random(1).randbytes)
-        self.selections: dict[str, EventFilter] = {}
-        self.requeue = Requeue(self.account.queues, timedelta(hours=72), self.clock, lambda: 0.0)
+        self.graph = InProcess(lambda _: in_json({"value": []}), self.clock)
+        session.mount(GRAPH, self.graph)
         self._session = session
         self.start()
 
-    def start(self) -> None:
-        """Start a new process."""
-        self.outboxes = Outboxes(
-            Outbox(
-                Destination(server.url, [destination_secret()], self._session, self.clock),
-                Ledger(self.account.tables, timedelta(days=60), name),
-                self.selections.get(name),
-            )
-            for name, server in self.servers.items()
-        )
-
-    def relay(self, envelope: ChangeBatch) -> None:
-        tables = self.account.tables
-        pings = Pings(tables, self.account.queues, self.clock)
-        entered = self.entered
-        handler = ChangeHandler(
-            verifier(), self.outboxes, LastSeen(tables), self.requeue, self.clock, pings, account=entered
-        )
-        try:
-            handler.handle(envelope)
-        except RetryLater as failure:
-            self.requeue.later(envelope, failure)
-
-    def read_back(self, graph: Server, page: ReadbackPage) -> None:
-        client = GraphClient(graph.url, Bearer(), self._session, self.clock)
-        ReadbackHandler(
-            client,
-            Checkpoints(self.account.tables),
-            self.account.queues,
-            self.outboxes,
-            self.requeue,
+    def start(self, *further: dict[str, Any], default: bool = True) -> None:
+        """Start a new process, with these changes to the entries of DESTINATIONS; `default`: beside the default one."""
+        entries = {name: {"name": name, "url": f"{self.servers[name].url}/"} for name in ("search", "archive")}
+        for entry in further:
+            entries[entry["name"]] = entries.get(entry["name"], {}) | entry
+        for entry in entries.values():
+            entry["secret"] = destination_secret()
+        self.relay = start_app(
+            self.account.clients(),
             self.clock,
-            Declarations(()),
-            Resolver(client, self.clock),
-            DirectoryStates(self.account.tables),
-        ).handle(page)
+            self._session,
+            GRAPH_BASE_URL=GRAPH,
+            DESTINATIONS=json.dumps(list(entries.values())),
+            DESTINATION_URL=self.servers[DEFAULT].url if default else None,
+            DESTINATION_SECRET=destination_secret() if default else None,
+        )
+        self.handler = MessageHandler(self.relay)
+
+    def handle(self, envelope: Envelope) -> None:
+        self.handler.handle([envelope])
+
+    def read_back(self, page: ReadbackPage) -> None:
+        self.handler.readback.handle(page)
 
     def queued(self) -> list[Any]:
         return [read(text) for text in self.account.queues.take()]
@@ -121,19 +102,19 @@ def two(**more: Any) -> ChangeBatch:
 
 def test_every_destination_receives_everything_once(system: System) -> None:
     for _ in range(2):
-        system.relay(two())
+        system.handle(two())
     assert [system.received(name) for name in NAMES] == [["1", "2"]] * 3
     assert system.queued() == []
 
 
 def test_what_one_does_not_accept_waits_for_that_one_alone(system: System) -> None:
     system.servers["search"].script = answering(503)
-    system.relay(two())
+    system.handle(two())
     (again,) = system.queued()
     assert again.destination == "search"
     assert names_of(again) == ["1", "2"]
     system.servers["search"].script = lambda _: DONE
-    system.relay(again)
+    system.handle(again)
     assert system.received(DEFAULT) == system.received("archive") == ["1", "2"]
     assert system.received("search") == ["1", "2"] * 2  # refused once, then accepted
     assert system.queued() == []
@@ -143,58 +124,56 @@ def test_what_one_rejects_is_its_dead_letter_and_its_replay_reaches_no_other(sys
     system.servers["search"].script = lambda asked: (
         Answer(422) if b'"id":"2"' in asked.body.replace(b" ", b"") else DONE
     )
-    system.relay(two())
+    system.handle(two())
     (text,) = system.account.queues.texts(Queue.DEAD_LETTERS)
     letter = read_dead_letter(text)
     assert (letter.reason, destination_of(letter.envelope)) == (Reason.DESTINATION_REJECTED, "search")
     system.servers["search"].script = lambda _: DONE
-    again = admission().replayed(letter.envelope, authentic=True)
+    again = system.relay.admission.replayed(letter.envelope, authentic=True)
     assert isinstance(again, ChangeBatch)
     before = len(system.received(DEFAULT))
-    system.relay(again)
+    system.handle(again)
     assert system.received("search")[-1] == "2"
     assert len(system.received(DEFAULT)) == before
 
 
 def test_the_ledger_knows_for_each_destination_what_arrived(system: System) -> None:
     system.servers["archive"].script = answering(503)
-    system.relay(two())
+    system.handle(two())
     system.queued()
     system.servers["archive"].script = lambda _: DONE
     system.start()
-    system.relay(two())  # the same again, as Graph repeats notifications
+    system.handle(two())  # the same again, as Graph repeats notifications
     assert system.received(DEFAULT) == ["1", "2"]
     assert system.received("archive")[-2:] == ["1", "2"]
 
 
 def test_a_filter_leaves_out_what_a_destination_does_not_want(system: System) -> None:
-    system.selections = {"search": EventFilter(types=("Microsoft.Graph.User*",)), "archive": EventFilter(("chats",))}
-    system.start()
-    system.relay(two())
+    system.start({"name": "search", "types": ["Microsoft.Graph.User*"]}, {"name": "archive", "resources": ["chats"]})
+    system.handle(two())
     assert system.received("search") == []
     assert system.received("archive") == ["1", "2"]
 
 
 def test_an_event_that_no_destination_wants_is_counted_beside_one_that_is_delivered(system: System) -> None:
-    system.selections = dict.fromkeys(NAMES, EventFilter(("chats/*/messages/1",)))
-    system.start()
-    system.relay(two())
-    system.entered.flush()
-    [hour] = system.entered.hours().values()
-    assert (hour.outcomes["unselected"], hour.outcomes["delivered"], hour.outcomes["duplicates"]) == (1, 3, 0)
+    filters = [{"name": name, "resources": ["chats/*/messages/1"]} for name in ("search", "archive")]
+    system.start(*filters, default=False)
+    system.handle(two())
+    system.relay.account.flush()
+    [hour] = system.relay.account.hours().values()
+    assert (hour.outcomes["unselected"], hour.outcomes["delivered"], hour.outcomes["duplicates"]) == (1, 2, 0)
 
 
 def test_what_waits_for_a_destination_that_is_no_more_is_kept(system: System) -> None:
-    system.relay(two(destination="removed"))
+    system.handle(two(destination="removed"))
     letters = [read_dead_letter(text) for text in system.account.queues.texts(Queue.DEAD_LETTERS)]
     assert [letter.reason for letter in letters] == [Reason.DESTINATION_UNKNOWN] * 2
     assert system.received(DEFAULT) == []
 
 
 def test_the_events_of_an_invalid_entry_are_kept_for_it(system: System) -> None:
-    ledger = Ledger(system.account.tables, timedelta(days=60), "broken")
-    system.outboxes = Outboxes([Outbox(Misconfigured("url: missing"), ledger), system.outboxes[DEFAULT]])
-    system.relay(two())
+    system.start({"name": "broken"})
+    system.handle(two())
     (again,) = system.queued()
     assert again.destination == "broken"
     assert "url: missing" in again.history[-1].detail
@@ -204,16 +183,16 @@ def test_the_events_of_an_invalid_entry_are_kept_for_it(system: System) -> None:
 def test_what_waits_for_one_that_is_unavailable_is_not_even_decrypted(system: System) -> None:
     system.servers["search"].script = answering(503)
     for _ in range(3):  # open its circuit breaker
-        system.relay(two())
+        system.handle(two())
     asked = len(system.servers["search"].asked)
     forged = msgspec.structs.replace(changes(item("1"), tokens=["forged"]), destination="search")
     system.queued()
-    system.relay(forged)
+    system.handle(forged)
     assert system.queued()[0].items == forged.items  # verified, it would be refused
     assert len(system.servers["search"].asked) == asked
     system.clock.advance(minutes=5)
     system.servers["search"].script = lambda _: DONE
-    system.relay(two(destination="search"))
+    system.handle(two(destination="search"))
     assert system.received("search")[-2:] == ["1", "2"]
 
 
@@ -222,7 +201,7 @@ def test_an_envelope_of_version_0_1_is_for_all_destinations(system: System) -> N
     del old["destination"]
     envelope = read(json.dumps({"kind": "change", **old}))
     assert isinstance(envelope, ChangeBatch)
-    system.relay(envelope)
+    system.handle(envelope)
     assert [system.received(name) for name in NAMES] == [["1", "2"]] * 3
 
 
@@ -241,7 +220,7 @@ def test_one_that_does_not_answer_delays_no_other(system: System) -> None:
     system.servers["search"].script = slow
     for name in (DEFAULT, "archive"):
         system.servers[name].script = fast
-    worker = threading.Thread(target=system.relay, args=(two(),))
+    worker = threading.Thread(target=system.handle, args=(two(),))
     worker.start()
     others.wait(30)  # passes only if both were requested
     release.set()
@@ -250,59 +229,43 @@ def test_one_that_does_not_answer_delays_no_other(system: System) -> None:
     assert [system.received(name) for name in NAMES] == [["1", "2"]] * 3
 
 
-@pytest.fixture
-def graph(authority: Authority, trusted: object) -> Iterator[Server]:
-    pages: dict[str, Any] = {}
-
-    def page(asked: Asked) -> Answer:
-        if asked.path.startswith("/next"):
-            return in_json({"value": [message("2")]})
-        return in_json({"value": [message("1")], "@odata.nextLink": f"{server.url}/v1.0/../next"})
-
-    with serving(page, authority) as server:
-        pages["url"] = server.url
-        yield server
-
-
-def test_a_page_goes_on_for_the_others_while_one_destination_is_behind(system: System, graph: Server) -> None:
-    graph.script = lambda _: in_json({"value": [message("1")], "@odata.nextLink": f"{graph.url}/v1.0/next"})
+def test_a_page_goes_on_for_the_others_while_one_destination_is_behind(system: System) -> None:
+    system.graph.script = lambda _: in_json({"value": [message("1")], "@odata.nextLink": f"{GRAPH}/v1.0/next"})
     system.servers["search"].script = answering(503)
-    system.read_back(graph, asked_for("/chats/19:9e/messages"))
+    system.read_back(asked_for("/chats/19:9e/messages"))
     own, following = sorted(system.queued(), key=lambda page: page.link)
     assert (own.destination, own.link, own.attempt) == ("search", "", 1)
     assert (following.destination, following.without) == ("", ("search",))
     assert system.received(DEFAULT) == ["1"]
-    graph.script = lambda _: in_json({"value": [message("2")]})
-    system.read_back(graph, following)
+    system.graph.script = lambda _: in_json({"value": [message("2")]})
+    system.read_back(following)
     assert system.received("archive") == ["1", "2"]
     assert system.received("search") == ["1"]  # the former attempt
-    graph.script = lambda _: in_json({"value": [message("1"), message("2")]})
+    system.graph.script = lambda _: in_json({"value": [message("1"), message("2")]})
     system.servers["search"].script = lambda _: DONE
     system.clock.advance(minutes=2)
-    system.read_back(graph, own)
+    system.read_back(own)
     assert system.received("search")[1:] == ["1", "2"]
     assert system.received(DEFAULT) == ["1", "2"]
 
 
-def test_a_page_that_no_destination_takes_is_read_again_for_all(system: System, graph: Server) -> None:
-    graph.script = lambda _: in_json({"value": [message("1")]})
+def test_a_page_that_no_destination_takes_is_read_again_for_all(system: System) -> None:
+    system.graph.script = lambda _: in_json({"value": [message("1")]})
     for name in NAMES:
         system.servers[name].script = answering(503)
     with pytest.raises(Exception, match="destination"):
-        system.read_back(graph, asked_for("/chats/19:9e/messages"))
+        system.read_back(asked_for("/chats/19:9e/messages"))
     assert system.queued() == []
 
 
-def test_the_entries_of_a_delta_query_are_read_one_by_one_for_the_one_that_is_behind(
-    system: System, graph: Server
-) -> None:
+def test_the_entries_of_a_delta_query_are_read_one_by_one_for_the_one_that_is_behind(system: System) -> None:
     """Its walk cannot start over: the stored link has advanced with the other destinations."""
     user = {"id": "5d", "displayName": "Ada"}
-    graph.script = lambda _: in_json({"value": [user], "@odata.deltaLink": f"{graph.url}/v1.0/users/delta?t=2"})
-    system.read_back(graph, asked_for("/users", since=NOW))
+    system.graph.script = lambda _: in_json({"value": [user], "@odata.deltaLink": f"{GRAPH}/v1.0/users/delta?t=2"})
+    system.read_back(asked_for("/users", since=NOW))
     system.queued()
     system.servers["search"].script = answering(503)
-    system.read_back(graph, asked_for("/users"))
+    system.read_back(asked_for("/users"))
     (own,) = system.queued()
     assert (own.destination, own.resource) == ("search", "users/5d")
     assert ids(system.servers[DEFAULT].asked[0])
@@ -310,7 +273,7 @@ def test_the_entries_of_a_delta_query_are_read_one_by_one_for_the_one_that_is_be
 
 def test_rich_items_stay_sealed_for_the_one_that_is_behind(system: System) -> None:
     system.servers["search"].script = answering(503)
-    system.relay(changes(rich(message("1", body={"contentType": "text", "content": "private words"})), tokens=[TOKEN]))
+    system.handle(changes(rich(message("1", body={"contentType": "text", "content": "private words"})), tokens=[TOKEN]))
     (text,) = system.account.queues.texts()
     assert "private words" not in text
 
@@ -319,7 +282,7 @@ def test_with_one_dead_and_one_slow_the_third_receives_everything_and_each_accou
     system: System, session: requests.Session
 ) -> None:
     """The slow destination answers only after the third has everything: if it delayed the third, both would hang."""
-    envelopes, invocations = 40, INVOCATIONS
+    envelopes, invocations = 30, INVOCATIONS
     complete = threading.Event()
     expected = {str(number) for number in range(2 * envelopes)}
 
@@ -334,15 +297,6 @@ def test_with_one_dead_and_one_slow_the_third_receives_everything_and_each_accou
     system.servers[DEFAULT].script = answering(503)
     system.servers["search"].script = slow
     system.servers["archive"].script = third
-    limits = Limits().shared_by(3, invocations)
-    system.outboxes = Outboxes(
-        Outbox(
-            Destination(server.url, [destination_secret()], session, system.clock),
-            Ledger(system.account.tables, timedelta(days=60), name),
-            lane=Lane(limits, system.clock),
-        )
-        for name, server in system.servers.items()
-    )
     for number in range(envelopes):
         items = (item(str(2 * number)), item(str(2 * number + 1)))
         system.account.queues.send(write(changes(*items, tokens=[TOKEN])))
@@ -376,7 +330,7 @@ def work_off(system: System, invocations: int, finished: Callable[[], bool]) -> 
             system.clock.advance(seconds=30)
             envelope = read(texts[0])
             assert isinstance(envelope, ChangeBatch)
-            system.relay(envelope)
+            system.handle(envelope)
             with offering:
                 working[0] -= 1
 

@@ -105,7 +105,9 @@ def declared(
             if token := parse_qs(urlsplit(asked.path).query).get("validationToken"):
                 return Answer(200, token[0].encode(), {"Content-Type": "text/plain"})
             whole.posts.append(asked.body)
-            return Answer(receive(asked.body, whole.app.recipient, whole.app.acknowledging, clock()).status)
+            app = whole.app
+            answer = receive(asked.body, app.recipient, app.acknowledging, clock(), app.paths, app.account)
+            return Answer(answer.status)
 
         def take(asked: Asked) -> Answer:
             whole.events += json.loads(asked.body)

@@ -4,7 +4,6 @@ tests/life shows, with the simulator, the effect of each event.
 """
 
 import json
-import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -13,31 +12,22 @@ import pytest
 import requests
 
 from graph_simulator.authority import Authority
-from process_queue.lifecycle import LifecycleHandler
+from process_queue.handler import MessageHandler
 from shared.configuration.declaration import Declarations
-from shared.graph.client import GraphClient
-from shared.readback.checkpoints import Checkpoints
-from shared.readback.sweep import Sweep
-from shared.subscriptions.client import SubscriptionsClient
-from shared.subscriptions.known import Known, KnownSubscriptions
-from shared.subscriptions.once import Once
-from shared.subscriptions.reconcile import Reconciler
-from shared.subscriptions.subscription import DesiredState, Subscription
-from shared.subscriptions.tenants import Tenants
+from shared.subscriptions.known import Known
+from shared.subscriptions.subscription import Subscription
 from tests.builders import (
     NOTIFICATION_URL,
     NOW,
     TENANT,
     Clock,
-    client_state_secret,
     declaration,
-    encryption_key,
     lifecycle,
     lifecycle_items,
 )
 from tests.memory import MemoryAccount
+from tests.process_queue.app import start_app
 from tests.servers import Answer, Server, in_json, serving
-from tests.shared.graph.test_client import Bearer
 
 FIRST, SECOND = "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11", "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b12"
 FORBIDDEN = in_json({"error": {"code": "Forbidden", "message": "no consent"}}, 403)
@@ -61,28 +51,20 @@ class ScriptedGraph:
         self.clock = Clock(NOW + timedelta(seconds=5))
         self.answers: dict[str, Answer] = {}
         self._graph = graph
-        account = MemoryAccount()
-        self._checkpoints = Checkpoints(account.tables)
-        self._checkpoints.save(declaration().id, NOW, NOW)
         graph.script = lambda asked: self.answers.get(asked.path.rpartition("/")[2], FRESH)
-        client = GraphClient(graph.url, Bearer(), session, self.clock)
-        declarations = Declarations([declaration()])
-        subscriptions = SubscriptionsClient(client, self.clock, random.Random(1).randbytes)
-        tenants = Tenants(account.tables)
-        known = KnownSubscriptions(account.tables, lambda: NOW)
-        known.note(TENANT, {name: Known(declaration().id, SERVED.expiration_date_time) for name in (FIRST, SECOND)})
-        self.known = known
-        self.handler = LifecycleHandler(
-            TENANT,
-            declarations,
-            subscriptions,
-            Reconciler(TENANT, declarations, subscriptions, tenants, known, self.clock),
-            known,
-            Sweep(self._checkpoints, account.queues, timedelta(0)),
-            lambda: DesiredState(NOTIFICATION_URL, client_state_secret(), encryption_key()),
+        relay = start_app(
+            MemoryAccount().clients(),
             self.clock,
-            Once(self.clock),
+            session,
+            declarations=Declarations([declaration()]),
+            GRAPH_BASE_URL=graph.url,
         )
+        self._checkpoints = relay.checkpoints
+        self._checkpoints.save(declaration().id, NOW, NOW)
+        self.known = relay.known_subscriptions
+        known = Known(declaration().id, SERVED.expiration_date_time)
+        self.known.note(TENANT, dict.fromkeys((FIRST, SECOND), known))
+        self.handler = MessageHandler(relay).lifecycle
 
     def act(self, *subscriptions: str, attempt: int = 0, received: datetime = NOW, **changes: str) -> list[str]:
         """Return the reasons of the items to be retried."""
@@ -148,7 +130,7 @@ def test_many_removals_from_a_tenant_that_refuses_to_list_cost_one_list_call(
     scripted.answers["subscriptions"] = FORBIDDEN
     scripted.act(FIRST, SECOND, lifecycleEvent="subscriptionRemoved")
     assert scripted.asked() == ["subscriptions"]
-    assert "an administrator there has to grant Chat.Read.All, User.ReadBasic.All to this app" in caplog.text
+    assert "The token has every permission that the declarations need" in caplog.text
     assert scripted.gap_suspected()
 
 

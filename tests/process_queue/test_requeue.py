@@ -3,25 +3,28 @@
 test_requeue_properties.py has many rounds, with crashes.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
 import pytest
+import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from process_queue.requeue import Requeue
-from shared.errors import NotAttempted, Reason, RetryLater
+from process_queue.handler import MessageHandler
+from shared.errors import Isolable, NotAttempted, Reason, RetryLater
 from shared.messages.envelope import ChangeBatch, Envelope, ReadbackPage, attempts, read, read_dead_letter
 from shared.messages.retry import MAX_DELAY, SCHEDULE
 from shared.storage.queues import Queue
 from tests.builders import NOW, TENANT, Clock, change, changes, lifecycle, lifecycle_items
-from tests.memory import MemoryQueues
+from tests.memory import MemoryAccount, MemoryQueues
+from tests.process_queue.app import FixedRandom, start_app
 
 HORIZON = timedelta(hours=72)
 MOMENT = timedelta(seconds=1)
 PAGE = ReadbackPage(NOW, TENANT, "/chats/getAllMessages", NOW - HORIZON, NOW)
-ERROR, AWAY = RetryLater(Reason.DESTINATION_ERROR), RetryLater(Reason.DESTINATION)
+ERROR, AWAY = Isolable(Reason.DESTINATION_ERROR), RetryLater(Reason.DESTINATION)
 
 
 class RecordingQueues(MemoryQueues):
@@ -42,7 +45,9 @@ class RecordingQueues(MemoryQueues):
 
     def later(self, envelope: Envelope, failure: RetryLater, after: timedelta = timedelta(0)) -> None:
         self.queued, self.dead = [], []
-        Requeue(self, HORIZON, Clock(NOW + after), lambda: 0.5).later(envelope, failure)
+        storage = replace(MemoryAccount().clients(), queues=self)
+        relay = start_app(storage, Clock(NOW + after), requests.Session(), random=FixedRandom(0.5))
+        MessageHandler(relay).requeue.later(envelope, failure)
 
     def envelopes(self) -> list[Envelope]:
         return [envelope for envelope, _ in self.queued]

@@ -15,22 +15,17 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from process_queue.changes import ChangeHandler
-from process_queue.requeue import Requeue
-from shared.delivery.destination import Destination
-from shared.delivery.ledger import Ledger
-from shared.delivery.outbox import Outbox, Outboxes
-from shared.errors import Reason, RetryLater
+from process_queue.handler import MessageHandler
+from shared.errors import Reason
 from shared.messages.envelope import ChangeBatch, read, read_dead_letter, write
-from shared.readback.pings import Pings
 from shared.storage.queues import Queue, QueuedMessage
-from shared.subscriptions.silence import LastSeen
-from tests.builders import Clock, changes, destination_secret, message, rich
-from tests.memory import MemoryQueues, MemoryTables
-from tests.process_queue.verification import TOKEN, verifier
+from tests.builders import Clock, changes, message, rich
+from tests.memory import MemoryAccount, MemoryQueues
+from tests.process_queue.app import start_app
+from tests.process_queue.verification import TOKEN
 from tests.servers import RESET, Answer, Asked, Server, serving
 
-HORIZON = timedelta(hours=48)
+HORIZON_HOURS = 48
 GOOD, REJECTED, STUMBLED = "good", "rejected", "stumbled over"
 TAKEN_AND_LOST = "the answer is lost"
 ENDS = {  # as long as nothing is accepted, nothing shows that the rejected event is at fault
@@ -74,14 +69,23 @@ class QueueLoop:
 
     def begin(self, kinds_of: dict[str, str], troubles: list[Any], deaths: list[int]) -> None:
         """Enqueue one envelope with an item of each name."""
-        self._queues, self._tables = CrashingQueues(undelayed=True), MemoryTables()
+        account = MemoryAccount()
+        self._queues = account.queues = CrashingQueues(account.claims, undelayed=True)
         self.kinds, self.taken, self.troubles = kinds_of, Counter[str](), list(troubles)
         items = [rich(message(name), resourceData={"id": name}) for name in kinds_of]
         self._queues.send(write(changes(*items, tokens=[TOKEN])))
         self._queues.writes, self._queues.deaths = 0, tuple(deaths)
         self._received: list[QueuedMessage] = []
         self._clock.now = changes().received
-        self._destination = Destination(self._server.url, [destination_secret()], self._session, self._clock)
+        relay = start_app(
+            account.clients(),
+            self._clock,
+            self._session,
+            random=random.Random(1),
+            DESTINATION_URL=self._server.url,
+            DELIVERY_HORIZON_HOURS=str(HORIZON_HOURS),
+        )
+        self._handler = MessageHandler(relay)
 
     def offer(self) -> bool:
         """Pass the next message to the function, as the host does; return whether there was one."""
@@ -92,7 +96,7 @@ class QueueLoop:
             return False
         offered = self._received.pop(0)
         try:
-            self._process(read(offered.text))
+            self._handler.handle([read(offered.text)])
         except Crash:
             self._queues.release(offered)
         else:
@@ -108,16 +112,6 @@ class QueueLoop:
         """The names in the dead letters, with the reasons."""
         letters = [read_dead_letter(text) for text in self._queues.texts(Queue.DEAD_LETTERS)]
         return [(name, letter.reason) for letter in letters for name in names_of(letter.envelope)]
-
-    def _process(self, envelope: Any) -> None:
-        outboxes = Outboxes([Outbox(self._destination, Ledger(self._tables, timedelta(days=60)))])
-        requeue = Requeue(self._queues, HORIZON, self._clock, random.random)
-        pings = Pings(self._tables, self._queues, self._clock)
-        handler = ChangeHandler(verifier(), outboxes, LastSeen(self._tables), requeue, self._clock, pings)
-        try:
-            handler.handle(envelope)
-        except RetryLater as failure:
-            requeue.later(envelope, failure)
 
     def _take(self, asked: Asked) -> Answer:
         names = [event["data"]["id"] for event in json.loads(asked.body)]

@@ -1,62 +1,41 @@
 """Nothing hangs: the duration of an envelope while a dependency is slow or does not answer, in virtual time."""
 
 import json
-import random
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from process_queue.changes import READ_TIME, ChangeHandler
-from process_queue.handler import ENVELOPE_TIME
-from process_queue.lifecycle import LifecycleHandler
-from process_queue.requeue import Requeue
-from process_queue.verify import READS_AT_ONCE, Verifier
+from process_queue.changes import READ_TIME
+from process_queue.handler import ENVELOPE_TIME, MessageHandler
+from process_queue.verify import READS_AT_ONCE
 from renew_timer.run import LONGEST_RUN
 from renew_timer.work_off import WORK_TIME
 from shared import deadline
 from shared.configuration.declaration import Declaration, Declarations
 from shared.deadline import time_limit
-from shared.delivery.destination import Destination
-from shared.delivery.ledger import Ledger
-from shared.delivery.outbox import Outbox, Outboxes
 from shared.errors import NotAttempted, Reason
-from shared.graph.client import GraphClient
 from shared.messages.envelope import ChangeBatch, read
-from shared.readback.checkpoints import Checkpoints
-from shared.readback.pings import Pings
-from shared.readback.sweep import Sweep
 from shared.storage.account import BACKGROUND_LIMITS
 from shared.storage.queues import Queue
-from shared.subscriptions.client import SubscriptionsClient
-from shared.subscriptions.known import Known, KnownSubscriptions
-from shared.subscriptions.once import Once
-from shared.subscriptions.reconcile import Reconciler
-from shared.subscriptions.silence import LastSeen
-from shared.subscriptions.subscription import DesiredState
-from shared.subscriptions.tenants import Tenants
+from shared.subscriptions.known import Known
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import (
-    CLIENT_ID,
-    NOTIFICATION_URL,
     NOW,
     TENANT,
     Clock,
     change,
     changes,
     chat_path,
-    client_state_secret,
-    destination_secret,
     encryption_key,
     lifecycle,
     lifecycle_items,
     message,
 )
 from tests.in_process import HANGS, InProcess
-from tests.memory import MemoryAccount
-from tests.process_queue.verification import READERS, AuthorityKeys, OurKeys, hydration
+from tests.memory import MemoryAccount, MemoryKeys
+from tests.process_queue.app import start_app
 from tests.servers import Answer, Asked, in_json
-from tests.shared.graph.test_client import Bearer
 
 GRAPH, DESTINATION = "https://graph.example", "https://destination.example"
 HYDRATED = Declaration("/chats/getAllMessages", ("created",), tenant_id=TENANT, hydrate=True)
@@ -74,22 +53,24 @@ class VirtualTime:
         self.taken: list[str] = []
         self.fails_on: set[str] = set()
         self.account = MemoryAccount()
+        self.keys = MemoryKeys(encryption_key())
         session = self.graph.mounted(GRAPH)
         session.mount(DESTINATION, self.destination)
-        self.client = GraphClient(GRAPH, Bearer(), session, self.clock)
-        destination = Destination(DESTINATION, [destination_secret()], session, self.clock)
-        self.outboxes = Outboxes([Outbox(destination, Ledger(self.account.tables, timedelta(days=60)))])
+        self.relay = start_app(
+            self.account.clients(),
+            self.clock,
+            session,
+            declarations=Declarations([HYDRATED]),
+            key_store=self.keys,
+            GRAPH_BASE_URL=GRAPH,
+            DESTINATION_URL=DESTINATION,
+        )
+        self.handler = MessageHandler(self.relay)
 
     def deliver(self, envelope: ChangeBatch) -> timedelta:
         """Handle an envelope; return the duration."""
-        declarations, reads = Declarations([HYDRATED]), hydration(self.client, self.clock)
-        verifier = Verifier(TENANT, CLIENT_ID, declarations, AuthorityKeys(), OurKeys(), reads, READERS)
-        requeue = Requeue(self.account.queues, timedelta(hours=72), self.clock, lambda: 0.0)
-        pings = Pings(self.account.tables, self.account.queues, self.clock)
-        handler = ChangeHandler(verifier, self.outboxes, LastSeen(self.account.tables), requeue, self.clock, pings)
         began = self.clock.now
-        with time_limit(ENVELOPE_TIME, self.clock):
-            handler.handle(envelope)
+        self.handler.handle([envelope])
         return self.clock.now - began
 
     def queued(self) -> list[tuple[int, int]]:
@@ -167,35 +148,14 @@ def test_a_destination_that_rejects_slowly_is_abandoned_at_the_deadline(app: Vir
 
 def test_while_graph_hangs_many_lifecycle_items_wait_for_one_answer(app: VirtualTime) -> None:
     app.graph.script = lambda _: HANGS
-    keys_asked: list[int] = []
-    declarations, tables = Declarations([HYDRATED]), app.account.tables
-    subscriptions = SubscriptionsClient(app.client, app.clock, random.Random(1).randbytes)
-
     names = [f"3f1c0a52-7a3e-4d0e-9f0e-{number:012x}" for number in range(ITEMS)]
-    known = KnownSubscriptions(tables, lambda: NOW)
-    known.note(TENANT, {name: Known(HYDRATED.id, NOW) for name in names})
-
-    def desired() -> DesiredState:
-        keys_asked.append(1)
-        return DesiredState(NOTIFICATION_URL, client_state_secret(), encryption_key())
-
-    handler = LifecycleHandler(
-        TENANT,
-        declarations,
-        subscriptions,
-        Reconciler(TENANT, declarations, subscriptions, Tenants(tables), known, app.clock),
-        known,
-        Sweep(Checkpoints(tables), app.account.queues, timedelta(0)),
-        desired,
-        app.clock,
-        Once(app.clock),
-    )
+    app.relay.known_subscriptions.note(TENANT, dict.fromkeys(names, Known(HYDRATED.id, NOW)))
     app.clock.advance(seconds=1)
-    retries = list(handler.handle(lifecycle_items(*[lifecycle(subscriptionId=name) for name in names])))
+    retries = list(app.handler.lifecycle.handle(lifecycle_items(*[lifecycle(subscriptionId=name) for name in names])))
     assert len(app.graph.asked) == 1
     assert app.clock.now - NOW < timedelta(minutes=1)
     assert [(retry.failure.reason, len(retry.items)) for retry in retries] == [(Reason.GRAPH, 1), (Reason.GRAPH, 126)]
-    assert keys_asked == []  # a reauthorization sends no key
+    assert not app.keys.calls  # a reauthorization sends no key
 
 
 def test_no_invocation_reaches_the_time_at_which_the_host_restarts_the_worker() -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from process_queue.requeue import Requeue
+from process_queue.handler import MessageHandler
 from renew_timer.work_off import WORK_TIME, work_off
 from shared.configuration.settings import Settings
 from shared.errors import Reason, RetryLater, Undeliverable
@@ -68,8 +68,7 @@ def test_while_the_trigger_works_the_timer_does_not(app: SleepingTrigger) -> Non
 
 def test_what_waits_for_its_next_attempt_is_not_due(app: SleepingTrigger) -> None:
     """Nor has it been due for long when it has just become visible, though it was enqueued hours ago."""
-    requeue = Requeue(app.relay.queues, timedelta(hours=72), app.clock, lambda: 0.5)
-    requeue.later(changes(change()), RetryLater(Reason.GRAPH, retry_after=timedelta(hours=1)))
+    MessageHandler(app.relay).requeue.later(changes(change()), RetryLater(Reason.GRAPH, retry_after=timedelta(hours=1)))
     app.clock.advance(minutes=30)
     assert app.run() == 0
     delay = app.account.queues.delays[0]

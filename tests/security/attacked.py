@@ -48,7 +48,8 @@ class AttackedRelay:
 
     def post(self, *items: object, tokens: list[str] | None = None) -> HttpAnswer:
         """Post, as anybody can."""
-        return receive(body(*items, tokens=tokens or []), self.relay.recipient, self.relay.acknowledging, self.clock())
+        text, app = body(*items, tokens=tokens or []), self.relay
+        return receive(text, app.recipient, app.acknowledging, self.clock(), app.paths, app.account)
 
     def offer(self, text: str) -> None:
         """Handle a queue message from an attacker."""

@@ -37,7 +37,7 @@ from tests.builders import (
     rich,
     rsa_key,
 )
-from tests.memory import MemoryTables
+from tests.memory import MemoryTables, account_of_items
 from tests.security.harness import staged, until
 from tests.token_cases import Mint
 from tests.waiting import eventually
@@ -116,6 +116,11 @@ def storage(storage_settings: StorageSettings) -> Queues:
     return queues(storage_settings)
 
 
+def post(text: bytes, storage: Queues, paths: Paths | None = None) -> int:
+    """Post a body; return the status."""
+    return receive(text, RECIPIENT, storage, NOW, paths, account_of_items()).status
+
+
 def strangers(count: int) -> list[object]:
     """Items with an invalid clientState; tokens and content are genuine."""
     kinds = (
@@ -131,7 +136,7 @@ def strangers(count: int) -> list[object]:
 def test_a_flood_of_strangers_costs_no_request_and_no_line(storage: Queues, lines: _Lines) -> None:
     token = Mint(rsa_key("authority")).token()
     for _ in range(20):
-        assert receive(body(*strangers(50), tokens=[token] * 100), RECIPIENT, storage, NOW).status == 202
+        assert post(body(*strangers(50), tokens=[token] * 100), storage) == 202
     assert lines.lines == []
 
 
@@ -140,7 +145,7 @@ def test_a_flood_of_strangers_causes_few_rows_at_a_bounded_rate(storage: Queues)
     paths = Paths(tables, lambda: NOW, lambda: 0.0, TENANT)
     began = time.monotonic()
     for _ in range(20):
-        assert receive(body(*strangers(50)), RECIPIENT, storage, NOW, paths).status == 202
+        assert post(body(*strangers(50)), storage, paths) == 202
     eventually(lambda: tables.writes)
     pauses = (time.monotonic() - began) // ON_RECEIPT_EVERY.total_seconds()
     assert tables.writes <= 1 + pauses
@@ -152,14 +157,14 @@ def test_one_item_of_ours_among_them_costs_what_it_costs_alone(storage: Queues, 
     costs = []
     for others in ([], strangers(500)):
         lines.lines.clear()
-        assert receive(body(change(), *others), RECIPIENT, storage, NOW).status == 202
+        assert post(body(change(), *others), storage) == 202
         costs.append(len(lines.requests()))
     assert costs[0] == costs[1] == 1
 
 
 @pytest.mark.parametrize("kind", JUNK)
 def test_junk_costs_no_request_and_no_line(kind: str, storage: Queues, lines: _Lines) -> None:
-    assert receive(JUNK[kind](), RECIPIENT, storage, NOW).status in (202, 400, 413)
+    assert post(JUNK[kind](), storage) in (202, 400, 413)
     assert lines.lines == []
 
 
@@ -174,7 +179,7 @@ for kind, made in JUNK.items():
         text = made()
         pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins here, whatever it took to make the text
         before = peak()
-        receive(text, RECIPIENT, None, NOW)
+        receive(text, RECIPIENT, None, NOW, None, None)
         print(json.dumps([kind, len(text), peak() - before]), flush=True)
         os._exit(0)
     os.wait()
@@ -202,7 +207,7 @@ def test_what_strangers_send_is_never_held_against_a_key(storage: Queues, monkey
     monkeypatch.setattr(jwt, "decode", lambda *_, **__: calls.update(["decode"]))
     monkeypatch.setattr(jwt, "get_unverified_header", lambda *_, **__: calls.update(["header"]))
     token = Mint(rsa_key("authority")).token()
-    assert receive(body(*strangers(200), tokens=[token] * 200), RECIPIENT, storage, NOW).status == 202
+    assert post(body(*strangers(200), tokens=[token] * 200), storage) == 202
     assert not calls
 
 
@@ -232,5 +237,5 @@ def test_tokens_are_stored_once_for_many_items_however_many_there_are(
     text = body(*(change(filler="x" * 1000) for _ in range(100)), tokens=tokens)
     storage.create_missing()
     lines.lines.clear()
-    assert receive(text, RECIPIENT, queues(storage_settings), NOW).status == 202
+    assert post(text, queues(storage_settings)) == 202
     assert len(lines.requests()) <= 10

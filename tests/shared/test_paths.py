@@ -1,6 +1,7 @@
 """The end of a notification's path is noted and found again, never its content."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
@@ -9,12 +10,8 @@ import requests
 
 from notify_event_hub import receive as notify_event_hub
 from notify_http import receive as notify_http
-from process_queue.changes import ChangeHandler
-from process_queue.requeue import Requeue
+from process_queue.handler import MessageHandler
 from shared.configuration.settings import StorageSettings
-from shared.delivery.destination import Destination
-from shared.delivery.ledger import Ledger
-from shared.delivery.outbox import Outbox, Outboxes
 from shared.errors import Reason, RetryLater
 from shared.messages.envelope import (
     LONGEST_HISTORY,
@@ -28,9 +25,7 @@ from shared.messages.envelope import (
 )
 from shared.messages.ingest import ExpectedRecipient
 from shared.paths import RING, Path, Paths, steps
-from shared.readback.pings import Pings
 from shared.storage.tables import Tables
-from shared.subscriptions.silence import LastSeen
 from tests.accounts import tables as tables_of
 from tests.builders import (
     NOW,
@@ -41,13 +36,13 @@ from tests.builders import (
     changes,
     chat_path,
     client_state_secret,
-    destination_secret,
     message,
     raw,
     rich,
 )
-from tests.memory import MemoryQueues, MemoryTables
-from tests.process_queue.verification import TOKEN, verifier
+from tests.memory import MemoryAccount, MemoryQueues, MemoryTables, account_of_items
+from tests.process_queue.app import start_app
+from tests.process_queue.verification import TOKEN
 from tests.servers import Answer, Asked, Server, serving
 from tests.waiting import eventually
 
@@ -61,23 +56,16 @@ class NotingRelay:
     def __init__(self, tables: Tables, server: Server, session: requests.Session) -> None:
         self.clock = Clock(NOW)
         self.tables = tables
-        self.queues = MemoryQueues(undelayed=True)
-        self.paths = Paths(self.tables, self.clock, lambda: 0.0, TENANT)
-        self.ledger = Ledger(self.tables, timedelta(days=60))
+        account = MemoryAccount(undelayed=True)
+        self.queues = account.queues
         self.status = 204
         self.rejects = ""
         server.script = self._answer
-        destination = Destination(server.url, [destination_secret()], session, self.clock)
-        requeue = Requeue(self.queues, timedelta(hours=72), self.clock, lambda: 0.0, self.paths)
-        self.handler = ChangeHandler(
-            verifier(),
-            Outboxes([Outbox(destination, self.ledger)]),
-            LastSeen(self.tables),
-            requeue,
-            self.clock,
-            Pings(self.tables, self.queues, self.clock),
-            self.paths,
-        )
+        storage = replace(account.clients(), tables=tables)
+        relay = start_app(storage, self.clock, session, DESTINATION_URL=server.url)
+        self.paths = relay.path_log
+        self.ledger = relay.ledgers[0]
+        self.handler = MessageHandler(relay).changes
 
     def _answer(self, asked: Asked) -> Answer:
         return Answer(422 if self.rejects and self.rejects.encode() in asked.body else self.status)
@@ -170,11 +158,11 @@ def test_nothing_that_is_noted_says_what_the_message_says_or_proves_it(relay: No
 
 
 def from_http(text: bytes, paths: Paths) -> None:
-    notify_http.receive(text, RECIPIENT, MemoryQueues(), NOW, paths)
+    notify_http.receive(text, RECIPIENT, MemoryQueues(), NOW, paths, account_of_items())
 
 
 def from_event_hub(text: bytes, paths: Paths) -> None:
-    notify_event_hub.receive([text], RECIPIENT, MemoryQueues(), NOW, paths)
+    notify_event_hub.receive([text], RECIPIENT, MemoryQueues(), NOW, paths, account_of_items())
 
 
 @pytest.mark.parametrize("receive", [from_http, from_event_hub])

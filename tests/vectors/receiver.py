@@ -31,6 +31,7 @@ from shared.graph.notification import Collection, read_collection, read_notifica
 from shared.graph.signing_keys import SigningKeys
 from shared.keys.directory import KeyDirectory
 from shared.keys.ring import KeyRing
+from shared.messages.account import Account
 from shared.messages.envelope import ChangeBatch, read, write
 from shared.messages.ingest import ExpectedRecipient, sort_items, validation_tokens
 from shared.messages.packing import Sealed, pack_changes
@@ -38,6 +39,7 @@ from shared.readback.pings import Ping
 from shared.storage.queues import Queues
 from tests.accounts import queues
 from tests.builders import Clock
+from tests.memory import account_of_items
 from tests.process_queue.verification import READERS, hydration
 from tests.servers import Answer, Asked, in_json, serving
 from tests.shared.graph.test_client import Bearer
@@ -76,6 +78,7 @@ class App:
     clock: Clock
     queues: Queues
     recipient: ExpectedRecipient
+    account: Account
     verifier: Verifier
 
     def outcome(self, case: Case) -> Outcome:
@@ -85,7 +88,7 @@ class App:
         body, moment = self.vectors.read(case["request"]["body"]), datetime.fromisoformat(case["receivedAt"])
         # An unknown key may be newer than the last look: only a look after receipt decides.
         self.clock.now = moment + timedelta(minutes=1)
-        status = receive(body, self.recipient, self.queues, moment).status
+        status = receive(body, self.recipient, self.queues, moment, None, self.account).status
         try:
             collection = read_collection(body)
         except Refused:
@@ -196,7 +199,7 @@ def reason_of(detail: str | None) -> str | None:
     return coarse.get(detail, kind if kind in ("token", "content") else detail)
 
 
-class ToDisk(HTTPAdapter):
+class LoginAdapter(HTTPAdapter):
     """Sends requests for the login authority to a server with the published files of the set."""
 
     def __init__(self, login: str, url: str, trusted: Path) -> None:
@@ -230,7 +233,7 @@ def running_app(vectors: Vectors, storage: StorageSettings, authority: Authority
     clock = Clock()
     with serving(published, authority) as server, http_client.session() as session:
         for url in (login, server.url):
-            session.mount(url, ToDisk(login, server.url, authority.ca))
+            session.mount(url, LoginAdapter(login, server.url, authority.ca))
         tenant = manifest["app"]["tenantId"]
         verifier = Verifier(
             tenant,
@@ -242,7 +245,7 @@ def running_app(vectors: Vectors, storage: StorageSettings, authority: Authority
             READERS,
         )
         recipient = ExpectedRecipient(tenant, [base64.b64decode(manifest["clientStateSecret"])])
-        yield App(vectors, clock, queues(storage), recipient, verifier)
+        yield App(vectors, clock, queues(storage), recipient, account_of_items(), verifier)
 
 
 def declaration(given: dict[str, Any]) -> Declaration:

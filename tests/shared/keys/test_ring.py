@@ -1,75 +1,38 @@
 """Encryption keys by id, through a cache in front of their store."""
 
-from collections import Counter
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from shared import threads
-from shared.errors import NotAttempted, Reason, RetryLater, Unanswered, Undeliverable
-from shared.keys.key import BrokenKey, EncryptionKey, new_key
+from shared.errors import NotAttempted, Reason, RetryLater, Undeliverable
+from shared.keys.key import EncryptionKey, new_key
 from shared.keys.ring import REFRESH_INTERVAL, STORE_COOLDOWN, KeyRing
 from tests.builders import NOW, Clock, encryption_key
+from tests.memory import MemoryKeys
 
 LONG_AGO = NOW - timedelta(days=30)
 
 
-class MemoryStore:
-    """A key store in memory that counts reads, and can be unavailable."""
-
-    def __init__(self, *keys: EncryptionKey) -> None:
-        self.keys = {key.key_id: key for key in keys}
-        self.broken: set[str] = set()
-        self.withheld: set[str] = set()
-        self.hanging: set[str] = set()
-        self.unavailable = False
-        self.calls: Counter[str] = Counter()
-
-    def ids(self) -> list[str]:
-        self.calls["ids"] += 1
-        if self.unavailable:
-            raise RetryLater(Reason.KEY_STORE, "the store is unavailable")
-        return sorted(self.keys)
-
-    def get(self, key_id: str) -> EncryptionKey | None:
-        self.calls["get"] += 1
-        if key_id in self.broken:
-            raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: broken")
-        if key_id in self.hanging:
-            raise Unanswered(Reason.KEY_STORE, "the store does not answer")
-        if key_id in self.withheld:
-            raise RetryLater(Reason.KEY_STORE, "the store gives nothing out")
-        return self.keys.get(key_id)
-
-    def create(self, now: datetime) -> EncryptionKey:
-        self.calls["create"] += 1
-        made = new_key(f"made-{len(self.keys)}", now, timedelta(days=365))
-        self.keys[made.key_id] = made
-        return made
-
-    def retire(self, key_id: str) -> None:
-        self.keys.pop(key_id, None)
-
-
 def test_a_key_is_found_by_its_id() -> None:
-    ring = KeyRing(MemoryStore(encryption_key("one"), encryption_key("two")), Clock())
+    ring = KeyRing(MemoryKeys(encryption_key("one"), encryption_key("two")), Clock())
     assert ring.find("two", "", LONG_AGO) is encryption_key("two")
 
 
 @pytest.mark.parametrize("lower", [True, False])
 def test_a_key_is_found_by_its_thumbprint_if_the_id_is_unknown(lower: bool) -> None:
-    ring = KeyRing(MemoryStore(encryption_key("one"), encryption_key("two")), Clock())
+    ring = KeyRing(MemoryKeys(encryption_key("one"), encryption_key("two")), Clock())
     thumbprint = encryption_key("two").thumbprint
     assert ring.find("", thumbprint.lower() if lower else thumbprint, LONG_AGO) is encryption_key("two")
 
 
 def test_the_id_decides_where_both_are_known() -> None:
-    ring = KeyRing(MemoryStore(encryption_key("one"), encryption_key("two")), Clock())
+    ring = KeyRing(MemoryKeys(encryption_key("one"), encryption_key("two")), Clock())
     assert ring.find("one", encryption_key("two").thumbprint, LONG_AGO) is encryption_key("one")
 
 
 def test_a_known_key_is_used_while_the_store_is_unavailable() -> None:
-    store = MemoryStore(encryption_key("one"))
+    store = MemoryKeys(encryption_key("one"))
     ring = KeyRing(store, Clock())
     ring.find("one", "", LONG_AGO)
     store.unavailable = True
@@ -79,7 +42,7 @@ def test_a_known_key_is_used_while_the_store_is_unavailable() -> None:
 
 def test_unknown_ids_cause_a_bounded_number_of_looks() -> None:
     clock = Clock()
-    store = MemoryStore(encryption_key("one"))
+    store = MemoryKeys(encryption_key("one"))
     ring = KeyRing(store, clock)
     for number in range(100):
         with pytest.raises(Undeliverable) as unknown:
@@ -98,7 +61,7 @@ def test_unknown_ids_cause_a_bounded_number_of_looks() -> None:
 def test_an_id_of_an_item_is_never_used_to_look(hostile: str) -> None:
     asked: list[str] = []
 
-    class Watched(MemoryStore):
+    class Watched(MemoryKeys):
         def get(self, key_id: str) -> EncryptionKey | None:
             asked.append(key_id)
             return super().get(key_id)
@@ -111,7 +74,7 @@ def test_an_id_of_an_item_is_never_used_to_look(hostile: str) -> None:
 
 def test_an_item_waits_for_a_new_key_until_the_store_is_read_again() -> None:
     clock = Clock()
-    store = MemoryStore(encryption_key("one"))
+    store = MemoryKeys(encryption_key("one"))
     ring = KeyRing(store, clock)
     ring.find("one", "", LONG_AGO)
     store.keys["two"] = encryption_key("two")
@@ -123,7 +86,7 @@ def test_an_item_waits_for_a_new_key_until_the_store_is_read_again() -> None:
 
 
 def test_an_item_waits_while_the_store_is_unavailable() -> None:
-    store = MemoryStore(encryption_key("one"))
+    store = MemoryKeys(encryption_key("one"))
     store.unavailable = True
     with pytest.raises(RetryLater) as retry_later:
         KeyRing(store, Clock()).find("one", "", LONG_AGO)
@@ -131,7 +94,7 @@ def test_an_item_waits_while_the_store_is_unavailable() -> None:
 
 
 def test_an_unavailable_store_is_not_asked_once_per_waiting_item() -> None:
-    store, clock = MemoryStore(encryption_key("one")), Clock()
+    store, clock = MemoryKeys(encryption_key("one")), Clock()
     store.unavailable, ring = True, KeyRing(store, clock)
     for _ in range(24):
         with pytest.raises(RetryLater):
@@ -143,7 +106,7 @@ def test_an_unavailable_store_is_not_asked_once_per_waiting_item() -> None:
 
 
 def test_a_broken_key_affects_no_other_and_items_that_may_need_it_wait() -> None:
-    store = MemoryStore(encryption_key("one"), encryption_key("two"))
+    store = MemoryKeys(encryption_key("one"), encryption_key("two"))
     store.broken = {"two"}
     clock = Clock()
     ring = KeyRing(store, clock)
@@ -161,11 +124,11 @@ def test_the_newest_valid_key_is_for_new_subscriptions() -> None:
     newer = new_key("a-newer", NOW - timedelta(days=1), year)
     expired = new_key("expired", NOW - timedelta(hours=2), timedelta(hours=1))
     future = new_key("future", NOW + timedelta(hours=1), year)
-    assert KeyRing(MemoryStore(older, newer, expired, future), Clock()).current() == newer
+    assert KeyRing(MemoryKeys(older, newer, expired, future), Clock()).current() == newer
 
 
 def test_a_key_is_made_where_there_is_none_and_only_then() -> None:
-    store = MemoryStore()
+    store = MemoryKeys()
     ring = KeyRing(store, Clock())
     made = ring.current()
     assert ring.current() == made == ring.find(made.key_id, "", LONG_AGO)
@@ -173,7 +136,7 @@ def test_a_key_is_made_where_there_is_none_and_only_then() -> None:
 
 
 def test_while_the_store_is_unavailable_the_newest_key_seen_before_goes_on() -> None:
-    store = MemoryStore(encryption_key("one"))
+    store = MemoryKeys(encryption_key("one"))
     ring = KeyRing(store, Clock())
     ring.current()
     store.unavailable = True
@@ -182,7 +145,7 @@ def test_while_the_store_is_unavailable_the_newest_key_seen_before_goes_on() -> 
 
 
 def test_while_the_store_is_unavailable_no_key_is_created() -> None:
-    store = MemoryStore()
+    store = MemoryKeys()
     store.unavailable = True
     ring = KeyRing(store, Clock())
     with pytest.raises(RetryLater):
@@ -193,7 +156,7 @@ def test_while_the_store_is_unavailable_no_key_is_created() -> None:
 
 @pytest.mark.parametrize("seen", [True, False], ids=["another is known", "none is known"])
 def test_while_one_key_cannot_be_read_no_key_counts_as_newest_and_none_is_created(seen: bool) -> None:
-    store = MemoryStore(encryption_key("one"), encryption_key("two"))
+    store = MemoryKeys(encryption_key("one"), encryption_key("two"))
     store.withheld = {"two"} if seen else {"one", "two"}
     ring = KeyRing(store, Clock())
     for _ in range(3):
@@ -205,13 +168,13 @@ def test_while_one_key_cannot_be_read_no_key_counts_as_newest_and_none_is_create
 
 
 def test_a_broken_key_keeps_no_other_from_being_the_current_one() -> None:
-    store = MemoryStore(encryption_key("one"), encryption_key("two"))
+    store = MemoryKeys(encryption_key("one"), encryption_key("two"))
     store.broken = {"two"}
     assert KeyRing(store, Clock()).current() is encryption_key("one")
 
 
 def test_a_retired_key_is_found_no_more() -> None:
-    ring = KeyRing(MemoryStore(encryption_key("one"), encryption_key("two")), Clock())
+    ring = KeyRing(MemoryKeys(encryption_key("one"), encryption_key("two")), Clock())
     assert len(ring.all()) == 2
     ring.retire("one")
     with pytest.raises(Undeliverable):
@@ -220,7 +183,7 @@ def test_a_retired_key_is_found_no_more() -> None:
 
 
 def test_a_key_retired_by_another_process_is_forgotten_at_the_next_look() -> None:
-    store = MemoryStore(encryption_key("one"), encryption_key("two"))
+    store = MemoryKeys(encryption_key("one"), encryption_key("two"))
     ring = KeyRing(store, Clock())
     ring.find("one", "", LONG_AGO)
     del store.keys["one"]
@@ -230,7 +193,7 @@ def test_a_key_retired_by_another_process_is_forgotten_at_the_next_look() -> Non
 
 
 def test_a_store_that_hangs_is_asked_for_one_key_and_not_for_each() -> None:
-    store = MemoryStore(*(encryption_key(name) for name in ("one", "two", "three")))
+    store = MemoryKeys(*(encryption_key(name) for name in ("one", "two", "three")))
     store.hanging = set(store.keys)
     ring = KeyRing(store, Clock())
     with pytest.raises(RetryLater):
@@ -242,7 +205,7 @@ def test_the_pause_after_a_failure_begins_at_its_end() -> None:
     """A hanging store takes longer than the pause: otherwise every waiting call would ask at once."""
     clock = Clock()
 
-    class Hanging(MemoryStore):
+    class Hanging(MemoryKeys):
         def ids(self) -> list[str]:
             clock.advance(seconds=2 * STORE_COOLDOWN.total_seconds())
             return super().ids()
@@ -260,7 +223,7 @@ def test_nobody_waits_for_a_store_that_hangs_for_another(monkeypatch: pytest.Mon
     monkeypatch.setattr(threads, "LOCK_PATIENCE", timedelta(0))
     refused: list[Reason] = []
 
-    class Hanging(MemoryStore):
+    class Hanging(MemoryKeys):
         def ids(self) -> list[str]:
             with pytest.raises(NotAttempted) as told:  # by another invocation, meanwhile
                 ring.find("one", "", LONG_AGO)
@@ -273,7 +236,7 @@ def test_nobody_waits_for_a_store_that_hangs_for_another(monkeypatch: pytest.Mon
 
 
 def test_a_key_known_recently_is_good_enough_for_a_lifecycle_notification() -> None:
-    store = MemoryStore(encryption_key("one"))
+    store = MemoryKeys(encryption_key("one"))
     ring = KeyRing(store, Clock())
     assert [ring.current_if_any() for _ in range(50)] == [encryption_key("one")] * 50
     assert store.calls["ids"] == 1
