@@ -279,6 +279,15 @@ class Delivery(msgspec.Struct, frozen=True):
     undelivered: tuple[Event, ...] = ()
     failure: RetryLater | None = None
 
+    def joined(self, other: "Delivery") -> "Delivery":
+        """Return the result for the events of both; the first failure counts."""
+        return Delivery(
+            self.delivered + other.delivered,
+            self.rejected + other.rejected,
+            self.undelivered + other.undelivered,
+            self.failure or other.failure,
+        )
+
     def part(self, event_ids: Container[str]) -> "Delivery":
         """Return the result for some of the events."""
         undelivered = tuple(event for event in self.undelivered if event.id in event_ids)

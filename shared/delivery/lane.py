@@ -152,15 +152,35 @@ class Lane:
         except NotAttempted as failure:
             return Delivery(undelivered=tuple(part.events), failure=failure)
 
-    def keep_pace(self, events: int) -> None:
-        """Wait until the rate limit allows so many events. Raises NotAttempted if that takes too long."""
-        if self._limits.rate is None:
-            return
+    def at_pace(self, events: Sequence[Event], deliver: Callable[[Sequence[Event]], Delivery]) -> Delivery:
+        """Deliver events by `deliver` as the rate limit allows: what it allows in a second at once, then the next.
+
+        After a failure, and once it has taken too long, the rest is kept.
+        """
+        rate = self._limits.rate
+        if rate is None:
+            return deliver(events)
+        most, began, delivery = max(int(rate), 1), self._clock(), Delivery()
+        for first in range(0, len(events), most):
+            piece = events[first : first + most]
+            try:
+                self._keep_pace(len(piece) / rate, began)
+            except NotAttempted as failure:
+                return delivery.joined(Delivery(undelivered=tuple(events[first:]), failure=failure))
+            delivery = delivery.joined(deliver(piece))
+            if delivery.failure is not None:
+                return delivery.joined(Delivery(undelivered=tuple(events[first + most :])))
+        return delivery
+
+    def _keep_pace(self, takes: float, began: datetime) -> None:
+        """Wait until the rate limit allows what takes so many seconds of it.
+
+        Raises NotAttempted if that is too long after a delivery began.
+        """
         with self._lock:
             now = self._clock()
             start = max(now, self._next or now)
-            takes = events / self._limits.rate
-            if start - now > _LONGEST_PACE:
+            if start - began > _LONGEST_PACE:
                 raise self._come_back(takes)
             self._next = start + timedelta(seconds=takes)
         if start > now:

@@ -116,8 +116,10 @@ class Outbox:
         pending = events if group.redeliver else self.ledger.undelivered(events)
         if not pending:
             return Delivery()
-        self._lane.keep_pace(len(pending))
-        delivery = self._destination.deliver(pending, isolate_errors=group.isolate_errors, tried=group.tried)
+        delivery = self._lane.at_pace(
+            pending,
+            lambda piece: self._destination.deliver(piece, isolate_errors=group.isolate_errors, tried=group.tried),
+        )
         self.ledger.record(delivery.delivered, group.details)
         return delivery
 

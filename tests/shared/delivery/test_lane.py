@@ -251,21 +251,38 @@ def test_what_finds_no_place_comes_back_later_and_each_at_a_time_of_its_own() ->
 
 
 def test_a_rate_is_kept_and_what_would_wait_long_comes_back() -> None:
-    gate, clock = Gate(), Clock()
-    slept: list[float] = []
-    ledger = Ledger(MemoryTables(), timedelta(days=60))
-    to = Outbox(gate, ledger, lane=Lane(Limits(rate=2.0), clock, slept.append))
-    for _ in range(3):
+    gate, clock, events = Gate(), Clock(), some(30)
+    began = clock()
+    times: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        clock.advance(seconds=seconds)
+        times.append((clock() - began).total_seconds())
+
+    to = Outbox(gate, Ledger(MemoryTables(), timedelta(days=60)), lane=Lane(Limits(rate=2.0), clock, sleep))
+    for _ in range(20):
         gate.may_answer.release()
-    assert len(to.deliver(some(4)).delivered) == 4
-    assert to.deliver(some(4)) == Delivery()  # what was delivered before costs none of the rate
-    assert len(to.deliver(some(12)).delivered) == 8
-    assert slept == [2.0]
-    failure = to.deliver(some(13)).failure
-    assert isinstance(failure, NotAttempted)
-    assert failure.retry_after == timedelta(seconds=6.5)
-    clock.advance(seconds=6)
-    assert len(to.deliver(some(13)).delivered) == 1
+    delivery = to.deliver(events)
+    assert [len(call) for call in gate.calls] == [2] * 6  # no burst of what an envelope holds
+    assert times == [1, 2, 3, 4, 5]
+    assert (delivery.delivered, delivery.undelivered) == (tuple(events[:12]), tuple(events[12:]))
+    assert isinstance(delivery.failure, NotAttempted)
+    assert delivery.failure.reason is Reason.DESTINATION_BUSY
+    assert to.deliver(events[:12]) == Delivery()  # what was delivered before costs none of the rate
+    assert delivery.failure.retry_after is not None
+    clock.advance(seconds=delivery.failure.retry_after.total_seconds())
+    assert len(to.deliver(events[12:14]).delivered) == 2
+
+
+def test_a_failure_is_not_followed_by_the_rest_at_the_rate() -> None:
+    gate, events = Gate(), some(4)
+    gate.keeps = {events[1].id}
+    gate.may_answer.release()
+    lane = Lane(Limits(rate=2.0), Clock())
+    delivery = Outbox(gate, Ledger(MemoryTables(), timedelta(days=60)), lane=lane).deliver(events)
+    assert (delivery.delivered, delivery.undelivered) == (tuple(events[:1]), tuple(events[1:]))
+    assert delivery.failure is not None
+    assert len(gate.calls) == 1
 
 
 def test_a_quick_destination_is_waited_for_and_a_slow_one_is_not() -> None:
