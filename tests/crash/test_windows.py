@@ -14,7 +14,7 @@ FEW = 4
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_whatever_fails_no_promise_is_broken(scenario: Scenario) -> None:
+def test_no_fault_breaks_a_promise(scenario: Scenario) -> None:
     result = explore(scenario, FEW)
     assert result.operations
     assert result.violations == {}

@@ -69,7 +69,7 @@ def test_what_json_allows_is_stored(consumer: Consumer) -> None:
     assert json.loads(consumer.stored()[odd.subject][1])["subject"] == odd.subject
 
 
-def test_one_event_that_cannot_be_read_costs_its_neighbours_nothing(consumer: Consumer) -> None:
+def test_an_unreadable_event_does_not_affect_its_neighbours(consumer: Consumer) -> None:
     """Python refuses numbers of so many digits; the other examples accept them."""
     good, odd = event("1"), event("1", b'{"n": ' + b"9" * 5000 + b"}")
     delivery = destination(consumer).deliver([good, odd])
@@ -90,7 +90,7 @@ def test_what_is_no_batch_of_events_is_unprocessable(consumer: Consumer, body: b
     assert post(consumer, body) == status
 
 
-def test_what_is_too_large_is_told_so(consumer: Consumer) -> None:
+def test_a_request_that_is_too_large_is_answered_413(consumer: Consumer) -> None:
     assert post(consumer, b" " * (17 << 20)) == 413
 
 

@@ -69,7 +69,7 @@ def test_the_private_key_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(Authority.create(tmp_path).key.stat().st_mode) == 0o600
 
 
-def test_the_files_lie_where_other_processes_look_for_them(tmp_path: Path) -> None:
+def test_the_files_have_the_names_that_other_processes_expect(tmp_path: Path) -> None:
     created = Authority.create(tmp_path / "authority")
     assert created == Authority.at(tmp_path / "authority")
     assert {path.name for path in (tmp_path / "authority").iterdir()} == {

@@ -116,7 +116,7 @@ def test_headers_are_those_of_the_call(app: GraphClient) -> None:
         (["text"], "Invalid batch payload format."),
     ],
 )
-def test_a_batch_that_is_none_is_refused_whole(app: GraphClient, requests: list[Any], message: str) -> None:
+def test_a_malformed_batch_is_refused(app: GraphClient, requests: list[Any], message: str) -> None:
     assert refused(app, *requests)["message"] == message
 
 

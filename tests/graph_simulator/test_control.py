@@ -73,7 +73,7 @@ def test_a_message_is_followed_through_edit_reaction_deletion_and_restoration(gr
     assert (summary["written"], summary["changes"]) == (1, 5)
 
 
-def test_faults_change_one_by_one_and_are_told(graph: GraphServer) -> None:
+def test_faults_change_one_by_one_and_are_shown(graph: GraphServer) -> None:
     assert graph.get("faults") == {**graph.get("faults"), "throttle": 0, "token_version": "both"}
     graph.post("faults", throttle=0.5, unavailable=["keys"])
     assert graph.post("faults", slow_seconds=0.1)["throttle"] == 0.5
@@ -81,7 +81,7 @@ def test_faults_change_one_by_one_and_are_told(graph: GraphServer) -> None:
     assert graph.get("faults").keys() == set(Faults.__struct_fields__)
 
 
-def test_the_generator_stops_by_itself_and_when_told(graph: GraphServer) -> None:
+def test_the_generator_stops_by_itself_and_on_request(graph: GraphServer) -> None:
     graph.post("generate", rate=500, messages=20)
     eventually(lambda: generated(graph))
     assert graph.get("summary")["written"] == 20

@@ -43,7 +43,7 @@ def test_a_written_message_arrives_encrypted_to_the_app(
     assert receiver.posts[0].headers["content-type"] == "application/json; charset=utf-8"
 
 
-def test_a_basic_subscription_hears_of_a_change_without_its_content(
+def test_a_basic_subscription_is_notified_without_content(
     graph: GraphServer, app: GraphClient, receiver: Receiver
 ) -> None:
     app.subscribed(includeResourceData=None, encryptionCertificate=None, encryptionCertificateId=None)
@@ -282,7 +282,7 @@ def test_all_that_is_generated_arrives_once_each_in_every_version(
     assert sorted(shown) == sorted(str(message).replace("systemEventMessage", "?") for message in truth)
 
 
-def test_outages_and_throttling_of_graph_are_told_in_its_own_words(graph: GraphServer, app: GraphClient) -> None:
+def test_outages_and_throttling_have_graphs_error_bodies(graph: GraphServer, app: GraphClient) -> None:
     def answer() -> httpx.Response:
         return app.call("GET", "users")
 

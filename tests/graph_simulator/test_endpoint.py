@@ -29,7 +29,7 @@ def test_more_than_fifteen_percent_over_ten_seconds_makes_its_notifications_drop
     assert judged.standing() is Standing.DROP
 
 
-def test_a_few_answers_are_not_judged() -> None:
+def test_a_few_answers_do_not_change_the_standing() -> None:
     judged, _ = endpoint(*[10.5] * (ENOUGH_ANSWERS - 1))
     assert judged.standing() is Standing.PROMPT
 

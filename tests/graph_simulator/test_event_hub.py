@@ -10,7 +10,9 @@ BY_SECRET = "EventHub:https://relay.vault.azure.net/secrets/connection?tenantId=
 
 
 @pytest.mark.parametrize("url", [BY_ROLE, BY_SECRET])
-def test_no_hand_is_shaken_and_a_test_event_comes_for_each_url(app: GraphClient, graph: GraphServer, url: str) -> None:
+def test_no_handshake_is_made_and_a_test_event_comes_for_each_url(
+    app: GraphClient, graph: GraphServer, url: str
+) -> None:
     app.subscribed(notificationUrl=url, lifecycleNotificationUrl=url)
     events = graph.post("event-hubs/fetch")["events"]
     assert [event["value"][0]["subscriptionId"] for event in events] == ["NA", "NA"]

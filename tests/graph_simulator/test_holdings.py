@@ -41,7 +41,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_change_is_told_by_the_id_of_the_user_whatever_was_declared(
+def test_a_notification_names_the_user_by_id_whatever_was_declared(
     graph: GraphServer, app: GraphClient, receiver: Receiver, person: dict[str, Any],
     case: tuple[str, str, str, str],
 ) -> None:  # fmt: skip
@@ -75,7 +75,7 @@ def test_of_drives_and_lists_only_a_ping_comes(
     assert list(item["resourceData"]) == ["@odata.type"]
 
 
-def test_users_and_groups_are_told_as_updated(graph: GraphServer, app: GraphClient, receiver: Receiver) -> None:
+def test_users_and_groups_are_notified_as_updated(graph: GraphServer, app: GraphClient, receiver: Receiver) -> None:
     app.subscribed(**BASIC, resource="/groups", changeType="updated,deleted")
     made = hold(graph, "group", fields={"displayName": "x"})
     (item,) = told(graph, receiver, 1)
@@ -165,7 +165,7 @@ def test_a_delta_query_goes_on_from_its_link_and_begins_from_now_on_where_graph_
     assert app.call("GET", link).status_code == 410
 
 
-def test_a_calendar_view_has_a_range_and_tells_of_events_outside_it_as_removed(
+def test_a_calendar_view_has_a_range_and_shows_events_outside_it_as_removed(
     graph: GraphServer, app: GraphClient, person: dict[str, Any]
 ) -> None:
     owner = f"users/{person['id']}"

@@ -146,7 +146,7 @@ def test_any_guid_is_a_tenant_and_nothing_else(app: GraphClient) -> None:
 
 
 @pytest.mark.parametrize("header", [None, "Bearer", "Bearer made-up", "Basic YTpi"])
-def test_graph_answers_nobody_without_a_token(graph: GraphServer, app: GraphClient, header: str | None) -> None:
+def test_graph_answers_no_call_without_a_token(graph: GraphServer, app: GraphClient, header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header}
     answer = app.http.get(f"{graph.url}/v1.0/subscriptions", headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "InvalidAuthenticationToken")

@@ -58,7 +58,7 @@ def test_what_only_beta_offers_is_unknown_to_v1(app: GraphClient) -> None:
     assert status(app, "/communications/onlineMeetings(joinWebUrl='https%3A%2F%2Fx')/meetingCallEvents") == 400
 
 
-def test_a_token_tells_its_roles_once_they_are_given_one_by_one(app: GraphClient) -> None:
+def test_a_token_has_roles_once_permissions_are_granted_one_by_one(app: GraphClient) -> None:
     granted(app, "Mail.Read", "Chat.Read.All")
     claims = jwt.decode(app.token(), options={"verify_signature": False})
     assert claims["roles"] == ["Chat.Read.All", "Mail.Read"]
@@ -99,7 +99,7 @@ def test_renewing_takes_what_its_page_names_where_that_is_asked_for(graph: Graph
     assert app.call("DELETE", f"subscriptions/{created['id']}").status_code == 204
 
 
-def test_a_permission_that_does_not_exist_can_not_be_granted(app: GraphClient) -> None:
+def test_an_unknown_permission_cannot_be_granted(app: GraphClient) -> None:
     with pytest.raises(ValueError, match="No application permission"):
         granted(app, "Chat.Read.Everything")
 

@@ -180,7 +180,7 @@ def test_a_soft_deleted_message_reads_as_one_with_an_empty_body(graph: GraphServ
     assert (read["body"]["content"], read["deletedDateTime"]) == ("soon gone", None)
 
 
-def test_a_channels_delta_tells_of_roots_and_of_replies_only_if_asked(graph: GraphServer, app: GraphClient) -> None:
+def test_a_channels_delta_has_roots_and_replies_only_on_request(graph: GraphServer, app: GraphClient) -> None:
     roots = written(graph, team=TEAM, channel=CHANNEL, count=30)
     path = f"{CHANNEL_PATH}/messages/delta"
     plain, plain_link, _ = rounds(app, path)

@@ -102,7 +102,7 @@ def test_what_graph_refuses_is_refused_before_any_handshake(
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"a":' * 5000, b"\xff"])
-def test_a_body_that_is_no_object_is_refused(app: GraphClient, body: bytes) -> None:
+def test_a_body_other_than_an_object_is_refused(app: GraphClient, body: bytes) -> None:
     headers = {"Authorization": f"Bearer {app.token()}"}
     response = app.http.post(f"{app.graph.url}/v1.0/subscriptions", content=body, headers=headers)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "BadRequest")
@@ -303,7 +303,7 @@ def test_the_list_takes_no_options(app: GraphClient) -> None:
     assert app.call("GET", "subscriptions", params={"$top": "5"}).status_code == 400
 
 
-def test_the_list_may_be_had_twenty_five_times_in_twenty_seconds(graph: GraphServer, app: GraphClient) -> None:
+def test_the_list_is_limited_to_twenty_five_calls_in_twenty_seconds(graph: GraphServer, app: GraphClient) -> None:
     answers = [app.call("GET", "subscriptions") for _ in range(26)]
     assert [answer.status_code for answer in answers] == [200] * 25 + [429]
     assert answers[-1].json()["error"]["code"] == "TooManyRequests"

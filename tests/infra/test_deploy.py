@@ -132,7 +132,7 @@ def test_secrets_are_not_made_when_azure_does_not_say_what_there_is(tmp_path: Pa
     assert run.secrets == {}
 
 
-def test_secrets_are_neither_said_nor_left_behind_nor_on_a_command_line(awkward: Run) -> None:
+def test_secrets_are_neither_printed_nor_left_behind_nor_on_a_command_line(awkward: Run) -> None:
     assert awkward.secrets["destination-secret"] == SECRET_ID
     said = awkward.said + json.dumps(awkward.commands) + awkward.left
     assert [secret for secret in awkward.secrets.values() if secret in said] == []
@@ -178,7 +178,7 @@ def test_a_registration_that_only_has_the_name_is_not_touched(arguments: tuple[s
     assert run.ran("deployment") == []
 
 
-def test_permissions_are_granted_one_by_one_and_none_is_taken_away(first: Run) -> None:
+def test_permissions_are_granted_one_by_one_and_none_is_removed(first: Run) -> None:
     bodies = [
         json.loads(command[command.index("--body") + 1])
         for command in first.commands
@@ -471,7 +471,7 @@ def test_destroy_deletes_no_registration_that_the_group_does_not_name(tmp_path: 
     assert run.ran("ad", "app", "delete") == []
 
 
-def test_destroy_asks_for_the_registration_while_the_group_can_tell(tmp_path: Path) -> None:
+def test_destroy_looks_up_the_registration_before_the_group_is_deleted(tmp_path: Path) -> None:
     run = deploy(tmp_path, "--destroy", world=DEPLOYED, answer="relay\n")
     assert run.commands.index(run.ran("group", "show")[0]) < run.commands.index(run.ran("group", "delete")[0])
 

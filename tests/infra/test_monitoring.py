@@ -121,7 +121,7 @@ def test_the_app_is_missed_where_there_is_no_row_at_all() -> None:
     assert re.search(counting, alert["query"])
 
 
-def test_a_few_that_carry_our_client_state_and_are_refused_are_told() -> None:
+def test_a_few_refused_items_with_our_client_state_raise_an_alert() -> None:
     (alert,) = (alert for alert in ALERTS if alert["name"] == "refused")
     strange = set(re.findall(r"reason in \('(\w+)', '(\w+)'\)", alert["query"])[0])
     assert strange == {Reason.CLIENT_STATE, Reason.MALFORMED}

@@ -75,7 +75,7 @@ def test_a_directory_holds_what_the_zip_holds(tmp_path: Path) -> None:
     assert set(lying) == set(zipped)
 
 
-def test_a_directory_that_is_no_package_is_not_replaced(tmp_path: Path) -> None:
+def test_a_directory_other_than_a_package_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(SystemExit):
         package.build(tmp_path)

@@ -100,6 +100,6 @@ def test_the_script_prints_the_least_set_of_all_declarations() -> None:
 
 
 @pytest.mark.parametrize("entries", [[], [7], [{}], [{"resource": 7}], [{"resource": "/communications/presences/1"}]])
-def test_the_script_refuses_what_is_no_declaration_or_can_not_be_had(entries: list[Any]) -> None:
+def test_the_script_refuses_malformed_and_impossible_declarations(entries: list[Any]) -> None:
     with pytest.raises(ValueError, match=r"declar|signed-in user"):
         needed(entries)

@@ -106,7 +106,7 @@ def test_endpoint_is_the_route_of_the_function() -> None:
     assert "/api/notifications" in template("modules/gateway.bicep").strings()
 
 
-def test_an_app_service_plan_is_told_what_flex_consumption_knows_by_itself() -> None:
+def test_an_app_service_plan_has_settings_that_flex_consumption_does_not_need() -> None:
     (on_plan,) = (node for node in walk(template("modules/settings.bicep").root)
                   if node.type == "object" and "FUNCTIONS_WORKER_RUNTIME" in properties(node))  # fmt: skip
     given = {name: text(value).strip("'") for name, value in properties(on_plan).items()}

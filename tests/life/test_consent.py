@@ -86,7 +86,7 @@ def test_consent_that_returns_before_a_removal_has_the_gap_read_back(
     both.instances[-1].work_until(both.delivered())
 
 
-def test_an_unknown_permission_of_one_resource_costs_the_other_resources_nothing(world: AppEnvironment) -> None:
+def test_an_unknown_permission_of_one_resource_does_not_affect_the_others(world: AppEnvironment) -> None:
     """The handshake, and so the creation, fails for one resource: the others are created."""
     app = world.instance(declared("/no/such/resource", "updated", rich=False), declared(CHATS))
     app.tick()

@@ -25,7 +25,7 @@ def hand_over(world: AppEnvironment, app: Instance) -> None:
     receive(world.graph.events(), relay.recipient, relay.queues, app.clock(), relay.paths, relay.account)
 
 
-def test_messages_come_by_way_of_the_hub_and_none_is_refused(world: AppEnvironment, app: Instance) -> None:
+def test_messages_arrive_through_the_hub_and_none_is_refused(world: AppEnvironment, app: Instance) -> None:
     app.tick()
     assert {subscription.notification_url for subscription in world.graph.subscriptions()} == {HUB_URL}
     world.graph.post("messages", count=20)
@@ -45,7 +45,7 @@ def test_a_challenge_that_comes_by_way_of_the_hub_is_acted_upon(world: AppEnviro
     app.work_until(lambda: world.graph.calls("PATCH"))
 
 
-def test_made_anew_every_subscription_has_the_new_secret(world: AppEnvironment, app: Instance) -> None:
+def test_every_recreated_subscription_has_the_new_secret(world: AppEnvironment, app: Instance) -> None:
     """Nothing that Graph shows of a subscription to a hub reveals its secret, so an operator has to recreate it."""
     app.tick()
     old, new = world.environ["CLIENT_STATE_SECRET"], client_state_secret()

@@ -170,7 +170,7 @@ def test_what_expires_before_long_is_warned_of_once_a_day(
     assert expiry.report(now + CHECK_INTERVAL) != []
 
 
-def test_where_graph_does_not_let_us_see_it_nothing_is_said(
+def test_without_permission_to_read_the_registration_nothing_is_logged(
     graph: GraphServer, expiry: CredentialExpiry, caplog: pytest.LogCaptureFixture
 ) -> None:
     graph.simulator.registration.secrets = {"soon": datetime(2031, 2, 4, tzinfo=UTC)}
@@ -190,7 +190,7 @@ def test_a_look_that_failed_is_repeated_at_the_next_run(graph: GraphServer, expi
     assert len(expiry.report(now)) == 1
 
 
-def test_an_answer_that_is_no_app_registration_is_an_outage(
+def test_an_answer_other_than_an_app_registration_is_an_outage(
     authority: Authority, graph: GraphServer, session: requests.Session
 ) -> None:
     known = graph.registration

@@ -169,7 +169,7 @@ def test_retiring_what_is_gone_or_never_was_does_nothing(store: KeyStore) -> Non
     ],
     ids=["ids", "get", "create", "retire"],
 )
-def test_a_store_that_is_away_says_so(
+def test_an_unavailable_store_raises_retry_later(
     kept: StoreUnderTest, store: KeyStore, use: Callable[[KeyStore, str], object]
 ) -> None:
     key = store.create(now())
@@ -249,7 +249,7 @@ def test_other_files_in_the_directory_are_no_keys(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("text", ["", "not PEM", armoured("AAAA")])
-def test_a_file_that_is_no_key_is_reported_and_affects_no_other(tmp_path: Path, text: str) -> None:
+def test_a_file_without_a_key_is_reported_and_affects_no_other(tmp_path: Path, text: str) -> None:
     broken = tmp_path / "broken.pem"
     broken.touch(mode=0o600)
     broken.write_text(text)

@@ -92,7 +92,7 @@ def test_what_graph_refuses_to_renew_with_the_permission_that_created_it_is_repl
 
 
 @TIMES
-def test_a_removed_subscription_is_made_anew_and_its_gap_is_read_back(world: AppEnvironment, times: int) -> None:
+def test_a_removed_subscription_is_recreated_and_its_gap_is_read_back(world: AppEnvironment, times: int) -> None:
     app = subscribed(world)
     world.graph.post("messages", count=1)
     app.work_until(world.delivered())

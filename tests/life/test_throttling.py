@@ -33,7 +33,7 @@ def too_early(graph: WatchedGraph) -> list[datetime]:
 
 
 @pytest.mark.parametrize("retry_after", [1, 30, 400, None])
-def test_it_converges_and_never_calls_earlier_than_told(world: AppEnvironment, retry_after: int | None) -> None:
+def test_it_converges_and_honours_every_retry_after(world: AppEnvironment, retry_after: int | None) -> None:
     app = world.instance(*DECLARED)
     world.graph.post("faults", throttle=1 / 3, retry_after=retry_after)
     ticks = 0
@@ -56,7 +56,7 @@ def test_it_converges_and_never_calls_earlier_than_told(world: AppEnvironment, r
     assert too_early(world.graph) == []
 
 
-def test_a_run_waits_where_it_is_told_so_that_one_is_enough(world: AppEnvironment) -> None:
+def test_a_run_waits_for_retry_after_so_that_one_run_is_enough(world: AppEnvironment) -> None:
     app = world.instance(*DECLARED)
     app.wait_budget = WaitBudget(timedelta(minutes=3), lambda wait: world.graph.advance(seconds=wait.total_seconds()))
     world.graph.post("faults", throttle=1 / 3, retry_after=2)

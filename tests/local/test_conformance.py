@@ -138,7 +138,7 @@ def test_no_rows_at_once_are_refused(number: str, capsys: pytest.CaptureFixture[
     assert "expected a whole number greater than 0" in capsys.readouterr().err
 
 
-def test_a_host_that_does_not_come_up_is_told(
+def test_a_host_that_fails_to_start_is_reported(
     func: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     func(FAKE_FUNC="hangs")
@@ -147,7 +147,7 @@ def test_a_host_that_does_not_come_up_is_told(
     assert "The host does not come up: functions host was not ready within 0 s" in capsys.readouterr().err
 
 
-def test_a_func_that_ends_at_once_is_told_with_what_it_said(
+def test_a_func_that_ends_at_once_is_reported_with_its_output(
     func: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     func(FAKE_FUNC="ends")

@@ -140,7 +140,7 @@ def test_it_ends_cleanly_at_once_and_can_be_started_again(tmp_path: Path) -> Non
 
 
 @pytest.mark.process
-def test_a_func_that_ends_at_once_is_told_with_what_it_said(tmp_path: Path) -> None:
+def test_a_func_that_ends_at_once_is_reported_with_its_output(tmp_path: Path) -> None:
     func = write_program(tmp_path, FAKE_FUNC="ends")
     with started(tmp_path / "run", HOST="func", FUNC=str(func), **OWN_PYTHON) as process:
         output, _ = process.communicate(timeout=LIMIT)

@@ -81,7 +81,7 @@ needs_worker = pytest.mark.skipif(
 
 
 @needs_worker
-def test_what_the_worker_hands_over_is_queued(storage_settings: StorageSettings) -> None:
+def test_events_from_the_worker_are_queued(storage_settings: StorageSettings) -> None:
     environ = environment(
         AzureWebJobsStorage=storage_settings.connection_string,
         NOTIFICATION_QUEUE=storage_settings.queue,

@@ -86,7 +86,7 @@ def test_the_event_of_a_creation_is_left_alone(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize("junk", [b"", b"{", b"[]", b"\xff", b'{"value": 1}', b'{"value": []}'])
-def test_an_event_that_is_no_collection_costs_its_neighbours_nothing(hub: Hub, junk: bytes) -> None:
+def test_an_event_other_than_a_collection_does_not_affect_its_neighbours(hub: Hub, junk: bytes) -> None:
     (envelope,) = hub.hand_over(body(change()), junk, body(change()))
     assert len(envelope.items) == 2
 

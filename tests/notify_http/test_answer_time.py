@@ -54,7 +54,7 @@ def test_what_took_long_itself_is_not_held_back() -> None:
     assert Times().answer(0.5, stored=False) == pytest.approx(0.5)
 
 
-def test_whether_anything_was_stored_is_known_and_not_said() -> None:
+def test_the_answer_does_not_show_whether_anything_was_stored() -> None:
     queues = MemoryQueues()
     good = receive(body(change()), RECIPIENT, queues, NOW, None, account_of_items())
     bad = receive(body(change(clientState="guess")), RECIPIENT, queues, NOW, None, account_of_items())

@@ -57,7 +57,7 @@ def test_a_delta_query_has_no_range(operator: Operator, storage: StorageClients)
         (("--resource", "/chats/a/messages"), "--since"),
     ],
 )
-def test_what_can_not_be_read_back_is_wrong_usage_and_queues_nothing(
+def test_a_resource_that_cannot_be_read_back_is_wrong_usage_and_enqueues_nothing(
     operator: Operator, storage: StorageClients, arguments: tuple[str, ...], complaint: str
 ) -> None:
     result = operator("backfill", *arguments)

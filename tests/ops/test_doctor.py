@@ -41,7 +41,7 @@ def healthy(operator: Operator) -> Operator:
     return operator
 
 
-def test_a_healthy_system_is_fine_but_for_what_the_simulator_does_not_tell(healthy: Operator) -> None:
+def test_a_healthy_system_is_fine_except_for_what_the_simulator_does_not_show(healthy: Operator) -> None:
     found = diagnosed(healthy, 0)
     assert with_verdict(found, "unseen") == {"permission", "validation tokens"}
     assert with_verdict(found, "fine") == set(found) - {"permission", "validation tokens"}
@@ -77,7 +77,7 @@ def test_invalid_settings_are_named_without_values_and_storage_is_still_checked(
     assert all(name in result.stdout for name in ("CLIENT_STATE_SECRET", "KEY_STORE", '"queue"', '"tables"'))
 
 
-def test_a_timer_that_runs_too_seldom_for_a_short_life_is_told_with_the_remedy(healthy: Operator) -> None:
+def test_a_timer_too_rare_for_a_short_lifetime_is_reported_with_a_remedy(healthy: Operator) -> None:
     hourly = healthy.environment | {
         "RENEW_SCHEDULE": "0 0 * * * *",
         "SUBSCRIPTIONS": '[{"resource": "/unheard/of", "changeTypes": ["updated"]}]',
@@ -112,7 +112,7 @@ def test_a_secret_that_entra_refuses_needs_attention(healthy: Operator) -> None:
     assert "GRAPH_CLIENT_SECRET" in found["identity"]["says"]
 
 
-def test_an_authority_that_is_away_is_unreachable(healthy: Operator, graph: GraphServer) -> None:
+def test_an_unavailable_authority_is_reported_as_unreachable(healthy: Operator, graph: GraphServer) -> None:
     graph.post("faults", unavailable=["keys", "login"])
     found = diagnosed(healthy, 3)
     assert {"signing keys", "identity"} <= with_verdict(found, "unreachable")
@@ -169,7 +169,7 @@ def test_a_wrong_destination_secret_is_found_out_by_the_feed(healthy: Operator) 
     assert diagnosed(wrong, 1)["destination"]["verdict"] == "attention"
 
 
-def test_a_destination_that_is_away_is_unreachable(healthy: Operator) -> None:
+def test_an_unavailable_destination_is_reported_as_unreachable(healthy: Operator) -> None:
     away = Operator(healthy.environment | {"DESTINATION_URL": "http://127.0.0.1:9/events"})
     assert diagnosed(away, 3)["destination"]["verdict"] == "unreachable"
 
@@ -279,7 +279,7 @@ def test_without_its_prerequisite_no_validation_tokens_come(
     assert todo in found["todo"]
 
 
-def test_storage_that_is_away_hides_nothing_else(healthy: Operator, storage_settings: StorageSettings) -> None:
+def test_unavailable_storage_hides_no_other_result(healthy: Operator, storage_settings: StorageSettings) -> None:
     nowhere = storage_settings.connection_string.replace("http://127.0.0.1:", "http://127.0.0.2:")
     found = diagnosed(Operator(healthy.environment | {"AzureWebJobsStorage": nowhere}), 3)
     assert with_verdict(found, "unreachable") == {"queue", "tables"}
@@ -311,9 +311,7 @@ def test_what_a_blob_holds_is_compared_with_what_is_in_force(healthy: Operator, 
         assert "there is no blob" in diagnosed(operator, 1)[check]["says"]
 
 
-def test_declarations_that_can_not_be_honoured_are_named_with_what_fixes_them(
-    healthy: Operator, graph: GraphServer
-) -> None:
+def test_impossible_declarations_are_named_with_a_remedy(healthy: Operator, graph: GraphServer) -> None:
     person = graph.get("people")[0]
     declared: list[dict[str, Any]] = [
         {"resource": "/users/nobody@example.org/messages", "hydrate": True},

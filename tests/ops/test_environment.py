@@ -49,7 +49,7 @@ def test_a_file_that_is_named_goes_before_the_environment(file: Path, storage_op
         '{"IsEncrypted": true, "Values": {}}',
     ],
 )
-def test_a_file_that_can_not_be_read_is_a_wrong_setting(file: Path, text: str | None) -> None:
+def test_an_unreadable_file_is_a_wrong_setting(file: Path, text: str | None) -> None:
     if text is not None:
         file.write_text(text)
     result = listing(file, {})
@@ -58,7 +58,7 @@ def test_a_file_that_can_not_be_read_is_a_wrong_setting(file: Path, text: str | 
     assert "hunter2" not in result.output
 
 
-def test_the_line_that_is_no_json_is_named(file: Path) -> None:
+def test_a_line_with_malformed_json_is_reported(file: Path) -> None:
     file.write_text('{\n  "Values": {\n    "A": "hunter2",\n  }\n}')
     result = listing(file, {})
     assert "line 4 is not JSON" in result.stdout or "line 3 is not JSON" in result.stdout

@@ -82,7 +82,7 @@ def test_in_a_tenant_of_others_the_command_is_all_there_is(operator: Operator) -
     assert tenant["consent_url"] is None  # the registration is not in this tenant
 
 
-def test_a_token_that_does_not_say_is_said_to(operator: Operator) -> None:
+def test_a_token_without_roles_is_reported_as_such(operator: Operator) -> None:
     (tenant,) = operator.json("permissions")["tenants"]
     assert tenant["granted"] is None
     assert "does not say" in tenant["unknown"]
@@ -103,7 +103,7 @@ def test_with_consent_for_the_resource_the_tenant_is_asked_for_nothing(tmp_path:
         ("/chat/1/messages", "chats/{id}/messages"),
     ],
 )
-def test_what_no_application_can_watch_is_said_by_name(tmp_path: Path, resource: str, says: str) -> None:
+def test_a_resource_that_no_application_can_subscribe_to_is_named(tmp_path: Path, resource: str, says: str) -> None:
     file = written(tmp_path, {"resource": resource}, {"resource": "/users"})
     result = run("permissions", file, "--json", environment={})
     assert result.exit_code == 1
@@ -119,7 +119,7 @@ def test_consent_that_graph_does_not_know_is_a_wrong_declaration(tmp_path: Path)
     assert "no resource-specific consent" in result.output
 
 
-def test_what_is_needed_besides_is_said(tmp_path: Path) -> None:
+def test_further_needs_are_printed(tmp_path: Path) -> None:
     transcripts = {"resource": "communications/onlineMeetings/getAllTranscripts", "hydrate": True}
     file = written(tmp_path, transcripts, {"resource": "communications/adhocCalls/getAllTranscripts"})
     shown = run("permissions", file, environment={}).stdout

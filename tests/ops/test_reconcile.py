@@ -66,7 +66,7 @@ def test_what_graph_refuses_needs_attention_and_comes_with_advice(operator: Oper
     assert step["advice"]
 
 
-def test_a_tenant_that_can_not_be_listed_does_not_cost_the_others(operator: Operator, graph: GraphServer) -> None:
+def test_a_tenant_that_cannot_be_listed_does_not_affect_the_others(operator: Operator, graph: GraphServer) -> None:
     graph.post("consent", tenant=builders.OTHER_TENANT, granted=False)
     both = (
         f'[{{"resource": "/chats/getAllMessages", "changeTypes": ["created"], "tenantId": "{builders.OTHER_TENANT}"}},'

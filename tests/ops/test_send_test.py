@@ -32,7 +32,7 @@ def test_a_destination_takes_a_signed_event_of_a_tenant_that_does_not_exist(serv
 
 
 @pytest.mark.parametrize("status", [400, 415, 503])
-def test_what_is_not_taken_is_told_with_its_answer(server: Server, status: int) -> None:
+def test_a_refused_event_is_reported_with_the_answer(server: Server, status: int) -> None:
     server.script = lambda _: Answer(status)
     assert str(status) in operator(server).json("send-test", ends=1)["failure"]
 
@@ -42,7 +42,7 @@ def test_any_type_can_be_sent_in_the_mode_of_the_destination(server: Server) -> 
     assert sent["type"] == server.asked[0].headers["ce-type"] == "Microsoft.Graph.UserDeleted"
 
 
-def test_a_named_destination_is_sent_to_and_an_invalid_one_is_told(server: Server) -> None:
+def test_a_named_destination_receives_the_event_and_an_invalid_one_is_reported(server: Server) -> None:
     entries = [
         {"name": "search", "url": f"{server.url}/search", "secret": destination_secret()},
         {"name": "broken", "url": "nowhere", "secret": destination_secret()},

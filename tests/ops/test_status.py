@@ -73,7 +73,7 @@ def test_what_nothing_declares_any_more_is_shown_with_its_removal(operator: Oper
     assert [subscription["resource"].strip("/") for subscription in removed] == ["chats/getAllMessages"]
 
 
-def test_a_graph_that_is_away_hides_nothing_else(
+def test_an_unavailable_graph_hides_no_other_result(
     operator: Operator, graph: GraphServer, storage: StorageClients
 ) -> None:
     operator.json("reconcile")
@@ -119,7 +119,7 @@ def test_the_queue_is_as_old_as_the_oldest_receipt_that_can_be_read(
     assert any("process_queue" in sentence for sentence in told["attention"])
 
 
-def test_what_can_not_be_read_back_is_never_compared(operator: Operator, storage: StorageClients) -> None:
+def test_a_resource_that_cannot_be_read_back_is_never_compared(operator: Operator, storage: StorageClients) -> None:
     declared = '[{"resource": "/communications/presences", "changeTypes": ["updated"]}]'
     checkpoints, now = Checkpoints(storage.tables), datetime.now(UTC)
     checkpoints.save(declaration_id(builders.TENANT, "/communications/presences"), now, now)  # like former versions
@@ -145,7 +145,7 @@ def test_silence_and_sweeps_are_shown_from_what_the_app_remembers(operator: Oper
     assert any("not compared" in sentence for sentence in told["attention"])
 
 
-def test_the_lag_is_told_where_the_host_tells_it(operator: Operator, endpoint: Server) -> None:
+def test_the_lag_is_shown_where_the_host_has_it(operator: Operator, endpoint: Server) -> None:
     operator.json("reconcile")
     assert operator.json("status")["lag_seconds"] is None
     points = [

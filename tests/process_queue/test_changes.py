@@ -117,7 +117,7 @@ def test_proven_items_are_delivered_in_one_batch_and_nothing_is_left(app: RelayU
     assert app.dead() == []
 
 
-def test_refused_items_end_nowhere(app: RelayUnderTest) -> None:
+def test_refused_items_are_stored_nowhere(app: RelayUnderTest) -> None:
     app.relay(changes(item("1"), item("2")))
     assert app.delivered() == []
     assert app.queued() == []
@@ -141,7 +141,7 @@ def test_a_newer_version_is_delivered_after_an_older_one(app: RelayUnderTest) ->
     assert first["version"] < second["version"]
 
 
-def test_what_can_never_be_opened_is_put_away_sealed_with_its_reason(app: RelayUnderTest) -> None:
+def test_an_undecryptable_item_is_dead_lettered_sealed_with_its_reason(app: RelayUnderTest) -> None:
     broken = item("2", encryptedContent=encrypted(message("2"), dataSignature=encrypted(b"x")["dataSignature"]))
     unknown = item("3")
     unknown["encryptedContent"] |= {"encryptionCertificateId": "gone", "encryptionCertificateThumbprint": ""}
@@ -151,14 +151,14 @@ def test_what_can_never_be_opened_is_put_away_sealed_with_its_reason(app: RelayU
     assert app.queued() == []
 
 
-def test_a_rejected_event_is_put_away_and_its_neighbours_are_delivered(app: RelayUnderTest) -> None:
+def test_a_rejected_event_is_dead_lettered_and_its_neighbours_are_delivered(app: RelayUnderTest) -> None:
     app.rejects = {"2"}
     app.relay(changes(item("1"), item("2"), item("3"), tokens=[TOKEN]))
     assert app.delivered() == ["1", "3"]
     assert app.dead() == [(Reason.DESTINATION_REJECTED, "2")]
 
 
-def test_while_the_destination_is_away_items_are_queued_again_sealed_and_counted(app: RelayUnderTest) -> None:
+def test_while_the_destination_is_unavailable_items_are_requeued_sealed_and_counted(app: RelayUnderTest) -> None:
     app.answer = Answer(503)
     app.relay(changes(item("1"), item("2"), tokens=[TOKEN], attempt=0))
     (again,) = app.queued()
@@ -173,7 +173,7 @@ def test_while_the_destination_is_away_items_are_queued_again_sealed_and_counted
     assert app.delivered() == ["1", "2"]
 
 
-def test_past_the_horizon_items_are_put_away(app: RelayUnderTest) -> None:
+def test_past_the_horizon_items_are_dead_lettered(app: RelayUnderTest) -> None:
     app.answer = Answer(503)
     app.clock.advance(hours=1)
     app.relay(changes(item("1"), item("2"), tokens=[TOKEN], attempt=40))
@@ -181,7 +181,7 @@ def test_past_the_horizon_items_are_put_away(app: RelayUnderTest) -> None:
     assert app.queued() == []
 
 
-def test_items_that_wait_for_different_things_wait_apart(app: RelayUnderTest) -> None:
+def test_items_with_different_failures_are_requeued_apart(app: RelayUnderTest) -> None:
     app.answer = Answer(503)
     keyless = item("2")
     keyless["encryptedContent"] |= {
@@ -193,7 +193,7 @@ def test_items_that_wait_for_different_things_wait_apart(app: RelayUnderTest) ->
 
 @given(st.lists(st.sampled_from(["good", "rejected", "forged", "broken", "keyless"]), max_size=7), st.booleans())
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_item_is_ever_in_no_place_or_in_two(app: RelayUnderTest, kinds: list[str], away: bool) -> None:
+def test_every_item_is_always_in_exactly_one_place(app: RelayUnderTest, kinds: list[str], away: bool) -> None:
     items: list[dict[str, Any]] = []
     expected = Counter[str]()
     app.taken, app.rejects, app.answer = [], set(), Answer(503) if away else DONE
@@ -218,7 +218,7 @@ def test_no_item_is_ever_in_no_place_or_in_two(app: RelayUnderTest, kinds: list[
     assert places == +expected
 
 
-def test_of_several_waits_asked_for_the_longest_is_kept() -> None:
+def test_the_longest_of_several_retry_afters_is_kept() -> None:
     retries = Retries()
     for seconds in (5, 60, None, 30):
         wait = None if seconds is None else timedelta(seconds=seconds)
@@ -228,7 +228,7 @@ def test_of_several_waits_asked_for_the_longest_is_kept() -> None:
     assert len(retry.items) == 4
 
 
-def test_what_was_not_attempted_waits_apart_from_what_failed() -> None:
+def test_unattempted_items_wait_apart_from_failed_ones() -> None:
     retries = Retries()
     retries.add(raw(change()), RetryLater(Reason.GRAPH))
     retries.add(raw(change()), NotAttempted(Reason.GRAPH))

@@ -83,7 +83,9 @@ class TestTheDeclaration:
             ("created,updated", ["new", "edited", "old"]),
         ],
     )
-    def test_only_its_change_types_are_told(self, harness: ReadbackHarness, types: str, told: list[str]) -> None:
+    def test_only_declared_change_types_are_delivered(
+        self, harness: ReadbackHarness, types: str, told: list[str]
+    ) -> None:
         page = declare(harness, MAIL, types, hydrate=True)
         recently, long_ago = "2031-02-03T03:00:00Z", "2030-01-01T00:00:00Z"
         harness.pages[f"/v1.0{MAIL}"] = {
@@ -333,7 +335,7 @@ class TestNames:
         harness.read(page)
         assert subjects(harness) == ["drives/b1/items/i1"]
 
-    def test_a_name_that_resolves_to_nobody_is_told_with_what_to_do(self, harness: ReadbackHarness) -> None:
+    def test_an_unresolvable_name_is_reported_with_a_remedy(self, harness: ReadbackHarness) -> None:
         page = declare(harness, "/users/nobody@example.org/messages")
         harness.graph.script = lambda _: in_json({"error": {"code": "Request_ResourceNotFound", "message": "no"}}, 404)
         with pytest.raises(RetryLater, match=r"does not resolve to an id.*by its id"):

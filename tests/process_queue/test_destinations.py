@@ -164,7 +164,7 @@ def test_an_event_that_no_destination_wants_is_counted_beside_one_that_is_delive
     assert (hour.outcomes["unselected"], hour.outcomes["delivered"], hour.outcomes["duplicates"]) == (1, 2, 0)
 
 
-def test_what_waits_for_a_destination_that_is_no_more_is_kept(system: System) -> None:
+def test_items_for_a_removed_destination_are_dead_lettered(system: System) -> None:
     system.handle(two(destination="removed"))
     letters = [read_dead_letter(text) for text in system.account.queues.texts(Queue.DEAD_LETTERS)]
     assert [letter.reason for letter in letters] == [Reason.DESTINATION_UNKNOWN] * 2

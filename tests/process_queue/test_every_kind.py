@@ -268,7 +268,7 @@ def test_a_replica_that_lags_makes_no_deletion_and_hides_none(start: Start) -> N
     assert [name for name, _ in whole.told()] == ["MessageCreated", "MessageUpdated", "MessageDeleted"]
 
 
-def test_guests_and_rooms_cost_a_sweep_of_all_chats_nothing(start: Start) -> None:
+def test_guests_and_rooms_do_not_affect_a_sweep_of_all_chats(start: Start) -> None:
     whole = start(declaring("/chats/getAllMessages", hydrate=True))
     whole.graph.post("messages", count=2)
     whole.settle()
@@ -339,7 +339,7 @@ def test_an_event_that_was_deleted_unseen_is_found_and_one_that_was_moved_is_not
 
 
 @pytest.mark.parametrize(("kind", "resource", "subject"), [("user", "/users", "users"), ("group", "/groups", "groups")])
-def test_after_a_resync_of_the_directory_only_what_changed_is_told_and_who_is_gone(
+def test_after_a_resync_of_the_directory_only_changes_and_deletions_are_delivered(
     start: Start, kind: str, resource: str, subject: str
 ) -> None:
     from_before: list[str] = []

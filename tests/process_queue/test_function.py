@@ -142,7 +142,7 @@ def test_while_blobs_are_unavailable_a_claim_is_queued_again(host: Host) -> None
     assert (len(host.delivered), host.blobs()) == (1, 0)
 
 
-def test_a_blob_that_can_not_be_removed_costs_nothing_but_its_place(host: Host) -> None:
+def test_an_undeletable_blob_does_not_repeat_its_message(host: Host) -> None:
     """Handling the message again would enqueue its postponed items again, each time."""
     claim = host.claim(bare(1, padding=LARGE))
     with serving(all_but_deletion(host.storage_settings, "Blob")) as server:
@@ -151,7 +151,7 @@ def test_a_blob_that_can_not_be_removed_costs_nothing_but_its_place(host: Host) 
     assert (len(host.delivered), host.queues.length(Queue.NOTIFICATIONS), host.dead(), host.blobs()) == (1, 0, 0, 1)
 
 
-def test_while_the_queue_is_away_the_host_keeps_the_message(host: Host) -> None:
+def test_while_the_queue_is_unavailable_the_host_keeps_the_message(host: Host) -> None:
     host.destination.script = lambda _: Answer(503)
     with serving(refuses) as server:
         host.set(AzureWebJobsStorage=rerouted(host.storage_settings, "Queue", server.url).connection_string)
@@ -161,14 +161,14 @@ def test_while_the_queue_is_away_the_host_keeps_the_message(host: Host) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "hello", "{}", '{"kind": "surprise"}', "[]", '{"kind":"change"}', "\0"])
-def test_a_message_of_nobody_is_left_to_the_host(host: Host, text: str) -> None:
+def test_an_unknown_message_is_left_to_the_host(host: Host, text: str) -> None:
     with pytest.raises(Undeliverable) as strange:
         host.offer(text)
     assert strange.value.reason is Reason.MALFORMED
     assert (host.queues.length(Queue.NOTIFICATIONS), host.dead(), host.delivered) == (0, 0, [])
 
 
-def test_a_claim_that_was_dealt_with_before_is_done(host: Host) -> None:
+def test_a_processed_claim_is_done(host: Host) -> None:
     claim = host.claim(bare(1, padding=LARGE))
     for _ in range(3):
         host.offer(claim)
@@ -190,7 +190,7 @@ def _now(envelope: ItemBatch) -> ItemBatch:
 
 
 @pytest.mark.parametrize("kind", ["change", "lifecycle", "readback"])
-def test_each_kind_finds_its_way_and_waits_while_graph_is_away(
+def test_each_kind_is_handled_and_waits_while_graph_is_unavailable(
     host: Host, kind: str, trusted: object, authority: object
 ) -> None:
     """No server listens at Graph's and the login's URL; of changes, only hydration needs them."""

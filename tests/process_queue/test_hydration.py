@@ -64,7 +64,7 @@ def test_a_deletion_sorts_by_its_own_time_not_by_the_time_of_receipt(items: Hydr
     assert (event.id, event.version) == (pushed.id, pushed.version)
 
 
-def test_what_was_restored_since_its_deletion_is_not_said_to_be_deleted(items: HydratedItems) -> None:
+def test_a_resource_restored_since_its_deletion_is_not_delivered_as_deleted(items: HydratedItems) -> None:
     event = items.event(changeType="deleted")
     assert (event.type, event.partial) == ("Microsoft.Graph.ChatMessageUpdated", False)
 
@@ -126,7 +126,7 @@ def test_a_404_that_speaks_of_the_mailbox_is_no_deletion(items: HydratedItems, c
         (Answer(429), Reason.GRAPH_THROTTLED),
     ],
 )
-def test_what_can_not_be_read_now_is_kept(items: HydratedItems, answer: Answer, reason: Reason) -> None:
+def test_an_item_that_cannot_be_read_now_is_kept(items: HydratedItems, answer: Answer, reason: Reason) -> None:
     items.server.script = lambda _: answer
     with pytest.raises(RetryLater) as kept:
         items.event()
@@ -134,7 +134,7 @@ def test_what_can_not_be_read_now_is_kept(items: HydratedItems, answer: Answer, 
 
 
 @pytest.mark.parametrize("text", [b"", b"<html>", b"[]", b"\xff"])
-def test_an_answer_that_is_no_resource_is_read_again_later(items: HydratedItems, text: bytes) -> None:
+def test_an_answer_other_than_a_resource_is_read_again_later(items: HydratedItems, text: bytes) -> None:
     items.server.script = lambda _: Answer(200, text)
     with pytest.raises(RetryLater) as kept:
         items.event()
@@ -188,7 +188,7 @@ def transcript(server: Server, session: requests.Session, roles: list[str]) -> E
         {"code": "Forbidden", "message": "no"},
     ],
 )
-def test_what_a_policy_withholds_is_delivered_as_it_was_told(
+def test_a_resource_withheld_by_policy_is_delivered_without_content(
     authority: Authority, session: requests.Session, caplog: pytest.LogCaptureFixture, error: dict[str, object]
 ) -> None:
     with serving(lambda _: in_json({"error": error}, 403), authority) as server:

@@ -186,12 +186,12 @@ def test_removals_for_one_declaration_list_the_tenant_once_in_ten_minutes(script
 
 
 @pytest.mark.parametrize("name", ["../users", "", "x", FIRST + "/../..", FIRST + "?a", "é", FIRST + "\n"])
-def test_an_id_that_is_none_never_gets_into_a_url(scripted: ScriptedGraph, name: str) -> None:
+def test_a_malformed_id_never_gets_into_a_url(scripted: ScriptedGraph, name: str) -> None:
     scripted.act(name, SECOND)
     assert scripted.asked() == [SECOND]
 
 
-def test_another_tenants_item_and_one_that_can_not_be_read_change_nothing(scripted: ScriptedGraph) -> None:
+def test_another_tenants_item_and_an_unreadable_one_change_nothing(scripted: ScriptedGraph) -> None:
     scripted.act(FIRST, tenantId="c7d1e2f3-0a0b-4c0d-8e0f-0000000000ff")
     scripted.handler.handle(lifecycle_items("no object", 1, {}))
     assert scripted.asked() == []

@@ -34,7 +34,7 @@ from tests.servers import Answer, in_json
 CHAT_LIST = f"/v1.0/chats/{CHAT.replace(':', '%3A').replace('@', '%40')}/messages"
 
 
-def test_what_was_delivered_before_is_not_delivered_again(harness: ReadbackHarness) -> None:
+def test_a_delivered_version_is_not_delivered_again(harness: ReadbackHarness) -> None:
     harness.pages[CHAT_LIST] = {"value": [message("1"), message("2")]}
     harness.read(asked_for(f"/chats/{CHAT}/messages"))
     harness.pages[CHAT_LIST] = {"value": [message("1"), message("3"), message("2")]}
@@ -70,7 +70,7 @@ def test_the_next_page_is_a_message_of_its_own(harness: ReadbackHarness) -> None
     assert [page.link for page in harness.queued()] == [link]
 
 
-def test_nothing_follows_a_page_that_the_destination_did_not_take(harness: ReadbackHarness) -> None:
+def test_no_page_follows_one_that_the_destination_did_not_accept(harness: ReadbackHarness) -> None:
     harness.pages[CHAT_LIST] = {"value": [message("1")], "@odata.nextLink": f"{harness.graph.url}/v1.0/next"}
     harness.destination_answers = Answer(503)
     with pytest.raises(RetryLater, match=Reason.DESTINATION):
@@ -112,7 +112,7 @@ def test_an_event_that_makes_the_destination_fail_delays_no_other(
     assert sorted((name, ends[reason]) for name, reason in harness.dead()) == sorted(expected.items())
 
 
-def test_a_page_is_not_parted_the_first_time_the_destination_stumbles(harness: ReadbackHarness) -> None:
+def test_a_page_is_not_split_on_the_first_failure_of_the_destination(harness: ReadbackHarness) -> None:
     harness.pages[CHAT_LIST] = {"value": [message("1"), message("2")]}
     harness.stumbles_over = {"1"}
     with pytest.raises(RetryLater, match=Reason.DESTINATION_ERROR):
@@ -236,7 +236,7 @@ def test_missing_consent_keeps_the_page_for_later(harness: ReadbackHarness) -> N
         harness.read(asked_for(f"/chats/{CHAT}/messages"))
 
 
-def test_a_link_that_is_refused_begins_anew_and_not_at_once(harness: ReadbackHarness) -> None:
+def test_a_refused_link_restarts_the_read_later(harness: ReadbackHarness) -> None:
     harness.pages["/v1.0/users/5d/chats/getAllMessages"] = in_json(
         {"error": {"code": "BadRequest", "message": "no"}}, 400
     )
@@ -247,7 +247,7 @@ def test_a_link_that_is_refused_begins_anew_and_not_at_once(harness: ReadbackHar
     assert harness.delays == [timedelta(minutes=10)]
 
 
-def test_an_odd_entry_of_a_list_costs_its_page_nothing(harness: ReadbackHarness) -> None:
+def test_a_malformed_entry_of_a_list_does_not_affect_its_page(harness: ReadbackHarness) -> None:
     harness.pages["/v1.0/users"] = {"value": ["odd", {"id": 7}, {"id": "5d"}]}
     harness.read(asked_for("/chats/getAllMessages"))
     assert [page.resource for page in harness.queued()] == ["users/5d/chats/getAllMessages"]
@@ -275,7 +275,7 @@ def test_a_page_skips_an_unreadable_entry_and_a_single_one_is_dead_lettered(
     assert (names(harness), harness.dead()) == (["1"], [("2", Reason.CONTENT_NOT_JSON)])
 
 
-def test_what_nobody_can_read_back_is_kept_as_a_dead_letter(harness: ReadbackHarness) -> None:
+def test_an_unsupported_page_is_dead_lettered(harness: ReadbackHarness) -> None:
     harness.read(asked_for("/communications/callRecords"))
     (text,) = harness.dead_texts()
     assert read_dead_letter(text).reason is Reason.READBACK_UNKNOWN

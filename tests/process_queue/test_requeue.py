@@ -84,7 +84,7 @@ def sizes(queues: RecordingQueues) -> list[int]:
         (4, 9, RetryLater(Reason.SIGNING_KEYS), [4]),
     ],
 )
-def test_only_what_the_destination_stumbles_over_again_is_parted(
+def test_only_an_isolable_failure_of_a_later_attempt_splits_an_envelope(
     queues: RecordingQueues, number: int, attempt: int, why: RetryLater, parts: list[int]
 ) -> None:
     queues.later(numbered(number, attempt), why)
@@ -98,7 +98,7 @@ def test_lifecycle_items_come_again_as_they_were(queues: RecordingQueues) -> Non
     assert queues.without_history() == [msgspec.structs.replace(envelope, attempt=1)]
 
 
-def test_a_page_is_never_parted(queues: RecordingQueues) -> None:
+def test_a_page_is_never_split(queues: RecordingQueues) -> None:
     queues.later(msgspec.structs.replace(PAGE, attempt=5), ERROR)
     assert queues.without_history() == [msgspec.structs.replace(PAGE, attempt=6)]
 

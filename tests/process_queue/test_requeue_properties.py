@@ -138,7 +138,9 @@ def loop(session: requests.Session) -> Iterator[QueueLoop]:
 
 @given(kinds, troubles, deaths)
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_item_is_ever_in_no_place(loop: QueueLoop, kinds: list[str], troubles: list[Any], deaths: list[int]) -> None:
+def test_every_item_is_always_stored_somewhere(
+    loop: QueueLoop, kinds: list[str], troubles: list[Any], deaths: list[int]
+) -> None:
     named = {f"{uuid.uuid4().hex}": kind for kind in kinds}
     loop.begin(named, troubles, deaths)
     while loop.offer():

@@ -84,7 +84,7 @@ def test_an_instance_that_is_behind_delivers_what_another_has_subscribed_to(app:
     assert app.waiting() == 0
 
 
-def test_items_wait_while_the_declarations_can_not_be_read_at_all(app: AttackedRelay) -> None:
+def test_items_wait_while_the_declarations_cannot_be_read(app: AttackedRelay) -> None:
     app.account.documents.available = False
     deliver(app, "/users")
     assert (app.events, app.waiting()) == ([], 1)
@@ -137,7 +137,7 @@ def test_what_waits_for_a_destination_that_another_instance_knows_is_no_dead_let
     assert (app.dead(), app.waiting()) == ([], 1)
 
 
-def test_a_blob_can_not_learn_other_settings(app: AttackedRelay, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_blob_cannot_refer_to_other_settings(app: AttackedRelay, caplog: pytest.LogCaptureFixture) -> None:
     app.relay.read_blobs()
     url = "https://elsewhere.example.org/"
     for reference in ("%CLIENT_STATE_SECRET%", "\\u0025CLIENT_STATE_SECRET\\u0025"):

@@ -67,7 +67,7 @@ def test_an_encrypted_item_without_a_token_is_refused() -> None:
     assert verdict(rich()) is Reason.TOKEN_MISSING
 
 
-def test_that_graph_got_no_token_is_told_apart() -> None:
+def test_null_tokens_have_a_reason_of_their_own() -> None:
     assert verdicts([rich()], null=True) == [Reason.TOKENS_NULL]
 
 
@@ -194,7 +194,7 @@ def test_no_reason_holds_what_was_sent() -> None:
             assert hidden not in str(error.value)
 
 
-def test_content_that_can_not_be_decrypted_is_no_sign_of_life() -> None:
+def test_undecryptable_content_does_not_end_a_silence() -> None:
     broken = rich(encryptedContent=encrypted(message(), dataSignature=encrypted(b"x")["dataSignature"]))
     envelope = changes(broken, rich(), tokens=[TOKEN])
     batch = verifier().batch(envelope)

@@ -176,7 +176,7 @@ def test_a_second_run_only_looks(tenants: ScriptedTenants) -> None:
 @pytest.mark.parametrize(
     ("answer", "suspected"), [(FORBIDDEN, True), (Answer(503), False), (Answer(429), False), (Answer(200), False)]
 )
-def test_a_tenant_that_can_not_be_listed_costs_the_others_nothing(
+def test_a_tenant_that_cannot_be_listed_affects_no_other(
     tenants: ScriptedTenants, failing: str, answer: Answer, suspected: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = ({TENANT, OTHER_TENANT} - {failing}).pop()
@@ -211,7 +211,7 @@ def test_a_subscription_that_cannot_be_created_affects_no_other_and_its_gap_wait
     assert tenants.is_read_back(TENANT)
 
 
-def test_no_key_is_retired_while_a_tenant_can_not_be_listed(tenants: ScriptedTenants) -> None:
+def test_no_key_is_retired_while_a_tenant_cannot_be_listed(tenants: ScriptedTenants) -> None:
     tenants.run()
     (old,) = tenants.keys.glob("*.pem")
     tenants.answers["GET", OTHER_TENANT] = Answer(503)
@@ -276,9 +276,7 @@ def test_a_tenant_is_forgotten_once_its_subscriptions_must_have_expired(tenants:
     assert "GET theirs" not in tenants.done
 
 
-def test_a_step_that_fails_costs_the_steps_after_it_nothing(
-    tenants: ScriptedTenants, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failed_step_does_not_affect_later_steps(tenants: ScriptedTenants, caplog: pytest.LogCaptureFixture) -> None:
     old = Event("e", "/s", "s", "t", tenants.clock.now - timedelta(days=120), "v", raw({}))
     tenants.relay.ledgers[0].record([old])
     tenants.answers["application", TENANT] = Answer(503)
@@ -294,7 +292,7 @@ def test_what_the_host_has_given_up_is_kept(tenants: ScriptedTenants) -> None:
     assert (queued.text, queued.never_expires) == ("given up", True)
 
 
-def test_without_keys_subscriptions_are_renewed_and_none_is_made_or_removed(tenants: ScriptedTenants) -> None:
+def test_without_keys_subscriptions_are_renewed_and_none_is_created_or_removed(tenants: ScriptedTenants) -> None:
     tenants.run()
     tenants.declare(OURS, THEIRS, declaration("/teams/getAllMessages"))
     away = tenants.keys.rename(tenants.keys.with_name("away"))
@@ -312,7 +310,7 @@ def test_without_keys_subscriptions_are_renewed_and_none_is_made_or_removed(tena
     assert tenants.live() == {TENANT: 2, OTHER_TENANT: 1}
 
 
-def test_unavailable_tables_cost_no_subscription_its_life(tenants: ScriptedTenants) -> None:
+def test_unavailable_tables_do_not_prevent_renewals(tenants: ScriptedTenants) -> None:
     tenants.run()
     tenants.clock.advance(hours=60)
     tenants.done.clear()
@@ -332,7 +330,9 @@ def test_without_queues_nothing_is_done(tenants: ScriptedTenants) -> None:
 
 
 @pytest.mark.parametrize("odd", ["2031-02-03T04:05:06", "soon", None])
-def test_one_odd_date_costs_no_other_subscription_or_tenant(tenants: ScriptedTenants, odd: str | None) -> None:
+def test_a_malformed_date_does_not_affect_other_subscriptions_or_tenants(
+    tenants: ScriptedTenants, odd: str | None
+) -> None:
     tenants.run()
     (held,) = tenants.held[TENANT].values()
     tenants.held[TENANT]["odd"] = held | {"id": "odd", "resource": "/users", "expirationDateTime": odd}
@@ -342,7 +342,7 @@ def test_one_odd_date_costs_no_other_subscription_or_tenant(tenants: ScriptedTen
     assert [call for call in tenants.done if call.startswith("PATCH")] == ["PATCH ours", "PATCH theirs"]
 
 
-def test_what_nobody_foresaw_in_one_tenant_costs_the_others_nothing(
+def test_an_unexpected_error_in_one_tenant_does_not_affect_the_others(
     tenants: ScriptedTenants, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(declarations: Sequence[Declaration]) -> None:

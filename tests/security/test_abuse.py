@@ -133,7 +133,7 @@ def strangers(count: int) -> list[object]:
     return [kinds[number % len(kinds)]() for number in range(count)]
 
 
-def test_a_flood_of_strangers_costs_no_request_and_no_line(storage: Queues, lines: _Lines) -> None:
+def test_a_flood_of_strangers_causes_no_request_and_no_log_line(storage: Queues, lines: _Lines) -> None:
     token = Mint(rsa_key("authority")).token()
     for _ in range(20):
         assert post(body(*strangers(50), tokens=[token] * 100), storage) == 202
@@ -163,7 +163,7 @@ def test_one_item_of_ours_among_them_costs_what_it_costs_alone(storage: Queues, 
 
 
 @pytest.mark.parametrize("kind", JUNK)
-def test_junk_costs_no_request_and_no_line(kind: str, storage: Queues, lines: _Lines) -> None:
+def test_junk_causes_no_request_and_no_log_line(kind: str, storage: Queues, lines: _Lines) -> None:
     assert post(JUNK[kind](), storage) in (202, 400, 413)
     assert lines.lines == []
 
@@ -202,7 +202,7 @@ def test_junk_costs_little_memory_beside_its_length(memory: dict[str, tuple[int,
     assert grown < 3 * length + 32 * MEGABYTE  # copies of the text, never an object for each of its parts
 
 
-def test_what_strangers_send_is_never_held_against_a_key(storage: Queues, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_input_of_strangers_is_never_verified_with_a_key(storage: Queues, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: Counter[str] = Counter()
     monkeypatch.setattr(jwt, "decode", lambda *_, **__: calls.update(["decode"]))
     monkeypatch.setattr(jwt, "get_unverified_header", lambda *_, **__: calls.update(["header"]))
@@ -211,7 +211,7 @@ def test_what_strangers_send_is_never_held_against_a_key(storage: Queues, monkey
     assert not calls
 
 
-def test_the_running_host_asks_nobody_and_says_nothing_while_it_is_flooded(
+def test_a_flood_of_the_running_host_causes_no_request_and_no_log_line(
     tmp_path: Path, azurite: Azurite, authority: Authority, simulator: GraphServer
 ) -> None:
     with staged(tmp_path, azurite, authority, simulator) as harness:

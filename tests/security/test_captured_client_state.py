@@ -33,7 +33,7 @@ def app(tmp_path: Path, authority: Authority, session: requests.Session) -> Iter
 
 
 @pytest.mark.parametrize("change_type", ["created", "updated", "deleted", "Deleted"])
-def test_of_a_rich_subscription_nothing_is_told_but_what_graph_says(app: AttackedRelay, change_type: str) -> None:
+def test_a_rich_subscription_delivers_only_what_graph_returns(app: AttackedRelay, change_type: str) -> None:
     app.resources[MESSAGE] = message()
     app.post(change(chat_path(), changeType=change_type, resourceData=INVENTED))
     app.settle()
@@ -43,7 +43,7 @@ def test_of_a_rich_subscription_nothing_is_told_but_what_graph_says(app: Attacke
     assert "partial" not in event
 
 
-def test_what_graph_does_not_have_is_told_to_be_gone_and_nothing_else(app: AttackedRelay) -> None:
+def test_a_resource_that_graph_does_not_have_is_delivered_as_deleted_only(app: AttackedRelay) -> None:
     app.post(change(chat_path(), changeType="created", resourceData=INVENTED))
     app.settle()
     (event,) = app.events
@@ -62,7 +62,7 @@ def test_a_forged_deletion_does_not_outlive_the_message(app: AttackedRelay) -> N
 
 
 @pytest.mark.parametrize("refusal", [403, 400])
-def test_what_graph_does_not_let_us_read_is_not_told(app: AttackedRelay, refusal: int) -> None:
+def test_a_resource_that_graph_refuses_is_not_delivered(app: AttackedRelay, refusal: int) -> None:
     app.resources[MESSAGE] = in_json({"error": {"code": "Forbidden", "message": "no"}}, refusal)
     app.post(change(chat_path(), resourceData=INVENTED))
     app.drain()
@@ -134,7 +134,7 @@ def test_a_version_is_short_and_printable(app: AttackedRelay, etag: str) -> None
     assert (event["version"] + event["id"]).isprintable()
 
 
-def test_a_basic_subscription_does_not_tell_of_another_resource_than_it_names(app: AttackedRelay) -> None:
+def test_a_basic_subscription_delivers_only_the_resource_that_it_names(app: AttackedRelay) -> None:
     app.post(user_item(**{"@odata.type": "#Microsoft.Graph.user", "id": "6e", "displayName": "Mallory"}))
     app.post(user_item(**{"@odata.id": "users/6e", "displayName": "Mallory"}))
     app.post(user_item(**{"@odata.id": "Users/5d", "id": "5d", "displayName": "Ada"}))
@@ -151,13 +151,13 @@ def test_a_clientstate_of_what_is_no_longer_declared_is_good_for_nothing(app: At
     assert (app.events, app.asked(), app.waiting()) == ([], [], 0)
 
 
-def test_a_clientstate_of_users_tells_of_no_chat(app: AttackedRelay) -> None:
+def test_a_clientstate_for_users_delivers_no_chat(app: AttackedRelay) -> None:
     app.post(change(chat_path(), clientState=minted(TENANT, USERS), resourceData=INVENTED))
     app.drain()
     assert (app.events, app.asked(), app.waiting()) == ([], [], 0)
 
 
-def test_an_answer_of_graph_that_is_no_message_is_told_to_nobody(app: AttackedRelay) -> None:
+def test_an_answer_of_graph_other_than_a_message_is_not_delivered(app: AttackedRelay) -> None:
     app.resources[MESSAGE] = Answer(200, b"<html>")
     app.post(change(chat_path()))
     app.drain()
@@ -173,7 +173,7 @@ def known(app: AttackedRelay, resource: str = CHATS) -> None:
     app.relay.known_subscriptions.note(TENANT, {OURS: served})
 
 
-def test_however_often_missed_is_said_one_comparison_begins_in_ten_minutes(app: AttackedRelay) -> None:
+def test_any_number_of_missed_events_starts_one_comparison_in_ten_minutes(app: AttackedRelay) -> None:
     known(app)
     app.resources["users"] = {"value": []}
     app.relay.sweep.start(app.relay.declarations, (), NOW)

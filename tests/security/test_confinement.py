@@ -64,7 +64,7 @@ def test_nothing_can_be_read_from_graph_but_what_is_named(
 
 
 @pytest.mark.parametrize("path", CLIMBING)
-def test_a_path_that_climbs_is_told(path: str) -> None:
+def test_a_climbing_path_is_reported(path: str) -> None:
     assert has_dot_segments(segments(path))
 
 

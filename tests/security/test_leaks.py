@@ -114,7 +114,7 @@ def test_the_flow_went_along_this_path(written: Written, end: str) -> None:
         THROTTLED,
     ],
 )
-def test_the_log_tells_of_it(written: Written, line: bytes) -> None:
+def test_the_log_has_this_line(written: Written, line: bytes) -> None:
     assert line.lower() in written.places["log"].lower()
 
 

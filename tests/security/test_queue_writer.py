@@ -64,7 +64,7 @@ def test_a_forged_envelope_has_nothing_delivered_and_nothing_read(app: AttackedR
 
 
 @pytest.mark.parametrize("forgery", [name for name in FORGED if not name.startswith(("an item that", "an old"))])
-def test_and_it_would_have_had_a_consequence_if_this_app_had_written_it(app: AttackedRelay, forgery: str) -> None:
+def test_the_same_envelope_from_this_app_has_an_effect(app: AttackedRelay, forgery: str) -> None:
     app.offer(signed(FORGED[forgery]))
     assert app.events or app.asked() or app.dead() or app.waiting() or app.relay.checkpoints._gaps.all()
 

@@ -94,7 +94,7 @@ def test_all_licences_are_allowed() -> None:
         ("LicenseRef-Proprietary", False),
     ],
 )
-def test_a_licence_is_told_from_one_that_is_not_allowed(expression: str, *, allowed: bool) -> None:
+def test_an_allowed_licence_is_distinguished_from_others(expression: str, *, allowed: bool) -> None:
     assert is_allowed(expression) is allowed
 
 
@@ -120,7 +120,7 @@ def test_the_bill_of_materials_lists_each_package_with_its_hashes_and_who_needs_
 SOME = [Pinned(name, "1.0", (), (), direct=True, applies=True) for name in ("one", "other")]
 
 
-def test_what_is_known_against_a_package_is_told() -> None:
+def test_a_known_vulnerability_of_a_package_is_reported() -> None:
     found = {"results": [{}, {"vulns": [{"id": "GHSA-1"}, {"id": "PYSEC-2"}]}]}
     with serving(lambda _: in_json(found)) as database:
         assert known(SOME, database.url) == ["other 1.0: GHSA-1, PYSEC-2"]
@@ -130,12 +130,12 @@ def test_what_is_known_against_a_package_is_told() -> None:
 @pytest.mark.parametrize(
     "answer", [Answer(503), Answer(200, b"<html>"), Answer(200, b"[]"), Answer(200, b"{}"), Answer(0)]
 )
-def test_a_database_that_does_not_answer_is_told_from_nothing_known(answer: Answer) -> None:
+def test_an_unanswered_query_differs_from_no_known_vulnerability(answer: Answer) -> None:
     with serving(lambda _: answer) as database, pytest.raises(Unreachable):
         known(SOME, database.url)
 
 
-def test_a_database_that_can_not_be_reached_is_told_too() -> None:
+def test_an_unreachable_database_is_reported_too() -> None:
     with pytest.raises(Unreachable):
         known(SOME, f"http://127.0.0.1:{free_ports(1)[0]}")
 

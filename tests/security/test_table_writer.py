@@ -39,7 +39,7 @@ def test_a_stored_link_to_elsewhere_is_not_followed(app: AttackedRelay, elsewher
     assert app.waiting() == 1
 
 
-def test_a_subscription_that_is_said_to_serve_vouches_for_no_item(app: AttackedRelay) -> None:
+def test_a_forged_known_subscription_proves_no_item(app: AttackedRelay) -> None:
     name = "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11"
     (declared,) = app.relay.declarations
     app.relay.storage.tables.put(STATE, f"subscriptions-{TENANT}", name, {"declaration": declared.id})
@@ -49,7 +49,7 @@ def test_a_subscription_that_is_said_to_serve_vouches_for_no_item(app: AttackedR
 
 
 @pytest.mark.parametrize("partition", ["progress", "gaps", "tenants", "silence", "refusing-tenants", "current-keys"])
-def test_a_row_that_can_not_be_read_ends_no_run(
+def test_an_unreadable_row_does_not_end_a_run(
     app: AttackedRelay, partition: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (declared,) = app.relay.declarations

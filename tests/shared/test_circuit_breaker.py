@@ -80,7 +80,7 @@ def test_pauses_grow_to_a_minute_and_no_longer(failures: int) -> None:
         assert tried(breaker, fails=True)
 
 
-def test_an_error_that_is_no_failure_of_the_other_side_passes_through() -> None:
+def test_an_error_of_our_own_passes_through() -> None:
     with pytest.raises(ZeroDivisionError), CircuitBreaker(Reason.DESTINATION, Clock()).attempt():
         raise ZeroDivisionError
 
@@ -98,7 +98,7 @@ def test_many_attempts_that_were_under_way_together_count_as_one_outage() -> Non
     assert tried(breaker, fails=False)
 
 
-def test_the_longest_of_the_waits_told_to_attempts_under_way_together_counts() -> None:
+def test_the_longest_retry_after_of_concurrent_attempts_counts() -> None:
     clock = Clock()
     breaker = CircuitBreaker(Reason.DESTINATION, clock)
     first, second = breaker.attempt(), breaker.attempt()

@@ -94,7 +94,7 @@ def test_each_value_is_exported_once_a_gauge_too(authority: Authority, ingestion
     assert [text.count(name) for name in ("graph_relay.delivered", "graph_relay.key_age_seconds")] == [1, 1]
 
 
-def test_a_wrong_connection_string_is_named_and_costs_nothing_else(authority: Authority) -> None:
+def test_a_wrong_connection_string_is_reported_and_affects_nothing_else(authority: Authority) -> None:
     ended = run(authority, "InstrumentationKey=not-a-key-at-all")
     assert ended.returncode == 0
     assert "APPLICATIONINSIGHTS_CONNECTION_STRING" in ended.stderr
@@ -107,19 +107,19 @@ def test_without_the_setting_nothing_is_exported(authority: Authority, environ: 
     assert (ended.returncode, ended.stdout.strip()) == (0, "")
 
 
-def test_the_console_is_told_of_spans_only_where_it_is_asked_for(authority: Authority) -> None:
+def test_the_console_exports_spans_only_on_request(authority: Authority) -> None:
     *spans, parent = run(authority, OTEL_TRACES_EXPORTER="console").stdout.splitlines()
     assert [json.loads(line)["name"] for line in spans] == ["notify_http", "process_queue"]
     assert {json.loads(line)["context"]["trace_id"] for line in spans} == {"0x" + parent.split("-")[1]}
 
 
-def test_the_console_is_told_of_metrics_only_where_it_is_asked_for(authority: Authority) -> None:
+def test_the_console_exports_metrics_only_on_request(authority: Authority) -> None:
     told = run(authority, OTEL_METRICS_EXPORTER="console").stdout
     assert told.count("graph_relay.key_age_seconds") == 1
     assert {key for line in told.splitlines() if line for key in json.loads(line)} == {"resource_metrics"}
 
 
-def test_the_console_is_told_beside_application_insights(authority: Authority, ingestion: Server) -> None:
+def test_the_console_exports_beside_application_insights(authority: Authority, ingestion: Server) -> None:
     connection = f"InstrumentationKey={uuid.uuid4()};IngestionEndpoint={ingestion.url}/"
     ended = run(authority, connection, OTEL_TRACES_EXPORTER="console")
     assert '"notify_http"' in ended.stdout

@@ -93,7 +93,7 @@ def test_a_wrong_blob_leaves_the_last_good_value_in_force(instances: Instances) 
     assert in_force.problem is None
 
 
-def test_a_blob_that_is_away_leaves_the_last_good_value_in_force(instances: Instances) -> None:
+def test_an_unavailable_blob_leaves_the_last_good_value_in_force(instances: Instances) -> None:
     instances.write("1")
     in_force = instances.start()
     in_force.get()
@@ -105,7 +105,7 @@ def test_a_blob_that_is_away_leaves_the_last_good_value_in_force(instances: Inst
     assert in_force.problem is None
 
 
-def test_a_new_instance_has_the_last_good_value_while_the_blob_is_wrong_or_away(instances: Instances) -> None:
+def test_a_new_instance_has_the_last_good_value_while_the_blob_is_wrong_or_unavailable(instances: Instances) -> None:
     instances.write("1")
     instances.start().get()
     instances.write("one")

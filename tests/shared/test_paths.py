@@ -99,7 +99,7 @@ def test_a_delivered_message_is_found_by_event_message_subject_and_subscription(
     assert relay.find("another") == []
 
 
-def test_an_event_is_found_by_its_id_alone_in_whatever_week_it_lies(relay: NotingRelay) -> None:
+def test_an_event_is_found_by_its_id_alone_in_any_week(relay: NotingRelay) -> None:
     old = message(lastModifiedDateTime="2021-02-28T23:59:59.999Z", etag="1614556799999")
     relay.handler.handle(changes(rich(old), tokens=[TOKEN]))
     [delivered] = relay.ledger.all_details(NOW - timedelta(days=10_000))
@@ -178,7 +178,7 @@ def test_what_is_refused_on_receipt_is_noted(receive: Callable[[bytes, Paths], N
 
 
 @pytest.mark.parametrize("receive", [from_http, from_event_hub])
-def test_a_body_that_is_no_collection_is_noted(receive: Callable[[bytes, Paths], None]) -> None:
+def test_a_body_other_than_a_collection_is_noted(receive: Callable[[bytes, Paths], None]) -> None:
     paths = Paths(MemoryTables(), lambda: NOW, lambda: 0.0, TENANT)
     receive(b"{", paths)
     eventually(paths.failures)

@@ -59,7 +59,7 @@ def test_a_throttled_writer_writes_at_once_then_the_newest_items_after_a_pause()
     resume.release()
 
 
-def test_a_throttled_writer_that_had_nothing_left_to_write_writes_again() -> None:
+def test_an_idle_throttled_writer_writes_again() -> None:
     written: list[list[int]] = []
     writer = ThrottledWriter(written.append, 3, timedelta(0))
     for number in range(3):

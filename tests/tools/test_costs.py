@@ -58,7 +58,7 @@ def test_every_price_has_a_source_and_says_where_it_was_seen_and_by_whom() -> No
 
 
 @pytest.mark.process
-def test_a_price_can_be_given_and_a_wrong_name_is_told() -> None:
+def test_a_price_can_be_set_and_a_wrong_name_is_reported() -> None:
     assert run("--price", "log_alert=0").stdout != run().stdout
     refused = run("--price", "log_alarm=1")
     assert refused.returncode == 2

@@ -105,7 +105,7 @@ def test_a_download_that_fails_says_what_to_do_without_a_traceback(clone: Path) 
     assert "Traceback" not in done.stderr
 
 
-def test_an_interpreter_without_ensurepip_is_told_with_the_package_that_has_it(
+def test_an_interpreter_without_ensurepip_is_reported_with_the_missing_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     incomplete = tmp_path / "python3.12"

@@ -22,7 +22,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int,
 
 
 @pytest.mark.parametrize("seed", ["x", "-1", "1.5", "", "9223372036854775808", "9" * 5_000, "٣"])
-def test_a_seed_that_is_none_is_named(seed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_malformed_seed_is_reported(seed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, line = complaint(capsys, str(tmp_path / "set"), f"--seed={seed}")
     assert code == 2
     assert line.startswith("argument --seed: expected a whole number from 0 to 9223372036854775807, not ")
@@ -45,19 +45,19 @@ def test_a_file_is_no_directory(tmp_path: Path, capsys: pytest.CaptureFixture[st
     )
 
 
-def test_wrong_usage_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert complaint(capsys) == (2, "the following arguments are required: DIR\n")
     assert complaint(capsys, "one", "two")[0] == 2
 
 
-def test_a_case_that_is_none_is_named(vectors: Vectors, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_case_is_reported(vectors: Vectors, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, line = complaint(capsys, str(tmp_path / "set"), "--case", "token-expired", "--case", "token-expird")
     assert code == 2
     assert line.startswith("--case token-expird: no such case")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cases_can_be_had_one_by_one(vectors: Vectors, tmp_path: Path) -> None:
+def test_single_cases_can_be_selected(vectors: Vectors, tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     assert command.main([str(tmp_path / "set"), "--case", "token-expired", "--case", "handshake-usual"]) == 0
     some = Vectors(tmp_path / "set")

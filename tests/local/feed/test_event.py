@@ -68,7 +68,7 @@ def test_an_event_out_of_shape_is_refused(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"{}", b"[1]", b"[", b"\xff", b"[" * 100_000, b'[{"data":' + b"[" * 100_000, b'["\\ud83d"]', b"NaN"]
 )
-def test_a_body_that_is_no_batch_is_refused(body: bytes) -> None:
+def test_a_body_other_than_a_batch_is_refused(body: bytes) -> None:
     with pytest.raises(NotEvents):
         read_batch(body)
 
@@ -79,7 +79,7 @@ def test_any_bytes_are_events_or_refused(body: bytes) -> None:
         read_batch(body)
 
 
-def test_a_message_lies_in_its_chat_and_a_reply_in_its_channel() -> None:
+def test_a_message_belongs_to_its_chat_and_a_reply_to_its_channel() -> None:
     reply = event(channel_message(replyToId="17"))
     assert read().conversation == f"/tenants/{TENANT}/chats/19%3A9e4410aa%40thread.v2"
     assert (

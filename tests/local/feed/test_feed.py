@@ -58,7 +58,7 @@ def test_the_summary_counts_what_came_and_measures_its_lag(feed: RunningFeed, se
     assert 5_000 <= summary["lag_ms"]["p50"] < 60_000 <= summary["lag_ms"]["p99"]
 
 
-def test_a_rehearsed_outage_answers_as_told_and_stores_nothing(feed: RunningFeed, sender: Sender) -> None:
+def test_a_simulated_outage_answers_as_set_and_stores_nothing(feed: RunningFeed, sender: Sender) -> None:
     assert feed.control(mode="status", status=503, retry_after=7)["status"] == 503
     answer = sender.send(event(chat_message()))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
@@ -76,7 +76,7 @@ def test_a_batch_that_holds_a_refused_event_is_refused_whole(feed: RunningFeed, 
     assert feed.summary()["refused"] == {"rehearsed": 1}
 
 
-def test_a_feed_told_to_hang_answers_late_and_keeps_what_came(feed: RunningFeed, sender: Sender) -> None:
+def test_a_feed_set_to_hang_answers_late_and_stores_its_events(feed: RunningFeed, sender: Sender) -> None:
     feed.control(hang_seconds=0.7)
     started = time.monotonic()
     assert sender.send(event(chat_message())).status_code == 204
@@ -85,7 +85,7 @@ def test_a_feed_told_to_hang_answers_late_and_keeps_what_came(feed: RunningFeed,
 
 
 @pytest.mark.parametrize("conduct", [{"mode": "off"}, {"status": 99}, {"hang_seconds": -1}, {"refuse": []}])
-def test_conduct_that_is_not_understood_is_said_and_changes_nothing(feed: RunningFeed, conduct: dict[str, Any]) -> None:
+def test_malformed_faults_are_reported_and_change_nothing(feed: RunningFeed, conduct: dict[str, Any]) -> None:
     assert httpx.post(f"{feed.url}/control", json=conduct).status_code == 400
     assert httpx.get(f"{feed.url}/control").json()["mode"] == "ok"
 
@@ -110,7 +110,7 @@ def test_every_answer_forbids_the_page_anything_foreign(feed: RunningFeed) -> No
         assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_the_stream_tells_of_messages_as_they_come_and_of_the_pace(feed: RunningFeed, sender: Sender) -> None:
+def test_the_stream_has_messages_as_they_arrive_and_the_pace(feed: RunningFeed, sender: Sender) -> None:
     with httpx.stream("GET", f"{feed.url}/api/stream", timeout=LIMIT) as stream:
         events = server_sent(stream)
         assert [next(events)[0] for _ in range(3)] == ["history", "pace", "relay"]
@@ -130,7 +130,7 @@ def test_messages_and_the_pace_outlive_a_restart(secret: str, tmp_path: Path) ->
         assert again.summary()["lag_ms"] == before["lag_ms"]
 
 
-def test_the_relays_counters_are_passed_on_and_kept_when_it_goes_away(secret: str, tmp_path: Path) -> None:
+def test_the_relays_counters_are_forwarded_and_kept_when_it_stops(secret: str, tmp_path: Path) -> None:
     metrics = [{"name": "graph_relay.refused", "attributes": {"reason": "client_state"}, "value": 3}]
     with (
         relay_that_says(metrics) as (url, stop),
@@ -196,7 +196,7 @@ def test_an_order_is_json_of_a_bounded_size(feed: RunningFeed, path: str) -> Non
     assert order(b'{"unknown": 1}') == 400
 
 
-def test_what_can_not_be_broken_here_is_refused(feed: RunningFeed) -> None:
+def test_unsupported_faults_are_refused(feed: RunningFeed) -> None:
     for name in ("storage", "drop", "nonsense"):
         answer = httpx.post(f"{feed.url}/api/breakages", json={"name": name})
         assert (answer.status_code, "available" in answer.json()["error"]) == (400, True)

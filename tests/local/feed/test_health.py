@@ -20,7 +20,7 @@ def test_messages_that_pass_through_the_queue_are_no_trouble() -> None:
         assert history.judge(after(second), relay(), second % 2, 0, []).ok
 
 
-def test_what_waits_is_told_with_the_time_since_when() -> None:
+def test_waiting_messages_are_shown_with_their_age() -> None:
     history = HealthHistory()
     history.judge(NOON, relay(), 0, 0, [])
     health = history.judge(after(19), relay(), 40, 0, [])
@@ -48,7 +48,7 @@ def test_a_relay_that_does_not_answer_is_a_cause_at_once() -> None:
     assert HealthHistory().judge(NOON, relay(reachable=False), None, None, []).causes == [("relay_away", "")]
 
 
-def test_what_only_graph_still_holds_is_told_as_such() -> None:
+def test_messages_that_only_graph_has_are_shown_as_such() -> None:
     history = HealthHistory()
     history.judge(NOON, None, None, 0, [])
     assert history.judge(after(30), None, None, 12, []).causes == [("graph_holds", "")]

@@ -36,7 +36,7 @@ def test_waiting_messages_are_sent_together_and_only_the_latest_state() -> None:
     assert [message["position"] for message in shown] == [1, 2, 3]
 
 
-def test_a_watcher_far_behind_is_told_so_and_costs_no_memory() -> None:
+def test_a_watcher_far_behind_is_notified_and_uses_no_memory() -> None:
     watcher = Watcher()
     watcher.show([message(n) for n in range(2_000)])
     watcher.show([message(2_000)])
@@ -45,7 +45,7 @@ def test_a_watcher_far_behind_is_told_so_and_costs_no_memory() -> None:
     assert [message["position"] for message in shown] == [2_000]
 
 
-def test_every_watcher_is_told_until_it_leaves() -> None:
+def test_every_watcher_is_notified_until_it_leaves() -> None:
     hub = Hub()
     with hub.watch() as stays:
         with hub.watch() as leaves:

@@ -469,7 +469,7 @@ def test_an_outage_is_in_front_with_its_cause_and_ends(page: Page, sender: Sende
     assert sender.send(event(chat_message())).status_code == 204
 
 
-def test_how_much_waits_in_the_relays_queue_and_why_is_told(
+def test_the_size_of_the_relays_queue_and_the_cause_are_shown(
     browser: Browser, secret: str, tmp_path: Path, azurite: Azurite
 ) -> None:
     queue = QueueClient.from_connection_string(azurite.connection_string, "waiting-messages")

@@ -44,7 +44,7 @@ def test_an_altered_body_another_secret_and_a_wrong_timestamp_are_refused() -> N
 
 
 @pytest.mark.parametrize("missing", ["webhook-id", "webhook-timestamp", "webhook-signature"])
-def test_a_missing_header_is_told_apart_from_a_wrong_one(missing: str) -> None:
+def test_a_missing_header_is_distinguished_from_a_wrong_one(missing: str) -> None:
     secret = new_secret()
     headers = signed(secret)
     del headers[missing]
@@ -64,6 +64,6 @@ def test_no_malformed_header_or_body_is_anything_but_a_bad_signature(
 
 
 @pytest.mark.parametrize("value", ["", " ", "whsec_", "whsec_A", f"{new_secret()},"])
-def test_a_secret_that_is_none_is_named_without_being_shown(value: str) -> None:
+def test_a_malformed_secret_is_reported_without_its_value(value: str) -> None:
     with pytest.raises(ValueError, match="DESTINATION_SECRET: expected whsec_"):
         Verifier(value)

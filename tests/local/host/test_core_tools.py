@@ -76,12 +76,12 @@ def test_with_a_key_nothing_has_to_be_closed(tmp_path: Path, record: Path, monke
     assert "--enableAuth" not in json.loads(record.read_text())["arguments"]
 
 
-def test_a_key_that_is_missing_is_said_at_once(tmp_path: Path, record: Path) -> None:
+def test_a_missing_key_is_reported_at_once(tmp_path: Path, record: Path) -> None:
     with pytest.raises(ChildFailed, match="Put its master key into HOST_KEY"):
         host(tmp_path, record, LOCAL_HOST_KEY="unknown").start()
 
 
-def test_a_certificate_that_is_not_trusted_is_said_at_once(tmp_path: Path, record: Path, authority: Authority) -> None:
+def test_an_untrusted_certificate_is_reported_at_once(tmp_path: Path, record: Path, authority: Authority) -> None:
     func = host(tmp_path, record, authority)
     func.launch()
     other = Authority.create(tmp_path / "other")
@@ -98,7 +98,7 @@ def test_a_folder_of_the_app_holds_nothing_of_the_developers(tmp_path: Path) -> 
     assert all((app / part).resolve() == ROOT / part for part in PARTS)
 
 
-def test_a_host_that_does_not_come_up_is_not_left_running(tmp_path: Path, record: Path) -> None:
+def test_a_host_that_fails_to_start_is_not_left_running(tmp_path: Path, record: Path) -> None:
     func = host(tmp_path, record, FAKE_FUNC="hangs")
     func.launch()
     eventually(record.with_suffix(".child").exists)
@@ -157,6 +157,6 @@ def test_which_host_runs(environ: dict[str, str], kind: type[HostProcess], tmp_p
     assert host_class({"PATH": "/nowhere", **given}, prefer_func=True) is kind
 
 
-def test_a_func_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_func_is_reported(tmp_path: Path) -> None:
     with pytest.raises(NoHost, match="Install Azure Functions Core Tools 4"):
         host_class({"HOST": "func", "PATH": os.fspath(tmp_path)})

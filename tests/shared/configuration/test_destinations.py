@@ -148,7 +148,7 @@ def test_certificates_that_tls_cannot_use_are_a_fault_of_their_entry(tmp_path: P
 
 
 @pytest.mark.parametrize("name", [None, "", "Search", "a b", 7, DEFAULT])
-def test_an_entry_without_a_name_of_its_own_is_left_out_and_told(name: Any) -> None:
+def test_an_entry_without_a_unique_name_is_left_out_and_reported(name: Any) -> None:
     settings = read(entry(name=name))
     (told,) = destinations_of(settings).complaints
     assert told.startswith("destination 1: name: ")
@@ -162,7 +162,7 @@ def test_if_no_destination_is_usable_the_app_does_not_start() -> None:
 
 
 @pytest.mark.parametrize("text", ["nowhere.json", "[1]", "[" * 10_000, "\0"])
-def test_what_is_no_list_of_destinations_is_told(text: str) -> None:
+def test_a_value_other_than_a_list_of_destinations_is_reported(text: str) -> None:
     (told,) = complaints(DESTINATIONS=text)
     assert told.startswith("DESTINATIONS: expected a JSON list")
 

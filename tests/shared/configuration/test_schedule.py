@@ -80,7 +80,7 @@ def test_an_interval_is_a_schedule(schedule: str) -> None:
         "5:00",
     ],
 )
-def test_what_the_host_would_not_take_is_none(schedule: str) -> None:
+def test_a_schedule_that_the_host_refuses_is_invalid(schedule: str) -> None:
     assert not is_schedule(schedule)
 
 

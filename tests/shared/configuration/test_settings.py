@@ -96,7 +96,7 @@ def test_a_wrong_setting_is_named_with_what_was_expected_and_without_its_value(n
 
 
 @pytest.mark.parametrize("name", ["CLIENT_STATE_SECRET", "DESTINATION_SECRET", "DESTINATION_URL"])
-def test_a_reference_that_azure_has_not_resolved_is_told_as_such(name: str) -> None:
+def test_an_unresolved_reference_of_azure_is_reported_as_such(name: str) -> None:
     reference = "@Microsoft.KeyVault(SecretUri=https://relay.vault.azure.net/secrets/client-state-secret/)"
     assert complaints(**{name: reference}) == [f"{name}: {UNRESOLVED}"]
 
@@ -186,7 +186,7 @@ def test_space_around_a_value_is_no_part_of_it(name: str) -> None:
         ("SUBSCRIPTIONS", "shared"),
     ],
 )
-def test_what_looks_right_and_is_not_is_told(name: str, value: str) -> None:
+def test_plausible_but_wrong_values_are_reported(name: str, value: str) -> None:
     (complaint,) = complaints(**{name: value})
     assert complaint.startswith(f"{name}: ")
 
@@ -216,7 +216,7 @@ OF_THE_HOME_TENANT = json.dumps({"resource": "/chats", "changeTypes": ["deleted"
         ),
     ],
 )
-def test_a_wrong_declaration_is_told_by_its_place(declared: str, complaint: str) -> None:
+def test_a_wrong_declaration_is_reported_by_its_place(declared: str, complaint: str) -> None:
     (told,) = complaints(SUBSCRIPTIONS=f"[{declared}]")
     assert told.startswith("SUBSCRIPTIONS: ")
     assert complaint in told

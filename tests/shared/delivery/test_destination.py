@@ -171,7 +171,7 @@ def test_a_status_about_the_destination_does_not_split_the_batch(
     assert len(server.asked) == 1
 
 
-def test_a_500_is_told_from_being_away_since_one_event_may_cause_it(destination: Destination, server: Server) -> None:
+def test_a_500_is_not_an_outage_since_one_event_may_cause_it(destination: Destination, server: Server) -> None:
     server.script = lambda _: Answer(500)
     assert_kept(destination, 4, Reason.DESTINATION_ERROR)
 
@@ -209,7 +209,7 @@ def test_the_destination_stops_delivery_for_an_hour_at_most(
 
 
 @pytest.mark.parametrize("nonsense", ["soon", "1 Jan 99999999999999999999 0:0:0"])
-def test_a_senseless_wait_is_none(destination: Destination, server: Server, nonsense: str) -> None:
+def test_a_malformed_retry_after_is_ignored(destination: Destination, server: Server, nonsense: str) -> None:
     server.script = lambda _: Answer(503, headers={"Retry-After": nonsense})
     assert assert_kept(destination, 1, Reason.DESTINATION).retry_after is None
 
@@ -329,7 +329,7 @@ def test_several_rejected_together_are_the_fault_of_the_destination(
 
 @pytest.mark.parametrize("status", [403, 406, 410, 415, 431, 451, 500])
 @pytest.mark.parametrize("count", [2, 12])
-def test_an_event_that_alone_is_refused_costs_its_neighbours_nothing(
+def test_an_event_that_alone_is_refused_does_not_affect_its_neighbours(
     destination: Destination, server: Server, status: int, count: int
 ) -> None:
     """As a firewall refuses what it finds in one message."""
@@ -385,7 +385,7 @@ def test_events_that_make_the_destination_fail_do_not_stop_the_others(
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 422])
-def test_a_rejected_event_is_isolated_and_costs_its_neighbours_nothing(
+def test_a_rejected_event_is_isolated_and_does_not_affect_its_neighbours(
     destination: Destination, server: Server, status: int
 ) -> None:
     events = some(9)

@@ -222,7 +222,7 @@ def test_an_old_state_of_a_chat_that_comes_late_does_not_win() -> None:
     assert pushed("chats('c1')", LATER).version < newer.version
 
 
-def test_an_etag_that_counts_tells_versions_apart_beside_the_creation() -> None:
+def test_a_counting_etag_distinguishes_versions_beside_the_creation() -> None:
     earlier, later = (pushed("teams('t1')", NOW, etag=etag) for etag in ("9", "10"))
     assert earlier.version < later.version
     assert earlier.id == pushed("teams('t1')", LATER, etag="9").id
@@ -307,7 +307,7 @@ def test_any_content_is_an_event_or_unreadable_and_never_shows(content: bytes) -
         assert str(undeliverable) == "content_not_json: the decrypted content is not a JSON resource"  # noqa: PT017
 
 
-def test_an_item_without_content_says_so_and_carries_what_the_notification_said() -> None:
+def test_an_item_without_content_is_partial_and_carries_the_notifications_data() -> None:
     event = event_without_content(named(chat_path("17"), changeType="deleted"), TENANT, NOW)
     assert event.partial
     assert event.subject == f"chats/{CHAT}/messages/17"

@@ -159,7 +159,7 @@ def test_while_tables_are_unavailable_everything_is_undelivered_and_nothing_rais
             unavailable.drop_expired(NOW)
 
 
-def test_a_part_that_can_not_be_looked_up_costs_the_rest_nothing(storage_settings: StorageSettings) -> None:
+def test_a_failed_lookup_does_not_affect_the_rest(storage_settings: StorageSettings) -> None:
     """Of two weeks, one cannot be read: its events count as undelivered, the others are known."""
     known, unknown = event("known", NOW - WEEK), event("unknown")
     Ledger(accounts.tables(storage_settings), KEPT).record([known, unknown])

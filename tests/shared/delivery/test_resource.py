@@ -96,7 +96,7 @@ def test_a_time_is_read_in_each_of_graphs_spellings_as_utc(spelling: str) -> Non
 
 
 @pytest.mark.parametrize("text", [None, "", "yesterday", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
-def test_a_time_that_says_nothing_is_none(text: str | None) -> None:
+def test_a_meaningless_time_is_none(text: str | None) -> None:
     assert time_of(text) is None
 
 

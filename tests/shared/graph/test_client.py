@@ -62,7 +62,7 @@ def error(status: int, code: str = "Code", message: str = "Message.") -> Answer:
     return in_json({"error": {"code": code, "message": message, "innerError": {}}}, status)
 
 
-def test_a_call_carries_its_token_and_what_graph_wants_to_be_told(graph: GraphClient, server: Server) -> None:
+def test_a_call_carries_its_token_and_the_headers_for_graph(graph: GraphClient, server: Server) -> None:
     assert graph.get(TENANT, "/users/1") == {"id": "1"}
     (asked,) = server.asked
     assert (asked.method, asked.path) == ("GET", "/v1.0/users/1")
@@ -274,7 +274,7 @@ def test_a_gateways_page_is_not_an_empty_list(graph: GraphClient, server: Server
         list(graph.pages(TENANT, "subscriptions"))
 
 
-def test_an_object_that_is_no_list_is_not_an_empty_list(graph: GraphClient, server: Server) -> None:
+def test_an_object_other_than_a_list_is_not_an_empty_list(graph: GraphClient, server: Server) -> None:
     server.script = lambda _: in_json({"error": "a gateway's own words, with 200"})
     with pytest.raises(RetryLater):
         list(graph.pages(TENANT, "subscriptions"))
@@ -321,9 +321,7 @@ def test_a_429_of_a_mailbox_holds_back_that_mailbox_alone(graph: GraphClient, se
 
 
 @pytest.mark.parametrize("status", [400, 403, 429, 503])
-def test_an_error_says_what_graph_said_and_by_what_microsoft_finds_it(
-    graph: GraphClient, server: Server, status: int
-) -> None:
+def test_an_error_has_graphs_message_and_request_id(graph: GraphClient, server: Server, status: int) -> None:
     said = in_json({"error": {"code": "Over\x1b", "message": "x" * 9_999, "innerError": {"request-id": "r-1"}}}, status)
     headers = {**said.headers, "Date": "Mon, 03 Feb 2031 04:05:06 GMT", "Retry-After": "1"}
     server.script = lambda _: Answer(said.status, said.body, headers)

@@ -80,7 +80,7 @@ def test_ten_megabytes_are_no_clientstate() -> None:
     assert not is_ours("a" * 10_000_000, TENANT, SECRETS)
 
 
-def test_a_secret_has_a_public_name_that_tells_it_from_others() -> None:
+def test_each_secret_has_a_distinct_public_name() -> None:
     name = fingerprint(client_state_secret())
     assert name == fingerprint(client_state_secret()) != fingerprint(client_state_secret("retiring"))
     assert name not in client_state_secret().hex()

@@ -98,13 +98,13 @@ def faulty(request: pytest.FixtureRequest, authority: Authority) -> Iterator[str
         yield server.url
 
 
-def test_an_authority_that_does_not_answer_as_it_should_is_away(faulty: str) -> None:
+def test_an_authority_with_malformed_answers_is_unavailable(faulty: str) -> None:
     with pytest.raises(RetryLater) as retry_later:
         EntraClient(faulty, CLIENT_ID, AppCredential(secret="any")).token(TENANT, f"{faulty}/.default")
     assert retry_later.value.reason is Reason.LOGIN
 
 
-def test_an_authority_that_is_not_there_is_away() -> None:
+def test_an_unreachable_authority_is_unavailable() -> None:
     with pytest.raises(RetryLater):
         EntraClient("https://127.0.0.1:9", CLIENT_ID, AppCredential(secret="any")).token(
             TENANT, "https://127.0.0.1:9/.default"

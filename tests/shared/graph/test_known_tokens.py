@@ -71,7 +71,7 @@ def test_a_remembered_token_is_not_read_again() -> None:
     assert known(tokens, authority) is Reason.TOKEN_SIGNATURE
 
 
-def test_a_remembered_token_is_none_for_another_audience() -> None:
+def test_a_remembered_token_is_invalid_for_another_audience() -> None:
     authority = Authority()
     assert known(remembering(authority), authority, OTHER_TENANT) is Reason.TOKEN_AUDIENCE
 

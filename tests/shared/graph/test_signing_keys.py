@@ -126,7 +126,7 @@ def test_a_token_with_a_new_kid_waits_for_the_next_request_to_the_authority(
     assert len(server.asked) == 2 * ROUND
 
 
-def test_known_keys_serve_while_the_authority_is_away(keys: SigningKeys, login: Login, clock: Clock) -> None:
+def test_known_keys_are_used_while_the_authority_is_unavailable(keys: SigningKeys, login: Login, clock: Clock) -> None:
     keys.find("authority-1", JUST_NOW)
     login.override = lambda _: RESET
     clock.advance(hours=23)
@@ -161,7 +161,7 @@ def test_an_old_token_whose_key_may_have_been_rotated_is_dead_lettered_not_refus
     assert undeliverable.value.reason is Reason.TOKEN_KEY
 
 
-def test_a_withdrawn_key_does_not_live_on_because_the_authority_is_away(
+def test_a_withdrawn_key_expires_while_the_authority_is_unavailable(
     keys: SigningKeys, login: Login, clock: Clock
 ) -> None:
     keys.find("authority-1", JUST_NOW)
@@ -171,7 +171,7 @@ def test_a_withdrawn_key_does_not_live_on_because_the_authority_is_away(
         keys.find("authority-1", JUST_NOW)
 
 
-def test_an_authority_that_is_away_is_asked_seldom_and_found_again(
+def test_an_unavailable_authority_is_asked_seldom_and_found_again(
     keys: SigningKeys, login: Login, server: Server, clock: Clock
 ) -> None:
     login.override = lambda _: Answer(503)
@@ -240,14 +240,14 @@ def test_keys_are_fetched_over_https_alone(keys: SigningKeys, login: Login, serv
         jwk("odd", kid=["odd"]),
     ],
 )
-def test_one_odd_entry_costs_the_other_keys_nothing(keys: SigningKeys, login: Login, odd: dict[str, Any]) -> None:
+def test_a_malformed_entry_does_not_affect_the_other_keys(keys: SigningKeys, login: Login, odd: dict[str, Any]) -> None:
     login.keys["1.0"] = [odd, *login.keys["1.0"], odd]
     assert keys.find("authority-1", JUST_NOW).issuers == ISSUERS
     with pytest.raises(Refused):
         keys.find("odd", JUST_NOW)
 
 
-def test_an_authority_with_another_certificate_is_away(
+def test_an_authority_with_another_certificate_is_unavailable(
     server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
@@ -279,7 +279,7 @@ def test_the_pause_after_a_failure_begins_at_its_end() -> None:
     assert len(login.asked) == 1
 
 
-def test_nobody_waits_for_an_authority_that_hangs_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_authority_delays_one_caller_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "LOCK_PATIENCE", timedelta(0))
     told: list[RetryLater] = []
 

@@ -68,7 +68,7 @@ def test_a_key_that_others_can_read_is_not_used(tmp_path: Path, mode: int) -> No
         KeyDirectory(tmp_path).get("open")
 
 
-def test_a_broken_file_costs_the_other_keys_nothing(tmp_path: Path) -> None:
+def test_a_broken_file_does_not_affect_the_other_keys(tmp_path: Path) -> None:
     drop(tmp_path, "good.pem", write_pem(encryption_key()))
     drop(tmp_path, "bad.pem", b"-----BEGIN")
     drop(tmp_path, "bytes.pem", b"\xff\x00")

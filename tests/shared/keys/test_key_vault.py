@@ -65,7 +65,7 @@ def test_each_refusal_has_its_code_its_request_id_and_a_next_step_of_its_own(
     assert "\n" not in text
 
 
-def test_what_does_not_answer_is_told_apart_from_what_refuses(vault: tuple[Server, KeyVault]) -> None:
+def test_a_missing_answer_is_distinguished_from_a_refusal(vault: tuple[Server, KeyVault]) -> None:
     server, store = vault
 
     def reset(_: Asked) -> Answer:

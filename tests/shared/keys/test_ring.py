@@ -127,7 +127,7 @@ def test_the_newest_valid_key_is_for_new_subscriptions() -> None:
     assert KeyRing(MemoryKeys(older, newer, expired, future), Clock()).current() == newer
 
 
-def test_a_key_is_made_where_there_is_none_and_only_then() -> None:
+def test_a_key_is_created_only_if_there_is_none() -> None:
     store = MemoryKeys()
     ring = KeyRing(store, Clock())
     made = ring.current()
@@ -219,7 +219,7 @@ def test_the_pause_after_a_failure_begins_at_its_end() -> None:
     assert store.calls["ids"] == 1
 
 
-def test_nobody_waits_for_a_store_that_hangs_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_store_delays_one_caller_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "LOCK_PATIENCE", timedelta(0))
     refused: list[Reason] = []
 

@@ -186,7 +186,7 @@ class TestRetiring:
 
 
 @pytest.mark.parametrize("act", [lambda workbench: workbench.renew(START), lambda workbench: workbench.retire(START)])
-def test_while_the_directory_can_not_be_read_nothing_is_made_and_nothing_goes(
+def test_while_the_directory_cannot_be_read_no_key_is_created_or_retired(
     workbench: RotationHarness, act: Callable[[RotationHarness], object]
 ) -> None:
     workbench.directory.rmdir()

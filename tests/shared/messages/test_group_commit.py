@@ -121,7 +121,7 @@ def test_what_fills_a_message_by_itself_is_sent_by_itself_and_waits_for_nobody(r
     assert ["x" * 999] in requests.stored()
 
 
-def test_a_failed_put_is_told_to_its_own_requests_alone_and_to_each_with_an_error_of_its_own(
+def test_a_failed_put_fails_its_own_requests_only_each_with_its_own_error(
     requests: Requests,
 ) -> None:
     first = requests.occupy()

@@ -50,7 +50,7 @@ def test_a_change_shows_some_properties_and_leaves_the_others_as_they_were(state
     assert changed(states, ADA) == ["u/1"]
 
 
-def test_members_that_came_or_went_are_told_again_since_nobody_knows_their_number(states: DirectoryStates) -> None:
+def test_a_change_of_members_counts_as_a_change_since_their_number_is_unknown(states: DirectoryStates) -> None:
     group = {"id": "g", "members@delta": [{"id": "u1"}]}
     states.note("d", raw(group), NOW, is_list=True)
     assert changed(states, group) == []

@@ -216,7 +216,7 @@ def test_ranges_leave_nothing_out(
         "/users/5d/messages?$search=word",
     ],
 )
-def test_what_can_not_be_read_back_says_so_at_each_gap(
+def test_a_resource_that_cannot_be_read_back_is_logged_at_each_gap(
     on_suspicion: Sweep, queues: ObservedQueues, caplog: pytest.LogCaptureFixture, resource: str
 ) -> None:
     lost = declaration(resource)

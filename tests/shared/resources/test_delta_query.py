@@ -33,7 +33,7 @@ from tests.builders import RESOURCE
         ("", None),
     ],
 )
-def test_a_resource_is_asked_for_its_changes_where_graph_can_tell(resource: str, path: str | None) -> None:
+def test_a_resource_has_a_delta_query_where_graph_offers_one(resource: str, path: str | None) -> None:
     assert delta_path(resource) == path
 
 
@@ -48,7 +48,7 @@ def test_a_resource_is_asked_for_its_changes_where_graph_can_tell(resource: str,
         ("users/a/messages", None),
     ],
 )
-def test_deleted_events_are_told_by_the_view_of_their_calendar(resource: str, view: str | None) -> None:
+def test_deleted_events_come_from_the_view_of_their_calendar(resource: str, view: str | None) -> None:
     assert view_of(resource) == view
     assert keeps_link(resource) is (view is not None)
 

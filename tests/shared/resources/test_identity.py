@@ -72,7 +72,7 @@ def test_whatever_can_be_declared_says_of_what_it_notifies(path: str) -> None:
     "path",
     ["", "/", "chats/getAllMessages", "users/delta", "users/$count", "drives/d/root", "chats/1/messages", "me/x/y/z"],
 )
-def test_what_is_no_resource_of_the_table_is_told_apart(path: str) -> None:
+def test_an_unknown_resource_is_distinguished(path: str) -> None:
     assert identify(path).type is None
 
 

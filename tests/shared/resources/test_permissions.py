@@ -108,7 +108,7 @@ def test_what_no_application_can_watch_is_refused_by_name_before_anything_is_dep
     assert says in str(refused.value)
 
 
-def test_declarations_that_can_not_be_had_do_not_hide_the_others() -> None:
+def test_impossible_declarations_do_not_hide_the_others() -> None:
     wanted, complaints = needs_of_all([Declared("/communications/presences/1"), Declared("/users"), Declared("/x")])
     assert (least(wanted), len(complaints)) == (["User.Read.All"], 2)
 
@@ -144,13 +144,13 @@ def test_with_resource_specific_consent_a_channel_is_read_back_by_its_own_path()
 
 
 @pytest.mark.parametrize("resource", ["/chats/getAllMessages", "/chats/1/messages", "/users", "/users/1/messages"])
-def test_where_graph_names_no_such_consent_a_declaration_can_not_rely_on_it(resource: str) -> None:
+def test_a_declaration_cannot_rely_on_a_consent_that_graph_does_not_have(resource: str) -> None:
     assert "no resource-specific consent" in refused_consent(resource)
     with pytest.raises(Unsupported):
         needs(resource, consent="resource")
 
 
-def test_where_graph_wants_a_query_for_it_the_declaration_is_told_so() -> None:
+def test_a_declaration_without_a_required_query_is_reported() -> None:
     assert "useResourceSpecificConsentBasedAuthorization" in refused_consent(
         "communications/onlineMeetings/1/transcripts"
     )
@@ -181,7 +181,7 @@ def test_a_403_names_the_permission_that_is_missing_and_no_other() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.subscribe], ids=lambda kind: kind.paths[0])
 @pytest.mark.parametrize("purpose", list(Purpose))
-def test_a_403_never_tells_to_grant_what_the_token_has(kind: object, purpose: Purpose) -> None:
+def test_a_403_never_advises_a_permission_that_the_token_has(kind: object, purpose: Purpose) -> None:
     resource = kind.paths[0].replace("{}", "1")  # type: ignore[attr-defined]
     wanted = [need for need in needs(resource, hydrate=True) if need.purpose is purpose]
     told = remedy(resource, [purpose], least(wanted))

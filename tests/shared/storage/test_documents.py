@@ -43,7 +43,9 @@ def test_an_empty_blob_is_an_empty_text(container: ContainerClient, storage_sett
     assert read.text == ""
 
 
-def test_what_is_not_there_or_is_no_text_is_said(container: ContainerClient, storage_settings: StorageSettings) -> None:
+def test_a_missing_blob_or_one_without_text_is_reported(
+    container: ContainerClient, storage_settings: StorageSettings
+) -> None:
     documents, blob = BlobDocuments(storage_settings), container.get_blob_client("broken")
     with pytest.raises(RetryLater, match="there is no blob"):
         documents.read(blob.url)

@@ -54,7 +54,7 @@ def test_whether_one_may_write_is_tried_without_a_trace(queues: Queues) -> None:
     assert (queues.length(), received(queues)) == (0, [])
 
 
-def test_a_queue_that_can_not_be_written_to_is_told(storage_settings: StorageSettings) -> None:
+def test_a_queue_without_write_access_is_reported(storage_settings: StorageSettings) -> None:
     with serving(refuses) as server, pytest.raises(RetryLater):
         accounts.queues(rerouted(storage_settings, "Queue", server.url)).try_write()
 

@@ -60,24 +60,24 @@ def test_each_probe_has_a_token_of_its_own(session: requests.Session, authority:
         (lambda _: RESET, "unreachable"),
     ],
 )
-def test_each_fault_is_told_apart(
+def test_each_fault_has_a_message_of_its_own(
     session: requests.Session, authority: Authority, script: Callable[[Asked], Answer], complaint: str
 ) -> None:
     with serving(script, authority) as server:
         assert complaint in (probe(server.url, session) or "")
 
 
-def test_nothing_behind_the_address_is_told(session: requests.Session) -> None:
+def test_an_unreachable_endpoint_is_reported(session: requests.Session) -> None:
     assert "unreachable" in (probe("https://127.0.0.1:9/hook", session) or "")
 
 
-def test_a_certificate_that_is_not_trusted_is_told(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_untrusted_certificate_is_reported(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     with serving(echo, authority) as server, http_client.session() as stranger:
         assert "TLS fails" in (probe(server.url, stranger) or "")
 
 
-def test_an_endpoint_that_does_not_answer_is_told(
+def test_an_unanswered_handshake_is_reported(
     session: requests.Session, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(endpoint, "_TIME_LIMIT", 0.05)
@@ -92,7 +92,7 @@ def test_an_endpoint_that_does_not_answer_is_told(
         given_up.set()
 
 
-def test_an_endpoint_that_is_right_and_slow_is_told(
+def test_a_correct_but_slow_endpoint_is_reported(
     session: requests.Session, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(endpoint, "_DOUBTFUL_SECONDS", 0)

@@ -90,7 +90,7 @@ def test_most_of_a_list_do_not_leave_at_once(
 
 
 @pytest.mark.parametrize("answer", [FORBIDDEN, Answer(404), Answer(503), Answer(200, b"<html>")])
-def test_a_list_that_can_not_be_read_changes_nothing(
+def test_an_unreadable_list_changes_nothing(
     group: MemberLists, answer: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
     group.changes = [(person(6), True)]
@@ -181,7 +181,7 @@ def test_who_comes_back_is_declared_again(group: MemberLists) -> None:
     assert group.refresh(minutes=5) == inboxes(1, 2, 3, 4, 5, 6)
 
 
-def test_a_member_that_somebody_writes_into_the_table_is_none(group: MemberLists) -> None:
+def test_a_member_written_into_the_table_by_an_attacker_is_ignored(group: MemberLists) -> None:
     tables, template = group.account.tables, group.template()
     (row, *_) = tables.partition(TABLE, template.id)
     victim = template.member(person(99))
@@ -258,7 +258,7 @@ def test_without_storage_nothing_is_decided(group: MemberLists) -> None:
     assert len(group.app.declarations) == 6  # as they were
 
 
-def test_a_process_that_starts_while_storage_is_away_waits(group: MemberLists) -> None:
+def test_a_process_that_starts_while_storage_is_unavailable_waits(group: MemberLists) -> None:
     other = group.instance()
     group.account.tables.available = False
     with pytest.raises(RetryLater):

@@ -36,7 +36,7 @@ def test_what_failed_is_done_by_the_next_that_asks_for_it() -> None:
     assert done == ["a"]
 
 
-def test_nobody_waits_for_a_run_of_another() -> None:
+def test_a_run_of_another_action_does_not_delay() -> None:
     clock, done = Clock(), list[str]()
     once = Once(clock)
     clock.advance(seconds=1)

@@ -211,7 +211,7 @@ def test_no_gap_opens_between_two_runs_of_the_timer_however_seldom_it_runs(
 
 
 @pytest.mark.parametrize(("minutes", "says"), [(20, None), (29, None), (31, "one run that fails"), (60, "it expires")])
-def test_a_schedule_that_is_too_rare_is_told_with_the_remedy(minutes: int, says: str | None) -> None:
+def test_a_schedule_that_is_too_rare_is_reported_with_a_remedy(minutes: int, says: str | None) -> None:
     told = too_rare("/unheard/of", rich=False, pause=timedelta(minutes=minutes))
     assert (told is None) is (says is None)
     if told and says:

@@ -103,7 +103,7 @@ def outcomes(reconciled: Reconciled) -> list[tuple[Action, bool]]:
     return sorted((outcome.step.action, outcome.error is None) for outcome in reconciled.outcomes)
 
 
-def test_nothing_is_created_whose_gap_can_not_be_noted(
+def test_no_subscription_is_created_whose_gap_cannot_be_noted(
     scripted: ScriptedTenant,
 ) -> None:
     """A subscription created before its gap is noted would leave the gap unread."""
@@ -143,7 +143,7 @@ def test_a_former_tenant_is_visited_until_it_is_forgotten(scripted: ScriptedTena
     assert list(scripted.reconciler.tenants()) == [TENANT]
 
 
-def test_a_tenant_whose_subscriptions_can_not_be_listed_costs_the_others_nothing(
+def test_a_tenant_whose_subscriptions_cannot_be_listed_affects_no_other(
     scripted: ScriptedTenant, tenants: Tenants
 ) -> None:
     tenants.former([OTHER_TENANT], NOW)
@@ -160,7 +160,7 @@ def test_a_tenant_whose_subscriptions_can_not_be_listed_costs_the_others_nothing
     assert other.outcomes == []
 
 
-def test_where_former_tenants_can_not_be_looked_up_the_declared_ones_are_visited(
+def test_declared_tenants_are_visited_while_former_ones_cannot_be_looked_up(
     authority: Authority,
     session: requests.Session,
     storage_settings: StorageSettings,

@@ -64,7 +64,7 @@ def secret_of(certificates: CertificateClient, version: str) -> str:
     return str(certificates.get_certificate_version(NAME, version).secret_id).rpartition("/")[2]
 
 
-def test_a_caller_without_a_token_is_told_where_to_get_one(vault: VaultServer, graph: GraphServer) -> None:
+def test_a_caller_without_a_token_gets_a_challenge(vault: VaultServer, graph: GraphServer) -> None:
     answer = requests.get(f"{vault.url}/certificates/x/versions?api-version=7.4", timeout=10)
     authority = f"{graph.url}/{graph.registration.tenant}"
     assert answer.status_code == 401
@@ -196,7 +196,7 @@ def test_what_never_was_is_not_found(certificates: CertificateClient, secrets: S
         secrets.get_secret(NAME, "0" * 32)
 
 
-def test_it_can_be_away(vault: VaultServer, certificates: CertificateClient) -> None:
+def test_it_can_be_unavailable(vault: VaultServer, certificates: CertificateClient) -> None:
     vault.face.away = True
     with pytest.raises(HttpResponseError) as away:
         certificates.get_certificate(NAME, retry_total=0)
