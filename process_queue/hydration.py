@@ -21,9 +21,10 @@ from shared.graph.client import GraphClient, GraphRequestError
 from shared.graph.notification import Notification, read_resource_data
 from shared.graph.pace import Pace
 from shared.graph.resolver import Resolver
+from shared.readback.declared import selection
 from shared.readback.unread import Unread
 from shared.resources.identity import belongs, identify, read_path
-from shared.resources.path import has_dot_segments, segments
+from shared.resources.path import has_dot_segments, segments, with_query
 from shared.resources.permissions import Purpose, is_policy_refusal, policies, remedy
 
 _log = logging.getLogger("graph_relay.hydration")
@@ -81,7 +82,7 @@ class Hydration:
             self.pace.take(declaration.id)
         deleted = notification.change_type == "deleted"
         try:
-            content = self.graph.get_raw(tenant_id, path)
+            content = self.graph.get_raw(tenant_id, with_query(path, selection(declaration.resource)))
         except GraphRequestError as refusal:
             return self._of_refusal(refusal, notification, declaration, tenant_id, received)
         self._check_agreement(read_resource(content), notification, received)

@@ -21,11 +21,11 @@ from shared.graph.resolver import Resolver
 from shared.messages.envelope import ReadbackPage, tried_before, write
 from shared.paths import Paths
 from shared.readback.checkpoints import Checkpoints
-from shared.readback.declared import as_declared
+from shared.readback.declared import as_declared, selection
 from shared.readback.directory_states import DirectoryStates
 from shared.readback.pages import FetchedPage, fetch_page, is_page, owner_of
 from shared.resources.delta_query import delta_path
-from shared.resources.path import encoded, segments
+from shared.resources.path import encoded, segments, with_query
 from shared.storage.queues import Sender
 
 _log = logging.getLogger("graph_relay.readback")
@@ -114,7 +114,7 @@ class ReadbackHandler:
         missing = self.states.missing(owner, readback.received)
         if readback.since < readback.until:
             for entry_id in missing:
-                path = encoded((*segments(readback.resource)[:1], entry_id))
+                path = with_query(encoded((*segments(readback.resource)[:1], entry_id)), selection(readback.resource))
                 alone = msgspec.structs.replace(readback, resource=path, link="", attempt=0, number=0, full=False)
                 self.queues.send(write(alone), delay=SETTLES_WITHIN)
         self.states.forget(owner, missing)
@@ -224,7 +224,7 @@ def _single_resource(event: Event, readback: ReadbackPage, now: datetime) -> Rea
     """Return what reads that one resource again, which was listed now, or before."""
     collection = segments(event.source)[2:]  # behind the tenant
     name = event.subject.removeprefix("/".join((*collection, "")))
-    path = encoded((*collection, name))
+    path = with_query(encoded((*collection, name)), selection(readback.resource))
     shown = None if event.type.endswith("Deleted") else now
     return msgspec.structs.replace(
         readback, resource=path, link="", attempt=0, number=0, among_many=False, listed=readback.listed or shown

@@ -1,7 +1,7 @@
 """A declaration applied to what is read back: the destination receives what a push would have brought, and no more."""
 
 from datetime import datetime
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 
@@ -17,9 +17,23 @@ _FILTERED_BY_GRAPH = frozenset({"Message", "Event", "Contact"})
 """Kinds whose list takes the `$filter` of a subscription beside a range of time."""
 
 
+_SELECTED_BY_GRAPH = _FILTERED_BY_GRAPH | {"TodoTask", "User", "Group", *PINGED}
+
+
 def options(resource: str) -> dict[str, str]:
     """Return the query options of a declared resource, names in lower case."""
     return {name.lower(): value for name, value in parse_qsl(resource.partition("?")[2])}
+
+
+def selection(resource: str) -> str:
+    """Return the query by which Graph shows of one resource, or of a list, what a declaration selects; "" for all.
+
+    resource: what is declared, or a resource in it with the same query. Teams takes no selection.
+    """
+    kinds = kinds_in(resource) or {identify(resource).kind}
+    given = options(resource)
+    names = ("$select", "$expand") if kinds <= _SELECTED_BY_GRAPH else ()
+    return "&".join(f"{name}={quote(given[name], safe=',')}" for name in names if name in given)
 
 
 def is_pinged(declaration: Declaration) -> bool:

@@ -22,11 +22,11 @@ from shared.errors import Reason, RetryLater, Undeliverable
 from shared.graph.client import GraphClient, GraphRequestError, Page
 from shared.messages.envelope import ReadbackPage
 from shared.readback.checkpoints import DeltaLink
-from shared.readback.declared import options, unfaithful
+from shared.readback.declared import options, selection, unfaithful
 from shared.resources.catalog import find
 from shared.resources.delta_query import delta_path, is_ranged, latest, says_when, view_of
 from shared.resources.identity import identify, read_path
-from shared.resources.path import encoded, has_dot_segments, segments
+from shared.resources.path import encoded, has_dot_segments, segments, with_query
 from shared.resources.permissions import remedy_of_reading
 
 T = TypeVar("T")
@@ -266,7 +266,12 @@ def _removed_alone(changes: FetchedPage, readback: ReadbackPage) -> FetchedPage:
     entries = [_decoded(entry, _RemovedEntry) for entry in changes.resources]
     removed = [
         msgspec.structs.replace(
-            readback, resource=encoded((*events, entry.id)), link="", attempt=0, number=0, full=False
+            readback,
+            resource=with_query(encoded((*events, entry.id)), selection(readback.resource)),
+            link="",
+            attempt=0,
+            number=0,
+            full=False,
         )
         for entry in entries
         if entry.id and entry.removed is not None
@@ -275,8 +280,9 @@ def _removed_alone(changes: FetchedPage, readback: ReadbackPage) -> FetchedPage:
 
 
 def _listed(readback: ReadbackPage, graph: GraphClient) -> Page:
-    query = _query(readback.resource, *(_view_range(readback) if is_ranged(readback.resource) else ()))
-    return graph.get_page(readback.tenant_id, f"{delta_path(readback.resource)}{query and '?'}{query}")
+    ranged = is_ranged(readback.resource)  # which takes no selection
+    query = "&".join(_view_range(readback)) if ranged else _query(readback.resource)
+    return graph.get_page(readback.tenant_id, with_query(delta_path(readback.resource) or "", query))
 
 
 def _changes_in(page: Page, readback: ReadbackPage, begins: bool) -> FetchedPage:
@@ -328,7 +334,8 @@ def _one_item(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
 
 
 def _path_of_item(resource: str) -> str | None:
-    return None if has_dot_segments(segments(resource)) else read_path(identify(resource))
+    path = None if has_dot_segments(segments(resource)) else read_path(identify(resource))
+    return path and with_query(path, selection(resource))
 
 
 def _each_team(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
@@ -409,8 +416,8 @@ def _changed_entries(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     condition = f"lastModifiedDateTime ge {since} and lastModifiedDateTime le {until}"
     if declared := options(readback.resource).get("$filter"):
         condition = f"{condition} and ({declared})"
-    query = _query(readback.resource, f"$top={PAGE_SIZE}", f"$filter={quote(condition)}")
-    return _messages(readback, graph, f"{encoded(segments(readback.resource))}?{query}")
+    parts = (f"$top={PAGE_SIZE}", f"$filter={quote(condition)}", selection(readback.resource))
+    return _messages(readback, graph, f"{encoded(segments(readback.resource))}?{'&'.join(filter(None, parts))}")
 
 
 def _changed_events(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
@@ -420,7 +427,8 @@ def _changed_events(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     is_filtered = "$filter" in options(readback.resource)  # which the delta query of a view does not take
     if readback.link or not readback.declaration or view is None or is_filtered:
         return page
-    return FetchedPage(page.resources, [*page.further, msgspec.structs.replace(readback, resource=view, attempt=0)])
+    deletions = msgspec.structs.replace(readback, resource=with_query(view, selection(readback.resource)), attempt=0)
+    return FetchedPage(page.resources, [*page.further, deletions])
 
 
 def _messages(readback: ReadbackPage, graph: GraphClient, path: str) -> FetchedPage:

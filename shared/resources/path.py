@@ -21,6 +21,11 @@ def encoded(parts: tuple[str, ...]) -> str:
     return "/".join(quote(part, safe="") for part in parts)
 
 
+def with_query(path: str, query: str) -> str:
+    """Append a query, if there is one."""
+    return f"{path}?{query}" if query else path
+
+
 def has_dot_segments(parts: tuple[str, ...]) -> bool:
     """Whether a path of these raw parts contains `.` or `..`, which an HTTP client resolves before it sends."""
     return any(part in (".", "..") for part in parts)

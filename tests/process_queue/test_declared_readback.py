@@ -126,6 +126,18 @@ class TestTheDeclaration:
         harness.read(page)
         assert query(harness) == {"$select": "subject"}
 
+    def test_what_is_read_again_by_itself_is_selected_too(self, harness: ReadbackHarness) -> None:
+        page = declare(harness, f"{MAIL}?$select=subject", hydrate=True)
+        harness.pages[f"/v1.0{MAIL}"] = {"value": [item("AA"), item("BB")]}
+        harness.stumbles_over = {"AA"}
+        harness.read(msgspec.structs.replace(page, attempt=1))
+        (alone,) = harness.queued()
+        harness.stumbles_over = set()
+        harness.pages[f"/v1.0{MAIL}/AA"] = item("AA")
+        harness.read(alone)
+        assert query(harness) == {"$select": "subject"}
+        assert sorted(subjects(harness)) == [f"users/{USER}/messages/{name}" for name in ("AA", "BB")]
+
     def test_a_calendar_is_read_by_time(self, harness: ReadbackHarness) -> None:
         page = declare(harness, f"/users/{USER}/calendars/c1/events", hydrate=True)
         harness.pages[f"/v1.0/users/{USER}/calendars/c1/events"] = {"value": [item("E1")]}

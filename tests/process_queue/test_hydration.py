@@ -28,10 +28,11 @@ class HydratedItems:
     server: Server
     graph: GraphClient
     later: timedelta = SETTLES_WITHIN
+    declared: str = CHATS
 
     def event(self, path: str | None = None, *, hydrate: bool = True, **item: object) -> Event:
-        """Return the event of an item of a declared chat."""
-        declared = Declaration(CHATS, ("created",), tenant_id=TENANT, hydrate=hydrate)
+        """Return the event of an item of what is declared."""
+        declared = Declaration(self.declared, ("created",), tenant_id=TENANT, hydrate=hydrate)
         written = change(path or chat_path(), clientState=minted(TENANT, CHATS), **item)
         reads = hydration(self.graph, Clock(NOW + self.later))
         return reads.event(read_notification(raw(written)), declared, TENANT, NOW)
@@ -48,6 +49,21 @@ def test_a_hydrated_event_equals_the_event_with_content(items: HydratedItems) ->
     pushed = event_of_content(msgspec.json.encode(message()), read_notification(raw(change(chat_path()))), TENANT, NOW)
     assert (event.id, event.version, event.data, event.partial) == (pushed.id, pushed.version, pushed.data, False)
     assert items.server.paths() == ["/v1.0/chats/19%3A9e11111111111111%40thread.v2/messages/1700000000000"]
+
+
+@pytest.mark.parametrize(
+    ("query", "asked"),
+    [
+        ("?$select=subject,from&$filter=isRead eq false", "?$select=subject,from"),
+        ("?%24SELECT=id&$expand=attachments($select=name)", "?$select=id&$expand=attachments%28%24select%3Dname%29"),
+        ("", ""),
+    ],
+)
+def test_no_more_is_read_than_the_declaration_selects(items: HydratedItems, query: str, asked: str) -> None:
+    items.server.script = lambda _: in_json({"id": "M1", "lastModifiedDateTime": "2031-02-03T04:00:00Z"})
+    items.declared = f"/users/{TENANT}/messages{query}"
+    items.event(f"Users/{TENANT}/Messages/M1")
+    assert items.server.paths() == [f"/v1.0/users/{TENANT}/messages/M1{asked}"]
 
 
 def test_where_nobody_asked_for_it_nothing_is_read(items: HydratedItems) -> None:
