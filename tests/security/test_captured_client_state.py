@@ -70,6 +70,21 @@ def test_a_resource_that_graph_refuses_is_not_delivered(app: AttackedRelay, refu
     assert app.waiting() == 1
 
 
+def test_what_a_policy_withholds_from_us_is_not_told(app: AttackedRelay) -> None:
+    said = {"code": "Forbidden", "message": "No application access policy found for this app."}
+    app.resources[MESSAGE] = in_json({"error": said}, 403)
+    app.post(change(chat_path(), resourceData=INVENTED))
+    app.settle()
+    assert (app.events, app.waiting()) == ([], 0)
+
+
+@pytest.mark.parametrize("path", ["things('1')", "chats", "chats('a')/things('1')"])
+def test_what_has_no_place_in_the_declaration_is_not_told(app: AttackedRelay, path: str) -> None:
+    app.post(change(path, resourceData=INVENTED))
+    app.settle()
+    assert (app.events, app.waiting()) == ([], 0)
+
+
 def test_many_items_make_no_more_reads_than_a_burst_and_are_not_lost(app: AttackedRelay) -> None:
     number = BURST + 100
     app.resources["x"] = None
