@@ -29,8 +29,8 @@ test-setup:
 run: setup  ## the whole system on this machine, with messages flowing, until Ctrl-C
 	@$(RUN) -m local.run $(ARGS)
 
-check: setup  ## for the edit loop: ruff, mypy, and every test that starts no process
-	@$(RUN) -m mypy & types=$$!; $(LINT) && $(TEST) --numprocesses logical -m "not process" --hypothesis-profile check $(ARGS); tests=$$?; wait $$types && exit $$tests
+check: setup  ## for the edit loop: ruff, mypy, and every test that needs no server and no process
+	@$(RUN) -m mypy & types=$$!; $(LINT) && $(TEST) --numprocesses logical -m "not process and not server" --hypothesis-profile check $(ARGS); tests=$$?; wait $$types && exit $$tests
 
 test: test-setup  ## all tests, on all cores (ARGS="-n0 ..." in one process)
 	@$(TEST) --numprocesses auto $(ARGS)

@@ -39,6 +39,9 @@ platform.platform()  # runs `uname` once; Azure's clients send the platform
 PROCESSES = {"azurite", "browser"}
 """The fixtures that start a process."""
 
+SERVERS = {"authority"}
+"""The fixtures of tests that start servers in this process: each server has a certificate of the authority."""
+
 LONGEST_NAME = 40
 """Characters of a parameter in the name of a test; a secret of 32 bytes has more in Base64."""
 
@@ -60,10 +63,13 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Mark the tests that start a process through a fixture; start with those that may take longest."""
+    """Mark the tests that start a process or a server through a fixture; start with those that may take longest."""
     for item in items:
-        if PROCESSES.intersection(getattr(item, "fixturenames", ())):
+        fixtures = getattr(item, "fixturenames", ())
+        if PROCESSES.intersection(fixtures):
             item.add_marker("process")
+        if SERVERS.intersection(fixtures):
+            item.add_marker("server")
     yield
     items.sort(key=_time_limit, reverse=True)
 
