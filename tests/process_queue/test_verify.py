@@ -56,6 +56,13 @@ def test_an_item_with_a_good_token_becomes_an_event_with_its_content() -> None:
     assert event.id.startswith(TENANT)
 
 
+def test_each_item_is_refused_with_an_exception_of_its_own() -> None:
+    """Raising one exception again keeps the frames of every caller, and what they have decrypted, in memory."""
+    refused = verifier().batch(changes(rich(), rich())).verdicts(changes(rich(), rich()).items)
+    assert [type(verdict) for verdict in refused] == [Refused, Refused]
+    assert refused[0] is not refused[1]
+
+
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
 def test_an_encrypted_item_is_not_opened_on_a_bad_token(case: TokenCase) -> None:
     reason = verdict(rich(), case.token(MINT))
