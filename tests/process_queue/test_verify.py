@@ -58,9 +58,11 @@ def test_an_item_with_a_good_token_becomes_an_event_with_its_content() -> None:
 
 def test_each_item_is_refused_with_an_exception_of_its_own() -> None:
     """Raising one exception again keeps the frames of every caller, and what they have decrypted, in memory."""
-    refused = verifier().batch(changes(rich(), rich())).verdicts(changes(rich(), rich()).items)
-    assert [type(verdict) for verdict in refused] == [Refused, Refused]
-    assert refused[0] is not refused[1]
+    envelope = changes(rich(), rich())
+    first, second = (verdict for _, verdict in verifier().batch(envelope).verdicts(envelope.items))
+    assert isinstance(first, Refused)
+    assert isinstance(second, Refused)
+    assert first is not second
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)

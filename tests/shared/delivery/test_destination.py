@@ -510,4 +510,5 @@ def test_a_destination_that_fails_on_everything_is_left_alone_for_a_while(
     server.script = lambda _: Answer(500)
     for event in some(FAILURE_THRESHOLD * ERRORS_PER_FAILURE + 5):
         destination.deliver([event])
-    assert FAILURE_THRESHOLD <= len(server.asked) <= FAILURE_THRESHOLD * ERRORS_PER_FAILURE + 1
+    # ten of them count as one failure: each may be the fault of its event alone; sums of tenths are not exact
+    assert len(server.asked) in (FAILURE_THRESHOLD * ERRORS_PER_FAILURE, FAILURE_THRESHOLD * ERRORS_PER_FAILURE + 1)
