@@ -24,6 +24,7 @@ from bench.packing import packing
 from bench.processor import processor
 from bench.receiving import receiving
 from bench.refusing import refusing
+from bench.subscriptions import subscriptions
 from bench.telemetry import telemetry
 from bench.timing import timing
 from local.host.core_tools import NoHost, host_class
@@ -42,6 +43,7 @@ BENCHMARKS = {
     "refusing": refusing,
     "attacked": attacked,
     "receiving": receiving,
+    "subscriptions": subscriptions,
 }
 VERDICT = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: ""}
 

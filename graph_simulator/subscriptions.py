@@ -74,6 +74,11 @@ class Subscriptions:
         """Return an app's subscriptions in a tenant, oldest first."""
         return [subscription for subscription in self if subscription.owner == owner]
 
+    def on_path(self, subscription: Subscription) -> list[Subscription]:
+        """Return the subscriptions of the same app to the same thing."""
+        self._forget_expired()
+        return list(self._on_path[subscription.owner, subscription.watched.identity].values())
+
     def find(self, subscription_id: str, owner: Caller | None = None) -> Subscription:
         """Return a live subscription, of `owner` if given.
 

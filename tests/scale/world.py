@@ -5,10 +5,9 @@ socket. Calls come one after the other, each taking the time of a call divided b
 """
 
 import asyncio
-import gc
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -63,6 +62,16 @@ class Figures:
     most_lists: int = 0
     refused: int = 0
 
+    def add(self, others: "Figures") -> None:
+        """Count what others have counted."""
+        self.runs += others.runs
+        self.longest_run = max(self.longest_run, others.longest_run)
+        self.cpu += others.cpu
+        self.calls += others.calls
+        self.most_writes = max(self.most_writes, others.most_writes)
+        self.most_lists = max(self.most_lists, others.most_lists)
+        self.refused += others.refused
+
 
 class Scale:
     """A number of mailboxes, each with a subscription of its own."""
@@ -92,6 +101,24 @@ class Scale:
         self._writes: deque[datetime] = deque()
         self._lists: deque[datetime] = deque()
         self.calls = 0
+
+    @property
+    def secret(self) -> str:
+        """CLIENT_STATE_SECRET, the present one."""
+        return self._environment["CLIENT_STATE_SECRET"].partition(",")[0]
+
+    def watch_deletions(self, unserved: Callable[[str], object]) -> None:
+        """Call `unserved` with each resource whose last subscription is deleted."""
+        subscriptions = self.simulator.subscriptions
+        remove = subscriptions.remove
+
+        def removing(subscription_id: str, owner: Any = None) -> Any:
+            gone = remove(subscription_id, owner)
+            if not subscriptions.on_path(gone):
+                unserved(gone.resource)
+            return gone
+
+        subscriptions.remove = removing  # type: ignore[method-assign]
 
     def declare(self, number: int, **settings: str) -> None:
         """Start a process with so many declarations."""
@@ -149,12 +176,15 @@ class Scale:
 
     @contextmanager
     def measured(self) -> Iterator[Figures]:
-        """Count what happens within."""
-        gc.collect()
-        self._figures = figures = Figures()
-        began = self.clock()
-        yield figures
-        figures.time = self.clock() - began
+        """Count what happens within; what is measured around it counts that too."""
+        outer, self._figures = self._figures, Figures()
+        figures, began = self._figures, self.clock()
+        try:
+            yield figures
+        finally:
+            figures.time = self.clock() - began
+            outer.add(figures)
+            self._figures = outer
 
     def faults(self, **faults: Any) -> None:
         """Have Graph fail so."""
