@@ -1,13 +1,16 @@
 """`reconcile` and `rotate-keys`: what renew_timer does about subscriptions and keys, done now."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import NoReturn
 
 import click
+import msgspec
 
-from ops.report import ExitCode, Report, Sheet, as_json, finish, table
+from ops.report import ExitCode, Report, Sheet, as_json, echo, finish, table
 from shared.configuration.declaration import Declaration
 from shared.errors import RelayError, RetryLater
 from shared.relay import relay, utc_now
@@ -18,6 +21,9 @@ from shared.subscriptions.wait_budget import WaitBudget
 
 _PATIENCE = timedelta(hours=1)
 """For what Graph limits: ten thousand subscriptions take several minutes."""
+
+
+MOST_SHOWN = 20
 
 
 class Done(Report):
@@ -33,18 +39,20 @@ class Done(Report):
 
 
 class Reconciled(Report):
-    """What was done in every tenant. `new_key`: the id of the key that was made for it."""
+    """What was done in every tenant. `new_key`: the id of the key that was created for it.
+
+    steps: what failed first, at most twenty without --all. counts: of all steps, by action and outcome.
+    """
 
     steps: list[Done]
     new_key: str | None = None
+    counts: dict[str, int] = msgspec.field(default_factory=dict)
+    ends: ExitCode = ExitCode.FINE
 
     @property
     def exit_code(self) -> ExitCode:
         """Refusals need a person; for the rest, trying again is enough."""
-        failed = [step for step in self.steps if step.error]
-        if not failed:
-            return ExitCode.FINE
-        return ExitCode.UNREACHABLE if all(step.later for step in failed) else ExitCode.ATTENTION
+        return self.ends
 
     def shown(self) -> Iterable[str | Sheet]:
         """Yield a table of the steps."""
@@ -53,6 +61,10 @@ class Reconciled(Report):
         if not self.steps:
             yield "Every declared subscription is as it should be."
             return
+        in_all = sum(self.counts.values())
+        if in_all > len(self.steps):
+            told = ", ".join(f"{number:,} {name}" for name, number in self.counts.items())
+            yield f"{in_all:,} steps: {told}. Below are {len(self.steps)}, what failed first."
         rows = ((step.tenant, step.resource, step.action, step.why, _outcome(step)) for step in self.steps)
         yield table("Subscriptions", ("Tenant", "Resource", "Action", "Why", "Outcome"), rows)
 
@@ -61,11 +73,17 @@ def _outcome(done: Done) -> str:
     return "done" if done.error is None else "; ".join(text for text in (done.error, done.advice) if text)
 
 
+_every_step = click.option(
+    "--all", "show_all", is_flag=True, help=f"All steps, not the {MOST_SHOWN} that failed first."
+)
+
+
 @click.command()
 @click.option("--anew", is_flag=True, help="Replace every subscription, even one without a fault.")
 @click.option("--take-over", is_flag=True, help="Replace what is not ours, where Graph refuses ours for its sake.")
+@_every_step
 @as_json
-def reconcile(*, anew: bool, take_over: bool, as_json: bool) -> None:
+def reconcile(*, anew: bool, take_over: bool, show_all: bool, as_json: bool) -> None:
     """Make the subscriptions as declared, now.
 
     Creates, renews, re-keys, replaces and removes them, as renew_timer does at its next run.
@@ -73,12 +91,13 @@ def reconcile(*, anew: bool, take_over: bool, as_json: bool) -> None:
     A gap that this closes is read back at that run.
     """
     desired = replace(relay().desired_state(relay().keys.current()), recreate=anew, take_over=take_over)
-    finish(Reconciled(_every_tenant(desired)), as_json=as_json)
+    _finish(desired, None, show_all=show_all, as_json=as_json)
 
 
 @click.command("rotate-keys")
+@_every_step
 @as_json
-def rotate_keys(*, as_json: bool) -> None:
+def rotate_keys(*, show_all: bool, as_json: bool) -> None:
     """Replace the encryption key, now.
 
     Makes a new one and gives it to every subscription with resource data.
@@ -86,22 +105,34 @@ def rotate_keys(*, as_json: bool) -> None:
     The previous key still decrypts queued messages; renew_timer retires it after KEY_OVERLAP_HOURS.
     """
     key = relay().keys.create()
-    finish(Reconciled(_every_tenant(relay().desired_state(key)), key.key_id), as_json=as_json)
+    _finish(relay().desired_state(key), key.key_id, show_all=show_all, as_json=as_json)
 
 
-def _every_tenant(desired: DesiredState) -> list[Done]:
+def _finish(desired: DesiredState, new_key: str | None, *, show_all: bool, as_json: bool) -> NoReturn:
+    """Reconcile every tenant, and end as that went. With --all and --json, each step is a line of its own."""
+    counts, steps, ends = Counter[str](), list[Done](), ExitCode.FINE
+    for done in _every_tenant(desired):
+        counts[f"{done.action} {'failed' if done.error else 'done'}"] += 1
+        if done.error and ends is not ExitCode.ATTENTION:
+            ends = ExitCode.UNREACHABLE if done.later else ExitCode.ATTENTION
+        if show_all and as_json:
+            echo(done)
+        else:
+            steps.append(done)
+    steps.sort(key=lambda step: step.error is None)
+    shown = steps if show_all else steps[:MOST_SHOWN]
+    finish(Reconciled(shown, new_key, dict(counts), ends), as_json=as_json)
+
+
+def _every_tenant(desired: DesiredState) -> Iterator[Done]:
     """Reconcile every tenant; those that are declared no more too, as long as they may have subscriptions of ours."""
-    done: list[Done] = []
     budget = WaitBudget(_PATIENCE, lambda wait: time.sleep(wait.total_seconds()))
     for tenant_id, _, result in relay().reconciler.every_tenant(desired, _before_gap, budget):
         if isinstance(result, Unlisted):
             error = result.error
-            done.append(
-                Done(tenant_id, "list", "subscriptions", "to know what there is", str(error), None, _later(error))
-            )
+            yield Done(tenant_id, "list", "subscriptions", "to know what there is", str(error), None, _later(error))
         else:
-            done += [_done(outcome) for outcome in result.outcomes]
-    return done
+            yield from map(_done, result.outcomes)
 
 
 def _before_gap(declarations: Sequence[Declaration]) -> None:

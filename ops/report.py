@@ -84,10 +84,15 @@ def console(*, errors: bool = False) -> Console:
     return made
 
 
+def echo(item: msgspec.Struct) -> None:
+    """Print a line of JSON."""
+    click.echo(_NOT_PRINTABLE.sub(_escaped, msgspec.json.encode(item).decode()))
+
+
 def show(report: Report, *, as_json: bool) -> None:
     """Print a report."""
     if as_json:
-        click.echo(_NOT_PRINTABLE.sub(_escaped, msgspec.json.encode(report).decode()))
+        echo(report)
         return
     out = console(errors=isinstance(report, Failure))
     for shown in rendered(report):

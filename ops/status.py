@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import click
@@ -12,8 +12,8 @@ import msgspec
 from ops.counters import Counted, counted
 from ops.member_lists import MemberListState, member_lists
 from ops.queue_state import LettersState, QueueState, letters_state, oldest, queue_state, reasons
-from ops.report import ExitCode, Report, Sheet, as_json, finish, plural, span, table, when
-from ops.subscription_state import Listed, SubscriptionState, listed, states
+from ops.report import ExitCode, Report, Sheet, as_json, echo, finish, plural, span, table, when
+from ops.subscription_state import Listed, State, SubscriptionState, listed, states, worst
 from shared.errors import RetryLater
 from shared.keys.key import EncryptionKey, newest_valid
 from shared.keys.rotation import EXPIRY_MARGIN
@@ -30,6 +30,12 @@ GRACE = timedelta(minutes=1)
 
 OVERDUE = 2
 """Sweep intervals after which a comparison should long have been made."""
+
+
+MOST_SHOWN = 20
+"""Subscriptions and comparisons, the worst first."""
+
+_MOST_SENTENCES = 10
 
 
 class KeyState(msgspec.Struct):
@@ -75,6 +81,8 @@ class Status(Report):
     waiting_for: list[LastRetry]
     attention: list[str]
     unreachable: list[str]
+    subscriptions_by_state: dict[str, int] = msgspec.field(default_factory=dict)
+    sweeps_in_all: int = 0
 
     @property
     def exit_code(self) -> ExitCode:
@@ -93,12 +101,18 @@ class Status(Report):
             yield "All is well."
         yield table("Messages", ("", ""), self._messages())
         tenants = {state.tenant for state in self.subscriptions} | {state.tenant for state in self.sweeps}
+        in_all = sum(self.subscriptions_by_state.values())
+        if in_all > len(self.subscriptions):
+            counted = ", ".join(f"{number:,} {state}" for state, number in self.subscriptions_by_state.items())
+            yield f"{in_all:,} subscriptions: {counted}. Below are the {len(self.subscriptions)} worst that you want."
         yield _sheet(
             "Subscriptions", ("Resource", "Expires in", "Silent", "Next"), map(_row, self.subscriptions), tenants
         )
         if self.member_lists:
             yield table("Lists of members", ("List", "Members", "Missing", "Read"), map(_list_row, self.member_lists))
         yield table("Encryption keys", ("Key", "Age", "Expires in", "Subscriptions"), map(_key_row, self.keys))
+        if self.sweeps_in_all > len(self.sweeps):
+            yield f"{self.sweeps_in_all:,} resources are compared with Graph. Below are those compared longest ago."
         yield _sheet("Comparison with Graph", ("Resource", "Up to", "Gap"), map(_sweep_row, self.sweeps), tenants)
 
     def _messages(self) -> Iterable[tuple[str, str | None]]:
@@ -151,14 +165,65 @@ def _sweep_row(sweep: SweepState) -> tuple[object, ...]:
     )
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which subscriptions are shown: those whose resource has a text and whose state is one of some, the worst first.
+
+    most: at most so many; None: all.
+    """
+
+    resource: str = ""
+    states: tuple[str, ...] = ()
+    most: int | None = MOST_SHOWN
+
+    def of(self, states: Iterable[SubscriptionState]) -> list[SubscriptionState]:
+        """Return those that are wanted."""
+        found = [
+            state
+            for state in states
+            if self.resource.lower() in state.resource.lower() and (not self.states or state.state in self.states)
+        ]
+        return worst(found, len(found) if self.most is None else self.most)
+
+
+def filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options by which subscriptions are chosen."""
+    for option in (
+        click.option("--all", "show_all", is_flag=True, help=f"All subscriptions, not the {MOST_SHOWN} worst."),
+        click.option(
+            "--state",
+            "states",
+            multiple=True,
+            type=click.Choice([state.value for state in State]),
+            help="Only this state.",
+        ),
+        click.option("--resource", default="", help="Only resources that contain this text."),
+    ):
+        command = option(command)
+    return command
+
+
+def wanted(resource: str, states: tuple[str, ...], *, show_all: bool) -> Wanted:
+    """Return what the options of `filtered` stand for."""
+    return Wanted(resource, states, None if show_all else MOST_SHOWN)
+
+
 @click.command()
+@filtered
 @as_json
-def status(*, as_json: bool) -> None:
+def status(resource: str, states: tuple[str, ...], *, show_all: bool, as_json: bool) -> None:
     """Show the state of the whole system.
 
     Messages, subscriptions, keys, dead letters and comparisons with Graph; what is wrong comes first. Changes nothing.
+
+    With --all and --json, each subscription is a line of its own, and the last line is the rest.
     """
-    finish(look(listed()), as_json=as_json)
+    found = look(listed(), wanted(resource, states, show_all=show_all))
+    if show_all and as_json:
+        for state in found.subscriptions:
+            echo(state)
+        found.subscriptions = []
+    finish(found, as_json=as_json)
 
 
 @dataclass
@@ -176,8 +241,9 @@ class _Looking:
             return otherwise
 
 
-def look(known: Listed) -> Status:
+def look(known: Listed, choice: Wanted | None = None) -> Status:
     """Look at everything but Graph, whose part is given. Raises SettingsError."""
+    choice = choice or Wanted()
     now, looking = utc_now(), _Looking(list(known.unavailable.values()))
     keys = looking.at(relay().keys.all, None)
     current = newest_valid(keys or [], now)
@@ -187,13 +253,16 @@ def look(known: Listed) -> Status:
     no_progress: dict[str, Checkpoint] = {}
     compared = looking.at(relay().checkpoints.all, no_progress)
     queue, counters = looking.at(lambda: queue_state(now), None), counted()
+    subscriptions, sweeps = states(known, current, seen, now), _sweep_states(compared)
     found = Status(
         at=now,
-        subscriptions=states(known, current, seen, now),
+        subscriptions=choice.of(subscriptions),
+        subscriptions_by_state=dict(sorted(Counter(str(state.state) for state in subscriptions).items())),
+        sweeps_in_all=len(sweeps),
         keys=_key_states(keys or [], current, known, unnamed, now),
         queue=queue,
         dead_letters=looking.at(letters_state, None),
-        sweeps=_sweep_states(compared),
+        sweeps=_oldest(sweeps, choice),
         member_lists=looking.at(member_lists, list[MemberListState]()),
         lag_seconds=counters.lag_seconds if counters else None,
         counted=counters,
@@ -201,8 +270,16 @@ def look(known: Listed) -> Status:
         attention=[f"tenant {tenant_id}: {refusal}" for tenant_id, refusal in known.refused.items()],
         unreachable=looking.unavailable,
     )
-    found.attention += _attention(found, key_seen=keys is not None)
+    found.attention += _attention(found, subscriptions, sweeps, key_seen=keys is not None)
     return found
+
+
+def _oldest(sweeps: list[SweepState], choice: Wanted) -> list[SweepState]:
+    """Return those of the wanted resources: of suspected gaps, then what was compared longest ago."""
+    never = datetime.max.replace(tzinfo=UTC)
+    found = [sweep for sweep in sweeps if choice.resource.lower() in sweep.resource.lower()]
+    found.sort(key=lambda sweep: (not sweep.due, sweep.compared_until or never))
+    return found[: choice.most]
 
 
 def _waiting_for(queue: QueueState | None, now: datetime) -> list[LastRetry]:
@@ -244,10 +321,19 @@ def _sweep_states(compared: dict[str, Checkpoint]) -> list[SweepState]:
     return states
 
 
-def _attention(found: Status, *, key_seen: bool) -> Iterable[str]:
-    for subscription in found.subscriptions:
-        if subscription.attention:
-            yield f"{subscription.resource}: {subscription.attention}"
+def _first(sentences: Iterable[str], what: str) -> Iterable[str]:
+    """Yield some sentences, and how many more there are."""
+    told = list(sentences)
+    yield from told[:_MOST_SENTENCES]
+    if len(told) > _MOST_SENTENCES:
+        yield f"{len(told) - _MOST_SENTENCES:,} more {what}"
+
+
+def _attention(
+    found: Status, subscriptions: list[SubscriptionState], sweeps: list[SweepState], *, key_seen: bool
+) -> Iterable[str]:
+    troubled = worst((state for state in subscriptions if state.attention), len(subscriptions))
+    yield from _first((f"{state.resource}: {state.attention}" for state in troubled), "subscriptions need attention")
     overlap = relay().settings.key_overlap + EXPIRY_MARGIN
     current = next((key for key in found.keys if key.current), None)
     if key_seen and current is None:
@@ -261,6 +347,9 @@ def _attention(found: Status, *, key_seen: bool) -> Iterable[str]:
         if part is not None and part.attention:
             yield part.attention
     interval = relay().settings.sweep_interval
-    for sweep in found.sweeps:
-        if interval and sweep.compared_until and found.at - sweep.compared_until > OVERDUE * interval:
-            yield f"{sweep.resource}: not compared with Graph since {when(sweep.compared_until)}"
+    late = (
+        f"{sweep.resource}: not compared with Graph since {when(sweep.compared_until)}"
+        for sweep in sweeps
+        if interval and sweep.compared_until and found.at - sweep.compared_until > OVERDUE * interval
+    )
+    yield from _first(late, "resources are compared too late")

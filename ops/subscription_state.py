@@ -1,8 +1,11 @@
 """The state of the declared subscriptions: at Graph, and by the notifications received."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 import msgspec
 
@@ -10,17 +13,45 @@ from shared.configuration.declaration import Declaration
 from shared.errors import RelayError, RetryLater
 from shared.keys.key import EncryptionKey
 from shared.relay import relay
+from shared.subscriptions.known import Known
 from shared.subscriptions.plan import plan
+from shared.subscriptions.recognition import completed, take_inventory
 from shared.subscriptions.subscription import Action, Step, Subscription
+from shared.subscriptions.wait_budget import WaitBudget
+
+PATIENCE = timedelta(hours=1)
+"""For what Graph limits: listing ten thousand subscriptions takes two minutes."""
 
 EXPIRES_SOON = timedelta(minutes=15)
 """Remaining lifetime that needs attention; renew_timer has had many runs by then."""
 
 
+class State(StrEnum):
+    """What can be said of a subscription, the worst first."""
+
+    MISSING = "missing"
+    EXPIRING = "expiring"
+    UNKNOWN = "unknown"
+    TO_REPLACE = "to-replace"
+    UNDECLARED = "undeclared"
+    TO_RENEW = "to-renew"
+    FINE = "fine"
+
+
+_BY_ACTION = {
+    Action.CREATE: State.MISSING,
+    Action.REPLACE: State.TO_REPLACE,
+    Action.REMOVE: State.UNDECLARED,
+    Action.RENEW: State.TO_RENEW,
+    Action.REKEY: State.TO_RENEW,
+}
+
+
 class SubscriptionState(msgspec.Struct):
     """A declaration and its subscription, or a subscription that nothing declares.
 
-    todo: what the next run of renew_timer does about it. attention: what a person should look at.
+    todo: what the next run of renew_timer does about it. attention: what a person should look at. state: `unknown`
+    where the tenant's subscriptions could not be listed.
     """
 
     tenant: str
@@ -31,6 +62,7 @@ class SubscriptionState(msgspec.Struct):
     key: str | None = None
     todo: str | None = None
     attention: str | None = None
+    state: State = State.FINE
 
 
 @dataclass
@@ -51,11 +83,11 @@ class Listed:
 
 def listed() -> Listed:
     """List the subscriptions of every tenant. Raises SettingsError; Graph limits these calls to one a second."""
-    settings = relay().settings
+    settings, budget = relay().settings, WaitBudget(PATIENCE, lambda wait: time.sleep(wait.total_seconds()))
     known = Listed()
     for tenant_id in relay().declarations.by_tenant(settings.tenant_id):
         try:
-            known.found[tenant_id] = relay().subscriptions.list(tenant_id)
+            known.found[tenant_id] = relay().subscriptions.list(tenant_id, budget.wait)
         except RetryLater as retry_later:
             known.unavailable[tenant_id] = str(retry_later)
         except RelayError as error:
@@ -66,72 +98,77 @@ def listed() -> Listed:
 def states(
     known: Listed, key: EncryptionKey | None, seen: Mapping[str, datetime], now: datetime
 ) -> list[SubscriptionState]:
-    """Return the state of each declaration and of undeclared subscriptions to our endpoint. `key`: the current one."""
-    found = []
+    """Return the state of each declaration and of undeclared subscriptions of ours. `key`: the current one."""
+    found: list[SubscriptionState] = []
     for tenant_id, subscriptions in known.found.items():
-        declared = relay().declarations.of_tenant(tenant_id)
-        steps = _steps(declared, subscriptions, key, tenant_id, now)
-        found += [_of_declaration(declaration, subscriptions, steps, seen, now) for declaration in declared]
-        found += [_undeclared(step, now) for step in steps if step.action is Action.REMOVE]
+        found += _of_tenant(tenant_id, subscriptions, key, seen, now)
     not_listed = known.unavailable | known.refused
     return found + [
-        _silence(SubscriptionState(declaration.tenant_id, declaration.resource), declaration, seen, now)
+        _silence(
+            SubscriptionState(declaration.tenant_id, declaration.resource, state=State.UNKNOWN), declaration, seen, now
+        )
         for declaration in relay().declarations
         if declaration.tenant_id in not_listed
     ]
 
 
-def _steps(
-    declared: Iterable[Declaration],
+def worst(states: Iterable[SubscriptionState], number: int) -> list[SubscriptionState]:
+    """Return so many of them: what needs attention, by how bad it is, then what has the least time left."""
+    order = {state: place for place, state in enumerate(State)}
+    ranked = sorted(
+        states, key=lambda state: (state.attention is None, order[state.state], state.expires_in_seconds or 0)
+    )
+    return ranked[:number]
+
+
+def _of_tenant(
+    tenant_id: str,
     subscriptions: Sequence[Subscription],
     key: EncryptionKey | None,
-    tenant_id: str,
+    seen: Mapping[str, datetime],
     now: datetime,
-) -> list[Step]:
-    if key is None:
-        return []
-    return plan(declared, subscriptions, relay().desired_state(key), tenant_id, now)
+) -> Iterator[SubscriptionState]:
+    declared, desired = relay().declarations.of_tenant(tenant_id), relay().desired_state(key)
+    noted: Mapping[str, Known] = {}
+    with suppress(RetryLater):  # told by those parts that need storage
+        noted = relay().known_subscriptions.all(tenant_id)
+    shown = [completed(subscription, noted) for subscription in subscriptions]
+    steps = plan(declared, shown, desired, tenant_id, now, noted) if key is not None else []
+    by_declaration = {step.declaration.id: step for step in steps if step.declaration is not None}
+    removed = {step.subscription.id for step in steps if step.action is Action.REMOVE and step.subscription}
+    ours = take_inventory(shown, desired, noted, tenant_id).ours
+    for declaration in declared:
+        step = by_declaration.get(declaration.id)
+        standing = [held for held in ours.get(declaration.id, ()) if held.id not in removed]
+        best = step.subscription if step else max(standing, key=lambda held: held.expiration_date_time, default=None)
+        yield _of_declaration(declaration, best, step, seen, now)
+    yield from (_undeclared(step, now) for step in steps if step.action is Action.REMOVE)
 
 
 def _of_declaration(
     declaration: Declaration,
-    subscriptions: Sequence[Subscription],
-    steps: Sequence[Step],
+    subscription: Subscription | None,
+    step: Step | None,
     seen: Mapping[str, datetime],
     now: datetime,
 ) -> SubscriptionState:
-    step = next((step for step in steps if step.declaration == declaration), None)
-    subscription = step.subscription if step else _standing(declaration, subscriptions, steps)
     state = SubscriptionState(declaration.tenant_id, declaration.resource)
     if step:
-        state.todo = f"{step.action}: {step.explanation}"
+        state.todo, state.state = f"{step.action}: {step.explanation}", _BY_ACTION[step.action]
     if subscription is None:
-        state.attention = "there is no subscription"
+        state.attention, state.state = "there is no subscription", State.MISSING
         return _silence(state, declaration, seen, now)
     left = subscription.expiration_date_time - now
     state.id, state.expires_in_seconds = subscription.id, round(left.total_seconds())
     state.key = subscription.encryption_certificate_id
     if left < EXPIRES_SOON:
         state.attention = "it expires soon and was not renewed: does renew_timer run?"
+        state.state = State.EXPIRING
     return _silence(state, declaration, seen, now)
 
 
-def _standing(
-    declaration: Declaration, subscriptions: Sequence[Subscription], steps: Sequence[Step]
-) -> Subscription | None:
-    """Return the subscription of a declaration that needs no step: one that is not removed."""
-    removed = {step.subscription.id for step in steps if step.action is Action.REMOVE and step.subscription}
-    resource = declaration.resource.strip("/").lower()
-    same = (
-        subscription
-        for subscription in subscriptions
-        if subscription.resource.strip("/").lower() == resource and subscription.id not in removed
-    )
-    return max(same, key=lambda subscription: subscription.expiration_date_time, default=None)
-
-
 def _undeclared(step: Step, now: datetime) -> SubscriptionState:
-    state = SubscriptionState(step.tenant_id, "", todo=f"{step.action}: {step.explanation}")
+    state = SubscriptionState(step.tenant_id, "", todo=f"{step.action}: {step.explanation}", state=State.UNDECLARED)
     if step.subscription is not None:
         state.resource, state.id = step.subscription.resource, step.subscription.id
         state.expires_in_seconds = round((step.subscription.expiration_date_time - now).total_seconds())

@@ -10,38 +10,44 @@ from rich.console import Group
 from rich.live import Live
 
 from ops.report import as_json, console, rendered, show
-from ops.status import Status, look
+from ops.status import Status, Wanted, filtered, look, wanted
 from ops.subscription_state import Listed, listed
 from shared.relay import utc_now
 
 GRAPH_EVERY = timedelta(minutes=1)
 """Graph limits how often subscriptions may be listed, and the app lists them too."""
 
+_SHARE = 10
+"""Listing takes at most one part in so many of the time."""
+
 
 class Watching:
     """Reads the state repeatedly, from Graph less often."""
 
-    def __init__(self) -> None:
+    def __init__(self, choice: Wanted) -> None:
+        self._choice = choice
         self._known: Listed | None = None
-        self._listed = utc_now()
+        self._next = utc_now()
 
     def look(self) -> Status:
         """Return the present state. Raises SettingsError."""
         now = utc_now()
-        if self._known is None or now - self._listed >= GRAPH_EVERY:
-            self._known, self._listed = listed(), now
-        return look(self._known)
+        if self._known is None or now >= self._next:
+            self._known = listed()
+            self._next = utc_now() + max(GRAPH_EVERY, _SHARE * (utc_now() - now))
+        return look(self._known, self._choice)
 
 
 @click.command()
 @click.option(
     "--every", default=2.0, type=click.FloatRange(min=0.5), help="Seconds between refreshes.", show_default=True
 )
+@filtered
 @as_json
-def watch(every: float, *, as_json: bool) -> None:
+def watch(every: float, resource: str, states: tuple[str, ...], *, show_all: bool, as_json: bool) -> None:
     """Show the status live, until Ctrl-C. With --json: a line each time."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have disabled it
-    watching, out = Watching(), console()
+    watching, out = Watching(wanted(resource, states, show_all=show_all)), console()
     with suppress(KeyboardInterrupt):
         if as_json or not out.is_terminal:
             while True:

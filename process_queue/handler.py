@@ -77,6 +77,7 @@ class MessageHandler:
             relay.declarations,
             relay.resolver,
             relay.directory_states,
+            relay.recoveries,
             relay.paths,
         )
         self.lifecycle = LifecycleHandler(

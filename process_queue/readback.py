@@ -24,6 +24,7 @@ from shared.readback.checkpoints import Checkpoints
 from shared.readback.declared import as_declared, selection
 from shared.readback.directory_states import DirectoryStates
 from shared.readback.pages import FetchedPage, fetch_page, is_page, owner_of
+from shared.readback.recoveries import Recoveries
 from shared.resources.delta_query import delta_path
 from shared.resources.path import encoded, segments, with_query
 from shared.storage.queues import Sender
@@ -47,6 +48,7 @@ class ReadbackHandler:
     declarations: Declarations
     resolver: Resolver
     states: DirectoryStates
+    recoveries: Recoveries
     paths: Paths | None
 
     def handle(self, readback: ReadbackPage) -> None:
@@ -143,7 +145,9 @@ class ReadbackHandler:
         )
         delivered = {event.id: event for _, delivery in deliveries.values() for event in delivery.delivered}
         # What does not say when it changed may have been pushed before: nobody can tell.
-        telemetry.RECOVERED.add(sum(event.time < began and not event.partial for event in delivered.values()))
+        recovered = [event.time for event in delivered.values() if event.time < began and not event.partial]
+        telemetry.RECOVERED.add(len(recovered))
+        self._note(readback, recovered)
         behind: dict[str, RetryLater] = {}
         for destination, (_, delivery) in deliveries.items():
             self._settle(delivery, msgspec.structs.replace(readback, destination=destination, without=()))
@@ -155,6 +159,15 @@ class ReadbackHandler:
         for destination, failure in behind.items():
             self._fall_behind(destination, deliveries[destination][1], failure, readback)
         return set(behind)
+
+    def _note(self, readback: ReadbackPage, recovered: list[datetime]) -> None:
+        """Note what notifications did not bring. It is a hint: without storage there is none."""
+        if not readback.declaration or readback.replayed is not None:
+            return
+        try:
+            self.recoveries.note(readback.declaration, recovered)
+        except RetryLater as retry_later:
+            _log.debug("Not noted: %s", retry_later)
 
     def _settle(self, delivery: Delivery, readback: ReadbackPage) -> None:
         """Enqueue or dead-letter what a destination did not accept, each event by itself, as far as that can be."""

@@ -16,6 +16,7 @@ from shared.keys.key import EncryptionKey
 from shared.messages import backlog
 from shared.messages.account import ANY
 from shared.messages.retry import MAX_DELAY
+from shared.readback.recoveries import is_silent
 from shared.readback.sweep import PUSHED_WITHIN
 from shared.relay import Relay
 from shared.resources.catalog import longest_lifetime
@@ -31,6 +32,9 @@ from shared.subscriptions.wait_budget import WaitBudget
 _log = logging.getLogger("graph_relay.renew")
 
 T = TypeVar("T")
+
+_BETWEEN_COMPARISONS = timedelta(hours=3)
+"""Of a declaration that is unusually silent: a holiday lasts longer."""
 
 _EXPIRY_MARGIN = timedelta(hours=1)
 """A subscription may have been renewed shortly before its tenant refused."""
@@ -77,7 +81,8 @@ class RenewalRun:
         key = self._current_key()
         self._record_access()
         lagging = attempt("Looking for old keys in use", lambda: self._lagging_subscriptions(key, sightings))
-        desired = replace(self._relay.desired_state(key), lagging=lagging or ())
+        silent = attempt("Looking for subscriptions that bring nothing", lambda: self._silent_subscriptions(sightings))
+        desired = replace(self._relay.desired_state(key), lagging=lagging or (), silent=silent or ())
         self._warn_of_rare_runs()
         with time_limit(self._time * _SHARE_OF_SUBSCRIPTIONS, self._relay.clock):
             tenants = self._reconcile_tenants(desired)
@@ -118,6 +123,34 @@ class RenewalRun:
             and sighting.declaration in declared
             and sighting.last - since > max(renewal_period(declared[sighting.declaration]), PUSHED_WITHIN)
         )
+
+    def _silent_subscriptions(self, sightings: Sequence[Sighting]) -> frozenset[str]:
+        """Return the subscriptions that bring nothing any more: what happens has to be read back."""
+        relay, now = self._relay, self._now()
+        recovered = relay.recoveries.all()
+        concerned = [declaration for declaration in self._declarations if declaration.id in recovered]
+        seen = {sighting.declaration: sighting.last for sighting in sightings}
+        declared = {declaration.id for declaration in concerned}
+        return frozenset(
+            name
+            for tenant_id in {declaration.tenant_id for declaration in concerned}
+            for name, known in relay.known_subscriptions.all(tenant_id).items()
+            if known.declaration in declared
+            and known.since is not None
+            and is_silent(recovered[known.declaration], seen.get(known.declaration), known.since, now)
+        )
+
+    def _compare_silent(self) -> None:
+        """Warn of unusual silence, and compare at once: a quiet time is told from a dead subscription by that."""
+        relay, now = self._relay, self._now()
+        unusual = relay.last_seen.report(self._declarations, now)
+        compared = relay.checkpoints.all() if unusual else {}
+        due = [
+            declaration
+            for declaration in unusual
+            if declaration.id in compared and now - compared[declaration.id].until > _BETWEEN_COMPARISONS
+        ]
+        relay.sweep.suspect_gaps(due, now)
 
     def _reconcile_tenants(self, desired: DesiredState) -> dict[str, Reconciled | Unlisted]:
         """Return what became of each tenant that is declared, and of those that were."""
@@ -248,10 +281,11 @@ class RenewalRun:
 
     def _housekeeping(self) -> Iterator[tuple[str, Callable[[], object]]]:
         relay, now = self._relay, self._now
-        yield "The silence report", lambda: relay.last_seen.report(self._declarations, now())
+        yield "The silence report", self._compare_silent
         yield "Checking the app's credentials", lambda: relay.credential_expiry.report(now())
         yield "Measuring the queue", lambda: backlog.report(relay.storage.queues, now())
         yield "Keeping poison messages", lambda: relay.dead_letters().keep_poison(relay.account)
+        yield "Forgetting what is declared no more", lambda: relay.forgetting(self._declarations)
         yield "Tidying the account", lambda: relay.account.drop_expired(self._longest_queued() + timedelta(days=1))
         yield "Tidying the ledger", lambda: relay.ledgers[0].drop_expired(now())
         yield "Checking names", self._warn_of_names  # last: it may take a request for each declaration

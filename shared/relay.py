@@ -41,7 +41,9 @@ from shared.outgoing import Outgoing
 from shared.paths import Paths
 from shared.readback.checkpoints import Checkpoints
 from shared.readback.directory_states import DirectoryStates
+from shared.readback.forgetting import Forgetting
 from shared.readback.pings import Pings
+from shared.readback.recoveries import Recoveries
 from shared.readback.sweep import Sweep
 from shared.readback.unread import Unread
 from shared.storage.clients import StorageClients
@@ -127,6 +129,8 @@ class Relay:
         )
         self.declarations = DeclarationsInForce(self.declarations_in_force, members, self.membership, clock)
         self.admission = Admission(envelope_keys, self.recipient, self.declarations, longest_queued, clock)
+        self.recoveries = Recoveries(storage.tables)
+        self.forgetting = Forgetting(storage.tables, clock)
         self.pings = Pings(storage.tables, self.queues, clock)
         self.resolver = Resolver(self.graph, clock)
         self.unread = Unread(storage.tables)
@@ -158,7 +162,7 @@ class Relay:
         )
 
     def _ledger(self, destination: str) -> Ledger:
-        return Ledger(self.storage.tables, self.settings.ledger_retention, destination)
+        return Ledger(self.storage.tables, self.settings.ledger_retention, destination, self.clock)
 
     @property
     def destinations(self) -> Mapping[str, Destination]:

@@ -8,7 +8,7 @@ import requests
 
 from ops.checks.result import CheckResult, attention, fine, unreachable, unseen
 from ops.report import span
-from ops.subscription_state import Listed, states
+from ops.subscription_state import Listed, states, worst
 from shared.configuration.destinations import DEFAULT, FIELDS, DestinationSettings, Mode
 from shared.configuration.values import event_hub
 from shared.errors import RetryLater
@@ -21,6 +21,9 @@ from shared.subscriptions.subscription import Subscription
 
 TOLERATED_SKEW = 30.0
 """Seconds by which clocks may differ: tokens and signatures allow five minutes, and latency counts here too."""
+
+MOST_SHOWN = 20
+"""Subscriptions, the worst first: `status` shows the others."""
 
 _TIME_LIMIT = 10
 _LONGEST_ANSWER = 1 << 20
@@ -147,17 +150,18 @@ def subscriptions(known: Listed, failing: Container[str] = ()) -> Iterator[Check
         yield unreachable(f"subscriptions in {tenant_id}", complaint, "run this again")
     for tenant_id, complaint in known.refused.items():
         yield attention(f"subscriptions in {tenant_id}", complaint, "see the permissions above")
-    for state in states(known, None, {}, utc_now()):
-        if state.tenant not in known.found:
-            continue
+    found = [state for state in states(known, None, {}, utc_now()) if state.tenant in known.found]
+    by_id = {subscription.id: subscription for listed in known.found.values() for subscription in listed}
+    shown = worst(found, MOST_SHOWN)
+    for state in shown:
         check = f"subscription to {state.resource}"
         if state.attention:
             yield attention(check, state.attention, "see the findings above, then `reconcile`")
         else:
             yield fine(check, f"it lives for another {span(state.expires_in_seconds)}")
-        yield from _made_with(
-            next((subscription for subscription in known.found[state.tenant] if subscription.id == state.id), None)
-        )
+        yield from _made_with(by_id.get(state.id or ""))
+    if rest := len(found) - len(shown):
+        yield fine("further subscriptions", f"{rest:,} have more time left than those above")
 
 
 def _made_with(subscription: Subscription | None) -> Iterator[CheckResult]:

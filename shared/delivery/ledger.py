@@ -22,6 +22,7 @@ import msgspec
 from shared.configuration.destinations import DEFAULT
 from shared.delivery.event import Event
 from shared.errors import RetryLater
+from shared.storage.state import Times
 from shared.storage.tables import Row, Tables
 from shared.threads import ContextThreadPool
 
@@ -39,6 +40,12 @@ _DIGESTS, _DETAILS = "digests", "details"
 _THREADS = 16
 _WEEK = timedelta(days=7)
 
+_IN_USE = timedelta(days=7)
+"""How long an old week is kept after something was recorded in it: longer than a backfill takes."""
+
+_NOTED_EVERY = timedelta(hours=1)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
 Place = tuple[str, str]
 """A table, and a partition of it."""
 
@@ -54,9 +61,18 @@ class Ledger:
     digests, and so the rows, that version 0.1 of the app wrote.
     """
 
-    def __init__(self, tables: Tables, retention: timedelta, destination: str = DEFAULT) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        retention: timedelta,
+        destination: str = DEFAULT,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._tables = tables
         self._retention = retention
+        self._clock = clock
+        self._written = Times(tables, "ledger-written", "at")
+        self._noted: dict[str, datetime] = {}
         self.destination = destination
 
     def undelivered(self, events: Sequence[Event]) -> list[Event]:
@@ -70,6 +86,7 @@ class Ledger:
         details: JSON to keep beside an event, by its id.
         """
         places = [(place, _rows(self._digests(ids), details or {})) for place, ids in _by_place(events).items()]
+        self._keep({table for (table, _), _ in places})
         self._all(self._record, places)
 
     def details(self, event_id: str) -> bytes | None:
@@ -87,11 +104,29 @@ class Ledger:
                     yield from (kept for _, kept in _details_in(row))
 
     def drop_expired(self, now: datetime) -> None:
-        """Drop the tables of weeks that ended before the retention period. Raises RetryLater."""
-        for name in self._tables.names():
-            week = _TABLE.fullmatch(name)
-            if week and datetime.strptime(week[1], "%Y%m%d").replace(tzinfo=UTC) + _WEEK < now - self._retention:
+        """Drop the tables of weeks that ended before the retention period, and in which nothing was recorded lately.
+
+        Raises RetryLater.
+        """
+        expired = [name for name in self._tables.names() if self._is_expired(name, now)]
+        written = self._written.all() if expired else {}
+        for name in expired:
+            if name not in written or now - written[name] > _IN_USE:
                 self._tables.drop(name)
+                self._written.forget(name)
+
+    def _is_expired(self, table: str, now: datetime) -> bool:
+        week = _TABLE.fullmatch(table)
+        return bool(week) and _begin(table) < now - self._retention - _WEEK
+
+    def _keep(self, tables: Iterable[str]) -> None:
+        """Note that old weeks are written to: a backfill looks for what it has delivered in them."""
+        now = self._clock()
+        for table in tables:
+            if self._is_expired(table, now) and now - self._noted.get(table, _LONG_AGO) > _NOTED_EVERY:
+                self._noted[table] = now
+                with suppress(RetryLater):
+                    self._written.set(table, now)
 
     def _all(self, call: Callable[[A], T], arguments: Sequence[A]) -> list[T]:
         """A pushed batch touches one or two partitions; a read-back page touches up to one per event."""
@@ -184,6 +219,10 @@ def _details_in(row: Row) -> Iterator[tuple[bytes, bytes]]:
 def _bytes(row: Row, column: str) -> bytes:
     value = row.get(column, b"")
     return value if isinstance(value, bytes) else b""
+
+
+def _begin(table: str) -> datetime:
+    return datetime.strptime(table.removeprefix("ledger"), "%Y%m%d").replace(tzinfo=UTC)
 
 
 def _table(time: datetime) -> str:

@@ -23,7 +23,7 @@ class Known:
     """A subscription of ours: the declaration that it serves, the key it was given ("": none), when it expires.
 
     cures: the fault for which it replaced another one ("": none). times: how many replacements for that fault led to
-    it. made: when the last of them was done.
+    it. made: when the last of them was done. since: when it was noted first; None: an earlier version did.
     """
 
     declaration: str
@@ -32,6 +32,7 @@ class Known:
     cures: str = ""
     times: int = 0
     made: datetime | None = None
+    since: datetime | None = None
 
 
 class KnownSubscriptions:
@@ -84,6 +85,8 @@ def _differs(noted: Row | None, row: Row) -> bool:
 
 def _row(known: Known) -> Row:
     row: Row = {"declaration": known.declaration, "expires": known.expires.isoformat(), "key": known.key}
+    if known.since is not None:
+        row = {**row, "since": known.since.isoformat()}
     if known.cures and known.made is not None:
         row = {**row, "cures": known.cures, "times": known.times, "made": known.made.isoformat()}
     return row
@@ -97,4 +100,5 @@ def _known(row: Row) -> Known:
         str(row.get("cures", "")),
         int(str(row.get("times", 0))),
         time_in(row, "made") if "made" in row else None,
+        time_in(row, "since") if "since" in row else None,
     )

@@ -1,7 +1,9 @@
 """When each declaration was last seen in a notification, and whether its silence is unusual (docs/graph.md, "Gaps").
 
-Subscriptions of Teams have been seen to fall silent with nothing announced. The longest silence of the last weeks is
-remembered, halved every two weeks, so that one long holiday does not raise the threshold permanently.
+Subscriptions of Teams have been seen to fall silent with nothing announced. For each hour of the week it is remembered
+in which of the last weeks something came. After three hours in each of which something usually comes, silence is
+unusual: also for a tenant that sleeps at night and over the weekend. Beside that, the longest silence so far decides,
+halved every two weeks, so that one long holiday does not raise the threshold permanently.
 """
 
 import logging
@@ -11,10 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from shared import telemetry
-from shared.configuration.declaration import Declarations
+from shared.configuration.declaration import Declaration, Declarations
 from shared.errors import RetryLater
 from shared.storage.state import STATE, time_in
 from shared.storage.tables import Row, Tables
+from shared.subscriptions.habit import KNOWN_WEEKS, MISSED_HOURS, Habit
 
 _log = logging.getLogger("graph_relay.silence")
 
@@ -90,8 +93,9 @@ class LastSeen:
             return {name: row for name, row in found.items() if row is not None}
         return {str(row["RowKey"]): row for row in self._tables.partition(STATE, _PARTITION)}
 
-    def report(self, declarations: Declarations, now: datetime) -> None:
-        """Gauge the silence of each declaration, and warn of unusual ones. Raises RetryLater."""
+    def report(self, declarations: Declarations, now: datetime) -> list[Declaration]:
+        """Gauge the silence of each declaration, warn of unusual ones and return them. Raises RetryLater."""
+        unusual = []
         declared = {declaration.id: declaration for declaration in declarations}
         for row in self._tables.partition(STATE, _PARTITION):
             declaration = declared.get(str(row["RowKey"]))
@@ -100,14 +104,16 @@ class LastSeen:
             silent = now - time_in(row, "last")
             place = {"resource": declaration.resource, "tenant": declaration.tenant_id}
             telemetry.SILENCE_SECONDS.set(silent.total_seconds(), place)
-            if silent > SILENCE_FACTOR * max(_longest(row, now), SHORTEST_ALARMING_SILENCE):
+            if is_unusual(row, now):
+                unusual.append(declaration)
                 _log.warning(
-                    "%s in tenant %s has been silent for %.1f hours, far longer than before. If people are active "
-                    "there, recreate it (`python -m ops reconcile --anew`): the gap is read back",
+                    "%s in tenant %s has been silent for %.1f hours, which is unusual. It is compared with Graph; if "
+                    "that finds changes, the subscription is replaced; `python -m ops reconcile --anew` replaces all",
                     declaration.resource,
                     declaration.tenant_id,
                     silent.total_seconds() / 3600,
                 )
+        return unusual
 
     def all(self) -> list[Sighting]:
         """Return the last sighting of each declaration. Raises RetryLater."""
@@ -126,11 +132,21 @@ def _row(source: Source, known: Row | None, received: datetime) -> Row | None:
             return None
         longest = max(_longest(known, received), received - last)
     return {
+        "habit": Habit.of(known).with_hour(received).text,
         "last": received.isoformat(),
         "longest": longest.total_seconds(),
         "subscription": source.subscription_id,
         "key": source.key_id,
     }
+
+
+def is_unusual(row: Row, now: datetime) -> bool:
+    """Whether a declaration has been silent for longer than it usually is at this time."""
+    last = time_in(row, "last")
+    habit = Habit.of(row)
+    if habit.weeks(now) >= KNOWN_WEEKS and habit.missed(last, now) >= MISSED_HOURS:
+        return True
+    return now - last > SILENCE_FACTOR * max(_longest(row, now), SHORTEST_ALARMING_SILENCE)
 
 
 def _source(row: Row) -> Source:

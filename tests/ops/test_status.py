@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -156,3 +157,35 @@ def test_the_lag_is_shown_where_the_host_has_it(operator: Operator, endpoint: Se
     assert operator.json("status")["lag_seconds"] == 0.5
     endpoint.script = lambda _: Answer(200, b"<html>")
     assert operator.json("status")["lag_seconds"] is None
+
+
+def many(number: int) -> str:
+    return json.dumps(
+        [{"resource": f"/users/u{person}/messages", "changeTypes": ["created"]} for person in range(number)]
+    )
+
+
+def test_of_many_subscriptions_the_worst_are_shown_and_all_are_counted(operator: Operator, graph: GraphServer) -> None:
+    elsewhere = Operator(operator.environment | {"SUBSCRIPTIONS": many(30)})
+    reconciled = elsewhere.json("reconcile")
+    assert reconciled["counts"] == {"create done": 30}
+    assert len(reconciled["steps"]) == 20
+    for subscription in list(graph.simulator.subscriptions)[:2]:
+        graph.simulator.subscriptions.remove(subscription.id)
+    told = elsewhere.json("status", ends=1)
+    assert told["subscriptions_by_state"] == {"fine": 28, "missing": 2}
+    assert [state["state"] for state in told["subscriptions"]] == ["missing"] * 2 + ["fine"] * 18
+    assert (told["sweeps_in_all"], len(told["sweeps"])) == (30, 20)
+    assert "30 subscriptions: 28 fine, 2 missing" in elsewhere("status").stdout
+
+
+def test_all_subscriptions_are_lines_of_json_and_can_be_chosen(operator: Operator) -> None:
+    elsewhere = Operator(operator.environment | {"SUBSCRIPTIONS": many(30)})
+    *steps, last = elsewhere("reconcile", "--all", "--json").stdout.splitlines()
+    assert {json.loads(step)["action"] for step in steps} == {"create"}
+    assert (len(steps), json.loads(last)["counts"]) == (30, {"create done": 30})
+    *lines, summary = elsewhere("status", "--all", "--json").stdout.splitlines()
+    assert (len(lines), json.loads(summary)["subscriptions"]) == (30, [])
+    chosen = elsewhere.json("status", "--resource", "u17/")["subscriptions"]
+    assert [state["resource"] for state in chosen] == ["/users/u17/messages"]
+    assert elsewhere.json("status", "--state", "missing")["subscriptions"] == []

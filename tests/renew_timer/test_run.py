@@ -279,6 +279,7 @@ def test_a_tenant_is_forgotten_once_its_subscriptions_must_have_expired(tenants:
 def test_a_failed_step_does_not_affect_later_steps(tenants: ScriptedTenants, caplog: pytest.LogCaptureFixture) -> None:
     old = Event("e", "/s", "s", "t", tenants.clock.now - timedelta(days=120), "v", raw({}))
     tenants.relay.ledgers[0].record([old])
+    tenants.clock.advance(days=8)
     tenants.answers["application", TENANT] = Answer(503)
     tenants.run()
     assert "Checking the app's credentials failed" in caplog.text

@@ -74,7 +74,7 @@ class Course:
         """Half a day without a run, as after an outage of the host: then all are due within a few hours."""
         before = min(subscription.expires for subscription in self.world.subscriptions())
         self.world.clock.advance(hours=15)
-        self.world.run_until(lambda: min(one.expires for one in self.world.subscriptions()) > before)
+        self.world.run_until(lambda: min(held.expires for held in self.world.subscriptions()) > before)
         assert self.world.is_complete(), "some were lost"
 
     def _rekey(self) -> None:
@@ -111,7 +111,7 @@ class Course:
         self.world.faults(listing="empty")
         for _ in range(3):
             self.world.run()
-        assert {one.id for one in self.world.subscriptions()} == before, "subscriptions were created or deleted"
+        assert {held.id for held in self.world.subscriptions()} == before, "subscriptions were created or deleted"
         self.world.faults()
 
     def _dead_endpoint(self) -> None:
@@ -121,12 +121,12 @@ class Course:
         self.world.declare(self._number, NOTIFICATION_URL="https://relay.scale.example/api/mistyped")
         with self.world.measured() as figures:
             self.world.run()
-        assert {one.id for one in self.world.subscriptions()} == before, "subscriptions were created or deleted"
+        assert {held.id for held in self.world.subscriptions()} == before, "subscriptions were created or deleted"
         assert figures.calls["POST"] <= 3, f"{figures.calls['POST']} creations were tried"
         self.world.clock.advance(hours=14)  # each still has to be renewed
-        self.world.run_until(lambda: all(one.expires > self.world.clock() + timedelta(hours=9)
-                                         for one in self.world.subscriptions()), most=20)  # fmt: skip
-        assert {one.id for one in self.world.subscriptions()} == before, "subscriptions have expired"
+        self.world.run_until(lambda: all(held.expires > self.world.clock() + timedelta(hours=9)
+                                         for held in self.world.subscriptions()), most=20)  # fmt: skip
+        assert {held.id for held in self.world.subscriptions()} == before, "subscriptions have expired"
         self.world.endpoint_answers = 200
         self.world.declare(self._number, NOTIFICATION_URL=current)
         self._until_complete()

@@ -82,6 +82,9 @@ class Scale:
         self.keys: Any = KeysInMemory([made_key("enc-1", self.clock())])
         self.endpoint_answers = 200
         self.kill_at: int | None = None
+        self.asked: list[str] = []
+        self.lists_fail = False
+        self._throttled_page = 0
         self._loop = asyncio.new_event_loop()
         transport = httpx.MockTransport(self._handshake)
         self._environment = environment(
@@ -186,6 +189,10 @@ class Scale:
             outer.add(figures)
             self._figures = outer
 
+    def throttle_page(self, number: int) -> None:
+        """Refuse one page of the list, the nth that is asked for from now on, with 429."""
+        self._throttled_page = number
+
     def faults(self, **faults: Any) -> None:
         """Have Graph fail so."""
         self.simulator.faults = msgspec.structs.replace(Faults(), **faults)
@@ -226,16 +233,22 @@ class Scale:
         if not url.path.startswith("/v1.0/"):
             return entra(asked, GRAPH) or self._echo(asked)
         self.calls += 1
+        self.asked.append(f"{asked.method} {asked.path}")
         if self.kill_at is not None and self.calls > self.kill_at:
             raise Killed
         self._count(asked, url.path)
+        if self._figures.calls["list"] == self._throttled_page and _is_list(asked, url.path):
+            self._throttled_page = 0
+            return Answer(429, headers={"Retry-After": "7"})
+        if self.lists_fail and _is_list(asked, url.path):
+            return Answer(503)
         call = GraphCall(asked.method, url.path.removeprefix("/v1.0/"), url.query, asked.headers, asked.body)
         answered = self._loop.run_until_complete(self._face.call(call, f"{GRAPH}/v1.0"))
         self._figures.refused += answered.status == 429
         return Answer(answered.status, answered.body, {**answered.headers, "Content-Type": "application/json"})
 
     def _count(self, asked: Asked, path: str) -> None:
-        figures, now, is_list = self._figures, self.clock(), path == "/v1.0/subscriptions" and asked.method == "GET"
+        figures, now, is_list = self._figures, self.clock(), _is_list(asked, path)
         self._transport.takes = 0.4 if is_list else SECONDS[asked.method] / AT_ONCE
         figures.calls["list" if is_list else asked.method] += 1
         if is_list:
@@ -250,6 +263,10 @@ class Scale:
     def _handshake(self, request: httpx.Request) -> httpx.Response:
         token = request.url.params["validationToken"]
         return httpx.Response(self.endpoint_answers, text=token, headers={"Content-Type": "text/plain"})
+
+
+def _is_list(asked: Asked, path: str) -> bool:
+    return path == "/v1.0/subscriptions" and asked.method == "GET"
 
 
 def _within(moments: deque[datetime], now: datetime) -> int:

@@ -19,7 +19,7 @@ from shared.errors import RetryLater
 from shared.storage.account import BACKGROUND_LIMITS
 from shared.storage.tables import AzureTables, Row, Tables
 from tests import accounts
-from tests.builders import NOW
+from tests.builders import NOW, Clock
 from tests.memory import MemoryTables
 from tests.rerouted import refuses, rerouted
 from tests.servers import serving
@@ -134,6 +134,20 @@ def test_how_long_a_row_is_kept_can_be_set(tables: Tables) -> None:
     ledger.record([old, young])
     ledger.drop_expired(NOW)
     assert ledger.undelivered([old, young]) == [old]
+
+
+def test_a_week_into_which_a_backfill_writes_is_kept_though_its_changes_are_old(tables: Tables) -> None:
+    """Else a chat of fifty people would come fifty times: each one's page after the week was dropped."""
+    clock = Clock()
+    ledger, old = Ledger(tables, KEPT, clock=clock), event("old", NOW - 3 * KEPT)
+    for _ in range(3):
+        ledger.record([old])
+        clock.advance(hours=2)
+        Ledger(tables, KEPT, clock=clock).drop_expired(clock())
+        assert ledger.undelivered([old]) == []
+    clock.advance(days=8)
+    ledger.drop_expired(clock())
+    assert ledger.undelivered([old]) == [old]
 
 
 def test_only_weeks_of_the_ledger_are_forgotten(ledger: Ledger, tables: Tables) -> None:
