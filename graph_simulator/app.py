@@ -111,7 +111,7 @@ class GraphFace:
         """Answer one call, however it came; `root` is `https://host/v1.0` as the caller knows it."""
         template = "{unknown}"
         try:
-            self._fail_on_purpose()
+            self._fail_on_purpose(asked.path)
             authorization = asked.headers.get("authorization")
             caller, roles = self._simulator.login.caller(authorization), self._simulator.login.roles(authorization)
             route, ids = self._api.route(asked.method, asked.path)
@@ -133,9 +133,12 @@ class GraphFace:
         if "graph" in self._simulator.faults.unavailable:
             raise unavailable()
 
-    def _fail_on_purpose(self) -> None:
+    def _fail_on_purpose(self, path: str) -> None:
         self._check_available()
         faults = self._simulator.faults
+        for beginning, seconds in faults.throttled.items():
+            if path.strip("/").lower().startswith(beginning.lower()):
+                raise too_many_requests(seconds)
         if happens(faults.throttle, self._simulator.chance):
             raise too_many_requests(faults.retry_after)
 

@@ -17,6 +17,8 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Share of Graph calls answered 429."""
     retry_after: Annotated[int, msgspec.Meta(ge=0)] | None = 1
     """The `Retry-After` of those answers; null: none, as some services do."""
+    throttled: dict[str, Annotated[int, msgspec.Meta(ge=1)]] = {}
+    """Beginnings of paths, such as `chats/19:…`, each with the `Retry-After` of the 429 that calls below it get."""
     unavailable: tuple[Literal["graph", "login", "keys"], ...] = ()
     """What answers 503: the Graph API, the token endpoint, the signing keys with their metadata."""
     slow_seconds: Seconds = 0.0
@@ -39,6 +41,10 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The app's assignment is required: items have no tokens and no content (docs/graph.md, "Rich notifications")."""
     renewing_takes_more: bool = False
     """Renewing needs the permissions on Microsoft's page on renewal: more than creation for files, lists and tasks."""
+    names_tenant: Share = 0.25
+    """Share of notifications of mailboxes that name the user with the tenant: `Users/{GUID}@{tenant GUID}/…`."""
+    checks_licences: bool = True
+    """The chats of who has no licence for Teams, guests and rooms, can't be read: 403."""
     lagging: Share = 0.01
     """Share of reads of single resources that meet a lagging replica, with the state before the last change."""
     lag_seconds: Seconds = 3.0

@@ -244,8 +244,11 @@ class GraphApi:
 
         async def handler(call: Call) -> Answer:
             tenant = self._simulator.tenant(call.caller.tenant)
-            reads = Reads(tenant.world, tenant.conversation, self._pager, self._simulator.clock,
-                          self._simulator.faults.late(), self._simulator.lags)  # fmt: skip
+            faults = self._simulator.faults
+            reads = Reads(
+                tenant.world, tenant.conversation, self._pager, self._simulator.clock, faults.late(),
+                self._simulator.lags, checks_licences=faults.checks_licences,
+            )  # fmt: skip
             status, body = _ok(read(reads, call))
             return status, shown_types(body, call.knows_all_types)
 

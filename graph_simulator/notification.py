@@ -53,9 +53,17 @@ def change_item(
 
 
 def holding_item(
-    subscription: Subscription, change: HoldingChange, content: dict[str, str] | None, chance: random.Random
+    subscription: Subscription,
+    change: HoldingChange,
+    content: dict[str, str] | None,
+    chance: random.Random,
+    *,
+    names_tenant: bool = False,
 ) -> NotificationItem:
-    """Return the notification of any resource but a Teams message; for drives and lists without its id."""
+    """Return the notification of any resource but a Teams message; for drives and lists without its id.
+
+    names_tenant: whether a mailbox is named with its tenant.
+    """
     item = _common(subscription, change.tenant, chance)
     holding = change.holding
     item["changeType"] = change.kind
@@ -64,7 +72,7 @@ def holding_item(
         item["changeType"] = "updated"
         item["resource"] = subscription.resource.partition("?")[0].strip("/")
     else:
-        item["resource"] = holding_path(subscription, change, chance)
+        item["resource"] = holding_path(subscription, change, chance, names_tenant=names_tenant)
         etag = (holding.fields or {}).get("@odata.etag")
         shown = holding.shown_id(immutable=subscription.immutable_ids)
         data |= {"@odata.id": item["resource"], "id": shown, **({"@odata.etag": etag} if etag else {})}
@@ -74,7 +82,9 @@ def holding_item(
     return item
 
 
-def holding_path(subscription: Subscription, change: HoldingChange, chance: random.Random) -> str:
+def holding_path(
+    subscription: Subscription, change: HoldingChange, chance: random.Random, *, names_tenant: bool
+) -> str:
     """Return the path that Graph uses: by GUIDs, whatever the subscription says; occasionally with the tenant."""
     holding = change.holding
     shown = holding.shown_id(immutable=subscription.immutable_ids)
@@ -82,7 +92,7 @@ def holding_path(subscription: Subscription, change: HoldingChange, chance: rand
     if not holding.owner:
         return f"{place}/{shown}"
     user = holding.owner.removeprefix("users/")
-    tenant = f"@{change.tenant}" if chance.random() < SOMETIMES else ""
+    tenant = f"@{change.tenant}" if names_tenant else ""
     return f"Users/{_any_case(user, chance)}{tenant}/{place}/{shown}"
 
 

@@ -289,8 +289,11 @@ class Simulator:
         content = None
         if recipient is not None and not self.faults.null_tokens and not happens(self.faults.bare, self.chance):
             content = enclose(_content(subscription, change), recipient)
-        made = holding_item if isinstance(change, HoldingChange) else change_item
-        item = made(subscription, change, content, self.chance)  # type: ignore[arg-type] # each takes its own
+        if isinstance(change, HoldingChange):
+            names_tenant = happens(self.faults.names_tenant, self.chance)
+            item = holding_item(subscription, change, content, self.chance, names_tenant=names_tenant)
+        else:
+            item = change_item(subscription, change, content, self.chance)
         if happens(self.faults.spell_members, self.chance):
             item = {name[:1].upper() + name[1:]: value for name, value in item.items()}
         body = msgspec.json.encode(item)

@@ -224,6 +224,30 @@ def test_who_has_no_licence_has_no_chats_to_read(graph: GraphServer, app: GraphC
     assert listed == people
 
 
+def test_the_licences_of_users_may_be_left_unchecked(graph: GraphServer, app: GraphClient) -> None:
+    guest = next(one["id"] for one in graph.get("people") if not one["licensed"])
+    graph.post("faults", checks_licences=False)
+    assert app.call("GET", f"users/{guest}/chats/getAllMessages").status_code == 200
+
+
+def test_a_part_of_graph_is_throttled_with_a_wait_of_its_own(graph: GraphServer, app: GraphClient) -> None:
+    graph.post("faults", throttled={"users/delta": 7, "Groups": 30})
+    for path, wait in (("users/delta", "7"), ("groups/delta", "30"), ("users", None)):
+        answer = app.call("GET", path)
+        assert (answer.status_code, answer.headers.get("Retry-After")) == (429 if wait else 200, wait)
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_a_mailbox_may_be_named_with_its_tenant(
+    graph: GraphServer, app: GraphClient, receiver: Receiver, person: dict[str, Any], share: int
+) -> None:
+    graph.post("faults", names_tenant=share)
+    app.subscribed(**BASIC, resource=f"users/{person['id']}/messages", changeType="created")
+    hold(graph, "message", owner=f"users/{person['id']}", container="inbox")
+    (item,) = told(graph, receiver, 1)
+    assert (f"@{graph.registration.tenant}/" in item["resource"]) is bool(share)
+
+
 def test_a_user_is_found_by_principal_name_and_has_a_drive(
     graph: GraphServer, app: GraphClient, person: dict[str, Any]
 ) -> None:
