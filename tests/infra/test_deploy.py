@@ -305,10 +305,14 @@ STRANGERS: dict[str, tuple[tuple[str, str], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("stranger", STRANGERS)
-def test_a_tagged_registration_that_is_not_ours_gets_no_consent(stranger: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stranger", "mode"), [*((stranger, ("--connect",)) for stranger in STRANGERS), ("name", ()), ("secret", ())]
+)
+def test_a_tagged_registration_that_is_not_ours_gets_no_consent(
+    stranger: str, mode: tuple[str, ...], tmp_path: Path
+) -> None:
     answer, says = STRANGERS[stranger]
-    run = deploy(tmp_path, "--connect", "--known-holders", world=[answer, *DEPLOYED])
+    run = deploy(tmp_path, *mode, "--known-holders", world=[answer, *DEPLOYED])
     assert run.code != 0
     assert APPLICATION in run.said
     assert says in run.said
