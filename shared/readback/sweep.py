@@ -82,10 +82,10 @@ class Sweep:
         """Have what changes from now on compared, whatever was compared before: there is no subscription yet. Raises
         RetryLater.
         """
-        for declaration in declarations:
-            if not unreadable(declaration):
-                self._begin(declaration, now)
-                self.checkpoints.save(declaration.id, now, now)
+        readable = [declaration for declaration in declarations if not unreadable(declaration)]
+        for declaration in readable:
+            self._begin(declaration, now)
+        self.checkpoints.save_all({declaration.id: Checkpoint(now) for declaration in readable}, now)
 
     def suspect_gap(self, declaration: Declaration, now: datetime) -> None:
         """Mark a declaration for comparison at the next start. See `suspect_gaps`."""

@@ -85,4 +85,6 @@ class BlobDocuments:
                 service = BlobServiceClient.from_connection_string(self._settings.connection_string)
             if address.startswith(service.url.rstrip("/") + "/"):
                 return cast("TokenCredential", service.credential)  # of a connection string: its key
+        if not address.startswith("https://"):
+            raise InvalidValue("expected an https:// address, since the app's token is sent there")
         return identity_credential(self._settings, other_account=True)

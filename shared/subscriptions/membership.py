@@ -95,7 +95,7 @@ class Membership:
         joined: Callable[[Sequence[Declaration], datetime], object],
     ) -> None:
         """remembered: how long who has left stays known. joined: called with the declarations of who joined, where they
-        ask to be read back, before there is a subscription.
+        ask to be read back, and of who comes back; there is no subscription yet.
         """
         self._graph = graph
         self._tables = tables
@@ -217,14 +217,15 @@ class Membership:
     def _join(
         self, template: Declaration, members: Mapping[Key, Member], found: Iterable[Key], now: datetime
     ) -> dict[Key, Member]:
-        """Return who is on the list and was not, stored."""
+        """Return who is on the list and was not, stored. What happened while somebody was away is not read back."""
         new = [
             Member(member, parent, now)
             for parent, member in found
             if (parent, member) not in members or members[parent, member].left is not None
         ]
-        if new and template.read_back:
-            self._joined([template.member(one.id, one.parent) for one in new], now)
+        begin = new if template.read_back else [one for one in new if one.key in members]
+        if begin:
+            self._joined([template.member(one.id, one.parent) for one in begin], now)
         self._members.save(template, new)
         if new:
             _log.info("%d joined %s", len(new), _named(template))

@@ -95,11 +95,18 @@ def _follow(link: str, template: Declaration, graph: GraphClient) -> Round:
         for entry in map(_decoded, page.value):
             ours = entry.members if "members" in kind.path else [entry]
             left |= any(one.removed is not None for one in ours) or entry.removed is not None
-            came |= {("", one.id) for one in ours if one.removed is None and _counts(one, kind)}
+            came -= {("", one.id) for one in ours if one.removed is not None}
+            came |= {("", one.id) for one in ours if one.removed is None and _counts(one, kind)} - _gone_again(ours)
         if page.next_link is None:
             return Round(frozenset(came), left, page.delta_link or "")
         link = page.next_link
     raise RetryLater(Reason.GRAPH, f"the changes of {template.sources[0]} have no end")
+
+
+def _gone_again(entries: list[_Entry]) -> set[Key]:
+    """Return who has left by the last entry about them."""
+    last = {entry.id: entry for entry in entries}
+    return {("", name) for name, entry in last.items() if entry.removed is not None}
 
 
 def _listed(source: str, tenant_id: str, graph: GraphClient) -> Iterator[str]:

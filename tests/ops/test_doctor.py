@@ -18,7 +18,7 @@ from shared.graph.validation_token import PUBLISHER
 from shared.relay import Relay
 from shared.storage.clients import StorageClients
 from tests import builders
-from tests.ops.conftest import Operator
+from tests.ops.conftest import Operator, variables
 from tests.ops.letters import give_up
 from tests.servers import Answer, Asked, Server, in_json, serving
 
@@ -335,3 +335,35 @@ def test_impossible_declarations_are_named_with_a_remedy(healthy: Operator, grap
     }.items():
         assert (found[check]["verdict"], says in found[check]["says"]) == ("attention", True), (check, found[check])
         assert found[check]["todo"]
+
+
+def test_lists_that_declarations_fan_out_over_are_named_with_their_members(
+    healthy: Operator, graph: GraphServer, storage: StorageClients
+) -> None:
+    (group,) = {person["tenant"] for person in graph.get("people")}  # everybody
+    entry = {"resource": "/users/{id}/messages", "changeTypes": ["created"], "forEach": f"/groups/{group}/members"}
+    operator = Operator(healthy.environment | {"SUBSCRIPTIONS": json.dumps([entry])})
+    check = f"members of /groups/{group}/members"
+    assert "was not read yet" in diagnosed(operator, 1)[check]["says"]
+    with variables(operator.environment):
+        app = Relay(Settings.from_environment(operator.environment), storage)
+    app.declarations.refresh()
+    people = len(graph.get("people"))
+    found = diagnosed(operator, 1)[check]
+    assert found["verdict"] == "fine"
+    assert f"{people} subscriptions to /users/{{id}}/messages" in found["says"]
+    (shown,) = operator.json("status", ends=1)["member_lists"]
+    assert (shown["lists"], shown["members"], shown["missing"]) == ([f"/groups/{group}/members"], people, 0)
+    assert f"/groups/{group}/members" in operator("status").output.replace("\n", "")
+    graph.post("consent", tenant=builders.TENANT, granted=False)
+    app.declarations.refresh()
+    assert "it can't be read" in diagnosed(operator, 1)[check]["says"]
+
+
+def test_declarations_that_can_not_be_read_at_all_hide_nothing_else(healthy: Operator) -> None:
+    with BlobServiceClient.from_connection_string(healthy.environment["AzureWebJobsStorage"]) as service:
+        blob = service.get_blob_client("nothing", "subscriptions.json").url
+    found = diagnosed(Operator(healthy.environment | {"SUBSCRIPTIONS": blob}), 3)
+    assert found["queue"]["verdict"] == "fine"
+    assert found["endpoint"]["verdict"] == "fine"
+    assert found["declarations and destinations"]["verdict"] == "unreachable"

@@ -47,6 +47,15 @@ def test_a_file_is_looked_at_before_there_are_any_settings(tmp_path: Path) -> No
     assert "entra.microsoft.com" not in shown  # no setting names the registration yet
 
 
+def test_a_list_that_an_entry_fans_out_over_takes_its_permission(tmp_path: Path) -> None:
+    resource = "/users/{id}/messages"
+    file = written(tmp_path, {"resource": resource, "forEach": "/groups/1/members"})
+    found = json.loads(run("permissions", file, "--json", environment={}).stdout)
+    (tenant,) = found["tenants"]
+    assert tenant["needed"] == ["GroupMember.Read.All", "Mail.Read"]
+    assert [what for what, _, _ in purposes(found, resource)][:2] == ["list whom to subscribe for"] * 2
+
+
 def test_the_example_file_takes_the_least_set() -> None:
     result = run("permissions", str(ROOT / "subscriptions.json.example"), "--json", environment={})
     (tenant,) = json.loads(result.stdout)["tenants"]

@@ -61,3 +61,8 @@ def test_a_refusal_names_the_role(container: ContainerClient, storage_settings: 
     other = StorageSettings("q", storage_settings.connection_string.replace(key, key[::-1].replace("=", "") + "=="))
     with pytest.raises(RetryLater, match="Storage Blob Data Reader"):
         BlobDocuments(other).read(blob.url)
+
+
+def test_no_token_goes_to_plain_http(storage_settings: StorageSettings) -> None:
+    with pytest.raises(InvalidValue, match="https"):
+        BlobDocuments(storage_settings).read("http://127.0.0.1:9/container/subscriptions.json")

@@ -44,6 +44,7 @@ class MemberLists:
     lists: dict[str, list[dict[str, str]] | Answer] = field(default_factory=dict)
     changes: list[Change] | None = field(default_factory=list)
     subscriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    made: int = 0
     account: MemoryAccount = field(init=False)
     graph: InProcess = field(init=False)
     app: Relay = field(init=False)
@@ -144,7 +145,8 @@ class MemberLists:
     def _subscriptions(self, asked: Asked, path: str) -> Answer:
         name = path.partition("/")[2]
         if asked.method == "POST":
-            made = json.loads(asked.body) | {"id": f"00000000-0a0b-4c0d-8e0f-{len(self.subscriptions):012d}"}
+            self.made += 1
+            made = json.loads(asked.body) | {"id": f"00000000-0a0b-4c0d-8e0f-{self.made:012d}"}
             self.subscriptions[made["id"]] = made
             return in_json(made, 201)
         if asked.method == "DELETE":

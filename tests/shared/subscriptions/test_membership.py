@@ -52,6 +52,13 @@ def test_who_joins_is_known_by_one_delta_query(group: MemberLists) -> None:
     assert group.asked() == ["groups/delta?$deltatoken=next"]
 
 
+@pytest.mark.parametrize(("changes", "joined"), [([False, True], False), ([True, False], True)])
+def test_of_several_changes_of_one_the_last_counts(group: MemberLists, changes: list[bool], joined: bool) -> None:
+    group.changes = [(person(7), left) for left in changes]
+    group.lists[f"groups/{GROUP}/members"] = Answer(503)
+    assert len(group.refresh(minutes=5)) == (7 if joined else 6)
+
+
 def test_who_leaves_is_believed_after_two_looks(group: MemberLists) -> None:
     group.changes = [(person(6), True)]
     group.group(1, 2, 3, 4, 5)
