@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from shared import telemetry
 from shared.configuration.declaration import Declaration, Declarations
@@ -21,6 +21,13 @@ from shared.subscriptions.work import BeforeGap, Round, Work, report
 from shared.subscriptions.workers import Workers
 
 _log = logging.getLogger("graph_relay.subscriptions")
+
+
+LONG_LIST = timedelta(seconds=20)
+"""A list that takes longer, of more than two thousand subscriptions, is not asked for in each run."""
+
+LIST_SHARE = 9
+"""How many times as long as it took such a list is good."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,14 @@ class Unlisted:
         return self.error.reason in (Reason.GRAPH_REFUSED, Reason.LOGIN)
 
 
+@dataclass(frozen=True)
+class _Surveyed:
+    """What a tenant had when it was listed, and what became of it since."""
+
+    alive: list[Subscription]
+    good_until: datetime
+
+
 class Reconciler:
     """Reconciles tenants, one after the other; one object serves all threads."""
 
@@ -84,6 +99,7 @@ class Reconciler:
         self._clock = clock
         self.workers = workers or Workers()
         self._visited: dict[str, datetime] = {}
+        self._surveys: dict[str, _Surveyed] = {}
 
     def tenants(self) -> dict[str, Declarations]:
         """Return the declarations of each tenant to visit, the one whose last visit is longest ago first: a run may
@@ -135,8 +151,7 @@ class Reconciler:
         began, declarations = self._clock(), self._declarations.of_tenant(tenant_id)
         desired, known = run.desired, self._recall(tenant_id)
         try:
-            survey = Survey(self._client, self.workers, run.wait_budget)
-            found = survey.all(tenant_id, known, declarations, desired, began)
+            found = self._find(tenant_id, declarations, known, run)
         except RetryLater:
             self._renew_known(tenant_id, declarations, known, run)
             raise
@@ -151,6 +166,7 @@ class Reconciler:
         report(outcomes)
         alive = _alive(found, outcomes)
         self._note_known(tenant_id, alive, outcomes, known, desired)
+        self._surveys[tenant_id] = replace(self._surveys[tenant_id], alive=alive)
         return Reconciled(found, outcomes, serving(declarations, alive, desired, tenant_id, known))
 
     def _declared_now(self, tenant_id: str, desired: DesiredState) -> tuple[Declarations, DesiredState]:
@@ -164,6 +180,22 @@ class Reconciler:
             _log.error("The declarations can't be read again, so nothing is removed: %s", retry_later)
             desired = replace(desired, may_belong=lambda _: True)
         return self._declarations.of_tenant(tenant_id), desired
+
+    def _find(
+        self, tenant_id: str, declarations: Declarations, known: Mapping[str, Known], run: Round
+    ) -> list[Subscription]:
+        """Return the subscriptions of a tenant. Where listing takes long, those of the last list, as it went on since:
+        else a run would have no time for anything else.
+        """
+        began, last = self._clock(), self._surveys.get(tenant_id)
+        if last is not None and began < last.good_until:
+            return last.alive
+        survey = Survey(self._client, self.workers, run.wait_budget)
+        found = survey.all(tenant_id, known, declarations, run.desired, began)
+        now = self._clock()
+        good_for = (now - began) * LIST_SHARE if now - began > LONG_LIST else timedelta(0)
+        self._surveys[tenant_id] = _Surveyed(found, now + good_for)
+        return found
 
     def _renew_known(self, tenant_id: str, declarations: Declarations, known: Mapping[str, Known], run: Round) -> None:
         """Renew what is known and has to be, without the list. What is not known waits for it."""

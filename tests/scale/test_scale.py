@@ -96,3 +96,18 @@ def test_a_subscription_that_brings_nothing_is_replaced_once_and_by_itself() -> 
     after = {held.id for held in world.subscriptions()}
     assert len(before - after) == 1
     assert world.is_complete()
+
+
+def test_a_list_that_takes_long_is_not_asked_for_in_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At ten thousand, listing takes two of the three minutes that a run has for subscriptions."""
+    world = Scale(60)
+    world.run_until(world.is_complete)
+    monkeypatch.setattr("shared.subscriptions.reconcile.LONG_LIST", timedelta(0))
+    monkeypatch.setattr("shared.subscriptions.reconcile.LIST_SHARE", 1_000)
+    (gone, *_) = world.subscriptions()
+    with world.measured() as figures:
+        for _ in range(2):
+            world.run()
+    assert figures.calls["list"] <= 2  # of an empty page and a full one
+    world.simulator.subscriptions.remove(gone.id)
+    world.run_until(world.is_complete, most=10)  # the list is good for a while, and no longer
