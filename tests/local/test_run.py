@@ -21,6 +21,7 @@ from local.child import ChildFailed
 from local.host.core_tools import CoreTools
 from local.host.timers import HOST_ID_SETTING
 from local.host.waits import LEASE
+from local.run import kinds
 from local.run.__main__ import main
 from local.run.comparison import differences
 from tests.chaos.run import PATIENCE
@@ -50,6 +51,25 @@ def held(line: dict[str, Any], **changed: Any) -> dict[str, Any]:
 def test_the_same_messages_make_no_difference() -> None:
     lines = [written(), written("teams/t/channels/c/messages/1/replies/2", deleted=True)]
     assert differences(lines, [held(line) for line in reversed(lines)]) == []
+
+
+@pytest.mark.parametrize("shown", [{"id": "1", "deleted": {}}, {"id": "1", "@removed": {"reason": "deleted"}}])
+def test_of_what_is_deleted_for_good_only_the_deletion_is_compared(shown: dict[str, Any]) -> None:
+    gone = {**written(), "deleted": True, "resource": shown}
+    assert differences([gone], [{**held(gone), "data": {"id": "1", "@odata.type": "x"}}]) == []
+    assert differences([gone], [{**held(gone), "deleted": False}]) != []
+
+
+def test_changes_of_other_kinds_delete_only_what_exists_and_no_mail() -> None:
+    exists: dict[tuple[str, str], bool] = {}
+    for number in range(300):
+        order = kinds.order(TENANT, number)
+        key = order["kind"], order["id"]
+        if order.get("delete"):
+            assert exists[key]
+            assert order["kind"] != "message"
+        exists[key] = not order.get("delete")
+    assert list(exists.values()).count(False) > 10
 
 
 def test_ids_may_be_percent_encoded_in_the_feed() -> None:
