@@ -9,13 +9,14 @@ whether Graph takes its subscriptions) is read from its own telemetry: at each r
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -288,16 +289,23 @@ def own_words(deployment: Deployment) -> Iterator[Seen]:
         saw = f"no access to: {', '.join(denied)}; log: {warnings}" if denied else did
         yield Seen(what, saw, "docs/permissions.md, Azure roles; then wait, roles take minutes" if denied else "")
     alive = {name for what, name, value in found if what == "subscription" and value > 0}
-    lacking = [resource for resource in deployment.resources if resource not in alive]
+    lacking = [resource for resource in deployment.resources if not lives(resource, alive)]
     saw = f"not there: {', '.join(lacking)}; log: {warnings}" if lacking else f"{len(alive)} at Graph"
     yield Seen("subscriptions", saw, "docs/runbook/reconcile-failed.md" if lacking else "")
+
+
+def lives(resource: str, alive: Collection[str]) -> bool:
+    """Whether there is a subscription to a resource; of one for each member of a list (`forEach`), to that of any."""
+    pattern = re.escape(resource).replace(re.escape("{id}"), "[^/]+").replace(re.escape("{parent}"), "[^/]+")
+    return any(re.fullmatch(pattern, name) for name in alive)
 
 
 def told(found: Sequence[tuple[str, str, float]], deployment: Deployment) -> bool:
     """Whether nothing more has to be waited for."""
     alive = {name for what, name, value in found if what == "subscription" and value > 0}
     may = {name for what, name, value in found if what == "access" and value > 0}
-    return "run" in {what for what, _, _ in found} and may >= {*STORAGE, *VAULT} and alive >= set(deployment.resources)
+    live = all(lives(resource, alive) for resource in deployment.resources)
+    return "run" in {what for what, _, _ in found} and may >= {*STORAGE, *VAULT} and live
 
 
 def telemetry(deployment: Deployment) -> list[tuple[str, str, float]]:

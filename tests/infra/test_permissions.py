@@ -97,6 +97,9 @@ def test_the_script_prints_the_least_set_of_all_declarations() -> None:
     assert needed([{"resource": "teams/getAllMessages?model=A"}]) == ["ChannelMessage.Read.All", "Team.ReadBasic.All"]
     assert needed([{"resource": "/chats/1/messages"}]) == ["Chat.Read.All"]
     assert needed([{"resource": "/teams/1/channels/2/messages", "consent": "resource"}]) == []
+    fan_out = {"resource": "/drives/{id}/root", "forEach": ["/groups/1/members", "/users/{id}/drives"]}
+    assert needed([fan_out]) == ["Files.Read.All", "GroupMember.Read.All"]
+    assert needed([{"resource": "/users/{id}/events", "forEach": "/users"}]) == ["Calendars.Read", "User.Read.All"]
 
 
 @pytest.mark.parametrize("entries", [[], [7], [{}], [{"resource": 7}], [{"resource": "/communications/presences/1"}]])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infra.verify import RENEW_SCHEDULE, ROLES, STORAGE, VAULT, Seen, hindrances, table
+from infra.verify import RENEW_SCHEDULE, ROLES, STORAGE, VAULT, Seen, hindrances, in_blob, lives, table
 from shared.access import key_access, storage_access
 from shared.configuration import values
 from shared.keys.directory import KeyDirectory
@@ -183,3 +183,16 @@ def test_the_table_has_a_step_under_each_miss() -> None:
         "MISS  roles  none",
         "             → assign them",
     ]
+
+
+def test_of_a_declaration_that_fans_out_one_member_shows_that_it_works() -> None:
+    template = "/teams/{parent}/channels/{id}/messages"
+    assert lives(template, {"/teams/t1/channels/19:c@thread.tacv2/messages"})
+    assert not lives(template, {"/teams/t1/channels/messages", "/chats/1/messages"})
+    assert lives("/chats/getAllMessages", {"/chats/getAllMessages"})
+
+
+def test_declarations_in_a_blob_are_not_compared_with_the_file() -> None:
+    assert in_blob({"SUBSCRIPTIONS": "https://config.blob.core.windows.net/relay-settings/subscriptions.json"})
+    assert not in_blob({"SUBSCRIPTIONS": "[]"})
+    assert not in_blob({})
