@@ -13,7 +13,7 @@ import msgspec
 from bench.bystander import Bystander, bodies
 from bench.figure import Figure, percentile
 from bench.host import running_host
-from tests.servers import Answer, Asked, serving
+from tests.servers import RecordedRequest, ScriptedResponse, serving
 
 RATES = (50, 200, 500)
 """Notifications a second."""
@@ -46,11 +46,11 @@ class _Arrivals:
     def __init__(self) -> None:
         self.times: dict[str, float] = {}
 
-    def take(self, asked: Asked) -> Answer:
+    def take(self, request: RecordedRequest) -> ScriptedResponse:
         now = time.monotonic()
-        for event in msgspec.json.decode(asked.body, type=list[_Event]):
+        for event in msgspec.json.decode(request.body, type=list[_Event]):
             self.times.setdefault(event.data.id, now)
-        return Answer(204)
+        return ScriptedResponse(204)
 
 
 def lag(around: Bystander) -> Iterator[Figure]:

@@ -21,7 +21,7 @@ from shared.http_client import session
 from shared.outgoing import INVOCATIONS
 from tests.builders import destination_secret
 from tests.memory import MemoryTables
-from tests.servers import Answer, Asked, serving
+from tests.servers import RecordedRequest, ScriptedResponse, serving
 from tests.shared.delivery.test_destination import some
 
 EVENTS_AN_ENVELOPE = 4
@@ -48,9 +48,9 @@ def drained(latency: float, most: int) -> Iterator[tuple[float, int]]:
     events = numbered(EVENTS_AN_ENVELOPE * ENVELOPES)
     envelopes = [events[first : first + EVENTS_AN_ENVELOPE] for first in range(0, len(events), EVENTS_AN_ENVELOPE)]
 
-    def answer(_: Asked) -> Answer:
+    def answer(_: RecordedRequest) -> ScriptedResponse:
         time.sleep(latency)
-        return Answer(204)
+        return ScriptedResponse(204)
 
     with serving(answer) as server, session() as http, ThreadPoolExecutor(INVOCATIONS) as invocations:
         outbox = outbox_to(server.url, http, most)
@@ -58,7 +58,7 @@ def drained(latency: float, most: int) -> Iterator[tuple[float, int]]:
         deliveries = list(invocations.map(outbox.deliver, envelopes))
         seconds = time.monotonic() - began
         assert sum(len(delivery.delivered) for delivery in deliveries) == len(events)
-        assert sum(len(json.loads(asked.body)) for asked in server.asked) == len(events)
+        assert sum(len(json.loads(request.body)) for request in server.asked) == len(events)
         yield seconds, len(server.asked)
 
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from graph_simulator.batch import Answered, Asked, read_batch, run_batch
+from graph_simulator.batch import ApiRequest, ApiResponse, read_batch, run_batch
 from graph_simulator.calls import Calls
 from graph_simulator.control import Control
 from graph_simulator.faults import happens
@@ -75,7 +75,7 @@ class GraphFace:
 
     async def answer(self, request: Request) -> Response:
         """Answer one call, or a batch of calls."""
-        asked = Asked(
+        asked = ApiRequest(
             request.method, request.path_params["path"], request.url.query, dict(request.headers), await request.body()
         )
         await asyncio.sleep(self._simulator.faults.slow_seconds)
@@ -89,7 +89,7 @@ class GraphFace:
             response.headers["client-request-id"] = own
         return response
 
-    async def _batch(self, asked: Asked, root: str) -> Answered:
+    async def _batch(self, asked: ApiRequest, root: str) -> ApiResponse:
         """Answer a batch; its calls use the token of the batch."""
         authorization = {"authorization": asked.headers.get("authorization", "")}
         try:
@@ -100,14 +100,14 @@ class GraphFace:
             return self._refused("POST", f"/{BATCH}", refusal, asked)
         self._calls.note("POST", f"/{BATCH}", HTTPStatus.OK)
 
-        async def answer(request: Asked) -> Answered:
+        async def answer(request: ApiRequest) -> ApiResponse:
             return await self.call(
                 replace(request, path=unquote(request.path), headers={**authorization, **request.headers}), root
             )
 
-        return Answered(HTTPStatus.OK, await run_batch(steps, answer, self._simulator.chance))
+        return ApiResponse(HTTPStatus.OK, await run_batch(steps, answer, self._simulator.chance))
 
-    async def call(self, asked: Asked, root: str) -> Answered:
+    async def call(self, asked: ApiRequest, root: str) -> ApiResponse:
         """Answer one call, however it came; `root` is `https://host/v1.0` as the caller knows it."""
         template = "{unknown}"
         try:
@@ -122,12 +122,12 @@ class GraphFace:
         except Refusal as refusal:
             return self._refused(asked.method, template, refusal, asked)
         self._calls.note(asked.method, template, status)
-        return Answered(status, content)
+        return ApiResponse(status, content)
 
-    def _refused(self, method: str, template: str, refusal: Refusal, asked: Asked) -> Answered:
+    def _refused(self, method: str, template: str, refusal: Refusal, asked: ApiRequest) -> ApiResponse:
         document = refusal.body(self._simulator.clock(), asked.headers.get("client-request-id"))
         self._calls.note(method, template, refusal.status)
-        return Answered(refusal.status, msgspec.json.encode(document), refusal.headers)
+        return ApiResponse(refusal.status, msgspec.json.encode(document), refusal.headers)
 
     def _check_available(self) -> None:
         if "graph" in self._simulator.faults.unavailable:

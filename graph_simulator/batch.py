@@ -24,7 +24,7 @@ JSON = "application/json"
 
 
 @dataclass(frozen=True)
-class Asked:
+class ApiRequest:
     """One call: `path` below `/v1.0/`, percent-encoded as received; header names in lower case."""
 
     method: str
@@ -35,7 +35,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answered:
+class ApiResponse:
     """The answer to one call; the body is b"" if there is none."""
 
     status: int
@@ -48,7 +48,7 @@ class Step:
     """A call of a batch, its id in the batch, and the ids of the calls that must succeed before it."""
 
     id: str
-    asked: Asked
+    asked: ApiRequest
     depends_on: tuple[str, ...]
 
 
@@ -91,7 +91,7 @@ def read_batch(body: bytes) -> list[Step]:
     return list(steps.values())
 
 
-def _asked(request: _Request) -> Asked:
+def _asked(request: _Request) -> ApiRequest:
     """Return a call of a batch in the form of a single call."""
     path, _, query = request.url.partition("?")
     headers = {name.lower(): value for name, value in request.headers.items()}
@@ -103,7 +103,7 @@ def _asked(request: _Request) -> Asked:
         raise bad_request(f"Request Id {request.id} has a body and no Content-Type.", "BadRequest")
     if body and JSON not in headers["content-type"].lower():
         body = _octets(request)
-    return Asked(method, path.lstrip("/"), query, headers, body)
+    return ApiRequest(method, path.lstrip("/"), query, headers, body)
 
 
 def _octets(request: _Request) -> bytes:
@@ -116,15 +116,15 @@ def _octets(request: _Request) -> bytes:
 
 
 async def run_batch(
-    steps: Sequence[Step], answer: Callable[[Asked], Awaitable[Answered]], chance: random.Random
+    steps: Sequence[Step], answer: Callable[[ApiRequest], Awaitable[ApiResponse]], chance: random.Random
 ) -> bytes:
     """Make the calls, concurrently unless one depends on another; return the body of the answer, JSON.
 
     The responses come in another order than the calls. A call whose dependency failed is answered 424, and not made.
     """
-    tasks: dict[str, asyncio.Task[Answered]] = {}
+    tasks: dict[str, asyncio.Task[ApiResponse]] = {}
 
-    async def made(step: Step) -> Answered:
+    async def made(step: Step) -> ApiResponse:
         before = [await tasks[other] for other in step.depends_on]
         if any(response.status >= HTTPStatus.BAD_REQUEST for response in before):
             return _failed_dependency()
@@ -138,7 +138,7 @@ async def run_batch(
     return msgspec.json.encode({"responses": responses})
 
 
-def _response(step_id: str, answered: Answered) -> dict[str, Any]:
+def _response(step_id: str, answered: ApiResponse) -> dict[str, Any]:
     response: dict[str, Any] = {"id": step_id, "status": answered.status, "headers": dict(answered.headers)}
     if answered.body:
         response["headers"]["Content-Type"] = JSON
@@ -146,6 +146,6 @@ def _response(step_id: str, answered: Answered) -> dict[str, Any]:
     return response
 
 
-def _failed_dependency() -> Answered:
+def _failed_dependency() -> ApiResponse:
     error = {"code": "FailedDependency", "message": "A request that this one depends on has failed."}
-    return Answered(HTTPStatus.FAILED_DEPENDENCY, msgspec.json.encode({"error": error}))
+    return ApiResponse(HTTPStatus.FAILED_DEPENDENCY, msgspec.json.encode({"error": error}))

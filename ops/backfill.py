@@ -20,7 +20,7 @@ READABLE = (
 )
 
 
-class Asked(Report):
+class RequestedBackfill(Report):
     """What has been queued."""
 
     tenant: str
@@ -65,4 +65,4 @@ def backfill(resource: str, since: datetime, until: datetime | None, tenant: str
     if since >= until:
         raise click.BadParameter("expected a time before --until", param_hint="--since")
     relay().queues.send(write(ReadbackPage(now, tenant_id, resource, since, until)))
-    finish(Asked(tenant_id, resource, since, until), as_json=as_json)
+    finish(RequestedBackfill(tenant_id, resource, since, until), as_json=as_json)

@@ -10,10 +10,10 @@ import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
 
 from tests.builders import Clock
-from tests.servers import Answer, Asked, Script
+from tests.servers import RecordedRequest, Script, ScriptedResponse
 from tests.waiting import LIMIT
 
-HANGS = Answer(-1)
+HANGS = ScriptedResponse(-1)
 """No answer: the caller's time limit passes."""
 
 
@@ -27,7 +27,7 @@ class InProcess(BaseAdapter):
         super().__init__()
         self.script = script
         self.takes = 0.0
-        self.asked: list[Asked] = []
+        self.asked: list[RecordedRequest] = []
         self._together = threading.Barrier(1)
         self._clock = clock
         self._lock = threading.Lock()
@@ -57,7 +57,9 @@ class InProcess(BaseAdapter):
         body = request.body or b""
         headers = {name.lower(): str(value) for name, value in request.headers.items()}
         url = urllib3.util.parse_url(str(request.url))
-        asked = Asked(str(request.method), url.request_uri, headers, body.encode() if isinstance(body, str) else body)
+        asked = RecordedRequest(
+            str(request.method), url.request_uri, headers, body.encode() if isinstance(body, str) else body
+        )
         self._together.wait(LIMIT)
         with self._lock:
             self.asked.append(asked)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import requests
 
 from shared.configuration.settings import StorageSettings
-from tests.servers import Answer, Asked, Script
+from tests.servers import RecordedRequest, Script, ScriptedResponse
 
 ACCOUNT = "relay"
 
@@ -19,9 +19,9 @@ def rerouted(settings: StorageSettings, service: str, url: str) -> StorageSettin
     return replace(settings, connection_string=";".join(f"{name}={value}" for name, value in parts.items()))
 
 
-def refuses(_: Asked) -> Answer:
+def refuses(_: RecordedRequest) -> ScriptedResponse:
     """Answer like a firewall in front of an account; unlike after 503, the SDK does not retry."""
-    return Answer(403)
+    return ScriptedResponse(403)
 
 
 def all_but_deletion(settings: StorageSettings, service: str) -> Script:
@@ -29,12 +29,12 @@ def all_but_deletion(settings: StorageSettings, service: str) -> Script:
     parts = dict(part.split("=", 1) for part in settings.connection_string.split(";"))
     root = parts[f"{service}Endpoint"].removesuffix(f"/{ACCOUNT}")
 
-    def script(asked: Asked) -> Answer:
+    def script(asked: RecordedRequest) -> ScriptedResponse:
         if asked.method == "DELETE":
-            return Answer(403)
+            return ScriptedResponse(403)
         headers = {name: value for name, value in asked.headers.items() if name != "host"}
         answer = requests.request(asked.method, root + asked.path, headers=headers, data=asked.body, timeout=30)
         told = {name: value for name, value in answer.headers.items() if name.lower() not in _OF_THE_CONNECTION}
-        return Answer(answer.status_code, answer.content, told)
+        return ScriptedResponse(answer.status_code, answer.content, told)
 
     return script

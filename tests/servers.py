@@ -16,7 +16,7 @@ from graph_simulator.authority import Authority
 
 
 @dataclass(frozen=True)
-class Asked:
+class RecordedRequest:
     """A request as received; header names in lower case, `path` with its query, `connection` its client's port."""
 
     method: str
@@ -27,7 +27,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ScriptedResponse:
     """A scripted answer; `status` 0 resets the connection. `drip`: seconds before each byte of a body."""
 
     status: int = 200
@@ -36,16 +36,16 @@ class Answer:
     drip: float = 0
 
 
-RESET = Answer(0)
+RESET = ScriptedResponse(0)
 
-Script = Callable[[Asked], Answer]
-
-
-def in_json(document: object, status: int = 200) -> Answer:
-    return Answer(status, msgspec.json.encode(document), {"Content-Type": "application/json"})
+Script = Callable[[RecordedRequest], ScriptedResponse]
 
 
-def in_turn(*answers: Answer) -> Script:
+def in_json(document: object, status: int = 200) -> ScriptedResponse:
+    return ScriptedResponse(status, msgspec.json.encode(document), {"Content-Type": "application/json"})
+
+
+def in_turn(*answers: ScriptedResponse) -> Script:
     """Give one answer after the other, then repeat the last."""
     left = list(answers)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
@@ -56,7 +56,7 @@ class Server:
 
     def __init__(self, script: Script, authority: Authority | None, clients: Authority | None = None) -> None:
         self.script = script
-        self.asked: list[Asked] = []
+        self.asked: list[RecordedRequest] = []
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._http.daemon_threads = True
         self.url = f"http{'s' if authority else ''}://127.0.0.1:{self._http.server_port}"
@@ -72,7 +72,7 @@ class Server:
         self._thread.start()
 
     def paths(self) -> list[str]:
-        return [asked.path for asked in self.asked]
+        return [request.path for request in self.asked]
 
     def stop(self) -> None:
         self._http.shutdown()
@@ -88,7 +88,9 @@ class Server:
             def answer(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                asked = Asked(self.command, self.path, headers, self.rfile.read(length), self.client_address[1])
+                asked = RecordedRequest(
+                    self.command, self.path, headers, self.rfile.read(length), self.client_address[1]
+                )
                 server.asked.append(asked)
                 answer = server.script(asked)
                 if answer.status == 0:

@@ -33,7 +33,7 @@ class Operation(StrEnum):
 
 
 @dataclass(frozen=True)
-class Asked:
+class StorageRequest:
     """One request: its operation, its time (seconds of the monotonic clock), and whether a fault answered it."""
 
     operation: Operation
@@ -47,7 +47,7 @@ class StorageProxy:
     def __init__(self, target: int) -> None:
         self.target = target
         self.faults: dict[Operation, int] = {}
-        self.asked: list[Asked] = []
+        self.asked: list[StorageRequest] = []
         self.gone = False
         self.port = free_ports(1)[0]
         self._server: _Server
@@ -123,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         operation = operation_of(self.command, self.path)
         fault = RESET if self.owner.gone else self.owner.faults.get(operation)
-        self.owner.asked.append(Asked(operation, time.monotonic(), fault is not None))
+        self.owner.asked.append(StorageRequest(operation, time.monotonic(), fault is not None))
         if fault == RESET:
             self._reset()
         elif fault is not None:

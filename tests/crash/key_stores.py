@@ -22,7 +22,7 @@ from shared.keys.key_vault import KeyVault
 from tests.builders import Clock
 from tests.crash.operations import HANGING, KEY_FAULTS, Operation, Operations, WatchedSession
 from tests.crash.world import World
-from tests.servers import Answer, Asked
+from tests.servers import RecordedRequest, ScriptedResponse
 from tests.stand_ins.vault.app import Guard, VaultApi
 from tests.stand_ins.vault.vault import Vault
 
@@ -112,13 +112,13 @@ class _Transport(RequestsTransport):  # type: ignore[misc]
 def _script(api: VaultApi) -> Any:
     transport = httpx.ASGITransport(api.application())
 
-    async def ask(asked: Asked) -> httpx.Response:
+    async def ask(asked: RecordedRequest) -> httpx.Response:
         headers = {name: value for name, value in asked.headers.items() if name != "content-length"}
         async with httpx.AsyncClient(transport=transport, base_url=VAULT) as client:
             return await client.request(asked.method, asked.path, headers=headers, content=asked.body)
 
-    def answer(asked: Asked) -> Answer:
-        response = asyncio.run(ask(asked))
-        return Answer(response.status_code, response.content, dict(response.headers))
+    def answer(request: RecordedRequest) -> ScriptedResponse:
+        response = asyncio.run(ask(request))
+        return ScriptedResponse(response.status_code, response.content, dict(response.headers))
 
     return answer

@@ -16,7 +16,7 @@ from shared.storage.queues import MESSAGE_LIMIT, Queue
 from tests.builders import Clock
 from tests.in_process import HANGS, InProcess
 from tests.memory import NEVER, MemoryAccount, MemoryQueues
-from tests.servers import RESET, Answer, Script, in_json
+from tests.servers import RESET, Script, ScriptedResponse, in_json
 
 T = TypeVar("T")
 
@@ -30,14 +30,14 @@ DIES_BEFORE, DIES_AFTER, HANGING = "dies before", "dies after", "hangs"
 DEATHS = (DIES_BEFORE, DIES_AFTER)
 STORAGE_FAULTS = (*DEATHS, "unavailable", "unavailable after", HANGING)
 KEY_FAULTS = (*DEATHS, "unavailable", HANGING)
-ANSWERS: Mapping[str, Answer] = {
-    "503": Answer(503),
-    "500": Answer(500),
-    "429": Answer(429, headers={"Retry-After": "30"}),
+ANSWERS: Mapping[str, ScriptedResponse] = {
+    "503": ScriptedResponse(503),
+    "500": ScriptedResponse(500),
+    "429": ScriptedResponse(429, headers={"Retry-After": "30"}),
     "403": in_json({"error": {"code": "Forbidden", "message": "no"}}, 403),
     "reset": RESET,
-    "garbage": Answer(200, b"<html>\xff"),
-    "truncated": Answer(200, b'{"value": [', {"Content-Length": "4000"}),
+    "garbage": ScriptedResponse(200, b"<html>\xff"),
+    "truncated": ScriptedResponse(200, b'{"value": [', {"Content-Length": "4000"}),
     "no answer": HANGS,
 }
 HTTP_FAULTS = (*DEATHS, *ANSWERS, "no answer after", HANGING)
@@ -133,7 +133,7 @@ class WatchedSession(InProcess):
 
         return self._operations.run(operation, do, fail)
 
-    def _instead(self, answer: Answer, do: Callable[[], requests.Response]) -> requests.Response:
+    def _instead(self, answer: ScriptedResponse, do: Callable[[], requests.Response]) -> requests.Response:
         script: Script = self.script
         self.script = lambda _: answer
         try:

@@ -13,7 +13,7 @@ import msgspec
 
 from shared.keys.key import EncryptionKey, new_key
 from tests.builders import Clock, encryption_key, message
-from tests.servers import Answer, Asked, in_json
+from tests.servers import RecordedRequest, ScriptedResponse, in_json
 
 GRAPH = "https://graph.crash.example"
 RELAY, DESTINATION = "https://relay.crash.example/api/notifications", "https://destination.crash.example"
@@ -22,7 +22,7 @@ PLAINTEXT = "Nobody but the destination may read this"
 """Part of the content of each message."""
 
 
-def error(status: int, code: str) -> Answer:
+def error(status: int, code: str) -> ScriptedResponse:
     return in_json({"error": {"code": code, "message": f"{code}."}}, status)
 
 
@@ -37,36 +37,36 @@ class Graph:
     page_size: int = 2
     unserved: list[str] = field(default_factory=list)
 
-    def answer(self, asked: Asked) -> Answer:
-        if not asked.headers.get("authorization", "").startswith("Bearer "):
+    def answer(self, request: RecordedRequest) -> ScriptedResponse:
+        if not request.headers.get("authorization", "").startswith("Bearer "):
             return error(401, "InvalidAuthenticationToken")
-        url = urlsplit(asked.path)
+        url = urlsplit(request.path)
         path = unquote(url.path.removeprefix("/v1.0/"))
         if path.startswith("subscriptions"):
             self._expire()
-            return self._subscription(asked, path.partition("/")[2])
-        if asked.method != "GET":
+            return self._subscription(request, path.partition("/")[2])
+        if request.method != "GET":
             return error(405, "MethodNotAllowed")
         return self._resource(path, {name: values[0] for name, values in parse_qs(url.query).items()})
 
-    def _subscription(self, asked: Asked, subscription_id: str) -> Answer:
-        if asked.method == "GET" and not subscription_id:
+    def _subscription(self, request: RecordedRequest, subscription_id: str) -> ScriptedResponse:
+        if request.method == "GET" and not subscription_id:
             return in_json({"value": [self._shown(subscription) for subscription in self.subscriptions.values()]})
-        if asked.method == "POST":
-            return self._create(json.loads(asked.body))
+        if request.method == "POST":
+            return self._create(json.loads(request.body))
         held = self.subscriptions.get(subscription_id)
         if held is None:
             return error(404, "ResourceNotFound")
-        if asked.method == "DELETE":
+        if request.method == "DELETE":
             del self.subscriptions[subscription_id]
             if held["resource"] not in {one["resource"] for one in self.subscriptions.values()}:
                 self.unserved.append(held["resource"])
-            return Answer(204)
-        if asked.method == "PATCH":
-            held |= json.loads(asked.body)
+            return ScriptedResponse(204)
+        if request.method == "PATCH":
+            held |= json.loads(request.body)
         return in_json(self._shown(held))
 
-    def _create(self, wanted: dict[str, Any]) -> Answer:
+    def _create(self, wanted: dict[str, Any]) -> ScriptedResponse:
         expires = datetime.fromisoformat(wanted["expirationDateTime"])
         if not self.clock() < expires <= self.clock() + timedelta(days=3):
             return error(400, "InvalidExpiration")
@@ -90,7 +90,7 @@ class Graph:
             if datetime.fromisoformat(subscription["expirationDateTime"]) > now
         }
 
-    def _resource(self, path: str, query: dict[str, str]) -> Answer:
+    def _resource(self, path: str, query: dict[str, str]) -> ScriptedResponse:
         parts = path.strip("/").split("/")
         if path.startswith("users/delta"):
             return self._page(self.users, f"{GRAPH}/v1.0/users/delta", query, delta=True)
@@ -104,7 +104,7 @@ class Graph:
         found = self.messages.get(parts[-1])
         return in_json(found) if found else error(404, "NotFound")
 
-    def _page(self, entries: list[dict[str, Any]], url: str, query: dict[str, str], *, delta: bool) -> Answer:
+    def _page(self, entries: list[dict[str, Any]], url: str, query: dict[str, str], *, delta: bool) -> ScriptedResponse:
         if "$deltatoken" in query:
             first = int(query["$deltatoken"]) if query["$deltatoken"].isdigit() else len(entries)
         else:
@@ -129,19 +129,19 @@ class Receiver:
     ids: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     accepted: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
-    def answer(self, asked: Asked) -> Answer:
-        if "webhook-signature" not in asked.headers:
-            return Answer(401)
+    def answer(self, request: RecordedRequest) -> ScriptedResponse:
+        if "webhook-signature" not in request.headers:
+            return ScriptedResponse(401)
         if self.unavailable:
             self.unavailable -= 1
-            return Answer(503)
-        events = msgspec.json.decode(asked.body)
+            return ScriptedResponse(503)
+        events = msgspec.json.decode(request.body)
         if any(self._name(event) in self.rejects for event in events):
-            return Answer(422)
+            return ScriptedResponse(422)
         for event in events:
             self.ids[self._name(event)].add(event["id"])
             self.accepted[event["id"]] += 1
-        return Answer(204)
+        return ScriptedResponse(204)
 
     def _name(self, event: dict[str, Any]) -> str:
         return str(event["subject"]).rpartition("/")[2]

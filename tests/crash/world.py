@@ -49,7 +49,7 @@ from tests.crash.services import (
     written,
 )
 from tests.memory import MemoryAccount
-from tests.servers import Answer, Asked
+from tests.servers import RecordedRequest, ScriptedResponse
 from tests.stand_ins.login import LOGIN, login
 from tests.token_cases import Mint
 
@@ -386,6 +386,6 @@ def declared(resource: str, *, rich: bool = True, hydrate: bool = False, types: 
     return Declaration(resource, tuple(types), include_resource_data=rich, tenant_id=TENANT, hydrate=hydrate)
 
 
-def _handshake(asked: Asked) -> Answer:
-    token = parse_qs(urlsplit(asked.path).query)["validationToken"][0]
-    return Answer(200, token.encode(), {"Content-Type": "text/plain"})
+def _handshake(request: RecordedRequest) -> ScriptedResponse:
+    token = parse_qs(urlsplit(request.path).query)["validationToken"][0]
+    return ScriptedResponse(200, token.encode(), {"Content-Type": "text/plain"})

@@ -29,7 +29,7 @@ READ_BY_OTHERS = {
 }
 
 
-class Asked(Mapping[str, str]):
+class RecordingEnvironment(Mapping[str, str]):
     """An empty environment that records the requested names."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ def deployed() -> dict[str, str]:
 
 
 def test_every_setting_the_app_reads_is_deployed_and_no_other(deployed: dict[str, str]) -> None:
-    asked = Asked()
+    asked = RecordingEnvironment()
     with pytest.raises(SettingsError):
         Settings.from_environment(asked)
     trigger_settings(asked)

@@ -16,7 +16,7 @@ from shared.configuration.settings import StorageSettings
 from tests.builders import destination_secret, environment
 from tests.life.instance import Inbox, Instance
 from tests.life.watched_graph import WatchedGraph, watched_graph
-from tests.servers import Answer, Server, serving
+from tests.servers import ScriptedResponse, Server, serving
 
 CHATS, TEAMS = "/chats/getAllMessages", "/teams/getAllMessages"
 
@@ -98,7 +98,7 @@ def world(
 ) -> Iterator[AppEnvironment]:
     secret = destination_secret()
     inbox = Inbox(secret)
-    with serving(lambda _: Answer(503), authority) as endpoint, serving(inbox.answer) as destination:
+    with serving(lambda _: ScriptedResponse(503), authority) as endpoint, serving(inbox.answer) as destination:
         environ = environment(
             AzureWebJobsStorage=storage_settings.connection_string,
             NOTIFICATION_QUEUE=storage_settings.queue,

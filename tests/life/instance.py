@@ -24,7 +24,7 @@ from shared.keys.key import new_key, write_pem
 from shared.relay import Relay
 from shared.storage.clients import StorageClients
 from shared.subscriptions.wait_budget import WaitBudget
-from tests.servers import Answer, Asked
+from tests.servers import RecordedRequest, ScriptedResponse
 from tests.waiting import eventually
 
 
@@ -56,15 +56,15 @@ class Instance:
         """Run `renew_timer` once."""
         RenewalRun(self.relay, self.wait_budget)()
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, request: RecordedRequest) -> ScriptedResponse:
         """Pass a request to `notify_http`."""
-        query = parse_qs(urlsplit(asked.path).query, keep_blank_values=True)
+        query = parse_qs(urlsplit(request.path).query, keep_blank_values=True)
         if "validationToken" in query:
             echo = handshake(query["validationToken"][0])
-            return Answer(echo.status_code, echo.get_body(), {"Content-Type": "text/plain"})
+            return ScriptedResponse(echo.status_code, echo.get_body(), {"Content-Type": "text/plain"})
         app = self.relay
-        answer = receive(asked.body, app.recipient, app.acknowledging, self.clock(), app.paths, app.account)
-        return Answer(answer.status)
+        answer = receive(request.body, app.recipient, app.acknowledging, self.clock(), app.paths, app.account)
+        return ScriptedResponse(answer.status)
 
     def work(self) -> int:
         """Pass all messages on the queue to `process_queue`; return how many there were."""
@@ -106,13 +106,13 @@ class Inbox:
         self.unsigned = 0
         self._lock = threading.Lock()
 
-    def answer(self, asked: Asked) -> Answer:
-        if not self._is_signed(asked):
+    def answer(self, request: RecordedRequest) -> ScriptedResponse:
+        if not self._is_signed(request):
             self.unsigned += 1
-            return Answer(401)
+            return ScriptedResponse(401)
         with self._lock:
-            self.events += json.loads(asked.body)
-        return Answer(204)
+            self.events += json.loads(request.body)
+        return ScriptedResponse(204)
 
     def messages(self) -> dict[str, dict[str, Any]]:
         """Return the latest events in the order of their versions, by subject."""
@@ -120,9 +120,9 @@ class Inbox:
             ordered = sorted(self.events, key=lambda event: str(event["version"]))
         return {event["source"] + event["subject"]: event for event in ordered}
 
-    def _is_signed(self, asked: Asked) -> bool:
+    def _is_signed(self, request: RecordedRequest) -> bool:
         """Whether one of the signatures is valid; the time is not checked, since it is virtual."""
-        message_id, at = asked.headers["webhook-id"], asked.headers["webhook-timestamp"]
+        message_id, at = request.headers["webhook-id"], request.headers["webhook-timestamp"]
         moment = datetime.fromtimestamp(int(at)).astimezone()
-        expected = Webhook(self.secret).sign(message_id, moment, asked.body.decode())
-        return expected in asked.headers["webhook-signature"].split(" ")
+        expected = Webhook(self.secret).sign(message_id, moment, request.body.decode())
+        return expected in request.headers["webhook-signature"].split(" ")

@@ -22,7 +22,7 @@ from shared.graph.credential_expiry import CHECK_INTERVAL, CredentialExpiry
 from shared.graph.entra import AppCredential, EntraClient
 from shared.keys.key import new_key, write_pem
 from tests.builders import Clock, armoured, encryption_key, environment, rsa_key
-from tests.servers import Answer, Asked, in_json, serving
+from tests.servers import RecordedRequest, ScriptedResponse, in_json, serving
 
 EXCHANGE = "api://AzureADTokenExchange"
 
@@ -73,10 +73,10 @@ def test_a_certificate_is_used_rather_than_a_secret(graph: GraphServer) -> None:
 def test_a_managed_identity_proves_the_app(
     graph: GraphServer, monkeypatch: pytest.MonkeyPatch, identity: str | None
 ) -> None:
-    def platform(asked: Asked) -> Answer:
+    def platform(request: RecordedRequest) -> ScriptedResponse:
         """Issue a managed identity's token, as the endpoint inside an Azure Function does."""
-        assert asked.headers["x-identity-header"] == "let me in"
-        wanted = parse_qs(urlsplit(asked.path).query)
+        assert request.headers["x-identity-header"] == "let me in"
+        wanted = parse_qs(urlsplit(request.path).query)
         assert wanted["resource"] == [EXCHANGE]
         assert wanted.get("client_id") == ([identity] if identity else None)
         now = datetime.now(UTC)
@@ -196,7 +196,7 @@ def test_an_answer_other_than_an_app_registration_is_an_outage(
     known = graph.registration
     identity = EntraClient(graph.url, known.client_id, AppCredential(secret=known.client_secret))
     odd = json.dumps({"passwordCredentials": [{"endDateTime": "some day"}]}).encode()
-    with serving(lambda _: Answer(200, odd), authority) as elsewhere:
+    with serving(lambda _: ScriptedResponse(200, odd), authority) as elsewhere:
         identity_elsewhere = GraphClient(elsewhere.url, _Borrowed(identity, graph.url), session, Clock())
         with pytest.raises(RetryLater):
             CredentialExpiry(identity_elsewhere, known.tenant, known.client_id).report(datetime.now(UTC))

@@ -10,7 +10,7 @@ from shared.graph import client_state
 from tests.builders import body, lifecycle
 from tests.life.conftest import CHATS, AppEnvironment, declared
 from tests.life.instance import Instance
-from tests.servers import Asked
+from tests.servers import RecordedRequest
 
 MAIL = "/users/9a6d0d57-67d4-4d2c-9a37-06a1d6b3a0c3/messages"
 UNKNOWN = 40
@@ -130,7 +130,7 @@ def test_an_event_that_graph_has_never_sent_before_is_ignored(world: AppEnvironm
 
 
 def post(app: Instance, item: dict[str, object]) -> int:
-    return app.answer(Asked("POST", "/api/notifications", {}, body(item))).status
+    return app.answer(RecordedRequest("POST", "/api/notifications", {}, body(item))).status
 
 
 @pytest.mark.parametrize("event", ["reauthorizationRequired", "subscriptionRemoved", "missed", "subscriptionTired"])

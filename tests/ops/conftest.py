@@ -26,7 +26,7 @@ from shared.configuration.settings import SettingsError, StorageSettings
 from shared.storage.clients import StorageClients
 from tests import builders
 from tests.builders import CLIENT_ID, TENANT, destination_secret, environment
-from tests.servers import Answer, Asked, Server, serving
+from tests.servers import RecordedRequest, ScriptedResponse, Server, serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,10 +85,10 @@ def variables(wanted: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def complete_handshake(asked: Asked) -> Answer:
+def complete_handshake(request: RecordedRequest) -> ScriptedResponse:
     """An endpoint that echoes validation tokens."""
-    token = parse_qs(urlsplit(asked.path).query).get("validationToken", [""])[0]
-    return Answer(200 if token else 404, token.encode(), {"Content-Type": "text/plain"})
+    token = parse_qs(urlsplit(request.path).query).get("validationToken", [""])[0]
+    return ScriptedResponse(200 if token else 404, token.encode(), {"Content-Type": "text/plain"})
 
 
 @pytest.fixture

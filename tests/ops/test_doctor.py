@@ -20,7 +20,7 @@ from shared.storage.clients import StorageClients
 from tests import builders
 from tests.ops.conftest import Operator, variables
 from tests.ops.letters import give_up
-from tests.servers import Answer, Asked, Server, in_json, serving
+from tests.servers import RecordedRequest, ScriptedResponse, Server, in_json, serving
 
 Findings = dict[str, dict[str, Any]]
 
@@ -126,9 +126,9 @@ def test_consent_withdrawn_shows_where_graph_is_asked(healthy: Operator, graph: 
 
 
 def test_a_failed_handshake_needs_attention_unless_it_is_a_403(healthy: Operator, endpoint: Server) -> None:
-    endpoint.script = lambda _: Answer(404)
+    endpoint.script = lambda _: ScriptedResponse(404)
     assert diagnosed(healthy, 1)["endpoint"]["verdict"] == "attention"
-    endpoint.script = lambda _: Answer(403)
+    endpoint.script = lambda _: ScriptedResponse(403)
     assert diagnosed(healthy, 0)["endpoint"]["verdict"] == "unseen"
 
 
@@ -156,7 +156,7 @@ def test_an_event_hub_has_no_handshake_and_is_judged_by_its_subscriptions(operat
     ],
 )
 def test_what_the_destination_answers_is_judged(healthy: Operator, status: int, verdict: str, ends: int) -> None:
-    with serving(lambda _: Answer(status)) as destination:
+    with serving(lambda _: ScriptedResponse(status)) as destination:
         found = diagnosed(Operator(healthy.environment | {"DESTINATION_URL": destination.url}), ends)
         assert found["destination"]["verdict"] == verdict
         (asked,) = destination.asked
@@ -196,7 +196,7 @@ def test_a_clock_that_differs_from_graphs_needs_attention(
     def date(_: object) -> str:
         return formatdate(datetime.now(UTC).timestamp() + ahead, usegmt=True)
 
-    with serving(lambda _: Answer(401), authority) as graph:
+    with serving(lambda _: ScriptedResponse(401), authority) as graph:
         monkeypatch.setattr(graph._http.RequestHandlerClass, "date_time_string", date)
         urls = {"GRAPH_BASE_URL": graph.url, "LOGIN_BASE_URL": graph.url, "NOTIFICATION_URL": graph.url}
         away = {"DESTINATION_URL": "http://127.0.0.1:9/"}
@@ -211,8 +211,8 @@ class Entra:
         self._token = jwt.encode({"roles": roles}, builders.client_state_secret(), algorithm="HS256")
         self._required, self._publisher, self._assigned = required, publisher, assigned
 
-    def __call__(self, asked: Asked) -> Answer:
-        path = asked.path.partition("?")[0]
+    def __call__(self, request: RecordedRequest) -> ScriptedResponse:
+        path = request.path.partition("?")[0]
         if path.endswith("/openid-configuration"):
             names = ("issuer", "token_endpoint", "authorization_endpoint", "jwks_uri")
             return in_json({name: f"{self.url}/{name}" for name in names})
@@ -235,7 +235,7 @@ def asked_of(entra: Entra, storage_operator: Operator, authority: Authority) -> 
     with serving(entra, authority) as server:
         entra.url = server.url
         urls = {"GRAPH_BASE_URL": server.url, "LOGIN_BASE_URL": server.url, "NOTIFICATION_URL": server.url}
-        with serving(lambda _: Answer(204)) as destination:
+        with serving(lambda _: ScriptedResponse(204)) as destination:
             return diagnosed(Operator(storage_operator.environment | urls | {"DESTINATION_URL": destination.url}), 1)
 
 

@@ -9,7 +9,7 @@ from shared.readback.checkpoints import Checkpoint, Checkpoints
 from tests import builders
 from tests.accounts import tables
 from tests.ops.conftest import Operator
-from tests.servers import Answer, Server
+from tests.servers import ScriptedResponse, Server
 
 
 def test_a_missing_subscription_is_made_and_a_second_run_finds_nothing_to_do(
@@ -60,7 +60,7 @@ def test_a_rotation_gives_every_rich_subscription_a_new_key_and_keeps_the_old_on
 
 
 def test_what_graph_refuses_needs_attention_and_comes_with_advice(operator: Operator, endpoint: Server) -> None:
-    endpoint.script = lambda _: Answer(403)
+    endpoint.script = lambda _: ScriptedResponse(403)
     (step,) = operator.json("reconcile", ends=1)["steps"]
     assert "400" in step["error"]
     assert step["advice"]

@@ -8,12 +8,12 @@ from standardwebhooks import Webhook
 
 from tests.builders import destination_secret, environment
 from tests.ops.conftest import Operator
-from tests.servers import Answer, Server, serving
+from tests.servers import ScriptedResponse, Server, serving
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with serving(lambda _: Answer(204)) as running:
+    with serving(lambda _: ScriptedResponse(204)) as running:
         yield running
 
 
@@ -33,7 +33,7 @@ def test_a_destination_takes_a_signed_event_of_a_tenant_that_does_not_exist(serv
 
 @pytest.mark.parametrize("status", [400, 415, 503])
 def test_a_refused_event_is_reported_with_the_answer(server: Server, status: int) -> None:
-    server.script = lambda _: Answer(status)
+    server.script = lambda _: ScriptedResponse(status)
     assert str(status) in operator(server).json("send-test", ends=1)["failure"]
 
 

@@ -16,7 +16,7 @@ from shared.subscriptions.silence import LastSeen, Source
 from tests import builders
 from tests.ops.conftest import Operator
 from tests.ops.letters import give_up, poison
-from tests.servers import Answer, Server, in_json
+from tests.servers import ScriptedResponse, Server, in_json
 
 DECLARED = declaration_id(builders.TENANT, builders.RESOURCE)
 
@@ -155,7 +155,7 @@ def test_the_lag_is_shown_where_the_host_has_it(operator: Operator, endpoint: Se
     ]
     endpoint.script = lambda _: in_json(points)
     assert operator.json("status")["lag_seconds"] == 0.5
-    endpoint.script = lambda _: Answer(200, b"<html>")
+    endpoint.script = lambda _: ScriptedResponse(200, b"<html>")
     assert operator.json("status")["lag_seconds"] is None
 
 

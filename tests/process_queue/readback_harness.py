@@ -18,9 +18,9 @@ from shared.storage.queues import Queue
 from tests.builders import NOW, TENANT, Clock
 from tests.memory import MemoryAccount
 from tests.process_queue.app import start_app
-from tests.servers import Answer, Asked, in_json, serving
+from tests.servers import RecordedRequest, ScriptedResponse, in_json, serving
 
-DONE = Answer(204)
+DONE = ScriptedResponse(204)
 DAY_BEFORE = NOW - timedelta(days=1)
 
 
@@ -115,17 +115,17 @@ class ReadbackHarness:
     def dead_texts(self) -> list[str]:
         return self._queues.texts(Queue.DEAD_LETTERS)
 
-    def _page(self, asked: Asked) -> Answer:
-        found = self.pages.get(urlsplit(asked.path).path, self.pages.get(asked.path))
-        return found if isinstance(found, Answer) else in_json(found)
+    def _page(self, request: RecordedRequest) -> ScriptedResponse:
+        found = self.pages.get(urlsplit(request.path).path, self.pages.get(request.path))
+        return found if isinstance(found, ScriptedResponse) else in_json(found)
 
-    def _take(self, asked: Asked) -> Answer:
-        events = json.loads(asked.body)
+    def _take(self, request: RecordedRequest) -> ScriptedResponse:
+        events = json.loads(request.body)
         held = {event["data"]["id"] for event in events}
         if held & self.rejects:
-            return Answer(422)
+            return ScriptedResponse(422)
         if held & self.stumbles_over:
-            return Answer(500)
+            return ScriptedResponse(500)
         if self.destination_answers is DONE:
             self.delivered += events
         return self.destination_answers

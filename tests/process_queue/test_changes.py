@@ -33,10 +33,10 @@ from tests.builders import (
 from tests.memory import MemoryAccount, MemoryKeys
 from tests.process_queue.app import start_app
 from tests.process_queue.verification import TOKEN
-from tests.servers import Answer, Asked, Server, serving
+from tests.servers import RecordedRequest, ScriptedResponse, Server, serving
 
 HORIZON = timedelta(hours=72)
-DONE = Answer(204)
+DONE = ScriptedResponse(204)
 
 
 class RelayUnderTest:
@@ -86,10 +86,10 @@ class RelayUnderTest:
         assert all(isinstance(letter.envelope, ChangeBatch) and len(letter.envelope.items) == 1 for letter in letters)
         return [(letter.reason, name) for letter in letters for name in names_of(letter.envelope)]
 
-    def _take(self, asked: Asked) -> Answer:
-        events = json.loads(asked.body)
+    def _take(self, request: RecordedRequest) -> ScriptedResponse:
+        events = json.loads(request.body)
         if {event["data"]["id"] for event in events} & self.rejects:
-            return Answer(400)
+            return ScriptedResponse(400)
         if self.answer.status < 300:
             self.taken += events
         return self.answer
@@ -159,7 +159,7 @@ def test_a_rejected_event_is_dead_lettered_and_its_neighbours_are_delivered(app:
 
 
 def test_while_the_destination_is_unavailable_items_are_requeued_sealed_and_counted(app: RelayUnderTest) -> None:
-    app.answer = Answer(503)
+    app.answer = ScriptedResponse(503)
     app.relay(changes(item("1"), item("2"), tokens=[TOKEN], attempt=0))
     (again,) = app.queued()
     assert names_of(again) == ["1", "2"]
@@ -174,7 +174,7 @@ def test_while_the_destination_is_unavailable_items_are_requeued_sealed_and_coun
 
 
 def test_past_the_horizon_items_are_dead_lettered(app: RelayUnderTest) -> None:
-    app.answer = Answer(503)
+    app.answer = ScriptedResponse(503)
     app.clock.advance(hours=1)
     app.relay(changes(item("1"), item("2"), tokens=[TOKEN], attempt=40))
     assert sorted(app.dead()) == [(Reason.DESTINATION, "1"), (Reason.DESTINATION, "2")]
@@ -182,7 +182,7 @@ def test_past_the_horizon_items_are_dead_lettered(app: RelayUnderTest) -> None:
 
 
 def test_items_with_different_failures_are_requeued_apart(app: RelayUnderTest) -> None:
-    app.answer = Answer(503)
+    app.answer = ScriptedResponse(503)
     keyless = item("2")
     keyless["encryptedContent"] |= {
         "encryptionCertificateId": app.withhold_a_key(), "encryptionCertificateThumbprint": ""
@@ -196,7 +196,7 @@ def test_items_with_different_failures_are_requeued_apart(app: RelayUnderTest) -
 def test_every_item_is_always_in_exactly_one_place(app: RelayUnderTest, kinds: list[str], away: bool) -> None:
     items: list[dict[str, Any]] = []
     expected = Counter[str]()
-    app.taken, app.rejects, app.answer = [], set(), Answer(503) if away else DONE
+    app.taken, app.rejects, app.answer = [], set(), ScriptedResponse(503) if away else DONE
     for number, kind in enumerate(kinds):
         name = f"{number}-{kind}-{id(items)}-{len(app.server.asked)}"
         changed = item(name)

@@ -13,7 +13,7 @@ from shared.messages.envelope import ReadbackPage
 from shared.readback.pages import page_of
 from tests.builders import CHAT, NOW, TENANT, message
 from tests.process_queue.readback_harness import DAY_BEFORE, ReadbackHarness
-from tests.servers import Answer, in_json
+from tests.servers import ScriptedResponse, in_json
 
 USER = "5d5d5d5d-0a0b-4c0d-8e0f-000000000005"
 MAIL = f"/users/{USER}/messages"
@@ -218,7 +218,7 @@ class TestDelta:
     def test_what_is_pushed_while_graph_answers_wins_over_the_answer(self, harness: ReadbackHarness) -> None:
         page = begun(harness, "/users", hydrate=True)
 
-        def slow(_: object) -> Answer:
+        def slow(_: object) -> ScriptedResponse:
             harness.clock.advance(seconds=30)
             return in_json({"value": [{"id": "u1", "displayName": "before"}]})
 
@@ -294,9 +294,9 @@ class TestOneAmongMany:
 
     def test_who_may_not_see_plans_reads_everybody(self, harness: ReadbackHarness) -> None:
         page = declare(harness, self.CHATS)
-        harness.graph.script = lambda asked: (
+        harness.graph.script = lambda request: (
             in_json({"error": {"code": "Authorization_RequestDenied", "message": "no"}}, 403)
-            if "assignedPlans" in asked.path
+            if "assignedPlans" in request.path
             else in_json({"value": [{"id": "u1"}]})
         )
         harness.read(page)

@@ -10,7 +10,7 @@ from shared.errors import RetryLater
 from shared.messages.envelope import ReadbackPage
 from tests.builders import NOW, TENANT
 from tests.process_queue.readback_harness import DONE, ReadbackHarness, asked_for
-from tests.servers import Answer, in_json
+from tests.servers import ScriptedResponse, in_json
 
 ENTRY = {"id": "a/b=", "lastModifiedDateTime": "2023-11-14T22:14:20Z", "name": "x"}
 
@@ -113,7 +113,7 @@ class TestDelta:
             "value": [{"id": "u2"}],
             "@odata.deltaLink": f"{begun.graph.url}/v1.0/users/delta-2",
         }
-        begun.destination_answers = Answer(503)
+        begun.destination_answers = ScriptedResponse(503)
         with pytest.raises(RetryLater):
             begun.read(asked_for("/users"))
         begun.destination_answers = DONE

@@ -34,11 +34,11 @@ from tests.process_queue.app import start_app
 from tests.process_queue.readback_harness import asked_for
 from tests.process_queue.test_changes import item, names_of
 from tests.process_queue.verification import TOKEN
-from tests.servers import Answer, Asked, Script, Server, in_json, serving
+from tests.servers import RecordedRequest, Script, ScriptedResponse, Server, in_json, serving
 from tests.shared.delivery.test_destination import ids
 
 NAMES = (DEFAULT, "search", "archive")
-DONE = Answer(204)
+DONE = ScriptedResponse(204)
 GRAPH = "https://graph.example.org"
 CHAT_LIST = "/v1.0/chats/19:9e/messages"
 
@@ -83,7 +83,7 @@ class System:
         return [read(text) for text in self.account.queues.take()]
 
     def received(self, name: str) -> list[str]:
-        return [event["data"]["id"] for asked in self.servers[name].asked for event in json.loads(asked.body)]
+        return [event["data"]["id"] for request in self.servers[name].asked for event in json.loads(request.body)]
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def system(session: requests.Session) -> Iterator[System]:
 
 
 def answering(status: int) -> Script:
-    return lambda _: Answer(status)
+    return lambda _: ScriptedResponse(status)
 
 
 def two(**more: Any) -> ChangeBatch:
@@ -121,8 +121,8 @@ def test_what_one_does_not_accept_waits_for_that_one_alone(system: System) -> No
 
 
 def test_what_one_rejects_is_its_dead_letter_and_its_replay_reaches_no_other(system: System) -> None:
-    system.servers["search"].script = lambda asked: (
-        Answer(422) if b'"id":"2"' in asked.body.replace(b" ", b"") else DONE
+    system.servers["search"].script = lambda request: (
+        ScriptedResponse(422) if b'"id":"2"' in request.body.replace(b" ", b"") else DONE
     )
     system.handle(two())
     (text,) = system.account.queues.texts(Queue.DEAD_LETTERS)
@@ -209,11 +209,11 @@ def test_one_that_does_not_answer_delays_no_other(system: System) -> None:
     """The two others have their events while the slow one still holds its request."""
     release, others = threading.Event(), threading.Barrier(3)
 
-    def slow(_: Asked) -> Answer:
+    def slow(_: RecordedRequest) -> ScriptedResponse:
         release.wait(30)
         return DONE
 
-    def fast(_: Asked) -> Answer:
+    def fast(_: RecordedRequest) -> ScriptedResponse:
         others.wait(30)
         return DONE
 
@@ -286,13 +286,13 @@ def test_with_one_dead_and_one_slow_the_third_receives_everything_and_each_accou
     complete = threading.Event()
     expected = {str(number) for number in range(2 * envelopes)}
 
-    def third(asked: Asked) -> Answer:
-        if expected <= {*system.received("archive"), *(event["data"]["id"] for event in json.loads(asked.body))}:
+    def third(request: RecordedRequest) -> ScriptedResponse:
+        if expected <= {*system.received("archive"), *(event["data"]["id"] for event in json.loads(request.body))}:
             complete.set()
         return DONE
 
-    def slow(_: Asked) -> Answer:
-        return DONE if complete.wait(60) else Answer(500)
+    def slow(_: RecordedRequest) -> ScriptedResponse:
+        return DONE if complete.wait(60) else ScriptedResponse(500)
 
     system.servers[DEFAULT].script = answering(503)
     system.servers["search"].script = slow
@@ -307,7 +307,7 @@ def test_with_one_dead_and_one_slow_the_third_receives_everything_and_each_accou
     for name in NAMES:
         assert set(system.received(name)) == expected
         known = Ledger(system.account.tables, timedelta(days=60), name)
-        events = [event for asked in system.servers[name].asked for event in json.loads(asked.body)]
+        events = [event for request in system.servers[name].asked for event in json.loads(request.body)]
         assert known.undelivered([msgspec.json.decode(json.dumps(event), type=Event) for event in events[:20]]) == []
     assert system.account.queues.texts(Queue.DEAD_LETTERS) == []
 

@@ -29,7 +29,7 @@ from shared.storage.queues import Queue
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import NOW, Clock, environment
 from tests.memory import MemoryAccount
-from tests.servers import Answer, Asked, serving
+from tests.servers import RecordedRequest, ScriptedResponse, serving
 from tests.waiting import eventually
 
 ALL = ["created", "updated", "deleted"]
@@ -101,17 +101,17 @@ def declared(
         graph.post("faults", answer_seconds=60, repeat_answer_seconds=60, validation_seconds=60)
         whole = Whole(graph, clock, MemoryAccount(clock))
 
-        def hook(asked: Asked) -> Answer:
-            if token := parse_qs(urlsplit(asked.path).query).get("validationToken"):
-                return Answer(200, token[0].encode(), {"Content-Type": "text/plain"})
-            whole.posts.append(asked.body)
+        def hook(request: RecordedRequest) -> ScriptedResponse:
+            if token := parse_qs(urlsplit(request.path).query).get("validationToken"):
+                return ScriptedResponse(200, token[0].encode(), {"Content-Type": "text/plain"})
+            whole.posts.append(request.body)
             app = whole.app
-            answer = receive(asked.body, app.recipient, app.acknowledging, clock(), app.paths, app.account)
-            return Answer(answer.status)
+            answer = receive(request.body, app.recipient, app.acknowledging, clock(), app.paths, app.account)
+            return ScriptedResponse(answer.status)
 
-        def take(asked: Asked) -> Answer:
-            whole.events += json.loads(asked.body)
-            return Answer(204)
+        def take(request: RecordedRequest) -> ScriptedResponse:
+            whole.events += json.loads(request.body)
+            return ScriptedResponse(204)
 
         with serving(hook, authority) as endpoint, serving(take) as destination:
             settings = environment(

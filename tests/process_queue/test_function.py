@@ -30,7 +30,7 @@ from tests.builders import (
     signed,
 )
 from tests.rerouted import all_but_deletion, refuses, rerouted
-from tests.servers import Answer, Asked, Server, serving
+from tests.servers import RecordedRequest, ScriptedResponse, Server, serving
 
 
 class Host:
@@ -83,14 +83,14 @@ class Host:
         container = ContainerClient.from_connection_string(self.storage_settings.connection_string, name)
         return len(list(container.list_blob_names()))
 
-    def _take(self, asked: Asked) -> Answer:
-        self.delivered += [event["subject"] for event in json.loads(asked.body)]
-        return Answer(204)
+    def _take(self, request: RecordedRequest) -> ScriptedResponse:
+        self.delivered += [event["subject"] for event in json.loads(request.body)]
+        return ScriptedResponse(204)
 
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch, storage_settings: StorageSettings) -> Iterator[Host]:
-    with serving(lambda _: Answer(204)) as destination:
+    with serving(lambda _: ScriptedResponse(204)) as destination:
         yield Host(monkeypatch, storage_settings, destination)
     forget()
 
@@ -152,7 +152,7 @@ def test_an_undeletable_blob_does_not_repeat_its_message(host: Host) -> None:
 
 
 def test_while_the_queue_is_unavailable_the_host_keeps_the_message(host: Host) -> None:
-    host.destination.script = lambda _: Answer(503)
+    host.destination.script = lambda _: ScriptedResponse(503)
     with serving(refuses) as server:
         host.set(AzureWebJobsStorage=rerouted(host.storage_settings, "Queue", server.url).connection_string)
         with pytest.raises(RetryLater) as away:
@@ -176,7 +176,7 @@ def test_a_processed_claim_is_done(host: Host) -> None:
 
 
 def test_what_the_destination_did_not_take_has_a_claim_of_its_own(host: Host) -> None:
-    host.destination.script = lambda _: Answer(503)
+    host.destination.script = lambda _: ScriptedResponse(503)
     host.set(DELIVERY_HORIZON_HOURS="87600")
     first = host.claim(_now(bare(1, padding=LARGE)))
     host.offer(first)
@@ -217,9 +217,9 @@ def test_the_envelopes_of_one_message_are_delivered_together_and_fail_each_for_i
     """Concurrent requests share a queue message (shared/messages/group_commit.py)."""
     requests: list[int] = []
 
-    def take(asked: Asked) -> Answer:
-        requests.append(len(json.loads(asked.body)))
-        return Answer(204)
+    def take(request: RecordedRequest) -> ScriptedResponse:
+        requests.append(len(json.loads(request.body)))
+        return ScriptedResponse(204)
 
     host.destination.script = take
     foreign = changes(change(chat_path("5"), clientState="a stranger's"))
@@ -227,7 +227,7 @@ def test_the_envelopes_of_one_message_are_delivered_together_and_fail_each_for_i
     assert requests == [3]
     assert (host.queues.length(), host.dead()) == (0, 0)
 
-    host.destination.script = lambda _: Answer(503)
+    host.destination.script = lambda _: ScriptedResponse(503)
     host.offer(together([signed(bare(6)), signed(bare(7, 8))]))
     assert host.hidden() == 2
 

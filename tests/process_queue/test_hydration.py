@@ -17,7 +17,7 @@ from shared.graph.client import GraphClient
 from shared.graph.notification import read_notification
 from tests.builders import NOW, TENANT, Clock, change, chat_path, message, minted, raw
 from tests.process_queue.verification import hydration
-from tests.servers import Answer, Server, in_json, serving
+from tests.servers import ScriptedResponse, Server, in_json, serving
 from tests.shared.graph.test_client import Bearer, WithRoles
 
 CHATS = "/chats/getAllMessages"
@@ -101,7 +101,7 @@ def test_what_graph_has_no_more_was_deleted(items: HydratedItems, change_type: s
     ],
 )
 def test_an_answer_that_contradicts_the_notification_is_not_believed_for_some_minutes(
-    items: HydratedItems, change_type: str, answer: Answer
+    items: HydratedItems, change_type: str, answer: ScriptedResponse
 ) -> None:
     items.server.script = lambda _: answer
     items.later = SETTLES_WITHIN - timedelta(seconds=1)
@@ -118,7 +118,9 @@ def test_an_answer_that_contradicts_the_notification_is_not_believed_for_some_mi
         ("updated", in_json(message())),
     ],
 )
-def test_an_answer_that_agrees_is_believed_at_once(items: HydratedItems, change_type: str, answer: Answer) -> None:
+def test_an_answer_that_agrees_is_believed_at_once(
+    items: HydratedItems, change_type: str, answer: ScriptedResponse
+) -> None:
     items.server.script = lambda _: answer
     items.later = timedelta(0)
     assert items.event(changeType=change_type)
@@ -138,11 +140,13 @@ def test_a_404_that_speaks_of_the_mailbox_is_no_deletion(items: HydratedItems, c
     [
         (in_json({"error": {"code": "Forbidden", "message": "no consent"}}, 403), Reason.GRAPH_REFUSED),
         (in_json({"error": {"code": "BadRequest", "message": "what?"}}, 400), Reason.GRAPH_REFUSED),
-        (Answer(503), Reason.GRAPH),
-        (Answer(429), Reason.GRAPH_THROTTLED),
+        (ScriptedResponse(503), Reason.GRAPH),
+        (ScriptedResponse(429), Reason.GRAPH_THROTTLED),
     ],
 )
-def test_an_item_that_cannot_be_read_now_is_kept(items: HydratedItems, answer: Answer, reason: Reason) -> None:
+def test_an_item_that_cannot_be_read_now_is_kept(
+    items: HydratedItems, answer: ScriptedResponse, reason: Reason
+) -> None:
     items.server.script = lambda _: answer
     with pytest.raises(RetryLater) as kept:
         items.event()
@@ -151,7 +155,7 @@ def test_an_item_that_cannot_be_read_now_is_kept(items: HydratedItems, answer: A
 
 @pytest.mark.parametrize("text", [b"", b"<html>", b"[]", b"\xff"])
 def test_an_answer_other_than_a_resource_is_read_again_later(items: HydratedItems, text: bytes) -> None:
-    items.server.script = lambda _: Answer(200, text)
+    items.server.script = lambda _: ScriptedResponse(200, text)
     with pytest.raises(RetryLater) as kept:
         items.event()
     assert kept.value.reason is Reason.GRAPH

@@ -27,7 +27,7 @@ from tests.builders import (
 )
 from tests.memory import MemoryAccount
 from tests.process_queue.app import start_app
-from tests.servers import Answer, Server, in_json, serving
+from tests.servers import ScriptedResponse, Server, in_json, serving
 
 FIRST, SECOND = "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11", "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b12"
 FORBIDDEN = in_json({"error": {"code": "Forbidden", "message": "no consent"}}, 403)
@@ -49,9 +49,9 @@ OTHER = declaration("/teams/getAllMessages")
 class ScriptedGraph:
     def __init__(self, graph: Server, session: requests.Session) -> None:
         self.clock = Clock(NOW + timedelta(seconds=5))
-        self.answers: dict[str, Answer] = {}
+        self.answers: dict[str, ScriptedResponse] = {}
         self._graph = graph
-        graph.script = lambda asked: self.answers.get(asked.path.rpartition("/")[2], FRESH)
+        graph.script = lambda request: self.answers.get(request.path.rpartition("/")[2], FRESH)
         relay = start_app(
             MemoryAccount().clients(),
             self.clock,
@@ -80,11 +80,11 @@ class ScriptedGraph:
 
     def methods(self) -> list[str]:
         """The methods of Graph's requests."""
-        return [asked.method for asked in self._graph.asked]
+        return [request.method for request in self._graph.asked]
 
     def asked(self) -> list[str]:
         """The subscriptions that Graph was asked for since the last call."""
-        asked = [asked.path.rpartition("/")[2] for asked in self._graph.asked]
+        asked = [request.path.rpartition("/")[2] for request in self._graph.asked]
         self._graph.asked.clear()
         return asked
 
@@ -96,7 +96,7 @@ def scripted(authority: Authority, session: requests.Session) -> Iterator[Script
 
 
 def test_an_item_that_has_to_wait_is_retried_alone(scripted: ScriptedGraph) -> None:
-    scripted.answers[FIRST] = Answer(503)
+    scripted.answers[FIRST] = ScriptedResponse(503)
     assert scripted.act(FIRST, SECOND) == ["1 graph: Graph answers 503"]
     assert scripted.asked() == [FIRST, SECOND]
     scripted.answers.clear()

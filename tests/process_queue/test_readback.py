@@ -29,7 +29,7 @@ from tests.builders import (
     raw,
 )
 from tests.process_queue.readback_harness import DONE, ReadbackHarness, asked_for, names
-from tests.servers import Answer, in_json
+from tests.servers import ScriptedResponse, in_json
 
 CHAT_LIST = f"/v1.0/chats/{CHAT.replace(':', '%3A').replace('@', '%40')}/messages"
 
@@ -72,7 +72,7 @@ def test_the_next_page_is_a_message_of_its_own(harness: ReadbackHarness) -> None
 
 def test_no_page_follows_one_that_the_destination_did_not_accept(harness: ReadbackHarness) -> None:
     harness.pages[CHAT_LIST] = {"value": [message("1")], "@odata.nextLink": f"{harness.graph.url}/v1.0/next"}
-    harness.destination_answers = Answer(503)
+    harness.destination_answers = ScriptedResponse(503)
     with pytest.raises(RetryLater, match=Reason.DESTINATION):
         harness.read(asked_for(f"/chats/{CHAT}/messages"))
     assert harness.queued() == []

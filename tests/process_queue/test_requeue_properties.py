@@ -23,7 +23,7 @@ from tests.builders import Clock, changes, message, rich
 from tests.memory import MemoryAccount, MemoryQueues
 from tests.process_queue.app import start_app
 from tests.process_queue.verification import TOKEN
-from tests.servers import RESET, Answer, Asked, Server, serving
+from tests.servers import RESET, RecordedRequest, ScriptedResponse, Server, serving
 
 HORIZON_HOURS = 48
 GOOD, REJECTED, STUMBLED = "good", "rejected", "stumbled over"
@@ -35,7 +35,10 @@ ENDS = {  # as long as nothing is accepted, nothing shows that the rejected even
 }
 
 kinds = st.lists(st.sampled_from([GOOD, GOOD, REJECTED, STUMBLED]), min_size=1, max_size=5)
-troubles = st.lists(st.sampled_from([Answer(500), Answer(503), Answer(429), RESET, TAKEN_AND_LOST]), max_size=6)
+troubles = st.lists(
+    st.sampled_from([ScriptedResponse(500), ScriptedResponse(503), ScriptedResponse(429), RESET, TAKEN_AND_LOST]),
+    max_size=6,
+)
 deaths = st.lists(st.integers(0, 12), max_size=3)
 
 
@@ -113,16 +116,16 @@ class QueueLoop:
         letters = [read_dead_letter(text) for text in self._queues.texts(Queue.DEAD_LETTERS)]
         return [(name, letter.reason) for letter in letters for name in names_of(letter.envelope)]
 
-    def _take(self, asked: Asked) -> Answer:
-        names = [event["data"]["id"] for event in json.loads(asked.body)]
+    def _take(self, request: RecordedRequest) -> ScriptedResponse:
+        names = [event["data"]["id"] for event in json.loads(request.body)]
         trouble = self.troubles.pop() if self.troubles else None
-        if isinstance(trouble, Answer):
+        if isinstance(trouble, ScriptedResponse):
             return trouble
-        for kind, answer in ((STUMBLED, Answer(500)), (REJECTED, Answer(400))):
+        for kind, answer in ((STUMBLED, ScriptedResponse(500)), (REJECTED, ScriptedResponse(400))):
             if kind in {self.kinds[name] for name in names}:
                 return answer
         self.taken.update(names)
-        return Answer(204) if trouble is None else RESET
+        return ScriptedResponse(204) if trouble is None else RESET
 
 
 def names_of(envelope: Any) -> list[str]:
@@ -132,7 +135,7 @@ def names_of(envelope: Any) -> list[str]:
 
 @pytest.fixture
 def loop(session: requests.Session) -> Iterator[QueueLoop]:
-    with serving(lambda _: Answer(204)) as server:
+    with serving(lambda _: ScriptedResponse(204)) as server:
         yield QueueLoop(server, session)
 
 
@@ -154,7 +157,10 @@ def test_every_item_is_always_stored_somewhere(
         assert end == expected[name] or {end, expected[name]} == {"rejected", "stumbled over"}
 
 
-@given(kinds, st.lists(st.sampled_from([Answer(500), Answer(503), Answer(429), RESET]), max_size=6))
+@given(
+    kinds,
+    st.lists(st.sampled_from([ScriptedResponse(500), ScriptedResponse(503), ScriptedResponse(429), RESET]), max_size=6),
+)
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_without_crashes_and_lost_answers_every_item_ends_in_one_place(
     loop: QueueLoop, kinds: list[str], troubles: list[Any]

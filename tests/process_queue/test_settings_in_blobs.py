@@ -15,7 +15,7 @@ from process_queue.handler import MessageHandler
 from shared.relay import Relay
 from tests.builders import TENANT, change, destination_secret, minted
 from tests.security.attacked import AttackedRelay, attacked
-from tests.servers import Answer, Asked, Server, serving
+from tests.servers import RecordedRequest, ScriptedResponse, Server, serving
 
 DECLARED = "https://config.blob.core.windows.net/relay/subscriptions.json"
 FURTHER = "https://config.blob.core.windows.net/relay/destinations.json"
@@ -47,9 +47,9 @@ class Received:
 def search() -> Iterator[Received]:
     events: list[dict[str, Any]] = []
 
-    def take(asked: Asked) -> Answer:
-        events.extend(json.loads(asked.body))
-        return Answer(204)
+    def take(request: RecordedRequest) -> ScriptedResponse:
+        events.extend(json.loads(request.body))
+        return ScriptedResponse(204)
 
     with serving(take) as server:
         yield Received(server, events)
@@ -128,7 +128,7 @@ def test_what_waits_for_a_destination_that_another_instance_knows_is_no_dead_let
 ) -> None:
     behind = another(app, session)
     assert list(behind.destinations) == ["default"]
-    search.server.script = lambda _: Answer(503)
+    search.server.script = lambda _: ScriptedResponse(503)
     send_to(app, {"name": "search", "url": f"{search.server.url}/", "secret": "%DESTINATION_SEARCH_SECRET%"})
     deliver(app, "/users")
     assert app.waiting() == 1

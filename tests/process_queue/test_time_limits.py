@@ -35,7 +35,7 @@ from tests.builders import (
 from tests.in_process import HANGS, InProcess
 from tests.memory import MemoryAccount, MemoryKeys
 from tests.process_queue.app import start_app
-from tests.servers import Answer, Asked, in_json
+from tests.servers import RecordedRequest, ScriptedResponse, in_json
 
 GRAPH, DESTINATION = "https://graph.example", "https://destination.example"
 HYDRATED = Declaration("/chats/getAllMessages", ("created",), tenant_id=TENANT, hydrate=True)
@@ -48,7 +48,7 @@ class VirtualTime:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.graph = InProcess(lambda asked: in_json(message(asked.path.rpartition("/")[2])), self.clock)
+        self.graph = InProcess(lambda request: in_json(message(request.path.rpartition("/")[2])), self.clock)
         self.destination = InProcess(self._take, self.clock)
         self.taken: list[str] = []
         self.fails_on: set[str] = set()
@@ -78,12 +78,12 @@ class VirtualTime:
         envelopes = [read(text) for text in self.account.queues.texts()]
         return [(len(envelope.items), envelope.attempt) for envelope in envelopes if isinstance(envelope, ChangeBatch)]
 
-    def _take(self, asked: Asked) -> Answer:
-        names = [event["data"]["id"] for event in json.loads(asked.body)]
+    def _take(self, request: RecordedRequest) -> ScriptedResponse:
+        names = [event["data"]["id"] for event in json.loads(request.body)]
         if self.fails_on.intersection(names):
-            return Answer(422)
+            return ScriptedResponse(422)
         self.taken += names
-        return Answer(204)
+        return ScriptedResponse(204)
 
 
 def envelope(number: int = ITEMS) -> ChangeBatch:

@@ -29,7 +29,7 @@ from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import OTHER_TENANT, RESOURCE, TENANT, Clock, body, change, declaration, environment, minted, raw
 from tests.in_process import HANGS, InProcess
 from tests.memory import MemoryAccount
-from tests.servers import Answer, Asked, in_json, serving
+from tests.servers import RecordedRequest, ScriptedResponse, in_json, serving
 from tests.stand_ins.entra import entra
 
 OURS = declaration()
@@ -45,7 +45,7 @@ class ScriptedTenants:
     def __init__(self, url: str, session: requests.Session, keys: Path) -> None:
         self.clock = Clock()
         self.held: dict[str, dict[str, dict[str, Any]]] = {TENANT: {}, OTHER_TENANT: {}}
-        self.answers: dict[tuple[str, str], Answer] = {}  # replaces Graph's answer, by method and tenant
+        self.answers: dict[tuple[str, str], ScriptedResponse] = {}  # replaces Graph's answer, by method and tenant
         self.done: list[str] = []
         self.keys = keys
         self.account = MemoryAccount()
@@ -78,33 +78,33 @@ class ScriptedTenants:
     def run(self) -> None:
         RenewalRun(self.relay, WaitBudget.none())()
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, request: RecordedRequest) -> ScriptedResponse:
         """Answer like Graph, and record the request."""
-        if asked.path.startswith("/api/notifications"):
+        if request.path.startswith("/api/notifications"):
             self.done.append("probe")
-            return handshake_echo(asked)
-        return entra(asked, self._url, refuses=self.refuses_login) or self._graph(asked)
+            return handshake_echo(request)
+        return entra(request, self._url, refuses=self.refuses_login) or self._graph(request)
 
-    def _graph(self, asked: Asked) -> Answer:
-        tenant = asked.headers["authorization"].split()[1]
-        self.done.append(f"{asked.method} {'ours' if tenant == TENANT else 'theirs'}")
-        if asked.path.startswith("/v1.0/applications"):
+    def _graph(self, request: RecordedRequest) -> ScriptedResponse:
+        tenant = request.headers["authorization"].split()[1]
+        self.done.append(f"{request.method} {'ours' if tenant == TENANT else 'theirs'}")
+        if request.path.startswith("/v1.0/applications"):
             return self.answers.get(("application", tenant), FORBIDDEN)
-        if (asked.method, tenant) in self.answers:
-            return self.answers[asked.method, tenant]
-        held, name = self.held[tenant], asked.path.rpartition("/")[2]
-        if asked.method == "GET":
+        if (request.method, tenant) in self.answers:
+            return self.answers[request.method, tenant]
+        held, name = self.held[tenant], request.path.rpartition("/")[2]
+        if request.method == "GET":
             shown = {"value": list(held.values())} if name == "subscriptions" else held.get(name)
-            return in_json(shown) if shown is not None else Answer(404)
-        if asked.method == "POST":
+            return in_json(shown) if shown is not None else ScriptedResponse(404)
+        if request.method == "POST":
             self.done.append(f"suspected: {sorted(self.suspected())}")
-            made = json.loads(asked.body) | {"id": f"{tenant}-{len(self.done)}"}
+            made = json.loads(request.body) | {"id": f"{tenant}-{len(self.done)}"}
             held[made["id"]] = made
             return in_json(made, 201)
-        if asked.method == "DELETE":
+        if request.method == "DELETE":
             del held[name]
-            return Answer(204)
-        held[name] |= json.loads(asked.body)
+            return ScriptedResponse(204)
+        held[name] |= json.loads(request.body)
         return in_json(held[name])
 
     def suspected(self) -> set[str]:
@@ -125,9 +125,9 @@ class ScriptedTenants:
         return {tenant: len(held) for tenant, held in self.held.items()}
 
 
-def handshake_echo(asked: Asked) -> Answer:
-    token = parse_qs(urlsplit(asked.path).query)["validationToken"][0]
-    return Answer(200, token.encode(), {"Content-Type": "text/plain"})
+def handshake_echo(request: RecordedRequest) -> ScriptedResponse:
+    token = parse_qs(urlsplit(request.path).query)["validationToken"][0]
+    return ScriptedResponse(200, token.encode(), {"Content-Type": "text/plain"})
 
 
 def runs() -> int:
@@ -138,7 +138,7 @@ def runs() -> int:
 
 @pytest.fixture
 def tenants(authority: Authority, session: requests.Session, tmp_path: Path) -> Iterator[ScriptedTenants]:
-    with serving(lambda _: Answer(500), authority) as graph:
+    with serving(lambda _: ScriptedResponse(500), authority) as graph:
         tenants = ScriptedTenants(graph.url, session, tmp_path / "keys")
         graph.script = tenants.answer
         yield tenants
@@ -174,10 +174,11 @@ def test_a_second_run_only_looks(tenants: ScriptedTenants) -> None:
 
 @pytest.mark.parametrize("failing", [TENANT, OTHER_TENANT])
 @pytest.mark.parametrize(
-    ("answer", "suspected"), [(FORBIDDEN, True), (Answer(503), False), (Answer(429), False), (Answer(200), False)]
+    ("answer", "suspected"),
+    [(FORBIDDEN, True), (ScriptedResponse(503), False), (ScriptedResponse(429), False), (ScriptedResponse(200), False)],
 )
 def test_a_tenant_that_cannot_be_listed_affects_no_other(
-    tenants: ScriptedTenants, failing: str, answer: Answer, suspected: bool, caplog: pytest.LogCaptureFixture
+    tenants: ScriptedTenants, failing: str, answer: ScriptedResponse, suspected: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = ({TENANT, OTHER_TENANT} - {failing}).pop()
     tenants.answers["GET", failing] = answer
@@ -192,9 +193,9 @@ def test_a_tenant_that_cannot_be_listed_affects_no_other(
     assert tenants.live() == {failing: 1, other: 1}
 
 
-@pytest.mark.parametrize("answer", [FORBIDDEN, Answer(503), in_json({})])
+@pytest.mark.parametrize("answer", [FORBIDDEN, ScriptedResponse(503), in_json({})])
 def test_a_subscription_that_cannot_be_created_affects_no_other_and_its_gap_waits(
-    tenants: ScriptedTenants, answer: Answer
+    tenants: ScriptedTenants, answer: ScriptedResponse
 ) -> None:
     tenants.run()
     tenants.held[TENANT].clear()
@@ -214,7 +215,7 @@ def test_a_subscription_that_cannot_be_created_affects_no_other_and_its_gap_wait
 def test_no_key_is_retired_while_a_tenant_cannot_be_listed(tenants: ScriptedTenants) -> None:
     tenants.run()
     (old,) = tenants.keys.glob("*.pem")
-    tenants.answers["GET", OTHER_TENANT] = Answer(503)
+    tenants.answers["GET", OTHER_TENANT] = ScriptedResponse(503)
     for _ in range(5):
         tenants.clock.advance(days=89)
         tenants.run()
@@ -280,7 +281,7 @@ def test_a_failed_step_does_not_affect_later_steps(tenants: ScriptedTenants, cap
     old = Event("e", "/s", "s", "t", tenants.clock.now - timedelta(days=120), "v", raw({}))
     tenants.relay.ledgers[0].record([old])
     tenants.clock.advance(days=8)
-    tenants.answers["application", TENANT] = Answer(503)
+    tenants.answers["application", TENANT] = ScriptedResponse(503)
     tenants.run()
     assert "Checking the app's credentials failed" in caplog.text
     assert tenants.relay.ledgers[0].undelivered([old]) == [old]  # forgotten, though that step comes after it
@@ -423,15 +424,15 @@ def test_while_graph_hangs_a_run_comes_to_its_end(
     many = [declaration(f"/chats/{number}/messages") for number in range(100)]
     tenants.declare(*many)
 
-    def answer(asked: Asked) -> Answer:
-        return HANGS if asked.method == "POST" and asked.path == "/v1.0/subscriptions" else tenants.answer(asked)
+    def answer(request: RecordedRequest) -> ScriptedResponse:
+        return HANGS if request.method == "POST" and request.path == "/v1.0/subscriptions" else tenants.answer(request)
 
     slow = InProcess(answer, tenants.clock)
     session.mount("https://graph.example", slow)
     before = runs()
     began = tenants.clock.now
     tenants.run()
-    assert [asked.method for asked in slow.asked if asked.path == "/v1.0/subscriptions"] == ["GET", "POST"]
+    assert [request.method for request in slow.asked if request.path == "/v1.0/subscriptions"] == ["GET", "POST"]
     assert tenants.clock.now - began < RUN_TIME
     assert runs() == before + 1
     assert "99 subscriptions in tenant" in caplog.text

@@ -20,7 +20,7 @@ import msgspec
 import requests
 
 from graph_simulator.app import GraphFace
-from graph_simulator.batch import Asked as GraphCall
+from graph_simulator.batch import ApiRequest as GraphCall
 from graph_simulator.calls import Calls
 from graph_simulator.faults import Faults
 from graph_simulator.simulator import Simulator
@@ -34,7 +34,7 @@ from tests.builders import CLIENT_ID, TENANT, Clock, environment
 from tests.crash.services import KeysInMemory, made_key
 from tests.in_process import InProcess
 from tests.memory import MemoryAccount
-from tests.servers import Answer, Asked, in_json
+from tests.servers import RecordedRequest, ScriptedResponse, in_json
 from tests.stand_ins.entra import entra
 
 GRAPH = "https://graph.scale.example"
@@ -218,55 +218,57 @@ class Scale:
             and {subscription.recipient.certificate_id for subscription in found} == {desired.key.key_id}
         )
 
-    def _answer(self, asked: Asked) -> Answer:
+    def _answer(self, request: RecordedRequest) -> ScriptedResponse:
         began = time.process_time()
         try:
-            return self._answered(asked)
+            return self._answered(request)
         finally:
             self._in_graph += time.process_time() - began
 
-    def _answered(self, asked: Asked) -> Answer:
-        url = urlsplit(asked.path)
+    def _answered(self, request: RecordedRequest) -> ScriptedResponse:
+        url = urlsplit(request.path)
         self._transport.takes = 0.0
         if url.path.endswith("/oauth2/v2.0/token"):
-            return in_json(self.simulator.login.issue(TENANT, dict(parse_qsl(asked.body.decode())), GRAPH))
+            return in_json(self.simulator.login.issue(TENANT, dict(parse_qsl(request.body.decode())), GRAPH))
         if not url.path.startswith("/v1.0/"):
-            return entra(asked, GRAPH) or self._echo(asked)
+            return entra(request, GRAPH) or self._echo(request)
         self.calls += 1
-        self.asked.append(f"{asked.method} {asked.path}")
+        self.asked.append(f"{request.method} {request.path}")
         if self.kill_at is not None and self.calls > self.kill_at:
             raise Killed
-        self._count(asked, url.path)
-        if self._figures.calls["list"] == self._throttled_page and _is_list(asked, url.path):
+        self._count(request, url.path)
+        if self._figures.calls["list"] == self._throttled_page and _is_list(request, url.path):
             self._throttled_page = 0
-            return Answer(429, headers={"Retry-After": "7"})
-        if self.lists_fail and _is_list(asked, url.path):
-            return Answer(503)
-        call = GraphCall(asked.method, url.path.removeprefix("/v1.0/"), url.query, asked.headers, asked.body)
+            return ScriptedResponse(429, headers={"Retry-After": "7"})
+        if self.lists_fail and _is_list(request, url.path):
+            return ScriptedResponse(503)
+        call = GraphCall(request.method, url.path.removeprefix("/v1.0/"), url.query, request.headers, request.body)
         answered = self._loop.run_until_complete(self._face.call(call, f"{GRAPH}/v1.0"))
         self._figures.refused += answered.status == 429
-        return Answer(answered.status, answered.body, {**answered.headers, "Content-Type": "application/json"})
+        return ScriptedResponse(
+            answered.status, answered.body, {**answered.headers, "Content-Type": "application/json"}
+        )
 
-    def _count(self, asked: Asked, path: str) -> None:
-        figures, now, is_list = self._figures, self.clock(), _is_list(asked, path)
-        self._transport.takes = 0.4 if is_list else SECONDS[asked.method] / AT_ONCE
-        figures.calls["list" if is_list else asked.method] += 1
+    def _count(self, request: RecordedRequest, path: str) -> None:
+        figures, now, is_list = self._figures, self.clock(), _is_list(request, path)
+        self._transport.takes = 0.4 if is_list else SECONDS[request.method] / AT_ONCE
+        figures.calls["list" if is_list else request.method] += 1
         if is_list:
             figures.most_lists = max(figures.most_lists, _within(self._lists, now))
-        elif asked.method != "GET":
+        elif request.method != "GET":
             figures.most_writes = max(figures.most_writes, _within(self._writes, now))
 
-    def _echo(self, asked: Asked) -> Answer:
-        token = parse_qs(urlsplit(asked.path).query).get("validationToken", [""])[0]
-        return Answer(self.endpoint_answers, token.encode(), {"Content-Type": "text/plain"})
+    def _echo(self, request: RecordedRequest) -> ScriptedResponse:
+        token = parse_qs(urlsplit(request.path).query).get("validationToken", [""])[0]
+        return ScriptedResponse(self.endpoint_answers, token.encode(), {"Content-Type": "text/plain"})
 
     def _handshake(self, request: httpx.Request) -> httpx.Response:
         token = request.url.params["validationToken"]
         return httpx.Response(self.endpoint_answers, text=token, headers={"Content-Type": "text/plain"})
 
 
-def _is_list(asked: Asked, path: str) -> bool:
-    return path == "/v1.0/subscriptions" and asked.method == "GET"
+def _is_list(request: RecordedRequest, path: str) -> bool:
+    return path == "/v1.0/subscriptions" and request.method == "GET"
 
 
 def _within(moments: deque[datetime], now: datetime) -> int:

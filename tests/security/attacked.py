@@ -27,7 +27,7 @@ from shared.storage.queues import Queue
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import NOW, Clock, body, environment
 from tests.memory import NEVER, MemoryAccount
-from tests.servers import Answer, Asked, Server, in_json, serving
+from tests.servers import RecordedRequest, ScriptedResponse, Server, in_json, serving
 from tests.stand_ins.entra import entra
 
 GONE = in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
@@ -84,9 +84,9 @@ class AttackedRelay:
     def asked(self) -> list[str]:
         """Return Graph's requests since the last call, as method and path."""
         calls = [
-            f"{asked.method} {asked.path.removeprefix('/v1.0/')}"
-            for asked in self.graph.asked
-            if "/v1.0/" in asked.path
+            f"{request.method} {request.path.removeprefix('/v1.0/')}"
+            for request in self.graph.asked
+            if "/v1.0/" in request.path
         ]
         self.graph.asked.clear()
         return calls
@@ -117,19 +117,19 @@ def attacked(
     account = MemoryAccount(clock)
     found: list[AttackedRelay] = []
 
-    def answer(asked: Asked) -> Answer:
-        path = asked.path.partition("?")[0].removeprefix("/v1.0/")
-        resource = found[0].resources.get(f"{asked.method} {path}", found[0].resources.get(path))
-        if isinstance(resource, Answer):
+    def answer(request: RecordedRequest) -> ScriptedResponse:
+        path = request.path.partition("?")[0].removeprefix("/v1.0/")
+        resource = found[0].resources.get(f"{request.method} {path}", found[0].resources.get(path))
+        if isinstance(resource, ScriptedResponse):
             return resource
-        return entra(asked, server.url) or (GONE if resource is None else in_json(resource))
+        return entra(request, server.url) or (GONE if resource is None else in_json(resource))
 
-    def take(asked: Asked) -> Answer:
-        events = json.loads(asked.body)
+    def take(request: RecordedRequest) -> ScriptedResponse:
+        events = json.loads(request.body)
         if any(event["data"].get("id") in found[0].fails_on for event in events):
-            return Answer(500)
+            return ScriptedResponse(500)
         found[0].events += events
-        return Answer(204)
+        return ScriptedResponse(204)
 
     with serving(answer, authority) as server, serving(take) as destination:
         own = {

@@ -18,7 +18,7 @@ from local.child import free_ports
 from tests.builders import TENANT, armoured, body, change, encrypted, lifecycle, message
 from tests.security.harness import SecurityHarness, fresh_id, until
 from tests.security.talkative_host import TalkativeHost
-from tests.servers import Answer, Asked, Server
+from tests.servers import RecordedRequest, ScriptedResponse, Server
 
 THROTTLED = b'" 429 '
 """The log's text for such an answer."""
@@ -70,9 +70,9 @@ class Destination:
         self.status = 204
         self.taken = b""
 
-    def __call__(self, asked: Asked) -> Answer:
-        self.taken += asked.body
-        return Answer(self.status, asked.body, {"Location": "/elsewhere"} if self.status == 302 else {})
+    def __call__(self, request: RecordedRequest) -> ScriptedResponse:
+        self.taken += request.body
+        return ScriptedResponse(self.status, request.body, {"Location": "/elsewhere"} if self.status == 302 else {})
 
 
 def note_keys(found: Written, harness: SecurityHarness, azurite: Azurite) -> None:

@@ -14,7 +14,7 @@ from shared.graph.pace import BURST
 from shared.subscriptions.known import Known
 from tests.builders import CHAT, NOW, TENANT, change, chat_path, lifecycle, message, minted
 from tests.security.attacked import AttackedRelay, attacked
-from tests.servers import Answer, in_json
+from tests.servers import ScriptedResponse, in_json
 
 CHATS = "/chats/getAllMessages"
 USERS = "/users"
@@ -173,7 +173,7 @@ def test_a_clientstate_for_users_delivers_no_chat(app: AttackedRelay) -> None:
 
 
 def test_an_answer_of_graph_other_than_a_message_is_not_delivered(app: AttackedRelay) -> None:
-    app.resources[MESSAGE] = Answer(200, b"<html>")
+    app.resources[MESSAGE] = ScriptedResponse(200, b"<html>")
     app.post(change(chat_path()))
     app.drain()
     assert app.events == []

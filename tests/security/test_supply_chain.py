@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from local.child import free_ports
-from tests.servers import Answer, in_json, serving
+from tests.servers import ScriptedResponse, in_json, serving
 from tools import sbom
 from tools.licences import check, is_allowed
 from tools.pinned import ROOT, RUNTIME, Pinned, pinned, wanted
@@ -128,9 +128,16 @@ def test_a_known_vulnerability_of_a_package_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [Answer(503), Answer(200, b"<html>"), Answer(200, b"[]"), Answer(200, b"{}"), Answer(0)]
+    "answer",
+    [
+        ScriptedResponse(503),
+        ScriptedResponse(200, b"<html>"),
+        ScriptedResponse(200, b"[]"),
+        ScriptedResponse(200, b"{}"),
+        ScriptedResponse(0),
+    ],
 )
-def test_an_unanswered_query_differs_from_no_known_vulnerability(answer: Answer) -> None:
+def test_an_unanswered_query_differs_from_no_known_vulnerability(answer: ScriptedResponse) -> None:
     with serving(lambda _: answer) as database, pytest.raises(Unreachable):
         known(SOME, database.url)
 

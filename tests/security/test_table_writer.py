@@ -13,7 +13,7 @@ from shared.messages.envelope import ReadbackPage, write
 from shared.storage.state import STATE
 from tests.builders import NOW, TENANT, change, lifecycle, minted
 from tests.security.attacked import AttackedRelay, attacked
-from tests.servers import Answer, Server, serving
+from tests.servers import ScriptedResponse, Server, serving
 
 USERS = "/users"
 
@@ -26,7 +26,7 @@ def app(tmp_path: Path, authority: Authority, session: requests.Session) -> Iter
 
 @pytest.fixture
 def elsewhere(authority: Authority) -> Iterator[Server]:
-    with serving(lambda _: Answer(200, b'{"value":[]}'), authority) as server:
+    with serving(lambda _: ScriptedResponse(200, b'{"value":[]}'), authority) as server:
         yield server
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from graph_simulator.authority import Authority
-from tests.servers import Answer, Asked, Server, serving
+from tests.servers import RecordedRequest, ScriptedResponse, Server, serving
 
 pytestmark = pytest.mark.process
 
@@ -39,10 +39,10 @@ os._exit(0)  # as the host ends the worker: without the collection that a provid
 
 @pytest.fixture
 def ingestion(authority: Authority) -> Iterator[Server]:
-    def taken(asked: Asked) -> Answer:
-        count = len(sent([asked]))
+    def taken(request: RecordedRequest) -> ScriptedResponse:
+        count = len(sent([request]))
         body = json.dumps({"itemsReceived": count, "itemsAccepted": count, "errors": []}).encode()
-        return Answer(200, body, {"Content-Type": "application/json"})
+        return ScriptedResponse(200, body, {"Content-Type": "application/json"})
 
     with serving(taken, authority) as server:
         yield server
@@ -66,7 +66,7 @@ def run(authority: Authority, connection: str = "", **environ: str) -> subproces
     )
 
 
-def sent(asked: list[Asked]) -> list[dict[str, object]]:
+def sent(asked: list[RecordedRequest]) -> list[dict[str, object]]:
     items: list[dict[str, object]] = []
     for request in asked:
         body = gzip.decompress(request.body) if request.headers.get("content-encoding") == "gzip" else request.body

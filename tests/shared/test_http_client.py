@@ -19,7 +19,7 @@ from graph_simulator.authority import Authority
 from shared import http_client
 from shared.http_client import exchange, read_bounded, retry_after
 from tests.builders import NOW
-from tests.servers import RESET, Answer, serving
+from tests.servers import RESET, ScriptedResponse, serving
 
 HOUR = timedelta(hours=1)
 
@@ -68,7 +68,7 @@ def test_an_absurd_date_is_understood_or_ignored(value: str) -> None:
 def test_an_exchange_sends_one_request_and_reads_the_whole_answer(
     session: requests.Session, authority: Authority
 ) -> None:
-    with serving(lambda _: Answer(201, b"made", {"X-Id": "7"}), authority) as server:
+    with serving(lambda _: ScriptedResponse(201, b"made", {"X-Id": "7"}), authority) as server:
         answer = exchange(
             session,
             "POST",
@@ -85,18 +85,21 @@ def test_an_exchange_sends_one_request_and_reads_the_whole_answer(
 
 
 def test_an_exchange_follows_no_redirect(session: requests.Session, authority: Authority) -> None:
-    with serving(lambda _: Answer(302, headers={"Location": "/elsewhere"}), authority) as server:
+    with serving(lambda _: ScriptedResponse(302, headers={"Location": "/elsewhere"}), authority) as server:
         assert exchange(session, "GET", server.url, timeout=30, limit=0).status == 302
         assert len(server.asked) == 1
 
 
 def test_an_exchange_refuses_an_answer_beyond_its_limit(session: requests.Session, authority: Authority) -> None:
-    with serving(lambda _: Answer(body=b"12345"), authority) as server, pytest.raises(requests.RequestException):
+    with (
+        serving(lambda _: ScriptedResponse(body=b"12345"), authority) as server,
+        pytest.raises(requests.RequestException),
+    ):
         exchange(session, "GET", server.url, timeout=30, limit=4)
 
 
 def test_a_body_is_read_whole_up_to_the_limit(session: requests.Session, authority: Authority) -> None:
-    with serving(lambda _: Answer(body=b"x" * 1000), authority) as server:
+    with serving(lambda _: ScriptedResponse(body=b"x" * 1000), authority) as server:
         with session.get(server.url, stream=True) as answer:
             assert read_bounded(answer, 1000) == b"x" * 1000
         with session.get(server.url, stream=True) as answer, pytest.raises(requests.RequestException):
@@ -105,7 +108,9 @@ def test_a_body_is_read_whole_up_to_the_limit(session: requests.Session, authori
 
 def test_a_body_that_drips_is_given_up_when_its_time_is_over(session: requests.Session, authority: Authority) -> None:
     with (
-        serving(lambda _: Answer(body=b"x" * 10_000, drip=0.1), authority) as server,  # longer than a test may take
+        serving(
+            lambda _: ScriptedResponse(body=b"x" * 10_000, drip=0.1), authority
+        ) as server,  # longer than a test may take
         session.get(server.url, stream=True) as answer,
         pytest.raises(requests.Timeout),
     ):
@@ -115,9 +120,9 @@ def test_a_body_that_drips_is_given_up_when_its_time_is_over(session: requests.S
 @pytest.mark.parametrize(
     "whole",
     [
-        Answer(body=b"x" * 200_000),
-        Answer(body=gzip.compress(b"x" * 200_000), headers={"Content-Encoding": "gzip"}),
-        Answer(
+        ScriptedResponse(body=b"x" * 200_000),
+        ScriptedResponse(body=gzip.compress(b"x" * 200_000), headers={"Content-Encoding": "gzip"}),
+        ScriptedResponse(
             body=b"186A0\r\n" + b"x" * 100_000 + b"\r\n" + b"186A0\r\n" + b"x" * 100_000 + b"\r\n0\r\n\r\n",
             headers={"Transfer-Encoding": "chunked"},
         ),
@@ -125,26 +130,26 @@ def test_a_body_that_drips_is_given_up_when_its_time_is_over(session: requests.S
     ids=["plain", "compressed", "chunked"],
 )
 def test_a_body_of_any_encoding_is_read_and_its_connection_reused(
-    session: requests.Session, authority: Authority, whole: Answer
+    session: requests.Session, authority: Authority, whole: ScriptedResponse
 ) -> None:
     with serving(lambda _: whole, authority) as server:
         for _ in range(3):
             with session.get(server.url, stream=True) as answer:
                 assert read_bounded(answer, 200_000) == b"x" * 200_000
-        assert len({asked.connection for asked in server.asked}) == 1
+        assert len({request.connection for request in server.asked}) == 1
 
 
 @pytest.mark.parametrize(
     "broken",
     [
-        Answer(body=b"x", headers={"Content-Length": "2", "Connection": "close"}),
-        Answer(body=b"not compressed", headers={"Content-Encoding": "gzip"}),
-        Answer(body=b"oh\r\n", headers={"Transfer-Encoding": "chunked"}),
+        ScriptedResponse(body=b"x", headers={"Content-Length": "2", "Connection": "close"}),
+        ScriptedResponse(body=b"not compressed", headers={"Content-Encoding": "gzip"}),
+        ScriptedResponse(body=b"oh\r\n", headers={"Transfer-Encoding": "chunked"}),
     ],
     ids=["cut off", "not compressed", "not chunked"],
 )
 def test_a_body_that_breaks_is_a_request_exception(
-    session: requests.Session, authority: Authority, broken: Answer
+    session: requests.Session, authority: Authority, broken: ScriptedResponse
 ) -> None:
     with (
         serving(lambda _: broken, authority) as server,
@@ -177,10 +182,10 @@ def drip(listening: socket.socket, answer: bytes) -> None:
 
 
 def test_cookies_are_not_kept(session: requests.Session, authority: Authority) -> None:
-    with serving(lambda _: Answer(headers={"Set-Cookie": "a=b"}), authority) as server:
+    with serving(lambda _: ScriptedResponse(headers={"Set-Cookie": "a=b"}), authority) as server:
         session.get(server.url)
         session.get(server.url)
-        assert [asked.headers.get("cookie") for asked in server.asked] == [None, None]
+        assert [request.headers.get("cookie") for request in server.asked] == [None, None]
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused(
@@ -188,7 +193,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused(
 ) -> None:
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     with (
-        serving(lambda _: Answer(), authority) as server,
+        serving(lambda _: ScriptedResponse(), authority) as server,
         http_client.session() as stranger,
         pytest.raises(requests.exceptions.SSLError),
     ):
@@ -197,7 +202,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused(
 
 def test_an_idle_connection_is_kept_alive(session: requests.Session, authority: Authority) -> None:
     with (
-        serving(lambda _: Answer(200, b"a body"), authority) as server,
+        serving(lambda _: ScriptedResponse(200, b"a body"), authority) as server,
         session.get(server.url, stream=True, timeout=5) as answer,
     ):
         connection = answer.raw.connection
@@ -209,7 +214,10 @@ def test_proxies_are_looked_up_once_for_each_server(
     session: requests.Session, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "")
-    with serving(lambda _: Answer(204), authority) as server, serving(lambda _: Answer(204), authority) as other:
+    with (
+        serving(lambda _: ScriptedResponse(204), authority) as server,
+        serving(lambda _: ScriptedResponse(204), authority) as other,
+    ):
         exchange(session, "GET", server.url, timeout=5, limit=100)
         monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
         assert exchange(session, "GET", f"{server.url}/again", timeout=5, limit=100).status == 204
@@ -224,10 +232,10 @@ def test_a_netrc_file_replaces_no_authorization(
     file.write_text("machine 127.0.0.1 login somebody password something")
     file.chmod(0o600)
     monkeypatch.setenv("NETRC", str(file))
-    with serving(lambda _: Answer(204), authority) as server:
+    with serving(lambda _: ScriptedResponse(204), authority) as server:
         exchange(session, "GET", server.url, timeout=5, limit=100, headers={"Authorization": "Bearer ours"})
         exchange(session, "GET", server.url, timeout=5, limit=100)
-    assert [asked.headers.get("authorization") for asked in server.asked] == ["Bearer ours", None]
+    assert [request.headers.get("authorization") for request in server.asked] == ["Bearer ours", None]
 
 
 def test_a_private_authority_is_trusted_besides_the_others(
@@ -235,7 +243,10 @@ def test_a_private_authority_is_trusted_besides_the_others(
 ) -> None:
     public = Authority.create(tmp_path)  # stands for the authorities that every machine trusts
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(public.ca))
-    with serving(lambda _: Answer(204), authority) as private, serving(lambda _: Answer(204), public) as other:
+    with (
+        serving(lambda _: ScriptedResponse(204), authority) as private,
+        serving(lambda _: ScriptedResponse(204), public) as other,
+    ):
         with http_client.session(ca=str(authority.ca)) as session:
             assert session.get(private.url).status_code == session.get(other.url).status_code == 204
         with http_client.session() as session, pytest.raises(requests.exceptions.SSLError):
@@ -248,7 +259,7 @@ def test_a_client_certificate_is_shown_to_a_server_that_asks_for_one(
     clients = Authority.create(tmp_path)
     pem = tmp_path / "client.pem"
     pem.write_bytes(clients.key.read_bytes() + clients.certificate.read_bytes())
-    with serving(lambda _: Answer(204), authority, clients) as server:
+    with serving(lambda _: ScriptedResponse(204), authority, clients) as server:
         with http_client.session(client_certificate=str(pem)) as session:
             assert session.post(server.url, data=b"[]").status_code == 204
         with http_client.session() as session, pytest.raises(requests.RequestException):

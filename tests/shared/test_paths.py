@@ -43,7 +43,7 @@ from tests.builders import (
 from tests.memory import MemoryAccount, MemoryQueues, MemoryTables, account_of_items
 from tests.process_queue.app import start_app
 from tests.process_queue.verification import TOKEN
-from tests.servers import Answer, Asked, Server, serving
+from tests.servers import RecordedRequest, ScriptedResponse, Server, serving
 from tests.waiting import eventually
 
 RECIPIENT = ExpectedRecipient(TENANT, [client_state_secret()])
@@ -67,8 +67,8 @@ class NotingRelay:
         self.ledger = relay.ledgers[0]
         self.handler = MessageHandler(relay).changes
 
-    def _answer(self, asked: Asked) -> Answer:
-        return Answer(422 if self.rejects and self.rejects.encode() in asked.body else self.status)
+    def _answer(self, request: RecordedRequest) -> ScriptedResponse:
+        return ScriptedResponse(422 if self.rejects and self.rejects.encode() in request.body else self.status)
 
     def find(self, text: str) -> list[Path]:
         return self.paths.find(text, [self.ledger], NOW - timedelta(days=4000))
@@ -77,7 +77,7 @@ class NotingRelay:
 @pytest.fixture
 def relay(storage_settings: StorageSettings, session: requests.Session) -> Iterator[NotingRelay]:
     """With a real table service, whose limits of keys and queries apply."""
-    with serving(lambda _: Answer(204)) as server:
+    with serving(lambda _: ScriptedResponse(204)) as server:
         yield NotingRelay(tables_of(storage_settings), server, session)
 
 

@@ -1,11 +1,11 @@
 """Entra ID's token endpoint, scripted: the text of an access token is its tenant."""
 
-from tests.servers import Answer, Asked, in_json
+from tests.servers import RecordedRequest, ScriptedResponse, in_json
 
 
-def entra(asked: Asked, url: str, *, refuses: bool = False) -> Answer | None:
+def entra(request: RecordedRequest, url: str, *, refuses: bool = False) -> ScriptedResponse | None:
     """Answer requests to Entra ID at `url`; None for all others. `refuses`: the app is unknown."""
-    path = asked.path.partition("?")[0]
+    path = request.path.partition("?")[0]
     tenant = path.strip("/").partition("/")[0]
     if path.endswith("/.well-known/openid-configuration"):
         return in_json(

@@ -20,7 +20,7 @@ from cloudevents.core.exceptions import CloudEventValidationError
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from tests.servers import Answer, Asked
+from tests.servers import RecordedRequest, ScriptedResponse
 
 MEGABYTE = 1 << 20
 _EXTENSION = re.compile(r"[a-z0-9]{1,20}")
@@ -45,35 +45,37 @@ class Target:
         claims = {"aud": resource, "exp": now + timedelta(hours=1), "may_send": roles}
         return jwt.encode(claims, self.key, "HS256")
 
-    def refusal(self, asked: Asked, resource: str) -> Answer | None:
+    def refusal(self, request: RecordedRequest, resource: str) -> ScriptedResponse | None:
         """Return 401 without a valid token for the resource, or for an identity without the role."""
-        scheme, _, token = asked.headers.get("authorization", "").partition(" ")
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
         try:
             claims = jwt.decode(token, self.key, ["HS256"], audience=resource)
         except jwt.InvalidTokenError:
-            return Answer(401)
-        return None if scheme == "Bearer" and claims["may_send"] else Answer(401)
+            return ScriptedResponse(401)
+        return None if scheme == "Bearer" and claims["may_send"] else ScriptedResponse(401)
 
-    def take(self, asked: Asked, *, batches: bool) -> bool:
+    def take(self, request: RecordedRequest, *, batches: bool) -> bool:
         """Accept the events of a request; return whether the request was valid."""
-        media_type = asked.headers.get("content-type", "").partition(";")[0].strip()
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip()
         try:
-            found = _events(asked, media_type, batches=batches)
+            found = _events(request, media_type, batches=batches)
         except (ValueError, CloudEventValidationError, KeyError, TypeError):
             return False
         self.events += found
         return True
 
 
-def _events(asked: Asked, media_type: str, *, batches: bool) -> list[dict[str, Any]]:
+def _events(request: RecordedRequest, media_type: str, *, batches: bool) -> list[dict[str, Any]]:
     if batches and media_type == _BATCH:
-        entries = json.loads(asked.body)
+        entries = json.loads(request.body)
         if not isinstance(entries, list) or not entries:
             raise ValueError("no batch")
         return [_event({"content-type": _STRUCTURED}, json.dumps(entry).encode()) for entry in entries]
-    if media_type == _STRUCTURED or "ce-specversion" in asked.headers:
+    if media_type == _STRUCTURED or "ce-specversion" in request.headers:
         return [
-            _event({n: v for n, v in asked.headers.items() if n.startswith("ce-") or n == "content-type"}, asked.body)
+            _event(
+                {n: v for n, v in request.headers.items() if n.startswith("ce-") or n == "content-type"}, request.body
+            )
         ]
     raise ValueError("no CloudEvent")
 
@@ -85,116 +87,116 @@ def _event(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     return attributes
 
 
-def event_grid_topic(target: Target) -> Callable[[Asked], Answer]:
+def event_grid_topic(target: Target) -> Callable[[RecordedRequest], ScriptedResponse]:
     """A custom topic with the CloudEvents input schema."""
 
-    def answer(asked: Asked) -> Answer:
-        path, query = urlsplit(asked.path).path, parse_qs(urlsplit(asked.path).query)
-        if (asked.method, path) != ("POST", "/api/events") or query.get("api-version") != ["2018-01-01"]:
-            return Answer(404)
-        if refusal := target.refusal(asked, "https://eventgrid.azure.net"):
+    def answer(request: RecordedRequest) -> ScriptedResponse:
+        path, query = urlsplit(request.path).path, parse_qs(urlsplit(request.path).query)
+        if (request.method, path) != ("POST", "/api/events") or query.get("api-version") != ["2018-01-01"]:
+            return ScriptedResponse(404)
+        if refusal := target.refusal(request, "https://eventgrid.azure.net"):
             return refusal
-        if len(asked.body) > target.limit:
-            return Answer(413)
-        return Answer(200 if target.take(asked, batches=True) else 400)
+        if len(request.body) > target.limit:
+            return ScriptedResponse(413)
+        return ScriptedResponse(200 if target.take(request, batches=True) else 400)
 
     return answer
 
 
-def event_grid_namespace(target: Target) -> Callable[[Asked], Answer]:
+def event_grid_namespace(target: Target) -> Callable[[RecordedRequest], ScriptedResponse]:
     """A topic of a namespace."""
 
-    def answer(asked: Asked) -> Answer:
-        path, query = urlsplit(asked.path).path, parse_qs(urlsplit(asked.path).query)
-        if asked.method != "POST" or query.get("api-version") != ["2024-06-01"]:
-            return Answer(400)
-        if refusal := target.refusal(asked, "https://eventgrid.azure.net"):
+    def answer(request: RecordedRequest) -> ScriptedResponse:
+        path, query = urlsplit(request.path).path, parse_qs(urlsplit(request.path).query)
+        if request.method != "POST" or query.get("api-version") != ["2024-06-01"]:
+            return ScriptedResponse(400)
+        if refusal := target.refusal(request, "https://eventgrid.azure.net"):
             return refusal
         if path != "/topics/TOPIC:publish" or not target.exists:
-            return Answer(410)
-        if len(asked.body) > target.limit:
-            return Answer(403)
-        return Answer(200, b"{}") if target.take(asked, batches=True) else Answer(400)
+            return ScriptedResponse(410)
+        if len(request.body) > target.limit:
+            return ScriptedResponse(403)
+        return ScriptedResponse(200, b"{}") if target.take(request, batches=True) else ScriptedResponse(400)
 
     return answer
 
 
-def event_hub(target: Target) -> Callable[[Asked], Answer]:
+def event_hub(target: Target) -> Callable[[RecordedRequest], ScriptedResponse]:
     """An event hub over HTTPS: one event a request, under the content type that its page prescribes."""
 
-    def answer(asked: Asked) -> Answer:
-        path, query = urlsplit(asked.path).path, parse_qs(urlsplit(asked.path).query)
-        if asked.method != "POST" or query.get("api-version") != ["2014-01"]:
-            return Answer(400)
-        if refusal := target.refusal(asked, "https://eventhubs.azure.net"):
+    def answer(request: RecordedRequest) -> ScriptedResponse:
+        path, query = urlsplit(request.path).path, parse_qs(urlsplit(request.path).query)
+        if request.method != "POST" or query.get("api-version") != ["2014-01"]:
+            return ScriptedResponse(400)
+        if refusal := target.refusal(request, "https://eventhubs.azure.net"):
             return refusal
         if path != "/HUB/messages" or not target.exists:
-            return Answer(410)
-        if len(asked.body) > target.limit:
-            return Answer(403)
-        if asked.headers["content-type"] != "application/atom+xml;type=entry;charset=utf-8":
-            return Answer(400)
-        target.events.append(_event({"content-type": _STRUCTURED}, asked.body))  # the body is opaque to the hub
-        return Answer(201)
+            return ScriptedResponse(410)
+        if len(request.body) > target.limit:
+            return ScriptedResponse(403)
+        if request.headers["content-type"] != "application/atom+xml;type=entry;charset=utf-8":
+            return ScriptedResponse(400)
+        target.events.append(_event({"content-type": _STRUCTURED}, request.body))  # the body is opaque to the hub
+        return ScriptedResponse(201)
 
     return answer
 
 
-def service_bus(target: Target) -> Callable[[Asked], Answer]:
+def service_bus(target: Target) -> Callable[[RecordedRequest], ScriptedResponse]:
     """A queue or a topic over HTTPS: one message a request, with any content type."""
 
-    def answer(asked: Asked) -> Answer:
-        if refusal := target.refusal(asked, "https://servicebus.azure.net"):
+    def answer(request: RecordedRequest) -> ScriptedResponse:
+        if refusal := target.refusal(request, "https://servicebus.azure.net"):
             return refusal
-        if asked.method != "POST" or urlsplit(asked.path).path != "/QUEUE-OR-TOPIC/messages" or not target.exists:
-            return Answer(410)
-        if len(asked.body) > target.limit:
-            return Answer(403)
-        media_type = asked.headers["content-type"].partition(";")[0]
+        if request.method != "POST" or urlsplit(request.path).path != "/QUEUE-OR-TOPIC/messages" or not target.exists:
+            return ScriptedResponse(410)
+        if len(request.body) > target.limit:
+            return ScriptedResponse(403)
+        media_type = request.headers["content-type"].partition(";")[0]
         if media_type == "application/vnd.microsoft.servicebus.json":
-            return Answer(400)  # a batch in its own format, which CloudEvents are not
-        target.events.append(_event({"content-type": _STRUCTURED}, asked.body))
-        return Answer(201)
+            return ScriptedResponse(400)  # a batch in its own format, which CloudEvents are not
+        target.events.append(_event({"content-type": _STRUCTURED}, request.body))
+        return ScriptedResponse(201)
 
     return answer
 
 
-def function(target: Target) -> Callable[[Asked], Answer]:
+def function(target: Target) -> Callable[[RecordedRequest], ScriptedResponse]:
     """An HTTP-triggered function of the level `function`."""
 
-    def answer(asked: Asked) -> Answer:
-        if asked.headers.get("x-functions-key") != "FUNCTION-KEY":
-            return Answer(401)
-        if asked.path != "/api/events":
-            return Answer(404)
-        return Answer(200 if target.take(asked, batches=True) else 400)
+    def answer(request: RecordedRequest) -> ScriptedResponse:
+        if request.headers.get("x-functions-key") != "FUNCTION-KEY":
+            return ScriptedResponse(401)
+        if request.path != "/api/events":
+            return ScriptedResponse(404)
+        return ScriptedResponse(200 if target.take(request, batches=True) else 400)
 
     return answer
 
 
-def dapr(target: Target) -> Callable[[Asked], Answer]:
+def dapr(target: Target) -> Callable[[RecordedRequest], ScriptedResponse]:
     """The publish API of a sidecar that requires an API token."""
 
-    def answer(asked: Asked) -> Answer:
-        if asked.headers.get("dapr-api-token") != "TOKEN":
-            return Answer(401)
-        if asked.path != "/v1.0/publish/PUBSUB/TOPIC" or not target.exists:
-            return Answer(404)
-        if not asked.headers["content-type"].startswith(_STRUCTURED):
-            return Answer(500)  # it would be wrapped into another event
-        return Answer(204 if target.take(asked, batches=False) else 500)
+    def answer(request: RecordedRequest) -> ScriptedResponse:
+        if request.headers.get("dapr-api-token") != "TOKEN":
+            return ScriptedResponse(401)
+        if request.path != "/v1.0/publish/PUBSUB/TOPIC" or not target.exists:
+            return ScriptedResponse(404)
+        if not request.headers["content-type"].startswith(_STRUCTURED):
+            return ScriptedResponse(500)  # it would be wrapped into another event
+        return ScriptedResponse(204 if target.take(request, batches=False) else 500)
 
     return answer
 
 
-def knative(target: Target) -> Callable[[Asked], Answer]:
+def knative(target: Target) -> Callable[[RecordedRequest], ScriptedResponse]:
     """The ingress of a broker."""
 
-    def answer(asked: Asked) -> Answer:
-        if asked.method != "POST":
-            return Answer(405)
-        if asked.path != "/NAMESPACE/BROKER" or not target.exists:
-            return Answer(404)
-        return Answer(202 if target.take(asked, batches=False) else 400)
+    def answer(request: RecordedRequest) -> ScriptedResponse:
+        if request.method != "POST":
+            return ScriptedResponse(405)
+        if request.path != "/NAMESPACE/BROKER" or not target.exists:
+            return ScriptedResponse(404)
+        return ScriptedResponse(202 if target.take(request, batches=False) else 400)
 
     return answer

@@ -41,7 +41,7 @@ from tests.accounts import queues
 from tests.builders import Clock
 from tests.memory import account_of_items
 from tests.process_queue.verification import READERS, hydration
-from tests.servers import Answer, Asked, in_json, serving
+from tests.servers import RecordedRequest, ScriptedResponse, in_json, serving
 from tests.shared.graph.test_client import Bearer
 
 LONG_AFTER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -220,11 +220,11 @@ def running_app(vectors: Vectors, storage: StorageSettings, authority: Authority
     manifest = vectors.manifest
     login = manifest["login"]["authority"]
 
-    def published(asked: Asked) -> Answer:
+    def published(request: RecordedRequest) -> ScriptedResponse:
         # The app reads items of a rich subscription without content; here the resource is gone.
-        if asked.path.startswith("/v1.0/"):
+        if request.path.startswith("/v1.0/"):
             return in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
-        return Answer(200, vectors.read(f"login{asked.path}"), {"Content-Type": "application/json"})
+        return ScriptedResponse(200, vectors.read(f"login{request.path}"), {"Content-Type": "application/json"})
 
     for key in manifest["encryptionKeys"]:
         pem = directory / f"{key['id']}.pem"

@@ -23,9 +23,9 @@ from shared.delivery.request import BATCH, RequestFormat, encode
 from shared.errors import Reason, RetryLater
 from tests.builders import NOW, TENANT, Clock, destination_secret, message
 from tests.memory import MemoryTables
-from tests.servers import RESET, Answer, Asked, Script, Server, in_turn, serving
+from tests.servers import RESET, RecordedRequest, Script, ScriptedResponse, Server, in_turn, serving
 
-DONE = Answer(204)
+DONE = ScriptedResponse(204)
 
 
 def some(count: int) -> list[Event]:
@@ -51,8 +51,8 @@ def destination(server: Server, session: requests.Session, secret: str) -> Desti
     return Destination(f"{server.url}/events?from=relay", [secret], session, lambda: NOW)
 
 
-def ids(asked: Asked) -> list[str]:
-    return [event["id"] for event in json.loads(asked.body)]
+def ids(request: RecordedRequest) -> list[str]:
+    return [event["id"] for event in json.loads(request.body)]
 
 
 def test_events_are_delivered_together_as_a_batch_of_cloudevents(destination: Destination, server: Server) -> None:
@@ -106,12 +106,12 @@ def test_every_attempt_to_deliver_the_same_events_has_the_same_id_and_its_own_ti
 ) -> None:
     clock = Clock()
     destination = Destination(server.url, [secret], session, clock)
-    server.script = lambda _: Answer(503)
+    server.script = lambda _: ScriptedResponse(503)
     destination.deliver(some(2))
     clock.advance(seconds=1)
     destination.deliver(some(2))
     destination.deliver(some(1))
-    first, second, other = (asked.headers for asked in server.asked)
+    first, second, other = (request.headers for request in server.asked)
     assert first["webhook-id"] == second["webhook-id"] != other["webhook-id"]
     assert int(second["webhook-timestamp"]) - int(first["webhook-timestamp"]) == 1
 
@@ -145,19 +145,19 @@ def test_requests_have_at_most_so_many_events_and_bytes(server: Server, session:
         server.asked.clear()
         delivery = Destination(server.url, [secret], session, lambda: NOW, request_format=most).deliver(events)
         assert delivery.delivered == tuple(events)
-        assert [len(ids(asked)) for asked in server.asked] == sizes
-        assert all(len(asked.body) <= most.max_bytes or len(ids(asked)) == 1 for asked in server.asked)
+        assert [len(ids(request)) for request in server.asked] == sizes
+        assert all(len(request.body) <= most.max_bytes or len(ids(request)) == 1 for request in server.asked)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 def test_any_2xx_is_success(destination: Destination, server: Server, status: int) -> None:
-    server.script = lambda _: Answer(status)
+    server.script = lambda _: ScriptedResponse(status)
     assert len(destination.deliver(some(2)).delivered) == 2
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_failure_and_is_not_followed(destination: Destination, server: Server, status: int) -> None:
-    server.script = lambda _: Answer(status, headers={"Location": f"{server.url}/elsewhere"})
+    server.script = lambda _: ScriptedResponse(status, headers={"Location": f"{server.url}/elsewhere"})
     assert_kept(destination, 2, Reason.DESTINATION)
     assert len(server.asked) == 1
 
@@ -166,13 +166,13 @@ def test_a_redirect_is_failure_and_is_not_followed(destination: Destination, ser
 def test_a_status_about_the_destination_does_not_split_the_batch(
     destination: Destination, server: Server, status: int
 ) -> None:
-    server.script = lambda _: Answer(status)
+    server.script = lambda _: ScriptedResponse(status)
     assert_kept(destination, 4, Reason.DESTINATION)
     assert len(server.asked) == 1
 
 
 def test_a_500_is_not_an_outage_since_one_event_may_cause_it(destination: Destination, server: Server) -> None:
-    server.script = lambda _: Answer(500)
+    server.script = lambda _: ScriptedResponse(500)
     assert_kept(destination, 4, Reason.DESTINATION_ERROR)
 
 
@@ -181,7 +181,7 @@ def test_a_destination_that_is_down_gets_single_attempts_until_it_is_back(
 ) -> None:
     clock = Clock()
     destination = Destination(server.url, [secret], session, clock)
-    server.script = lambda _: Answer(503)
+    server.script = lambda _: ScriptedResponse(503)
     waits = [failure.retry_after for _ in range(50) if (failure := destination.deliver(some(1)).failure)]
     assert len(waits) == 50
     assert len(server.asked) < 10
@@ -193,7 +193,7 @@ def test_a_destination_that_is_down_gets_single_attempts_until_it_is_back(
 
 @pytest.mark.parametrize("status", [429, 503, 408])
 def test_the_destination_says_how_long_to_wait(destination: Destination, server: Server, status: int) -> None:
-    server.script = lambda _: Answer(status, headers={"Retry-After": "120"})
+    server.script = lambda _: ScriptedResponse(status, headers={"Retry-After": "120"})
     assert assert_kept(destination, 1, Reason.DESTINATION).retry_after == timedelta(seconds=120)
 
 
@@ -202,7 +202,7 @@ def test_the_destination_says_how_long_to_wait(destination: Destination, server:
 def test_the_destination_stops_delivery_for_an_hour_at_most(
     destination: Destination, server: Server, status: int, wait: str
 ) -> None:
-    server.script = lambda _: Answer(status, headers={"Retry-After": wait})
+    server.script = lambda _: ScriptedResponse(status, headers={"Retry-After": wait})
     failure = destination.deliver(some(1)).failure
     assert failure is not None
     assert failure.retry_after == timedelta(hours=1)
@@ -210,12 +210,12 @@ def test_the_destination_stops_delivery_for_an_hour_at_most(
 
 @pytest.mark.parametrize("nonsense", ["soon", "1 Jan 99999999999999999999 0:0:0"])
 def test_a_malformed_retry_after_is_ignored(destination: Destination, server: Server, nonsense: str) -> None:
-    server.script = lambda _: Answer(503, headers={"Retry-After": nonsense})
+    server.script = lambda _: ScriptedResponse(503, headers={"Retry-After": nonsense})
     assert assert_kept(destination, 1, Reason.DESTINATION).retry_after is None
 
 
 def test_gone_stops_delivery_and_keeps_what_there_is(destination: Destination, server: Server) -> None:
-    server.script = lambda _: Answer(410)
+    server.script = lambda _: ScriptedResponse(410)
     wait = assert_kept(destination, 1, Reason.DESTINATION_GONE).retry_after
     assert wait is not None
     assert wait >= timedelta(minutes=10)
@@ -226,19 +226,19 @@ def test_gone_stops_delivery_and_keeps_what_there_is(destination: Destination, s
 def test_what_may_mean_too_large_is_halved_once_before_everything_waits(
     destination: Destination, server: Server, status: int, reason: Reason
 ) -> None:
-    server.script = lambda asked: Answer(status) if len(ids(asked)) > 4 else DONE
+    server.script = lambda request: ScriptedResponse(status) if len(ids(request)) > 4 else DONE
     assert len(destination.deliver(some(8)).delivered) == 8
     server.asked.clear()
-    server.script = lambda _: Answer(status)
+    server.script = lambda _: ScriptedResponse(status)
     assert_kept(destination, 8, reason)
-    assert [len(ids(asked)) for asked in server.asked] == [8, 4]
+    assert [len(ids(request)) for request in server.asked] == [8, 4]
 
 
 @pytest.mark.parametrize("status", [402, 406, 411, 414, 415, 421, 426, 428, 431, 451, 499])
 def test_what_speaks_of_the_form_of_requests_is_no_fault_of_an_event(
     destination: Destination, server: Server, status: int
 ) -> None:
-    server.script = lambda _: Answer(status)
+    server.script = lambda _: ScriptedResponse(status)
     failure = assert_kept(destination, 4, Reason.DESTINATION_REJECTS)
     assert str(status) in failure.detail
     assert len(server.asked) == 1
@@ -249,7 +249,7 @@ def test_what_speaks_of_the_form_of_requests_is_no_fault_of_an_event(
 def test_nothing_is_rejected_as_long_as_nothing_is_accepted(
     destination: Destination, server: Server, status: int, count: int
 ) -> None:
-    server.script = lambda _: Answer(status)
+    server.script = lambda _: ScriptedResponse(status)
     failure = assert_kept(destination, count, Reason.DESTINATION_REJECTS)
     assert str(status) in failure.detail
 
@@ -347,7 +347,7 @@ def test_an_event_that_alone_is_refused_does_not_keep_those_that_are_sent_alone(
 ) -> None:
     destination = Destination(server.url, [secret], session, lambda: NOW, request_format=RequestFormat(Mode.STRUCTURED))
     refused, *others = some(4)
-    server.script = lambda asked: Answer(403) if json.loads(asked.body)["id"] == refused.id else DONE
+    server.script = lambda request: ScriptedResponse(403) if json.loads(request.body)["id"] == refused.id else DONE
     assert destination.deliver([refused, *others], isolate_errors=True).delivered == tuple(others)
 
 
@@ -355,7 +355,7 @@ def test_an_event_that_alone_is_refused_does_not_keep_those_that_are_sent_alone(
 def test_a_destination_that_refuses_everything_is_not_asked_for_every_event(
     destination: Destination, server: Server, status: int
 ) -> None:
-    server.script = lambda _: Answer(status)
+    server.script = lambda _: ScriptedResponse(status)
     assert len(destination.deliver(some(64), isolate_errors=True).undelivered) == 64
     assert len(server.asked) < 12
 
@@ -364,7 +364,7 @@ def test_a_destination_that_rejects_everything_is_not_asked_for_every_message(
     server: Server, session: requests.Session, secret: str
 ) -> None:
     destination = Destination(server.url, [secret], session, Clock())
-    server.script = lambda _: Answer(400)
+    server.script = lambda _: ScriptedResponse(400)
     for _ in range(50):
         assert len(destination.deliver(some(1)).undelivered) == 1
     assert len(server.asked) < 10
@@ -406,7 +406,9 @@ def test_every_event_is_in_exactly_one_place(
     destination = Destination(server.url, [secret], session, lambda: NOW)
     reject = rejecting({event.id for number, event in enumerate(events) if number in bad}, 400)
     asked_before = len(server.asked)
-    server.script = lambda asked: reject(asked) if len(server.asked) - asked_before <= works else Answer(503)
+    server.script = lambda request: (
+        reject(request) if len(server.asked) - asked_before <= works else ScriptedResponse(503)
+    )
     delivery = destination.deliver(events)
     placed = [*delivery.delivered, *(rejection.event for rejection in delivery.rejected), *delivery.undelivered]
     assert sorted(event.id for event in placed) == sorted(event.id for event in events)
@@ -417,7 +419,7 @@ def test_every_event_is_in_exactly_one_place(
 
 
 def test_the_other_half_is_not_tried_on_a_destination_in_trouble(destination: Destination, server: Server) -> None:
-    server.script = in_turn(Answer(400), Answer(503))
+    server.script = in_turn(ScriptedResponse(400), ScriptedResponse(503))
     delivery = destination.deliver(some(8))
     assert len(delivery.undelivered) == 8
     assert len(server.asked) == 2
@@ -443,7 +445,7 @@ def test_a_destination_with_another_certificate_gets_nothing(
 
 @pytest.mark.parametrize("status", [200, 400, 503])
 def test_a_huge_answer_is_not_read_and_its_status_counts(destination: Destination, server: Server, status: int) -> None:
-    server.script = lambda _: Answer(status, b"x" * (20 << 20))
+    server.script = lambda _: ScriptedResponse(status, b"x" * (20 << 20))
     delivery = destination.deliver(some(1))
     assert (len(delivery.delivered), len(delivery.rejected), len(delivery.undelivered)) == {
         200: (1, 0, 0),
@@ -456,19 +458,27 @@ def test_a_huge_answer_is_not_read_and_its_status_counts(destination: Destinatio
 def test_an_answer_that_drips_is_not_waited_for_and_its_status_counts(
     destination: Destination, server: Server, status: int, delivered: int
 ) -> None:
-    server.script = lambda _: Answer(status, b"x" * 10_000, drip=0.2)  # which would take longer than a test may
+    server.script = lambda _: ScriptedResponse(
+        status, b"x" * 10_000, drip=0.2
+    )  # which would take longer than a test may
     assert len(destination.deliver(some(1)).delivered) == delivered
 
 
 def test_an_answer_that_breaks_off_behind_its_status_counts_as_its_status(
     destination: Destination, server: Server
 ) -> None:
-    server.script = lambda _: Answer(200, b"x", {"Content-Length": "1000", "Connection": "close"})
+    server.script = lambda _: ScriptedResponse(200, b"x", {"Content-Length": "1000", "Connection": "close"})
     assert len(destination.deliver(some(1)).delivered) == 1
 
 
 def test_no_complaint_holds_an_event_or_a_secret(server: Server, session: requests.Session, secret: str) -> None:
-    for answer in (Answer(503, b"the answer"), Answer(500, b"the answer"), RESET, Answer(410), Answer(302)):
+    for answer in (
+        ScriptedResponse(503, b"the answer"),
+        ScriptedResponse(500, b"the answer"),
+        RESET,
+        ScriptedResponse(410),
+        ScriptedResponse(302),
+    ):
         server.script = in_turn(answer)
         destination = Destination(server.url, [secret], session, lambda: NOW)
         failure = destination.deliver(some(1)).failure
@@ -478,7 +488,7 @@ def test_no_complaint_holds_an_event_or_a_secret(server: Server, session: reques
 
 
 def rejecting(bad: set[str], status: int) -> Script:
-    return lambda asked: Answer(status) if bad & set(ids(asked)) else DONE
+    return lambda request: ScriptedResponse(status) if bad & set(ids(request)) else DONE
 
 
 def assert_kept(destination: Destination, count: int, reason: Reason) -> RetryLater:
@@ -496,7 +506,7 @@ def test_events_that_the_destination_fails_on_again_do_not_hold_up_others(
     destination: Destination, server: Server
 ) -> None:
     *failing, good = some(6)
-    server.script = lambda asked: DONE if ids(asked) == [good.id] else Answer(500)
+    server.script = lambda request: DONE if ids(request) == [good.id] else ScriptedResponse(500)
     for event in failing:  # one after the other, more than open the breaker
         delivery = destination.deliver([event], isolate_errors=True)
         assert delivery.failure is not None
@@ -507,7 +517,7 @@ def test_events_that_the_destination_fails_on_again_do_not_hold_up_others(
 def test_a_destination_that_fails_on_everything_is_left_alone_for_a_while(
     destination: Destination, server: Server
 ) -> None:
-    server.script = lambda _: Answer(500)
+    server.script = lambda _: ScriptedResponse(500)
     for event in some(FAILURE_THRESHOLD * ERRORS_PER_FAILURE + 5):
         destination.deliver([event])
     # ten of them count as one failure: each may be the fault of its event alone; sums of tenths are not exact

@@ -16,7 +16,7 @@ from shared.delivery.outbox import Outbox
 from tests import accounts
 from tests.builders import NOW, destination_secret
 from tests.rerouted import refuses, rerouted
-from tests.servers import Answer, Asked, Server, serving
+from tests.servers import RecordedRequest, ScriptedResponse, Server, serving
 from tests.shared.delivery.test_destination import rejecting, some
 
 KEPT = timedelta(days=60)
@@ -24,7 +24,7 @@ KEPT = timedelta(days=60)
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with serving(lambda _: Answer(204)) as running:
+    with serving(lambda _: ScriptedResponse(204)) as running:
         yield running
 
 
@@ -43,7 +43,7 @@ def outbox(destination: Destination, ledger: Ledger) -> Outbox:
     return Outbox(destination, ledger)
 
 
-def ids(asked: list[Asked]) -> list[list[str]]:
+def ids(asked: list[RecordedRequest]) -> list[list[str]]:
     """Return the ids of the events of each request."""
     return [[event["id"] for event in json.loads(request.body)] for request in asked]
 
@@ -82,7 +82,7 @@ def test_what_was_not_accepted_is_not_recorded(outbox: Outbox, server: Server, l
     delivery = outbox.deliver(events)
     assert [rejected.event for rejected in delivery.rejected] == [events[1]]
     assert ledger.undelivered(events) == [events[1]]
-    server.script = lambda _: Answer(503)
+    server.script = lambda _: ScriptedResponse(503)
     more: list[Event] = some(6)[4:]
     assert outbox.deliver(more).undelivered == tuple(more)
     assert ledger.undelivered(more) == more

@@ -20,13 +20,13 @@ from shared.delivery.event import Event
 from shared.delivery.request import RequestFormat
 from shared.errors import Reason
 from tests.builders import NOW, destinations_of, environment
-from tests.servers import Answer, Asked, Server, serving
+from tests.servers import RecordedRequest, ScriptedResponse, Server, serving
 from tests.shared.delivery.test_destination import some
 from tests.stand_ins import targets
 from tests.stand_ins.targets import Target
 
 PAGES = Path(__file__).parents[3] / "docs" / "targets"
-STAND_INS: dict[str, Callable[[Target], Callable[[Asked], Answer]]] = {
+STAND_INS: dict[str, Callable[[Target], Callable[[RecordedRequest], ScriptedResponse]]] = {
     "event-grid-topic": targets.event_grid_topic,
     "event-grid-namespace": targets.event_grid_namespace,
     "event-hubs": targets.event_hub,
@@ -107,7 +107,7 @@ def test_without_the_role_everything_waits(ready: Ready) -> None:
 def test_requests_stay_below_the_limit_of_event_grid(ready: Ready) -> None:
     events = large(12, 200_000)
     assert ready.destination().deliver(events).delivered == tuple(events)
-    assert all(len(asked.body) <= 1 << 20 for asked in ready.server.asked)
+    assert all(len(request.body) <= 1 << 20 for request in ready.server.asked)
     assert len(ready.server.asked) == 3
 
 

@@ -16,7 +16,7 @@ from shared.errors import Reason, RetryLater
 from shared.graph.client import GraphClient, GraphRequestError
 from shared.graph.entra import AppCredential, EntraClient
 from tests.builders import CLIENT_ID, OTHER_TENANT, TENANT, Clock, client_state_secret
-from tests.servers import RESET, Answer, Asked, Server, in_json, in_turn, serving
+from tests.servers import RESET, RecordedRequest, ScriptedResponse, Server, in_json, in_turn, serving
 
 
 class WithRoles(EntraClient):
@@ -58,7 +58,7 @@ def graph(server: Server, session: requests.Session, clock: Clock) -> GraphClien
     return GraphClient(server.url, Bearer(), session, clock)
 
 
-def error(status: int, code: str = "Code", message: str = "Message.") -> Answer:
+def error(status: int, code: str = "Code", message: str = "Message.") -> ScriptedResponse:
     return in_json({"error": {"code": code, "message": message, "innerError": {}}}, status)
 
 
@@ -74,7 +74,7 @@ def test_a_call_carries_its_token_and_the_headers_for_graph(graph: GraphClient, 
 def test_bodies_are_sent_as_json(graph: GraphClient, server: Server) -> None:
     graph.post(TENANT, "subscriptions", {"a": "é"})
     graph.patch(TENANT, "subscriptions/1", {"b": None})
-    assert [(asked.method, json.loads(asked.body)) for asked in server.asked] == [
+    assert [(request.method, json.loads(request.body)) for request in server.asked] == [
         ("POST", {"a": "é"}),
         ("PATCH", {"b": None}),
     ]
@@ -82,14 +82,14 @@ def test_bodies_are_sent_as_json(graph: GraphClient, server: Server) -> None:
 
 
 def test_a_resource_is_read_as_the_very_bytes_that_came(graph: GraphClient, server: Server) -> None:
-    server.script = lambda _: Answer(200, b'{ "n": 1.50 }')
+    server.script = lambda _: ScriptedResponse(200, b'{ "n": 1.50 }')
     assert graph.get_raw(TENANT, "users/1") == b'{ "n": 1.50 }'
 
 
 def test_a_refused_token_is_replaced_once(graph: GraphClient, server: Server) -> None:
     server.script = in_turn(error(401), in_json({"id": "2"}))
     assert graph.get(TENANT, "users/1") == {"id": "2"}
-    assert [asked.headers["authorization"][-1] for asked in server.asked] == ["0", "1"]
+    assert [request.headers["authorization"][-1] for request in server.asked] == ["0", "1"]
 
 
 def test_a_token_that_is_refused_twice_is_a_refusal(graph: GraphClient, server: Server) -> None:
@@ -135,7 +135,7 @@ def test_an_answer_that_repetition_does_not_change_is_a_refusal(
 def test_a_refusal_in_a_gateways_own_words_is_a_refusal_all_the_same(
     graph: GraphClient, server: Server, body: bytes
 ) -> None:
-    server.script = lambda _: Answer(403, body)
+    server.script = lambda _: ScriptedResponse(403, body)
     with pytest.raises(GraphRequestError) as refusal:
         graph.get(TENANT, "users/1")
     assert refusal.value.status == 403
@@ -143,7 +143,7 @@ def test_a_refusal_in_a_gateways_own_words_is_a_refusal_all_the_same(
 
 @pytest.mark.parametrize("status", [408, 412, 423, 500, 502, 503, 504])
 def test_what_may_be_repeated_is_not_now(graph: GraphClient, server: Server, status: int) -> None:
-    server.script = lambda _: Answer(status, b"<html>", {"Retry-After": "7"})
+    server.script = lambda _: ScriptedResponse(status, b"<html>", {"Retry-After": "7"})
     with pytest.raises(RetryLater) as retry_later:
         graph.get(TENANT, "users/1")
     assert retry_later.value.reason is Reason.GRAPH
@@ -154,7 +154,7 @@ def test_what_may_be_repeated_is_not_now(graph: GraphClient, server: Server, sta
 def test_graph_is_asked_again_within_ten_minutes_whatever_it_says(
     graph: GraphClient, server: Server, clock: Clock, status: int
 ) -> None:
-    server.script = in_turn(Answer(status, headers={"Retry-After": "31536000"}), in_json({}))
+    server.script = in_turn(ScriptedResponse(status, headers={"Retry-After": "31536000"}), in_json({}))
     with pytest.raises(RetryLater) as retry_later:
         graph.get(TENANT, "users/1")
     assert retry_later.value.retry_after == timedelta(minutes=10)
@@ -163,7 +163,7 @@ def test_graph_is_asked_again_within_ten_minutes_whatever_it_says(
 
 
 def test_a_throttled_tenant_is_not_asked_before_the_time(graph: GraphClient, server: Server, clock: Clock) -> None:
-    server.script = in_turn(Answer(429, headers={"Retry-After": "30"}), in_json({}))
+    server.script = in_turn(ScriptedResponse(429, headers={"Retry-After": "30"}), in_json({}))
     for wait in (30, 20, 10):
         with pytest.raises(RetryLater) as retry_later:
             graph.get(TENANT, "users/1")
@@ -183,10 +183,10 @@ def test_of_several_waits_the_one_that_ends_last_counts(
     wait_budget = iter(("400", "1"))
     told = threading.Lock()
 
-    def script(_: Asked) -> Answer:
+    def script(_: RecordedRequest) -> ScriptedResponse:
         both_ask.wait(10)
         with told:
-            return Answer(status, headers={"Retry-After": next(wait_budget)})
+            return ScriptedResponse(status, headers={"Retry-After": next(wait_budget)})
 
     server.script = script
     with ThreadPoolExecutor(2) as threads:
@@ -200,14 +200,14 @@ def test_of_several_waits_the_one_that_ends_last_counts(
 
 
 def test_another_tenant_is_not_throttled_with_it(graph: GraphClient, server: Server) -> None:
-    server.script = in_turn(Answer(429, headers={"Retry-After": "30"}), in_json({}))
+    server.script = in_turn(ScriptedResponse(429, headers={"Retry-After": "30"}), in_json({}))
     with pytest.raises(RetryLater):
         graph.get(TENANT, "users/1")
     assert graph.get(OTHER_TENANT, "users/1") == {}
 
 
 def test_a_throttling_that_names_no_time_is_waited_for_too(graph: GraphClient, server: Server) -> None:
-    server.script = lambda _: Answer(429)
+    server.script = lambda _: ScriptedResponse(429)
     with pytest.raises(RetryLater) as retry_later:
         graph.get(TENANT, "users/1")
     assert retry_later.value.retry_after
@@ -264,12 +264,12 @@ def test_a_link_in_another_form_stays_on_the_host(graph: GraphClient, server: Se
     host = server.url.removeprefix("https://")
     server.script = in_turn(in_json({"value": [], "@odata.nextLink": link.format(host=host)}), in_json({"value": []}))
     list(graph.pages(TENANT, "subscriptions"))
-    assert [asked.headers["host"] for asked in server.asked] == [host, host]
+    assert [request.headers["host"] for request in server.asked] == [host, host]
 
 
 @pytest.mark.parametrize("body", [b"<html>gateway</html>", b"", b"[]", b'{"value": null}', b'{"value": {}}', b"\xff"])
 def test_a_gateways_page_is_not_an_empty_list(graph: GraphClient, server: Server, body: bytes) -> None:
-    server.script = lambda _: Answer(200, body)
+    server.script = lambda _: ScriptedResponse(200, body)
     with pytest.raises(RetryLater):
         list(graph.pages(TENANT, "subscriptions"))
 
@@ -281,7 +281,7 @@ def test_an_object_other_than_a_list_is_not_an_empty_list(graph: GraphClient, se
 
 
 def test_deleting_what_is_gone_is_done(graph: GraphClient, server: Server) -> None:
-    server.script = in_turn(Answer(204), error(404), error(403))
+    server.script = in_turn(ScriptedResponse(204), error(404), error(403))
     graph.delete(TENANT, "subscriptions/1")
     graph.delete(TENANT, "subscriptions/1")
     with pytest.raises(GraphRequestError):
@@ -310,7 +310,9 @@ def test_the_simulator_is_called_through_real_tokens_and_a_withdrawn_one_is_repl
 
 
 def test_a_429_of_a_mailbox_holds_back_that_mailbox_alone(graph: GraphClient, server: Server) -> None:
-    server.script = lambda asked: Answer(429, b"", {"Retry-After": "60"}) if "/a/" in asked.path else in_json({})
+    server.script = lambda request: (
+        ScriptedResponse(429, b"", {"Retry-After": "60"}) if "/a/" in request.path else in_json({})
+    )
     with pytest.raises(RetryLater):
         graph.get(TENANT, "users/a/messages/1")
     with pytest.raises(RetryLater, match="mailbox a"):
@@ -324,7 +326,7 @@ def test_a_429_of_a_mailbox_holds_back_that_mailbox_alone(graph: GraphClient, se
 def test_an_error_has_graphs_message_and_request_id(graph: GraphClient, server: Server, status: int) -> None:
     said = in_json({"error": {"code": "Over\x1b", "message": "x" * 9_999, "innerError": {"request-id": "r-1"}}}, status)
     headers = {**said.headers, "Date": "Mon, 03 Feb 2031 04:05:06 GMT", "Retry-After": "1"}
-    server.script = lambda _: Answer(said.status, said.body, headers)
+    server.script = lambda _: ScriptedResponse(said.status, said.body, headers)
     with pytest.raises((GraphRequestError, RetryLater)) as told:
         graph.get(TENANT, "users/1")
     text = str(told.value)
@@ -335,6 +337,6 @@ def test_an_error_has_graphs_message_and_request_id(graph: GraphClient, server: 
 
 
 def test_a_link_that_leads_to_its_own_page_is_not_followed(graph: GraphClient, server: Server) -> None:
-    server.script = lambda asked: in_json({"value": [], "@odata.nextLink": f"{server.url}{asked.path}"})
+    server.script = lambda request: in_json({"value": [], "@odata.nextLink": f"{server.url}{request.path}"})
     with pytest.raises(RetryLater, match="same page"):
         list(graph.pages(TENANT, f"{server.url}/v1.0/subscriptions"))

@@ -12,7 +12,7 @@ from shared.graph.entra import AppCredential, EntraClient
 from shared.keys.key import write_pem
 from tests.builders import CLIENT_ID, OTHER_TENANT, TENANT, Clock, encryption_key, pem_of, rsa_key
 from tests.in_process import HANGS, InProcess
-from tests.servers import RESET, Answer, Script, in_json, serving
+from tests.servers import RESET, Script, ScriptedResponse, in_json, serving
 
 pytestmark = pytest.mark.usefixtures("trusted")
 
@@ -67,12 +67,12 @@ def test_a_certificate_that_is_of_no_use_is_named_as_a_setting(simulator: GraphS
 
 def quoting(text: str) -> Script:
     """Valid metadata, and a refusal that quotes the request."""
-    return lambda asked: (
+    return lambda request: (
         in_json({"error": "invalid_client", "error_description": f"AADSTS7000222: {text} expired."}, 401)
-        if asked.method == "POST"
+        if request.method == "POST"
         else in_json(
             {
-                name: f"https://{asked.headers['host']}/{name}"
+                name: f"https://{request.headers['host']}/{name}"
                 for name in ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri")
             }
         )
@@ -89,7 +89,14 @@ def test_the_sentences_of_entra_are_not_repeated(authority: Authority) -> None:
 
 
 @pytest.fixture(
-    params=[RESET, Answer(503), Answer(500, b"<html>"), Answer(200, b"<html>"), Answer(200, b"[]"), in_json({})],
+    params=[
+        RESET,
+        ScriptedResponse(503),
+        ScriptedResponse(500, b"<html>"),
+        ScriptedResponse(200, b"<html>"),
+        ScriptedResponse(200, b"[]"),
+        in_json({}),
+    ],
     ids=lambda answer: f"{answer.status} {answer.body!r}",
 )
 def faulty(request: pytest.FixtureRequest, authority: Authority) -> Iterator[str]:

@@ -21,7 +21,7 @@ from shared.graph.signing_keys import (
 from shared.graph.validation_token import check
 from tests.builders import CLIENT_ID, NOW, Clock, rsa_key
 from tests.in_process import HANGS, InProcess
-from tests.servers import RESET, Answer, Asked, Server, in_json, serving
+from tests.servers import RESET, RecordedRequest, ScriptedResponse, Server, in_json, serving
 from tests.token_cases import ISSUERS, Mint, base64url
 
 JUST_NOW = NOW - timedelta(seconds=1)
@@ -40,14 +40,14 @@ class Login:
 
     def __init__(self) -> None:
         self.keys: dict[str, list[dict[str, Any]]] = {"1.0": [jwk("authority-1")], "2.0": [jwk("authority-1")]}
-        self.override: Callable[[Asked], Answer | None] = lambda _: None
+        self.override: Callable[[RecordedRequest], ScriptedResponse | None] = lambda _: None
         self.url = ""
 
-    def answer(self, asked: Asked) -> Answer:
-        version, infix = ("2.0", "/v2.0") if "/v2.0" in asked.path else ("1.0", "")
-        if (other := self.override(asked)) is not None:
+    def answer(self, request: RecordedRequest) -> ScriptedResponse:
+        version, infix = ("2.0", "/v2.0") if "/v2.0" in request.path else ("1.0", "")
+        if (other := self.override(request)) is not None:
             return other
-        if asked.path.endswith("/keys"):
+        if request.path.endswith("/keys"):
             return in_json({"keys": self.keys[version]})
         jwks_uri = f"{self.url}/common/discovery{infix}/keys"
         return in_json({"issuer": ISSUERS[version], "jwks_uri": jwks_uri, "more": {"a": 1}})
@@ -165,7 +165,7 @@ def test_a_withdrawn_key_expires_while_the_authority_is_unavailable(
     keys: SigningKeys, login: Login, clock: Clock
 ) -> None:
     keys.find("authority-1", JUST_NOW)
-    login.override = lambda _: Answer(503)
+    login.override = lambda _: ScriptedResponse(503)
     clock.advance(seconds=MAX_KEY_AGE.total_seconds() + 1)
     with pytest.raises(RetryLater):
         keys.find("authority-1", JUST_NOW)
@@ -174,7 +174,7 @@ def test_a_withdrawn_key_expires_while_the_authority_is_unavailable(
 def test_an_unavailable_authority_is_asked_seldom_and_found_again(
     keys: SigningKeys, login: Login, server: Server, clock: Clock
 ) -> None:
-    login.override = lambda _: Answer(503)
+    login.override = lambda _: ScriptedResponse(503)
     for _ in range(20):
         with pytest.raises(RetryLater) as retry_later:
             keys.find("authority-1", JUST_NOW)
@@ -189,16 +189,16 @@ def test_an_unavailable_authority_is_asked_seldom_and_found_again(
     "odd",
     [
         RESET,
-        Answer(500),
-        Answer(404, b"{}"),
-        Answer(302, headers={"Location": "https://example.org/"}),
-        Answer(200, b"<html>gateway</html>"),
-        Answer(200, b""),
-        Answer(200, b"[]"),
-        Answer(200, b"{}"),
-        Answer(200, b"\xff"),
-        Answer(200, b'{"a":' * 50_000),
-        Answer(200, b" " * (2 << 20) + b"{}"),
+        ScriptedResponse(500),
+        ScriptedResponse(404, b"{}"),
+        ScriptedResponse(302, headers={"Location": "https://example.org/"}),
+        ScriptedResponse(200, b"<html>gateway</html>"),
+        ScriptedResponse(200, b""),
+        ScriptedResponse(200, b"[]"),
+        ScriptedResponse(200, b"{}"),
+        ScriptedResponse(200, b"\xff"),
+        ScriptedResponse(200, b'{"a":' * 50_000),
+        ScriptedResponse(200, b" " * (2 << 20) + b"{}"),
         in_json({"issuer": None, "jwks_uri": 7, "keys": {}}),
         in_json({"keys": ["a"], "issuer": "i", "jwks_uri": ""}),
     ],
@@ -206,9 +206,9 @@ def test_an_unavailable_authority_is_asked_seldom_and_found_again(
 )
 @pytest.mark.parametrize("place", ["openid-configuration", "keys"])
 def test_whatever_else_the_authority_answers_the_token_waits(
-    keys: SigningKeys, login: Login, odd: Answer, place: str
+    keys: SigningKeys, login: Login, odd: ScriptedResponse, place: str
 ) -> None:
-    login.override = lambda asked: odd if asked.path.endswith(place) else None
+    login.override = lambda request: odd if request.path.endswith(place) else None
     with pytest.raises(RetryLater) as retry_later:
         keys.find("authority-1", JUST_NOW)
     assert retry_later.value.reason is Reason.SIGNING_KEYS
@@ -283,7 +283,7 @@ def test_a_hanging_authority_delays_one_caller_only(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(threads, "LOCK_PATIENCE", timedelta(0))
     told: list[RetryLater] = []
 
-    def hangs(_: Asked) -> Answer:
+    def hangs(_: RecordedRequest) -> ScriptedResponse:
         with pytest.raises(NotAttempted) as meanwhile:  # another invocation
             finder.find("authority-1", NOW)
         told.append(meanwhile.value)

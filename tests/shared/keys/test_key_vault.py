@@ -10,7 +10,7 @@ from azure.core.credentials import AccessToken
 from graph_simulator.authority import Authority
 from shared.errors import Reason, RetryLater
 from shared.keys.key_vault import KeyVault
-from tests.servers import Answer, Asked, Server, in_json, serving
+from tests.servers import RecordedRequest, ScriptedResponse, Server, in_json, serving
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer authorization="https://login.invalid/t", resource="https://vault.azure.net"'}
 
@@ -25,7 +25,7 @@ class Token:
 @pytest.fixture
 def vault(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, KeyVault]]:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.ca))
-    with serving(lambda _: Answer(500), authority) as server:
+    with serving(lambda _: ScriptedResponse(500), authority) as server:
         yield server, KeyVault(server.url, Token(), verify_resource=False)
 
 
@@ -34,8 +34,8 @@ def refusing(status: int, code: str, inner: str | None = None) -> Any:
     if inner:
         error["innererror"] = {"code": inner}
     answer = in_json({"error": error}, status)
-    answer = Answer(answer.status, answer.body, {**answer.headers, "x-ms-request-id": "r-1"})
-    return lambda asked: answer if "authorization" in asked.headers else Answer(401, b"", CHALLENGE)
+    answer = ScriptedResponse(answer.status, answer.body, {**answer.headers, "x-ms-request-id": "r-1"})
+    return lambda request: answer if "authorization" in request.headers else ScriptedResponse(401, b"", CHALLENGE)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_each_refusal_has_its_code_its_request_id_and_a_next_step_of_its_own(
 def test_a_missing_answer_is_distinguished_from_a_refusal(vault: tuple[Server, KeyVault]) -> None:
     server, store = vault
 
-    def reset(_: Asked) -> Answer:
-        return Answer(0)
+    def reset(_: RecordedRequest) -> ScriptedResponse:
+        return ScriptedResponse(0)
 
     server.script = reset
     with pytest.raises(RetryLater, match="does not answer"):

@@ -97,7 +97,7 @@ def test_a_withdrawn_claim_claims_nothing(claims: ClaimCheck) -> None:
 def test_a_claim_is_withdrawn_without_an_error_even_where_storage_refuses(storage_settings: StorageSettings) -> None:
     with serving(refuses) as server:
         accounts.claims(rerouted(storage_settings, "Blob", server.url), ONCE).withdraw(f"claim:{UUID}")
-        assert [asked.method for asked in server.asked] == ["DELETE"]
+        assert [request.method for request in server.asked] == ["DELETE"]
 
 
 def test_while_storage_is_stopped_every_call_says_so_and_names_no_account(stopped: ClaimCheck) -> None:

@@ -9,7 +9,7 @@ import pytest
 from shared.configuration.settings import storage_settings
 from shared.keys import key_vault
 from shared.storage.account import identity_credential
-from tests.servers import Answer, Asked, serving
+from tests.servers import RecordedRequest, ScriptedResponse, serving
 
 _KEEP_ALIVE_TIMER = "02"
 TOKEN = b'{"access_token": "t", "expires_on": "4102444800", "resource": "r", "token_type": "Bearer"}'
@@ -23,8 +23,8 @@ def timers(port: int) -> list[str]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the timers of its connections")
 def test_the_connections_of_the_apps_identity_are_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    def token(_: Asked) -> Answer:
-        return Answer(200, TOKEN, {"Content-Type": "application/json"})
+    def token(_: RecordedRequest) -> ScriptedResponse:
+        return ScriptedResponse(200, TOKEN, {"Content-Type": "application/json"})
 
     with serving(token) as server:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"{server.url}/token")

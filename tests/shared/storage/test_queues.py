@@ -20,7 +20,7 @@ from shared.storage.queues import BATCH_SIZE, MESSAGE_LIMIT, Queue, Queues
 from tests import accounts
 from tests.builders import environment
 from tests.rerouted import refuses, rerouted
-from tests.servers import RESET, Answer, Asked, serving
+from tests.servers import RESET, RecordedRequest, ScriptedResponse, serving
 from tests.shared.storage.stored import blobs
 from tests.waiting import LIMIT
 
@@ -76,8 +76,8 @@ def test_a_message_whose_response_was_lost_is_a_duplicate(
     queue = QueueClient.from_connection_string(storage_settings.connection_string, storage_settings.queue)
     queues.create_missing()
 
-    def enqueues_and_breaks_off(asked: Asked) -> Answer:
-        queue.send_message(re.findall(b"claim:[0-9a-f-]+", asked.body)[0].decode())
+    def enqueues_and_breaks_off(request: RecordedRequest) -> ScriptedResponse:
+        queue.send_message(re.findall(b"claim:[0-9a-f-]+", request.body)[0].decode())
         return RESET
 
     once = TimeLimits(connect=1, read=1, retries=0, backoff=0)

@@ -14,7 +14,7 @@ from shared.storage.tables import TRANSACTION_LIMIT, AzureTables, Row, Tables
 from tests import accounts
 from tests.builders import Clock
 from tests.rerouted import ACCOUNT, refuses, rerouted
-from tests.servers import Answer, Asked, serving
+from tests.servers import RecordedRequest, ScriptedResponse, serving
 from tests.waiting import LIMIT
 
 FORBIDDEN = "/\\#?"  # in keys, by Storage's rules; and so are control characters
@@ -139,9 +139,9 @@ def test_while_the_tables_hang_one_caller_waits_for_them() -> None:
     """An envelope reads the tables several times in turn, and its invocation must end."""
     hangs = threading.Event()
 
-    def hang(_: Asked) -> Answer:
+    def hang(_: RecordedRequest) -> ScriptedResponse:
         hangs.wait(LIMIT)
-        return Answer()
+        return ScriptedResponse()
 
     with serving(hang) as server:
         limits = TimeLimits(connect=LIMIT, read=0.2, retries=0, backoff=0)

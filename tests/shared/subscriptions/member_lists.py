@@ -18,7 +18,7 @@ from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import Clock, environment
 from tests.in_process import InProcess
 from tests.memory import MemoryAccount
-from tests.servers import Answer, Asked, in_json
+from tests.servers import RecordedRequest, ScriptedResponse, in_json
 from tests.stand_ins.entra import entra
 
 URL = "https://graph.example"
@@ -41,7 +41,7 @@ class MemberLists:
 
     settings: dict[str, str]
     clock: Clock = field(default_factory=Clock)
-    lists: dict[str, list[dict[str, str]] | Answer] = field(default_factory=dict)
+    lists: dict[str, list[dict[str, str]] | ScriptedResponse] = field(default_factory=dict)
     changes: list[Change] | None = field(default_factory=list)
     subscriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
     made: int = 0
@@ -104,7 +104,9 @@ class MemberLists:
 
     def asked(self) -> list[str]:
         """Return what Graph was asked for since the last time, as paths, without those of subscriptions."""
-        paths = [asked.path.removeprefix("/v1.0/") for asked in self.graph.asked if asked.path.startswith("/v1.0/")]
+        paths = [
+            request.path.removeprefix("/v1.0/") for request in self.graph.asked if request.path.startswith("/v1.0/")
+        ]
         self.graph.asked.clear()
         return [path for path in paths if not path.startswith(("subscriptions", "applications"))]
 
@@ -112,22 +114,22 @@ class MemberLists:
         (template,) = self.app.declarations.templates
         return template
 
-    def _answer(self, asked: Asked) -> Answer:
-        found = entra(asked, URL)
+    def _answer(self, request: RecordedRequest) -> ScriptedResponse:
+        found = entra(request, URL)
         if found is not None:
             return found
-        path, _, query = asked.path.removeprefix("/v1.0/").partition("?")
+        path, _, query = request.path.removeprefix("/v1.0/").partition("?")
         if path.startswith("/api/notifications"):
             token = unquote(query.partition("validationToken=")[2].partition("&")[0])
-            return Answer(200, token.encode(), {"Content-Type": "text/plain"})
+            return ScriptedResponse(200, token.encode(), {"Content-Type": "text/plain"})
         if path.startswith("subscriptions"):
-            return self._subscriptions(asked, path)
+            return self._subscriptions(request, path)
         if path.endswith("/delta"):
             return self._delta(path, query)
-        listed = self.lists.get(unquote(path), Answer(404))
-        return listed if isinstance(listed, Answer) else in_json({"value": listed})
+        listed = self.lists.get(unquote(path), ScriptedResponse(404))
+        return listed if isinstance(listed, ScriptedResponse) else in_json({"value": listed})
 
-    def _delta(self, path: str, query: str) -> Answer:
+    def _delta(self, path: str, query: str) -> ScriptedResponse:
         link = {"@odata.deltaLink": f"{URL}/v1.0/{path}?$deltatoken=next"}
         if "deltatoken=latest" in query.lower():
             return in_json({"value": [], **link})
@@ -142,17 +144,17 @@ class MemberLists:
         entries = [{"id": GROUP, "members@delta": changes}] if path.startswith("groups") and changes else changes
         return in_json({"value": entries, **link})
 
-    def _subscriptions(self, asked: Asked, path: str) -> Answer:
+    def _subscriptions(self, request: RecordedRequest, path: str) -> ScriptedResponse:
         name = path.partition("/")[2]
-        if asked.method == "POST":
+        if request.method == "POST":
             self.made += 1
-            made = json.loads(asked.body) | {"id": f"00000000-0a0b-4c0d-8e0f-{self.made:012d}"}
+            made = json.loads(request.body) | {"id": f"00000000-0a0b-4c0d-8e0f-{self.made:012d}"}
             self.subscriptions[made["id"]] = made
             return in_json(made, 201)
-        if asked.method == "DELETE":
+        if request.method == "DELETE":
             del self.subscriptions[name]
-            return Answer(204)
-        if asked.method == "PATCH":
-            self.subscriptions[name] |= json.loads(asked.body)
+            return ScriptedResponse(204)
+        if request.method == "PATCH":
+            self.subscriptions[name] |= json.loads(request.body)
             return in_json(self.subscriptions[name])
         return in_json(self.subscriptions[name] if name else {"value": list(self.subscriptions.values())})

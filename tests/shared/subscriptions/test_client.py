@@ -21,15 +21,15 @@ from shared.subscriptions.client import SubscriptionsClient
 from shared.subscriptions.plan import follow_up, plan
 from shared.subscriptions.subscription import Action, DesiredState, Outcome, Step
 from tests.builders import CLIENT_ID, NOW, TENANT, Clock, declaration, encryption_key
-from tests.servers import Answer, Asked, Server, in_json, serving
+from tests.servers import RecordedRequest, ScriptedResponse, Server, in_json, serving
 from tests.shared.graph.test_client import Bearer
 from tests.shared.subscriptions.test_plan import desired, key_of, subscription
 
 
-def echo(asked: Asked) -> Answer:
-    tokens = parse_qs(urlsplit(asked.path).query).get("validationToken")
+def echo(request: RecordedRequest) -> ScriptedResponse:
+    tokens = parse_qs(urlsplit(request.path).query).get("validationToken")
     headers = {"Content-Type": "text/plain"}
-    return Answer(200, tokens[0].encode(), headers) if tokens else Answer(202)
+    return ScriptedResponse(200, tokens[0].encode(), headers) if tokens else ScriptedResponse(202)
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_an_extension_is_not_repeated_within_ten_minutes(
 def test_an_endpoint_that_fails_the_handshake_is_an_outcome_and_stops_nothing(
     subscriptions: SubscriptionsClient, endpoint: Server, clock: Clock
 ) -> None:
-    endpoint.script = lambda _: Answer(403)
+    endpoint.script = lambda _: ScriptedResponse(403)
     outcome = subscriptions.carry_out(Step(Action.CREATE, TENANT, declaration(), None, "a test"), desired(endpoint.url))
     assert isinstance(outcome.error, GraphRequestError)
     assert outcome.error.status == 400
@@ -260,9 +260,9 @@ def test_a_lifetime_that_graph_refuses_is_requested_as_one_hour(
 ) -> None:
     too_long = "Subscription expiration can only be 60 minutes in the future."
 
-    def grudging(asked: Asked) -> Answer:
+    def grudging(request: RecordedRequest) -> ScriptedResponse:
         """Answer like Graph with a maximum lowered to an hour."""
-        wanted = json.loads(asked.body)
+        wanted = json.loads(request.body)
         if datetime.fromisoformat(wanted["expirationDateTime"]) > NOW + timedelta(hours=1):
             return in_json({"error": {"code": "ValidationError", "message": too_long}}, 400)
         return in_json({"id": "1", "resource": "r", "changeType": "created", "notificationUrl": "u", **wanted})

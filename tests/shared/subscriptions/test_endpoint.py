@@ -11,18 +11,18 @@ from graph_simulator.authority import Authority
 from shared import http_client
 from shared.subscriptions import endpoint
 from shared.subscriptions.endpoint import probe
-from tests.servers import RESET, Answer, Asked, serving
+from tests.servers import RESET, RecordedRequest, ScriptedResponse, serving
 
 PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 
 
-def echo(asked: Asked) -> Answer:
-    (token,) = parse_qs(urlsplit(asked.path).query)["validationToken"]
-    return Answer(200, token.encode(), PLAIN)
+def echo(request: RecordedRequest) -> ScriptedResponse:
+    (token,) = parse_qs(urlsplit(request.path).query)["validationToken"]
+    return ScriptedResponse(200, token.encode(), PLAIN)
 
 
-def altered(change: Callable[[bytes], bytes]) -> Callable[[Asked], Answer]:
-    return lambda asked: Answer(200, change(echo(asked).body), PLAIN)
+def altered(change: Callable[[bytes], bytes]) -> Callable[[RecordedRequest], ScriptedResponse]:
+    return lambda request: ScriptedResponse(200, change(echo(request).body), PLAIN)
 
 
 def test_an_endpoint_that_echoes_the_token_is_without_complaint(
@@ -46,22 +46,25 @@ def test_each_probe_has_a_token_of_its_own(session: requests.Session, authority:
 @pytest.mark.parametrize(
     ("script", "complaint"),
     [
-        (lambda _: Answer(401), "answers 401"),
-        (lambda _: Answer(404), "answers 404"),
-        (lambda _: Answer(202, b"", PLAIN), "answers 202"),
-        (lambda _: Answer(302, headers={"Location": "/login"}), "answers 302"),
-        (lambda _: Answer(200, b"OK", PLAIN), "does not echo"),
+        (lambda _: ScriptedResponse(401), "answers 401"),
+        (lambda _: ScriptedResponse(404), "answers 404"),
+        (lambda _: ScriptedResponse(202, b"", PLAIN), "answers 202"),
+        (lambda _: ScriptedResponse(302, headers={"Location": "/login"}), "answers 302"),
+        (lambda _: ScriptedResponse(200, b"OK", PLAIN), "does not echo"),
         (altered(lambda token: b'"' + token + b'"'), "does not echo"),
         (altered(lambda token: token + b"\n"), "does not echo"),
         (altered(lambda token: token.replace(b"&", b"&amp;")), "does not echo"),
-        (lambda asked: Answer(200, echo(asked).body, {"Content-Type": "text/html"}), "does not echo"),
-        (lambda asked: Answer(200, echo(asked).body), "does not echo"),
-        (lambda _: Answer(200, b"x" * 100_000, PLAIN), "unreachable"),
+        (lambda request: ScriptedResponse(200, echo(request).body, {"Content-Type": "text/html"}), "does not echo"),
+        (lambda request: ScriptedResponse(200, echo(request).body), "does not echo"),
+        (lambda _: ScriptedResponse(200, b"x" * 100_000, PLAIN), "unreachable"),
         (lambda _: RESET, "unreachable"),
     ],
 )
 def test_each_fault_has_a_message_of_its_own(
-    session: requests.Session, authority: Authority, script: Callable[[Asked], Answer], complaint: str
+    session: requests.Session,
+    authority: Authority,
+    script: Callable[[RecordedRequest], ScriptedResponse],
+    complaint: str,
 ) -> None:
     with serving(script, authority) as server:
         assert complaint in (probe(server.url, session) or "")
@@ -83,9 +86,9 @@ def test_an_unanswered_handshake_is_reported(
     monkeypatch.setattr(endpoint, "_TIME_LIMIT", 0.05)
     given_up = threading.Event()
 
-    def wait(asked: Asked) -> Answer:
+    def wait(request: RecordedRequest) -> ScriptedResponse:
         given_up.wait(60)
-        return echo(asked)
+        return echo(request)
 
     with serving(wait, authority) as server:
         assert "no answer within" in (probe(server.url, session) or "")

@@ -12,7 +12,7 @@ from shared.readback.pages import OVERLAP
 from shared.subscriptions.members import TABLE
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import TENANT, client_state_secret, declaration
-from tests.servers import Answer, in_json
+from tests.servers import ScriptedResponse, in_json
 from tests.shared.subscriptions.member_lists import GROUP, MemberLists, person
 
 INBOX = "/users/{id}/messages"
@@ -96,9 +96,11 @@ def test_most_of_a_list_do_not_leave_at_once(
     assert group.refresh(minutes=10) == inboxes(*left)
 
 
-@pytest.mark.parametrize("answer", [FORBIDDEN, Answer(404), Answer(503), Answer(200, b"<html>")])
+@pytest.mark.parametrize(
+    "answer", [FORBIDDEN, ScriptedResponse(404), ScriptedResponse(503), ScriptedResponse(200, b"<html>")]
+)
 def test_an_unreadable_list_changes_nothing(
-    group: MemberLists, answer: Answer, caplog: pytest.LogCaptureFixture
+    group: MemberLists, answer: ScriptedResponse, caplog: pytest.LogCaptureFixture
 ) -> None:
     group.changes = [(person(6), True)]
     group.lists[f"groups/{GROUP}/members"] = answer

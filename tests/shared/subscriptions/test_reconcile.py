@@ -36,13 +36,13 @@ from tests.builders import (
 )
 from tests.memory import MemoryTables
 from tests.rerouted import refuses, rerouted
-from tests.servers import Answer, Asked, Server, in_json, serving
+from tests.servers import RecordedRequest, ScriptedResponse, Server, in_json, serving
 from tests.shared.graph.test_client import Bearer
 
 LIVES, MISSING = declaration("/users", rich=False), declaration("/groups", rich=False)
 OURS = DesiredState(NOTIFICATION_URL, client_state_secret(), encryption_key())
-BUSY = Answer(503, headers={"Retry-After": "1"})
-THROTTLED = Answer(429, headers={"Retry-After": "1"})
+BUSY = ScriptedResponse(503, headers={"Retry-After": "1"})
+THROTTLED = ScriptedResponse(429, headers={"Retry-After": "1"})
 
 
 def held(declaration: Declaration) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class ScriptedTenant:
 
     def __init__(self, graph: Server, session: requests.Session, tenants: Tenants) -> None:
         self.clock = Clock(NOW)
-        self.answers: dict[str, list[Answer]] = {"GET": [in_json({"value": [held(LIVES)]})]}
+        self.answers: dict[str, list[ScriptedResponse]] = {"GET": [in_json({"value": [held(LIVES)]})]}
         self._graph = graph
         self.known = KnownSubscriptions(MemoryTables(), lambda: NOW)
         graph.script = self._answer
@@ -80,11 +80,11 @@ class ScriptedTenant:
         return WaitBudget(timedelta(minutes=3), lambda wait: self.clock.advance(seconds=wait.total_seconds()))
 
     def asked(self) -> list[str]:
-        return [asked.method for asked in self._graph.asked]
+        return [request.method for request in self._graph.asked]
 
-    def _answer(self, asked: Asked) -> Answer:
-        left = self.answers.get(asked.method, [])
-        fresh = {**held(MISSING if asked.method == "POST" else LIVES), "expirationDateTime": "2033-01-01T00:00:00Z"}
+    def _answer(self, request: RecordedRequest) -> ScriptedResponse:
+        left = self.answers.get(request.method, [])
+        fresh = {**held(MISSING if request.method == "POST" else LIVES), "expirationDateTime": "2033-01-01T00:00:00Z"}
         return left.pop(0) if left else in_json(fresh)
 
 
@@ -95,7 +95,7 @@ def tenants(storage_settings: StorageSettings) -> Tenants:
 
 @pytest.fixture
 def scripted(authority: Authority, session: requests.Session, tenants: Tenants) -> Iterator[ScriptedTenant]:
-    with serving(lambda _: Answer(), authority) as graph:
+    with serving(lambda _: ScriptedResponse(), authority) as graph:
         yield ScriptedTenant(graph, session, tenants)
 
 
@@ -147,7 +147,7 @@ def test_a_tenant_whose_subscriptions_cannot_be_listed_affects_no_other(
     scripted: ScriptedTenant, tenants: Tenants
 ) -> None:
     tenants.former([OTHER_TENANT], NOW)
-    scripted.answers["GET"] = [Answer(403), in_json({"value": []})]
+    scripted.answers["GET"] = [ScriptedResponse(403), in_json({"value": []})]
     results = {
         tenant: result
         for tenant, _, result in scripted.reconciler.every_tenant(OURS, lambda _: None, scripted.wait_budget())
@@ -166,7 +166,7 @@ def test_declared_tenants_are_visited_while_former_ones_cannot_be_looked_up(
     storage_settings: StorageSettings,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with serving(refuses) as table, serving(lambda _: Answer(), authority) as graph:
+    with serving(refuses) as table, serving(lambda _: ScriptedResponse(), authority) as graph:
         tenants = Tenants(accounts.tables(rerouted(storage_settings, "Table", table.url)))
         assert list(ScriptedTenant(graph, session, tenants).reconciler.tenants()) == [TENANT]
     assert "Looking up former tenants failed; the next run retries" in caplog.text
