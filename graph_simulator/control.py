@@ -71,7 +71,7 @@ class ResourceOrder(Strict, frozen=True):
 
 
 class MemberOrder(Strict, frozen=True):
-    """Let somebody join a group, or leave it. kind: what the member is, such as `user` or `group`."""
+    """Add a member to a group, or remove one. kind: the type of the member, such as `user` or `group`."""
 
     group: str
     member: str
@@ -81,7 +81,7 @@ class MemberOrder(Strict, frozen=True):
 
 
 class MemberListsOrder(Strict, frozen=True):
-    """Whether the lists of members of a tenant's groups are empty, whoever is in them."""
+    """Whether lists of a group's members come empty, whatever its members."""
 
     empty: bool
     tenant: str | None = None

@@ -39,7 +39,7 @@ class Groups:
     lists_nobody: bool = False
 
     def change(self, group: str, member: str, kind: str = "user", *, removed: bool = False) -> None:
-        """Let somebody, by id, join or leave a group."""
+        """Add a member, by id, to a group, or remove one."""
         self.changes.append(Membership(group.lower(), member.lower(), kind, removed))
 
     def members(self, group: str) -> dict[str, str]:
