@@ -55,7 +55,7 @@ def test_who_joins_is_known_by_one_delta_query(group: MemberLists) -> None:
 @pytest.mark.parametrize(("changes", "joined"), [([False, True], False), ([True, False], True)])
 def test_of_several_changes_of_one_the_last_counts(group: MemberLists, changes: list[bool], joined: bool) -> None:
     group.changes = [(person(7), left) for left in changes]
-    group.lists[f"groups/{GROUP}/members"] = Answer(503)
+    group.lists[f"groups/{GROUP}/members"] = ScriptedResponse(503)
     assert len(group.refresh(minutes=5)) == (7 if joined else 6)
 
 
