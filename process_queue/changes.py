@@ -83,7 +83,7 @@ class ChangeHandler:
             return
         if envelopes[0].destination:  # what waits for an unavailable destination must not cost the others any time
             self.outboxes[envelopes[0].destination].check()
-        with time_limit(READ_TIME, self.clock):
+        with self.outboxes.preparing(), time_limit(READ_TIME, self.clock):
             judged = self._judged(envelopes)
         deliveries = self._deliver(judged)
         for envelope, batch, outcome in judged:

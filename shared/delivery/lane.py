@@ -19,9 +19,9 @@ from shared.errors import NotAttempted, Reason
 _LONGEST_PACE = timedelta(seconds=5)
 """How long a delivery waits for the rate limit; an invocation that would wait longer comes back."""
 
-COMPANY = timedelta(milliseconds=20)
-"""How long a group waits for company while another is under way. When that ends sooner, so does the wait; to a
-destination that takes seconds, as many requests go at once as the limits allow."""
+COMPANY = timedelta(milliseconds=50)
+"""How long a group waits for company while others are delivered or about to be. To a destination that takes seconds, as
+many requests go at once as the limits allow."""
 
 _PATIENCE = 0.25
 """Seconds that a delivery waits for a place of a destination that has been quicker than this lately."""
@@ -59,6 +59,7 @@ class Part:
     """What one invocation delivers. tried: see Destination.deliver. details: JSON that the ledger keeps, by event id.
 
     redeliver: also what the ledger knows. isolate_errors: see Destination.deliver. Both are the same for a whole group.
+    accompanied: whether other invocations are about to deliver.
     """
 
     events: Sequence[Event]
@@ -66,6 +67,7 @@ class Part:
     details: Mapping[str, bytes] = field(default_factory=dict)
     redeliver: bool = False
     isolate_errors: bool = False
+    accompanied: bool = False
 
     @property
     def size(self) -> int:
@@ -78,6 +80,7 @@ class Group:
 
     def __init__(self, first: Part) -> None:
         self.redeliver, self.isolate_errors = first.redeliver, first.isolate_errors
+        self.is_accompanied = first.accompanied
         self.events: dict[str, Event] = {}
         self.tried: dict[str, datetime] = {}
         self.details: dict[str, bytes] = {}
@@ -259,9 +262,9 @@ class Lane:
                 self._changed.notify_all()
 
     def _may_go(self, group: Group, patient_until: float) -> bool:
-        if not self._under_way:
-            return True
-        return self._under_way < self._limits.requests and (group.is_full or time.monotonic() >= patient_until)
+        if group.is_full or time.monotonic() >= patient_until:
+            return self._under_way < self._limits.requests
+        return not self._under_way and not group.is_accompanied
 
     def _come_back(self, seconds: float) -> NotAttempted:
         """Return when there should be room: each that is sent back is promised a time of its own."""

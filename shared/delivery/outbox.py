@@ -1,6 +1,8 @@
 """The last step of every event, pushed or read back: look up, deliver, record, count; per destination."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Protocol
@@ -95,15 +97,23 @@ class Outbox:
         isolate_errors: bool = False,
         tried: Mapping[str, datetime] | None = None,
         details: Mapping[str, bytes] | None = None,
+        accompanied: bool = False,
     ) -> Delivery:
         """Deliver events and record those that the destination accepted, together with what else is being delivered.
         Never raises.
 
         Events in the ledger, and those that are being delivered, are skipped and not part of the result. redeliver:
         deliver what is in the ledger too. isolate_errors, tried: see Destination.deliver. details: JSON that the ledger
-        keeps, by event id; with them, the trace names the events too.
+        keeps, by event id; with them, the trace names the events too. accompanied: whether others are about to deliver.
         """
-        part = Part(events, tried or {}, details or {}, redeliver=redeliver, isolate_errors=isolate_errors)
+        part = Part(
+            events,
+            tried or {},
+            details or {},
+            redeliver=redeliver,
+            isolate_errors=isolate_errors,
+            accompanied=accompanied,
+        )
         with telemetry.span("deliver") as span:
             delivery = self._lane.deliver(part, self._deliver)
             if details is not None:
@@ -142,6 +152,19 @@ class Outboxes:
 
     def __init__(self, outboxes: Iterable[Outbox]) -> None:
         self._outboxes = {outbox.ledger.destination: outbox for outbox in outboxes}
+        self._counting = threading.Lock()
+        self._preparing = 0
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Tell that the caller is about to deliver: others wait a moment for its company."""
+        with self._counting:
+            self._preparing += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._preparing -= 1
 
     def by_name(self) -> Mapping[str, Outbox]:
         """Return the outboxes by the names of their destinations."""
@@ -184,6 +207,7 @@ class Outboxes:
                 isolate_errors=isolate_errors,
                 tried=tried,
                 details=details(name) if details is not None else None,
+                accompanied=self._preparing > 0,
             )
 
         if len(targets) < 2:  # handing it to a thread costs time

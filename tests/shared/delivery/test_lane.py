@@ -12,7 +12,7 @@ from shared.delivery.destination import Delivery, Rejected
 from shared.delivery.event import Event
 from shared.delivery.lane import Lane, Limits
 from shared.delivery.ledger import Ledger
-from shared.delivery.outbox import Outbox
+from shared.delivery.outbox import Outbox, Outboxes
 from shared.errors import NotAttempted, Reason, RetryLater
 from shared.storage.tables import Row
 from tests.builders import Clock
@@ -167,6 +167,22 @@ def test_while_one_is_under_way_the_next_wait_for_company(company: timedelta, mo
             gate.may_answer.release()
         assert all(len(task.result(30).delivered) == 1 for task in tasks)
     assert [len(call) for call in gate.calls] == [1] * at_once + [2] * (at_once == 1)
+
+
+def test_while_others_are_about_to_deliver_they_are_waited_for() -> None:
+    gate, events = Gate(), some(3)
+    gate.may_answer.release(2)
+    ledger = Ledger(MemoryTables(), timedelta(days=60))
+    lane = Lane(Limits(most_events=2), Clock(), lambda _: None, HOUR)
+    outboxes = Outboxes([Outbox(gate, ledger, lane=lane)])
+    outboxes.deliver(events[:1])  # there is nobody to wait for
+    with ThreadPoolExecutor(1) as pool:
+        with outboxes.preparing():
+            waits = pool.submit(outboxes.deliver, events[1:2])
+            until(lambda: lane._waiting)
+        outboxes.deliver(events[2:])
+        waits.result(30)
+    assert [len(call) for call in gate.calls] == [1, 2]
 
 
 def test_a_group_holds_no_more_bytes_than_a_request() -> None:
