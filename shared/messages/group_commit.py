@@ -5,6 +5,7 @@ next one; a request that arrives while none is under way starts one, and waits f
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -40,7 +41,8 @@ class _Request:
 class GroupCommit:
     """Enqueues the texts of concurrent requests together; one object serves all threads.
 
-    Texts that fill a message by themselves are sent by themselves: their size costs no other request any time.
+    Texts that fill a message by themselves are sent by themselves: their size costs no other request any time. Of a
+    request with several, the last one may leave room for others.
     """
 
     def __init__(self, sender: Sender, limit: int = MESSAGE_LIMIT) -> None:
@@ -57,21 +59,39 @@ class GroupCommit:
 
     def send_all(self, texts: Sequence[str], *, within: timedelta) -> None:
         """See Sender."""
-        request = _Request(texts)
-        if request.size > self._space or len(texts) > MOST_ENVELOPES:
-            self._sender.send_all(texts, within=within)
-        elif texts:
-            self._wait(request, within)
+        ends = time.monotonic() + within.total_seconds()
+        alone, shared = self._split(texts)
+        request = self._join(shared) if shared else None
+        try:
+            if alone:
+                self._sender.send_all(alone, within=within)
+        except BaseException:
+            if request is not None:
+                request.stored.cancel()
+            raise
+        if request is not None:
+            self._wait(request, ends - time.monotonic())
 
-    def _wait(self, request: _Request, within: timedelta) -> None:
+    def _split(self, texts: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the texts that are sent by themselves, and those that share a message."""
+        if _Request(texts).size <= self._space and len(texts) <= MOST_ENVELOPES:
+            return (), texts
+        has_room = len(texts) > 1 and _Request(texts[-1:]).size <= self._space // 2
+        return (texts[:-1], texts[-1:]) if has_room else (texts, ())
+
+    def _join(self, texts: Sequence[str]) -> _Request:
+        request = _Request(texts)
         with self._lock:
             self._waiting.append(request)
             starts = self._puts < MOST_PUTS
             self._puts += starts
         if starts:
             self._pool.submit(self._put_groups)
+        return request
+
+    def _wait(self, request: _Request, seconds: float) -> None:
         try:
-            request.stored.result(within.total_seconds())
+            request.stored.result(max(seconds, 0))
         except TimeoutError:
             request.stored.cancel()  # if its put has not begun, it never does: the sender sends it again
             raise RetryLater(Reason.STORAGE, "the queue did not answer in time") from None

@@ -121,6 +121,41 @@ def test_what_fills_a_message_by_itself_is_sent_by_itself_and_waits_for_nobody(r
     assert ["x" * 999] in requests.stored()
 
 
+def test_the_rest_of_a_large_request_shares_a_message(requests: Requests) -> None:
+    first = requests.occupy()
+    large = ["x" * 900, "y" * 900, *texts(1)]
+    sent = requests.send_and_wait(*large)
+    eventually(lambda: requests.queues.under_way == MOST_PUTS + 1)
+    small = requests.send_and_wait(*texts(2))
+    requests.let()
+    for request in (*first, sent, small):
+        request.result(LIMIT)
+    assert texts(1, 2) in requests.stored()
+    assert all([text] in requests.stored() for text in large[:2])
+
+
+@pytest.mark.parametrize("last", ["z" * 600, "z" * 999])
+def test_a_rest_that_leaves_little_room_is_sent_by_itself(requests: Requests, last: str) -> None:
+    requests.occupy()
+    sent = requests.send("x" * 900, last)
+    eventually(lambda: requests.queues.under_way == MOST_PUTS + 1)
+    requests.let()
+    sent.result(LIMIT)
+    assert [last] in requests.stored()
+
+
+def test_a_large_request_fails_as_a_whole(requests: Requests) -> None:
+    first = requests.occupy()
+    sent = requests.send_and_wait("x" * 900, "y" * 900, *texts(1))
+    eventually(lambda: requests.queues.under_way == MOST_PUTS + 1)
+    requests.queues.available = False
+    requests.let()
+    assert all(isinstance(request.exception(LIMIT), RetryLater) for request in (*first, sent))
+    requests.queues.available = True
+    requests.send(*texts(2)).result(LIMIT)
+    assert requests.stored() == [texts(2)]
+
+
 def test_a_failed_put_fails_its_own_requests_only_each_with_its_own_error(
     requests: Requests,
 ) -> None:
