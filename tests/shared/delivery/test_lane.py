@@ -68,7 +68,7 @@ class Delivering:
     def __init__(self, gate: Gate, limits: Limits, company: timedelta = HOUR) -> None:
         self.lane = Lane(limits, Clock(), lambda _: None, company)
         self.tables = CountedTables()
-        self._outbox = Outbox(gate, Ledger(self.tables, timedelta(days=60)), lane=self.lane)
+        self._outbox = Outbox(gate, Ledger(self.tables, timedelta(days=36_500)), lane=self.lane)
         self.deliver, self.check = self._outbox.deliver, self._outbox.check
 
     def waiting(self) -> int:
