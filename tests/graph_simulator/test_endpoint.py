@@ -42,7 +42,7 @@ def test_answers_of_more_than_ten_minutes_ago_do_not_count() -> None:
     assert judged.standing() is Standing.PROMPT
 
 
-def test_after_ten_minutes_a_few_notifications_probe_the_endpoint_and_prompt_answers_end_the_delay() -> None:
+def test_after_ten_minutes_prompt_answers_to_a_probe_end_the_delay() -> None:
     judged, clock = endpoint(*[3.5] * 100)
     clock.advance(WINDOW)
     assert [judged.standing() for _ in range(PROBES + 1)] == [Standing.PROMPT] * PROBES + [Standing.SLOW]

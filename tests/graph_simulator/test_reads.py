@@ -118,7 +118,7 @@ def test_a_filter_without_its_order_is_silently_ignored_in_a_chat(graph: GraphSe
         ("nothing/of/the/kind", {}),
     ],
 )
-def test_what_graph_does_not_understand_it_refuses(
+def test_unsupported_queries_are_refused(
     graph: GraphServer, app: GraphClient, path: str, params: dict[str, str]
 ) -> None:
     written(graph, chat=CHAT), written(graph, team=TEAM, channel=CHANNEL)

@@ -238,7 +238,7 @@ def test_the_old_key_is_used_for_a_while_after_a_new_one_is_set(
     assert {item["encryptedContent"]["encryptionCertificateId"] for item in receiver.changes()[40:]} == {new.id}
 
 
-def test_what_has_expired_is_gone(graph: GraphServer, app: GraphClient) -> None:
+def test_an_expired_subscription_is_gone(graph: GraphServer, app: GraphClient) -> None:
     subscription = app.subscribed(expirationDateTime=app.moment(minutes=50))
     graph.post("clock", advance_seconds=51 * 60)
     for method, body in (("GET", None), ("PATCH", {"expirationDateTime": app.moment(hours=2)}), ("DELETE", None)):

@@ -50,7 +50,7 @@ def test_the_documents_send_nobody_to_a_form_that_is_gone() -> None:
         assert "protected api" not in page.read_text("utf-8").lower(), page.name
 
 
-def test_the_table_has_the_permissions_of_reading_back_for_what_can_be_read_back_only() -> None:
+def test_the_table_has_read_back_permissions_only_where_reading_back_works() -> None:
     for kind in KINDS:
         for path in kind.paths:
             assert pages.can_read(path.replace("{}", "1")) is bool(kind.sweep), path

@@ -108,7 +108,7 @@ def test_a_removed_subscription_is_recreated_and_its_gap_is_read_back(world: App
 
 
 @TIMES
-def test_what_was_missed_is_read_back_and_the_subscription_stays(world: AppEnvironment, times: int) -> None:
+def test_missed_changes_are_read_back_and_the_subscription_stays(world: AppEnvironment, times: int) -> None:
     app = subscribed(world)
     before = {subscription.id for subscription in world.graph.subscriptions()}
     calls = len(world.graph.calls())
@@ -187,7 +187,7 @@ def test_a_storm_over_many_subscriptions_lists_them_once_and_brings_all_back(wor
     assert {call.status for call in world.graph.calls(path="subscriptions")} <= {200, 201, 204}
 
 
-def test_what_was_missed_is_read_back_without_listing_subscriptions(world: AppEnvironment) -> None:
+def test_missed_changes_are_read_back_without_listing_subscriptions(world: AppEnvironment) -> None:
     app = subscribed(world)
     listed = len(world.graph.calls("GET", "subscriptions"))
     send(world, MAIL, "missed", 5)

@@ -68,7 +68,9 @@ def test_a_subscription_deleted_during_a_run_is_recreated_in_the_same_run(world:
         {"includeResourceData": False},
     ],
 )
-def test_what_differs_from_its_declaration_is_replaced(world: AppEnvironment, change: dict[str, Any]) -> None:
+def test_a_subscription_that_differs_from_its_declaration_is_replaced(
+    world: AppEnvironment, change: dict[str, Any]
+) -> None:
     world.instance(declared(CHATS)).tick()
     changed = world.instance({**declared(CHATS), **change})
     changed.tick()
@@ -80,7 +82,7 @@ def test_what_differs_from_its_declaration_is_replaced(world: AppEnvironment, ch
     assert len(world.graph.calls("POST")) + len(world.graph.calls("DELETE")) == changes
 
 
-def test_what_is_declared_no_more_is_removed_and_what_is_anothers_stays(world: AppEnvironment) -> None:
+def test_an_undeclared_subscription_is_removed_and_a_foreign_one_stays(world: AppEnvironment) -> None:
     world.instance(declared(CHATS), declared(TEAMS)).tick()
     elsewhere = "https://127.0.0.1:1/elsewhere"
     with_another_url = next(

@@ -179,7 +179,7 @@ def test_benchmarks_measure_the_func_that_is_asked_for(tmp_path: Path, monkeypat
         pass
 
 
-def test_a_fault_run_with_func_has_a_timer_per_host_and_waits_for_the_lease(
+def test_a_fault_run_with_func_has_a_timer_per_host_and_waits_for_leases(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOST", "func")

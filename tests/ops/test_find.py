@@ -35,7 +35,7 @@ def test_a_dead_letter_is_found_by_its_messages_id(operator: Operator, storage_s
     assert path["steps"][0]["step"] == "received"
 
 
-def test_a_dead_letter_is_found_by_its_own_id_and_by_what_is_in_it(operator: Operator, storage: StorageClients) -> None:
+def test_a_dead_letter_is_found_by_its_own_id_and_by_its_content(operator: Operator, storage: StorageClients) -> None:
     give_up(storage, changes(rich(WRITTEN)))
     [letter] = operator.json("dead-letters", "list")["letters"]
     for text in (letter["id"], letter["id"][:8], WRITTEN["id"]):

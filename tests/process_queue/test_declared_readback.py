@@ -144,7 +144,7 @@ class TestTheDeclaration:
         harness.read(page)
         assert subjects(harness) == [f"users/{USER}/events/E1"]
 
-    def test_what_is_declared_no_more_is_not_read(self, harness: ReadbackHarness) -> None:
+    def test_a_resource_no_longer_declared_is_not_read(self, harness: ReadbackHarness) -> None:
         page = declare(harness, MAIL)
         harness.declare()
         harness.read(page)
@@ -152,7 +152,7 @@ class TestTheDeclaration:
 
 
 class TestDelta:
-    def test_it_begins_from_now_on_where_graph_offers_that(self, harness: ReadbackHarness) -> None:
+    def test_a_delta_query_starts_from_now_where_graph_offers_it(self, harness: ReadbackHarness) -> None:
         begun(harness)
         assert query(harness) == {"token": "latest"}
         begun(harness, "/users")
@@ -209,7 +209,7 @@ class TestDelta:
         harness.read(msgspec.structs.replace(page, received=now, since=now - timedelta(minutes=15), until=now))
         assert subjects(harness) == ["drives/b1/items/hours ago"]
 
-    def test_what_was_never_compared_does_not_flood(self, harness: ReadbackHarness) -> None:
+    def test_a_first_comparison_does_not_deliver_everything(self, harness: ReadbackHarness) -> None:
         page = declare(harness, "/users", "updated", hydrate=True)
         harness.pages["/v1.0/users/delta"] = {"value": [{"id": "everybody"}]}
         harness.read(page)
@@ -276,7 +276,7 @@ class TestOneAmongMany:
     CHATS = "/chats/getAllMessages"
     PLAN: ClassVar = {"service": "TeamspaceAPI", "capabilityStatus": "Enabled"}
 
-    def test_only_who_has_teams_is_read(self, harness: ReadbackHarness) -> None:
+    def test_only_users_with_teams_are_read(self, harness: ReadbackHarness) -> None:
         page = declare(harness, self.CHATS)
         harness.pages["/v1.0/users"] = {
             "value": [
@@ -292,7 +292,7 @@ class TestOneAmongMany:
         ]
         assert all(queued.among_many and queued.declaration == page.declaration for queued in harness.queued())
 
-    def test_who_may_not_see_plans_reads_everybody(self, harness: ReadbackHarness) -> None:
+    def test_without_permission_for_plans_every_user_is_read(self, harness: ReadbackHarness) -> None:
         page = declare(harness, self.CHATS)
         harness.graph.script = lambda request: (
             in_json({"error": {"code": "Authorization_RequestDenied", "message": "no"}}, 403)
@@ -310,7 +310,7 @@ class TestOneAmongMany:
             (404, "MailboxNotEnabledForRESTAPI", True),
         ],
     )
-    def test_a_lasting_refusal_of_one_is_skipped_and_of_all_is_not(
+    def test_a_lasting_refusal_of_one_user_is_skipped_and_of_all_is_not(
         self, harness: ReadbackHarness, status: int, code: str, skipped: bool
     ) -> None:
         page = declare(harness, self.CHATS)

@@ -107,7 +107,7 @@ def test_every_destination_receives_everything_once(system: System) -> None:
     assert system.queued() == []
 
 
-def test_what_one_does_not_accept_waits_for_that_one_alone(system: System) -> None:
+def test_unaccepted_events_wait_for_their_destination_only(system: System) -> None:
     system.servers["search"].script = answering(503)
     system.handle(two())
     (again,) = system.queued()
@@ -120,7 +120,7 @@ def test_what_one_does_not_accept_waits_for_that_one_alone(system: System) -> No
     assert system.queued() == []
 
 
-def test_what_one_rejects_is_its_dead_letter_and_its_replay_reaches_no_other(system: System) -> None:
+def test_a_rejected_event_is_replayed_to_its_own_destination_only(system: System) -> None:
     system.servers["search"].script = lambda request: (
         ScriptedResponse(422) if b'"id":"2"' in request.body.replace(b" ", b"") else DONE
     )
@@ -137,7 +137,7 @@ def test_what_one_rejects_is_its_dead_letter_and_its_replay_reaches_no_other(sys
     assert len(system.received(DEFAULT)) == before
 
 
-def test_the_ledger_knows_for_each_destination_what_arrived(system: System) -> None:
+def test_the_ledger_records_deliveries_for_each_destination(system: System) -> None:
     system.servers["archive"].script = answering(503)
     system.handle(two())
     system.queued()
@@ -148,14 +148,14 @@ def test_the_ledger_knows_for_each_destination_what_arrived(system: System) -> N
     assert system.received("archive")[-2:] == ["1", "2"]
 
 
-def test_a_filter_leaves_out_what_a_destination_does_not_want(system: System) -> None:
+def test_a_filter_excludes_events(system: System) -> None:
     system.start({"name": "search", "types": ["Microsoft.Graph.User*"]}, {"name": "archive", "resources": ["chats"]})
     system.handle(two())
     assert system.received("search") == []
     assert system.received("archive") == ["1", "2"]
 
 
-def test_an_event_that_no_destination_wants_is_counted_beside_one_that_is_delivered(system: System) -> None:
+def test_an_event_that_no_filter_selects_is_counted(system: System) -> None:
     filters = [{"name": name, "resources": ["chats/*/messages/1"]} for name in ("search", "archive")]
     system.start(*filters, default=False)
     system.handle(two())
@@ -180,7 +180,7 @@ def test_the_events_of_an_invalid_entry_are_kept_for_it(system: System) -> None:
     assert system.received(DEFAULT) == ["1", "2"]
 
 
-def test_what_waits_for_one_that_is_unavailable_is_not_even_decrypted(system: System) -> None:
+def test_items_for_an_unavailable_destination_are_not_decrypted(system: System) -> None:
     system.servers["search"].script = answering(503)
     for _ in range(3):  # open its circuit breaker
         system.handle(two())
@@ -205,7 +205,7 @@ def test_an_envelope_of_version_0_1_is_for_all_destinations(system: System) -> N
     assert [system.received(name) for name in NAMES] == [["1", "2"]] * 3
 
 
-def test_one_that_does_not_answer_delays_no_other(system: System) -> None:
+def test_a_destination_that_does_not_answer_delays_no_other(system: System) -> None:
     """The two others have their events while the slow one still holds its request."""
     release, others = threading.Event(), threading.Barrier(3)
 
@@ -229,7 +229,7 @@ def test_one_that_does_not_answer_delays_no_other(system: System) -> None:
     assert [system.received(name) for name in NAMES] == [["1", "2"]] * 3
 
 
-def test_a_page_goes_on_for_the_others_while_one_destination_is_behind(system: System) -> None:
+def test_a_page_continues_for_the_other_destinations(system: System) -> None:
     system.graph.script = lambda _: in_json({"value": [message("1")], "@odata.nextLink": f"{GRAPH}/v1.0/next"})
     system.servers["search"].script = answering(503)
     system.read_back(asked_for("/chats/19:9e/messages"))
@@ -258,7 +258,7 @@ def test_a_page_that_no_destination_takes_is_read_again_for_all(system: System) 
     assert system.queued() == []
 
 
-def test_the_entries_of_a_delta_query_are_read_one_by_one_for_the_one_that_is_behind(system: System) -> None:
+def test_entries_of_a_delta_query_are_read_singly_for_a_destination_behind(system: System) -> None:
     """Its walk cannot start over: the stored link has advanced with the other destinations."""
     user = {"id": "5d", "displayName": "Ada"}
     system.graph.script = lambda _: in_json({"value": [user], "@odata.deltaLink": f"{GRAPH}/v1.0/users/delta?t=2"})
@@ -271,7 +271,7 @@ def test_the_entries_of_a_delta_query_are_read_one_by_one_for_the_one_that_is_be
     assert ids(system.servers[DEFAULT].asked[0])
 
 
-def test_rich_items_stay_sealed_for_the_one_that_is_behind(system: System) -> None:
+def test_rich_items_for_a_destination_behind_stay_sealed(system: System) -> None:
     system.servers["search"].script = answering(503)
     system.handle(changes(rich(message("1", body={"contentType": "text", "content": "private words"})), tokens=[TOKEN]))
     (text,) = system.account.queues.texts()

@@ -307,7 +307,7 @@ def test_the_directory_begins_from_now_on_and_is_read_back(start: Start) -> None
         ("/users/{id}/calendars/c1/events", "c1"),
     ],
 )
-def test_an_event_that_was_deleted_unseen_is_found_and_one_that_was_moved_is_not_deleted(
+def test_an_unseen_deletion_is_found_and_a_moved_event_is_not_deleted(
     start: Start, resource: str, calendar: str
 ) -> None:
     whole = start(declaring(resource, hydrate=True))

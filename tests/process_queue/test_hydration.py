@@ -66,7 +66,7 @@ def test_no_more_is_read_than_the_declaration_selects(items: HydratedItems, quer
     assert items.server.paths() == [f"/v1.0/users/{TENANT}/messages/M1{asked}"]
 
 
-def test_where_nobody_asked_for_it_nothing_is_read(items: HydratedItems) -> None:
+def test_without_hydrate_nothing_is_read(items: HydratedItems) -> None:
     assert items.event(hydrate=False).partial
     assert items.server.asked == []
 
@@ -86,7 +86,7 @@ def test_a_resource_restored_since_its_deletion_is_not_delivered_as_deleted(item
 
 
 @pytest.mark.parametrize("change_type", ["created", "updated", "deleted"])
-def test_what_graph_has_no_more_was_deleted(items: HydratedItems, change_type: str) -> None:
+def test_a_404_of_graph_is_a_deletion(items: HydratedItems, change_type: str) -> None:
     items.server.script = lambda _: in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
     event = items.event(changeType=change_type)
     assert (event.type, event.partial) == ("Microsoft.Graph.ChatMessageDeleted", True)
@@ -172,7 +172,7 @@ def test_a_path_that_climbs_is_refused_and_never_asked_for(items: HydratedItems,
 
 
 @pytest.mark.parametrize("path", ["chats/a/messages/1?$select=b", "chats/a/messages/1#b", "chats/a%2Fb/messages/1"])
-def test_whatever_is_named_is_asked_of_graph_as_a_path(items: HydratedItems, path: str) -> None:
+def test_any_named_resource_is_requested_as_a_path(items: HydratedItems, path: str) -> None:
     items.event(path)
     (asked,) = items.server.paths()
     assert asked.startswith("/v1.0/chats/a")
@@ -181,7 +181,7 @@ def test_whatever_is_named_is_asked_of_graph_as_a_path(items: HydratedItems, pat
 
 
 @pytest.mark.parametrize("path", ["users/5d", "https://elsewhere.example/users/1", "//elsewhere.example/x"])
-def test_what_was_not_declared_is_not_read(items: HydratedItems, path: str) -> None:
+def test_an_undeclared_resource_is_not_read(items: HydratedItems, path: str) -> None:
     assert items.event(path).partial
     assert items.server.asked == []
 

@@ -95,7 +95,7 @@ def scripted(authority: Authority, session: requests.Session) -> Iterator[Script
         yield ScriptedGraph(graph, session)
 
 
-def test_an_item_that_has_to_wait_is_retried_alone(scripted: ScriptedGraph) -> None:
+def test_a_failed_item_is_retried_alone(scripted: ScriptedGraph) -> None:
     scripted.answers[FIRST] = ScriptedResponse(503)
     assert scripted.act(FIRST, SECOND) == ["1 graph: Graph answers 503"]
     assert scripted.asked() == [FIRST, SECOND]

@@ -48,7 +48,7 @@ def test_a_ping_is_no_event_and_asks_for_the_changes(resource: str, hydrate: boo
     assert outcome.pinged == {declaration: 2}
 
 
-def test_the_first_ping_starts_the_query_at_once_and_those_behind_it_wait_for_that() -> None:
+def test_the_first_ping_starts_the_query_and_later_pings_wait_for_it() -> None:
     noted = Noted()
     declaration = declared(DRIVE)
     for _ in range(5):

@@ -92,7 +92,7 @@ def test_only_an_isolable_failure_of_a_later_attempt_splits_an_envelope(
     assert {envelope.attempt for envelope in queues.envelopes()} == {attempt + 1}
 
 
-def test_lifecycle_items_come_again_as_they_were(queues: RecordingQueues) -> None:
+def test_lifecycle_items_are_requeued_unchanged(queues: RecordingQueues) -> None:
     envelope = lifecycle_items(lifecycle(), lifecycle("missed"))
     queues.later(envelope, RetryLater(Reason.GRAPH))
     assert queues.without_history() == [msgspec.structs.replace(envelope, attempt=1)]
@@ -152,7 +152,7 @@ def test_the_last_attempt_is_at_the_horizon(queues: RecordingQueues) -> None:
     assert (queues.queued, len(queues.dead)) == ([], 1)
 
 
-def test_what_is_replayed_has_all_its_attempts_again(queues: RecordingQueues) -> None:
+def test_a_replayed_envelope_starts_with_no_attempts(queues: RecordingQueues) -> None:
     old = msgspec.structs.replace(numbered(1), received=NOW - 10 * HORIZON, replayed=NOW)
     queues.later(old, AWAY)
     ((again, delay),) = queues.queued
@@ -163,13 +163,13 @@ def test_what_is_replayed_has_all_its_attempts_again(queues: RecordingQueues) ->
     assert queues.without_history() == [msgspec.structs.replace(page, attempt=1)]
 
 
-def test_what_is_postponed_is_hidden_until_then(queues: RecordingQueues) -> None:
+def test_a_postponed_envelope_is_hidden_until_its_time(queues: RecordingQueues) -> None:
     queues.later(numbered(1), RetryLater(Reason.GRAPH, retry_after=timedelta(hours=1)))
     assert queues.length() == 1
     assert queues.peek(Queue.NOTIFICATIONS) == []
 
 
-def test_where_storage_is_unavailable_nothing_is_settled(queues: RecordingQueues) -> None:
+def test_while_storage_is_unavailable_nothing_is_requeued(queues: RecordingQueues) -> None:
     queues.available = False
     for later in (timedelta(0), HORIZON):
         with pytest.raises(RetryLater) as unavailable:
@@ -178,7 +178,7 @@ def test_where_storage_is_unavailable_nothing_is_settled(queues: RecordingQueues
         assert (queues.queued, queues.dead) == ([], [])
 
 
-def test_what_was_not_attempted_keeps_its_attempts_and_comes_back_soon(queues: RecordingQueues) -> None:
+def test_an_unattempted_envelope_keeps_its_attempts_and_is_retried_soon(queues: RecordingQueues) -> None:
     """After an outage of three hours no item waits for another two."""
     turned_away = NotAttempted(Reason.DESTINATION, retry_after=timedelta(seconds=30))
     queues.later(numbered(2, attempt=11), turned_away, after=timedelta(hours=3))

@@ -107,7 +107,7 @@ def test_while_graph_hangs_an_envelope_waits_for_one_answer_only(app: VirtualTim
     assert max(app.account.queues.delays) < timedelta(minutes=1)
 
 
-def test_while_graph_is_slow_what_was_read_in_time_is_delivered_and_the_rest_retried(app: VirtualTime) -> None:
+def test_while_graph_is_slow_items_read_in_time_are_delivered_and_the_rest_retried(app: VirtualTime) -> None:
     app.graph.takes = 3
     app.graph.together(READS_AT_ONCE)
     took = app.deliver(envelope())

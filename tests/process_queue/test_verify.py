@@ -85,7 +85,7 @@ def test_a_good_token_of_one_tenant_proves_nothing_for_another() -> None:
     assert verdict(rich(tenantId=OTHER_TENANT), TOKEN) is Reason.TOKEN_MISSING
 
 
-def test_tokens_are_per_tenant_and_an_item_without_a_tenant_is_of_the_home_tenant() -> None:
+def test_tokens_are_per_tenant_and_the_home_tenant_is_the_default() -> None:
     items = [rich(), rich(tenantId=OTHER_TENANT), rich(tenantId=TENANT.upper()), rich(tenantId=None)]
     assert verdicts(items, TOKEN, OTHERS) == [None] * 4
     assert verdicts(items, OTHERS) == [Reason.TOKEN_MISSING, None, Reason.TOKEN_MISSING, Reason.TOKEN_MISSING]

@@ -105,7 +105,7 @@ def test_an_unavailable_blob_leaves_the_last_good_value_in_force(instances: Inst
     assert in_force.problem is None
 
 
-def test_a_new_instance_has_the_last_good_value_while_the_blob_is_wrong_or_unavailable(instances: Instances) -> None:
+def test_a_new_instance_starts_with_the_last_good_value(instances: Instances) -> None:
     instances.write("1")
     instances.start().get()
     instances.write("one")
@@ -182,7 +182,7 @@ def test_a_process_that_observes_puts_nothing_in_force(instances: Instances) -> 
         instances.start().get()
 
 
-def test_a_large_value_is_kept_and_one_that_is_too_large_is_refused_by_name(
+def test_a_large_value_is_kept_and_an_excessive_one_is_refused_by_name(
     instances: Instances, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     instances.write(" ".join(str(number * 7919 % 1_000_003) for number in range(20_000)))

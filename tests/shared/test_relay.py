@@ -133,7 +133,7 @@ def test_wrong_settings_are_reported_each_time_until_they_are_fixed(set_up: Call
     assert relay.relay() is relay.relay()
 
 
-def test_storage_works_while_other_settings_are_wrong_and_reports_its_own_until_they_are_fixed(
+def test_storage_works_while_other_settings_are_wrong(
     set_up: Callable[..., None],
 ) -> None:
     set_up(AzureWebJobsStorage=None, GRAPH_TENANT_ID="%")

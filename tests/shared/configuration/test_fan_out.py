@@ -92,7 +92,7 @@ def test_reading_back_from_joining_takes_members() -> None:
         read_declarations('[{"resource": "/users", "changeTypes": ["updated"], "readBack": true}]')
 
 
-def test_the_same_template_twice_is_refused_and_the_same_resource_of_two_lists_is_not() -> None:
+def test_a_duplicate_template_is_refused_and_one_resource_of_two_lists_is_not() -> None:
     with pytest.raises(InvalidValue, match="two declarations name the same resource"):
         declared((INBOX, GROUP), (INBOX, GROUP))
     assert len(declared((INBOX, GROUP), (INBOX, "/groups/2/members")).templates) == 2

@@ -101,7 +101,7 @@ def test_both_libraries_verify_either_signature(server: Server, session: request
         svix.Webhook(secrets[0]).verify(asked.body + b" ", headers)
 
 
-def test_every_attempt_to_deliver_the_same_events_has_the_same_id_and_its_own_time(
+def test_attempts_with_the_same_events_share_an_id_and_have_own_times(
     server: Server, session: requests.Session, secret: str
 ) -> None:
     clock = Clock()

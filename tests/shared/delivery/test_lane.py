@@ -251,7 +251,7 @@ def test_one_alone_is_not_kept_waiting_for_others() -> None:
     assert len(Delivering(gate, Limits()).deliver(some(3)).delivered) == 3
 
 
-def test_what_finds_no_place_comes_back_later_and_each_at_a_time_of_its_own() -> None:
+def test_deliveries_without_a_slot_are_retried_at_different_times() -> None:
     gate = Gate()
     to = Delivering(gate, Limits(capacity=1, requests=1))
     to.lane._seconds = 10.0  # the duration of its requests so far

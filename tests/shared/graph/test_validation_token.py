@@ -49,9 +49,7 @@ def test_a_token_that_expired_in_the_queue_is_judged_as_of_its_receipt() -> None
 
 
 @pytest.mark.parametrize(("seconds", "good"), [(-4 * 3600 - 299, True), (-4 * 3600 - 300, False)])
-def test_a_token_may_have_run_out_while_graph_sent_it_again_for_four_hours_and_five_minutes_of_skew(
-    seconds: int, good: bool
-) -> None:
+def test_a_token_may_expire_during_four_hours_of_retries_and_five_minutes_of_skew(seconds: int, good: bool) -> None:
     assert proven(mint().token(exp=mint().moment(seconds))) is good
 
 

@@ -51,7 +51,7 @@ def refusing(status: int, code: str, inner: str | None = None) -> Any:
         (403, "Forbidden", None, "docs/permissions.md"),
     ],
 )
-def test_each_refusal_has_its_code_its_request_id_and_a_next_step_of_its_own(
+def test_each_refusal_has_a_code_a_request_id_and_a_next_step(
     vault: tuple[Server, KeyVault], status: int, code: str, inner: str | None, step: str
 ) -> None:
     server, store = vault

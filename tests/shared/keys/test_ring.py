@@ -155,7 +155,7 @@ def test_while_the_store_is_unavailable_no_key_is_created() -> None:
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["another is known", "none is known"])
-def test_while_one_key_cannot_be_read_no_key_counts_as_newest_and_none_is_created(seen: bool) -> None:
+def test_while_a_key_cannot_be_read_none_is_newest_and_none_is_created(seen: bool) -> None:
     store = MemoryKeys(encryption_key("one"), encryption_key("two"))
     store.withheld = {"two"} if seen else {"one", "two"}
     ring = KeyRing(store, Clock())

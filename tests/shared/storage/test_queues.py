@@ -231,7 +231,7 @@ def test_an_account_key_that_is_not_ours_is_storage_that_is_unavailable(azurite:
         "AccountName=x;AccountKey=%;QueueEndpoint=http://127.0.0.1:9/x",
     ],
 )
-def test_a_broken_connection_string_is_reported_as_a_setting_or_as_storage_that_is_unavailable(text: str) -> None:
+def test_a_broken_connection_string_is_a_settings_error_or_unavailable_storage(text: str) -> None:
     with pytest.raises((RetryLater, SettingsError)):
         accounts.queues(settings_of(environment(AzureWebJobsStorage=text)), ACKNOWLEDGE_LIMITS).send("a")
 

@@ -12,7 +12,7 @@ CHATS, CHANNELS = declaration().id, declaration("/teams/getAllMessages").id
 LATER = NOW + timedelta(hours=1)
 
 
-def test_what_is_there_is_known_and_what_is_no_more_is_forgotten_after_a_day() -> None:
+def test_listed_subscriptions_are_known_and_removed_ones_forgotten_after_a_day() -> None:
     clock = Clock()
     known = KnownSubscriptions(MemoryTables(), clock)
     known.note(TENANT, {FIRST.upper(): Known(CHATS, LATER), SECOND: Known(CHANNELS, LATER)})

@@ -172,7 +172,7 @@ def removes(step: Step) -> bool:
 
 
 @given(declared)
-def test_what_is_as_declared_needs_nothing(wanted: list[Declaration]) -> None:
+def test_a_subscription_as_declared_needs_no_step(wanted: list[Declaration]) -> None:
     held = [subscription(str(number), declaration, desired()) for number, declaration in enumerate(wanted)]
     assert plan(wanted, held, desired(), TENANT, NOW) == []
 
@@ -253,7 +253,7 @@ def test_one_without_resource_data_has_no_certificate_to_care_for() -> None:
         {"change_type": "created"},
     ],
 )
-def test_what_no_patch_can_repair_is_replaced(changes: dict[str, object]) -> None:
+def test_a_difference_that_no_patch_can_change_causes_a_replacement(changes: dict[str, object]) -> None:
     assert only_step(declaration(), subscription("1", declaration(), desired(), **changes)).action is Action.REPLACE
 
 
