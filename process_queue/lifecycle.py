@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from process_queue.retries import Retries
 from shared import telemetry
@@ -28,6 +29,9 @@ from shared.subscriptions.subscription import DesiredState, Subscription
 from shared.subscriptions.wait_budget import WaitBudget
 
 _log = logging.getLogger("graph_relay.lifecycle")
+
+LISTED_AT_ONCE = 1_000
+"""Declarations up to which a tenant is listed when Graph says that it has removed a subscription."""
 
 UNKNOWN_FOR = timedelta(minutes=10)
 """How long after its receipt an item waits for its subscription to be known."""
@@ -84,7 +88,7 @@ class LifecycleHandler:
             case "missed":
                 self.once.run(f"read back {declaration.id}", received, lambda: self._read_back(declaration))
             case _:
-                self._replace_removed(declaration, received)
+                self._replace_removed(notification.subscription_id, declaration, received)
 
     def _check_known(self, subscription_id: str, declaration: Declaration, received: datetime) -> None:
         """Refuse an item of a subscription that does not serve the declaration of its clientState.
@@ -115,7 +119,7 @@ class LifecycleHandler:
                 self.subscriptions.reauthorize(found, declaration)
         except GraphRequestError as refusal:
             if refusal.status == 404:
-                self._replace_removed(declaration, received)
+                self._replace_removed(subscription_id, declaration, received)
             elif found is not None and renews_with_more(declaration, refusal):
                 self._replace(declaration, found)
             else:
@@ -137,12 +141,17 @@ class LifecycleHandler:
         self.sweep.suspect_gap(declaration, self.clock())
         self.sweep.start([declaration], (), self.clock())
 
-    def _replace_removed(self, declaration: Declaration, received: datetime) -> None:
+    def _replace_removed(self, subscription_id: str, declaration: Declaration, received: datetime) -> None:
         """Recreate what is gone, of the whole tenant: they are often removed together, and may seldom be listed.
 
-        For one declaration, once in ten minutes; the timer does what is left.
+        For one declaration, once in ten minutes; the timer does what is left. Where there are many, listing takes
+        longer than an invocation has: each is asked for and recreated by itself.
         """
         tenant_id = declaration.tenant_id
+        if len(self.declarations) > LISTED_AT_ONCE:
+            restore = partial(self._restore, subscription_id, declaration)
+            self.once.run(f"replace {declaration.id}", received - DEBOUNCE, restore)
+            return
 
         def replace() -> None:
             self.sweep.suspect_gap(declaration, self.clock())
@@ -155,6 +164,14 @@ class LifecycleHandler:
             self.once.run(f"replace in {tenant_id}", received, replace)
 
         self.once.run(f"replace {declaration.id}", received - DEBOUNCE, replace_in_tenant)
+
+    def _restore(self, subscription_id: str, declaration: Declaration) -> None:
+        self.sweep.suspect_gap(declaration, self.clock())
+        outcome = self.reconciler.restore(declaration, subscription_id, self.desired(), self._before_gap)
+        if outcome is not None and isinstance(outcome.error, RetryLater):
+            raise outcome.error
+        if outcome is None or outcome.error is None:
+            self.sweep.start([declaration], (), self.clock())
 
     def _reconcile(self, tenant_id: str) -> None:
         reconciled = self.reconciler.tenant(tenant_id, self.desired(), self._before_gap, WaitBudget.none())

@@ -257,6 +257,24 @@ class Reconciler:
         report([outcome])
         return outcome
 
+    def restore(
+        self, declaration: Declaration, subscription_id: str, desired: DesiredState, before_gap: BeforeGap
+    ) -> Outcome | None:
+        """Create a subscription in place of one that is gone, without listing the others; None if it lives.
+
+        Where Graph has another one of ours already, that serves. Raises RetryLater, GraphRequestError if Graph can't be
+        asked whether it is gone.
+        """
+        tenant_id = declaration.tenant_id
+        if self._client.get(tenant_id, subscription_id) is not None:
+            return None
+        step = Step(Action.CREATE, tenant_id, declaration, None, "Graph has removed it")
+        run = Round(desired, before_gap, WaitBudget.none())
+        work = Work(self._client, self.workers, run, self._declarations.of_tenant(tenant_id), (), {})
+        (outcome,) = work.do([step], lambda done: self._note_made(tenant_id, done, {}, desired))
+        report([outcome])
+        return outcome
+
     def forget(self, tenant_id: str) -> None:
         """Visit a tenant no more, since nothing of ours is left there. Our own is always visited. Raises RetryLater."""
         if tenant_id != self._home:

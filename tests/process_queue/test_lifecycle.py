@@ -195,3 +195,17 @@ def test_another_tenants_item_and_an_unreadable_one_change_nothing(scripted: Scr
     scripted.act(FIRST, tenantId="c7d1e2f3-0a0b-4c0d-8e0f-0000000000ff")
     scripted.handler.handle(lifecycle_items("no object", 1, {}))
     assert scripted.asked() == []
+
+
+def test_where_there_are_many_a_removed_subscription_is_asked_for_by_its_id_alone(
+    scripted: ScriptedGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listing ten thousand takes longer than an invocation may last."""
+    monkeypatch.setattr("process_queue.lifecycle.LISTED_AT_ONCE", 0)
+    scripted.act(FIRST, lifecycleEvent="subscriptionRemoved")
+    assert scripted.asked() == [FIRST]  # it lives, after all
+    scripted.clock.advance(minutes=11)
+    scripted.answers[FIRST] = ScriptedResponse(404)
+    scripted.act(FIRST, received=scripted.clock.now, lifecycleEvent="subscriptionRemoved")
+    assert (scripted.methods(), scripted.asked()) == (["GET", "POST"], [FIRST, "subscriptions"])
+    assert scripted.gap_suspected()

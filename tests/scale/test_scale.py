@@ -111,3 +111,21 @@ def test_a_list_that_takes_long_is_not_asked_for_in_each_run(monkeypatch: pytest
     assert figures.calls["list"] <= 2  # of an empty page and a full one
     world.simulator.subscriptions.remove(gone.id)
     world.run_until(world.is_complete, most=10)  # the list is good for a while, and no longer
+
+
+def test_of_many_subscriptions_one_that_graph_has_removed_is_restored_without_a_list() -> None:
+    world = Scale(3)
+    world.run_until(world.is_complete)
+    (gone, *_) = world.subscriptions()
+    (declaration,) = [each for each in world.relay.declarations if each.resource == gone.resource]
+    world.simulator.subscriptions.remove(gone.id)
+    world.asked.clear()
+    for _ in range(2):  # the second time, Graph has one already, which is ours
+        outcome = world.relay.reconciler.restore(declaration, gone.id, desired(world), lambda _: None)
+        assert outcome is not None
+        assert outcome.error is None
+    assert listed(world) == []
+    assert world.is_complete()
+    assert outcome is not None
+    assert (alive := outcome.subscription) is not None
+    assert world.relay.reconciler.restore(declaration, alive.id, desired(world), lambda _: None) is None
