@@ -66,13 +66,13 @@ def run(around: Bystander, app: AppProcess, queue: QueueClient, items: int, post
 def _figures(items: int, rounds: Sequence[Round]) -> Iterator[Figure]:
     """The middle one of the rounds counts."""
     for what, costs, limits in (
-        ("202", [one.acknowledged for one in rounds], MOST_TO_ACKNOWLEDGE),
-        ("Delivery", [one.delivered for one in rounds], MOST_TO_DELIVER),
+        ("202", [sample.acknowledged for sample in rounds], MOST_TO_ACKNOWLEDGE),
+        ("Delivery", [sample.delivered for sample in rounds], MOST_TO_DELIVER),
     ):
         each = median(cost.seconds for cost in costs) / rounds[0].items
         ratio = median(cost.seconds / cost.opening for cost in costs) / rounds[0].items
         name = f"{what}, {items} a POST, {AT_ONCE} at once: CPU a notification, in RSA openings"
         yield at_most(name, ratio, limits[items], f"{ratio:.1f} ({each * 1000:.2f} ms)")
-    requests = median(one.requests for one in rounds)
+    requests = median(sample.requests for sample in rounds)
     name = f"Storage requests a notification, {items} a POST, {AT_ONCE} at once"
     yield at_most(name, requests, MOST_REQUESTS[items], f"{requests:.2f}")

@@ -47,7 +47,7 @@ def _cpus() -> str:
 def table(figures: Sequence[Figure]) -> str:
     """Return a table in Markdown."""
     verdicts = {True: "holds", False: "**does not hold**", None: ""}
-    rows = [f"| {one.name} | {one.measured} | {one.limit} | {verdicts[one.holds]} |" for one in figures]
+    rows = [f"| {figure.name} | {figure.measured} | {figure.limit} | {verdicts[figure.holds]} |" for figure in figures]
     return "\n".join(["| what | measured | limit | |", "|---|---|---|---|", *rows])
 
 

@@ -52,7 +52,7 @@ class Directory:
 
     def _made(self) -> list[Answer]:
         held = self._holdings.among("user", "", None) if self._holdings is not None else ()
-        return [{"assignedPlans": [], **one.shown()} for one in held if one.fields is not None]
+        return [{"assignedPlans": [], **holding.shown()} for holding in held if holding.fields is not None]
 
     def members(self, groups: Groups, members: Mapping[str, str], options: Options, link: str) -> Answer:
         """Return members of a group, given with their kinds."""
@@ -72,7 +72,7 @@ class Directory:
     def lists(self, site: str, options: Options, link: str) -> Answer:
         """Return the lists of a site: those that hold, or held, an item."""
         place = f"sites/{site.lower()}/lists/"
-        owners = {one.owner for one in self._holdings or () if one.owner.lower().startswith(place)}
+        owners = {holding.owner for holding in self._holdings or () if holding.owner.lower().startswith(place)}
         return self._list([{"id": owner.rpartition("/")[2]} for owner in sorted(owners)], options, link)
 
     def user(self, name: str, options: Options) -> Answer:

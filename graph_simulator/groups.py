@@ -96,7 +96,7 @@ class Groups:
         """Return an entry for each group with what changed. since: the number of changes before; None: all there is."""
         entries: dict[str, list[Entry]] = {}
         if since is None:
-            names = groups or {*self.world.teams, self.world.tenant.lower(), *(one.group for one in self.changes)}
+            names = groups or {*self.world.teams, self.world.tenant.lower(), *(change.group for change in self.changes)}
             for group in names:
                 entries[group] = [_entry(member, kind) for member, kind in self.members(group).items()]
         else:

@@ -55,7 +55,7 @@ def needed(entries: list[Any]) -> list[str]:
 
 def lists(given: Any) -> tuple[str, ...]:
     """Return the lists that an entry fans out over. Raises TypeError for what are none."""
-    return (given,) if isinstance(given, str) else tuple(str(one) for one in given)
+    return (given,) if isinstance(given, str) else tuple(str(role) for role in given)
 
 
 def main(path: str) -> None:

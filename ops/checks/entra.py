@@ -58,7 +58,10 @@ def entra() -> Iterator[CheckResult]:
 
 def _examples(declared: Iterable[Declaration]) -> list[Declaration]:
     """Return declarations without those that fan out; of each of these, that of one member."""
-    examples = ((one if not one.sources else relay().declarations.example(one)) for one in declared)
+    examples = (
+        (declaration if not declaration.sources else relay().declarations.example(declaration))
+        for declaration in declared
+    )
     return [example for example in examples if example is not None]
 
 

@@ -112,7 +112,7 @@ class Declarations:
         """Return the declarations of each tenant; `home` is always included, so that its last subscription can be
         removed.
         """
-        tenants: dict[str, list[Declaration]] = {home: [], **{one.tenant_id: [] for one in self.templates}}
+        tenants: dict[str, list[Declaration]] = {home: [], **{template.tenant_id: [] for template in self.templates}}
         for declaration in self:
             tenants.setdefault(declaration.tenant_id, []).append(declaration)
         return {tenant_id: Declarations(entries) for tenant_id, entries in tenants.items()}

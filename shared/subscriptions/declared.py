@@ -110,7 +110,7 @@ class DeclarationsInForce(Declarations):
     def example(self, template: Declaration) -> Declaration | None:
         """Return the declaration of one member of a template; None if it has none."""
         members = self._members.of(template)
-        return next((template.member(one.id, one.parent) for one in members if one.left is None), None)
+        return next((template.member(member.id, member.parent) for member in members if member.left is None), None)
 
     def limits(self) -> list[str]:
         """Return which of Graph's quotas are used up, or nearly, as sentences."""
@@ -167,7 +167,9 @@ class DeclarationsInForce(Declarations):
         versions = {name: f"{state.version} {state.listed is None}" for name, state in states.items()}
         known = self._expansion
         if known is None or known.base is not base or known.versions != versions:
-            known = self._expansion = self._expand(base, versions, {name for name, one in states.items() if one.listed})
+            known = self._expansion = self._expand(
+                base, versions, {name for name, state in states.items() if state.listed}
+            )
         self._looked = self._clock()
         return known
 
@@ -180,9 +182,9 @@ class DeclarationsInForce(Declarations):
             present = [member for member in self._members.of(template) if member.left is None]
             present.sort(key=lambda member: (member.joined, member.key))
             own = [template.member(member.id, member.parent) for member in present]
-            new = [one for one in own if one.id not in by_id]
+            new = [declaration for declaration in own if declaration.id not in by_id]
             admitted = allowance.admit(new, quota_of(template.resource))
-            by_id |= {one.id: one for one in admitted}
+            by_id |= {declaration.id: declaration for declaration in admitted}
             counts[template.id] = len(own) - len(new) + len(admitted)
         unlisted = tuple(_pattern(template) for template in base.templates if template.id not in listed)
         return _Expansion(base, versions, by_id, counts, unlisted, allowance)

@@ -127,7 +127,7 @@ class Membership:
         self._forget_others(templates)
         states = {template.id: self.state(template) for template in templates}
         with time_limit(_TIME, self._clock):
-            for template in sorted(templates, key=lambda one: states[one.id].listed or _NEVER):
+            for template in sorted(templates, key=lambda each: states[each.id].listed or _NEVER):
                 self._update(template, states[template.id])
 
     def _forget_others(self, templates: Sequence[Declaration]) -> None:
@@ -160,7 +160,7 @@ class Membership:
                 "The list %s can't be read, so its members stay as they are: %s", _named(template), state.problem
             )
         kept = self._forget(template, members, now)
-        if {one.key: one.left for one in kept} != known:
+        if {member.key: member.left for member in kept} != known:
             state = replace(state, version=state.version + 1)
         self._save(template, state, kept)
 
@@ -182,8 +182,12 @@ class Membership:
         if len(template.sources) < 2:
             return _Look(frozenset(("", member) for member in outer), lambda _: True), True
         times = Times(self._tables, _inner(template.id), "listed").all()
-        due = [one for one in outer if one not in times or now - times[one] >= INNER_AGAIN_AFTER]
-        read = self._read_inner(template, sorted(due, key=lambda one: times.get(one, _NEVER)))
+        due = [
+            outer_member
+            for outer_member in outer
+            if outer_member not in times or now - times[outer_member] >= INNER_AGAIN_AFTER
+        ]
+        read = self._read_inner(template, sorted(due, key=lambda outer_member: times.get(outer_member, _NEVER)))
         rows: dict[str, Row] = {parent: {"listed": now.isoformat()} for parent in read}
         if rows:
             self._tables.put_all(STATE, _inner(template.id), rows)
@@ -223,13 +227,13 @@ class Membership:
             for parent, member in found
             if (parent, member) not in members or members[parent, member].left is not None
         ]
-        begin = new if template.read_back else [one for one in new if one.key in members]
+        begin = new if template.read_back else [member for member in new if member.key in members]
         if begin:
-            self._joined([template.member(one.id, one.parent) for one in begin], now)
+            self._joined([template.member(member.id, member.parent) for member in begin], now)
         self._members.save(template, new)
         if new:
             _log.info("%d joined %s", len(new), _named(template))
-        return {one.key: one for one in new}
+        return {member.key: member for member in new}
 
     def _leave(
         self, template: Declaration, members: Mapping[Key, Member], look: _Look, now: datetime
@@ -239,9 +243,17 @@ class Membership:
         absent = [member for member in present if look.misses(member)]
         many = len(absent) == len(present) or len(absent) > max(_FEW, len(present) / 2)
         patience = MANY_CONFIRMED_AFTER if many else CONFIRMED_AFTER
-        changed = [replace(one, missing=None) for one in present if one.missing is not None and one.key in look.found]
-        new = [replace(one, missing=now) for one in absent if one.missing is None]
-        left = [replace(one, left=now) for one in absent if one.missing is not None and now - one.missing >= patience]
+        changed = [
+            replace(member, missing=None)
+            for member in present
+            if member.missing is not None and member.key in look.found
+        ]
+        new = [replace(member, missing=now) for member in absent if member.missing is None]
+        left = [
+            replace(member, left=now)
+            for member in absent
+            if member.missing is not None and now - member.missing >= patience
+        ]
         if many and new:
             _log.error(
                 "%d of %d members are no longer on %s. That is believed once Graph has said so for %s",
@@ -250,7 +262,7 @@ class Membership:
         if left:
             _log.info("%d left %s", len(left), _named(template))
         self._members.save(template, [*changed, *new, *left])
-        return {one.key: one for one in (*changed, *new, *left)}
+        return {member.key: member for member in (*changed, *new, *left)}
 
     def _forget(self, template: Declaration, members: dict[Key, Member], now: datetime) -> list[Member]:
         """Forget who left long ago; return the others."""

@@ -94,9 +94,11 @@ def _follow(link: str, template: Declaration, graph: GraphClient) -> Round:
         page = graph.get_page(template.tenant_id, link)
         for entry in map(_decoded, page.value):
             ours = entry.members if "members" in kind.path else [entry]
-            left |= any(one.removed is not None for one in ours) or entry.removed is not None
-            came -= {("", one.id) for one in ours if one.removed is not None}
-            came |= {("", one.id) for one in ours if one.removed is None and _counts(one, kind)} - _gone_again(ours)
+            left |= any(change.removed is not None for change in ours) or entry.removed is not None
+            came -= {("", change.id) for change in ours if change.removed is not None}
+            came |= {
+                ("", change.id) for change in ours if change.removed is None and _counts(change, kind)
+            } - _gone_again(ours)
         if page.next_link is None:
             return Round(frozenset(came), left, page.delta_link or "")
         link = page.next_link

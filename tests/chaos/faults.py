@@ -146,7 +146,11 @@ def _write_long(system: ChaosSystem, chance: random.Random) -> None:
 
 def _of_teams(system: ChaosSystem, chance: random.Random) -> str | None:
     names = {resource.strip("/").lower() for resource in DECLARED}
-    ids = [one["id"] for one in system.subscriptions() if one["resource"].strip("/").lower() in names]
+    ids = [
+        subscription["id"]
+        for subscription in system.subscriptions()
+        if subscription["resource"].strip("/").lower() in names
+    ]
     return str(chance.choice(ids)) if ids else None
 
 
@@ -171,7 +175,11 @@ def _challenge(system: ChaosSystem, chance: random.Random) -> None:
 
 
 def _miss(system: ChaosSystem, chance: random.Random) -> None:
-    ids = [one["id"] for one in system.subscriptions() if one["resource"].lower().endswith(("/messages", "/events"))]
+    ids = [
+        subscription["id"]
+        for subscription in system.subscriptions()
+        if subscription["resource"].lower().endswith(("/messages", "/events"))
+    ]
     _lifecycle(system, chance.choice(ids) if ids else None, "missed", chance.randint(1, 3))
 
 

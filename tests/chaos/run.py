@@ -203,7 +203,7 @@ class Run:
         system = self._system
         checkpoints = Checkpoints(tables(self._storage))
         asked = now()
-        names = [declaration_id(system.tenant, one["resource"]) for one in system.declared]
+        names = [declaration_id(system.tenant, declaration["resource"]) for declaration in system.declared]
         for name in names:
             checkpoints.suspect_gap(name, asked)
         deadline = time.monotonic() + self._patience

@@ -59,7 +59,7 @@ class Graph:
             return error(404, "ResourceNotFound")
         if request.method == "DELETE":
             del self.subscriptions[subscription_id]
-            if held["resource"] not in {one["resource"] for one in self.subscriptions.values()}:
+            if held["resource"] not in {subscription["resource"] for subscription in self.subscriptions.values()}:
                 self.unserved.append(held["resource"])
             return ScriptedResponse(204)
         if request.method == "PATCH":

@@ -225,7 +225,7 @@ def test_who_has_no_licence_has_no_chats_to_read(graph: GraphServer, app: GraphC
 
 
 def test_the_licences_of_users_may_be_left_unchecked(graph: GraphServer, app: GraphClient) -> None:
-    guest = next(one["id"] for one in graph.get("people") if not one["licensed"])
+    guest = next(person["id"] for person in graph.get("people") if not person["licensed"])
     graph.post("faults", checks_licences=False)
     assert app.call("GET", f"users/{guest}/chats/getAllMessages").status_code == 200
 

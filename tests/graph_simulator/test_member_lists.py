@@ -21,11 +21,11 @@ def test_members_are_direct_and_transitive_members_are_of_groups_within(graph: G
     join(graph, NESTED, kind="group")
     join(graph, BEN, NESTED)
     direct = rounds(app, f"groups/{GROUP}/members", {"$select": "id", "$top": "999"})[0]
-    assert {(one["id"], one["@odata.type"]) for one in direct} == {
+    assert {(entry["id"], entry["@odata.type"]) for entry in direct} == {
         (ADA, "#microsoft.graph.user"),
         (NESTED, "#microsoft.graph.group"),
     }
-    assert {one["id"] for one in rounds(app, f"groups/{GROUP}/transitiveMembers")[0]} == {ADA, NESTED, BEN}
+    assert {entry["id"] for entry in rounds(app, f"groups/{GROUP}/transitiveMembers")[0]} == {ADA, NESTED, BEN}
 
 
 def test_a_group_that_is_not_there_is_not_found(app: GraphClient) -> None:
@@ -44,7 +44,7 @@ def test_a_delta_query_of_members_says_who_came_and_who_left(graph: GraphServer,
     join(graph, CARL, NESTED)
     assert link
     (changed,), link, _ = rounds(app, link)
-    assert [(one["id"], "@removed" in one) for one in changed["members@delta"]] == [(BEN, False), (ADA, True)]
+    assert [(entry["id"], "@removed" in entry) for entry in changed["members@delta"]] == [(BEN, False), (ADA, True)]
     assert link
     assert rounds(app, link)[0] == []
 
@@ -74,7 +74,7 @@ def test_users_that_a_control_makes_are_listed_and_can_be_filtered(graph: GraphS
 
 def test_drives_of_a_user_and_lists_of_a_site(graph: GraphServer, app: GraphClient) -> None:
     [person, *_] = graph.get("people")
-    assert [one["id"] for one in rounds(app, f"users/{person['id']}/drives")[0]] == [person["drive"]]
+    assert [entry["id"] for entry in rounds(app, f"users/{person['id']}/drives")[0]] == [person["drive"]]
     graph.post("resources", kind="listItem", owner="sites/s1/lists/l1", fields={})
     assert rounds(app, "sites/s1/lists")[0] == [{"id": "l1"}]
     assert app.call("GET", f"users/{uuid.uuid4()}/drives").status_code == 404

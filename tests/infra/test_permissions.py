@@ -37,7 +37,7 @@ def test_graph_permissions_are_those_of_the_table() -> None:
 
 def test_the_documents_name_no_permission_that_no_row_needs() -> None:
     known = {name for _, need in every_need() for name in (*need.accepted, *need.specific)}
-    known |= {name for source in MEMBER_SOURCES for one in source.operations for name in one.accepted}
+    known |= {name for source in MEMBER_SOURCES for operation in source.operations for name in operation.accepted}
     known |= {WELCOME, "FileStorageContainer.Selected"}
     known |= {"Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All"}  # of the deployment, not of the app
     for page in (*(INFRA.parent / "docs").rglob("*.md"), INFRA.parent / "README.md"):

@@ -135,14 +135,17 @@ def test_an_event_in_two_parts_is_delivered_once_and_kept_by_the_first() -> None
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(to.deliver, events[:1])
         assert gate.began.acquire(timeout=30)
-        one = pool.submit(to.deliver, events[1:])
+        waiting = pool.submit(to.deliver, events[1:])
         until(lambda: to.waiting() == 2)
         other = pool.submit(to.deliver, events[1:])
         until(lambda: to.inside() == 3)
         for _ in range(2):
             gate.may_answer.release()
         assert len(first.result(30).delivered) == 1
-        assert (one.result(30).delivered, one.result(30).undelivered) == ((events[2],), (events[1],))
+        assert (waiting.result(30).delivered, waiting.result(30).undelivered) == (
+            (events[2],),
+            (events[1],),
+        )
         assert other.result(30) == Delivery()
     assert [len(call) for call in gate.calls] == [1, 2]
 

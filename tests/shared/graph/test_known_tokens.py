@@ -77,12 +77,12 @@ def test_a_remembered_token_is_invalid_for_another_audience() -> None:
 
 
 def test_a_remembered_token_proves_nothing_for_another_tenant() -> None:
-    one = verifier()
+    checked = verifier()
     for item, reason in ((rich(), None), (rich(tenantId=OTHER_TENANT), Reason.TOKEN_MISSING), (rich(), None)):
         envelope = changes(item, tokens=[TOKEN])
-        batch = one.batch(envelope)
+        batch = checked.batch(envelope)
         assert outcome(partial(batch.event, envelope.items[0])) is reason
-    assert len(one.tokens) == 1
+    assert len(checked.tokens) == 1
 
 
 @pytest.mark.parametrize("moved", [timedelta(days=2), timedelta(days=-1)])

@@ -31,6 +31,9 @@ def test_the_connections_of_the_apps_identity_are_kept_alive(monkeypatch: pytest
         monkeypatch.setenv("IDENTITY_HEADER", "header")
         settings = storage_settings({"AzureWebJobsStorage__accountName": "somewhere"})
         credentials = [identity_credential(settings), key_vault.credential(None)]
-        assert [one.get_token("https://storage.azure.com/.default").token for one in credentials] == ["t", "t"]
+        assert [credential.get_token("https://storage.azure.com/.default").token for credential in credentials] == [
+            "t",
+            "t",
+        ]
         port = urlsplit(server.url).port or 0
         assert timers(port) == [_KEEP_ALIVE_TIMER] * 2

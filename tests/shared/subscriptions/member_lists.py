@@ -81,7 +81,7 @@ class MemberLists:
 
     def put(self, path: str, members: Iterable[str], type_: str = USER) -> None:
         """Have Graph list these."""
-        self.lists[path] = [{"@odata.type": type_, "id": one} for one in members]
+        self.lists[path] = [{"@odata.type": type_, "id": member_id} for member_id in members]
 
     def group(self, *numbers: int) -> None:
         """Have Graph list these users as members of the group."""
@@ -91,7 +91,7 @@ class MemberLists:
         """Do what the timer does first, after some minutes; return the declared resources."""
         self.clock.advance(minutes=minutes)
         self.app.declarations.refresh()
-        return sorted(one.resource for one in self.app.declarations)
+        return sorted(declaration.resource for declaration in self.app.declarations)
 
     def run(self, minutes: float = 0) -> None:
         """Run the timer, after some minutes."""
@@ -100,7 +100,7 @@ class MemberLists:
 
     def watched(self) -> list[str]:
         """Return the resources that Graph has subscriptions to."""
-        return sorted(one["resource"] for one in self.subscriptions.values())
+        return sorted(subscription["resource"] for subscription in self.subscriptions.values())
 
     def asked(self) -> list[str]:
         """Return what Graph was asked for since the last time, as paths, without those of subscriptions."""
@@ -137,8 +137,8 @@ class MemberLists:
             self.changes = []
             return in_json({"error": {"code": "syncStateNotFound", "message": "start over"}}, 410)
         changes = [
-            {"@odata.type": USER, "id": one, **({"@removed": {"reason": "deleted"}} if gone else {})}
-            for one, gone in self.changes
+            {"@odata.type": USER, "id": member_id, **({"@removed": {"reason": "deleted"}} if gone else {})}
+            for member_id, gone in self.changes
         ]
         self.changes = []
         entries = [{"id": GROUP, "members@delta": changes}] if path.startswith("groups") and changes else changes

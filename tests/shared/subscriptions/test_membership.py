@@ -220,7 +220,7 @@ def test_what_is_declared_by_hand_goes_before_a_member(tmp_path: Path) -> None:
     lists = MemberLists.with_templates(tmp_path, by_hand, OF_GROUP)
     lists.group(1, 2)
     lists.refresh()
-    assert {one.resource: one.change_types for one in lists.app.declarations} == {
+    assert {declaration.resource: declaration.change_types for declaration in lists.app.declarations} == {
         inboxes(1)[0]: ("deleted",),
         inboxes(2)[0]: ("created",),
     }

@@ -160,8 +160,10 @@ def test_nothing_that_serves_is_removed_before_another_is_kept(
     wanted: list[Declaration], held: list[Subscription]
 ) -> None:
     steps = plan(wanted, held, desired(), TENANT, NOW)
-    kept = {one.id for one in held} - {step.subscription.id for step in steps if step.subscription and removes(step)}
-    ids = {one.id for one in wanted}
+    kept = {existing.id for existing in held} - {
+        step.subscription.id for step in steps if step.subscription and removes(step)
+    }
+    ids = {declaration.id for declaration in wanted}
     for step in steps:
         if step.subscription and removes(step) and declaration_id(TENANT, step.subscription.resource) in ids:
             assert step.instead in kept
@@ -393,15 +395,15 @@ def test_a_plan_for_ten_thousand_looks_at_each_once() -> None:
     """It took 50 s when each declaration looked through all subscriptions."""
     wanted = [declaration(f"/users/{number}/messages") for number in range(10_000)]
     mine = desired()
-    held = [subscription(str(number), one, mine) for number, one in enumerate(wanted)]
+    held = [subscription(str(number), declaration, mine) for number, declaration in enumerate(wanted)]
     looked = 0
 
     class Counting(list[Subscription]):
         def __iter__(self) -> Iterator[Subscription]:
             nonlocal looked
-            for one in super().__iter__():
+            for found in super().__iter__():
                 looked += 1
-                yield one
+                yield found
 
     assert plan(wanted, Counting(held), mine, TENANT, NOW) == []
     assert len(serving(wanted, Counting(held), mine, TENANT)) == 10_000
