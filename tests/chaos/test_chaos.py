@@ -13,7 +13,7 @@ from tests.chaos.system import ChaosSettings, ChaosSystem
 pytestmark = pytest.mark.process
 
 MESSAGES = 240
-OF_SEVERAL = 100
+OF_SEVERAL = 60
 RATE = 12  # a second: the duration of the faults decides, which more messages would not shorten
 
 
