@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from azure.core.credentials import AccessToken
+from azure.keyvault.certificates._shared import http_challenge_cache as certificate_challenges
+from azure.keyvault.secrets._shared import http_challenge_cache as secret_challenges
 
 from graph_simulator.authority import Authority
 from shared.errors import Reason, RetryLater
@@ -27,6 +29,8 @@ def vault(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[tup
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.ca))
     with serving(lambda _: ScriptedResponse(500), authority) as server:
         yield server, KeyVault(server.url, Token(), verify_resource=False)
+    for cache in (certificate_challenges, secret_challenges):  # by address: another server may get this port
+        cache.clear()
 
 
 def refusing(status: int, code: str, inner: str | None = None) -> Any:
