@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from shared.storage.state import STATE
 from tests.life.conftest import CHATS, TEAMS, AppEnvironment, declared, in_thread
 from tests.waiting import LIMIT
 
@@ -83,12 +84,17 @@ def test_a_subscription_that_differs_from_its_declaration_is_replaced(
 
 
 def test_an_undeclared_subscription_is_removed_and_a_foreign_one_stays(world: AppEnvironment) -> None:
-    world.instance(declared(CHATS), declared(TEAMS)).tick()
+    first = world.instance(declared(CHATS), declared(TEAMS))
+    first.tick()
     elsewhere = "https://127.0.0.1:1/elsewhere"
     with_another_url = next(
         subscription for subscription in world.graph.subscriptions() if subscription.resource == TEAMS
     )
     with_another_url.notification_url = elsewhere
+    # another deployment made it: this one has never seen it
+    first.relay.storage.tables.remove(
+        STATE, f"subscriptions-{first.settings.tenant_id}", str(with_another_url.id).lower()
+    )
     world.instance(declared(CHATS)).tick()
     assert [
         (subscription.resource, subscription.notification_url == elsewhere)
