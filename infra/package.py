@@ -20,14 +20,14 @@ ROOT = Path(__file__).resolve().parent.parent
 _BEGINNING_OF_TIME = (1980, 1, 1, 0, 0, 0)  # of zip files
 
 
-def files() -> list[str]:
-    """Return the paths of the package's files, relative to the repository, sorted."""
+def files(root: Path = ROOT) -> list[str]:
+    """Return the paths of the package's files, relative to the repository at `root`, sorted."""
     with tempfile.TemporaryDirectory() as empty:
         # An empty repository of its own: to it every file is new, so that the exclusions hold for all of them.
-        git = ["git", "--git-dir", empty, "--work-tree", str(ROOT)]
+        git = ["git", "--git-dir", empty, "--work-tree", str(root)]
         subprocess.run([*git, "init", "--quiet"], check=True)  # noqa: S603 - words of our own
-        listing = [*git, "ls-files", "-z", "--others", "--exclude-from", str(ROOT / ".funcignore")]
-        found = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout  # noqa: S603
+        listing = [*git, "ls-files", "-z", "--others", "--exclude-from", str(root / ".funcignore")]
+        found = subprocess.run(listing, cwd=root, check=True, capture_output=True, text=True).stdout  # noqa: S603
     return sorted(filter(None, found.split("\0")))
 
 

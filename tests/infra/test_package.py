@@ -82,7 +82,7 @@ def test_a_directory_other_than_a_package_is_not_replaced(tmp_path: Path) -> Non
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_what_nobody_named_stays_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_named_stays_out(tmp_path: Path) -> None:
     shutil.copy(package.ROOT / ".funcignore", tmp_path)
     for name in (
         "function_app.py",
@@ -93,8 +93,7 @@ def test_what_nobody_named_stays_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    monkeypatch.setattr(package, "ROOT", tmp_path)
-    assert package.files() == ["function_app.py"]
+    assert package.files(tmp_path) == ["function_app.py"]
 
 
 def test_equal_files_give_an_equal_package(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import requests
 
 from graph_simulator.authority import Authority
 from process_queue.handler import MessageHandler
-from shared.configuration.declaration import Declarations
+from process_queue.lifecycle import LISTED_AT_ONCE
+from shared.configuration.declaration import Declaration, Declarations
 from shared.subscriptions.known import Known
 from shared.subscriptions.subscription import Subscription
 from tests.builders import (
@@ -47,7 +48,8 @@ OTHER = declaration("/teams/getAllMessages")
 
 
 class ScriptedGraph:
-    def __init__(self, graph: Server, session: requests.Session) -> None:
+    def __init__(self, graph: Server, session: requests.Session, *others: Declaration) -> None:
+        """`others` are declared besides the one that the subscriptions serve."""
         self.clock = Clock(NOW + timedelta(seconds=5))
         self.answers: dict[str, ScriptedResponse] = {}
         self._graph = graph
@@ -56,7 +58,7 @@ class ScriptedGraph:
             MemoryAccount().clients(),
             self.clock,
             session,
-            declarations=Declarations([declaration()]),
+            declarations=Declarations([declaration(), *others]),
             GRAPH_BASE_URL=graph.url,
         )
         self._checkpoints = relay.checkpoints
@@ -198,14 +200,16 @@ def test_another_tenants_item_and_an_unreadable_one_change_nothing(scripted: Scr
 
 
 def test_where_there_are_many_a_removed_subscription_is_asked_for_by_its_id_alone(
-    scripted: ScriptedGraph, monkeypatch: pytest.MonkeyPatch
+    authority: Authority, session: requests.Session
 ) -> None:
     """Listing ten thousand takes longer than an invocation may last."""
-    monkeypatch.setattr("process_queue.lifecycle.LISTED_AT_ONCE", 0)
-    scripted.act(FIRST, lifecycleEvent="subscriptionRemoved")
-    assert scripted.asked() == [FIRST]  # it lives, after all
-    scripted.clock.advance(minutes=11)
-    scripted.answers[FIRST] = ScriptedResponse(404)
-    scripted.act(FIRST, received=scripted.clock.now, lifecycleEvent="subscriptionRemoved")
-    assert (scripted.methods(), scripted.asked()) == (["GET", "POST"], [FIRST, "subscriptions"])
-    assert scripted.gap_suspected()
+    others = [declaration(f"/users/{number}/messages") for number in range(LISTED_AT_ONCE)]
+    with serving(lambda _: FRESH, authority) as graph:
+        scripted = ScriptedGraph(graph, session, *others)
+        scripted.act(FIRST, lifecycleEvent="subscriptionRemoved")
+        assert scripted.asked() == [FIRST]  # it lives, after all
+        scripted.clock.advance(minutes=11)
+        scripted.answers[FIRST] = ScriptedResponse(404)
+        scripted.act(FIRST, received=scripted.clock.now, lifecycleEvent="subscriptionRemoved")
+        assert (scripted.methods(), scripted.asked()) == (["GET", "POST"], [FIRST, "subscriptions"])
+        assert scripted.gap_suspected()
