@@ -22,8 +22,10 @@ from shared.messages.envelope import ReadbackPage, tried_before, write
 from shared.paths import Paths
 from shared.readback.checkpoints import Checkpoints
 from shared.readback.declared import as_declared, selection
+from shared.readback.delta import owner_of
 from shared.readback.directory_states import DirectoryStates
-from shared.readback.pages import FetchedPage, fetch_page, is_page, owner_of
+from shared.readback.fetched import FetchedPage
+from shared.readback.pages import fetch_page, is_page
 from shared.readback.recoveries import Recoveries
 from shared.resources.delta_query import delta_path
 from shared.resources.path import encoded, segments, with_query

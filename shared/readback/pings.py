@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from shared.configuration.declaration import Declaration
 from shared.messages.envelope import write
-from shared.readback.pages import OVERLAP, page_of
+from shared.readback.delta import OVERLAP
+from shared.readback.pages import page_of
 from shared.storage.queues import Sender
 from shared.storage.state import Times
 from shared.storage.tables import Tables

@@ -9,7 +9,8 @@ from shared import deadline
 from shared.configuration.declaration import Declaration
 from shared.messages.envelope import write
 from shared.readback.checkpoints import Checkpoint, Checkpoints
-from shared.readback.pages import OVERLAP, page_of, unreadable
+from shared.readback.delta import OVERLAP
+from shared.readback.pages import page_of, unreadable
 from shared.resources.delta_query import keeps_link
 from shared.storage.queues import Sender
 

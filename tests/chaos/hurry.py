@@ -12,7 +12,7 @@ from shared.delivery import destination, lane
 from shared.graph import client, resolver, signing_keys
 from shared.keys import ring
 from shared.messages import retry
-from shared.readback import pages, pings, sweep
+from shared.readback import delta, pings, sweep
 from shared.subscriptions import once
 
 HURRY_SETTING = "CHAOS_HURRY"
@@ -21,12 +21,12 @@ SHORTEST_READ = 3.0  # seconds, the shortest time limit of the destination: a bu
 WAITS: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
     (circuit_breaker, ("FIRST_PAUSE", "LONGEST_PAUSE", "LONGEST_DELAY")),
     (client, ("_DEFAULT_RETRY_AFTER",)),
+    (delta, ("OVERLAP",)),
     (destination, ("_RETRY_AFTER_GONE", "_GIVEN_UP_AFTER", "_LONGEST_DELAY")),
     (hydration, ("SETTLES_WITHIN", "ASK_AGAIN")),
     (lane, ("_SHORTEST_RETURN", "_LONGEST_RETURN")),
     (lifecycle, ("DEBOUNCE", "UNKNOWN_FOR")),
     (once, ("REFUSAL_LASTS",)),
-    (pages, ("OVERLAP",)),
     (pings, ("SETTLING_TIME", "APART", "OVERLAP")),
     (readback, ("_RESTART_AFTER", "SETTLES_WITHIN", "ASK_AGAIN")),
     (resolver, ("_REPEAT_AFTER",)),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from shared.configuration.settings import StorageSettings
 from shared.messages.envelope import ReadbackPage, read
 from shared.readback.checkpoints import Checkpoints
-from shared.readback.pages import OVERLAP
+from shared.readback.delta import OVERLAP
 from shared.readback.sweep import HURRY_INTERVAL, PUSHED_WITHIN, SETTLING_TIME, Sweep
 from shared.storage.account import BACKGROUND_LIMITS
 from shared.storage.queues import AzureQueues, Queue

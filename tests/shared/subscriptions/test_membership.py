@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.errors import RetryLater
-from shared.readback.pages import OVERLAP
+from shared.readback.delta import OVERLAP
 from shared.subscriptions.members import TABLE
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import TENANT, client_state_secret, declaration
