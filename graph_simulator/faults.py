@@ -60,6 +60,8 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A next link leads to its own page."""
     calendar_tells_of_others: bool = True
     """A delta query of a calendar view shows changed events outside its range as removed."""
+    short_lists: bool = False
+    """The first round of a delta query leaves out every second entry."""
     forget_links: bool = False
     """Delta links are answered 410: start over."""
     late_seconds: Seconds = 0.0

@@ -289,6 +289,7 @@ class GraphApi:
             reads = HoldingReads(
                 tenant.holdings, self._pager, simulator.clock, timedelta(seconds=faults.lag_seconds),
                 lambda: happens(faults.lagging, simulator.chance), immutable=call.immutable_ids,
+                short_lists=faults.short_lists,
             )  # fmt: skip
             return _ok(read(reads, call, tenant.world))
 

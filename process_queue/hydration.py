@@ -106,8 +106,26 @@ class Hydration:
             raise _unreadable(refusal, declaration) from None
         if notification.change_type != "deleted":
             self._wait_for_replicas(received, "Graph does not have yet what it says has changed")
+        self._check_moved(notification, declaration, tenant_id)
         gone = msgspec.structs.replace(notification, change_type="deleted")
         return event_without_content(gone, tenant_id, received)
+
+    def _check_moved(self, notification: Notification, declaration: Declaration, tenant_id: str) -> None:
+        """Raise Refused if what is no longer in the declared folder lives in another one: only whether it does is read.
+
+        It is not gone, and what it has become is not declared.
+        """
+        item = identify(named_by(notification))
+        anywhere = read_path(item) if item.kind == "Message" else None
+        if anywhere is None or anywhere == self._path(notification, declaration, tenant_id):
+            return
+        try:
+            self.graph.get_raw(tenant_id, with_query(anywhere, "$select=id"))
+        except GraphRequestError as refusal:
+            if refusal.status == 404 and not refusal.is_about_mailbox:
+                return
+            raise _unreadable(refusal, declaration) from None
+        raise Refused(Reason.NOT_CONFIRMED, "it has left the declared folder")
 
     def _check_agreement(self, read: Resource, notification: Notification, received: datetime) -> None:
         if notification.change_type == "deleted" and not read.deleted_date_time:

@@ -22,7 +22,7 @@ from shared.messages.envelope import ReadbackPage, tried_before, write
 from shared.paths import Paths
 from shared.readback.checkpoints import Checkpoints
 from shared.readback.declared import as_declared, selection
-from shared.readback.delta import owner_of
+from shared.readback.delta import owner_of, removed_page
 from shared.readback.directory_states import DirectoryStates
 from shared.readback.fetched import FetchedPage
 from shared.readback.pages import fetch_page, is_page
@@ -110,23 +110,25 @@ class ReadbackHandler:
         """Remember what entries of the directory are like, and read each one that is in the list no more: it may be
         gone. Raises RetryLater.
         """
-        owner = owner_of(readback)
+        owner, parts = owner_of(readback), segments(readback.resource)
         if page.states:
-            self.states.note(owner, page.states, readback.received, is_list=page.is_list)
+            self.states.note(owner, page.states, readback.asked, is_list=page.is_list)
+        if readback.removed and page.resources and parts[0] in ("users", "groups") and len(parts) == 2:
+            self.states.forget(owner, parts[1:])
         if not page.ends:
             return
-        missing = self.states.missing(owner, readback.received)
+        missing = self.states.missing(owner, readback.asked)
         if readback.since < readback.until:
             for entry_id in missing:
-                path = with_query(encoded((*segments(readback.resource)[:1], entry_id)), selection(readback.resource))
-                alone = msgspec.structs.replace(readback, resource=path, link="", attempt=0, number=0, full=False)
-                self.queues.send(write(alone), delay=SETTLES_WITHIN)
-        self.states.forget(owner, missing)
+                self.queues.send(write(removed_page(readback, parts[0], entry_id)), delay=SETTLES_WITHIN)
+        else:
+            self.states.forget(owner, missing)  # what was known before this declaration began again
 
     def _restart(self, readback: ReadbackPage, failure: RetryLater) -> None:
         """Begin again at the first page: links live for about an hour, and the ledger knows what was delivered."""
         later = RetryLater(failure.reason, "the link to a page was refused", retry_after=_RESTART_AFTER)
-        self.requeue.later(msgspec.structs.replace(readback, link="", number=0, passed=""), later)
+        again = msgspec.structs.replace(readback, link="", number=0, passed="", restarted=self.clock())
+        self.requeue.later(again, later)
 
     def _deliver(self, events: list[Event], readback: ReadbackPage, began: datetime) -> set[str]:
         """Deliver what is missing at each destination.
@@ -202,7 +204,7 @@ class ReadbackHandler:
         for alone in page.unsure:
             self.queues.send(write(alone), delay=SETTLES_WITHIN)
         if page.link:
-            self.checkpoints.save_delta_link(owner_of(readback), page.link, readback.received)
+            self.checkpoints.save_delta_link(owner_of(readback), page.link, readback.asked)
 
 
 def _can_isolate(delivery: Delivery, readback: ReadbackPage) -> bool:

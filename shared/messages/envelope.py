@@ -81,8 +81,10 @@ class ReadbackPage(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"
     lists everything, and what did not change in the range has to be left out. among_many: whether it is one user or
     team among all. number: how many pages came before it. destination: the only one that the page, and what follows it,
     is read for; "" for all. passed: a digest of one of the links before it, by which a circle of links is noticed.
-    listed: of a single resource, when a list showed it: that Graph does not have it is not believed at once. without:
-    destinations that have fallen behind, for which it is read separately.
+    listed: of a single resource, when a list showed it: that Graph does not have it is not believed at once. removed:
+    whether Graph has called it removed, or lists it no more: it may only have left its place, so it is told if it is
+    gone, and otherwise not. restarted: when the list began again, whose links were refused. without: destinations that
+    have fallen behind, for which it is read separately.
     """
 
     received: Time
@@ -101,8 +103,15 @@ class ReadbackPage(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"
     number: int = 0
     passed: str = ""
     listed: Time | None = None
+    removed: bool = False
+    restarted: Time | None = None
     destination: str = ""
     without: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> datetime:
+        """When the list that the page belongs to was asked for."""
+        return self.restarted or self.received
 
 
 Envelope = ChangeBatch | LifecycleBatch | ReadbackPage

@@ -17,7 +17,8 @@ _FILTERED_BY_GRAPH = frozenset({"Message", "Event", "Contact"})
 """Kinds whose list takes the `$filter` of a subscription beside a range of time."""
 
 
-_SELECTED_BY_GRAPH = _FILTERED_BY_GRAPH | {"TodoTask", "User", "Group", *PINGED}
+_DIRECTORY = frozenset({"User", "Group"})
+_SELECTED_BY_GRAPH = _FILTERED_BY_GRAPH | {"TodoTask", *_DIRECTORY, *PINGED}
 
 
 def options(resource: str) -> dict[str, str]:
@@ -57,7 +58,8 @@ def as_declared(event: Event, declaration: Declaration, since: datetime) -> Even
     since: the beginning of the range that was read back; what was created in it may be told as a creation.
     """
     told = event.type[-len("updated") :].lower()
-    possible = {told} if told == "deleted" else _changes(read_resource(bytes(event.data)), since)
+    resource = read_resource(bytes(event.data))
+    possible = _removals(resource, event.subject) if told == "deleted" else _changes(resource, since)
     wanted = possible if is_pinged(declaration) else possible.intersection(declaration.change_types)
     if not wanted:
         return None
@@ -66,6 +68,12 @@ def as_declared(event: Event, declaration: Declaration, since: datetime) -> Even
         event = msgspec.structs.replace(event, type=f"{event.type[: -len(told)]}{change.capitalize()}")
     shows = declaration.include_resource_data or declaration.hydrate or is_pinged(declaration)
     return event if shows else _bare(event)
+
+
+def _removals(resource: Resource, subject: str) -> set[str]:
+    """Of the directory, a notification calls a soft deletion an update (docs/graph.md, "Notifications")."""
+    is_soft = resource.removed is not None and resource.removed.get("reason") == "changed"
+    return {"deleted", "updated"} if is_soft and identify(subject).kind in _DIRECTORY else {"deleted"}
 
 
 def _changes(resource: Resource, since: datetime) -> set[str]:

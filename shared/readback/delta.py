@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from shared.delivery.resource import time_of
 from shared.graph.client import GraphClient, GraphRequestError, Page
 from shared.messages.envelope import ReadbackPage
 from shared.readback.checkpoints import DeltaLink
-from shared.readback.declared import options, selection
+from shared.readback.declared import options
 from shared.readback.fetched import FetchedPage, decoded, following, odata
 from shared.resources.delta_query import delta_path, is_ranged, latest, says_when
 from shared.resources.path import encoded, segments, with_query
@@ -28,7 +29,8 @@ OVERLAP = timedelta(minutes=15)
 _EXPIRED_LINK_STATUSES = (410, 400, 404)
 """The status of a link that Graph no longer accepts (docs/graph.md, "Delta queries")."""
 
-_VIEW_LENGTH = timedelta(days=366)
+_VIEW_BEFORE, _VIEW_AFTER = timedelta(days=31), timedelta(days=3 * 366)
+"""The range of a calendar view. Graph carries it on in its links: it stays while the link lives."""
 
 
 class _Dated(msgspec.Struct, rename="camel"):
@@ -62,7 +64,11 @@ def delta(readback: ReadbackPage, graph: GraphClient, delta_link: DeltaLinks) ->
     except GraphRequestError as refusal:
         if readback.link or refusal.status not in _EXPIRED_LINK_STATUSES:
             raise  # of a further page: it goes on from the stored link
-        _log.warning("The delta link of %s is no longer valid; all is listed again: %s", readback.resource, refusal)
+        _log.warning(
+            "The delta link of %s, asked for at %s, is no longer valid; all is listed again, except what was deleted "
+            "since: %s",
+            *(readback.resource, known.asked if known else None, refusal),
+        )
         page, readback = _listed(readback, graph), _resync(readback, known)
     return _changes_in(page, readback, begins)
 
@@ -87,26 +93,27 @@ def _first(readback: ReadbackPage, graph: GraphClient, begins: bool) -> FetchedP
     return _changes_in(_listed(readback, graph), msgspec.structs.replace(readback, full=True), begins)
 
 
-def removed_alone(changes: FetchedPage, readback: ReadbackPage) -> FetchedPage:
-    """Return pages that read what a calendar view calls removed, each by itself: it may only be outside the range.
+def removed_alone(changes: FetchedPage, readback: ReadbackPage, collection: str) -> FetchedPage:
+    """Return pages that read what is called removed, each by itself, from the collection that has it if it lives.
 
-    What it has is read by time. Occurrences of a series, which nobody was told of, are entries too.
+    Of a calendar view nothing else is kept: what an event has is read by time. Occurrences of a series, of which no
+    notification came, are entries too.
     """
-    events = [*segments(readback.resource)[:2], "events"]
-    entries = [decoded(entry, _RemovedEntry) for entry in changes.resources]
-    removed = [
-        msgspec.structs.replace(
-            readback,
-            resource=with_query(encoded((*events, entry.id)), selection(readback.resource)),
-            link="",
-            attempt=0,
-            number=0,
-            full=False,
-        )
-        for entry in entries
-        if entry.id and entry.removed is not None
-    ]
-    return FetchedPage([], changes.further, changes.link, removed)
+    kept: list[msgspec.Raw] = []
+    unsure: list[ReadbackPage] = []
+    for content in changes.resources:
+        entry = decoded(content, _RemovedEntry)
+        if entry.removed is None or not entry.id:
+            kept.append(content)
+        else:
+            unsure.append(removed_page(readback, collection, entry.id))
+    return replace(changes, resources=[] if is_ranged(readback.resource) else kept, unsure=unsure)
+
+
+def removed_page(readback: ReadbackPage, collection: str, entry_id: str) -> ReadbackPage:
+    """Return what reads one resource that Graph has called removed, or lists no more: it is told if it is gone."""
+    path = with_query(encoded((*segments(collection), entry_id)), "$select=id")
+    return msgspec.structs.replace(readback, resource=path, link="", attempt=0, number=0, full=False, removed=True)
 
 
 def _listed(readback: ReadbackPage, graph: GraphClient) -> Page:
@@ -140,7 +147,7 @@ def _query(resource: str, *more: str) -> str:
 
 def _view_range(readback: ReadbackPage) -> tuple[str, str]:
     """The range of dates of a new round. Changes outside it come as removals (/graph/api/event-delta, "Response")."""
-    begin, end = (odata(moment) for moment in (readback.until, readback.until + _VIEW_LENGTH))
+    begin, end = odata(readback.until - _VIEW_BEFORE), odata(readback.until + _VIEW_AFTER)
     return f"startDateTime={begin}", f"endDateTime={end}"
 
 

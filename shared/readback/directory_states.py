@@ -6,8 +6,9 @@ entries of a delta query show some properties of a resource, a list shows them a
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,6 +24,15 @@ _UNKNOWN = ""
 Digests = dict[str, str]
 
 
+class _Entry(NamedTuple):
+    """An entry of a delta query, parsed once. digests: of the properties that have a value. shown: the names of all."""
+
+    id: str
+    is_gone: bool
+    digests: Digests
+    shown: frozenset[str]
+
+
 class DirectoryStates:
     """The digests, by the id of a declaration; one object serves all threads. Methods raise RetryLater."""
 
@@ -30,24 +40,27 @@ class DirectoryStates:
         self._tables = tables
 
     def changed(self, declaration_id: str, listed: Iterable[msgspec.Raw]) -> list[msgspec.Raw]:
-        """Return the entries of a list of everything that are not as they were known to be."""
-        return [entry for entry in listed if self._known(declaration_id, _id(entry)) != _digests(entry)]
+        """Return the entries of a list of everything that are not as they were known to be.
+
+        A list names some that are gone (/graph/delta-query-overview, "Resource representation"): of interest only if
+        they were known.
+        """
+        return [entry for entry in listed if self._differs(declaration_id, _read(entry))]
 
     def note(self, declaration_id: str, entries: Iterable[msgspec.Raw], asked: datetime, *, is_list: bool) -> None:
         """Remember entries of a list of everything, or of changes. asked: when the query was begun that showed them."""
         rows: dict[str, Row] = {}
-        for entry in entries:
-            entry_id = _id(entry)
-            if not entry_id:
+        for entry in map(_read, entries):
+            if not entry.id:
                 continue
-            if _is_gone(entry):
-                self._tables.remove(_TABLE, declaration_id, _key(entry_id))
-                rows.pop(_key(entry_id), None)
+            if entry.is_gone:
+                self._tables.remove(_TABLE, declaration_id, _key(entry.id))
+                rows.pop(_key(entry.id), None)
                 continue
-            known = None if is_list else self._known(declaration_id, entry_id)
-            digests = _digests(entry) if known is None else _merged(known, entry)
-            rows[_key(entry_id)] = {
-                "id": entry_id,
+            known = None if is_list else self._known(declaration_id, entry.id)
+            digests = entry.digests if known is None else _merged(known, entry)
+            rows[_key(entry.id)] = {
+                "id": entry.id,
                 "digests": msgspec.json.encode(digests, order="sorted").decode(),
                 "seen": asked.isoformat(),
             }
@@ -66,53 +79,47 @@ class DirectoryStates:
         for entry_id in entry_ids:
             self._tables.remove(_TABLE, declaration_id, _key(entry_id))
 
+    def _differs(self, declaration_id: str, entry: _Entry) -> bool:
+        known = self._known(declaration_id, entry.id)
+        return known is not None if entry.is_gone else known != entry.digests
+
     def _known(self, declaration_id: str, entry_id: str) -> Digests | None:
         row = self._tables.get(_TABLE, declaration_id, _key(entry_id))
         return None if row is None else msgspec.json.decode(str(row["digests"]), type=Digests)
 
 
-def _merged(known: Digests, entry: msgspec.Raw) -> Digests:
+def _merged(known: Digests, entry: _Entry) -> Digests:
     """What is known, with the properties that an entry of a delta query shows."""
-    shown = _members(entry)
-    kept = {name: digest for name, digest in known.items() if name not in shown}
-    told = {name: _UNKNOWN for name in shown if name.endswith("@delta")}
-    return kept | _digests(entry) | told
+    kept = {name: digest for name, digest in known.items() if name not in entry.shown}
+    told = {name: _UNKNOWN for name in entry.shown if _is_told(name)}
+    return kept | entry.digests | told
 
 
-def _digests(entry: msgspec.Raw) -> Digests:
-    """A digest of each property that has a value. A list leaves out what a delta query shows as null."""
-    own = _id(entry)
-    return {
-        name: _digest(own, name, value)
-        for name, value in _members(entry).items()
-        if bytes(value) != b"null" and (not _is_annotation(name) or name.endswith("@delta"))
+def _read(entry: msgspec.Raw) -> _Entry:
+    """Parse an entry. A list leaves out what a delta query shows as null; what is no resource has no id."""
+    try:
+        resource, members = read_resource(bytes(entry)), msgspec.json.decode(entry, type=dict[str, msgspec.Raw])
+    except (Undeliverable, ValueError, RecursionError):
+        return _Entry("", False, {}, frozenset())
+    digests = {
+        name: _digest(resource.id, name, value)
+        for name, value in members.items()
+        if bytes(value) != b"null" and ("@" not in name or _is_told(name))
     }
+    return _Entry(resource.id, resource.is_gone, digests, frozenset(members))
 
 
 def _digest(entry_id: str, name: str, value: msgspec.Raw) -> str:
-    return hashlib.sha256(f"{entry_id}\n{name}\n".encode() + bytes(value)).digest()[:_DIGEST_BYTES].hex()
+    """Members come in any order. A group of more than one page of them comes several times, and counts as changed."""
+    text = bytes(value)
+    if _is_told(name) and text.startswith(b"["):
+        text = b",".join(sorted(map(bytes, msgspec.json.decode(text, type=list[msgspec.Raw]))))
+    return hashlib.sha256(f"{entry_id}\n{name}\n".encode() + text).digest()[:_DIGEST_BYTES].hex()
 
 
-def _members(entry: msgspec.Raw) -> Mapping[str, msgspec.Raw]:
-    try:
-        return msgspec.json.decode(entry, type=dict[str, msgspec.Raw])
-    except (ValueError, RecursionError):
-        return {}  # the entry is no resource: reading it says so
-
-
-def _is_annotation(name: str) -> bool:
-    return "@" in name
-
-
-def _id(entry: msgspec.Raw) -> str:
-    try:
-        return read_resource(bytes(entry)).id
-    except Undeliverable:
-        return ""
-
-
-def _is_gone(entry: msgspec.Raw) -> bool:
-    return read_resource(bytes(entry)).is_gone
+def _is_told(name: str) -> bool:
+    """Whether a member tells changes of a property, and not its value."""
+    return name.endswith("@delta")
 
 
 def _key(entry_id: str) -> str:

@@ -20,7 +20,7 @@ from shared.readback.declared import selection, unfaithful
 from shared.readback.delta import DeltaLinks, delta, removed_alone
 from shared.readback.fetched import FetchedPage
 from shared.resources.catalog import find
-from shared.resources.delta_query import delta_path, is_ranged
+from shared.resources.delta_query import collection_left, delta_path
 from shared.resources.identity import identify, read_path
 from shared.resources.path import has_dot_segments, segments, with_query
 from shared.resources.permissions import remedy_of_reading
@@ -76,6 +76,12 @@ def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: DeltaLink
         return ask(readback, graph, delta_link)
     except GraphRequestError as refusal:
         if refusal.status == 404 and not readback.link and not refusal.is_about_mailbox:
+            if readback.declaration and not readback.among_many:
+                _log.warning(
+                    "%s does not exist, so there is nothing to read back: remove its declaration if it is gone for "
+                    "good",
+                    readback.resource,
+                )
             return FetchedPage()  # a deleted chat, team or user has nothing to read
         if readback.among_many and _is_for_good(readback.resource, refusal):
             telemetry.SKIPPED.add(1)
@@ -91,8 +97,8 @@ def ask(readback: ReadbackPage, graph: GraphClient, delta_link: DeltaLinks) -> F
     if by_time is not None:
         return by_time(readback, graph)
     if delta_path(readback.resource) is not None:
-        changes = delta(readback, graph, delta_link)
-        return removed_alone(changes, readback) if is_ranged(readback.resource) else changes
+        changes, collection = delta(readback, graph, delta_link), collection_left(readback.resource)
+        return changes if collection is None else removed_alone(changes, readback, collection)
     return _one_item(readback, graph)
 
 
@@ -112,7 +118,8 @@ def _one_item(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     if path is None:
         raise Undeliverable(Reason.READBACK_UNKNOWN, "this resource can't be read back")
     try:
-        return FetchedPage([msgspec.Raw(graph.get_raw(readback.tenant_id, path))])
+        content = msgspec.Raw(graph.get_raw(readback.tenant_id, path))
+        return FetchedPage([] if readback.removed else [content])
     except GraphRequestError as refusal:
         if refusal.status != 404 or refusal.is_about_mailbox:
             raise

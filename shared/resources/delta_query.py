@@ -8,8 +8,8 @@ from shared.resources.path import encoded, segments
 
 class _DeltaResource(NamedTuple):
     """A pattern over the raw path of what is watched, names in any case; the path that asks for its changes; the query
-    that begins from now on, "" where Graph offers none; whether entries say when they changed; whether what it calls
-    removed may only be outside its range of dates.
+    that begins from now on, "" where Graph offers none; whether entries say when they changed; whether it is of a range
+    of dates; what it lists, if something that it calls removed may only have left its folder or range of dates.
     """
 
     pattern: str
@@ -17,6 +17,7 @@ class _DeltaResource(NamedTuple):
     latest: str = ""
     dated: bool = True
     ranged: bool = False
+    listed: str = ""
 
 
 _DIRECTORY_LATEST, _FILES_LATEST = "$deltatoken=latest", "token=latest"
@@ -24,14 +25,14 @@ _DIRECTORY_LATEST, _FILES_LATEST = "$deltatoken=latest", "token=latest"
 _DELTA_RESOURCES = (
     _DeltaResource(r"users", "users/delta", _DIRECTORY_LATEST, dated=False),
     _DeltaResource(r"groups", "groups/delta", _DIRECTORY_LATEST, dated=False),
-    _DeltaResource(r"users/[^/]+/mailfolders/[^/]+/messages", "{itself}/delta"),
-    _DeltaResource(r"users/[^/]+/contactfolders/[^/]+/contacts", "{itself}/delta"),
+    _DeltaResource(r"users/[^/]+/mailfolders/[^/]+/messages", "{itself}/delta", listed="messages"),
+    _DeltaResource(r"users/[^/]+/contactfolders/[^/]+/contacts", "{itself}/delta", listed="contacts"),
     _DeltaResource(r"drives/[^/]+/root", "{itself}/delta", _FILES_LATEST),
     _DeltaResource(r"sites/[^/]+/drives/[^/]+/root", "{drive}/delta", _FILES_LATEST),  # documented without the site
     _DeltaResource(r"(users|groups|sites)/[^/]+/drive/root", "{itself}/delta", _FILES_LATEST),
     _DeltaResource(r"sites/[^/]+/lists/[^/]+", "{itself}/items/delta", _FILES_LATEST),
     _DeltaResource(r"users/[^/]+/todo/lists/[^/]+/tasks", "{itself}/delta"),
-    _DeltaResource(r"users/[^/]+/(calendars/[^/]+/)?calendarview", "{itself}/delta", ranged=True),
+    _DeltaResource(r"users/[^/]+/(calendars/[^/]+/)?calendarview", "{itself}/delta", ranged=True, listed="events"),
 )
 
 _EVENTS = re.compile(r"(users/[^/]+/)(?:calendar/)?((?:calendars/[^/]+/)?)events", re.IGNORECASE)
@@ -60,6 +61,17 @@ def is_ranged(resource: str) -> bool:
     """Whether a delta query is of a range of dates, and calls removed what changed outside it too."""
     found = _delta_resource(segments(resource))
     return found is not None and found.ranged
+
+
+def collection_left(resource: str) -> str | None:
+    """Return the path that has what a delta query calls removed, if that has only been moved, or is outside the range;
+    None where what is removed is gone.
+
+    Graph says "deleted" of a mail that was moved to another folder (docs/graph.md, "Delta queries").
+    """
+    parts = segments(resource)
+    found = _delta_resource(parts)
+    return encoded((*parts[:2], found.listed)) if found and found.listed else None
 
 
 def view_of(resource: str) -> str | None:

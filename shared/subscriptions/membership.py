@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from shared import deadline
 from shared.configuration.declaration import Declaration
 from shared.deadline import time_limit
 from shared.errors import NotAttempted, RelayError, RetryLater
@@ -58,7 +59,8 @@ class SourceState:
 
     listed: when all of it was last read; None: never. link: from which its changes are told, "" if they are not.
     problem: why it was not read the last time, "" if it was. count: members that are subscribed for. missing: members
-    that Graph does not list, which is not believed yet. version: changes with the members.
+    that Graph does not list, which is not believed yet. version: changes with the members. tried: when a run last got
+    to it.
     """
 
     listed: datetime | None = None
@@ -67,6 +69,7 @@ class SourceState:
     count: int = 0
     missing: int = 0
     version: int = 0
+    tried: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class Membership:
             int(str(row.get("count", 0))),
             int(str(row.get("missing", 0))),
             int(str(row.get("version", 0))),
+            time_in(row, "tried") if "tried" in row else None,
         )
 
     def update(self, templates: Sequence[Declaration]) -> None:
@@ -127,7 +131,10 @@ class Membership:
         self._forget_others(templates)
         states = {template.id: self.state(template) for template in templates}
         with time_limit(_TIME, self._clock):
-            for template in sorted(templates, key=lambda each: states[each.id].listed or _NEVER):
+            for template in sorted(templates, key=lambda each: states[each.id].tried or _NEVER):
+                if deadline.left() <= timedelta(0):
+                    _log.warning("The time for lists is over; the next run begins with those that are left")
+                    break
                 self._update(template, states[template.id])
 
     def _forget_others(self, templates: Sequence[Declaration]) -> None:
@@ -141,6 +148,7 @@ class Membership:
     def _update(self, template: Declaration, state: SourceState) -> None:
         members = {member.key: member for member in self._members.of(template)}
         self._members.save(template, [member for member in members.values() if member.outdated])
+        state = replace(state, tried=self._clock())
         now, before, known = self._clock(), state, {member.key: member.left for member in members.values()}
         try:
             came, somebody_left, state = self._told(template, state)
@@ -284,8 +292,9 @@ class Membership:
             "count": len(present),
             "missing": missing,
         }
-        if state.listed is not None:
-            row = {**row, "listed": state.listed.isoformat()}
+        for name, time in (("listed", state.listed), ("tried", state.tried)):
+            if time is not None:
+                row = {**row, name: time.isoformat()}
         self._tables.put(STATE, _PARTITION, template.id, row)
 
 

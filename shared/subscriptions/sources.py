@@ -8,7 +8,7 @@ import msgspec
 from shared.configuration.declaration import Declaration
 from shared.configuration.fan_out import MEMBER
 from shared.errors import Reason, RetryLater
-from shared.graph.client import GraphClient, GraphRequestError
+from shared.graph.client import GraphClient, GraphRequestError, Page
 from shared.resources.member_sources import MemberSource, find_source
 from shared.resources.path import segments
 from shared.subscriptions.members import is_usable
@@ -90,19 +90,16 @@ def _follow(link: str, template: Declaration, graph: GraphClient) -> Round:
     kind = _kind(template.sources[0])
     came: set[Key] = set()
     left = False
-    for _ in range(_MOST_PAGES):
-        page = graph.get_page(template.tenant_id, link)
-        for entry in map(_decoded, page.value):
+    for page in _pages(link, template.sources[0], template.tenant_id, graph):
+        for entry in _entries(page, template.sources[0]):
             ours = entry.members if "members" in kind.path else [entry]
             left |= any(change.removed is not None for change in ours) or entry.removed is not None
             came -= {("", change.id) for change in ours if change.removed is not None}
             came |= {
                 ("", change.id) for change in ours if change.removed is None and _counts(change, kind)
             } - _gone_again(ours)
-        if page.next_link is None:
-            return Round(frozenset(came), left, page.delta_link or "")
-        link = page.next_link
-    raise RetryLater(Reason.GRAPH, f"the changes of {template.sources[0]} have no end")
+        link = page.delta_link or ""
+    return Round(frozenset(came), left, link)
 
 
 def _gone_again(entries: list[_Entry]) -> set[Key]:
@@ -114,14 +111,32 @@ def _gone_again(entries: list[_Entry]) -> set[Key]:
 def _listed(source: str, tenant_id: str, graph: GraphClient) -> Iterator[str]:
     kind = _kind(source)
     path, _, query = source.strip("/").partition("?")
-    link: str | None = f"{path}?{'&'.join(filter(None, (query, kind.query)))}"
-    for _ in range(_MOST_PAGES):
-        if link is None:
-            return
+    first = f"{path}?{'&'.join(filter(None, (query, kind.query)))}"
+    for page in _pages(first, source, tenant_id, graph):
+        yield from (entry.id for entry in _entries(page, source) if _counts(entry, kind))
+
+
+def _pages(link: str, source: str, tenant_id: str, graph: GraphClient) -> Iterator[Page]:
+    """Yield the pages of a list. Raises RetryLater if its links lead in a circle, or it has too many pages."""
+    followed: set[str] = set()
+    while True:
+        followed.add(link)
         page = graph.get_page(tenant_id, link)
-        yield from (entry.id for entry in map(_decoded, page.value) if _counts(entry, kind))
+        yield page
+        if page.next_link is None:
+            return
         link = page.next_link
-    raise RetryLater(Reason.GRAPH, f"the list {source} has no end")
+        if link in followed or len(followed) == _MOST_PAGES:
+            raise RetryLater(Reason.GRAPH, f"Graph's links of the list {source} lead in a circle")
+
+
+def _entries(page: Page, source: str) -> list[_Entry]:
+    """Return the entries of a page. Raises RetryLater if one can't be read: who it is must not count as missing."""
+    try:
+        return [msgspec.json.decode(entry, type=_Entry) for entry in page.value]
+    except (msgspec.DecodeError, RecursionError):
+        detail = f"Graph shows an entry of {source} that is no object with an id: ask Microsoft why it does"
+        raise RetryLater(Reason.GRAPH, detail) from None
 
 
 def _counts(entry: _Entry, kind: MemberSource) -> bool:
@@ -134,10 +149,3 @@ def _kind(source: str) -> MemberSource:
     if kind is None:
         raise RetryLater(Reason.GRAPH, f"{source} is no list that is known")
     return kind
-
-
-def _decoded(entry: msgspec.Raw) -> _Entry:
-    try:
-        return msgspec.json.decode(entry, type=_Entry)
-    except (msgspec.DecodeError, RecursionError):
-        raise RetryLater(Reason.GRAPH, "an entry of a list has no id") from None

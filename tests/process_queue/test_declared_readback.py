@@ -57,6 +57,25 @@ def item(name: str, changed: str = "2031-02-03T03:00:00Z", **more: Any) -> dict[
 
 
 class TestTheDeclaration:
+    @pytest.mark.parametrize(
+        ("reason", "types", "told"),
+        [
+            ("changed", "updated", ["UserUpdated"]),
+            ("changed", "updated,deleted", ["UserDeleted"]),
+            ("deleted", "updated", []),
+            ("deleted", "deleted", ["UserDeleted"]),
+        ],
+    )
+    def test_a_soft_deletion_of_the_directory_is_an_update_too(
+        self, harness: ReadbackHarness, reason: str, types: str, told: list[str]
+    ) -> None:
+        begun(harness, "/users")
+        page = declare(harness, "/users", types)
+        removed = {"id": USER, "@removed": {"reason": reason}}
+        harness.pages["/v1.0/delta-1"] = {"value": [removed], "@odata.deltaLink": f"{harness.graph.url}/v1.0/delta-2"}
+        harness.read(page)
+        assert [event["type"].removeprefix("Microsoft.Graph.") for event in harness.delivered] == told
+
     def test_a_basic_one_gets_no_content_that_was_only_read_back(self, harness: ReadbackHarness) -> None:
         page = declare(harness, CHAT_MESSAGES)
         harness.pages[f"/v1.0/chats/{CHAT}/messages".replace(":", "%3A").replace("@", "%40")] = {"value": [message()]}

@@ -3,24 +3,25 @@
 import os
 import socket
 import threading
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 from tests.soak.resources import Held, growth, held_by, leaks
 
 STEADY = Held(200, 40, 100, 30)
 
 
-def test_a_thread_and_a_socket_are_seen() -> None:
+def test_threads_and_sockets_are_seen() -> None:
+    """Many of them: in the worker of this test, threads of earlier tests may end meanwhile."""
+    number, stop = 40, threading.Event()
     before = held_by([os.getpid()])
-    stop = threading.Event()
-    thread = threading.Thread(target=stop.wait)
-    thread.start()
-    with closing(socket.socket()):
+    with ExitStack() as stack:
+        stack.callback(stop.set)
+        for _ in range(number):
+            stack.enter_context(closing(socket.socket()))
+            threading.Thread(target=stop.wait, daemon=True).start()
         after = held_by([os.getpid()])
-    stop.set()
-    thread.join()
-    assert after.threads == before.threads + 1
-    assert (after.sockets, after.descriptors) == (before.sockets + 1, before.descriptors + 1)
+    grown = (after.threads - before.threads, after.sockets - before.sockets, after.descriptors - before.descriptors)
+    assert min(grown) > number / 2
     assert after.memory > 10
 
 

@@ -59,6 +59,20 @@ def test_a_change_of_members_counts_as_a_change_since_their_number_is_unknown(st
     assert changed(states, {"id": "g"}) == ["g"]
 
 
+def test_members_come_in_any_order(states: DirectoryStates) -> None:
+    first, second = {"id": "u1"}, {"id": "u2"}
+    states.note("d", raw({"id": "g", "members@delta": [first, second]}), NOW, is_list=True)
+    assert changed(states, {"id": "g", "members@delta": [second, first]}) == []
+    assert changed(states, {"id": "g", "members@delta": [second]}) == ["g"]
+
+
+def test_of_those_who_are_gone_a_list_tells_only_who_was_known(states: DirectoryStates) -> None:
+    gone = [{"id": name, "@removed": {"reason": "changed"}} for name in ("u/1", "never known")]
+    assert changed(states, *gone) == ["u/1"]
+    states.note("d", raw(*gone), NOW, is_list=True)
+    assert changed(states, *gone) == []
+
+
 def test_who_is_in_the_list_no_more_is_missing_until_that_is_forgotten(states: DirectoryStates) -> None:
     later = NOW + timedelta(days=1)
     states.note("d", raw({"id": "u3"}, {"id": "u2", "@removed": {"reason": "deleted"}}), NOW, is_list=False)

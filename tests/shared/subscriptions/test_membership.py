@@ -13,7 +13,7 @@ from shared.subscriptions.members import TABLE
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import TENANT, client_state_secret, declaration
 from tests.servers import ScriptedResponse, in_json
-from tests.shared.subscriptions.member_lists import GROUP, MemberLists, person
+from tests.shared.subscriptions.member_lists import GROUP, URL, MemberLists, person
 
 INBOX = "/users/{id}/messages"
 OF_GROUP = {"resource": INBOX, "forEach": f"/groups/{GROUP}/members"}
@@ -81,6 +81,18 @@ def test_a_removal_that_the_list_contradicts_is_not_believed(group: MemberLists)
     group.changes = [(person(6), True)]
     for _ in range(5):
         assert group.refresh(minutes=15) == inboxes(1, 2, 3, 4, 5, 6)
+
+
+def test_links_that_lead_in_a_circle_do_not_starve_other_lists(tmp_path: Path) -> None:
+    lists = MemberLists.with_templates(tmp_path, OF_SALES, OF_GROUP)
+    link = f"{URL}/v1.0/users?again"
+    lists.lists["users"] = in_json({"value": [{"id": person(1)}], "@odata.nextLink": link})
+    lists.graph.takes = 18  # seconds of the one minute that all lists have
+    lists.group(2)
+    assert lists.refresh() == []  # its time is over before the group's turn
+    assert lists.refresh(minutes=5) == inboxes(2)
+    problems = [lists.app.membership.state(template).problem for template in lists.app.declarations.templates]
+    assert [("lead in a circle" in problem) for problem in problems] == [True, False]
 
 
 @pytest.mark.parametrize("left", [[], [1, 2]])
