@@ -6,12 +6,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 
+from shared.configuration.declaration import Declaration
 from shared.messages.envelope import together
 from shared.storage.queues import Queue
-from tests.builders import client_state_secret
+from tests.builders import TENANT, client_state_secret
 from tests.crash.key_stores import keep_keys_in_a_directory, keep_keys_in_a_vault
-from tests.crash.services import RELAY, KeysInMemory, made_key, written
-from tests.crash.world import CHATS, Process, World, declared
+from tests.crash.services import GROUP, RELAY, KeysInMemory, made_key, written
+from tests.crash.world import CHATS, EVERY, Process, World, declared
 from tests.memory import NEVER
 
 ALMOST_DUE = timedelta(days=89, hours=23, minutes=50)
@@ -125,6 +126,27 @@ def add_unpushed(world: World, *names: str) -> None:
 
 def nothing_yet() -> World:
     return World([declared(CHATS), declared("/users", rich=False, types=("updated",))])
+
+
+MEMBERS = [f"5d000000-0a0b-4c0d-8e0f-{number:012d}" for number in range(3)]
+
+
+def member(number: int, **change: object) -> dict[str, object]:
+    return {"@odata.type": "#microsoft.graph.user", "id": MEMBERS[number], **change}
+
+
+def members_come_and_go() -> World:
+    """One joins a group over which a declaration fans out, and one leaves."""
+    template = Declaration(
+        "/users/{id}/messages", EVERY, tenant_id=TENANT, for_each=f"/groups/{GROUP}/members", read_back=True
+    )
+    world = World([template])
+    world.graph.membership = [member(0), member(1)]
+    subscribed(world)
+    world.clock.advance(minutes=10)
+    world.graph.membership += [member(0, **{"@removed": {"reason": "deleted"}}), member(2)]
+    world.watched = [f"/users/{person}/messages" for person in MEMBERS[1:]]
+    return world
 
 
 def expiring() -> World:
@@ -271,6 +293,7 @@ SCENARIOS = (
     Scenario("subscriptionRemoved", lifecycle("subscriptionRemoved"), receive_and_deliver),
     Scenario("missed", lifecycle("missed"), receive_and_deliver),
     Scenario("creation", nothing_yet, tick_and_work),
+    Scenario("members of a list come and go", members_come_and_go, tick_and_work),
     Scenario("renewal", expiring, tick_and_work),
     Scenario("rotation and re-key", rotating, tick_and_work),
     Scenario("rotation with a directory", rotating_in_a_directory, tick_and_work),

@@ -18,6 +18,9 @@ from tests.servers import RecordedRequest, ScriptedResponse, in_json
 GRAPH = "https://graph.crash.example"
 RELAY, DESTINATION = "https://relay.crash.example/api/notifications", "https://destination.crash.example"
 
+GROUP = "1a2b3c4d-0a0b-4c0d-8e0f-00000000000a"
+"""A group whose members come and go."""
+
 PLAINTEXT = "Nobody but the destination may read this"
 """Part of the content of each message."""
 
@@ -28,12 +31,16 @@ def error(status: int, code: str) -> ScriptedResponse:
 
 @dataclass
 class Graph:
-    """Subscriptions, chat messages and users. unserved: resources whose last subscription was deleted."""
+    """Subscriptions, chat messages, users and a group.
+
+    membership: who joined and left it. unserved: resources whose last subscription was deleted.
+    """
 
     clock: Clock
     subscriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)
     users: list[dict[str, Any]] = field(default_factory=list)
+    membership: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 2
     unserved: list[str] = field(default_factory=list)
 
@@ -94,6 +101,8 @@ class Graph:
         parts = path.strip("/").split("/")
         if path.startswith("users/delta"):
             return self._page(self.users, f"{GRAPH}/v1.0/users/delta", query, delta=True)
+        if parts[0] == "groups":
+            return self._group(path, query)
         if path == "users":
             return in_json({"value": [{"id": "ada"}]})
         if path.endswith("chats/getAllMessages"):
@@ -103,6 +112,13 @@ class Graph:
             return in_json(found) if found else error(404, "NotFound")
         found = self.messages.get(parts[-1])
         return in_json(found) if found else error(404, "NotFound")
+
+    def _group(self, path: str, query: dict[str, str]) -> ScriptedResponse:
+        if path == f"groups/{GROUP}/members":
+            last = {change["id"]: change for change in self.membership}
+            return in_json({"value": [change for change in last.values() if "@removed" not in change]})
+        told = [{"id": GROUP, "members@delta": [change]} for change in self.membership]
+        return self._page(told, f"{GRAPH}/v1.0/groups/delta", query, delta=True)
 
     def _page(self, entries: list[dict[str, Any]], url: str, query: dict[str, str], *, delta: bool) -> ScriptedResponse:
         if "$deltatoken" in query:

@@ -84,6 +84,7 @@ class World:
 
     expected: the ids of the messages that must be delivered or dead-lettered. dead: those that may be dead-lettered.
     key_store: creates the key store of a process, over `keys`. most_keys: how many keys may remain.
+    watched: the resources that have to be subscribed to in the end; empty: those that are declared.
     says_when_it_changed: whether a resource has one id per version.
     """
 
@@ -103,6 +104,7 @@ class World:
         self.problems: list[str] = []
         self.logged: list[str] = []
         self.most_keys = 1
+        self.watched: Sequence[str] = ()
         self.processes = 0
         self.says_when_it_changed = True
         self._deliveries: Counter[str] = Counter()
@@ -316,7 +318,7 @@ class World:
 
     def _subscriptions(self, process: "Process") -> list[str]:
         held = Counter(subscription["resource"] for subscription in self.graph.subscriptions.values())
-        wanted = Counter(declaration.resource for declaration in self.declarations)
+        wanted = Counter(self.watched or [declaration.resource for declaration in self.declarations])
         problems = [] if held == wanted else [f"subscriptions: {dict(held)} instead of {dict(wanted)}"]
         problems += [f"{name} was deleted before its successor lived" for name in self.graph.unserved if name in wanted]
         for subscription in self.graph.subscriptions.values():
