@@ -24,60 +24,88 @@ class Acceptance:
 
     def __init__(self, clock: Callable[[], datetime], tables: Tables | None = None, destination: str = DEFAULT) -> None:
         self._clock = clock
-        self._accepted = None if tables is None else Times(tables, "accepted", "at")
-        self._given_up = None if tables is None else Times(tables, "given-up", "at")
-        self._destination = destination
+        self._accepted = _Latest(None if tables is None else Times(tables, "accepted", "at"), destination)
+        self._given_up = _Latest(None if tables is None else Times(tables, "given-up", "at"), destination)
         self._lock = threading.Lock()
-        self._last: datetime | None = None
         self._written: datetime | None = None
-        self._last_given_up: datetime | None = None
+        self._giving_up = threading.Lock()
 
     def note(self) -> None:
         """Note that the destination has accepted something now."""
         now = self._clock()
+        self._accepted.learn(now)
         with self._lock:
-            self._last = now
-            if self._accepted is None or (self._written is not None and now - self._written < WRITE_INTERVAL):
+            if self._written is not None and now - self._written < WRITE_INTERVAL:
                 return
             self._written = now
         try:
-            self._accepted.set(self._destination, now)
+            self._accepted.write(now)
         except RetryLater as retry_later:
             _log.debug("Not noted: %s", retry_later)
 
-    def since(self, time: datetime) -> bool:
-        """Tell whether the destination has accepted something since a time, as far as is known."""
-        last = self._last
-        if last is None or last < time:
-            last = self._latest(self._accepted, last)
-        return last is not None and last >= time
+    def last(self, wanted: datetime) -> datetime | None:
+        """Return when the destination accepted something last, as far as is known.
+
+        The table is read only if no acceptance since `wanted` is known here.
+        """
+        known = self._accepted.at
+        return known if known is not None and known >= wanted else self._accepted.read()
 
     def may_give_up(self) -> bool:
         """Tell whether one event may be given up without proof: once after each acceptance, for each destination.
 
-        The answer True counts as that once. Instances that ask in the same moment may each be told so.
+        The answer True counts as that once. Instances that ask in the same moment may each be told so. While one thread
+        asks the tables, the answer for the others is False: they must not wait for storage that hangs.
         """
-        with self._lock:
-            accepted = self._latest(self._accepted, self._last)
-            given_up = self._latest(self._given_up, self._last_given_up)
-            if accepted is None or (given_up is not None and given_up >= accepted):
-                return False
-            now = self._clock()
-            if self._given_up is not None:
-                try:
-                    self._given_up.set(self._destination, now)
-                except RetryLater as retry_later:
-                    _log.debug("Kept: %s", retry_later)
-                    return False
-            self._last_given_up = now
-            return True
-
-    def _latest(self, times: Times | None, known: datetime | None) -> datetime | None:
-        if times is None:
-            return known
+        if not self._giving_up.acquire(blocking=False):
+            return False
         try:
-            stored = times.get(self._destination)
+            return self._is_first_to_give_up()
+        except RetryLater as retry_later:
+            _log.debug("Kept: %s", retry_later)
+            return False
+        finally:
+            self._giving_up.release()
+
+    def _is_first_to_give_up(self) -> bool:
+        """Tell whether nothing was given up since the last acceptance, and note that it is now. Raises RetryLater."""
+        accepted, given_up = self._accepted.read(), self._given_up.read()
+        if accepted is None or (given_up is not None and given_up >= accepted):
+            return False
+        now = self._clock()
+        self._given_up.write(now)
+        self._given_up.learn(now)
+        return True
+
+
+class _Latest:
+    """The latest of several times (UTC), noted here or by another instance; an older one never takes its place.
+
+    at: what is known here. No storage request is made under the lock.
+    """
+
+    def __init__(self, times: Times | None, name: str) -> None:
+        """times: where it is stored; None: nowhere."""
+        self._times = times
+        self._name = name
+        self._lock = threading.Lock()
+        self.at: datetime | None = None
+
+    def learn(self, at: datetime | None) -> datetime | None:
+        """Take note of a time; return the latest."""
+        with self._lock:
+            self.at = max(filter(None, (at, self.at)), default=None)
+            return self.at
+
+    def read(self) -> datetime | None:
+        """Return the latest time; while storage is unavailable, what is known here."""
+        try:
+            return self.learn(None if self._times is None else self._times.get(self._name))
         except RetryLater as retry_later:
             _log.debug("Not known: %s", retry_later)
-            return known
-        return max(filter(None, (stored, known)), default=None)
+            return self.at
+
+    def write(self, at: datetime) -> None:
+        """Store a time for the other instances. Raises RetryLater."""
+        if self._times is not None:
+            self._times.set(self._name, at)

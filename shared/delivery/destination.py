@@ -5,6 +5,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import msgspec
 import requests
@@ -100,7 +101,7 @@ class Destination:
         if not events:
             return Delivery()
         tried = tried or {}
-        attempt = _Attempt(self._post, isolate_errors, lambda event: self._accepted_since(event, tried))
+        attempt = _Attempt(self._post, isolate_errors, lambda events: self._accepted_since(events, tried))
         failure: RetryLater | None = None
         try:
             # Whoever writes a message that the destination fails on must not keep it from the others.
@@ -133,12 +134,11 @@ class Destination:
 
     def _judge(self, attempt: "_Attempt", tried: Mapping[str, datetime]) -> None:
         """Raise RetryLater if everything fails: then nothing shows that the events are at fault."""
-        unproven = attempt.unproven()
-        if unproven and self._gives_up(unproven, tried):
-            attempt.given_up, unproven = unproven, []
-        if unproven:
-            raise _unproven(unproven[0].status)
-        if attempt.error is not None and not attempt.delivered and not any(map(attempt.works, attempt.failing)):
+        if attempt.unproven and self._gives_up(attempt.unproven, tried):
+            attempt.unproven = []
+        if attempt.unproven:
+            raise _unproven(attempt.unproven[0].status)
+        if attempt.error is not None and not attempt.delivered and not attempt.works(attempt.failing):
             raise attempt.error
 
     def _gives_up(self, unproven: Sequence[Rejected], tried: Mapping[str, datetime]) -> bool:
@@ -152,9 +152,11 @@ class Destination:
         before = tried.get(unproven[0].event.id)
         return before is not None and self._clock() - before >= _GIVEN_UP_AFTER and self._acceptance.may_give_up()
 
-    def _accepted_since(self, event: Event, tried: Mapping[str, datetime]) -> bool:
-        before = tried.get(event.id)
-        return before is not None and self._acceptance.since(before)
+    def _accepted_since(self, events: Sequence[Event], tried: Mapping[str, datetime]) -> set[str]:
+        """Return the ids of those events since whose last attempt the destination has accepted something."""
+        before = {event.id: tried[event.id] for event in events if event.id in tried}
+        accepted = self._acceptance.last(max(before.values())) if before else None
+        return {event_id for event_id, at in before.items() if accepted is not None and at <= accepted}
 
     def _post(self, batch: Sequence[Encoded]) -> tuple[int, timedelta | None]:
         """Return the status and the requested delay. Raises RetryLater if there is no answer."""
@@ -188,18 +190,17 @@ class Destination:
 class _Attempt:
     """One delivery, in several requests if need be: what became of each event so far.
 
-    works: whether the destination has accepted something since it was last tried with an event. failing: events that
-    fail alone. error: the answer to those. given_up: rejected events that count as at fault without proof.
+    works: returns the ids of those events since whose last attempt the destination has accepted something. failing:
+    events that fail alone. error: the answer to those.
     """
 
     post: Callable[[Sequence[Encoded]], tuple[int, timedelta | None]]
     isolate_errors: bool
-    works: Callable[[Event], bool]
+    works: Callable[[Sequence[Event]], set[str]]
     delivered: list[Event] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     failing: list[Event] = field(default_factory=list)
     error: RetryLater | None = None
-    given_up: Sequence[Rejected] = ()
 
     def send(self, batch: Sequence[Encoded], *, halved: bool = False) -> None:
         """Send events in one request, or in halves if the answer asks for it. Raises RetryLater for all else."""
@@ -231,18 +232,23 @@ class _Attempt:
         longest = timedelta(0) if self.error is None else self.error.retry_after or timedelta(0)
         if self.error is None or (error.retry_after or timedelta(0)) > longest:
             self.error = error
-        if len(self.failing) >= _ALONE and not self.delivered and not any(map(self.works, self.failing)):
+        if len(self.failing) >= _ALONE and not self.delivered and not self.works(self.failing):
             raise self.error
 
+    @cached_property
     def unproven(self) -> list[Rejected]:
-        """Return the rejected events of which nothing shows that they are at fault themselves."""
-        return [] if self.delivered else [rejection for rejection in self.rejected if not self.works(rejection.event)]
+        """The rejected events of which nothing shows that they are at fault themselves.
+
+        Decided once, when nothing more is sent: what other instances know may change or become unknown meanwhile.
+        """
+        if self.delivered:
+            return []
+        proven = self.works([rejection.event for rejection in self.rejected])
+        return [rejection for rejection in self.rejected if rejection.event.id not in proven]
 
     def result(self, events: Sequence[Event], failure: RetryLater | None) -> "Delivery":
         """Return what became of `events`."""
-        unproven = {rejection.event.id for rejection in self.unproven()} - {
-            rejection.event.id for rejection in self.given_up
-        }
+        unproven = {rejection.event.id for rejection in self.unproven}
         rejected = [rejection for rejection in self.rejected if rejection.event.id not in unproven]
         settled = {event.id for event in self.delivered} | {rejection.event.id for rejection in rejected}
         undelivered = tuple(event for event in events if event.id not in settled)
@@ -272,12 +278,20 @@ def _unproven(status: int) -> RetryLater:
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """The result for each event: it is in exactly one of the three; `failure` says why some are undelivered."""
+    """The result for each event: it is in exactly one of the three; `failure` says why some are undelivered.
+
+    Raises ValueError if it does not: they would be enqueued by nobody.
+    """
 
     delivered: tuple[Event, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     undelivered: tuple[Event, ...] = ()
     failure: RetryLater | None = None
+
+    def __post_init__(self) -> None:
+        """Check the failure."""
+        if self.undelivered and self.failure is None:
+            raise ValueError("undelivered events need a failure")
 
     def joined(self, other: "Delivery") -> "Delivery":
         """Return the result for the events of both; the first failure counts."""

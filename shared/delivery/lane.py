@@ -172,7 +172,7 @@ class Lane:
                 return delivery.joined(Delivery(undelivered=tuple(events[first:]), failure=failure))
             delivery = delivery.joined(deliver(piece))
             if delivery.failure is not None:
-                return delivery.joined(Delivery(undelivered=tuple(events[first + most :])))
+                return delivery.joined(Delivery(undelivered=tuple(events[first + most :]), failure=delivery.failure))
         return delivery
 
     def _keep_pace(self, takes: float, began: datetime) -> None:

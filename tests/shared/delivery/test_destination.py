@@ -1,6 +1,7 @@
 """Delivery to a real HTTP server."""
 
 import json
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -15,12 +16,14 @@ from hypothesis import strategies as st
 from graph_simulator.authority import Authority
 from shared import http_client
 from shared.circuit_breaker import ERRORS_PER_FAILURE, FAILURE_THRESHOLD
-from shared.configuration.destinations import Mode
+from shared.configuration.destinations import DEFAULT, Mode
 from shared.delivery.acceptance import Acceptance
-from shared.delivery.destination import Destination
+from shared.delivery.destination import Delivery, Destination
 from shared.delivery.event import Event, event_read_back
 from shared.delivery.request import BATCH, RequestFormat, encode
 from shared.errors import Reason, RetryLater
+from shared.storage.state import Times
+from shared.storage.tables import Row
 from tests.builders import NOW, TENANT, Clock, destination_secret, message
 from tests.memory import MemoryTables
 from tests.servers import RESET, RecordedRequest, Script, ScriptedResponse, Server, in_turn, serving
@@ -286,6 +289,68 @@ def test_what_one_instance_delivers_shows_another_that_an_event_is_at_fault(
     clock.advance(seconds=1)
     instance().deliver([good])
     assert [rejection.event for rejection in instance().deliver([bad], tried=tried).rejected] == [bad]
+
+
+class OncePerTable(MemoryTables):
+    """Tables whose storage fails after the first read."""
+
+    reads = 0
+
+    def get(self, table: str, partition: str, key: str) -> Row | None:
+        self.reads += 1
+        self.available = self.reads < 2
+        return super().get(table, partition, key)
+
+
+@pytest.mark.parametrize("number", [1, 50])
+def test_what_becomes_of_rejected_events_is_decided_once(
+    server: Server, session: requests.Session, secret: str, number: int
+) -> None:
+    """Another instance notes an acceptance; it is read once, and its row can't be read after that."""
+    clock, tables = Clock(), OncePerTable()
+    events = some(number)
+    server.script = rejecting({event.id for event in events}, 400)
+    tried = {event.id: clock() for event in events}
+    clock.advance(seconds=1)
+    Acceptance(clock, tables).note()
+    destination = Destination(server.url, [secret], session, clock, acceptance=Acceptance(clock, tables))
+    delivery = destination.deliver(events, tried=tried)
+    assert [rejection.event for rejection in delivery.rejected] == events
+    assert (delivery.undelivered, delivery.failure) == ((), None)
+    assert tables.reads == 1
+    again = destination.deliver(events, tried=tried)  # what was read is known
+    assert (len(again.rejected), tables.reads) == (number, 1)
+
+
+def test_an_older_acceptance_that_is_written_later_changes_nothing() -> None:
+    clock, tables = Clock(), MemoryTables()
+    acceptance, began = Acceptance(clock, tables), clock()
+    clock.advance(seconds=5)
+    Acceptance(clock, tables).note()
+    assert acceptance.last(began) == clock()
+    Times(tables, "accepted", "at").set(DEFAULT, began)  # by an instance whose request took longer
+    assert acceptance.last(clock()) == clock()
+
+
+def test_while_the_tables_hang_what_is_accepted_does_not_wait_for_them() -> None:
+    class Hanging(MemoryTables):
+        def get(self, table: str, partition: str, key: str) -> Row | None:
+            noting = threading.Thread(target=acceptance.note)
+            noting.start()
+            noting.join(30)
+            noted.append(not noting.is_alive())
+            refused.append(not acceptance.may_give_up())  # a second thread is not kept waiting either
+            return super().get(table, partition, key)
+
+    noted, refused = list[bool](), list[bool]()
+    acceptance = Acceptance(Clock(), Hanging())
+    assert acceptance.may_give_up()
+    assert noted == refused == [True, True]
+
+
+def test_undelivered_events_have_a_failure() -> None:
+    with pytest.raises(ValueError, match="failure"):
+        Delivery(undelivered=tuple(some(1)))
 
 
 def test_a_rejected_event_does_not_wait_for_another_until_the_horizon(
