@@ -67,7 +67,9 @@ class Outgoing(Outboxes):
 
     def __contains__(self, destination: str) -> bool:
         """Whether there is such a destination; before that is denied, the settings are read again."""
-        return destination in self.by_name() or destination in self._in_force.refresh().by_name
+        if destination not in self.by_name():
+            self._in_force.refresh()
+        return destination in self.by_name()
 
     def __getitem__(self, destination: str) -> Outbox:
         """Return an outbox; that of a destination that was taken out a moment ago, too."""

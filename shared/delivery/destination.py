@@ -1,11 +1,12 @@
 """Signed HTTP delivery of events to a destination, bounded in time and size. docs/destination.md is the contract."""
 
 import uuid
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Protocol
 
 import msgspec
 import requests
@@ -17,7 +18,7 @@ from shared.configuration.destinations import DestinationSettings, Identity, Mod
 from shared.delivery.acceptance import Acceptance
 from shared.delivery.event import Event
 from shared.delivery.request import Encoded, RequestFormat, message_id, signature_headers
-from shared.errors import Isolable, Reason, RetryLater, Unanswered
+from shared.errors import Isolable, NotAttempted, Reason, RetryLater, Unanswered
 from shared.graph.entra import EntraClient, ManagedIdentity
 from shared.http_client import read_bounded, retry_after
 
@@ -62,6 +63,24 @@ class Rejected:
     status: int
 
 
+class Pacing(Protocol):
+    """Keeps the requests of one delivery within a rate."""
+
+    @property
+    def most_events(self) -> int | None:
+        """How many events one request may hold; None: as many as the destination takes."""
+
+    def wait(self, events: int) -> None:
+        """Wait until a request with so many events may be sent. Raises NotAttempted if that takes too long."""
+
+
+class _Unpaced:
+    most_events = None
+
+    def wait(self, events: int) -> None:
+        """Wait for nothing."""
+
+
 class Destination:
     """A service that receives events; one object serves all threads."""
 
@@ -89,26 +108,37 @@ class Destination:
         self._acceptance = acceptance or Acceptance(clock)
 
     def deliver(
-        self, events: Sequence[Event], *, isolate_errors: bool = False, tried: Mapping[str, datetime] | None = None
+        self,
+        events: Sequence[Event],
+        *,
+        isolate_errors: bool = False,
+        tried: Mapping[str, datetime] | None = None,
+        pace: Pacing | None = None,
     ) -> "Delivery":
         """Deliver `events` in as few requests as the destination's limits and responses allow.
 
         A rejected batch is halved until each offending event is alone; with `isolate_errors`, so is a batch whose
         answer may concern one event. An event counts as rejected only if the destination accepts others: in this
-        delivery, or since the last attempt to deliver it (`tried`, by event id); see also `_gives_up`. Never raises:
-        the result holds the undelivered events.
+        delivery, or since the last attempt to deliver it (`tried`, by event id); see also `_gives_up`. pace: keeps the
+        requests within a rate; what it or the invocation has no time for is not sent, and the rest is judged. Never
+        raises: the result holds the undelivered events.
         """
         if not events:
             return Delivery()
-        tried = tried or {}
-        attempt = _Attempt(self._post, isolate_errors, lambda events: self._accepted_since(events, tried))
+        tried, pace = tried or {}, pace or _Unpaced()
+        attempt = _Attempt(
+            partial(self._post, pace), isolate_errors, lambda events: self._accepted_since(events, tried)
+        )
         failure: RetryLater | None = None
         try:
             # Whoever writes a message that the destination fails on must not keep it from the others.
             with self._breaker.attempt(ignoring=Reason.DESTINATION_ERROR if isolate_errors else None):
-                for batch in self._format.batches(events):
-                    attempt.send(batch)
+                attempt.send_all(self._format.batches(events, pace.most_events))
                 self._judge(attempt, tried)
+                if attempt.postponed is not None and not attempt.delivered:
+                    raise attempt.postponed  # it says nothing of the destination
+        except NotAttempted as postponed:
+            failure = attempt.error or postponed
         except RetryLater as retry_later:
             failure = retry_later
         return attempt.result(events, failure)
@@ -137,7 +167,7 @@ class Destination:
         if attempt.unproven and self._gives_up(attempt.unproven, tried):
             attempt.unproven = []
         if attempt.unproven:
-            raise _unproven(attempt.unproven[0].status)
+            raise _unproven(attempt.unproven[0].status, is_complete=attempt.postponed is None)
         if attempt.error is not None and not attempt.delivered and not attempt.works(attempt.failing):
             raise attempt.error
 
@@ -158,9 +188,10 @@ class Destination:
         accepted = self._acceptance.last(max(before.values())) if before else None
         return {event_id for event_id, at in before.items() if accepted is not None and at <= accepted}
 
-    def _post(self, batch: Sequence[Encoded]) -> tuple[int, timedelta | None]:
+    def _post(self, pace: Pacing, batch: Sequence[Encoded]) -> tuple[int, timedelta | None]:
         """Return the status and the requested delay. Raises RetryLater if there is no answer."""
         deadline.check()
+        pace.wait(len(batch))
         body, headers = self._format.body(batch), self._format.content_headers(batch)
         try:
             status, delay = self._exchange("POST", body, headers, message_id(batch))
@@ -191,7 +222,7 @@ class _Attempt:
     """One delivery, in several requests if need be: what became of each event so far.
 
     works: returns the ids of those events since whose last attempt the destination has accepted something. failing:
-    events that fail alone. error: the answer to those.
+    events that fail alone. error: the answer to those. postponed: why the rest was not sent.
     """
 
     post: Callable[[Sequence[Encoded]], tuple[int, timedelta | None]]
@@ -201,6 +232,15 @@ class _Attempt:
     rejected: list[Rejected] = field(default_factory=list)
     failing: list[Event] = field(default_factory=list)
     error: RetryLater | None = None
+    postponed: NotAttempted | None = None
+
+    def send_all(self, batches: Iterable[Sequence[Encoded]]) -> None:
+        """Send batches while there is time. Raises RetryLater if the destination accepts nothing now."""
+        try:
+            for batch in batches:
+                self.send(batch)
+        except NotAttempted as failure:
+            self.postponed = failure
 
     def send(self, batch: Sequence[Encoded], *, halved: bool = False) -> None:
         """Send events in one request, or in halves if the answer asks for it. Raises RetryLater for all else."""
@@ -252,7 +292,7 @@ class _Attempt:
         rejected = [rejection for rejection in self.rejected if rejection.event.id not in unproven]
         settled = {event.id for event in self.delivered} | {rejection.event.id for rejection in rejected}
         undelivered = tuple(event for event in events if event.id not in settled)
-        reason = (failure or self.error) if undelivered else None
+        reason = (failure or self.error or self.postponed) if undelivered else None
         return Delivery(tuple(self.delivered), tuple(rejected), undelivered, reason)
 
 
@@ -272,9 +312,13 @@ def _failure(status: int, delay: timedelta | None) -> RetryLater:
     return Isolable(Reason.DESTINATION_REJECTS, detail, retry_after=delay)
 
 
-def _unproven(status: int) -> RetryLater:
+def _unproven(status: int, *, is_complete: bool) -> RetryLater:
+    """Return why rejected events are kept. is_complete: whether all of the delivery was sent.
+
+    Otherwise the cause may be that those at fault are in front: later attempts separate them from the rest.
+    """
     detail = f"the destination answers {status} and has accepted nothing since: no event is known to be at fault"
-    return RetryLater(Reason.DESTINATION_REJECTS, detail)
+    return (RetryLater if is_complete else Isolable)(Reason.DESTINATION_REJECTS, detail)
 
 
 class Delivery(msgspec.Struct, frozen=True):

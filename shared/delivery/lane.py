@@ -7,10 +7,12 @@ some.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+import msgspec
 
 from shared.delivery.destination import Delivery
 from shared.delivery.event import Event
@@ -76,7 +78,12 @@ class Part:
 
 
 class Group:
-    """The parts of several invocations, delivered as one. The same event is delivered once, for the first of them."""
+    """The parts of several invocations, delivered as one.
+
+    An event of two parts is sent once, and counts as delivered for the first. If it is rejected or kept, both parts
+    have to settle it: they hold different things of it. A page only names the resource, which may have changed or be
+    gone when the page is read again; a push holds this version, sealed. The ledger removes what comes twice.
+    """
 
     def __init__(self, first: Part) -> None:
         self.redeliver, self.isolate_errors = first.redeliver, first.isolate_errors
@@ -94,21 +101,23 @@ class Group:
         fits = len(self.events) + len(part.events) <= limits.most_events and self.size + part.size <= limits.most_bytes
         return fits and not self.is_full
 
-    def add(self, part: Part, limits: Limits) -> list[Event]:
-        """Add a part. Return those of its events that no part before it has."""
-        own = [event for event in part.events if event.id not in self.events]
-        self.events |= {event.id: event for event in own}
+    def add(self, part: Part, limits: Limits) -> frozenset[str]:
+        """Add a part. Return the ids of those of its events that no part before it has."""
+        own = {event.id: event for event in part.events if event.id not in self.events}
+        self.events |= own
         self.tried = {**part.tried, **self.tried}
         self.details = {**part.details, **self.details}
         self.size += part.size
         self.is_full = len(self.events) >= limits.most_events or self.size >= limits.most_bytes
-        return own
+        return frozenset(own)
 
-    def result(self, own: Sequence[Event]) -> Delivery:
-        """Return what became of a part's own events."""
+    def result(self, part: Part, own: Container[str]) -> Delivery:
+        """Return what became of a part's events. own: the ids of those that no part before it has."""
         if self.delivery is None:  # whoever delivered for all of them was interrupted
-            return Delivery(undelivered=tuple(own), failure=NotAttempted(Reason.DESTINATION_BUSY))
-        return self.delivery.part({event.id for event in own})
+            return Delivery(undelivered=tuple(part.events), failure=NotAttempted(Reason.DESTINATION_BUSY))
+        result = self.delivery.part({event.id for event in part.events})
+        delivered = tuple(event for event in result.delivered if event.id in own)
+        return msgspec.structs.replace(result, delivered=delivered)
 
 
 class Lane:
@@ -120,10 +129,12 @@ class Lane:
         clock: Callable[[], datetime],
         sleep: Callable[[float], None] = time.sleep,
         company: timedelta = COMPANY,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
         self._clock = clock
         self._sleep = sleep
+        self._monotonic = monotonic
         self._company = company.total_seconds()
         self._lock = threading.Lock()
         self._left = threading.Condition(self._lock)
@@ -133,7 +144,7 @@ class Lane:
         self._waiting: dict[tuple[bool, bool], Group] = {}  # by redeliver and isolate_errors
         self._next: datetime | None = None  # when the rate limit allows the next event
         self._promised: datetime | None = None  # when there should be room for the next that finds none
-        self._seconds = 0.0  # that a delivery takes, on average
+        self._seconds = 0.0  # that the destination takes for a delivery, on average
 
     def check(self) -> None:
         """Raise NotAttempted if there is no place."""
@@ -142,8 +153,8 @@ class Lane:
                 raise self._no_place()
 
     def deliver(self, part: Part, perform: Callable[[Group], Delivery]) -> Delivery:
-        """Deliver a part by `perform`, together with those that wait. Return what became of its events; an event that
-        another part of its group has is in neither list, as if it had been delivered before: the other keeps it.
+        """Deliver a part by `perform`, together with those that wait. Return what became of its events; one that was
+        delivered for another part of its group is in neither list, as if it had been delivered before.
 
         Raises what `perform` raises, for whoever called it; a NotAttempted is the result for all.
         """
@@ -155,28 +166,16 @@ class Lane:
         except NotAttempted as failure:
             return Delivery(undelivered=tuple(part.events), failure=failure)
 
-    def at_pace(self, events: Sequence[Event], deliver: Callable[[Sequence[Event]], Delivery]) -> Delivery:
-        """Deliver events by `deliver` as the rate limit allows: what it allows in a second at once, then the next.
+    @contextmanager
+    def asking(self) -> Iterator["Pace"]:
+        """Measure how long the destination takes for a delivery. Yields what keeps that within the rate limit."""
+        pace, began = Pace(self, self._clock(), self._limits.rate), self._monotonic()
+        yield pace
+        with self._lock:
+            self._seconds += _SMOOTHING * (self._monotonic() - began - pace.paused - self._seconds)
 
-        After a failure, and once it has taken too long, the rest is kept.
-        """
-        rate = self._limits.rate
-        if rate is None:
-            return deliver(events)
-        most, began, delivery = max(int(rate), 1), self._clock(), Delivery()
-        for first in range(0, len(events), most):
-            piece = events[first : first + most]
-            try:
-                self._keep_pace(len(piece) / rate, began)
-            except NotAttempted as failure:
-                return delivery.joined(Delivery(undelivered=tuple(events[first:]), failure=failure))
-            delivery = delivery.joined(deliver(piece))
-            if delivery.failure is not None:
-                return delivery.joined(Delivery(undelivered=tuple(events[first + most :]), failure=delivery.failure))
-        return delivery
-
-    def _keep_pace(self, takes: float, began: datetime) -> None:
-        """Wait until the rate limit allows what takes so many seconds of it.
+    def keep_pace(self, takes: float, began: datetime) -> float:
+        """Wait until the rate limit allows what takes so many seconds of it. Return for how many seconds it waited.
 
         Raises NotAttempted if that is too long after a delivery began.
         """
@@ -186,8 +185,10 @@ class Lane:
             if start - began > _LONGEST_PACE:
                 raise self._come_back(takes)
             self._next = start + timedelta(seconds=takes)
+        waits = self._monotonic()
         if start > now:
             self._sleep((start - now).total_seconds())
+        return self._monotonic() - waits
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -228,15 +229,12 @@ class Lane:
             self._lead(group, perform)
         else:
             group.done.wait()
-        return group.result(own)
+        return group.result(part, own)
 
     def _lead(self, group: Group, perform: Callable[[Group], Delivery]) -> None:
         try:
             with self._turn(group):
-                began = time.monotonic()
                 group.delivery = perform(group)
-                with self._lock:
-                    self._seconds += _SMOOTHING * (time.monotonic() - began - self._seconds)
         except NotAttempted as failure:
             group.delivery = Delivery(undelivered=tuple(group.events.values()), failure=failure)
         finally:
@@ -245,10 +243,11 @@ class Lane:
     @contextmanager
     def _turn(self, group: Group) -> Iterator[None]:
         """Wait until a group may go; from then on nothing joins it."""
-        patient_until = time.monotonic() + self._company
+        patient_until = self._monotonic() + self._company
         with self._changed:
-            while not self._may_go(group, patient_until):
-                left = patient_until - time.monotonic()
+            # One look at the clock for both questions: whoever is told to wait for others, though none is under way,
+            # has to wake up by itself.
+            while not self._may_go(group, left := patient_until - self._monotonic()):
                 self._changed.wait(left if left > 0 else None)
             self._under_way += 1
             kind = group.redeliver, group.isolate_errors
@@ -261,8 +260,9 @@ class Lane:
                 self._under_way -= 1
                 self._changed.notify_all()
 
-    def _may_go(self, group: Group, patient_until: float) -> bool:
-        if group.is_full or time.monotonic() >= patient_until:
+    def _may_go(self, group: Group, patience: float) -> bool:
+        """Tell whether a group may go, given for how many seconds it may still wait for company."""
+        if group.is_full or patience <= 0:
             return self._under_way < self._limits.requests
         return not self._under_way and not group.is_accompanied
 
@@ -273,3 +273,26 @@ class Lane:
         self._promised = min(earliest + timedelta(seconds=seconds), now + _LONGEST_RETURN)
         wait = max(self._promised - now, _SHORTEST_RETURN)
         return NotAttempted(Reason.DESTINATION_BUSY, "the destination takes no more at present", retry_after=wait)
+
+
+@dataclass
+class Pace:
+    """The pace of one delivery; see destination.Pacing. paused: seconds that it was kept waiting."""
+
+    lane: Lane
+    began: datetime
+    rate: float | None
+    paused: float = 0.0
+
+    @property
+    def most_events(self) -> int | None:
+        """How many events one request may hold: what the rate limit allows in a second. None: any number."""
+        return None if self.rate is None else max(int(self.rate), 1)
+
+    def wait(self, events: int) -> None:
+        """Wait until the rate limit allows a request with so many events.
+
+        Raises NotAttempted if that is too long after the delivery began.
+        """
+        if self.rate is not None:
+            self.paused += self.lane.keep_pace(events / self.rate, self.began)

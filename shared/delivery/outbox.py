@@ -9,7 +9,7 @@ from typing import Protocol
 
 from shared import telemetry
 from shared.configuration.destinations import EventFilter
-from shared.delivery.destination import Delivery
+from shared.delivery.destination import Delivery, Pacing
 from shared.delivery.event import Event
 from shared.delivery.lane import Group, Lane, Limits, Part
 from shared.delivery.ledger import Ledger
@@ -33,7 +33,12 @@ class Deliverer(Protocol):
     """A destination, or what stands for one."""
 
     def deliver(
-        self, events: Sequence[Event], *, isolate_errors: bool = False, tried: Mapping[str, datetime] | None = None
+        self,
+        events: Sequence[Event],
+        *,
+        isolate_errors: bool = False,
+        tried: Mapping[str, datetime] | None = None,
+        pace: Pacing | None = None,
     ) -> Delivery:
         """Deliver events; see Destination.deliver."""
 
@@ -48,7 +53,12 @@ class Misconfigured:
         self._complaint = complaint
 
     def deliver(
-        self, events: Sequence[Event], *, isolate_errors: bool = False, tried: Mapping[str, datetime] | None = None
+        self,
+        events: Sequence[Event],
+        *,
+        isolate_errors: bool = False,
+        tried: Mapping[str, datetime] | None = None,
+        pace: Pacing | None = None,
     ) -> Delivery:
         """Deliver nothing."""
         return Delivery(undelivered=tuple(events), failure=self._failure()) if events else Delivery()
@@ -126,10 +136,10 @@ class Outbox:
         pending = events if group.redeliver else self.ledger.undelivered(events)
         if not pending:
             return Delivery()
-        delivery = self._lane.at_pace(
-            pending,
-            lambda piece: self._destination.deliver(piece, isolate_errors=group.isolate_errors, tried=group.tried),
-        )
+        with self._lane.asking() as pace:
+            delivery = self._destination.deliver(
+                pending, isolate_errors=group.isolate_errors, tried=group.tried, pace=pace
+            )
         self.ledger.record(delivery.delivered, group.details)
         return delivery
 
@@ -167,7 +177,7 @@ class Outboxes:
                 self._preparing -= 1
 
     def by_name(self) -> Mapping[str, Outbox]:
-        """Return the outboxes by the names of their destinations."""
+        """Return the outboxes by the names of their destinations. Raises RetryLater while these can't be read."""
         return self._outboxes
 
     def __contains__(self, destination: str) -> bool:
@@ -190,13 +200,14 @@ class Outboxes:
         """Deliver events to every destination that receives some of them, at the same time.
 
         Return for each, by its name, the events that it receives, and what became of them. only: the one destination
-        to deliver to. without: destinations to leave out. For the others, see Outbox.deliver. Never raises.
+        to deliver to, although it may have been taken out since the caller looked. without: destinations to leave out.
+        For the others, see Outbox.deliver. Raises RetryLater, see `by_name`.
         """
-        outboxes = self.by_name()
+        outboxes = {only: self[only]} if only else self.by_name()
         targets = [
             (name, selected)
             for name, outbox in outboxes.items()
-            if name not in without and only in ("", name) and (selected := outbox.selected(events))
+            if name not in without and (selected := outbox.selected(events))
         ]
 
         def deliver_to(target: tuple[str, list[Event]]) -> Delivery:

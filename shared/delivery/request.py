@@ -42,9 +42,9 @@ class RequestFormat:
     max_bytes: int = 1_000_000
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    def batches(self, events: Sequence[Event]) -> Iterator[list[Encoded]]:
-        """Yield the events of each request, in their order."""
-        most = self.max_events if self.mode is Mode.BATCH else 1
+    def batches(self, events: Sequence[Event], most_events: int | None = None) -> Iterator[list[Encoded]]:
+        """Yield the events of each request, in their order; at most `most_events`, if the destination takes as many."""
+        most = min(self.max_events, most_events or self.max_events) if self.mode is Mode.BATCH else 1
         batch: list[Encoded] = []
         size = 2
         for event in events:

@@ -3,23 +3,27 @@
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from shared.delivery.destination import Delivery, Rejected
+from shared.delivery.destination import Delivery, Destination, Rejected
 from shared.delivery.event import Event
 from shared.delivery.lane import Lane, Limits
 from shared.delivery.ledger import Ledger
 from shared.delivery.outbox import Outbox, Outboxes
-from shared.errors import NotAttempted, Reason, RetryLater
+from shared.errors import Isolable, NotAttempted, Reason, RetryLater
 from shared.storage.tables import Row
-from tests.builders import Clock
+from tests.builders import Clock, destination_secret
+from tests.in_process import InProcess
 from tests.memory import MemoryTables
-from tests.shared.delivery.test_destination import some
+from tests.servers import RecordedRequest, ScriptedResponse
+from tests.shared.delivery.test_destination import ids, some
 
 HOUR = timedelta(hours=1)
+URL = "https://destination.example/"
 
 
 class Gate:
@@ -128,26 +132,27 @@ def test_a_group_looks_up_once_and_records_once() -> None:
     assert to.deliver(events) == Delivery()
 
 
-def test_an_event_in_two_parts_is_delivered_once_and_kept_by_the_first() -> None:
-    gate, events = Gate(), some(3)
-    gate.keeps = {events[1].id}
+def test_an_event_in_two_parts_is_delivered_once_and_each_learns_what_was_not_accepted() -> None:
+    """The first may be a page, which holds nothing of the event; the other, a push, holds it sealed."""
+    gate, events = Gate(), some(4)
+    gate.keeps, gate.rejects = {events[1].id}, {events[2].id}
     to = Delivering(gate, Limits(requests=1))
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(to.deliver, events[:1])
         assert gate.began.acquire(timeout=30)
-        waiting = pool.submit(to.deliver, events[1:])
-        until(lambda: to.waiting() == 2)
-        other = pool.submit(to.deliver, events[1:])
+        page = pool.submit(to.deliver, events[1:])
+        until(lambda: to.waiting() == 3)
+        push = pool.submit(to.deliver, events[1:])
         until(lambda: to.inside() == 3)
         for _ in range(2):
             gate.may_answer.release()
         assert len(first.result(30).delivered) == 1
-        assert (waiting.result(30).delivered, waiting.result(30).undelivered) == (
-            (events[2],),
-            (events[1],),
-        )
-        assert other.result(30) == Delivery()
-    assert [len(call) for call in gate.calls] == [1, 2]
+        results = [page.result(30), push.result(30)]
+    assert [result.delivered for result in results] == [(events[3],), ()]
+    for result in results:
+        assert (result.rejected, result.undelivered) == ((Rejected(events[2], 422),), (events[1],))
+        assert result.failure is not None
+    assert [len(call) for call in gate.calls] == [1, 3]
 
 
 @pytest.mark.parametrize(
@@ -269,39 +274,116 @@ def test_deliveries_without_a_slot_are_retried_at_different_times() -> None:
     assert [failure.retry_after for failure in failures if failure] == [timedelta(seconds=s) for s in (10, 20, 30)]
 
 
+@dataclass
+class Paced:
+    """A destination at a rate, in virtual time, with its ledger and lane. times: of the requests, in seconds."""
+
+    rate: float
+    bad: frozenset[str] = frozenset()
+    status: int = 400
+    clock: Clock = field(default_factory=Clock)
+    times: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        began = self.clock()
+
+        def answer(request: RecordedRequest) -> ScriptedResponse:
+            self.times.append((self.clock() - began).total_seconds())
+            return ScriptedResponse(self.status if self.bad & set(ids(request)) else 204)
+
+        def sleep(seconds: float) -> None:
+            self.clock.advance(seconds=seconds)
+
+        def monotonic() -> float:
+            return (self.clock() - began).total_seconds()
+
+        self.server = InProcess(answer, self.clock)
+        destination = Destination(URL, [destination_secret()], self.server.mounted(URL), self.clock)
+        self.lane = Lane(Limits(rate=self.rate), self.clock, sleep, monotonic=monotonic)
+        self.outbox = Outbox(destination, Ledger(MemoryTables(), timedelta(days=36_500)), lane=self.lane)
+        self.deliver = self.outbox.deliver
+
+    def sizes(self) -> list[int]:
+        return [len(ids(request)) for request in self.server.asked]
+
+
 def test_a_rate_is_kept_and_what_would_wait_long_comes_back() -> None:
-    gate, clock, events = Gate(), Clock(), some(30)
-    began = clock()
-    times: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        clock.advance(seconds=seconds)
-        times.append((clock() - began).total_seconds())
-
-    to = Outbox(gate, Ledger(MemoryTables(), timedelta(days=60)), lane=Lane(Limits(rate=2.0), clock, sleep))
-    for _ in range(20):
-        gate.may_answer.release()
+    to, events = Paced(2.0), some(30)
     delivery = to.deliver(events)
-    assert [len(call) for call in gate.calls] == [2] * 6  # no burst of what an envelope holds
-    assert times == [1, 2, 3, 4, 5]
+    assert to.sizes() == [2] * 6  # no burst of what an envelope holds
+    assert to.times == [0, 1, 2, 3, 4, 5]
     assert (delivery.delivered, delivery.undelivered) == (tuple(events[:12]), tuple(events[12:]))
     assert isinstance(delivery.failure, NotAttempted)
     assert delivery.failure.reason is Reason.DESTINATION_BUSY
     assert to.deliver(events[:12]) == Delivery()  # what was delivered before costs none of the rate
     assert delivery.failure.retry_after is not None
-    clock.advance(seconds=delivery.failure.retry_after.total_seconds())
+    to.clock.advance(seconds=delivery.failure.retry_after.total_seconds())
     assert len(to.deliver(events[12:14]).delivered) == 2
 
 
 def test_a_failure_is_not_followed_by_the_rest_at_the_rate() -> None:
-    gate, events = Gate(), some(4)
-    gate.keeps = {events[1].id}
-    gate.may_answer.release()
-    lane = Lane(Limits(rate=2.0), Clock())
-    delivery = Outbox(gate, Ledger(MemoryTables(), timedelta(days=60)), lane=lane).deliver(events)
-    assert (delivery.delivered, delivery.undelivered) == (tuple(events[:1]), tuple(events[1:]))
+    events = some(4)
+    to = Paced(2.0, frozenset({events[1].id}), 503)
+    delivery = to.deliver(events)
+    assert delivery.undelivered == tuple(events)
     assert delivery.failure is not None
-    assert len(gate.calls) == 1
+    assert to.sizes() == [2]
+
+
+@pytest.mark.parametrize("rate", [0.5, 1.0, 2.0, 10.0])
+def test_a_rejected_event_blocks_nothing_at_any_rate(rate: float) -> None:
+    bad, *good = some(3)
+    delivery = Paced(rate, frozenset({bad.id})).deliver([bad, *good])
+    assert delivery.rejected == (Rejected(bad, 400),)
+    assert delivery.delivered == tuple(good)
+
+
+def test_at_a_rate_the_halves_of_a_rejected_batch_keep_it_too() -> None:
+    events = some(4)
+    to = Paced(4.0, frozenset({events[3].id}))
+    assert to.deliver(events).delivered == tuple(events[:3])
+    assert to.sizes() == [4, 2, 2, 1, 1]
+    assert to.times == [0, 1, 1.5, 2, 2.25]
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_more_rejected_events_than_the_rate_allows_are_separated_from_those_behind(status: int) -> None:
+    """None was accepted, and the rest was never sent: what is tried again is halved, until one behind is accepted."""
+    events = some(8)
+    to = Paced(1.0, frozenset(event.id for event in events[:7]), status)
+    delivery = to.deliver(events, isolate_errors=True)
+    assert delivery.undelivered == tuple(events)
+    assert isinstance(delivery.failure, Isolable)
+    assert not isinstance(delivery.failure, NotAttempted)
+
+
+def test_pauses_for_the_rate_and_the_ledger_do_not_make_a_destination_slow() -> None:
+    class Slow(MemoryTables):
+        def partition(self, *place: Any, **options: Any) -> Iterator[Row]:
+            to.clock.advance(seconds=10)
+            return super().partition(*place, **options)
+
+    to = Paced(1.0)
+    to.outbox.ledger._tables = Slow()
+    to.deliver(some(5))
+    assert (to.times[-1] - to.times[0], to.lane._seconds) == (4, 0)
+    to.server.takes = 10
+    to.clock.advance(seconds=10)
+    to.deliver(some(6))
+    assert to.lane._seconds == 0.2 * 10
+
+
+def test_a_leader_whose_patience_ends_between_two_looks_at_the_clock_goes() -> None:
+    """The clock passes the end of its patience with its third reading; nobody else is there to wake it."""
+    times = iter([0.0, 0.0])
+    lane = Lane(Limits(), Clock(), company=timedelta(seconds=1), monotonic=lambda: next(times, 1.5))
+    gate = Gate()
+    gate.may_answer.release()
+    outbox = Outbox(gate, Ledger(MemoryTables(), timedelta(days=60)), lane=lane)
+    deliver = threading.Thread(target=lambda: outbox.deliver(some(1), accompanied=True), daemon=True)
+    deliver.start()
+    deliver.join(30)
+    assert not deliver.is_alive()
 
 
 def test_a_quick_destination_is_waited_for_and_a_slow_one_is_not() -> None:
