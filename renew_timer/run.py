@@ -78,15 +78,15 @@ class RenewalRun:
         self._relay.read_blobs()
         attempt("Reading the members of lists", self._relay.declarations.refresh)
         sightings = attempt("Reading the last sightings", self._relay.last_seen.all) or []
-        key = self._current_key()
-        self._record_access()
+        key = attempt("Looking for the encryption key", self._current_key)
+        attempt("Recording the access", self._record_access)
         lagging = attempt("Looking for old keys in use", lambda: self._lagging_subscriptions(key, sightings))
         silent = attempt("Looking for subscriptions that bring nothing", lambda: self._silent_subscriptions(sightings))
         desired = replace(self._relay.desired_state(key), lagging=lagging or (), silent=silent or ())
-        self._warn_of_rare_runs()
+        attempt("Looking at RENEW_SCHEDULE", self._warn_of_rare_runs)
         with time_limit(self._time * _SHARE_OF_SUBSCRIPTIONS, self._relay.clock):
             tenants = self._reconcile_tenants(desired)
-        self._record_time_left(tenants)
+        attempt("Recording the time left", lambda: self._record_time_left(tenants))
         attempt("Retiring keys", lambda: self._retire_keys(tenants, sightings))
         attempt("Closing the account", self._close_account)
         failing = self._without_subscription(tenants)
@@ -292,9 +292,11 @@ class RenewalRun:
 
 
 def attempt(name: str, do: Callable[[], T]) -> T | None:
-    """Return what `do` returns, or None if it fails, which is logged."""
+    """Return what `do` returns, or None if it fails, in whatever way: that is logged, and the run goes on."""
     try:
         return do()
     except RelayError as error:
         _log.error("%s failed; the next run retries: %s", name, error)
-        return None
+    except Exception:
+        _log.exception("%s failed; the next run retries", name)
+    return None

@@ -24,7 +24,7 @@ from shared.graph.client_state import id_in_client_state
 from shared.graph.notification import read_client_state
 from shared.messages.envelope import Envelope, ReadbackPage
 from shared.messages.group_commit import MOST_ENVELOPES
-from shared.storage.state import STATE
+from shared.storage.state import STATE, number_in
 from shared.storage.tables import TRANSACTION_LIMIT, Row, Tables
 from shared.threads import ThrottledWriter
 
@@ -247,4 +247,4 @@ def _hour_in(row: Row) -> datetime:
 
 
 def _number(row: Row | None, column: str) -> int:
-    return int(str(row.get(column, 0))) if row else 0
+    return int(number_in(row, column)) if row else 0

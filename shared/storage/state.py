@@ -1,5 +1,6 @@
 """Named times in one partition of the table `state`."""
 
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -15,8 +16,23 @@ def time_in(row: Row, column: str) -> datetime:
     try:
         return datetime.fromisoformat(str(row[column])).astimezone(UTC)
     except (KeyError, ValueError, OverflowError):
-        place = f"{row.get('PartitionKey')!r}, {row.get('RowKey')!r}"
-        raise RetryLater(Reason.STORAGE, f"the row {place} of the table {STATE} can't be read; delete it") from None
+        raise _unreadable(row) from None
+
+
+def number_in(row: Row, column: str) -> float:
+    """Return the number in a column of a row, 0 if there is none. Raises RetryLater if it is something else."""
+    try:
+        number = float(str(row.get(column, 0)))
+    except ValueError:
+        raise _unreadable(row) from None
+    if not math.isfinite(number):
+        raise _unreadable(row)
+    return number
+
+
+def _unreadable(row: Row) -> RetryLater:
+    place = f"{row.get('PartitionKey')!r}, {row.get('RowKey')!r}"
+    return RetryLater(Reason.STORAGE, f"the row {place} of the table {STATE} can't be read; delete it")
 
 
 class Times:

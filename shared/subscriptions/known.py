@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.storage.state import STATE, time_in
+from shared.storage.state import STATE, number_in, time_in
 from shared.storage.tables import Row, Tables
 
 REMEMBERED = timedelta(days=1)
@@ -98,7 +98,7 @@ def _known(row: Row) -> Known:
         time_in(row, "expires"),
         str(row.get("key", "")),
         str(row.get("cures", "")),
-        int(str(row.get("times", 0))),
+        int(number_in(row, "times")),
         time_in(row, "made") if "made" in row else None,
         time_in(row, "since") if "since" in row else None,
     )

@@ -15,7 +15,7 @@ from shared.deadline import time_limit
 from shared.errors import NotAttempted, RelayError, RetryLater
 from shared.graph.client import GraphClient, GraphRequestError
 from shared.resources.permissions import member_needs_of, missing
-from shared.storage.state import STATE, Times, time_in
+from shared.storage.state import STATE, Times, number_in, time_in
 from shared.storage.tables import Row, Tables
 from shared.subscriptions.members import Member, Members
 from shared.subscriptions.sources import (
@@ -117,9 +117,9 @@ class Membership:
             time_in(row, "listed") if "listed" in row else None,
             str(row.get("link", "")),
             str(row.get("problem", "")),
-            int(str(row.get("count", 0))),
-            int(str(row.get("missing", 0))),
-            int(str(row.get("version", 0))),
+            int(number_in(row, "count")),
+            int(number_in(row, "missing")),
+            int(number_in(row, "version")),
             time_in(row, "tried") if "tried" in row else None,
         )
 

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from shared.configuration.declaration import Declaration
 from shared.configuration.values import event_hub
 from shared.graph.client import GraphRequestError
-from shared.resources.catalog import find, longest_lifetime
+from shared.resources.catalog import find, longest_lifetime, template_segments
 from shared.resources.renewal import RUNS_IN_A_LIFE
 from shared.subscriptions.known import Known
 from shared.subscriptions.marks import read_url
-from shared.subscriptions.recognition import NOTHING_KNOWN, Inventory, take_inventory
+from shared.subscriptions.recognition import NOTHING_KNOWN, take_inventory
 from shared.subscriptions.subscription import Action, DesiredState, Outcome, Step, Subscription, id_type_of
 
 RENEW_AT = 0.45
@@ -252,19 +252,19 @@ def needs_handshake(step: Step, desired: DesiredState) -> bool:
     return step.opens_a_gap and not event_hub(desired.notification_url)
 
 
-def in_the_way(step: Step, inventory: Inventory) -> Subscription | None:
-    """Return a subscription that is not ours, of the resource and the change types of a step; None: none is seen."""
-    declaration = step.declaration
-    if declaration is None:
-        return None
-    name, types = declaration.resource.strip("/").lower(), set(declaration.change_types)
-    return next(
-        (
-            other
-            for other in inventory.foreign
-            if other.resource.strip("/").lower() == name and change_types(other) == types
-        ),
-        None,
+Place = tuple[tuple[str, ...], frozenset[str]]
+"""What tells subscriptions apart for Graph: a resource and the change types."""
+
+
+def place(resource: str, types: Iterable[str]) -> Place:
+    """Return what tells subscriptions apart for Graph, in one spelling of the path; a user has a name beside an id."""
+    return template_segments(resource), frozenset(types)
+
+
+def may_be_same(declaration: Declaration, subscription: Subscription) -> bool:
+    """Whether a subscription may be of what is declared, in another spelling: a user has an id and a name."""
+    return change_types(subscription) in (set(declaration.change_types), {""}) and (
+        find(declaration.resource) == find(subscription.resource)
     )
 
 

@@ -253,8 +253,8 @@ class Reconciler:
         step = Step(Action.REPLACE, declaration.tenant_id, declaration, subscription, explanation)
         run = Round(desired, before_gap, WaitBudget.none())
         work = Work(self._client, self.workers, run, self._declarations, [subscription], {})
-        (outcome,) = work.do([step], lambda done: self._note_made(declaration.tenant_id, done, {}, desired))
-        report([outcome])
+        outcome, *others = work.do([step], lambda done: self._note_made(declaration.tenant_id, done, {}, desired))
+        report([outcome, *others])
         return outcome
 
     def restore(

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from shared import telemetry
 from shared.configuration.declaration import Declaration, Declarations
 from shared.errors import RetryLater
-from shared.storage.state import STATE, time_in
+from shared.storage.state import STATE, number_in, time_in
 from shared.storage.tables import Row, Tables
 from shared.subscriptions.habit import KNOWN_WEEKS, MISSED_HOURS, Habit
 
@@ -156,4 +156,4 @@ def _source(row: Row) -> Source:
 def _longest(row: Row, now: datetime) -> timedelta:
     """Return the longest silence, faded."""
     faded: float = 0.5 ** ((now - time_in(row, "last")) / HALF_LIFE)
-    return timedelta(seconds=float(row["longest"])) * faded  # type: ignore[arg-type]
+    return timedelta(seconds=number_in(row, "longest")) * faded
