@@ -20,7 +20,7 @@ from shared.delivery.event import Event
 from shared.delivery.outbox import Delivered, Outboxes
 from shared.errors import Reason, Refused, RelayError, RetryLater, Undeliverable
 from shared.messages.account import Account
-from shared.messages.envelope import ChangeBatch, tried_before
+from shared.messages.envelope import ChangeBatch, enqueued, tried_before
 from shared.paths import Origin, Paths
 from shared.readback.pings import Ping, Pings
 from shared.subscriptions.silence import LastSeen
@@ -74,15 +74,17 @@ class ChangeHandler:
         enqueued again, or dead-lettered, for that destination alone, and with the envelope that it came in.
 
         Raises RetryLater if storage is unavailable: some items may have been delivered or enqueued even so, and come
-        again under the same ids. Raises NotAttempted, before anything is decrypted, while the only destination of the
-        envelopes accepts nothing.
+        again under the same ids. Raises NotAttempted, before anything is judged, while the only destination of the
+        envelopes accepts nothing, or nobody can tell which destinations there are.
         """
-        if envelopes[0].destination and envelopes[0].destination not in self.outboxes:
+        self.outboxes.by_name()  # now: refusals and pings would count at each attempt
+        only = envelopes[0].destination
+        if only and not self.outboxes.knows(only, max(map(enqueued, envelopes))):
             for envelope in envelopes:
                 self.requeue.dead_letter(envelope, Reason.DESTINATION_UNKNOWN)
             return
-        if envelopes[0].destination:  # what waits for an unavailable destination must not cost the others any time
-            self.outboxes[envelopes[0].destination].check()
+        if only:  # what waits for an unavailable destination must not cost the others any time
+            self.outboxes[only].check()
         with self.outboxes.preparing(), time_limit(READ_TIME, self.clock):
             judged = self._judged(envelopes)
         deliveries = self._deliver(judged)

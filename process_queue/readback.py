@@ -61,7 +61,8 @@ class ReadbackHandler:
         Raises RetryLater if Graph, the destination or storage is unavailable: the page is then read again. While the
         only destination of a page accepts nothing, Graph is not asked.
         """
-        if readback.destination and readback.destination not in self.outboxes:
+        self.outboxes.by_name()  # raises before Graph is asked
+        if readback.destination and not self.outboxes.knows(readback.destination):
             self.requeue.dead_letter(readback, Reason.DESTINATION_UNKNOWN)
             return
         if readback.destination:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared.configuration.in_blob import InBlob
 from shared.configuration.values import InvalidValue
-from shared.errors import Reason, RelayError, RetryLater
+from shared.errors import NotAttempted, Reason, RelayError
 from shared.storage.documents import Document, Documents
 from shared.storage.state import STATE, time_in
 from shared.storage.tables import Row, Tables
@@ -33,6 +33,12 @@ READ_AGAIN_AFTER = timedelta(minutes=1)
 
 _FAILED_FOR = timedelta(seconds=5)
 """How long after a failed first read no other is tried: threads that come together wait for one."""
+
+_READABLE_WITHIN = timedelta(minutes=2)
+"""When work that waits for a first value, or for certainty, comes back: the cause is with Storage, or is a setting."""
+
+_CLOCKS_DIFFER = timedelta(seconds=10)
+"""By how much the clocks of two instances may."""
 
 _PARTITION = "settings"
 _CHUNK = 60 * 1024
@@ -65,7 +71,8 @@ class Copies:
         context = _context(setting, address, document.etag, document.modified)
         packed = nonce + self._ciphers[0].encrypt(nonce, zlib.compress(document.text.encode(), 9), context)
         if len(packed) > _CHUNK * _CHUNKS:
-            raise InvalidValue(f"expected at most {_CHUNK * _CHUNKS} bytes after compression")
+            limit = f"expected at most {_CHUNK * _CHUNKS} bytes after compression"
+            raise InvalidValue(f"{limit}: divide it among several apps; of declarations, forEach replaces many")
         chunks = {f"text{at // _CHUNK}": packed[at : at + _CHUNK] for at in range(0, len(packed), _CHUNK)}
         row: Row = {"address": address, "etag": document.etag, "modified": document.modified.isoformat(), **chunks}
         self._tables.put(STATE, _PARTITION, setting, row)
@@ -119,6 +126,8 @@ class InForce(Generic[T]):
         self._lock = threading.Lock()
         self._reads = 0
         self._looked: datetime | None = None
+        self._is_current = False  # whether the last read found the blob, or the copy of what another instance found
+        self._current: datetime | None = None  # when the last such read began
         self._seen = ""  # the ETag of the text that was read last, and what is wrong with it
         self._wrong: str | None = None
         self.problem: str | None = None
@@ -136,7 +145,7 @@ class InForce(Generic[T]):
     def get(self) -> T:
         """Return the value in force. A thread at a time reads the blob again; the others don't wait for it.
 
-        Raises RetryLater if there is no value yet.
+        Raises NotAttempted if there is no value yet.
         """
         if self._source is None or not self._is_due():
             return self._value()
@@ -149,13 +158,29 @@ class InForce(Generic[T]):
         return self._value()
 
     def refresh(self) -> T:
-        """Return the value in force as of now: the blob was read since the call began. Raises RetryLater, see `get`."""
+        """Return the value in force as of now: the blob was read since the call began. Raises as `get`."""
         if self._source is not None:
             asked = self._reads
             with self._lock:
                 if self._reads <= asked:  # otherwise another thread began to read after this one asked
                     self._read(self._source)
         return self._value()
+
+    def confirmed(self, since: datetime | None = None) -> T:
+        """Return the value in force for a caller that is about to deny what is not in it.
+
+        The blob was read since the call began, or since a time (by the clock of another instance, perhaps): an instance
+        that acted on a newer blob had put it in force before. A blob whose text is wrong counts as read if its copy is.
+
+        Raises NotAttempted if neither the blob nor its copy could be read: then nobody can tell.
+        """
+        known = self._current
+        if self._source is None or (since is not None and known is not None and known > since + _CLOCKS_DIFFER):
+            return self._value()
+        value = self.refresh()
+        if not self._is_current:
+            raise self._not_read()
+        return value
 
     def _is_due(self) -> bool:
         if self._looked is None:
@@ -164,13 +189,17 @@ class InForce(Generic[T]):
 
     def _value(self) -> T:
         if self._held is None:
-            raise RetryLater(Reason.STORAGE, self.problem or "a setting was not read yet")
+            raise self._not_read()
         return self._held.value
+
+    def _not_read(self) -> NotAttempted:
+        """Return why work waits. It is no attempt: after an outage it must not wait for hours."""
+        return NotAttempted(Reason.STORAGE, self.problem or "a setting was not read yet", retry_after=_READABLE_WITHIN)
 
     def _read(self, source: InBlob[T]) -> None:
         """Read the blob, or fall back on the copy. The lock is held."""
         self._reads += 1
-        before = self.problem
+        began, before = self._clock(), self.problem
         try:
             document = self._documents.read(source.address, self._seen)
             self.problem = self._wrong if document is None else self._take(document, source)
@@ -179,14 +208,15 @@ class InForce(Generic[T]):
         except RelayError as error:
             self.problem = f"the blob is not read: {error.detail}"
         self._looked = self._clock()
-        if self.problem is not None:
-            self._fall_back(source)
-            if self.problem != before:
-                instead = "Work waits for it" if self._held is None else "The last good value stays in force"
-                _log.error("%s: %s. %s", source.setting, self.problem, instead)
+        self._is_current = self.problem is None or self._fall_back(source)
+        if self._is_current:
+            self._current = began
+        if self.problem is not None and self.problem != before:
+            instead = "Work waits for it" if self._held is None else "The last good value stays in force"
+            _log.error("%s: %s. %s", source.setting, self.problem, instead)
 
     def _take(self, document: Document, source: InBlob[T]) -> str | None:
-        """Put a text in force; return what is wrong with it. Raises RetryLater if no copy can be kept.
+        """Put a text in force; return why it is not.
 
         The copy is kept first: so no instance has a newer value than the copy.
         """
@@ -195,20 +225,24 @@ class InForce(Generic[T]):
             self._copies.keep(source.setting, source.address, document)
         except InvalidValue as error:
             self._seen, self._wrong = document.etag, _wrong(source, error)
+        except RelayError as error:
+            return f"no copy of the blob can be kept, and before that it is not put in force: {error.detail}"
         else:
             self._held = Held(value, document.modified)
             self._seen, self._wrong = document.etag, None
             _log.info("%s: the blob as of %s is in force", source.setting, document.modified)
         return self._wrong
 
-    def _fall_back(self, source: InBlob[T]) -> None:
-        """Put the copy in force if it is newer than what is: another instance has read it."""
+    def _fall_back(self, source: InBlob[T]) -> bool:
+        """Put the copy in force if it is newer than what is: another instance has read it. Return whether it exists."""
         try:
             copy = self._copies.kept(source.setting, source.address)
             if copy is not None and (self._held is None or copy.modified > self._held.modified):
                 self._held = Held(source.read(copy.text), copy.modified)
         except (RelayError, InvalidValue) as error:
             _log.error("%s: the copy of the last good value is not usable: %s", source.setting, error)
+            return False
+        return copy is not None
 
 
 def _wrong(source: InBlob[T], error: InvalidValue) -> str:

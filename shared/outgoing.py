@@ -19,7 +19,7 @@ INVOCATIONS = 24
 
 
 class Outgoing(Outboxes):
-    """The outboxes of the destinations in force. Every method raises RetryLater while these can't be read at all."""
+    """The outboxes of the destinations in force. Every method raises NotAttempted while these can't be read at all."""
 
     def __init__(
         self,
@@ -58,17 +58,17 @@ class Outgoing(Outboxes):
 
     def by_name(self) -> Mapping[str, Outbox]:
         """See Outboxes."""
-        settings = self._in_force.get()
-        if settings is not self._settings:
+        if self._in_force.get() is not self._settings:
             with self._lock:
+                settings = self._in_force.get()  # perhaps newer: what another thread has built while this one waited
                 if settings is not self._settings:
                     self._build(settings)
         return self._outboxes
 
-    def __contains__(self, destination: str) -> bool:
-        """Whether there is such a destination; before that is denied, the settings are read again."""
+    def knows(self, destination: str, since: datetime | None = None) -> bool:
+        """See Outboxes. Before it is denied, the settings are read again; raises NotAttempted if they can't be."""
         if destination not in self.by_name():
-            self._in_force.refresh()
+            self._in_force.confirmed(since)
         return destination in self.by_name()
 
     def __getitem__(self, destination: str) -> Outbox:

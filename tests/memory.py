@@ -245,6 +245,10 @@ class MemoryDocuments(_Service):
         """Write a blob."""
         self._held[address] = Document(text, f'"{uuid.uuid4()}"', self._clock())
 
+    def remove(self, address: str) -> None:
+        """Delete a blob."""
+        del self._held[address]
+
     def read(self, address: str, known: str = "") -> Document | None:
         self.reads += 1
         self.check()

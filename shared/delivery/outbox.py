@@ -177,10 +177,11 @@ class Outboxes:
                 self._preparing -= 1
 
     def by_name(self) -> Mapping[str, Outbox]:
-        """Return the outboxes by the names of their destinations. Raises RetryLater while these can't be read."""
+        """Return the outboxes by the names of their destinations. Raises NotAttempted while these can't be read."""
         return self._outboxes
 
-    def __contains__(self, destination: str) -> bool:
+    def knows(self, destination: str, since: datetime | None = None) -> bool:
+        """Tell whether there is such a destination. since: when another instance knew it; None: a moment ago."""
         return destination in self.by_name()
 
     def __getitem__(self, destination: str) -> Outbox:
@@ -201,7 +202,7 @@ class Outboxes:
 
         Return for each, by its name, the events that it receives, and what became of them. only: the one destination
         to deliver to, although it may have been taken out since the caller looked. without: destinations to leave out.
-        For the others, see Outbox.deliver. Raises RetryLater, see `by_name`.
+        For the others, see Outbox.deliver. Raises NotAttempted, see `by_name`.
         """
         outboxes = {only: self[only]} if only else self.by_name()
         targets = [

@@ -169,6 +169,11 @@ def tried_before(event_ids: Iterable[str], envelope: Envelope) -> dict[str, date
     return dict.fromkeys(event_ids, asked[-1]) if asked else {}
 
 
+def enqueued(envelope: ChangeBatch) -> datetime:
+    """Return when an envelope was enqueued last: on receipt, after its last failed attempt, or when it was replayed."""
+    return max((envelope.replayed or envelope.received, *(attempt.at for attempt in attempts(envelope))))
+
+
 def destination_of(envelope: Envelope) -> str:
     """Return the only destination that an envelope is for; "" if it is for all of them."""
     return "" if isinstance(envelope, LifecycleBatch) else envelope.destination

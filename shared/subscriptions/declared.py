@@ -81,7 +81,7 @@ class DeclarationsInForce(Declarations):
         found = base.get(declaration_id, tenant_id) or self._of_member(base, declaration_id, tenant_id)
         if found is not None:
             return found
-        newer = self._in_force.refresh()
+        newer = self._in_force.confirmed()
         if newer is base:
             return None
         return newer.get(declaration_id, tenant_id) or self._of_member(newer, declaration_id, tenant_id)

@@ -4,21 +4,29 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import pytest
 import requests
 
 from graph_simulator.authority import Authority
 from process_queue.handler import MessageHandler
+from process_queue.verify import UNDECLARED_ATTEMPTS
+from shared.errors import Reason, RetryLater
+from shared.messages.envelope import ChangeBatch, ReadbackPage, read
 from shared.relay import Relay
-from tests.builders import TENANT, change, destination_secret, minted
+from tests.builders import TENANT, change, changes, destination_secret, minted
+from tests.process_queue.readback_harness import asked_for
 from tests.security.attacked import AttackedRelay, attacked
 from tests.servers import RecordedRequest, ScriptedResponse, Server, serving
 
 DECLARED = "https://config.blob.core.windows.net/relay/subscriptions.json"
 FURTHER = "https://config.blob.core.windows.net/relay/destinations.json"
+CHANGE = changes(change("users/5d", clientState=minted(TENANT, "/users")))
+PAGE = asked_for("/users")
 
 
 @pytest.fixture
@@ -135,6 +143,74 @@ def test_what_waits_for_a_destination_that_another_instance_knows_is_no_dead_let
     for text in app.account.queues.take():
         MessageHandler(behind).handle_message(text)
     assert (app.dead(), app.waiting()) == ([], 1)
+
+
+@pytest.mark.parametrize("envelope", [CHANGE, PAGE], ids=["change", "page"])
+def test_while_the_destinations_cannot_be_read_at_all_nothing_is_judged_or_counted_as_an_attempt(
+    app: AttackedRelay, session: requests.Session, envelope: ChangeBatch | ReadbackPage
+) -> None:
+    app.account.documents.remove(FURTHER)
+    started = another(app, session)
+    handler = MessageHandler(started)
+    for _ in range(12):
+        handler.handle([envelope])
+        (text,) = app.account.queues.take()
+        envelope = cast("ChangeBatch | ReadbackPage", read(text))
+        app.clock.advance(minutes=5)
+    assert envelope.attempt == 0
+    assert max(app.account.queues.delays) < timedelta(minutes=5)
+    assert started.path_log.failures() == []
+    assert app.graph.asked == []
+
+
+@pytest.mark.parametrize("envelope", [CHANGE, PAGE], ids=["change", "page"])
+def test_what_waits_for_a_destination_is_no_dead_letter_while_nobody_can_tell_whether_there_is_one(
+    app: AttackedRelay, session: requests.Session, envelope: ChangeBatch | ReadbackPage
+) -> None:
+    behind = another(app, session)
+    assert list(behind.destinations) == ["default"]
+    waiting = msgspec.structs.replace(envelope, destination="search")
+    app.account.documents.available = app.account.tables.available = False
+    MessageHandler(behind).handle([waiting])
+    app.account.documents.available = app.account.tables.available = True
+    assert app.dead() == []
+    (text,) = app.account.queues.take()
+    MessageHandler(behind).handle([read(text)])
+    assert [letter.reason for letter in app.dead()] == [Reason.DESTINATION_UNKNOWN]
+
+
+def test_what_another_instance_has_declared_is_not_refused_while_nobody_can_tell(
+    app: AttackedRelay, session: requests.Session
+) -> None:
+    behind = another(app, session)
+    behind.read_blobs()
+    declare(app, "/users", "/groups")
+    app.account.documents.available = app.account.tables.available = False
+    item = change("groups/5d", clientState=minted(TENANT, "/groups"))
+    MessageHandler(behind).handle([changes(item, attempt=UNDECLARED_ATTEMPTS)])
+    app.account.documents.available = app.account.tables.available = True
+    (text,) = app.account.queues.take()
+    MessageHandler(behind).handle([read(text)])
+    assert [event["subject"] for event in app.events] == ["groups/5d"]
+
+
+def test_the_backlog_of_a_removed_destination_costs_one_look_at_the_blob(
+    app: AttackedRelay, session: requests.Session
+) -> None:
+    relay = another(app, session)
+    handler = MessageHandler(relay)
+    waiting = msgspec.structs.replace(CHANGE, destination="search")
+    for _ in range(5):
+        handler.requeue.later(waiting, RetryLater(Reason.DESTINATION))
+    list(relay.destinations)
+    app.clock.advance(minutes=10)
+    list(relay.destinations)
+    before = app.account.documents.reads
+    for text in app.account.queues.take():
+        app.clock.advance(seconds=1)
+        handler.handle([read(text)])
+    assert len(app.dead()) == 5
+    assert app.account.documents.reads == before
 
 
 def test_a_blob_cannot_refer_to_other_settings(app: AttackedRelay, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,7 +1,9 @@
 """What leads to the destinations while a blob changes them: nothing that waits for one of them is lost."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar
 
 import pytest
 
@@ -9,6 +11,7 @@ from shared.configuration.destinations import Destinations, DestinationSettings
 from shared.configuration.in_blob import InBlob
 from shared.delivery.destination import Destination
 from shared.delivery.ledger import Ledger
+from shared.errors import NotAttempted
 from shared.in_force import READ_AGAIN_AFTER, Copies, InForce
 from shared.outgoing import Outgoing
 from tests.builders import Clock, client_state_secret, destination_secret
@@ -19,6 +22,8 @@ from tests.shared.delivery.test_destination import some
 
 BLOB = "https://config.blob.core.windows.net/relay/destinations.json"
 HOST = "https://destination.example/"
+
+T = TypeVar("T", bound=InForce[Destinations])
 
 
 def named(text: str) -> Destinations:
@@ -37,10 +42,13 @@ class Instances:
         self.server = InProcess(lambda _: ScriptedResponse(204), self.clock)
         self.documents, self.tables = self.account.documents, self.account.tables
 
-    def start(self) -> Outgoing:
+    def in_force(self, kind: type[T]) -> T:
         copies = Copies(self.tables, [client_state_secret()])
+        return kind(InBlob("DESTINATIONS", BLOB, named), self.documents, copies, self.clock)
+
+    def start(self, in_force: InForce[Destinations] | None = None) -> Outgoing:
         return Outgoing(
-            InForce(InBlob("DESTINATIONS", BLOB, named), self.documents, copies, self.clock),
+            in_force or self.in_force(InForce[Destinations]),
             lambda settings: Destination(settings.url, [destination_secret()], self.server.mounted(HOST), self.clock),
             lambda name: Ledger(self.tables, timedelta(days=36_500), name),
             self.clock,
@@ -72,8 +80,64 @@ def test_what_is_being_delivered_to_a_destination_that_is_taken_out_still_gets_t
 def test_a_destination_that_is_taken_out_as_soon_as_it_is_known_leads_somewhere(instances: Instances) -> None:
     instances.write("a")
     outgoing = instances.start()
-    assert "a" in outgoing
+    assert outgoing.knows("a")
     instances.documents.put(BLOB, "a x")
-    assert "x" in outgoing
+    assert outgoing.knows("x")
     instances.write("a")
     outgoing["x"].check()
+
+
+def test_a_thread_that_waits_for_another_puts_no_older_settings_in_force(instances: Instances) -> None:
+    """It has looked at the settings; before it builds what leads to them, the other looks, and builds."""
+
+    class Interrupted(InForce[Destinations]):
+        meanwhile: Callable[[], object] | None = None
+
+        def get(self) -> Destinations:
+            value, meanwhile = super().get(), self.meanwhile
+            self.meanwhile = None
+            if meanwhile is not None:
+                meanwhile()
+            return value
+
+    in_force = instances.in_force(Interrupted)
+    instances.write("a")
+    outgoing, newer = instances.start(in_force), list[Destination]()
+
+    def other() -> None:
+        instances.write("a b")
+        newer.append(outgoing.destinations["b"])
+
+    in_force.meanwhile = other
+    assert outgoing.by_name().keys() == {"a", "b"}
+    assert [outgoing.destinations["b"]] == newer  # with its breaker
+
+
+def test_a_destination_is_denied_only_by_who_could_read_the_blob_or_its_copy(instances: Instances) -> None:
+    instances.write("a")
+    outgoing = instances.start()
+    assert not outgoing.knows("x")
+    instances.documents.available = False
+    assert not outgoing.knows("x")  # no instance has put a newer blob in force than the copy
+    instances.tables.available = False
+    with pytest.raises(NotAttempted) as waits:
+        outgoing.knows("x")
+    assert waits.value.retry_after is not None
+    assert outgoing.knows("a")
+    instances.documents.available = True
+    instances.write("a x")
+    with pytest.raises(NotAttempted, match="no copy"):
+        outgoing.knows("x")
+    instances.tables.available = True
+    assert outgoing.knows("x")
+
+
+def test_a_destination_is_denied_without_a_look_only_if_the_last_look_came_after_who_knew_it(
+    instances: Instances,
+) -> None:
+    instances.write("a")
+    outgoing = instances.start()
+    assert not outgoing.knows("x")
+    instances.documents.put(BLOB, "a x")
+    assert not outgoing.knows("x", instances.clock() - timedelta(minutes=1))
+    assert outgoing.knows("x", instances.clock())
