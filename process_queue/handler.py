@@ -14,7 +14,7 @@ from process_queue.lifecycle import LifecycleHandler
 from process_queue.readback import ReadbackHandler
 from process_queue.requeue import Requeue
 from process_queue.verify import Verifier
-from shared import telemetry
+from shared import deadline, telemetry
 from shared.deadline import time_limit
 from shared.errors import AlreadyProcessed, Refused, RetryLater
 from shared.messages.admission import Admitted
@@ -27,9 +27,9 @@ _log = logging.getLogger("graph_relay.process")
 RESCHEDULE_AFTER = timedelta(minutes=1)
 """For a message that can't even be opened: settings are invalid, or the blobs are unavailable and the queue is not."""
 
-ENVELOPE_TIME = timedelta(minutes=2)
-"""After this time nothing slow is begun for an envelope any more: well below the host's functionTimeout, which would
-restart the worker process with all other invocations in it (docs/host.md)."""
+MESSAGE_TIME = timedelta(minutes=2)
+"""After this time nothing slow is begun for the envelopes of a message any more: well below the host's functionTimeout,
+which would restart the worker process with all other invocations in it (docs/host.md)."""
 
 
 class MessageHandler:
@@ -130,10 +130,14 @@ class MessageHandler:
         self._account.finished(*(each.envelope for each in admitted if each.authentic))  # others were never entered
 
     def handle(self, envelopes: Sequence[Envelope]) -> None:
-        """Handle the envelopes of a queue message; what can't be finished now is enqueued again.
+        """Handle the envelopes of a queue message; what can't be finished now, or in time, is enqueued again.
 
         Raises RetryLater if that fails.
         """
+        with time_limit(MESSAGE_TIME, self._clock):
+            self._handle_in_time(envelopes)
+
+    def _handle_in_time(self, envelopes: Sequence[Envelope]) -> None:
         together: dict[tuple[str, bool], list[ChangeBatch]] = defaultdict(list)
         for envelope in envelopes:
             if isinstance(envelope, ChangeBatch):
@@ -153,7 +157,8 @@ class MessageHandler:
                 telemetry.QUEUE_AGE_SECONDS.record((self._clock() - envelope.received).total_seconds())
         try:
             traces = (envelope.trace for envelope in envelopes)
-            with telemetry.span("process_queue", *traces), time_limit(ENVELOPE_TIME, self._clock):
+            with telemetry.span("process_queue", *traces):
+                deadline.check()
                 handle()
         except RetryLater as failure:
             for envelope in envelopes:

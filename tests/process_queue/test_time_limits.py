@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from process_queue.changes import READ_TIME
-from process_queue.handler import ENVELOPE_TIME, MessageHandler
+from process_queue.handler import MESSAGE_TIME, MessageHandler
 from process_queue.verify import READS_AT_ONCE
 from renew_timer.run import LONGEST_RUN
 from renew_timer.work_off import WORK_TIME
@@ -15,7 +15,8 @@ from shared import deadline
 from shared.configuration.declaration import Declaration, Declarations
 from shared.deadline import time_limit
 from shared.errors import NotAttempted, Reason
-from shared.messages.envelope import ChangeBatch, read
+from shared.messages.envelope import ChangeBatch, LifecycleBatch, read
+from shared.messages.group_commit import MOST_ENVELOPES
 from shared.storage.account import BACKGROUND_LIMITS
 from shared.storage.queues import Queue
 from shared.subscriptions.known import Known
@@ -140,7 +141,7 @@ def test_when_graph_answers_again_what_was_held_back_is_delivered(app: VirtualTi
 def test_a_destination_that_rejects_slowly_is_abandoned_at_the_deadline(app: VirtualTime) -> None:
     app.destination.takes = 15
     app.fails_on = {str(number) for number in range(ITEMS)}
-    assert app.deliver(envelope()) < ENVELOPE_TIME + READ_TIME + timedelta(seconds=30)
+    assert app.deliver(envelope()) < MESSAGE_TIME + READ_TIME + timedelta(seconds=30)
     waiting = sum(items for items, _ in app.queued())
     dead = len(app.account.queues.texts(Queue.DEAD_LETTERS))
     assert waiting + dead == ITEMS
@@ -158,6 +159,22 @@ def test_while_graph_hangs_many_lifecycle_items_wait_for_one_answer(app: Virtual
     assert not app.keys.calls  # a reauthorization sends no key
 
 
+def test_the_envelopes_of_a_message_share_the_time_of_its_invocation(app: VirtualTime) -> None:
+    """Graph answers slowly; what there is no time for is not attempted, and comes back."""
+    app.graph.script = lambda _: in_json({"error": {"code": "ServiceUnavailable", "message": "slow"}}, 404)
+    app.graph.takes = 25
+    names = [f"3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b{number:02x}" for number in range(MOST_ENVELOPES)]
+    app.relay.known_subscriptions.note(TENANT, dict.fromkeys(names, Known(HYDRATED.id, NOW)))
+    app.clock.advance(seconds=1)
+    began = app.clock.now
+    app.handler.handle([lifecycle_items(lifecycle(subscriptionId=name)) for name in names])
+    assert app.clock.now - began < MESSAGE_TIME + timedelta(seconds=35)
+    waiting = [read(text) for text in app.account.queues.texts()]
+    assert {type(envelope) for envelope in waiting} == {LifecycleBatch}
+    assert MOST_ENVELOPES // 2 < len(waiting) < MOST_ENVELOPES
+    assert not any(envelope.attempt for envelope in waiting)
+
+
 def test_no_invocation_reaches_the_time_at_which_the_host_restarts_the_worker() -> None:
     hours, minutes, _ = map(int, json.loads((ROOT / "host.json").read_text())["functionTimeout"].split(":"))
     limit = timedelta(hours=hours, minutes=minutes)
@@ -165,8 +182,8 @@ def test_no_invocation_reaches_the_time_at_which_the_host_restarts_the_worker() 
     hanging = timedelta(seconds=(1 + storage.retries) * (storage.connect + storage.read) + storage.backoff**2 + 1)
     last_request = timedelta(seconds=35)  # that started in time: to connect to Graph, and to wait for its answer
     keeping = 3 * hanging  # items that could not be handled are enqueued again; failing that, the message itself
-    assert ENVELOPE_TIME + last_request + keeping < limit
-    assert LONGEST_RUN + last_request + WORK_TIME + ENVELOPE_TIME + last_request < limit
+    assert MESSAGE_TIME + last_request + keeping < limit
+    assert LONGEST_RUN + last_request + WORK_TIME + MESSAGE_TIME + last_request < limit
 
 
 def test_a_run_whose_time_is_over_does_not_wait_for_more() -> None:
