@@ -22,8 +22,9 @@ from fuzz.promises import promise
 from shared.delivery.event import Event, event_of_content, event_read_back
 from shared.errors import Reason, Refused, Undeliverable
 from shared.graph.json_repair import MAX_REPAIRS, repaired
+from shared.graph.known_tokens import KnownTokens
 from shared.graph.notification import EncryptedContent, Notification, read_collection
-from shared.graph.validation_token import PUBLISHER, SigningKey, check, claimed_tenant
+from shared.graph.validation_token import PUBLISHER, SigningKey, claimed_tenant
 from shared.keys.decryption import open_content
 from shared.messages.envelope import read, read_dead_letter, write
 from shared.messages.ingest import ExpectedRecipient, sort_items
@@ -87,7 +88,7 @@ def validation_token(text: bytes) -> None:
     token = _signed(header, claims) if separator else text.decode("latin-1")
     claimed_tenant(token)
     try:
-        check(token, _find_key, CLIENT_ID, NOW)
+        KnownTokens().check(token, _find_key, CLIENT_ID, NOW)
     except Refused:
         return
     said = json.loads(claims)

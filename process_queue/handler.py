@@ -165,11 +165,12 @@ class MessageHandler:
                 self.requeue.later(envelope, failure)
 
     def _handle_lifecycle(self, envelope: LifecycleBatch) -> None:
-        retries = self.lifecycle.handle(envelope)
-        for retry in retries:
+        outcome = self.lifecycle.handle(envelope)
+        for retry in outcome.retries:
             again = msgspec.structs.replace(envelope, items=tuple(retry.items))
             self.requeue.later(again, retry.failure)
-        self._account.ended(envelope, acted_upon=len(envelope.items) - len(retries.items()))
+        acted_upon = len(envelope.items) - len(outcome.retries.items()) - outcome.refused
+        self._account.ended(envelope, refused=outcome.refused, acted_upon=acted_upon)
 
 
 def _delete_claim(claims: ClaimCheck, opened: Opened) -> None:

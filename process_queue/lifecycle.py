@@ -5,7 +5,7 @@ They come in storms and several times over. What was done after an item arrived 
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -37,6 +37,14 @@ UNKNOWN_FOR = timedelta(minutes=10)
 """How long after its receipt an item waits for its subscription to be known."""
 
 
+@dataclass
+class LifecycleOutcome:
+    """Where the items of an envelope end that were not acted upon. refused: how many."""
+
+    retries: Retries = field(default_factory=Retries)
+    refused: int = 0
+
+
 @dataclass(frozen=True)
 class LifecycleHandler:
     """Keeps subscriptions alive. `desired` is called only when it is needed: it may have to make a key."""
@@ -51,27 +59,28 @@ class LifecycleHandler:
     clock: Callable[[], datetime]
     once: Once
 
-    def handle(self, envelope: LifecycleBatch) -> Retries:
-        """Act on each lifecycle item, and return those that have to be tried again.
+    def handle(self, envelope: LifecycleBatch) -> LifecycleOutcome:
+        """Act on each lifecycle item; return which have to be tried again, and how many were refused.
 
         What Graph refuses is logged and left where `renew_timer` tries again at its next run: it recreates what is
         gone. Nobody else repeats a re-authorization, so it is tried until consent returns.
         """
-        retries = Retries()
+        outcome = LifecycleOutcome()
         for item in envelope.items:
             try:
                 notification = read_notification(item)
                 self._act(notification, envelope)
             except RetryLater as retry_later:
-                retries.add(item, retry_later)
+                outcome.retries.add(item, retry_later)
             except Refused as refused:
+                outcome.refused += 1
                 telemetry.REFUSED.add(1, {"reason": refused.reason})
             except RelayError as error:
                 _log.error("A lifecycle notification could not be acted upon: %s", error)
                 telemetry.LIFECYCLE.add(1, {"event": _known(notification.lifecycle_event)})
             else:  # counted at the end of it, since it may be tried many times
                 telemetry.LIFECYCLE.add(1, {"event": _known(notification.lifecycle_event)})
-        return retries
+        return outcome
 
     def _act(self, notification: Notification, envelope: LifecycleBatch) -> None:
         event, received = notification.lifecycle_event, envelope.received

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from shared.configuration.in_blob import InBlob
 from shared.configuration.values import InvalidValue
 from shared.errors import NotAttempted, Reason, RelayError
-from shared.storage.documents import Document, Documents
+from shared.storage.documents import DIVIDE, Document, Documents
 from shared.storage.state import STATE, time_in
 from shared.storage.tables import Row, Tables
 
@@ -71,8 +71,7 @@ class Copies:
         context = _context(setting, address, document.etag, document.modified)
         packed = nonce + self._ciphers[0].encrypt(nonce, zlib.compress(document.text.encode(), 9), context)
         if len(packed) > _CHUNK * _CHUNKS:
-            limit = f"expected at most {_CHUNK * _CHUNKS} bytes after compression"
-            raise InvalidValue(f"{limit}: divide it among several apps; of declarations, forEach replaces many")
+            raise InvalidValue(f"expected at most {_CHUNK * _CHUNKS} bytes after compression: {DIVIDE}")
         chunks = {f"text{at // _CHUNK}": packed[at : at + _CHUNK] for at in range(0, len(packed), _CHUNK)}
         row: Row = {"address": address, "etag": document.etag, "modified": document.modified.isoformat(), **chunks}
         self._tables.put(STATE, _PARTITION, setting, row)

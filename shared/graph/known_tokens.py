@@ -27,7 +27,10 @@ class KnownTokens:
         return len(self._known)
 
     def check(self, token: str, find_key: FindKey, audience: str, received: datetime) -> None:
-        """Do what `validation_token.check` does, and raise the same."""
+        """Check that Graph issued `token` for the tenant that it claims, and that it was good when it arrived.
+
+        `received` is that time (UTC). Raises Refused if not; otherwise as `genuine`.
+        """
         name = audience, hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         known = self._known.get(name)
         if known is None or find_key(known.kid) is not known.key:

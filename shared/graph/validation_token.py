@@ -92,20 +92,15 @@ class Genuine:
             raise Refused(Reason.TOKEN_LIFETIME)
 
 
-def check(token: str, find_key: FindKey, audience: str, received: datetime) -> None:
-    """Check that Graph issued `token` for the tenant that it claims.
+def genuine(token: str, find_key: FindKey, audience: str) -> Genuine:
+    """Check that Graph issued `token` for the tenant that it claims; everything but the time.
 
-    `audience` is our client id; `received` the time (UTC) at which the token arrived.
+    `audience` is our client id.
 
     Raises:
         Refused: with the reason of the first check that failed.
         RetryLater: from `find_key`.
     """
-    genuine(token, find_key, audience).check_lifetime(received)
-
-
-def genuine(token: str, find_key: FindKey, audience: str) -> Genuine:
-    """Check everything but the time. Raises as `check`."""
     if claimed_tenant(token) is None:
         raise Refused(Reason.TOKEN_MALFORMED)
     kid = _kid(token)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Protocol, cast
 
 from azure.core import MatchConditions
@@ -18,7 +19,11 @@ LIMITS = TimeLimits(connect=5, read=10, retries=1, backoff=1)
 """Work goes on with the value that is in force: nothing has to wait for long."""
 
 LARGEST = 16 << 20
-"""Bytes of a blob: some hundred thousand declarations."""
+"""Bytes of a blob. The copy of it that is kept, compressed, is limited to less: some 30,000 declarations (Copies)."""
+
+
+DIVIDE = "divide it among several apps; of declarations, forEach replaces many"
+"""What to do about a text that is too large."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +54,15 @@ class BlobDocuments:
 
     def __init__(self, settings: StorageSettings) -> None:
         self._settings = settings
+        self._clients: dict[str, BlobClient] = {}
 
     def read(self, address: str, known: str = "") -> Document | None:
         """See Documents."""
-        with (
-            translated(f"the blob {address}"),
-            BlobClient.from_blob_url(address, credential=self._credential(address), **LIMITS.options()) as blob,
-        ):
+        with translated(f"the blob {address}"):
             try:
-                download = blob.download_blob(encoding=None, **_if_changed(known))
+                download = self._client(address).download_blob(encoding=None, **_if_changed(known))
                 if download.size > LARGEST:
-                    raise InvalidValue(f"expected at most {LARGEST} bytes")
+                    raise InvalidValue(f"expected at most {LARGEST} bytes: {DIVIDE}")
                 content: bytes = download.readall()
             except ResourceNotFoundError:
                 raise RetryLater(Reason.STORAGE, f"there is no blob {address}") from None
@@ -78,6 +81,14 @@ class BlobDocuments:
             raise InvalidValue("expected text in UTF-8") from None
         return Document(text, str(download.properties.etag), download.properties.last_modified)
 
+    def _client(self, address: str) -> BlobClient:
+        """Return a client, made once for each blob: another would have to connect, and to get a token."""
+        client = self._clients.get(address)
+        if client is None:
+            made = BlobClient.from_blob_url(address, credential=self._credential(address), **LIMITS.options())
+            client = self._clients.setdefault(address, made)
+        return client
+
     def _credential(self, address: str) -> TokenCredential:
         """Return the account's own key for a blob in the app's account; otherwise the app's identity."""
         if self._settings.connection_string:
@@ -87,4 +98,8 @@ class BlobDocuments:
                 return cast("TokenCredential", service.credential)  # of a connection string: its key
         if not address.startswith("https://"):
             raise InvalidValue("expected an https:// address, since the app's token is sent there")
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> TokenCredential:
         return identity_credential(self._settings, other_account=True)

@@ -66,15 +66,17 @@ class ScriptedGraph:
         self.known = relay.known_subscriptions
         known = Known(declaration().id, SERVED.expiration_date_time)
         self.known.note(TENANT, dict.fromkeys((FIRST, SECOND), known))
-        self.handler = MessageHandler(relay).lifecycle
+        self.messages = MessageHandler(relay)
+        self.handler = self.messages.lifecycle
+        self.account = relay.account
 
     def act(self, *subscriptions: str, attempt: int = 0, received: datetime = NOW, **changes: str) -> list[str]:
         """Return the reasons of the items to be retried."""
         envelope = lifecycle_items(
             *[lifecycle(subscriptionId=subscription, **changes) for subscription in subscriptions]
         )
-        retries = self.handler.handle(msgspec.structs.replace(envelope, attempt=attempt, received=received))
-        return [f"{len(retry.items)} {retry.failure}".partition(" (")[0] for retry in retries]
+        outcome = self.handler.handle(msgspec.structs.replace(envelope, attempt=attempt, received=received))
+        return [f"{len(retry.items)} {retry.failure}".partition(" (")[0] for retry in outcome.retries]
 
     def gap_suspected(self) -> bool:
         """Whether a gap will be read back."""
@@ -197,6 +199,14 @@ def test_another_tenants_item_and_an_unreadable_one_change_nothing(scripted: Scr
     scripted.act(FIRST, tenantId="c7d1e2f3-0a0b-4c0d-8e0f-0000000000ff")
     scripted.handler.handle(lifecycle_items("no object", 1, {}))
     assert scripted.asked() == []
+
+
+def test_the_account_tells_refused_items_from_those_that_were_acted_upon(scripted: ScriptedGraph) -> None:
+    malformed, served = lifecycle(subscriptionId="x"), lifecycle(subscriptionId=FIRST)
+    scripted.messages.handle([lifecycle_items("no object", malformed, served)])
+    scripted.account.flush()
+    [hour] = scripted.account.hours().values()
+    assert (hour.outcomes["refused"], hour.outcomes["acted_upon"]) == (2, 1)
 
 
 def test_where_there_are_many_a_removed_subscription_is_asked_for_by_its_id_alone(

@@ -152,10 +152,13 @@ def test_while_graph_hangs_many_lifecycle_items_wait_for_one_answer(app: Virtual
     names = [f"3f1c0a52-7a3e-4d0e-9f0e-{number:012x}" for number in range(ITEMS)]
     app.relay.known_subscriptions.note(TENANT, dict.fromkeys(names, Known(HYDRATED.id, NOW)))
     app.clock.advance(seconds=1)
-    retries = list(app.handler.lifecycle.handle(lifecycle_items(*[lifecycle(subscriptionId=name) for name in names])))
+    outcome = app.handler.lifecycle.handle(lifecycle_items(*[lifecycle(subscriptionId=name) for name in names]))
     assert len(app.graph.asked) == 1
     assert app.clock.now - NOW < timedelta(minutes=1)
-    assert [(retry.failure.reason, len(retry.items)) for retry in retries] == [(Reason.GRAPH, 1), (Reason.GRAPH, 126)]
+    assert [(retry.failure.reason, len(retry.items)) for retry in outcome.retries] == [
+        (Reason.GRAPH, 1),
+        (Reason.GRAPH, 126),
+    ]
     assert not app.keys.calls  # a reauthorization sends no key
 
 

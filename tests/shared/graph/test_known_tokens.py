@@ -8,7 +8,7 @@ import pytest
 
 from shared.errors import Reason, Refused, RelayError, RetryLater
 from shared.graph.known_tokens import KnownTokens
-from shared.graph.validation_token import SigningKey, check
+from shared.graph.validation_token import SigningKey
 from tests.builders import CLIENT_ID, NOW, OTHER_TENANT, TENANT, changes, rich, rsa_key
 from tests.process_queue.verification import verifier
 from tests.token_cases import ISSUERS, TOKEN_CASES, Mint
@@ -58,7 +58,7 @@ def test_every_token_is_judged_as_if_none_were_remembered() -> None:
         for token in cases:
             for audience in (CLIENT_ID, TENANT):
                 judged = outcome(partial(tokens.check, token, authority.find, audience, NOW))
-                assert judged is outcome(partial(check, token, authority.find, audience, NOW))
+                assert judged is outcome(partial(KnownTokens().check, token, authority.find, audience, NOW))
 
 
 def test_a_remembered_token_is_not_read_again() -> None:

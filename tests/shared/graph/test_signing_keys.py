@@ -11,6 +11,7 @@ import requests
 from graph_simulator.authority import Authority
 from shared import threads
 from shared.errors import NotAttempted, Reason, Refused, RetryLater, Undeliverable
+from shared.graph.known_tokens import KnownTokens
 from shared.graph.signing_keys import (
     MAX_KEY_AGE,
     MIN_REFETCH_INTERVAL,
@@ -18,7 +19,6 @@ from shared.graph.signing_keys import (
     UNKNOWN_KEY_REFUSED_WITHIN,
     SigningKeys,
 )
-from shared.graph.validation_token import check
 from tests.builders import CLIENT_ID, NOW, Clock, rsa_key
 from tests.in_process import HANGS, InProcess
 from tests.servers import RESET, RecordedRequest, ScriptedResponse, Server, in_json, serving
@@ -87,7 +87,7 @@ def test_a_key_is_fetched_once_and_speaks_for_both_versions(keys: SigningKeys, s
 
 def test_a_genuine_token_is_proven_with_it(keys: SigningKeys) -> None:
     token = Mint(rsa_key("authority-1")).token()
-    check(token, lambda kid: keys.find(kid, NOW), CLIENT_ID, NOW)
+    KnownTokens().check(token, lambda kid: keys.find(kid, NOW), CLIENT_ID, NOW)
 
 
 def test_a_key_of_one_version_speaks_for_that_alone(keys: SigningKeys, login: Login) -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import Reason, Refused, RetryLater
-from shared.graph.validation_token import SigningKey, check, claimed_tenant
+from shared.graph.known_tokens import KnownTokens
+from shared.graph.validation_token import SigningKey, claimed_tenant
 from tests.builders import CLIENT_ID, NOW, OTHER_TENANT, TENANT, rsa_key
 from tests.token_cases import ACCEPTED, ISSUERS, REFUSED, TOKEN_CASES, Mint, TokenCase, replaced
 
@@ -26,14 +27,14 @@ def find(kid: str) -> SigningKey:
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case.name)
 def test_a_genuine_token_proves_its_tenant(case: TokenCase) -> None:
     token = case.token(mint())
-    check(token, find, CLIENT_ID, NOW)
+    KnownTokens().check(token, find, CLIENT_ID, NOW)
     assert claimed_tenant(token) == TENANT
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
 def test_a_token_that_is_not_genuine_is_refused_with_its_reason(case: TokenCase) -> None:
     with pytest.raises(Refused) as refused:
-        check(case.token(mint()), find, CLIENT_ID, NOW)
+        KnownTokens().check(case.token(mint()), find, CLIENT_ID, NOW)
     assert refused.value.reason is case.reason
 
 
@@ -43,9 +44,9 @@ def test_each_case_has_a_name_of_its_own() -> None:
 
 def test_a_token_that_expired_in_the_queue_is_judged_as_of_its_receipt() -> None:
     token = mint().token(exp=mint().moment(60))
-    check(token, find, CLIENT_ID, NOW)
+    KnownTokens().check(token, find, CLIENT_ID, NOW)
     with pytest.raises(Refused):
-        check(token, find, CLIENT_ID, NOW + timedelta(hours=5))
+        KnownTokens().check(token, find, CLIENT_ID, NOW + timedelta(hours=5))
 
 
 @pytest.mark.parametrize(("seconds", "good"), [(-4 * 3600 - 299, True), (-4 * 3600 - 300, False)])
@@ -60,9 +61,9 @@ def test_the_skew_at_the_beginning_of_a_life_is_five_minutes(seconds: int, good:
 
 def test_a_key_speaks_only_for_the_versions_whose_metadata_list_it() -> None:
     first_only = SigningKey(rsa_key("authority").public_key(), {"1.0": ISSUERS["1.0"]})
-    check(mint().token("1.0"), lambda _: first_only, CLIENT_ID, NOW)
+    KnownTokens().check(mint().token("1.0"), lambda _: first_only, CLIENT_ID, NOW)
     with pytest.raises(Refused, match=Reason.TOKEN_ISSUER):
-        check(mint().token("2.0"), lambda _: first_only, CLIENT_ID, NOW)
+        KnownTokens().check(mint().token("2.0"), lambda _: first_only, CLIENT_ID, NOW)
 
 
 def test_a_token_is_retried_while_the_keys_are_unavailable() -> None:
@@ -70,7 +71,7 @@ def test_a_token_is_retried_while_the_keys_are_unavailable() -> None:
         raise RetryLater(Reason.SIGNING_KEYS)
 
     with pytest.raises(RetryLater):
-        check(mint().token(), unavailable, CLIENT_ID, NOW)
+        KnownTokens().check(mint().token(), unavailable, CLIENT_ID, NOW)
 
 
 def test_the_claimed_tenant_is_known_before_anything_is_proven() -> None:
@@ -106,7 +107,7 @@ def test_signed_claims_of_any_type_end_in_a_verdict(changes: dict[str, object]) 
 
 def proven(token: str) -> bool:
     try:
-        check(token, find, CLIENT_ID, NOW)
+        KnownTokens().check(token, find, CLIENT_ID, NOW)
     except Refused:
         return False
     return True

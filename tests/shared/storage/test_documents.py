@@ -2,14 +2,18 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
+from graph_simulator.authority import Authority
 from shared.configuration.settings import StorageSettings
+from shared.configuration.settings import storage_settings as read_settings
 from shared.configuration.values import InvalidValue
 from shared.errors import RetryLater
 from shared.storage.documents import BlobDocuments
+from tests.servers import ScriptedResponse, in_json, serving
 
 
 @pytest.fixture
@@ -66,3 +70,21 @@ def test_a_refusal_names_the_role(container: ContainerClient, storage_settings: 
 def test_no_token_goes_to_plain_http(storage_settings: StorageSettings) -> None:
     with pytest.raises(InvalidValue, match="https"):
         BlobDocuments(storage_settings).read("http://127.0.0.1:9/container/subscriptions.json")
+
+
+def test_every_read_of_a_blob_has_the_same_connection_and_token(
+    authority: Authority, trusted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = {"access_token": "t", "expires_on": "4102444800", "resource": "r", "token_type": "Bearer"}
+    etag, modified = '"1"', "Mon, 03 Feb 2031 04:05:06 GMT"
+    blob = ScriptedResponse(206, b"[]", {"ETag": etag, "Last-Modified": modified, "Content-Range": "bytes 0-1/2"})
+    with serving(lambda _: in_json(token)) as identity, serving(lambda _: blob, authority) as account:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{identity.url}/token")
+        monkeypatch.setenv("IDENTITY_HEADER", "header")
+        documents = BlobDocuments(read_settings({"AzureWebJobsStorage__accountName": "somewhere"}))
+        for _ in range(3):
+            read = documents.read(f"{account.url}/relay/destinations.json")
+            assert read is not None
+            assert (read.text, read.etag) == ("[]", etag)
+        assert len({request.connection for request in account.asked}) == 1
+        assert len(identity.asked) == 1
