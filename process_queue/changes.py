@@ -21,7 +21,7 @@ from shared.delivery.outbox import Delivered, Outboxes
 from shared.errors import Reason, Refused, RelayError, RetryLater, Undeliverable
 from shared.messages.account import Account
 from shared.messages.envelope import ChangeBatch, enqueued, tried_before
-from shared.paths import Origin, Paths
+from shared.paths import Origin, Path, Paths, details
 from shared.readback.pings import Ping, Pings
 from shared.subscriptions.silence import LastSeen
 
@@ -120,7 +120,7 @@ class ChangeHandler:
             redeliver=judged[0][0].replayed is not None,
             isolate_errors=any(envelope.attempt for envelope, _, _ in judged),
             tried=tried,
-            details=partial(_details, judged, self.paths) if self.paths is not None else None,
+            details=partial(details, _paths(judged, self.paths)) if self.paths is not None else None,
         )
 
     def _end(
@@ -159,11 +159,12 @@ Judged = tuple[ChangeBatch, BatchVerifier, BatchOutcome]
 """An envelope, what verified it, and where its items end."""
 
 
-def _details(judged: Sequence[Judged], paths: Paths, destination: str) -> dict[str, bytes]:
-    details: dict[str, bytes] = {}
+def _paths(judged: Sequence[Judged], paths: Paths) -> dict[str, Path]:
+    """Return the paths of the events, by id: made once for all destinations."""
+    found: dict[str, Path] = {}
     for envelope, _, outcome in judged:
-        details |= paths.delivered(outcome.events, envelope, destination)
-    return details
+        found |= paths.delivered(outcome.events, envelope)
+    return found
 
 
 def _part(deliveries: Mapping[str, Delivered], event_ids: Container[str]) -> dict[str, Delivered]:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 
@@ -19,7 +20,7 @@ from shared.errors import Isolable, Reason, RetryLater, Undeliverable
 from shared.graph.client import GraphClient
 from shared.graph.resolver import Resolver
 from shared.messages.envelope import ReadbackPage, tried_before, write
-from shared.paths import Paths
+from shared.paths import Paths, details
 from shared.readback.checkpoints import Checkpoints
 from shared.readback.declared import as_declared, selection
 from shared.readback.delta import owner_of, removed_page
@@ -146,7 +147,7 @@ class ReadbackHandler:
             redeliver=readback.replayed is not None and not is_page(readback.resource),
             isolate_errors=bool(readback.attempt),
             tried=tried_before((event.id for event in events), readback),
-            details=(lambda name: paths.read_back(events, readback, name)) if paths is not None else None,
+            details=partial(details, paths.read_back(events, readback)) if paths is not None else None,
         )
         delivered = {event.id: event for _, delivery in deliveries.values() for event in delivery.delivered}
         # What does not say when it changed may have been pushed before: nobody can tell.

@@ -110,8 +110,13 @@ class Step(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-def _encoded(path: Path, destination: str) -> bytes:
-    return msgspec.json.encode(msgspec.structs.replace(path, destination=_name_of(destination)))
+def details(paths: Mapping[str, Path], destination: str) -> dict[str, bytes]:
+    """Return what a destination's ledger keeps of the paths of events, by the same ids."""
+    name = _name_of(destination)
+    return {
+        event_id: msgspec.json.encode(msgspec.structs.replace(path, destination=name))
+        for event_id, path in paths.items()
+    }
 
 
 def _name_of(destination: str) -> str:
@@ -130,22 +135,15 @@ class Paths:
         self._on_receipt = ThrottledWriter(self._note_on_receipt, MOST_ON_RECEIPT, ON_RECEIPT_EVERY)
         self._retry_noted: dict[str, datetime] = {}
 
-    def delivered(
-        self, events: Mapping[str, tuple[Origin, Event]], envelope: ItemEnvelope, destination: str = DEFAULT
-    ) -> dict[str, bytes]:
-        """Return details for a destination's ledger, by event id, should the events of an envelope be delivered now."""
+    def delivered(self, events: Mapping[str, tuple[Origin, Event]], envelope: ItemEnvelope) -> dict[str, Path]:
+        """Return the paths of an envelope's events, by id, should they be delivered now; see `details`."""
         return {
-            event.id: _encoded(self._of(origin.read, envelope, "delivered", event=event.id), destination)
-            for origin, event in events.values()
+            event.id: self._of(origin.read, envelope, "delivered", event=event.id) for origin, event in events.values()
         }
 
-    def read_back(
-        self, events: Iterable[Event], readback: ReadbackPage, destination: str = DEFAULT
-    ) -> dict[str, bytes]:
+    def read_back(self, events: Iterable[Event], readback: ReadbackPage) -> dict[str, Path]:
         """Return the same for events that were read back from Graph."""
-        return {
-            event.id: _encoded(self._of_page(readback, "delivered", event=event.id), destination) for event in events
-        }
+        return {event.id: self._of_page(readback, "delivered", event=event.id) for event in events}
 
     def refused(self, items: Sequence[tuple[msgspec.Raw, Reason]], envelope: ItemEnvelope) -> None:
         """Note items that were not proven."""

@@ -26,6 +26,7 @@ from shared.messages.envelope import (
     write,
 )
 from shared.outgoing import INVOCATIONS
+from shared.paths import read_path
 from shared.storage.queues import Queue
 from tests.builders import NOW, Clock, changes, destination_secret, message, rich
 from tests.in_process import InProcess
@@ -135,6 +136,13 @@ def test_a_rejected_event_is_replayed_to_its_own_destination_only(system: System
     system.handle(again)
     assert system.received("search")[-1] == "2"
     assert len(system.received(DEFAULT)) == before
+
+
+def test_the_path_of_an_event_names_each_destination(system: System) -> None:
+    system.handle(two())
+    paths = [read_path(kept) for kept in system.relay.ledgers[0].all_details(NOW - timedelta(days=36_500))]
+    assert sorted(path.destination for path in paths) == ["", "", "archive", "archive", "search", "search"]
+    assert len({path.event for path in paths}) == 2
 
 
 def test_the_ledger_records_deliveries_for_each_destination(system: System) -> None:
