@@ -90,7 +90,7 @@ def reconcile(*, anew: bool, take_over: bool, show_all: bool, as_json: bool) -> 
 
     A gap that this closes is read back at that run.
     """
-    desired = replace(relay().desired_state(relay().keys.current()), recreate=anew, take_over=take_over)
+    desired = replace(relay().desired_state(relay().keys.current()), recreate=anew, take_over=take_over, insists=True)
     _finish(desired, None, show_all=show_all, as_json=as_json)
 
 

@@ -54,6 +54,7 @@ from shared.subscriptions.members import Members
 from shared.subscriptions.membership import Membership
 from shared.subscriptions.once import Once
 from shared.subscriptions.reconcile import Reconciler
+from shared.subscriptions.refusals import Refusals
 from shared.subscriptions.silence import LastSeen
 from shared.subscriptions.subscription import DesiredState
 from shared.subscriptions.tenants import Tenants
@@ -138,8 +139,15 @@ class Relay:
         self.tenants = Tenants(storage.tables)
         self.subscriptions = SubscriptionsClient(self.graph, clock, self.random.randbytes)
         self.known_subscriptions = KnownSubscriptions(storage.tables, clock)
+        self.refusals = Refusals(storage.tables)
         self.reconciler = Reconciler(
-            settings.tenant_id, self.declarations, self.subscriptions, self.tenants, self.known_subscriptions, clock
+            settings.tenant_id,
+            self.declarations,
+            self.subscriptions,
+            self.tenants,
+            self.known_subscriptions,
+            self.refusals,
+            clock,
         )
         self.lifecycle_actions = Once(clock)
         self.account = Account(storage.tables, clock, self.random.randbytes)

@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -30,12 +31,44 @@ _MOST_WRITES = 6
 
 _MOST_PAGES = 10_000
 
+_FIRST_PAGE = "subscriptions"
+
 _OF_ENDPOINT = re.compile(r"validation request|\bnotification ?(?:url|endpoint)\b", re.IGNORECASE)
 _OF_EXPIRATION = re.compile(r"expir", re.IGNORECASE)
 _OF_QUOTA = re.compile(r"limit|quota|maximum", re.IGNORECASE)
 
 Wait = Callable[[timedelta | None], bool]
 """Waits for as long as it is told and returns True; returns False at once if it may not."""
+
+
+@dataclass
+class Listing:
+    """A list of the subscriptions in a tenant, as far as it was read. link: to the next page; None: it is complete."""
+
+    began: datetime
+    found: list[Subscription] = field(default_factory=list)
+    link: str | None = _FIRST_PAGE
+    followed: set[str] = field(default_factory=set)
+
+    @property
+    def pages(self) -> int:
+        """How many pages were read."""
+        return len(self.followed)
+
+    def add(self, page: Page) -> None:
+        """Add what the page shows to which the link leads."""
+        for entry in page.value:
+            try:
+                self.found.append(msgspec.json.decode(entry, type=Subscription))
+            except msgspec.ValidationError as error:
+                _log.warning("Graph lists a subscription that can't be read, and is left alone: %s", error)
+        if self.link is not None:
+            self.followed.add(self.link)
+        self.link = page.next_link
+
+    def begin_again(self, now: datetime) -> None:
+        """Forget what was read."""
+        self.began, self.found, self.link, self.followed = now, [], _FIRST_PAGE, set()
 
 
 class Occupied(GraphRequestError):
@@ -61,29 +94,31 @@ class SubscriptionsClient:
         return self._clock()
 
     def list(self, tenant_id: str, wait: Wait = lambda _: False) -> list[Subscription]:
-        """Return all of the app's in a tenant; call it once per run. Raises RetryLater, GraphRequestError.
+        """Return all of the app's in a tenant; call it once per run. Raises as `read_on`."""
+        listing = Listing(self._clock())
+        self.read_on(tenant_id, listing, wait)
+        return listing.found
 
-        Where Graph or our own pace asks for a pause between two pages, it waits and goes on from there.
+    def read_on(self, tenant_id: str, listing: Listing, wait: Wait) -> None:
+        """Read a list from where it was left to its end. Raises RetryLater, GraphRequestError.
+
+        Where Graph or our own pace asks for a pause between two pages, it waits and goes on from there. What was read
+        stays in `listing`, unless its link leads nowhere: then the next call begins at the first page.
         """
-        found = []
-        for page in self._pages(tenant_id, wait):
-            for entry in page.value:
-                try:
-                    found.append(msgspec.json.decode(entry, type=Subscription))
-                except msgspec.ValidationError as error:
-                    _log.warning("Graph lists a subscription that can't be read, and is left alone: %s", error)
-        return found
-
-    def _pages(self, tenant_id: str, wait: Wait) -> Iterator[Page]:
-        link, followed = "subscriptions", set[str]()
-        while link not in followed and len(followed) < _MOST_PAGES:
-            page = self._page(tenant_id, link, wait)
-            yield page
-            if page.next_link is None:
-                return
-            followed.add(link)
-            link = page.next_link
-        raise RetryLater(Reason.GRAPH, "Graph's links from page to page of the subscriptions come to no end")
+        while listing.link is not None:
+            if listing.link in listing.followed or listing.pages == _MOST_PAGES:
+                listing.begin_again(self._clock())
+                raise RetryLater(Reason.GRAPH, "Graph's links from page to page of the subscriptions come to no end")
+            try:
+                page = self._page(tenant_id, listing.link, wait)
+            except GraphRequestError as refusal:
+                if not listing.followed or refusal.status not in (400, 404, 410):
+                    raise
+                listing.begin_again(self._clock())
+                raise RetryLater(
+                    Reason.GRAPH, f"a link to a page of the subscriptions was refused: {refusal}"
+                ) from None
+            listing.add(page)
 
     def _page(self, tenant_id: str, link: str, wait: Wait) -> Page:
         while True:
@@ -93,12 +128,6 @@ class SubscriptionsClient:
             except RetryLater as retry_later:
                 if not wait(retry_later.retry_after):
                     raise
-            except GraphRequestError as refusal:
-                if link == "subscriptions" or refusal.status not in (400, 404, 410):
-                    raise
-                raise RetryLater(
-                    Reason.GRAPH, f"a link to a page of the subscriptions was refused: {refusal}"
-                ) from None
 
     def get(self, tenant_id: str, subscription_id: str, wait: Wait = lambda _: False) -> Subscription | None:
         """Return a subscription, wherever the list may have left it; None if it is gone.

@@ -7,12 +7,16 @@ Graph's list may be empty or out of date for days, and may hide properties (docs
 here is asked for by its id before anything is created in its place.
 """
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from shared.errors import RetryLater
 from shared.storage.state import STATE, number_in, time_in
 from shared.storage.tables import Row, Tables
+
+_log = logging.getLogger("graph_relay.subscriptions")
 
 REMEMBERED = timedelta(days=1)
 """How long a subscription is remembered after it is gone: lifecycle notifications of it may still be on their way."""
@@ -35,6 +39,17 @@ class Known:
     since: datetime | None = None
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What was known of a tenant's subscriptions when it was read, and what was noted with it since.
+
+    rows: as stored, also of those that are gone, by their ids, lower case. known: those that are not gone.
+    """
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    known: dict[str, Known] = field(default_factory=dict)
+
+
 class KnownSubscriptions:
     """The subscriptions of all tenants. Every method raises RetryLater if storage is unavailable."""
 
@@ -44,35 +59,56 @@ class KnownSubscriptions:
 
     def all(self, tenant_id: str) -> dict[str, Known]:
         """Return those of a tenant that are not gone, by their ids, lower case."""
-        rows = self._tables.partition(STATE, _partition(tenant_id))
-        # version 0.2 of the app wrote rows without a time of expiry, also of subscriptions that were not its own
-        return {str(row["RowKey"]): _known(row) for row in rows if "gone" not in row and "expires" in row}
+        return self.snapshot(tenant_id).known
 
-    def add(self, tenant_id: str, known: Mapping[str, Known]) -> None:
+    def snapshot(self, tenant_id: str) -> Snapshot:
+        """Return what is known now. A row that somebody else wrote is left out, which is logged."""
+        rows = {str(row["RowKey"]): row for row in self._tables.partition(STATE, _partition(tenant_id))}
+        known = {}
+        for name, row in rows.items():
+            # version 0.2 of the app wrote rows without a time of expiry, also of subscriptions that were not its own
+            if "gone" not in row and "expires" in row:
+                try:
+                    known[name] = _known(row)
+                except RetryLater as unreadable:
+                    _log.warning("What is known of a subscription is left out: %s", unreadable)
+        return Snapshot(rows, known)
+
+    def add(self, tenant_id: str, known: Mapping[str, Known], snapshot: Snapshot | None = None) -> None:
         """Remember subscriptions beside those that are known."""
-        if known:
-            self._tables.put_all(
-                STATE, _partition(tenant_id), {name.lower(): _row(noted) for name, noted in known.items()}
-            )
+        rows = {name.lower(): _row(noted) for name, noted in known.items()}
+        if rows:
+            self._tables.put_all(STATE, _partition(tenant_id), rows)
+        if snapshot is not None:
+            snapshot.rows.update(rows)
 
-    def note(self, tenant_id: str, known: Mapping[str, Known]) -> None:
-        """Remember all the subscriptions of a tenant by their ids, and for a day those that were known before."""
+    def note(self, tenant_id: str, known: Mapping[str, Known], snapshot: Snapshot | None = None) -> None:
+        """Remember all the subscriptions of a tenant by their ids, and for a day those that were known before.
+
+        snapshot: what was known when it was found out which there are: what was noted by others since is not gone.
+        """
         partition, now = _partition(tenant_id), self._clock()
-        noted = {str(row["RowKey"]): row for row in self._tables.partition(STATE, partition)}
+        noted = (snapshot or self.snapshot(tenant_id)).rows
         current = {name.lower(): _row(noted) for name, noted in known.items()}
         changed = {name: row for name, row in current.items() if _differs(noted.get(name), row)}
         for name in noted.keys() - current.keys():
             if "gone" not in noted[name]:
-                changed[name] = {"declaration": noted[name]["declaration"], "gone": now.isoformat()}
-            elif now - time_in(noted[name], "gone") > REMEMBERED:
+                changed[name] = _gone(noted[name], now)
+            elif _is_over(noted[name], now):
                 self._tables.remove(STATE, partition, name)
         if changed:
             self._tables.put_all(STATE, partition, changed)
 
+    def lose(self, tenant_id: str, subscription_id: str) -> None:
+        """Remember that a subscription is gone."""
+        row = self._tables.get(STATE, _partition(tenant_id), subscription_id.lower())
+        if row is not None and "gone" not in row:
+            self._tables.put(STATE, _partition(tenant_id), subscription_id.lower(), _gone(row, self._clock()))
+
     def declaration_of(self, tenant_id: str, subscription_id: str) -> str | None:
         """Return the id of the declaration that a subscription, a GUID in any case, serves; None if it is not known."""
         row = self._tables.get(STATE, _partition(tenant_id), subscription_id.lower())
-        return None if row is None else str(row["declaration"])
+        return None if row is None else str(row.get("declaration", ""))
 
 
 def _partition(tenant_id: str) -> str:
@@ -81,6 +117,18 @@ def _partition(tenant_id: str) -> str:
 
 def _differs(noted: Row | None, row: Row) -> bool:
     return noted is None or "gone" in noted or any(noted.get(name) != value for name, value in row.items())
+
+
+def _gone(row: Row, now: datetime) -> Row:
+    return {"declaration": row.get("declaration", ""), "gone": now.isoformat()}
+
+
+def _is_over(row: Row, now: datetime) -> bool:
+    """Whether a subscription is gone for so long that nothing of it is on its way."""
+    try:
+        return now - time_in(row, "gone") > REMEMBERED
+    except RetryLater:  # somebody else wrote it
+        return True
 
 
 def _row(known: Known) -> Row:
@@ -94,7 +142,7 @@ def _row(known: Known) -> Row:
 
 def _known(row: Row) -> Known:
     return Known(
-        str(row["declaration"]),
+        str(row.get("declaration", "")),
         time_in(row, "expires"),
         str(row.get("key", "")),
         str(row.get("cures", "")),

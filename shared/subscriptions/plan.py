@@ -17,7 +17,7 @@ from shared.resources.renewal import RUNS_IN_A_LIFE
 from shared.subscriptions.known import Known
 from shared.subscriptions.marks import read_url
 from shared.subscriptions.recognition import NOTHING_KNOWN, take_inventory
-from shared.subscriptions.subscription import Action, DesiredState, Outcome, Step, Subscription, id_type_of
+from shared.subscriptions.subscription import Action, DesiredState, Outcome, Refusal, Step, Subscription, id_type_of
 
 RENEW_AT = 0.45
 """Share of its life that is left when a subscription is renewed (docs/graph.md, "Renewal": half to a third)."""
@@ -28,6 +28,8 @@ EARLIEST = 0.8
 
 LEAST_URGENT = timedelta(minutes=15)
 """What expires within two runs of the timer, or this time, is seen to before anything else."""
+
+NEVER_REFUSED: Mapping[str, Refusal] = {}
 
 _NOT_CHANGED, _REFUSES_TO_CHANGE = "Graph has not changed its certificate", "Graph refuses to change its certificate"
 _CERTIFICATE_STAYS = (_NOT_CHANGED, _REFUSES_TO_CHANGE)
@@ -43,11 +45,13 @@ def plan(
     tenant_id: str,
     now: datetime,
     known: Mapping[str, Known] = NOTHING_KNOWN,
+    refusals: Mapping[str, Refusal] = NEVER_REFUSED,
 ) -> list[Step]:
     """Return what makes the subscriptions of one tenant match `declarations`, the most urgent first.
 
     What is not ours is left alone. Of the subscriptions that serve one declaration, the best is kept. What nothing
     declares goes last: by then, what takes its place is there. `known`: our subscriptions of before, by their ids.
+    `refusals`: creations that failed before, by the ids of their declarations.
     """
     declared = {declaration.id: declaration for declaration in declarations}
     ours = take_inventory(actual, desired, known, tenant_id).ours
@@ -68,15 +72,21 @@ def plan(
             for subscription in ours[name]
             if not desired.may_belong(subscription.resource)
         ]
-    return _by_urgency(steps, surplus, now, max(2 * desired.pause, LEAST_URGENT)) + undeclared
+    soon = max(2 * desired.pause, LEAST_URGENT)
+    return _by_urgency(steps, surplus, refusals, now, soon) + undeclared
 
 
-def _by_urgency(steps: list[Step], surplus: list[Step], now: datetime, soon: timedelta) -> list[Step]:
-    """What expires soon; what makes Graph refuse another; what is missing; then what has the least time left."""
+def _by_urgency(
+    steps: list[Step], surplus: list[Step], refusals: Mapping[str, Refusal], now: datetime, soon: timedelta
+) -> list[Step]:
+    """What expires soon; what makes Graph refuse another; what is missing and was never asked for; what has the least
+    time left; then what failed to be created before, first what was asked for longest ago.
+    """
 
     def rank(step: Step) -> tuple[int, datetime]:
         if step.subscription is None:
-            return 1, now
+            refusal = refusals.get(step.declaration.id) if step.declaration else None
+            return (1, now) if refusal is None else (3, refusal.last)
         ends = step.subscription.expiration_date_time
         return (0 if ends - now <= soon else 2), ends
 

@@ -2,18 +2,22 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from shared import telemetry
+from shared import deadline, telemetry
 from shared.configuration.declaration import Declaration, Declarations
-from shared.errors import Reason, RelayError, RetryLater
+from shared.deadline import time_limit
+from shared.errors import NotAttempted, Reason, RelayError, RetryLater
+from shared.graph.pace import LISTS, SHARE, WINDOW
 from shared.subscriptions.advice import advice_on_tenant
-from shared.subscriptions.client import SubscriptionsClient
-from shared.subscriptions.known import Known, KnownSubscriptions
+from shared.subscriptions.client import Listing, SubscriptionsClient
+from shared.subscriptions.known import Known, KnownSubscriptions, Snapshot
 from shared.subscriptions.plan import cure, held_back, plan, serving, step_for
 from shared.subscriptions.recognition import remembered, served_declaration
-from shared.subscriptions.subscription import Action, DesiredState, Outcome, Step, Subscription
+from shared.subscriptions.refusals import Refusals, StillRefused, report_waiting
+from shared.subscriptions.subscription import Action, DesiredState, Outcome, Refusal, Step, Subscription
 from shared.subscriptions.survey import Survey
 from shared.subscriptions.tenants import Tenants
 from shared.subscriptions.wait_budget import WaitBudget
@@ -23,11 +27,21 @@ from shared.subscriptions.workers import Workers
 _log = logging.getLogger("graph_relay.subscriptions")
 
 
-LONG_LIST = timedelta(seconds=20)
-"""A list that takes longer, of more than two thousand subscriptions, is not asked for in each run."""
+LONG_LIST = 20
+"""A list of more pages, of more than two thousand subscriptions, is not asked for in each run of the timer."""
 
-LIST_SHARE = 9
-"""How many times as long as it took such a list is good."""
+GOOD_FOR_EACH_PAGE = 9 * WINDOW / (LISTS.in_tenant * SHARE)
+"""How long such a list is good: nine times as long as its pages take at our pace."""
+
+LIST_TIME = 0.5
+"""Share of the time left that a list has before what is known is renewed. After that, it has the rest."""
+
+PAGES_KEPT = timedelta(hours=1)
+"""How long a list that could not be read to its end in one run goes on from its link in the next ones."""
+
+
+Note = Callable[[Sequence[Outcome]], None]
+"""Notes what became of steps."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,11 @@ class Reconciled:
         """Whether nothing failed."""
         return all(outcome.error is None for outcome in self.outcomes)
 
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the time was over before everything was done."""
+        return any(_is_for_want_of_time(outcome.error) for outcome in self.outcomes)
+
 
 @dataclass(frozen=True)
 class Unlisted:
@@ -68,6 +87,16 @@ class Unlisted:
     def refuses(self) -> bool:
         """Whether the tenant itself refuses: consent is missing, or was withdrawn."""
         return self.error.reason in (Reason.GRAPH_REFUSED, Reason.LOGIN)
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the time was over before everything was listed."""
+        return _is_for_want_of_time(self.error)
+
+
+def _is_for_want_of_time(error: RelayError | None) -> bool:
+    """A pause that Graph's limits ask for may not fit into the time either."""
+    return isinstance(error, NotAttempted) or (error is not None and error.reason is Reason.GRAPH_THROTTLED)
 
 
 @dataclass(frozen=True)
@@ -88,22 +117,24 @@ class Reconciler:
         client: SubscriptionsClient,
         tenants: Tenants,
         known: KnownSubscriptions,
+        refusals: Refusals,
         clock: Callable[[], datetime],
-        workers: Workers | None = None,
     ) -> None:
         self._home = home
         self._declarations = declarations
         self._client = client
         self._tenants = tenants
         self._known = known
+        self._refusals = refusals
         self._clock = clock
-        self.workers = workers or Workers()
+        self.workers = Workers()
         self._visited: dict[str, datetime] = {}
         self._surveys: dict[str, _Surveyed] = {}
+        self._listings: dict[str, Listing] = {}
 
     def tenants(self) -> dict[str, Declarations]:
-        """Return the declarations of each tenant to visit, the one whose last visit is longest ago first: a run may
-        have no time for all. A tenant that is declared no more has none.
+        """Return the declarations of each tenant to visit, first the one that had its turn longest ago: a run may have
+        no time for all. A tenant that is declared no more has none.
 
         Where storage is unavailable, that is logged, and the tenants of before wait for the next run.
         """
@@ -114,7 +145,7 @@ class Reconciler:
             _log.error("Looking up former tenants failed; the next run retries: %s", retry_later)
             former = []
         found = declared | {tenant_id: Declarations(()) for tenant_id in former}
-        never = datetime.min.replace(tzinfo=self._clock().tzinfo)
+        never = datetime.min.replace(tzinfo=UTC)
         return dict(sorted(found.items(), key=lambda entry: self._visited.get(entry[0], never)))
 
     def every_tenant(
@@ -122,10 +153,13 @@ class Reconciler:
     ) -> Iterator[tuple[str, Declarations, Reconciled | Unlisted]]:
         """Reconcile each tenant in turn, and yield what became of it. One tenant's failure costs the others nothing.
 
-        Once Graph could not validate our endpoint, nothing that needs it is tried in the tenants after.
+        A tenant has had its turn if it was the first, so that all the time was its own, or if the time was enough for
+        it: so every tenant comes first in one of as many runs as there are tenants. Once Graph could not validate our
+        endpoint, nothing that needs it is tried in the tenants after.
         """
         run = Round(desired, before_gap, wait_budget)
-        for tenant_id, declarations in self.tenants().items():
+        for place, (tenant_id, declarations) in enumerate(self.tenants().items()):
+            began = self._clock()
             try:
                 result: Reconciled | Unlisted = self._visit(tenant_id, run)
             except RelayError as error:
@@ -133,41 +167,46 @@ class Reconciler:
             except Exception as error:
                 _log.exception("Tenant %s is left as it is", tenant_id)
                 result = Unlisted(RetryLater(Reason.GRAPH, f"an unforeseen {type(error).__name__}, see the log"))
+            if place == 0 or not result.is_cut_short:
+                self._visited[tenant_id] = began
             yield tenant_id, declarations, result
 
     def tenant(
         self, tenant_id: str, desired: DesiredState, before_gap: BeforeGap, wait_budget: WaitBudget
     ) -> Reconciled:
-        """Reconcile one tenant. One failing subscription doesn't stop the others.
+        """Reconcile one tenant by what Graph lists now. One failing subscription doesn't stop the others.
 
         Where Graph names a time to wait, the run waits as long as `wait_budget` allows.
 
         Raises RetryLater, GraphRequestError if the subscriptions can't be listed. Where Graph is unavailable for that,
         those that are known are renewed by their ids before.
         """
-        return self._visit(tenant_id, Round(desired, before_gap, wait_budget))
+        return self._visit(tenant_id, Round(desired, before_gap, wait_budget), by_last_list=False)
 
-    def _visit(self, tenant_id: str, run: Round) -> Reconciled:
-        began, declarations = self._clock(), self._declarations.of_tenant(tenant_id)
-        desired, known = run.desired, self._recall(tenant_id)
-        try:
-            found = self._find(tenant_id, declarations, known, run)
-        except RetryLater:
-            self._renew_known(tenant_id, declarations, known, run)
-            raise
-        finally:
-            self._visited[tenant_id] = began
+    def _visit(self, tenant_id: str, run: Round, *, by_last_list: bool = True) -> Reconciled:
+        declarations, desired, snapshot = self._declarations.of_tenant(tenant_id), run.desired, self._recall(tenant_id)
+        known, refusals = snapshot.known, self._refusals.all(tenant_id)
+
+        def note(done: Sequence[Outcome]) -> None:
+            self._note_made(tenant_id, done, snapshot, desired)
+            self._refusals.note(tenant_id, refusals, done, self._clock())
+
+        found = self._find(tenant_id, declarations, known, run, note, by_last_list=by_last_list)
         declarations, desired = self._declared_now(tenant_id, desired)
         now = self._clock()
         _warn_of_futile(held_back(declarations, found, desired, tenant_id, now, known))
-        steps = plan(declarations, found, desired, tenant_id, now, known)
+        steps = plan(declarations, found, desired, tenant_id, now, known, refusals)
+        waiting = [] if desired.insists else _waiting(steps, refusals, now)
+        later = {outcome.step for outcome in waiting}
         work = Work(self._client, self.workers, run, declarations, found, known)
-        outcomes = work.do(steps, lambda done: self._note_made(tenant_id, done, known, desired))
+        outcomes = work.do([step for step in steps if step not in later], note)
         report(outcomes)
+        report_waiting(tenant_id, waiting)
         alive = _alive(found, outcomes)
-        self._note_known(tenant_id, alive, outcomes, known, desired)
+        self._note_known(tenant_id, alive, outcomes, snapshot, desired)
+        self._refusals.forget_others(tenant_id, refusals, declarations)
         self._surveys[tenant_id] = replace(self._surveys[tenant_id], alive=alive)
-        return Reconciled(found, outcomes, serving(declarations, alive, desired, tenant_id, known))
+        return Reconciled(found, [*outcomes, *waiting], serving(declarations, alive, desired, tenant_id, known))
 
     def _declared_now(self, tenant_id: str, desired: DesiredState) -> tuple[Declarations, DesiredState]:
         """Read the declarations after the list: by newer ones, another instance may have created what is on it.
@@ -182,22 +221,49 @@ class Reconciler:
         return self._declarations.of_tenant(tenant_id), desired
 
     def _find(
-        self, tenant_id: str, declarations: Declarations, known: Mapping[str, Known], run: Round
+        self,
+        tenant_id: str,
+        declarations: Declarations,
+        known: Mapping[str, Known],
+        run: Round,
+        note: Note,
+        *,
+        by_last_list: bool,
     ) -> list[Subscription]:
-        """Return the subscriptions of a tenant. Where listing takes long, those of the last list, as it went on since:
-        else a run would have no time for anything else.
+        """Return the subscriptions of a tenant, by a list of now, or by the last one, if listing takes long: else a run
+        would have no time for anything else.
+
+        A list that can't be read to its end in half of the time waits while what is known is renewed, and then has the
+        rest. The next run goes on from its link.
         """
-        began, last = self._clock(), self._surveys.get(tenant_id)
-        if last is not None and began < last.good_until:
-            return last.alive
-        survey = Survey(self._client, self.workers, run.wait_budget)
-        found = survey.all(tenant_id, known, declarations, run.desired, began)
-        now = self._clock()
-        good_for = (now - began) * LIST_SHARE if now - began > LONG_LIST else timedelta(0)
-        self._surveys[tenant_id] = _Surveyed(found, now + good_for)
+        survey = Survey(self._client, self.workers, run, tenant_id, declarations, known)
+        last = self._surveys.get(tenant_id)
+        if by_last_list and last is not None and self._clock() < last.good_until:
+            return survey.as_known(last.alive)
+        listing = self._listing(tenant_id) if by_last_list else Listing(self._clock())
+        try:
+            with _share_of_the_time(LIST_TIME, self._clock):
+                found = survey.listed(listing)
+        except RetryLater as retry_later:
+            self._renew_known(tenant_id, declarations, known, run, note)
+            if not _goes_on(retry_later, run):
+                raise
+            found = survey.listed(listing)
+        self._listings.pop(tenant_id, None)
+        good_for = listing.pages * GOOD_FOR_EACH_PAGE if listing.pages > LONG_LIST else timedelta(0)
+        self._surveys[tenant_id] = _Surveyed(found, self._clock() + good_for)
         return found
 
-    def _renew_known(self, tenant_id: str, declarations: Declarations, known: Mapping[str, Known], run: Round) -> None:
+    def _listing(self, tenant_id: str) -> Listing:
+        """Return the list that the last run has begun to read, or a new one."""
+        begun = self._listings.get(tenant_id)
+        if begun is None or self._clock() - begun.began > PAGES_KEPT:
+            begun = self._listings[tenant_id] = Listing(self._clock())
+        return begun
+
+    def _renew_known(
+        self, tenant_id: str, declarations: Declarations, known: Mapping[str, Known], run: Round, note: Note
+    ) -> None:
         """Renew what is known and has to be, without the list. What is not known waits for it."""
         steps, now = list[Step](), self._clock()
         for name, memory in known.items():
@@ -211,23 +277,22 @@ class Reconciler:
         if not steps:
             return
         steps.sort(key=lambda step: step.subscription.expiration_date_time if step.subscription else now)
-        outcomes = Work(self._client, self.workers, run, declarations, (), known).do(steps, lambda _: None)
-        report(outcomes)
-        self._note_made(tenant_id, outcomes, known, run.desired)
+        report(Work(self._client, self.workers, run, declarations, (), known).do(steps, note))
 
-    def _recall(self, tenant_id: str) -> Mapping[str, Known]:
+    def _recall(self, tenant_id: str) -> Snapshot:
         try:
-            return self._known.all(tenant_id)
+            return self._known.snapshot(tenant_id)
         except RetryLater as retry_later:
             _log.warning("What is known of the subscriptions in tenant %s can't be read: %s", tenant_id, retry_later)
-            return {}
+            return Snapshot()
 
     def _note_made(
-        self, tenant_id: str, outcomes: Sequence[Outcome], known: Mapping[str, Known], desired: DesiredState
+        self, tenant_id: str, outcomes: Sequence[Outcome], snapshot: Snapshot, desired: DesiredState
     ) -> None:
         """Note what was made or renewed at once: a run may end before its end."""
         try:
-            self._known.add(tenant_id, _noted((), outcomes, known, desired, tenant_id, self._clock()))
+            noted = _noted((), outcomes, snapshot.known, desired, tenant_id, self._clock())
+            self._known.add(tenant_id, noted, snapshot)
         except RetryLater as retry_later:
             _log.warning("Noting subscriptions in tenant %s failed; the next run retries: %s", tenant_id, retry_later)
 
@@ -236,12 +301,13 @@ class Reconciler:
         tenant_id: str,
         alive: Sequence[Subscription],
         outcomes: Sequence[Outcome],
-        known: Mapping[str, Known],
+        snapshot: Snapshot,
         desired: DesiredState,
     ) -> None:
         """Where storage is unavailable, the next run notes them; lifecycle notifications of new ones wait for it."""
         try:
-            self._known.note(tenant_id, _noted(alive, outcomes, known, desired, tenant_id, self._clock()))
+            noted = _noted(alive, outcomes, snapshot.known, desired, tenant_id, self._clock())
+            self._known.note(tenant_id, noted, snapshot)
         except RetryLater as retry_later:
             _log.warning("Noting subscriptions in tenant %s failed; the next run retries: %s", tenant_id, retry_later)
 
@@ -253,8 +319,12 @@ class Reconciler:
         step = Step(Action.REPLACE, declaration.tenant_id, declaration, subscription, explanation)
         run = Round(desired, before_gap, WaitBudget.none())
         work = Work(self._client, self.workers, run, self._declarations, [subscription], {})
-        outcome, *others = work.do([step], lambda done: self._note_made(declaration.tenant_id, done, {}, desired))
+        outcome, *others = work.do(
+            [step], lambda done: self._note_made(declaration.tenant_id, done, Snapshot(), desired)
+        )
         report([outcome, *others])
+        if outcome.error is None:
+            self._lose(declaration.tenant_id, subscription.id)
         return outcome
 
     def restore(
@@ -268,17 +338,55 @@ class Reconciler:
         tenant_id = declaration.tenant_id
         if self._client.get(tenant_id, subscription_id) is not None:
             return None
+        self._lose(tenant_id, subscription_id)
         step = Step(Action.CREATE, tenant_id, declaration, None, "Graph has removed it")
         run = Round(desired, before_gap, WaitBudget.none())
         work = Work(self._client, self.workers, run, self._declarations.of_tenant(tenant_id), (), {})
-        (outcome,) = work.do([step], lambda done: self._note_made(tenant_id, done, {}, desired))
+        (outcome,) = work.do([step], lambda done: self._note_made(tenant_id, done, Snapshot(), desired))
         report([outcome])
         return outcome
+
+    def _lose(self, tenant_id: str, subscription_id: str) -> None:
+        """Note that a subscription is gone, for lists of before that show it."""
+        try:
+            self._known.lose(tenant_id, subscription_id)
+        except RetryLater as retry_later:
+            _log.warning("Noting a subscription that is gone failed; the next list tells: %s", retry_later)
 
     def forget(self, tenant_id: str) -> None:
         """Visit a tenant no more, since nothing of ours is left there. Our own is always visited. Raises RetryLater."""
         if tenant_id != self._home:
             self._tenants.forget(tenant_id)
+
+
+@contextmanager
+def _share_of_the_time(share: float, clock: Callable[[], datetime]) -> Iterator[None]:
+    """Allow a share of the time that is left; without a limit, there is none."""
+    left = deadline.left()
+    with nullcontext() if left == timedelta.max else time_limit(left * share, clock):
+        yield
+
+
+def _goes_on(error: RetryLater, run: Round) -> bool:
+    """Whether a list that was not read to its end goes on now: what ended was its share of the time."""
+    if deadline.left() <= timedelta(0):
+        return False
+    pause = error.retry_after
+    return isinstance(error, NotAttempted) or (
+        pause is not None and pause <= min(deadline.left(), run.wait_budget.left)
+    )
+
+
+def _waiting(steps: Iterable[Step], refusals: Mapping[str, Refusal], now: datetime) -> list[Outcome]:
+    """Return the creations that Graph has refused and is not asked for again yet."""
+    return [
+        Outcome(step, error=StillRefused(refusal), attempted=False)
+        for step in steps
+        if step.action is Action.CREATE
+        and step.declaration is not None
+        and (refusal := refusals.get(step.declaration.id)) is not None
+        and refusal.until > now
+    ]
 
 
 def _alive(found: Sequence[Subscription], outcomes: Sequence[Outcome]) -> list[Subscription]:

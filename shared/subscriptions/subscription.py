@@ -89,6 +89,8 @@ class DesiredState:
     """Secrets of before that still prove an item."""
     take_over: bool = False
     """Whether a subscription that is not ours is replaced if Graph refuses ours for its sake."""
+    insists: bool = False
+    """Whether creations that Graph has refused a while ago are tried now, and not later each time."""
     may_belong: Callable[[str], bool] = _never
     """Whether a subscription to a resource may belong to a declaration that is not known yet: it is not removed."""
 
@@ -123,6 +125,15 @@ class DesiredState:
 def id_type_of(resource: str) -> str | None:
     """Return the ids that a subscription to a resource is to give, as its URL says; None: the only ones there are."""
     return "immutable" if kinds_in(resource) & _IMMUTABLE_IDS else None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A creation that has failed: when it did last, how many times, and until when it is not asked for again."""
+
+    last: datetime
+    times: int
+    until: datetime
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,8 @@ def test_a_list_that_takes_long_is_not_asked_for_in_each_run(monkeypatch: pytest
     """At ten thousand, listing takes two of the three minutes that a run has for subscriptions."""
     world = Scale(60)
     world.run_until(world.is_complete)
-    monkeypatch.setattr("shared.subscriptions.reconcile.LONG_LIST", timedelta(0))
-    monkeypatch.setattr("shared.subscriptions.reconcile.LIST_SHARE", 1_000)
+    monkeypatch.setattr("shared.subscriptions.reconcile.LONG_LIST", 0)
+    monkeypatch.setattr("shared.subscriptions.reconcile.GOOD_FOR_EACH_PAGE", timedelta(minutes=6))
     (gone, *_) = world.subscriptions()
     with world.measured() as figures:
         for _ in range(2):

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -77,6 +78,12 @@ class TenantsInMemory:
         self.app = self.instance()
         return self.app
 
+    def rotate(self) -> None:
+        """Put a new key into the key store, and start a process."""
+        made = made_key(f"enc-{len(self.keys.keys) + 1}", self.clock())
+        self.keys.keys[made.key_id] = made
+        self.app = self.instance()
+
     def instance(self, account: MemoryAccount | None = None, **settings: str) -> Relay:
         """Return another process: of this deployment, or of one with another storage account."""
         made = Relay(
@@ -96,12 +103,17 @@ class TenantsInMemory:
         RenewalRun(app or self.app, self.budget())()
 
     def reconcile(
-        self, minutes: float = 0, share: timedelta | None = OUR_SHARE, app: Relay | None = None
+        self,
+        minutes: float = 0,
+        share: timedelta | None = OUR_SHARE,
+        app: Relay | None = None,
+        *,
+        insists: bool = False,
     ) -> dict[str, Reconciled | Unlisted]:
         """Reconcile every tenant, after some minutes, within a time limit; return what became of each."""
         app = app or self.app
         self.clock.advance(minutes=minutes)
-        desired = app.desired_state(app.keys.current())
+        desired = replace(app.desired_state(app.keys.current()), insists=insists)
         within: AbstractContextManager[object] = time_limit(share, self.clock) if share else nullcontext()
         with within:
             found = app.reconciler.every_tenant(desired, lambda _: None, self.budget())

@@ -19,6 +19,7 @@ from shared.graph.client import GraphClient
 from shared.subscriptions.client import SubscriptionsClient
 from shared.subscriptions.known import KnownSubscriptions
 from shared.subscriptions.reconcile import Reconciled, Reconciler, Unlisted
+from shared.subscriptions.refusals import Refusals
 from shared.subscriptions.subscription import Action, DesiredState
 from shared.subscriptions.tenants import Tenants
 from shared.subscriptions.wait_budget import WaitBudget
@@ -70,7 +71,13 @@ class ScriptedTenant:
         client = GraphClient(graph.url, Bearer(), session, self.clock)
         subscriptions = SubscriptionsClient(client, self.clock, random.Random(1).randbytes)
         self.reconciler = Reconciler(
-            TENANT, Declarations([LIVES, MISSING]), subscriptions, tenants, self.known, self.clock
+            TENANT,
+            Declarations([LIVES, MISSING]),
+            subscriptions,
+            tenants,
+            self.known,
+            Refusals(MemoryTables()),
+            self.clock,
         )
 
     def reconcile(self, before_gap: Any = lambda _: None) -> Reconciled:
