@@ -12,6 +12,8 @@ from tests.chaos.tcp_proxy import TcpProxy
 
 Action = Callable[[ChaosSystem, random.Random], None]
 
+FORGOTTEN = "delta links are forgotten"
+
 LASTING: dict[str, object] = {
     "duplicate": 0.04,
     "reorder": 0.05,
@@ -206,7 +208,7 @@ FAULTS = (
     Fault("the list of subscriptions is empty", 90, _graph(listing="empty"), (2, 8), _graph(listing="true")),
     Fault("the list of subscriptions is stale", 90, _graph(listing="stale"), (2, 8), _graph(listing="true")),
     Fault("links lead nowhere", 90, _graph(loop_links=True), (2, 6), _graph(loop_links=False)),
-    Fault("delta links are forgotten", 60, _graph(forget_links=True), (1, 4), _graph(forget_links=False)),
+    Fault(FORGOTTEN, 60, _graph(forget_links=True), (1, 4), _graph(forget_links=False)),
     Fault("signing keys away", 60, _graph(unavailable=["keys"]), (4, 15), _graph(unavailable=[])),
     Fault("signing keys rotate", 60, _rotate_signing_keys),
     Fault("encryption key brought", 60, _bring_key),
