@@ -230,7 +230,7 @@ def life(declared: dict[str, Any]) -> str:
 def front(deployment: Deployment) -> Iterator[Seen]:
     """The handshake is echoed where anybody may call; elsewhere strangers are turned away, and we are one."""
     if deployment.url.startswith("EventHub:"):
-        yield Seen("handshake", "an event hub shakes no hands")
+        yield Seen("handshake", "an event hub has no handshake")
         return
     is_open = deployment.app.tags.get("profile") == "cheap"
     status, body, seconds = wait(
