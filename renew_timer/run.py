@@ -13,6 +13,7 @@ from shared.configuration.declaration import Declaration, Declarations
 from shared.deadline import time_limit
 from shared.errors import NotAttempted, Reason, RelayError, RetryLater
 from shared.keys.key import EncryptionKey
+from shared.log_lines import log_first
 from shared.messages import backlog
 from shared.messages.account import ANY
 from shared.messages.retry import MAX_DELAY
@@ -47,7 +48,9 @@ _SHARE_OF_PAUSE = 0.8
 """Of the shortest time between two runs, so that none is late."""
 
 _SHARE_OF_SUBSCRIPTIONS = 0.75
-"""Of the time of a run: the gauges, the sweeps and the heartbeat at its end must not wait for a Graph that hangs."""
+"""Of the time of a run, from its beginning on: the gauges, the sweeps and the heartbeat at its end must not wait for a
+Graph that hangs.
+"""
 
 
 def run_time(shortest_pause: timedelta) -> timedelta:
@@ -74,6 +77,7 @@ class RenewalRun:
             self._run()
 
     def _run(self) -> None:
+        began = self._now()
         self._relay.storage.queues.create_missing()
         self._relay.read_blobs()
         attempt("Reading the members of lists", self._relay.declarations.refresh)
@@ -84,7 +88,7 @@ class RenewalRun:
         silent = attempt("Looking for subscriptions that bring nothing", lambda: self._silent_subscriptions(sightings))
         desired = replace(self._relay.desired_state(key), lagging=lagging or (), silent=silent or ())
         attempt("Looking at RENEW_SCHEDULE", self._warn_of_rare_runs)
-        with time_limit(self._time * _SHARE_OF_SUBSCRIPTIONS, self._relay.clock):
+        with time_limit(began + self._time * _SHARE_OF_SUBSCRIPTIONS - self._now(), self._relay.clock):
             tenants = self._reconcile_tenants(desired)
         attempt("Recording the time left", lambda: self._record_time_left(tenants))
         attempt("Retiring keys", lambda: self._retire_keys(tenants, sightings))
@@ -194,21 +198,25 @@ class RenewalRun:
     def _warn_of_rare_runs(self) -> None:
         """Say once a run which subscriptions may expire before a later one renews them."""
         pause = self._relay.renewal_pause()
-        for declaration in self._declarations:
-            rich = declaration.include_resource_data
-            if (complaint := too_rare(declaration.resource, rich=rich, pause=pause)) is not None:
-                _log.warning("RENEW_SCHEDULE: %s", complaint)
+        complaints = [
+            (complaint,)
+            for declaration in self._declarations
+            if (complaint := too_rare(declaration.resource, rich=declaration.include_resource_data, pause=pause))
+        ]
+        log_first(_log, logging.WARNING, "RENEW_SCHEDULE: %s", complaints)
 
     def _warn_of_names(self) -> None:
         """Say once a run which names in declarations stand for nothing: what such a declaration brings waits for it."""
+        unresolved = list[tuple[object, ...]]()
         for declaration in self._declarations:
             try:
                 self._relay.resolver.resolved(declaration.tenant_id, declaration.resource)
             except NotAttempted:
-                return  # the time is over: what is resolved is remembered, and the next run asks for the rest
+                break  # the time is over: what is resolved is remembered, and the next run asks for the rest
             except RetryLater as retry_later:
                 if retry_later.reason is Reason.GRAPH_REFUSED:
-                    _log.error("%s in tenant %s: %s", declaration.resource, declaration.tenant_id, retry_later)
+                    unresolved.append((declaration.resource, declaration.tenant_id, retry_later))
+        log_first(_log, logging.ERROR, "%s in tenant %s: %s", unresolved)
 
     def _record_time_left(self, tenants: Mapping[str, Reconciled | Unlisted]) -> None:
         """Gauge the time that each declaration's subscription has left: 0 if there is none."""

@@ -22,7 +22,7 @@ ROOMS = {
 
 FLOORS = (
     ("text", "seldom"),
-    ("errors", "telemetry", "exporting", "http_client", "resources"),
+    ("errors", "log_lines", "telemetry", "exporting", "http_client", "resources"),
     ("configuration", "circuit_breaker", "deadline", "threads"),
     ("graph", "storage"),
     ("keys", "delivery", "messages"),

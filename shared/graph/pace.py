@@ -39,7 +39,7 @@ WINDOW = timedelta(seconds=20)
 """Of Graph's limits on `/subscriptions` (docs/graph.md, "Limits")."""
 
 SHARE = 0.8
-"""Of Graph's limits that one process takes: the rest is for other instances, for people, and for Graph's demands."""
+"""Of Graph's limits that one process takes: the rest is for other instances, and for people."""
 
 
 @dataclass(frozen=True)

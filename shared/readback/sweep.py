@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from shared import deadline
 from shared.configuration.declaration import Declaration
+from shared.log_lines import log_first
 from shared.messages.envelope import write
 from shared.readback.checkpoints import Checkpoint, Checkpoints
 from shared.readback.delta import OVERLAP
@@ -96,12 +97,13 @@ class Sweep:
         """Mark declarations for comparison at the next start. Call it before the repair, so that a crash in between
         loses no gap. Raises RetryLater.
         """
-        readable = []
+        readable, others = [], list[tuple[object, ...]]()
         for declaration in declarations:
             if complaint := unreadable(declaration):
-                _log.warning("%s can't be read back: %s. Missed changes stay missed", declaration.resource, complaint)
+                others.append((declaration.resource, complaint))
             else:
                 readable.append(declaration.id)
+        log_first(_log, logging.WARNING, "%s can't be read back: %s. Missed changes stay missed", others)
         if readable:
             self.checkpoints.suspect_gaps(readable, now)
 

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from shared import deadline
 from shared.configuration.declaration import Declaration
-from shared.errors import Reason, Refused, RelayError, RetryLater
+from shared.errors import NotAttempted, Reason, Refused, RelayError, RetryLater
 from shared.graph import client_state
 from shared.graph.client import GraphClient, GraphRequestError, Json, Page
 from shared.graph.pace import LISTS, READS, WRITES, CallPace
@@ -29,11 +30,19 @@ DEBOUNCE = timedelta(minutes=10)
 _MOST_WRITES = 6
 """Of a replacement: refused beside the old one, a stand-in, two deletions, the new one, a new URL for the old one."""
 
+_TO_RECREATE = timedelta(seconds=30)
+"""Time that has to be left before a subscription is deleted for which there is no stand-in: the answer to the deletion
+may take so long, and then the creation still has to begin.
+"""
+
 _MOST_PAGES = 10_000
 
 _FIRST_PAGE = "subscriptions"
 
-_OF_ENDPOINT = re.compile(r"validation request|\bnotification ?(?:url|endpoint)\b", re.IGNORECASE)
+_OF_ENDPOINT = re.compile(
+    r"validation request|\bnotification ?endpoint\b|\bnotification ?url\b(?! is required)", re.IGNORECASE
+)
+"""Graph also names `notificationUrl` as required where a PATCH changes nothing: that is no fault of our endpoint."""
 _OF_EXPIRATION = re.compile(r"expir", re.IGNORECASE)
 _OF_QUOTA = re.compile(r"limit|quota|maximum", re.IGNORECASE)
 
@@ -160,9 +169,10 @@ class SubscriptionsClient:
 
         Raises:
             Refused: the subscription is of something else than what is declared.
-            GraphRequestError: Graph wants none of it; 404: it is gone.
-            RetryLater: Graph is away.
+            GraphRequestError: Graph refuses; 404: it is gone.
+            RetryLater: Graph is unavailable, or has no room for another call.
         """
+        self._pace.take(READS, tenant_id)
         found = self._read(self._graph.get(tenant_id, f"subscriptions/{subscription_id}"))
         if not is_of(found, declaration):
             raise Refused(Reason.CLIENT_STATE, "an item names a subscription of another resource")
@@ -175,6 +185,7 @@ class SubscriptionsClient:
         Its certificate stays: a storm of these must not wait for the key store, and a run of the timer re-keys it.
         """
         path = f"subscriptions/{subscription.id}"
+        self._pace.take(WRITES, declaration.tenant_id)
         return self._granted(declaration, lambda life: self._graph.patch(declaration.tenant_id, path, life))
 
     def _do(self, step: Step, desired: DesiredState) -> Subscription | None:
@@ -205,7 +216,8 @@ class SubscriptionsClient:
 
         Graph takes one subscription for a resource and its change types. Then a stand-in with other change types serves
         while the old one makes room. Where there is no room for a stand-in either (Teams takes one for a resource), the
-        old one is given our present URL, so that Graph validates the endpoint, before it makes room.
+        old one is given our present URL, so that Graph validates the endpoint, before it makes room, if there is time
+        for both.
         """
         _certificate(declaration, desired.key)  # what can't be recreated must not be deleted
         made = self._beside(tenant_id, declaration, desired)
@@ -214,7 +226,9 @@ class SubscriptionsClient:
             return made
         stand_in = self._stand_in(tenant_id, declaration, desired)
         if stand_in is None:
+            _check_time()
             self._redirect(tenant_id, old, declaration, desired)
+            _check_time()
         self._graph.delete(tenant_id, f"subscriptions/{old.id}")
         made = self._create(tenant_id, declaration, desired)
         if stand_in is not None:
@@ -312,6 +326,12 @@ def _with_key(answer: Subscription, given: Json) -> Subscription:
     if answer.encryption_certificate_id or "encryptionCertificateId" not in given:
         return answer
     return msgspec.structs.replace(answer, encryption_certificate_id=str(given["encryptionCertificateId"]))
+
+
+def _check_time() -> None:
+    """Raises NotAttempted where what is deleted might not be created again in the time that is left."""
+    if deadline.left() < _TO_RECREATE:
+        raise NotAttempted(Reason.POSTPONED, "there is no time to delete the subscription and to create it again")
 
 
 def _certificate(declaration: Declaration, key: EncryptionKey | None) -> Json:

@@ -1,7 +1,7 @@
 """Keeps the members of templates true: who joined is declared at once, who left only once Graph has confirmed it.
 
 Graph has shown empty and outdated lists for days (docs/graph.md, "Subscriptions"). So nobody is believed to have left
-until two looks agree, and what would end most of the subscriptions of a list is not believed for a day.
+until two looks agree, and what would end many of the subscriptions of a list is not believed for a day.
 """
 
 import logging
@@ -40,9 +40,11 @@ LIST_ALL_AFTER = timedelta(days=1)
 CONFIRMED_AFTER = timedelta(minutes=10)
 """How long a member must have been missing."""
 MANY_CONFIRMED_AFTER = timedelta(days=1)
-"""How long, where most of a list are missing at once."""
+"""How long, where many of a list are missing at once."""
 _FEW = 3
-"""So many may always leave together."""
+"""So many may always leave together, unless they are all."""
+_MANY = 0.1
+"""Share of a list: a list that Graph cuts short shows the others."""
 
 _AT_ONCE = 8
 """Inner lists that are read at the same time."""
@@ -246,10 +248,15 @@ class Membership:
     def _leave(
         self, template: Declaration, members: Mapping[Key, Member], look: _Look, now: datetime
     ) -> dict[Key, Member]:
-        """Return those whom the look shows to be missing, to be there again, or to have left; stored."""
+        """Return those whom the look shows to be missing, to be there again, or to have left; stored.
+
+        Where fewer are missing than on a look that was not believed, two later ones have to agree.
+        """
         present = [member for member in members.values() if member.left is None]
         absent = [member for member in present if look.misses(member)]
-        many = len(absent) == len(present) or len(absent) > max(_FEW, len(present) / 2)
+        many = _are_many(len(absent), len(present))
+        if not many and _are_many(sum(member.missing is not None for member in present), len(present)):
+            absent = [replace(member, missing=None) for member in absent]
         patience = MANY_CONFIRMED_AFTER if many else CONFIRMED_AFTER
         changed = [
             replace(member, missing=None)
@@ -299,6 +306,11 @@ class Membership:
 
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def _are_many(absent: int, present: int) -> bool:
+    """Whether so many of a list are missing that the list is rather wrong."""
+    return absent == present or absent > max(_FEW, present * _MANY)
 
 
 def _is_due(template: Declaration, state: SourceState, members: Iterable[Member], now: datetime) -> bool:

@@ -1,7 +1,7 @@
 """Which of the subscriptions that Graph shows are ours, and which declaration each one serves.
 
-One app registration may have several deployments, and other products: what is neither at our endpoint, nor marked with
-one of our secrets, nor known from before is not ours, and is never touched.
+One app registration may have several deployments, and other products: what is neither at our endpoint nor known from
+before is not ours, and is never touched. Our secret's mark alone proves nothing: two deployments may share the secret.
 """
 
 from collections import defaultdict
@@ -46,11 +46,26 @@ def served_declaration(
 ) -> str | None:
     """Return the id of the declaration that a subscription serves, or served; None if it is not ours."""
     url, before = read_url(subscription.notification_url), known.get(subscription.id.lower())
-    if url.endpoint != desired.endpoint and url.minted_by not in desired.fingerprints and before is None:
+    if url.endpoint != desired.endpoint and before is None:
         return None
     if url.serves is not None:
         return url.serves
     return before.declaration if before is not None else declaration_id(tenant_id, subscription.resource)
+
+
+def only_marked(
+    subscriptions: Iterable[Subscription], desired: DesiredState, known: Mapping[str, Known]
+) -> list[Subscription]:
+    """Return those with a mark of one of our secrets that are not ours: of a deployment with the same secret, or ours
+    from a time of which nothing is known any more.
+    """
+    return [
+        subscription
+        for subscription in subscriptions
+        if (url := read_url(subscription.notification_url)).minted_by in desired.fingerprints
+        and url.endpoint != desired.endpoint
+        and subscription.id.lower() not in known
+    ]
 
 
 def completed(subscription: Subscription, known: Mapping[str, Known]) -> Subscription:

@@ -11,17 +11,18 @@ from shared.configuration.declaration import Declaration, Declarations
 from shared.deadline import time_limit
 from shared.errors import NotAttempted, Reason, RelayError, RetryLater
 from shared.graph.pace import LISTS, SHARE, WINDOW
+from shared.log_lines import log_first
 from shared.subscriptions.advice import advice_on_tenant
 from shared.subscriptions.client import Listing, SubscriptionsClient
 from shared.subscriptions.known import Known, KnownSubscriptions, Snapshot
 from shared.subscriptions.plan import cure, held_back, plan, serving, step_for
-from shared.subscriptions.recognition import remembered, served_declaration
+from shared.subscriptions.recognition import only_marked, remembered, served_declaration
 from shared.subscriptions.refusals import Refusals, StillRefused, report_waiting
 from shared.subscriptions.subscription import Action, DesiredState, Outcome, Refusal, Step, Subscription
 from shared.subscriptions.survey import Survey
 from shared.subscriptions.tenants import Tenants
 from shared.subscriptions.wait_budget import WaitBudget
-from shared.subscriptions.work import BeforeGap, Round, Work, report
+from shared.subscriptions.work import BeforeGap, Round, Work, report, resource_of
 from shared.subscriptions.workers import Workers
 
 _log = logging.getLogger("graph_relay.subscriptions")
@@ -194,6 +195,7 @@ class Reconciler:
         found = self._find(tenant_id, declarations, known, run, note, by_last_list=by_last_list)
         declarations, desired = self._declared_now(tenant_id, desired)
         now = self._clock()
+        _warn_of_marked(tenant_id, only_marked(found, desired, known))
         _warn_of_futile(held_back(declarations, found, desired, tenant_id, now, known))
         steps = plan(declarations, found, desired, tenant_id, now, known, refusals)
         waiting = [] if desired.insists else _waiting(steps, refusals, now)
@@ -445,20 +447,22 @@ def _after(step: Step, before: Known | None, desired: DesiredState, now: datetim
 def _warn_of_futile(steps: Sequence[Step]) -> None:
     """Say what replacing did not cure: it is borne for a while, since each time changes are missed."""
     for step in steps:
-        assert step.declaration is not None
         telemetry.RECONCILED.add(1, {"action": step.action, "outcome": "futile"})
-    for step in steps[:_MOST_WARNINGS]:
-        assert step.declaration is not None
-        _log.error(
-            "%s in tenant %s was replaced since %s, and Graph shows the same of the new one. It is renewed, and "
-            "replaced again later. If it brings notifications, nothing is missing",
-            step.declaration.resource,
-            step.tenant_id,
-            step.explanation,
-        )
+    message = (
+        "%s in tenant %s was replaced since %s, and Graph shows the same of the new one. It is renewed, and "
+        "replaced again later. If it brings notifications, nothing is missing"
+    )
+    rows = [(resource_of(step), step.tenant_id, step.explanation) for step in steps]
+    log_first(_log, logging.ERROR, message, rows)
 
 
-_MOST_WARNINGS = 20
+def _warn_of_marked(tenant_id: str, subscriptions: Sequence[Subscription]) -> None:
+    message = (
+        "Subscription %s to %s in tenant %s is marked with CLIENT_STATE_SECRET, but is neither at NOTIFICATION_URL nor "
+        "known here, so it is left alone. If another deployment has the same secret, give each its own; if none has, "
+        "it expires by itself"
+    )
+    log_first(_log, logging.WARNING, message, [(held.id, held.resource, tenant_id) for held in subscriptions])
 
 
 def report_unlisted(tenant_id: str, declarations: Iterable[Declaration], error: RelayError) -> None:

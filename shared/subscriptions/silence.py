@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from shared import telemetry
 from shared.configuration.declaration import Declaration, Declarations
 from shared.errors import RetryLater
+from shared.log_lines import log_first
 from shared.storage.state import STATE, number_in, time_in
 from shared.storage.tables import Row, Tables
 from shared.subscriptions.habit import KNOWN_WEEKS, MISSED_HOURS, Habit
@@ -95,7 +96,7 @@ class LastSeen:
 
     def report(self, declarations: Declarations, now: datetime) -> list[Declaration]:
         """Gauge the silence of each declaration, warn of unusual ones and return them. Raises RetryLater."""
-        unusual = []
+        unusual, hours = [], list[float]()
         declared = {declaration.id: declaration for declaration in declarations}
         for row in self._tables.partition(STATE, _PARTITION):
             declaration = declared.get(str(row["RowKey"]))
@@ -106,13 +107,13 @@ class LastSeen:
             telemetry.SILENCE_SECONDS.set(silent.total_seconds(), place)
             if is_unusual(row, now):
                 unusual.append(declaration)
-                _log.warning(
-                    "%s in tenant %s has been silent for %.1f hours, which is unusual. It is compared with Graph; if "
-                    "that finds changes, the subscription is replaced; `python -m ops reconcile --anew` replaces all",
-                    declaration.resource,
-                    declaration.tenant_id,
-                    silent.total_seconds() / 3600,
-                )
+                hours.append(silent / timedelta(hours=1))
+        message = (
+            "%s in tenant %s has been silent for %.1f hours, which is unusual. It is compared with Graph; if that "
+            "finds changes, the subscription is replaced; `python -m ops reconcile --anew` replaces all"
+        )
+        rows = [(each.resource, each.tenant_id, silent) for each, silent in zip(unusual, hours, strict=True)]
+        log_first(_log, logging.WARNING, message, rows)
         return unusual
 
     def all(self) -> list[Sighting]:

@@ -18,9 +18,11 @@ from shared import telemetry
 from shared.configuration.declaration import Declaration, Declarations
 from shared.errors import NotAttempted, Reason, RelayError, RetryLater
 from shared.graph.client import GraphRequestError
+from shared.log_lines import log_first
 from shared.subscriptions.advice import advice
 from shared.subscriptions.client import Occupied, SubscriptionsClient, is_about_endpoint
 from shared.subscriptions.known import Known
+from shared.subscriptions.marks import read_url
 from shared.subscriptions.plan import (
     Place,
     care,
@@ -240,7 +242,7 @@ class Work:
         if serves is None:
             if desired.take_over:
                 return outcome, _replacing(step, holder, "it is taken over")
-            return replace(outcome, error=Occupied(refusal, holder, "which is not this app's")), None
+            return replace(outcome, error=Occupied(refusal, holder, _whose(holder, desired))), None
         if serves == step.declaration.id:
             fault = fault_of(holder, step.declaration, desired)
         elif serves in self._declarations:
@@ -278,6 +280,13 @@ class Work:
                 or serves not in self._declarations
             }
         return self._idle
+
+
+def _whose(holder: Subscription, desired: DesiredState) -> str:
+    """Say whose a subscription is that is not ours."""
+    if read_url(holder.notification_url).minted_by in desired.fingerprints:
+        return "which is marked with CLIENT_STATE_SECRET but is neither at NOTIFICATION_URL nor known here"
+    return "which is not this app's"
 
 
 def _replacing(step: Step, holder: Subscription, explanation: str) -> Step:
@@ -319,22 +328,20 @@ def report(outcomes: Sequence[Outcome]) -> None:
         telemetry.RECONCILED.add(1, {"action": step.action, "outcome": "done" if error is None else error.reason})
         if error is None:
             _log.info("%s: done, since %s", _what(step), step.explanation)
-    failed = [outcome for outcome in outcomes if outcome.error is not None and outcome.attempted]
-    for outcome in failed[:_MOST_LINES]:
-        step, error = outcome.step, outcome.error
-        assert error is not None
-        consent = step.declaration.consent if step.declaration is not None else "tenant"
-        _log.error("%s failed: %s. %s", _what(step), error, advice(error, resource_of(step), consent))
-    if len(failed) > _MOST_LINES:
-        _log.error("%d more steps failed in this run; `python -m ops status` shows them", len(failed) - _MOST_LINES)
+    failed = [
+        (_what(outcome.step), outcome.error, _advice(outcome.step, outcome.error))
+        for outcome in outcomes
+        if outcome.error is not None and outcome.attempted
+    ]
+    log_first(_log, logging.ERROR, "%s failed: %s. %s", failed)
     waiting = [outcome for outcome in outcomes if not outcome.attempted]
     if waiting:
         where = waiting[0].step.tenant_id
         _log.error("%d subscriptions in tenant %s wait for the next run: %s", len(waiting), where, waiting[0].error)
 
 
-_MOST_LINES = 20
-"""Of one run and tenant: ten thousand alike tell nobody more."""
+def _advice(step: Step, error: RelayError) -> str:
+    return advice(error, resource_of(step), step.declaration.consent if step.declaration is not None else "tenant")
 
 
 def _what(step: Step) -> str:

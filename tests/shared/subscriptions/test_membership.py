@@ -108,6 +108,28 @@ def test_most_of_a_list_do_not_leave_at_once(
     assert group.refresh(minutes=10) == inboxes(*left)
 
 
+@pytest.mark.parametrize("misread", [[], [6], [4, 5]])
+def test_a_misread_list_does_not_count_against_who_leaves_later(group: MemberLists, misread: list[int]) -> None:
+    group.changes = [(person(6), True)]
+    group.group(*misread)
+    for _ in range(6):
+        group.refresh(minutes=10)
+    group.group(1, 2, 3)
+    assert group.refresh(minutes=10) == inboxes(1, 2, 3, 4, 5, 6)
+    assert group.refresh(minutes=10) == inboxes(1, 2, 3)
+
+
+def test_a_tenth_of_a_list_does_not_leave_at_once(group: MemberLists) -> None:
+    group.changes = [(person(number), False) for number in range(1, 41)]
+    group.refresh(minutes=5)
+    group.changes = [(person(40), True)]
+    group.group(*range(1, 36))
+    for _ in range(24):
+        assert len(group.refresh(minutes=60)) == 40
+    group.refresh(minutes=60)
+    assert group.refresh(minutes=10) == inboxes(*range(1, 36))
+
+
 @pytest.mark.parametrize(
     "answer", [FORBIDDEN, ScriptedResponse(404), ScriptedResponse(503), ScriptedResponse(200, b"<html>")]
 )

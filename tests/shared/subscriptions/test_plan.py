@@ -249,7 +249,6 @@ def test_one_without_resource_data_has_no_certificate_to_care_for() -> None:
     "changes",
     [
         {"notification_url": desired(secret="retired").url_for(declaration())},
-        {"notification_url": desired(FOREIGN_URL).url_for(declaration())},
         {"lifecycle_notification_url": FOREIGN_URL},
         {"include_resource_data": False},
         {"change_type": "created"},
@@ -354,14 +353,16 @@ def test_a_key_that_graph_does_not_show_is_the_one_that_was_given(shown: str | N
     assert step.action is Action.REKEY  # nothing is known: it is given the key once, and that is noted
 
 
-def test_a_subscription_of_a_former_url_is_ours_by_our_secret_or_by_memory() -> None:
-    old = subscription("1", declaration(), desired("https://old.example.org/api/notifications"))
-    assert only_step(declaration(), old).action is Action.REPLACE
-    stranger = subscription("1", declaration(), desired("https://old.example.org/n", "another secret"))
-    assert only_step(declaration(), stranger).action is Action.CREATE
+@pytest.mark.parametrize("secret", ["the current secret", "another secret"])
+def test_a_subscription_at_another_url_belongs_to_this_deployment_only_if_it_is_known(secret: str) -> None:
+    old = subscription("1", declaration(), desired("https://old.example.org/api/notifications", secret))
+    assert only_step(declaration(), old).action is Action.CREATE
+    assert plan([], [old], desired(), TENANT, NOW) == []
     known = {"1": Known(declaration().id, NOW + timedelta(days=1))}
-    (step,) = plan([declaration()], [stranger], desired(), TENANT, NOW, known)
-    assert (step.action, step.subscription) == (Action.REPLACE, stranger)
+    (step,) = plan([declaration()], [old], desired(), TENANT, NOW, known)
+    assert (step.action, step.subscription) == (Action.REPLACE, old)
+    (step,) = plan([], [old], desired(), TENANT, NOW, known)
+    assert (step.action, step.subscription) == (Action.REMOVE, old)
 
 
 def test_a_replacement_that_cured_nothing_is_repeated_later_each_time() -> None:

@@ -1,5 +1,6 @@
 """Many steps of one run: what Graph answers to one decides about the others."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -53,6 +54,35 @@ def test_a_dead_endpoint_ends_creations_in_place_of_what_is_gone_when_it_is_rene
     world.refuse = lambda *_: None
     of(world, minutes=5)
     assert len(world.alive()) == 120
+
+
+def test_a_refusal_of_what_a_renewal_carries_is_no_fault_of_the_endpoint() -> None:
+    """Graph names `notificationUrl` in many words. The certificate changes with a new subscription then."""
+    world = TenantsInMemory(*[declaration(f"/chats/{number}/messages") for number in range(3)])
+    world.run()
+    nothing = refused(400, "InvalidRequest", "expirationDateTime or notificationUrl is required to update.")
+    world.refuse = lambda method, _: nothing if method == "PATCH" else None
+    world.rotate()
+    world.run(minutes=5)
+    assert {held["encryptionCertificateId"] for held in world.alive()} == {"enc-2"}
+
+
+@pytest.mark.parametrize("left", [10, 20])
+def test_what_has_no_stand_in_is_deleted_only_with_time_left_to_create_it_again(left: int) -> None:
+    """Teams takes one subscription for a resource, whatever its change types."""
+    chats = declaration("/chats/getAllMessages")
+    world = TenantsInMemory(chats)
+    world.run()
+    (first,) = world.alive()
+    full = refused(403, "Forbidden", "Subscription limit reached.")
+    world.refuse = lambda method, _: full if method == "POST" and world.alive() else None
+    world.takes = {"POST": 2, "PATCH": 5}
+    world.declare(declaration("/chats/getAllMessages", types="created"))
+    world.reconcile(minutes=5, share=timedelta(seconds=left))
+    assert [held["id"] for held in world.alive()] == [first["id"]]
+    assert world.unserved == []
+    world.reconcile(minutes=5)
+    assert [held["changeType"] for held in world.alive()] == ["created"]
 
 
 def test_both_the_replacement_and_the_renewal_in_its_place_are_told_of(

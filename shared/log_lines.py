@@ -1,0 +1,15 @@
+"""Logs what may be true of ten thousand subscriptions: the first lines, and how many more there are."""
+
+import logging
+from collections.abc import Sequence
+
+MOST_LINES = 20
+"""Ten thousand alike tell nobody more."""
+
+
+def log_first(log: logging.Logger, level: int, message: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Log a message with each of the first rows of arguments, and the number of the others."""
+    for row in rows[:MOST_LINES]:
+        log.log(level, message, *row)
+    if len(rows) > MOST_LINES:
+        log.log(level, "%d more of these in this run; `python -m ops status` shows them", len(rows) - MOST_LINES)
