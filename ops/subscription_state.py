@@ -67,9 +67,13 @@ class SubscriptionState(msgspec.Struct):
 
 @dataclass
 class Listed:
-    """The subscriptions of each tenant; the tenants that could not be listed, and why."""
+    """The subscriptions of each tenant, with the keys that Graph does not show; tenants that can't be listed, and why.
+
+    noted: what the app's tables say of the subscriptions of each tenant, by id.
+    """
 
     found: dict[str, list[Subscription]] = field(default_factory=dict)
+    noted: dict[str, Mapping[str, Known]] = field(default_factory=dict)
     unavailable: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
@@ -86,8 +90,13 @@ def listed() -> Listed:
     settings, budget = relay().settings, WaitBudget(PATIENCE, lambda wait: time.sleep(wait.total_seconds()))
     known = Listed()
     for tenant_id in relay().declarations.by_tenant(settings.tenant_id):
+        noted: Mapping[str, Known] = {}
+        with suppress(RetryLater):  # told by those parts that need storage
+            noted = relay().known_subscriptions.all(tenant_id)
         try:
-            known.found[tenant_id] = relay().subscriptions.list(tenant_id, budget.wait)
+            shown = relay().subscriptions.list(tenant_id, budget.wait)
+            known.found[tenant_id] = [completed(subscription, noted) for subscription in shown]
+            known.noted[tenant_id] = noted
         except RetryLater as retry_later:
             known.unavailable[tenant_id] = str(retry_later)
         except RelayError as error:
@@ -101,7 +110,7 @@ def states(
     """Return the state of each declaration and of undeclared subscriptions of ours. `key`: the current one."""
     found: list[SubscriptionState] = []
     for tenant_id, subscriptions in known.found.items():
-        found += _of_tenant(tenant_id, subscriptions, key, seen, now)
+        found += _of_tenant(tenant_id, subscriptions, known.noted[tenant_id], key, seen, now)
     not_listed = known.unavailable | known.refused
     return found + [
         _silence(
@@ -123,16 +132,13 @@ def worst(states: Iterable[SubscriptionState], number: int) -> list[Subscription
 
 def _of_tenant(
     tenant_id: str,
-    subscriptions: Sequence[Subscription],
+    shown: Sequence[Subscription],
+    noted: Mapping[str, Known],
     key: EncryptionKey | None,
     seen: Mapping[str, datetime],
     now: datetime,
 ) -> Iterator[SubscriptionState]:
     declared, desired = relay().declarations.of_tenant(tenant_id), relay().desired_state(key)
-    noted: Mapping[str, Known] = {}
-    with suppress(RetryLater):  # told by those parts that need storage
-        noted = relay().known_subscriptions.all(tenant_id)
-    shown = [completed(subscription, noted) for subscription in subscriptions]
     steps = plan(declared, shown, desired, tenant_id, now, noted) if key is not None else []
     by_declaration = {step.declaration.id: step for step in steps if step.declaration is not None}
     removed = {step.subscription.id for step in steps if step.action is Action.REMOVE and step.subscription}

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -51,6 +52,18 @@ def test_after_a_reconciliation_all_is_well(operator: Operator) -> None:
     assert told["queue"] == {"messages": 0, "oldest_seconds": None}
     assert told["dead_letters"] == {"count": 0, "by_reason": {}, "looked_at": 0}
     assert "All is well." in operator("status").stdout
+
+
+def test_a_key_that_graph_does_not_show_is_counted_by_what_the_app_remembers(
+    operator: Operator, graph: GraphServer
+) -> None:
+    operator.json("reconcile")
+    (subscription,) = operator.json("status")["subscriptions"]
+    held = graph.simulator.subscriptions.find(subscription["id"])
+    assert held.recipient is not None
+    held.recipient = replace(held.recipient, certificate_id="")
+    told = operator.json("status")
+    assert (told["keys"][0]["subscriptions"], told["subscriptions"][0]["key"]) == (1, subscription["key"])
 
 
 def test_a_subscription_that_is_about_to_expire_unrenewed_needs_attention(
