@@ -20,7 +20,7 @@ _HEAD = (
     "`hydrate` (`process_queue`)",
     "read back what was missed (`process_queue`)",
     "resource-specific consent",
-    "besides",
+    "also needed",
 )
 
 
@@ -46,7 +46,7 @@ def section() -> str:
             "",
             "Lists that a declaration fans out over (`forEach`), for `renew_timer`:",
             "",
-            "| list | read it | told of changes by a delta query |",
+            "| list | to read it | to read its changes with a delta query |",
             "|---|---|---|",
             *(_list_row(source) for source in MEMBER_SOURCES),
             "",
@@ -54,8 +54,9 @@ def section() -> str:
             "",
             *(f"- {_paths(kind)}: {' '.join(kind.besides)}" for kind in KINDS if not kind.subscribe),
             "",
-            "Any one of the permissions in a cell will do: the first is the least, and the one that is asked for. Of",
-            "many, three are listed. Of a fan-out, the list comes first. The pages that subscribing is read from:",
+            "One of the permissions in a cell suffices. The first is the least privileged, and the one that the script requests;",
+            "at most three are shown. Where a read needs two requests, a semicolon separates their permissions. Sources of the",
+            "column *subscribe*:",
             "",
             "| page | edition | read for |",
             "|---|---|---|",
