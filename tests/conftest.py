@@ -3,6 +3,7 @@
 Each worker of pytest-xdist has its own.
 """
 
+import gc
 import os
 import platform
 import secrets
@@ -35,6 +36,8 @@ settings.register_profile("check", settings.get_profile("relay"), max_examples=2
 settings.load_profile("relay")
 
 platform.platform()  # runs `uname` once; Azure's clients send the platform
+
+gc.disable()  # until all tests are collected: what a collection makes, it keeps
 
 PROCESSES = {"azurite", "browser"}
 """The fixtures that start a process."""
@@ -72,6 +75,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
             item.add_marker("server")
     yield
     items.sort(key=_time_limit, reverse=True)
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of each garbage collection what lives as long as the tests: modules, and thousands of tests."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def _time_limit(item: pytest.Item) -> float:
