@@ -19,11 +19,15 @@ _ROW, _NAMES, _BAR, _MOST = 24, 540, 300, 1.5
 
 def write(figures: Sequence[Figure]) -> None:
     """Replace the table in the page, and the plot beside it."""
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(_BEGIN)
-    after = rest.split(_END)[1]
-    PAGE.write_text(f"{before}{_BEGIN}\n{machine()}\n\n{table(figures)}\n{_END}{after}", encoding="utf-8")
+    write_into(PAGE, table(figures))
     PLOT.write_text(plot([figure for figure in figures if figure.share is not None]), encoding="utf-8")
+
+
+def write_into(page: Path, measured: str) -> None:
+    """Replace what stands in a page between the marks, by a sentence about this machine and what was measured."""
+    before, rest = page.read_text(encoding="utf-8").split(_BEGIN)
+    after = rest.split(_END)[1]
+    page.write_text(f"{before}{_BEGIN}\n{machine()}\n\n{measured}\n{_END}{after}", encoding="utf-8")
 
 
 def machine() -> str:

@@ -26,7 +26,6 @@ from graph_simulator.subscription import Subscription
 from graph_simulator.watchable import Watched, path_segments
 from graph_simulator.world import World
 
-SUBSCRIPTIONS_AT_ONCE = 100
 ALL_TYPES = "include-unknown-enum-members"
 IMMUTABLE = 'idtype="immutableid"'
 PRIMARY_CALENDAR = "calendar"
@@ -207,7 +206,7 @@ class GraphApi:
         shown = self._simulator.listed(call.caller)
         for subscription in shown:
             del subscription["@odata.context"]
-        return _ok(self._pager.page(f"{call.root}/subscriptions", shown, SUBSCRIPTIONS_AT_ONCE))
+        return _ok(self._pager.page(f"{call.root}/subscriptions", shown, self._simulator.subscriptions_at_once))
 
     async def _get(self, call: Call) -> Answer:
         return _ok(self._simulator.shown(self._allowed(call)))

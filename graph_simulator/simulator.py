@@ -39,6 +39,8 @@ from graph_simulator.world import World, populated
 
 WATCH_EVERY = timedelta(seconds=30)
 LATEST_DUPLICATE_SECONDS = 5.0
+SUBSCRIPTIONS_AT_ONCE = 100
+"""On a page of the list of subscriptions."""
 HELD_BACK_SECONDS = (0.5, 3.0)
 
 
@@ -80,6 +82,7 @@ class Simulator:
         self.event_hubs = EventHubs()
         self.counts: Counter[str] = Counter()
         """written, changes, lost (to a pause or a fault), hostile."""
+        self.subscriptions_at_once = SUBSCRIPTIONS_AT_ONCE
         self._client = client
         self._seed = seed
         self._forger = Forger(self.keys, self.clock, self.chance)

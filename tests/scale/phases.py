@@ -1,20 +1,32 @@
 """What happens to many subscriptions, phase by phase: what each takes, and what must hold in it."""
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from shared.configuration.declaration import Declaration
 from shared.graph.pace import LISTS, WRITES
-from tests.builders import client_state_secret
-from tests.crash.services import made_key
-from tests.scale.world import Figures, Killed, Scale
+from tests.builders import OTHER_TENANT, TENANT, client_state_secret
+from tests.scale.graph import ENDPOINT, LIST, MEMBERS, Killed
+from tests.scale.world import GROUP, TICK, Figures, Scale, everybody_in, mailboxes, user
 
 OVERLAP = timedelta(hours=24)
 """KEY_OVERLAP_HOURS, by default: a new key is in use everywhere within this time."""
 
+ALL_ARE_DUE = timedelta(hours=16)
+"""After this time without a run, as after an outage of the host, every subscription of mail is due, and lives."""
+
+HOUR = timedelta(hours=1)
+
 KILLS = 12
 """Calls to Graph in which the process dies, spread over the run."""
+
+ROOMS = 20
+"""One of so many members has no mailbox."""
+
+LONGER_THAN_A_RUN = timedelta(minutes=4, seconds=30)
+"""How long the slow list takes."""
 
 
 @dataclass(frozen=True)
@@ -27,119 +39,274 @@ class Phase:
 
 
 class Course:
-    """A world of so many subscriptions, led through all phases."""
+    """A world that is led through phases, one after the other. quiet_calls: those of a run with nothing to do."""
 
-    def __init__(self, number: int) -> None:
-        self.world = Scale(number)
-        self._number = number
-        self._unserved: list[str] = []
-        self.world.watch_deletions(self._unserved.append)
+    quiet_calls = frozenset({LIST})
 
-    def phases(self, quiet_runs: int) -> Iterator[Phase]:
-        """Yield each phase when it is over. quiet_runs: of an hour without anything to do."""
-        yield self._phase("creation", self._until_complete)
-        yield self._phase("a quiet run", lambda: self._quiet(quiet_runs))
-        yield self._phase("renewal", self._renew)
-        yield self._phase("a new key", self._rekey)
-        yield self._phase("another secret", self._another_secret)
-        yield self._phase("another URL", lambda: self._another_url("?code=2"))
-        yield self._phase("the process dies in each step", self._killed)
-        yield self._phase("an empty list", self._empty_list)
-        yield self._phase("a dead endpoint", self._dead_endpoint)
-        yield self._phase("a third of all calls is throttled", self._storm)
+    def __init__(self, world: Scale) -> None:
+        self.world = world
+        self.graph = world.graph
+
+    def phases(self) -> Iterator[Phase]:
+        """Yield each phase when it is over."""
+        for name, do in self._plan():
+            yield self._phase(name, do)
+
+    def _plan(self) -> Sequence[tuple[str, Callable[[], object]]]:
+        raise NotImplementedError
 
     def _phase(self, name: str, do: Callable[[], object]) -> Phase:
-        self._unserved.clear()
+        self.graph.unserved.clear()
         broken = []
         with self.world.measured() as figures:
             try:
                 do()
             except AssertionError as error:
                 broken.append(str(error).partition("\n")[0])
-        broken += [f"{len(self._unserved)} were deleted before a successor lived"] if self._unserved else []
-        if figures.most_writes > WRITES.in_tenant * 0.8:
-            broken.append(f"{figures.most_writes} writes in 20 s")
-        if figures.most_lists > LISTS.in_tenant:
-            broken.append(f"{figures.most_lists} list calls in 20 s")
+        unserved = {each.resource for each in self.world.relay.declarations} & set(self.graph.unserved)
+        if unserved:
+            broken.append(f"{len(unserved)} were deleted before a successor lived")
+        for what, most, limit in (
+            ("writes in a tenant", figures.most_writes, WRITES.in_tenant * 0.8),
+            ("writes in all tenants", figures.most_over_all, WRITES.over_all * 0.8),
+            ("list calls in a tenant", figures.most_lists, LISTS.in_tenant),
+        ):
+            if most > limit:
+                broken.append(f"{most} {what} within 20 s")
         return Phase(name, figures, tuple(broken))
-
-    def _quiet(self, runs: int) -> None:
-        for _ in range(runs):
-            self.world.run()
 
     def _until_complete(self) -> None:
         self.world.run_until(self.world.is_complete)
 
-    def _renew(self) -> None:
-        """Half a day without a run, as after an outage of the host: then all are due within a few hours."""
-        before = min(subscription.expires for subscription in self.world.subscriptions())
-        self.world.clock.advance(hours=15)
-        self.world.run_until(lambda: min(held.expires for held in self.world.subscriptions()) > before)
-        assert self.world.is_complete(), "some were lost"
+    def _quiet_hour(self) -> None:
+        before = self.world.ids()
+        with self.world.measured() as figures:
+            for _ in range(HOUR // TICK):
+                self.world.run()
+        assert set(figures.calls) <= self.quiet_calls, f"more was asked for: {figures.calls}"
+        assert self.world.ids() == before, "subscriptions were created or deleted"
 
     def _rekey(self) -> None:
         began = self.world.clock()
-        key = made_key(f"enc-{len(self.world.keys.keys) + 1}", began)
-        self.world.keys.keys[key.key_id] = key
-        self.world.start()
+        self.world.rotate()
         self._until_complete()
         assert self.world.clock() - began < OVERLAP, "the overlap is over"
 
-    def _another_secret(self) -> None:
-        fresh = base64.b64encode(client_state_secret("another")).decode()
-        self.world.declare(self._number, CLIENT_STATE_SECRET=f"{fresh},{self.world.secret}")
+    def _all_are_renewed(self) -> None:
+        """Without a run for a long time, all are due: each is renewed, once, and none expires."""
+        self.world.clock.now += ALL_ARE_DUE
+        expires = {held.id: held.expires for held in self.world.subscriptions()}
+        with self.world.measured() as figures:
+            self.world.run_until(
+                lambda: all(
+                    held.expires > expires[held.id] for held in self.world.subscriptions() if held.id in expires
+                ),
+                most=40,
+            )
+        assert expires.keys() <= self.world.ids(), "some were lost"
+        assert figures.calls["PATCH"] == len(expires), f"{figures.calls['PATCH']} renewals of {len(expires)}"
+
+
+class Cared(Course):
+    """Mailboxes that are declared one by one, cared for whatever Graph does."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(Scale(mailboxes(number)))
+        self._number = number
+
+    def _plan(self) -> Sequence[tuple[str, Callable[[], object]]]:
+        return (
+            ("creation", self._until_complete),
+            ("a quiet hour", self._quiet_hour),
+            ("renewal, all due", self._all_are_renewed),
+            ("a new key", self._rekey),
+            ("an empty list", self._empty_list),
+            ("a stale list", self._stale_list),
+            ("a list that takes longer than a run", self._slow_list),
+            ("a dead endpoint", self._dead_endpoint),
+            ("a new key in an hour of 429", self._storm),
+        )
+
+    def _empty_list(self) -> None:
+        before = self.world.ids()
+        self.graph.fails(listing="empty")
+        for _ in range(3):
+            self.world.run()
+        self._all_are_renewed()
+        assert self.world.ids() == before, "subscriptions were created or deleted"
+        self.graph.fails()
+
+    def _stale_list(self) -> None:
+        """The list lacks what is created while it is stale."""
+        self.world.run()
+        self.graph.fails(listing="stale")
+        self.world.declare(mailboxes(self._number + self._number // 10))
+        self._until_complete()
+        before = self.world.ids()
+        for _ in range(3):
+            self.world.run()
+        assert self.world.ids() == before, "subscriptions were created or deleted"
+        self.graph.fails()
+        self.world.declare(mailboxes(self._number))
         self._until_complete()
 
-    def _another_url(self, query: str) -> None:
-        self.world.declare(self._number, NOTIFICATION_URL=f"https://relay.scale.example/api/notifications{query}")
+    def _slow_list(self) -> None:
+        """Listing takes longer than a run; all are due, and one is missing."""
+        simulator = self.graph.simulator
+        usual, simulator.subscriptions_at_once = simulator.subscriptions_at_once, min(self._number // 10, 100)
+        pages = self._number / simulator.subscriptions_at_once
+        self.graph.page_seconds, before = LONGER_THAN_A_RUN.total_seconds() / pages, self.graph.page_seconds
+        self.world.declare(mailboxes(self._number + 1))
+        self._all_are_renewed()
+        self._until_complete()
+        simulator.subscriptions_at_once, self.graph.page_seconds = usual, before
+        self.world.declare(mailboxes(self._number))
+        self._until_complete()
+
+    def _dead_endpoint(self) -> None:
+        before, current = self.world.ids(), self.world.present_url
+        self.graph.endpoint_answers = 403
+        self.world.declare(NOTIFICATION_URL=f"{ENDPOINT}/api/mistyped")
+        with self.world.measured() as figures:
+            self.world.run()
+        assert self.world.ids() == before, "subscriptions were created or deleted"
+        assert figures.calls["POST"] <= 3, f"{figures.calls['POST']} creations were tried"
+        self._all_are_renewed()
+        assert self.world.ids() == before, "subscriptions were created or deleted"
+        self.graph.endpoint_answers = 200
+        self.world.declare(NOTIFICATION_URL=current)
+        self._until_complete()
+
+    def _storm(self) -> None:
+        """For an hour, a third of all calls is answered 429."""
+        began = self.world.clock()
+        self.world.rotate()
+        self.graph.fails(throttle=1 / 3, retry_after=5)
+        while self.world.clock() - began < HOUR:
+            self.world.run()
+        self.graph.fails()
+        self._until_complete()
+        assert self.world.clock() - began < OVERLAP, "the overlap is over"
+
+
+class Replaced(Course):
+    """Mailboxes that are declared one by one, whose subscriptions are replaced: no PATCH can change them."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(Scale(mailboxes(number)))
+        self._number = number
+
+    def _plan(self) -> Sequence[tuple[str, Callable[[], object]]]:
+        return (
+            ("creation, for the next three", self._until_complete),
+            ("another secret", self._another_secret),
+            ("another URL", self._another_url),
+            (f"another URL, and the process dies {KILLS} times", self._killed),
+        )
+
+    def _another_secret(self) -> None:
+        fresh = base64.b64encode(client_state_secret("another")).decode()
+        self.world.declare(CLIENT_STATE_SECRET=f"{fresh},{self.world.secret}")
+        self._until_complete()
+
+    def _another_url(self) -> None:
+        self.world.declare(NOTIFICATION_URL=f"{ENDPOINT}/api/notifications?code=2")
         self._until_complete()
 
     def _killed(self) -> None:
-        """Die in another call each time, the first ones of a batch and some in the middle of it."""
-        self.world.declare(self._number, NOTIFICATION_URL="https://relay.scale.example/api/notifications?code=3")
-        for calls in range(KILLS):
-            self.world.kill_at = self.world.calls + calls * max(self._number // KILLS, 1) // 3 + calls
+        """Die in another call each time, the first ones of a run and some in the middle of it."""
+        self.world.declare(NOTIFICATION_URL=f"{ENDPOINT}/api/notifications?code=3")
+        for kill in range(KILLS):
+            self.graph.kill_at = self.graph.calls + kill * max(self._number // KILLS, 1) // 3 + kill
+            self.graph.kill_after = kill % 2 == 1
             try:
                 self.world.run()
             except Killed:
                 self.world.start()
-        self.world.kill_at = None
+        self.graph.kill_at = None
         self._until_complete()
 
-    def _empty_list(self) -> None:
-        before = {subscription.id for subscription in self.world.subscriptions()}
-        self.world.faults(listing="empty")
-        for _ in range(3):
-            self.world.run()
-        assert {held.id for held in self.world.subscriptions()} == before, "subscriptions were created or deleted"
-        self.world.faults()
 
-    def _dead_endpoint(self) -> None:
-        before = {subscription.id for subscription in self.world.subscriptions()}
-        current = self.world.settings.notification_url
-        self.world.endpoint_answers = 403
-        self.world.declare(self._number, NOTIFICATION_URL="https://relay.scale.example/api/mistyped")
-        with self.world.measured() as figures:
+class Members(Course):
+    """Mailboxes of everybody on a list, some of whom have none. The list changes, and is wrong at times."""
+
+    quiet_calls = frozenset({LIST, MEMBERS, "POST"})  # what Graph has refused is asked for again
+
+    def __init__(self, number: int, source: str = f"/groups/{GROUP}/members") -> None:
+        super().__init__(Scale([everybody_in(source)]))
+        self._number = number
+        self._some = max(number // 10, 2)
+        self.graph.simulator.tenant(TENANT).world.people.clear()
+        self.world.employ(range(number))
+        self.graph.without_mailbox = {user(room) for room in range(0, number, ROOMS)}
+
+    def _plan(self) -> Sequence[tuple[str, Callable[[], object]]]:
+        return (
+            ("creation for each member, 5 % without a mailbox", self._create),
+            ("a quiet hour with members", self._quiet_hour),
+            ("a tenth joins, a tenth leaves", self._come_and_go),
+            ("a tenth vanishes, and returns in time", self._vanish),
+            ("the list is empty for an hour", self._nobody),
+        )
+
+    def _create(self) -> None:
+        self.world.run()
+        self._until_served()
+
+    def _until_served(self) -> None:
+        """Run until those who are members now, and have mailboxes, have subscriptions, and nobody else."""
+        people = self.graph.simulator.tenant(TENANT).world.people
+        wanted = {person.id for person in people} - self.graph.without_mailbox
+        self.world.run_until(lambda: {resource.split("/")[2] for resource in self.world.resources()} == wanted)
+        assert self.world.is_complete(), "a subscription is not as it should be"
+
+    def _come_and_go(self) -> None:
+        self.world.employ(range(self._number, self._number + self._some))
+        self.world.leave(range(self._some))
+        self._until_served()
+
+    def _vanish(self) -> None:
+        """Graph forgets some members, and lists them again before anybody believes it."""
+        before, who = self.world.ids(), range(self._some, self._some * 2)
+        self.world.leave(who)
+        self.world.run()
+        self.world.employ(who)
+        self._nothing_changes(before)
+
+    def _nobody(self) -> None:
+        """One leaves, and the list, which is looked at therefore, has nobody on it."""
+        before, there = self.world.ids(), self.graph.simulator.tenant(TENANT)
+        self.world.leave([self._number])
+        there.groups.lists_nobody, listed = True, list(there.world.people)
+        there.world.people.clear()
+        self._nothing_changes(before)
+        there.groups.lists_nobody = False
+        there.world.people.extend(listed)
+        self._until_served()
+
+    def _nothing_changes(self, before: set[str]) -> None:
+        for _ in range(HOUR // TICK):
             self.world.run()
-        assert {held.id for held in self.world.subscriptions()} == before, "subscriptions were created or deleted"
-        assert figures.calls["POST"] <= 3, f"{figures.calls['POST']} creations were tried"
-        self._renewed_while_dead()
-        assert {held.id for held in self.world.subscriptions()} == before, "subscriptions have expired"
-        self.world.endpoint_answers = 200
-        self.world.declare(self._number, NOTIFICATION_URL=current)
+        assert self.world.ids() == before, "subscriptions were created or deleted"
+
+
+class TwoTenants(Course):
+    """A large tenant and a small one: neither waits for the other."""
+
+    def __init__(self, number: int) -> None:
+        self._small: list[Declaration] = mailboxes(max(number // 100, 2), OTHER_TENANT)
+        super().__init__(Scale([*mailboxes(number), *self._small]))
+
+    def _plan(self) -> Sequence[tuple[str, Callable[[], object]]]:
+        return (
+            ("creation in a large tenant and a small one", self._create),
+            ("a new key in both", self._rekey),
+        )
+
+    def _create(self) -> None:
+        self.world.run_until(lambda: len(self.world.resources(OTHER_TENANT)) == len(self._small), most=2)
         self._until_complete()
 
-    def _renewed_while_dead(self) -> None:
-        """Two thirds of a day later, each is due: each is renewed, once."""
-        self.world.clock.advance(hours=16)
-        expires = {held.id: held.expires for held in self.world.subscriptions()}
-        with self.world.measured() as figures:
-            self.world.run_until(
-                lambda: all(held.expires > expires[held.id] for held in self.world.subscriptions()), most=20
-            )
-        assert figures.calls["PATCH"] == self._number, f"{figures.calls['PATCH']} renewals of {self._number}"
 
-    def _storm(self) -> None:
-        self.world.faults(throttle=1 / 3, retry_after=5)
-        self._rekey()
-        self.world.faults()
+COURSES: tuple[Callable[[int], Course], ...] = (Cared, Replaced, Members, TwoTenants)
+"""Each takes how many subscriptions there are."""

@@ -1,30 +1,23 @@
 """The app and a simulated Graph in one process, on one virtual clock: days of ten thousand subscriptions in a minute.
 
 The app's own modules and the simulator's own rules and limits; between them a call that takes virtual time and no
-socket. Calls come one after the other, each taking the time of a call divided by those that the app makes at once.
+socket. Without threads, calls come one after the other, each taking the time of a call divided by those that the app
+makes at once.
 """
 
-import asyncio
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from random import Random
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlsplit
 
-import httpx
 import msgspec
 import requests
 
-from graph_simulator.app import GraphFace
-from graph_simulator.batch import ApiRequest as GraphCall
-from graph_simulator.calls import Calls
-from graph_simulator.faults import Faults
-from graph_simulator.simulator import Simulator
+from graph_simulator.subscription import Subscription
+from graph_simulator.world import Person
 from renew_timer.run import LONGEST_RUN, RenewalRun
 from shared.configuration.declaration import Declaration
 from shared.configuration.settings import Settings
@@ -33,145 +26,151 @@ from shared.subscriptions.wait_budget import WaitBudget
 from shared.subscriptions.workers import AT_ONCE, Workers
 from tests.builders import CLIENT_ID, TENANT, Clock, environment
 from tests.crash.services import KeysInMemory, made_key
-from tests.in_process import InProcess
 from tests.memory import MemoryAccount
-from tests.servers import RecordedRequest, ScriptedResponse, in_json
-from tests.stand_ins.entra import entra
+from tests.scale.graph import ENDPOINT, GRAPH, Graph, Taken
 
-GRAPH = "https://graph.scale.example"
 TICK = timedelta(minutes=5)
-WINDOW = timedelta(seconds=20)
+"""Between two runs."""
 
-SECONDS = {"POST": 1.5, "PATCH": 0.4, "DELETE": 0.4, "GET": 0.4}
-"""Of a call. A creation takes longer: Graph does two handshakes."""
+GROUP = "1a2b3c4d-0a0b-4c0d-8e0f-00000000000a"
+"""A group of users, in each tenant."""
 
-
-class Killed(BaseException):
-    """The process is dead."""
+INBOX = "/users/{id}/mailFolders('inbox')/messages?$select=subject"
 
 
 @dataclass
-class Figures:
-    """What one or several runs took: virtual time, CPU seconds of the app without the simulator, calls by kind."""
+class Figures(Taken):
+    """What one or several runs took: virtual time, and CPU seconds of the app without the simulator.
+
+    most_cpu: of the run that took most of it.
+    """
 
     runs: int = 0
     time: timedelta = timedelta(0)
     longest_run: timedelta = timedelta(0)
     cpu: float = 0.0
-    calls: Counter[str] = field(default_factory=Counter)
-    most_writes: int = 0
-    most_lists: int = 0
-    refused: int = 0
+    most_cpu: float = 0.0
+
+    def add_run(self, took: timedelta, cpu: float) -> None:
+        """Count a run."""
+        self.runs += 1
+        self.cpu += cpu
+        self.longest_run, self.most_cpu = max(self.longest_run, took), max(self.most_cpu, cpu)
 
     def add(self, others: "Figures") -> None:
         """Count what others have counted."""
         self.runs += others.runs
-        self.longest_run = max(self.longest_run, others.longest_run)
         self.cpu += others.cpu
-        self.calls += others.calls
-        self.most_writes = max(self.most_writes, others.most_writes)
-        self.most_lists = max(self.most_lists, others.most_lists)
-        self.refused += others.refused
+        self.longest_run = max(self.longest_run, others.longest_run)
+        self.most_cpu = max(self.most_cpu, others.most_cpu)
+        self.add_calls(others)
+
+
+def user(number: int, tenant: str = TENANT) -> str:
+    """Return the id of a user: another one in each tenant."""
+    return f"{tenant[:-12]}{tenant[-1]}{number:011x}"
+
+
+def mailboxes(number: int, tenant: str = TENANT) -> list[Declaration]:
+    """Return declarations of the inboxes of so many users, written one by one."""
+    return [
+        Declaration(INBOX.replace("{id}", user(person, tenant)), ("created", "updated"), True, tenant)
+        for person in range(number)
+    ]
+
+
+def everybody_in(source: str, tenant: str = TENANT) -> Declaration:
+    """Return the declaration of the inboxes of everybody on a list."""
+    return Declaration(INBOX, ("created", "updated"), True, tenant, for_each=source)
 
 
 class Scale:
-    """A number of mailboxes, each with a subscription of its own."""
+    """A deployment that declares subscriptions in Graph's tenants.
 
-    def __init__(self, number: int) -> None:
+    threads: whether calls are made at once, as in production; what is measured then varies.
+    """
+
+    def __init__(self, declarations: Sequence[Declaration], *, threads: bool = False) -> None:
         self.clock = Clock()
         self.account = MemoryAccount(self.clock)
         self.keys: Any = KeysInMemory([made_key("enc-1", self.clock())])
-        self.endpoint_answers = 200
-        self.kill_at: int | None = None
-        self.asked: list[str] = []
-        self.lists_fail = False
-        self._throttled_page = 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = ThreadPoolExecutor(1)
-        transport = httpx.MockTransport(self._handshake)
+        self._threads = threads
         self._environment = environment(
-            GRAPH_BASE_URL=GRAPH, LOGIN_BASE_URL=GRAPH, NOTIFICATION_URL="https://relay.scale.example/api/notifications"
+            GRAPH_BASE_URL=GRAPH, LOGIN_BASE_URL=GRAPH, NOTIFICATION_URL=f"{ENDPOINT}/api/notifications"
         )
-        self.simulator = Simulator(
-            TENANT,
-            CLIENT_ID,
-            self._environment["GRAPH_CLIENT_SECRET"],
-            httpx.AsyncClient(transport=transport),
-            clock=self.clock,
+        self.graph = Graph(
+            self.clock, TENANT, CLIENT_ID, self._environment["GRAPH_CLIENT_SECRET"], 1 if threads else AT_ONCE
         )
-        self._face = GraphFace(self.simulator, Calls())
-        self.declare(number)
         self._figures = Figures()
-        self._in_graph = 0.0
-        self._writes: deque[datetime] = deque()
-        self._lists: deque[datetime] = deque()
-        self.calls = 0
+        self.declare(declarations)
 
     @property
     def secret(self) -> str:
         """CLIENT_STATE_SECRET, the present one."""
         return self._environment["CLIENT_STATE_SECRET"].partition(",")[0]
 
-    def watch_deletions(self, unserved: Callable[[str], object]) -> None:
-        """Call `unserved` with each resource whose last subscription is deleted."""
-        subscriptions = self.simulator.subscriptions
-        remove = subscriptions.remove
+    @property
+    def present_url(self) -> str:
+        """NOTIFICATION_URL."""
+        return self._environment["NOTIFICATION_URL"]
 
-        def removing(subscription_id: str, owner: Any = None) -> Any:
-            gone = remove(subscription_id, owner)
-            if not subscriptions.on_path(gone):
-                unserved(gone.resource)
-            return gone
-
-        subscriptions.remove = removing  # type: ignore[method-assign]
-
-    def declare(self, number: int, **settings: str) -> None:
-        """Start a process with so many declarations."""
+    def declare(self, declarations: Sequence[Declaration] | None = None, **settings: str) -> None:
+        """Start a process with other declarations or other settings."""
+        if declarations is not None:
+            settings["SUBSCRIPTIONS"] = msgspec.json.encode(declarations).decode()
         self._environment |= settings
-        declared = [
-            Declaration(
-                f"/users/{TENANT[:-6]}{person:06x}/mailFolders('inbox')/messages?$select=subject",
-                ("created", "updated"),
-                include_resource_data=True,
-            )
-            for person in range(number)
-        ]
-        text = msgspec.json.encode(declared).decode()
-        self.settings = Settings.from_environment({**self._environment, "SUBSCRIPTIONS": text})
+        self._settings = Settings.from_environment(self._environment)
         self.start()
 
     def start(self) -> None:
         """Start a process: of the one before, nothing is left but what it stored."""
-        session = requests.Session()
+        session, transport = requests.Session(), self.graph.connection()
         session.adapters.clear()
-        self._transport = InProcess(self._answer, self.clock)
-        for url in (GRAPH, "https://relay.scale.example"):
-            session.mount(url, self._transport)
+        for url in (GRAPH, ENDPOINT):
+            session.mount(url, transport)
         self.relay = Relay(
-            self.settings,
+            self._settings,
             self.account.clients(),
             clock=self.clock,
             session=session,
             random=Random(1),
             key_store=self.keys,
         )
-        self.relay.reconciler.workers = Workers(at_once=1)
+        if not self._threads:
+            self.relay.reconciler.workers = Workers(at_once=1)
+
+    def employ(self, numbers: Iterable[int], tenant: str = TENANT) -> None:
+        """Add users to a tenant and to its group."""
+        there = self.graph.simulator.tenant(tenant)
+        for number in numbers:
+            there.world.people.append(Person(user(number, tenant), f"User {number}"))
+            there.groups.change(GROUP, user(number, tenant))
+
+    def leave(self, numbers: Iterable[int], tenant: str = TENANT) -> None:
+        """Take users out of a tenant and of its group."""
+        there, gone = self.graph.simulator.tenant(tenant), {user(number, tenant) for number in numbers}
+        there.world.people[:] = [person for person in there.world.people if person.id not in gone]
+        for name in sorted(gone):
+            there.groups.change(GROUP, name, removed=True)
+
+    def rotate(self) -> None:
+        """Put a new key into the key store, and start a process."""
+        key = made_key(f"enc-{len(self.keys.keys) + 1}", self.clock())
+        self.keys.keys[key.key_id] = key
+        self.start()
 
     def run(self) -> None:
         """Do one run of the timer, and wait until it is time for the next one."""
-        began, cpu, in_graph = self.clock(), time.process_time(), self._in_graph
+        began, cpu, in_graph = self.clock(), time.process_time(), self.graph.cpu
         budget = WaitBudget(LONGEST_RUN, lambda wait: self.clock.advance(seconds=wait.total_seconds()))
         try:
             RenewalRun(self.relay, budget)()
         finally:
-            took, figures = self.clock() - began, self._figures
-            figures.runs += 1
-            figures.longest_run = max(figures.longest_run, took)
-            figures.cpu += time.process_time() - cpu - (self._in_graph - in_graph)
+            self._figures.add_run(self.clock() - began, time.process_time() - cpu - (self.graph.cpu - in_graph))
             self.account.queues.take()  # comparisons are not what is measured
             self.clock.now = max(began + TICK, self.clock())
 
-    def run_until(self, condition: Any, most: int = 400) -> None:
+    def run_until(self, condition: Callable[[], bool], most: int = 100) -> None:
         """Run until something has come true."""
         for _ in range(most):
             if condition():
@@ -182,100 +181,42 @@ class Scale:
     @contextmanager
     def measured(self) -> Iterator[Figures]:
         """Count what happens within; what is measured around it counts that too."""
-        outer, self._figures = self._figures, Figures()
-        figures, began = self._figures, self.clock()
+        outer, figures, began = self._figures, Figures(), self.clock()
+        self._figures = self.graph.taken = figures
         try:
             yield figures
         finally:
             figures.time = self.clock() - began
             outer.add(figures)
-            self._figures = outer
+            self._figures = self.graph.taken = outer
 
-    def throttle_page(self, number: int) -> None:
-        """Refuse one page of the list, the nth that is asked for from now on, with 429."""
-        self._throttled_page = number
-
-    def faults(self, **faults: Any) -> None:
-        """Have Graph fail so."""
-        self.simulator.faults = msgspec.structs.replace(Faults(), **faults)
-
-    def subscriptions(self) -> Sequence[Any]:
+    def subscriptions(self) -> Sequence[Subscription]:
         """Return what Graph has."""
-        return list(self.simulator.subscriptions)
+        return list(self.graph.simulator.subscriptions)
 
-    def number(self) -> int:
-        """Return how many subscriptions Graph has."""
-        return len(self.simulator.subscriptions)
+    def ids(self) -> set[str]:
+        """Return the ids of what Graph has."""
+        return {held.id for held in self.subscriptions()}
+
+    def resources(self, tenant: str = TENANT) -> set[str]:
+        """Return the resources that Graph has subscriptions to in a tenant."""
+        return {held.resource for held in self.subscriptions() if held.owner.tenant == tenant}
+
+    def declared(self) -> list[Declaration]:
+        """Return the declarations for which Graph does not refuse a subscription."""
+        rooms = self.graph.without_mailbox
+        return [each for each in self.relay.declarations if each.resource.split("/")[2] not in rooms]
 
     def is_complete(self) -> bool:
         """Whether each declaration has one subscription, at our URL, made with our secret, with our key."""
-        desired, found = self.relay.desired_state(self.relay.keys.current()), self.subscriptions()
+        declared, found = self.declared(), self.subscriptions()
+        if len(found) != len(declared):
+            return False
+        desired = self.relay.desired_state(self.relay.keys.current())
         assert desired.key is not None
-        declared = {declaration.id: declaration for declaration in self.relay.declarations}
-        urls = {desired.url_for(declaration) for declaration in declared.values()}
+        urls = {(each.tenant_id, desired.url_for(each)) for each in declared}
         return (
-            len(found) == len(declared)
-            and {subscription.notification_url for subscription in found} == urls
-            and {subscription.lifecycle_url for subscription in found} == urls
-            and {subscription.recipient.certificate_id for subscription in found} == {desired.key.key_id}
+            {(held.owner.tenant, held.notification_url) for held in found} == urls
+            and {(held.owner.tenant, held.lifecycle_url or "") for held in found} == urls
+            and {held.recipient.certificate_id for held in found if held.recipient} == {desired.key.key_id}
         )
-
-    def _answer(self, request: RecordedRequest) -> ScriptedResponse:
-        began = time.process_time()
-        try:
-            return self._answered(request)
-        finally:
-            self._in_graph += time.process_time() - began
-
-    def _answered(self, request: RecordedRequest) -> ScriptedResponse:
-        url = urlsplit(request.path)
-        self._transport.takes = 0.0
-        if url.path.endswith("/oauth2/v2.0/token"):
-            return in_json(self.simulator.login.issue(TENANT, dict(parse_qsl(request.body.decode())), GRAPH))
-        if not url.path.startswith("/v1.0/"):
-            return entra(request, GRAPH) or self._echo(request)
-        self.calls += 1
-        self.asked.append(f"{request.method} {request.path}")
-        if self.kill_at is not None and self.calls > self.kill_at:
-            raise Killed
-        self._count(request, url.path)
-        if self._figures.calls["list"] == self._throttled_page and _is_list(request, url.path):
-            self._throttled_page = 0
-            return ScriptedResponse(429, headers={"Retry-After": "7"})
-        if self.lists_fail and _is_list(request, url.path):
-            return ScriptedResponse(503)
-        call = GraphCall(request.method, url.path.removeprefix("/v1.0/"), url.query, request.headers, request.body)
-        # in a thread of its own: a browser of another test may run a loop in this one
-        answered = self._thread.submit(self._loop.run_until_complete, self._face.call(call, f"{GRAPH}/v1.0")).result()
-        self._figures.refused += answered.status == 429
-        return ScriptedResponse(
-            answered.status, answered.body, {**answered.headers, "Content-Type": "application/json"}
-        )
-
-    def _count(self, request: RecordedRequest, path: str) -> None:
-        figures, now, is_list = self._figures, self.clock(), _is_list(request, path)
-        self._transport.takes = 0.4 if is_list else SECONDS[request.method] / AT_ONCE
-        figures.calls["list" if is_list else request.method] += 1
-        if is_list:
-            figures.most_lists = max(figures.most_lists, _within(self._lists, now))
-        elif request.method != "GET":
-            figures.most_writes = max(figures.most_writes, _within(self._writes, now))
-
-    def _echo(self, request: RecordedRequest) -> ScriptedResponse:
-        token = parse_qs(urlsplit(request.path).query).get("validationToken", [""])[0]
-        return ScriptedResponse(self.endpoint_answers, token.encode(), {"Content-Type": "text/plain"})
-
-    def _handshake(self, request: httpx.Request) -> httpx.Response:
-        token = request.url.params["validationToken"]
-        return httpx.Response(self.endpoint_answers, text=token, headers={"Content-Type": "text/plain"})
-
-
-def _is_list(request: RecordedRequest, path: str) -> bool:
-    return path == "/v1.0/subscriptions" and request.method == "GET"
-
-
-def _within(moments: deque[datetime], now: datetime) -> int:
-    moments.append(now)
-    while moments[0] <= now - WINDOW:
-        moments.popleft()
-    return len(moments)
