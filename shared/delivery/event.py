@@ -96,8 +96,11 @@ def event_without_content(notification: Notification, tenant: str, received: dat
 
 def named_by(notification: Notification) -> str:
     """Return how a notification names what changed: some put the path of the item into `@odata.id` alone."""
-    named, also = notification.resource or "", read_resource_data(notification).odata_id
-    return also if identify(named).type is None and identify(also).type is not None else named
+    named = notification.resource or ""
+    if identify(named).type is not None:
+        return named
+    also = read_resource_data(notification).odata_id
+    return also if identify(also).type is not None else named
 
 
 def _event_of(
