@@ -13,6 +13,7 @@ import requests
 
 from graph_simulator.authority import Authority
 from shared.configuration.settings import StorageSettings
+from shared.storage.clients import StorageClients
 from tests.builders import destination_secret, environment
 from tests.life.instance import Inbox, Instance
 from tests.life.watched_graph import WatchedGraph, watched_graph
@@ -62,6 +63,8 @@ class AppEnvironment:
     inbox: Inbox
     session: requests.Session
     environ: dict[str, str]
+    storage: StorageClients | None = None
+    """The storage account of all instances; without it, that of the settings."""
     instances: list[Instance] = field(default_factory=list)
 
     def instance(self, *declarations: dict[str, Any], **settings: str) -> Instance:
@@ -69,7 +72,7 @@ class AppEnvironment:
         if declarations:
             self.environ["SUBSCRIPTIONS"] = json.dumps(declarations)
         self.environ.update(settings)
-        app = Instance(self.environ, self.session, self.graph.clock)
+        app = Instance(self.environ, self.session, self.graph.clock, storage=self.storage)
         self.instances.append(app)
         self.endpoint.script = app.answer
         return app

@@ -23,9 +23,13 @@ from shared.keys.directory import KeyDirectory
 from shared.keys.key import new_key, write_pem
 from shared.relay import Relay
 from shared.storage.clients import StorageClients
+from shared.storage.queues import Queue
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.servers import RecordedRequest, ScriptedResponse
 from tests.waiting import eventually
+
+HIDDEN = timedelta(minutes=1)
+"""How long a message that is being processed, or has failed, is hidden."""
 
 
 def bring(directory: Path, key_id: str, made: datetime, life: timedelta = timedelta(days=730)) -> None:
@@ -35,7 +39,9 @@ def bring(directory: Path, key_id: str, made: datetime, life: timedelta = timede
 
 
 class Instance:
-    """An instance of the app. Instances with equal settings share a storage account and keys, as in Azure."""
+    """An instance of the app. Instances with equal settings share a storage account and keys, as in Azure; or the
+    account `storage`.
+    """
 
     def __init__(
         self,
@@ -43,14 +49,15 @@ class Instance:
         session: requests.Session,
         clock: Callable[[], datetime],
         store: type[KeyDirectory] = KeyDirectory,
+        storage: StorageClients | None = None,
     ) -> None:
         self.wait_budget = WaitBudget.none()
         self.settings = Settings.from_environment(environ)
         self.clock = clock
         self.key_store = store(Path(self.settings.key_store.removeprefix("file:")))
         self.storage_settings = storage_settings(environ)
-        storage = StorageClients.of(self.storage_settings)
-        self.relay = Relay(self.settings, storage, clock=clock, session=session, key_store=self.key_store)
+        self.storage = storage or StorageClients.of(self.storage_settings)
+        self.relay = Relay(self.settings, self.storage, clock=clock, session=session, key_store=self.key_store)
 
     def tick(self) -> None:
         """Run `renew_timer` once."""
@@ -68,16 +75,13 @@ class Instance:
 
     def work(self) -> int:
         """Pass all messages on the queue to `process_queue`; return how many there were."""
-        handler = MessageHandler(self.relay)
+        handler, queues = MessageHandler(self.relay), self.storage.queues
         done = 0
-        with self.queue() as queue:
-            try:
-                for message in queue.receive_messages(messages_per_page=32, visibility_timeout=60):
-                    handler.handle_message(str(message.content))
-                    queue.delete_message(message)
-                    done += 1
-            except ResourceNotFoundError:
-                return 0
+        while messages := queues.receive(Queue.NOTIFICATIONS, HIDDEN):
+            for message in messages:
+                handler.handle_message(message.text)
+                queues.delete(message)
+                done += 1
         return done
 
     def work_until(self, condition: Callable[[], object]) -> None:

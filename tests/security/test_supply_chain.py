@@ -4,6 +4,7 @@ import ast
 import json
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -34,9 +35,10 @@ def modules_of(name: str) -> set[str]:
     return found
 
 
-def imported() -> set[str]:
+@cache
+def imported() -> frozenset[str]:
     """Return the dotted names that the deployed packages import, at any depth."""
-    return {name for place in DEPLOYED for file in files(ROOT / place) for name in imports(file)}
+    return frozenset(name for place in DEPLOYED for file in files(ROOT / place) for name in imports(file))
 
 
 def files(place: Path) -> Iterator[Path]:
