@@ -194,7 +194,7 @@ def dry_run(deployment: Deployment) -> Iterator[Seen]:
     obstacles = [words for declaration in deployment.declared for words in hindrances(declaration, pause)]
     for words in obstacles:
         saw, _, step = words.partition(". ")
-        yield Seen(DRY_RUN, saw, step or "take it out of the declarations")
+        yield Seen(DRY_RUN, saw, step or "remove the declaration")
     if not obstacles:
         asked = "; ".join(f"{declaration['resource']} ({life(declaration)})" for declaration in deployment.declared)
         yield Seen(DRY_RUN, f"{len(deployment.declared)} to ask Graph for: {asked}")

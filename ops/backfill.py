@@ -33,7 +33,7 @@ class RequestedBackfill(Report):
         changed = (
             f"changed after {when(self.since)} and before {when(self.until)}"
             if delta_path(self.resource) is None
-            else "changed since it was last compared: a delta query knows no range"
+            else "changed since it was last compared: a delta query has no time range"
         )
         yield (
             f"Queued: {self.resource} of tenant {self.tenant}, {changed}. What was not delivered before is delivered "
@@ -43,17 +43,16 @@ class RequestedBackfill(Report):
 
 @click.command()
 @click.option("--resource", required=True, help="The path of what to read, declared or not.")
-@click.option("--since", type=Moment(), required=True, help="From when on: a time, or a span before now such as 36h.")
-@click.option("--until", type=Moment(), help="Up to when. [default: now]")
+@click.option("--since", type=Moment(), required=True, help="Start: a time, or a duration before now such as 36h.")
+@click.option("--until", type=Moment(), help="End. [default: now]")
 @click.option("--tenant", help="The tenant's GUID. [default: GRAPH_TENANT_ID]")
 @as_json
 def backfill(resource: str, since: datetime, until: datetime | None, tenant: str | None, *, as_json: bool) -> None:
     """Read a time range back from Graph.
 
-    Delivers what is missing.
+    Delivers what the ledger does not contain.
 
-    The app does the work, page by page, and may be restarted meanwhile. What the ledger knows to be delivered is not
-    delivered again.
+    The app does the work, page by page, and may be restarted meanwhile.
     """
     now = utc_now()
     until = until or now

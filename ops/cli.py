@@ -61,12 +61,12 @@ def _fail(ctx: click.Context, complaints: list[str], code: ExitCode) -> None:
     "--settings",
     "settings_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help='A file whose "Values" go before the environment. [default: local.settings.json, which goes behind it]',
+    help='File whose "Values" override the environment. [default: local.settings.json; the environment overrides it]',
 )
 def ops(settings_file: Path | None) -> None:
-    """Operate Graph Relay: inspect it, repair it, replay what it dead-lettered.
+    """Operate Graph Relay: inspect it, repair it, replay dead letters.
 
-    Exit codes: 0 fine; 1 something needs attention; 2 wrong usage or settings; 3 something needed can't be reached.
+    Exit codes: 0 no problem; 1 something needs attention; 2 wrong usage or settings; 3 a service is unreachable.
     """
     to_terminal = logging.StreamHandler()
     to_terminal.setFormatter(PlainFormatter("%(message)s"))

@@ -183,7 +183,7 @@ def drop(*, everything: bool, yes: bool, as_json: bool, **selected: Any) -> None
     """Delete dead letters: their items are lost, unless a sweep or a backfill reads them back."""
     selection = _narrowed(Selection(**selected), everything)
     if not yes:
-        click.confirm("Drop these dead letters for good?", abort=True, err=True)
+        click.confirm("Drop these dead letters permanently?", abort=True, err=True)
     finish(_settle("Dropped", selection, _drop), as_json=as_json)
 
 

@@ -60,8 +60,7 @@ class Diagnosis(Report):
 def doctor(*, as_json: bool) -> None:
     """Check everything, and say what to do.
 
-    Leaves nothing behind: each destination is sent a signed request without events, and what is written to storage is
-    taken away at once.
+    Sends each destination a signed request without events, and deletes at once what it writes to storage.
     """
     found: list[CheckResult] = []
     with console(errors=True).status("Checking …") as status:
@@ -105,7 +104,7 @@ def _findings(check: Callable[[], Iterator[CheckResult]]) -> Iterator[CheckResul
     try:
         yield from check()
     except RetryLater as retry_later:
-        yield unreachable(UNREAD, str(retry_later), "see what is said of the blob, or of the storage account")
+        yield unreachable(UNREAD, str(retry_later), "see the checks of the blob and of the storage account")
 
 
 def _declared() -> Iterator[CheckResult]:

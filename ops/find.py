@@ -38,11 +38,11 @@ class Found(Report):
         for found in self.paths:
             yield from _lines(found)
         if not self.noted:
-            yield "NOTIFICATION_PATHS is off: no path is noted now."
+            yield "NOTIFICATION_PATHS is off: no path is recorded now."
         if not self.paths:
-            yield f"Nothing is noted of {self.asked}."
+            yield f"Nothing is recorded of {self.asked}."
             yield "It may wait for its next attempt (`status`), or be older than --since (7d)."
-            yield "Refusals and dead letters: the last 500 are noted, and dead letters as long as they are kept."
+            yield "Refusals and dead letters: the last 500 are recorded, and dead letters as long as they are kept."
 
 
 def _lines(found: FoundPath) -> Iterable[str | Indented | Sheet]:
@@ -84,14 +84,14 @@ def _in_dead_letters(text: str) -> list[FoundPath]:
 
 @click.command()
 @click.argument("id_", metavar="ID")
-@click.option("--since", type=Moment(), default="7d", show_default=True, help="How far back rows are read through.")
+@click.option("--since", type=Moment(), default="7d", show_default=True, help="How far back to search.")
 @as_json
 def find(id_: str, since: datetime, *, as_json: bool) -> None:
     """Show the path of an event, message, subject, subscription or dead letter.
 
     ID: an event's id, a message's id, a subject, a subscription id or a dead letter's id. An event's id is looked up
-    at once; for anything else the ledger's rows are read through, and if there is none, the dead letters. Never shows
-    content. Marks: + done, ~ waited, ! failed.
+    directly. For any other id, the ledger's rows since --since are read, then the dead letters. Never shows content.
+    Marks: + done, ~ waited, ! failed.
     """
     app, text = relay(), id_.strip().strip("/")
     if not text:

@@ -1,4 +1,4 @@
-"""`permissions`: what each declaration needs of Graph and why, what is granted, and how to grant exactly the rest."""
+"""`permissions`: what each declaration needs of Graph and why, what is granted, and how to grant the rest."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -97,10 +97,10 @@ class PermissionReport(Report):
 @click.argument("subscriptions", required=False, type=click.Path(dir_okay=False, exists=True, path_type=Path))
 @as_json
 def permissions(subscriptions: Path | None, *, as_json: bool) -> None:
-    """Show which Graph permissions the declarations need and why, what is granted, and how to grant exactly the rest.
+    """Show which Graph permissions the declarations need and why, what is granted, and how to grant the rest.
 
-    SUBSCRIPTIONS is a file like subscriptions.json; without it, the declarations of the settings. A file can be looked
-    at before there are any settings. Changes nothing.
+    SUBSCRIPTIONS is a file like subscriptions.json; without it, the declarations of the settings. With a file
+    you need no settings. Changes nothing.
     """
     settings = _settings(optional=subscriptions is not None)
     try:
@@ -142,7 +142,7 @@ def _declared(subscriptions: Path | None, settings: Settings | None) -> Sequence
 def _granted(tenant_id: str, settings: Settings | None) -> tuple[frozenset[str] | None, str | None]:
     """Return what the token of a tenant carries, or None and why that is not known."""
     if settings is None:
-        return None, "the settings are not complete, so no tenant was asked"
+        return None, "the settings are incomplete"
     try:
         token = relay().entra.token(tenant_id, f"{settings.graph_url}/.default")
     except RetryLater as problem:
@@ -232,7 +232,7 @@ def _tenant_shown(tenant: TenantState) -> Iterable[str]:
     if tenant.not_needed:
         yield f"Granted and not needed: {', '.join(tenant.not_needed)}."
     if tenant.commands:
-        yield "To grant exactly the rest:"
+        yield "To grant the missing permissions:"
         yield from (f"  {command}" for command in tenant.commands)
     if tenant.consent_url:
         yield (

@@ -28,7 +28,7 @@ class QueueState(msgspec.Struct):
         """What needs attention, as a sentence; None if nothing does."""
         if (self.oldest_seconds or 0) < OVERDUE_AFTER.total_seconds():
             return None
-        return "the queue is not being worked off: does process_queue run?"
+        return "the queue is not being processed: does process_queue run?"
 
 
 class LettersState(msgspec.Struct):
@@ -65,4 +65,4 @@ def reasons(by_reason: dict[str, int]) -> str:
 
 def oldest(queue: QueueState) -> str:
     """Show how long the oldest message waits, as the end of a sentence."""
-    return "" if queue.oldest_seconds is None else f"; the oldest waits for {span(queue.oldest_seconds)}"
+    return "" if queue.oldest_seconds is None else f"; the oldest has waited {span(queue.oldest_seconds)}"

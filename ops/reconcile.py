@@ -59,12 +59,12 @@ class Reconciled(Report):
         if self.new_key:
             yield f"New encryption key: {self.new_key}. renew_timer retires the previous one when nothing needs it."
         if not self.steps:
-            yield "Every declared subscription is as it should be."
+            yield "All subscriptions are as declared."
             return
         in_all = sum(self.counts.values())
         if in_all > len(self.steps):
             told = ", ".join(f"{number:,} {name}" for name, number in self.counts.items())
-            yield f"{in_all:,} steps: {told}. Below are {len(self.steps)}, what failed first."
+            yield f"{in_all:,} steps: {told}. Below are {len(self.steps)}, failed ones first."
         rows = ((step.tenant, step.resource, step.action, step.why, _outcome(step)) for step in self.steps)
         yield table("Subscriptions", ("Tenant", "Resource", "Action", "Why", "Outcome"), rows)
 
@@ -80,15 +80,19 @@ _every_step = click.option(
 
 @click.command()
 @click.option("--anew", is_flag=True, help="Replace every subscription, even one without a fault.")
-@click.option("--take-over", is_flag=True, help="Replace what is not ours, where Graph refuses ours for its sake.")
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Replace subscriptions that are not this app's if they make Graph refuse this app's.",
+)
 @_every_step
 @as_json
 def reconcile(*, anew: bool, take_over: bool, show_all: bool, as_json: bool) -> None:
-    """Make the subscriptions as declared, now.
+    """Make the subscriptions match the declarations now.
 
     Creates, renews, re-keys, replaces and removes them, as renew_timer does at its next run.
 
-    A gap that this closes is read back at that run.
+    That run also reads back what was missed.
     """
     desired = replace(relay().desired_state(relay().keys.current()), recreate=anew, take_over=take_over, insists=True)
     _finish(desired, None, show_all=show_all, as_json=as_json)
@@ -98,9 +102,9 @@ def reconcile(*, anew: bool, take_over: bool, show_all: bool, as_json: bool) -> 
 @_every_step
 @as_json
 def rotate_keys(*, show_all: bool, as_json: bool) -> None:
-    """Replace the encryption key, now.
+    """Replace the encryption key now.
 
-    Makes a new one and gives it to every subscription with resource data.
+    Creates a new key and gives it to every subscription with resource data.
 
     The previous key still decrypts queued messages; renew_timer retires it after KEY_OVERLAP_HOURS.
     """

@@ -28,11 +28,11 @@ class Sent(Report):
     def shown(self) -> Iterable[str | Sheet]:
         """Yield a sentence or two."""
         if self.failure:
-            yield f"{self.destination} does not take a {self.type}: {self.failure}"
+            yield f"{self.destination} does not accept a {self.type}: {self.failure}"
             yield "See docs/destination.md; `doctor` checks the rest."
         else:
-            yield f"{self.destination} took a {self.type}, id {self.event}"
-            yield "It is of the tenant 00000000-0000-0000-0000-000000000000, which does not exist."
+            yield f"{self.destination} accepted a {self.type}, id {self.event}"
+            yield "Its tenant is 00000000-0000-0000-0000-000000000000, which does not exist."
 
 
 @click.command("send-test")
@@ -42,7 +42,7 @@ class Sent(Report):
 )
 @as_json
 def send_test(destination: str, type_: str, *, as_json: bool) -> None:
-    """Send a made-up event to a destination, signed and in its mode. Nothing is recorded."""
+    """Send a sample event to a destination, signed and in its mode. Nothing is recorded."""
     known = {event.type: event for event in samples()}
     if type_ not in known:
         raise click.BadParameter("expected a type of docs/samples.json", param_hint="--type")

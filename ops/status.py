@@ -104,7 +104,9 @@ class Status(Report):
         in_all = sum(self.subscriptions_by_state.values())
         if in_all > len(self.subscriptions):
             counted = ", ".join(f"{number:,} {state}" for state, number in self.subscriptions_by_state.items())
-            yield f"{in_all:,} subscriptions: {counted}. Below are the {len(self.subscriptions)} worst that you want."
+            yield (
+                f"{in_all:,} subscriptions: {counted}. Below are the {len(self.subscriptions)} worst of your selection."
+            )
         yield _sheet(
             "Subscriptions", ("Resource", "Expires in", "Silent", "Next"), map(_row, self.subscriptions), tenants
         )

@@ -17,7 +17,7 @@ class Span(click.ParamType[timedelta]):
         """Read a span; a usage error for anything else."""
         span = _span(str(value))
         if span is None:
-            self.fail("expected a span such as 90s, 30m, 12h, 2d or 1w", param, ctx)
+            self.fail("expected a duration such as 90s, 30m, 12h, 2d or 1w", param, ctx)
         return span
 
 
@@ -37,7 +37,7 @@ class Moment(click.ParamType[datetime]):
             moment = datetime.fromisoformat(str(value))
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
-            self.fail("expected a time such as 2026-11-23T10:00Z, or a span before now such as 36h", param, ctx)
+            self.fail("expected a time such as 2026-11-23T10:00Z, or a duration before now such as 36h", param, ctx)
 
 
 def _span(text: str) -> timedelta | None:

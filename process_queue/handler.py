@@ -112,7 +112,7 @@ class MessageHandler:
         except AlreadyProcessed:
             telemetry.DUPLICATES.add(1)  # offered twice; the first time it was processed
         except RetryLater as retry_later:  # neither could it be handled, nor enqueued again
-            _log.warning("A message stays queued: %s", retry_later)
+            _log.warning("A message can't be handled yet and stays queued: %s", retry_later)
             self._queues.send(text, delay=RESCHEDULE_AFTER)
         else:
             _delete_claim(self._claims, opened)
@@ -178,4 +178,4 @@ def _delete_claim(claims: ClaimCheck, opened: Opened) -> None:
     try:
         claims.delete(opened)
     except RetryLater as retry_later:
-        _log.warning("A blob is left over that no message claims: %s", retry_later)
+        _log.warning("A blob that no message refers to was not deleted: %s", retry_later)

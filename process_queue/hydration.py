@@ -105,7 +105,7 @@ class Hydration:
         if refusal.status != 404 or refusal.is_about_mailbox:
             raise _unreadable(refusal, declaration) from None
         if notification.change_type != "deleted":
-            self._wait_for_replicas(received, "Graph does not have yet what it says has changed")
+            self._wait_for_replicas(received, "Graph does not return the resource that it says has changed")
         self._check_moved(notification, declaration, tenant_id)
         gone = msgspec.structs.replace(notification, change_type="deleted")
         return event_without_content(gone, tenant_id, received)
@@ -129,9 +129,9 @@ class Hydration:
 
     def _check_agreement(self, read: Resource, notification: Notification, received: datetime) -> None:
         if notification.change_type == "deleted" and not read.deleted_date_time:
-            self._wait_for_replicas(received, "Graph still has what it says was deleted")
+            self._wait_for_replicas(received, "Graph still returns the resource that it says was deleted")
         if _is_older(read, notification):
-            self._wait_for_replicas(received, "Graph still has an earlier version of what it says was changed")
+            self._wait_for_replicas(received, "Graph still returns an earlier version of the resource")
 
     def _wait_for_replicas(self, received: datetime, contradiction: str) -> None:
         """Not at once after a notification: a read may meet a replica that lags (docs/graph.md, "Errors")."""
@@ -204,5 +204,5 @@ def _with_data(notification: Notification, data: dict[str, str]) -> Notification
 def _unconfirmed(notification: Notification, declaration: Declaration, tenant_id: str, received: datetime) -> Event:
     """Return the event of what the notification says itself. Raises Refused where that is not enough."""
     if declaration.include_resource_data:
-        raise Refused(Reason.NOT_CONFIRMED, "an item without content, of what can't be read")
+        raise Refused(Reason.NOT_CONFIRMED, "an item without content, and Graph does not let the app read the resource")
     return event_without_content(notification, tenant_id, received)

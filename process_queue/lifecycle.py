@@ -76,7 +76,7 @@ class LifecycleHandler:
                 outcome.refused += 1
                 telemetry.REFUSED.add(1, {"reason": refused.reason})
             except RelayError as error:
-                _log.error("A lifecycle notification could not be acted upon: %s", error)
+                _log.error("Handling a lifecycle notification failed: %s", error)
                 telemetry.LIFECYCLE.add(1, {"event": _known(notification.lifecycle_event)})
             else:  # counted at the end of it, since it may be tried many times
                 telemetry.LIFECYCLE.add(1, {"event": _known(notification.lifecycle_event)})

@@ -71,7 +71,7 @@ class ReadbackHandler:
         began = self.clock()
         declaration = self.declarations.get(readback.declaration, readback.tenant_id)
         if readback.declaration and declaration is None:
-            _log.info("%s is declared no more, and not read back", readback.resource)
+            _log.info("%s is no longer declared and is not read back", readback.resource)
             return
         try:
             # the path by which a notification names what is read: without aliases
@@ -100,7 +100,9 @@ class ReadbackHandler:
         if readback.listed is None or now - readback.listed >= SETTLES_WITHIN:
             return
         if any(read_resource(bytes(content)).is_gone for content in page.resources):
-            raise RetryLater(Reason.GRAPH_LAGS, "Graph does not have yet what it listed", retry_after=ASK_AGAIN)
+            raise RetryLater(
+                Reason.GRAPH_LAGS, "Graph does not return the resource that it listed", retry_after=ASK_AGAIN
+            )
 
     def _without_known(self, page: FetchedPage, readback: ReadbackPage) -> FetchedPage:
         """Of a list of everything that does not say when it changed, keep what is not as it was known to be."""
@@ -173,7 +175,7 @@ class ReadbackHandler:
         try:
             self.recoveries.note(readback.declaration, recovered)
         except RetryLater as retry_later:
-            _log.debug("Not noted: %s", retry_later)
+            _log.debug("What a comparison recovered is not stored: %s", retry_later)
 
     def _settle(self, delivery: Delivery, readback: ReadbackPage) -> None:
         """Enqueue or dead-letter what a destination did not accept, each event by itself, as far as that can be."""

@@ -148,7 +148,7 @@ class BatchVerifier:
         """Only a clientState vouches for it, and that is good for what is declared."""
         if declaration is None:
             if self._envelope.attempt < UNDECLARED_ATTEMPTS:
-                raise RetryLater(Reason.NOT_DECLARED, "an item is of something that is not declared here, or not yet")
+                raise RetryLater(Reason.NOT_DECLARED, "an item belongs to no declaration that this instance knows")
             raise Refused(Reason.NOT_DECLARED)
         if is_pinged(declaration):
             self._note_seen(notification)

@@ -49,4 +49,4 @@ def check() -> None:
     It asks for no delay: within this invocation, waiting helps nothing.
     """
     if left() <= timedelta(0):
-        raise NotAttempted(Reason.POSTPONED, "the time of this invocation is over")
+        raise NotAttempted(Reason.POSTPONED, "this invocation is out of time")

@@ -99,7 +99,7 @@ def read_bounded(response: requests.Response, limit: int, within: timedelta = BO
             if time.monotonic() > end:
                 raise requests.exceptions.ReadTimeout("the body takes too long")
     except urllib3.exceptions.HTTPError as error:
-        raise requests.exceptions.ConnectionError(f"the body breaks off ({type(error).__name__})") from None
+        raise requests.exceptions.ConnectionError(f"the response body ends early ({type(error).__name__})") from None
     return bytes(body)
 
 

@@ -193,7 +193,9 @@ class InForce(Generic[T]):
 
     def _not_read(self) -> NotAttempted:
         """Return why work waits. It is no attempt: after an outage it must not wait for hours."""
-        return NotAttempted(Reason.STORAGE, self.problem or "a setting was not read yet", retry_after=_READABLE_WITHIN)
+        return NotAttempted(
+            Reason.STORAGE, self.problem or "a setting in a blob was not read yet", retry_after=_READABLE_WITHIN
+        )
 
     def _read(self, source: InBlob[T]) -> None:
         """Read the blob, or fall back on the copy. The lock is held."""
@@ -205,13 +207,15 @@ class InForce(Generic[T]):
         except InvalidValue as error:
             self.problem = _wrong(source, error)
         except RelayError as error:
-            self.problem = f"the blob is not read: {error.detail}"
+            self.problem = f"the blob can't be read: {error.detail}"
         self._looked = self._clock()
         self._is_current = self.problem is None or self._fall_back(source)
         if self._is_current:
             self._current = began
         if self.problem is not None and self.problem != before:
-            instead = "Work waits for it" if self._held is None else "The last good value stays in force"
+            instead = (
+                "Messages wait until it can be read" if self._held is None else "The last valid value stays in force"
+            )
             _log.error("%s: %s. %s", source.setting, self.problem, instead)
 
     def _take(self, document: Document, source: InBlob[T]) -> str | None:
@@ -225,7 +229,7 @@ class InForce(Generic[T]):
         except InvalidValue as error:
             self._seen, self._wrong = document.etag, _wrong(source, error)
         except RelayError as error:
-            return f"no copy of the blob can be kept, and before that it is not put in force: {error.detail}"
+            return f"the blob takes effect only after a copy is stored, and storing it failed: {error.detail}"
         else:
             self._held = Held(value, document.modified)
             self._seen, self._wrong = document.etag, None
@@ -239,10 +243,10 @@ class InForce(Generic[T]):
             if copy is not None and (self._held is None or copy.modified > self._held.modified):
                 self._held = Held(source.read(copy.text), copy.modified)
         except (RelayError, InvalidValue) as error:
-            _log.error("%s: the copy of the last good value is not usable: %s", source.setting, error)
+            _log.error("%s: the copy of the last valid value can't be used: %s", source.setting, error)
             return False
         return copy is not None
 
 
 def _wrong(source: InBlob[T], error: InvalidValue) -> str:
-    return f"the text of the blob {source.address} is wrong: {error}"
+    return f"the blob {source.address} is invalid: {error}"

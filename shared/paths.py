@@ -277,7 +277,7 @@ class Paths:
             if rows:
                 self._tables.put_all(_TABLE, partition, rows)
         except RetryLater as retry_later:
-            _log.warning("What became of %s notifications is not noted: %s", len(rows), retry_later)
+            _log.warning("The paths of %s notifications are not recorded: %s", len(rows), retry_later)
 
 
 _GUID = r"[0-9a-fA-F-]{36}"
@@ -369,5 +369,5 @@ def advice(path: Path) -> str:
             "Not sent for a subscription of this app, or CLIENT_STATE_SECRET has changed: see docs/runbook/refused.md"
         )
     if path.outcome == "refused":
-        return "A single refusal needs nothing; for many, see docs/runbook/refused.md"
+        return "A single refusal needs no action; for many, see docs/runbook/refused.md"
     return "Fix the cause, then replay it: python -m ops dead-letters replay; see docs/runbook/dead-letters.md"

@@ -10,7 +10,7 @@ from opentelemetry.trace import Span
 
 _meter = metrics.get_meter("graph_relay")
 
-RECEIVED = _meter.create_counter("graph_relay.received", "item", "Notifications that Graph sent us")
+RECEIVED = _meter.create_counter("graph_relay.received", "item", "Notifications received from Graph")
 REFUSED = _meter.create_counter("graph_relay.refused", "item", "Notifications not proven, by reason")
 QUEUED = _meter.create_counter("graph_relay.queued", "item", "Notifications made durable before the 202")
 DELIVERED = _meter.create_counter("graph_relay.delivered", "item", "Events the destination has accepted")

@@ -88,7 +88,7 @@ def held(lock: threading.Lock, reason: Reason, patience: timedelta | None = None
     """
     patience = LOCK_PATIENCE if patience is None else patience
     if not lock.acquire(timeout=patience.total_seconds()):
-        raise NotAttempted(reason, "another invocation is already asking, without an answer yet", retry_after=_SOON)
+        raise NotAttempted(reason, "another invocation waits for the same answer", retry_after=_SOON)
     try:
         yield
     finally:

@@ -46,7 +46,7 @@ def _compare(source: InBlob[T], entries: Entries[T]) -> CheckResult:
         return attention(check, f"{problem.detail}; {in_force}", "make the blob readable for you, and for the app")
     except InvalidValue as error:
         todo = "correct the blob; see docs/configuration.md"
-        return attention(check, f"its text is wrong: {error}; {in_force}", todo)
+        return attention(check, f"it is invalid: {error}; {in_force}", todo)
     if copy is not None and copy.text == document.text:
         return fine(check, f"what it holds, {len(entries(present))} entries, is in force")
     difference = _difference(_entries(source, copy, entries), entries(present))

@@ -56,7 +56,9 @@ def clock() -> Iterator[CheckResult]:
         answer = exchange(relay().session, "GET", url, timeout=_TIME_LIMIT, limit=_LONGEST_ANSWER)
         theirs = parsedate_to_datetime(answer.headers.get("Date", ""))
     except requests.RequestException as error:
-        yield unreachable(check, f"Graph does not answer ({type(error).__name__})", "check the way out to Graph")
+        yield unreachable(
+            check, f"Graph does not answer ({type(error).__name__})", "check the outbound connection to Graph"
+        )
         return
     except ValueError:
         yield unseen(check, "Graph's answer carries no date")
@@ -64,7 +66,7 @@ def clock() -> Iterator[CheckResult]:
     skew = (utc_now() - theirs.replace(tzinfo=theirs.tzinfo or UTC)).total_seconds()
     if abs(skew) > TOLERATED_SKEW:
         summary = f"this machine's clock is {span(abs(skew))} {'ahead of' if skew > 0 else 'behind'} Graph's"
-        yield attention(check, summary, "set it by NTP: tokens and signatures are judged by it")
+        yield attention(check, summary, "synchronize it with NTP: it is used to check tokens and signatures")
     else:
         yield fine(check, "within seconds of Graph's")
 
@@ -77,9 +79,9 @@ def endpoint() -> Iterator[CheckResult]:
     if event_hub(notification_url):
         yield unseen(check, "an event hub: it has no handshake", "see the subscriptions")
     elif complaint is None:
-        yield fine(check, "it shakes hands as Graph wants it")
+        yield fine(check, "it answers the handshake as Graph requires")
     elif complaint.startswith("it answers 403"):
-        summary = "403: something in front lets only some callers through, rightly so if Graph is one of them"
+        summary = "403: a firewall admits only some callers, which is correct if Graph is one of them"
         yield unseen(check, summary, "see the subscriptions: they can't be created unless Graph gets through")
     else:
         yield attention(check, complaint, "Graph must reach NOTIFICATION_URL from the internet; see docs/setup.md")
@@ -112,7 +114,7 @@ def _destination(settings: DestinationSettings) -> CheckResult:
         return _unauthorized(check, status, settings)
     if status >= 500 or status in _UNAVAILABLE:
         return unreachable(check, f"it answers {status}", _WAIT)
-    return unseen(check, f"it answers {status} to OPTIONS", "python -m ops send-test shows whether it takes an event")
+    return unseen(check, f"it answers {status} to OPTIONS", "python -m ops send-test shows whether it accepts an event")
 
 
 _WAIT = "wait for the destination, or repair it; events wait in the queue meanwhile"
@@ -129,7 +131,7 @@ def _unauthorized(check: str, status: int, settings: DestinationSettings) -> Che
 
 def _of_status(check: str, status: int, settings: DestinationSettings) -> CheckResult:
     if 200 <= status < 300:
-        return fine(check, "it takes a signed batch without events")
+        return fine(check, "it accepts a signed batch without events")
     if status in (401, 403):
         return _unauthorized(check, status, settings)
     if status in _ADVICE:
@@ -138,7 +140,7 @@ def _of_status(check: str, status: int, settings: DestinationSettings) -> CheckR
         return unreachable(check, f"it answers {status}", _WAIT)
     if status < 400 or status in (404, 405):
         return attention(check, f"it answers {status}", "check DESTINATION_URL; redirects are not followed")
-    return unseen(check, f"it answers, but {status} to a batch without events, which tells nothing of the secret")
+    return unseen(check, f"it answers, but {status} to a batch without events, which shows nothing about the secret")
 
 
 def subscriptions(known: Listed, failing: Container[str] = ()) -> Iterator[CheckResult]:
@@ -158,7 +160,7 @@ def subscriptions(known: Listed, failing: Container[str] = ()) -> Iterator[Check
         if state.attention:
             yield attention(check, state.attention, "see the findings above, then `reconcile`")
         else:
-            yield fine(check, f"it lives for another {span(state.expires_in_seconds)}")
+            yield fine(check, f"it expires in {span(state.expires_in_seconds)}")
         yield from _made_with(by_id.get(state.id or ""))
     if rest := len(found) - len(shown):
         yield fine("further subscriptions", f"{rest:,} have more time left than those above")
@@ -173,8 +175,8 @@ def _made_with(subscription: Subscription | None) -> Iterator[CheckResult]:
     if mark is not None and mark not in {client_state.fingerprint(secret) for secret in secrets}:
         yield attention(
             f"clientState of {subscription.resource}",
-            "its subscription was made with another CLIENT_STATE_SECRET: what it sends is refused",
-            "set CLIENT_STATE_SECRET to the deployed one; or `reconcile` replaces the subscription",
+            "its subscription was created with another CLIENT_STATE_SECRET: its notifications are refused",
+            "set CLIENT_STATE_SECRET to that of the deployment, or run `reconcile` to replace the subscription",
         )
     key = subscription.encryption_certificate_id
     if not key:
@@ -187,5 +189,5 @@ def _made_with(subscription: Subscription | None) -> Iterator[CheckResult]:
         yield attention(
             f"key of {subscription.resource}",
             f"its subscription names the key {key}, which is not in the key store: content can't be decrypted",
-            "see that KEY_STORE is the deployed one; or `rotate-keys` gives it another key",
+            "check that KEY_STORE is that of the deployment, or run `rotate-keys` to give it another key",
         )

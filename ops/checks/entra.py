@@ -71,7 +71,9 @@ def _signing_keys() -> CheckResult:
     try:
         relay().signing_keys.find("", utc_now())
     except RetryLater as retry_later:
-        return unreachable(check, str(retry_later), "check LOGIN_BASE_URL and the way out to the login authority")
+        return unreachable(
+            check, str(retry_later), "check LOGIN_BASE_URL and the outbound connection to the login authority"
+        )
     except RelayError:
         pass  # the authority answered: it has no such key
     return fine(check, "the login authority publishes them")
@@ -81,10 +83,10 @@ def _permissions(granted: frozenset[str] | None, tenant_id: str, declared: list[
     """By the table, what the declarations need; only what it accepts counts as granted."""
     check = f"permission in {tenant_id}"
     wanted, complaints = needs_of_all(declared)
-    yield from (attention(check, complaint, "take it out of the declarations") for complaint in complaints)
+    yield from (attention(check, complaint, "remove the declaration") for complaint in complaints)
     for declaration in declared:
         if declaration.consent == "resource" and not refused_consent(declaration.resource):
-            yield unseen(check, f"{declaration.resource} relies on resource-specific consent, which no token tells of")
+            yield unseen(check, f"{declaration.resource} relies on resource-specific consent, which tokens do not show")
     if granted is None:
         for name in least(wanted):
             yield unseen(check, f"whether the app has {name}: its token does not tell", "see the subscriptions below")
@@ -127,7 +129,7 @@ def _todo(refusal: GraphRequestError, declaration: Declaration, granted: frozens
     if refusal.status == 403:
         return remedy(declaration.resource, (Purpose.LIST, Purpose.SWEEP), granted, declaration.consent)
     if refusal.status == 404:
-        return "nothing of that name is there: correct the declaration, or take it out"
+        return "it does not exist: correct or remove the declaration"
     return "see Graph's message; the same request is refused again"
 
 
@@ -136,8 +138,8 @@ def _names(tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]
     for declaration in declared:
         kind = find(declaration.resource)
         if declaration.hydrate and kind is not None and not kind.read:
-            summary = "hydrate: Graph offers an application no read of it; its events stay without content"
-            yield attention(f"hydrating {declaration.resource}", summary, "take hydrate out of the declaration")
+            summary = "hydrate: Graph does not let an application read it; its events have no content"
+            yield attention(f"hydrating {declaration.resource}", summary, "remove hydrate from the declaration")
         if alias_in(segments(declaration.resource)) is None:
             continue
         check = f"names in {declaration.resource}"
@@ -154,7 +156,7 @@ def _names(tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]
         return  # the check of the storage account says so
     for declaration in declared:
         if declaration.id in unread and declaration.hydrate:
-            summary = f"its notifications name {unread[declaration.id]}, which is not certain to be within it"
+            summary = f"its notifications name {unread[declaration.id]}, which may not belong to it"
             yield attention(f"hydrating {declaration.resource}", summary, "name it by its ids in the declaration")
 
 
@@ -187,7 +189,8 @@ def _prerequisite(tenant_id: str) -> Iterator[CheckResult]:
         else:
             yield attention(
                 check,
-                "appRoleAssignmentRequired is true and Microsoft Graph Change Tracking is not assigned: no tokens come",
+                "appRoleAssignmentRequired is true and Microsoft Graph Change Tracking is not assigned: "
+                "Graph sends no tokens",
                 f"az ad sp update --id {client_id} --set appRoleAssignmentRequired=false",
             )
     except RetryLater as retry_later:

@@ -26,9 +26,12 @@ def fan_outs() -> Iterator[CheckResult]:
         elif state.listed is None:
             yield attention(check, "it was not read yet", "the next run of renew_timer reads it; does renew_timer run?")
         elif state.missing:
-            todo = "it is believed after ten minutes, or after a day if most are missing: until then, correct a mistake"
+            todo = (
+                "their subscriptions are deleted after ten minutes, or after a day if many are missing: "
+                "correct the list before that if it is wrong"
+            )
             yield attention(check, f"{says}; {state.missing} of them are no longer listed", todo)
         else:
             yield fine(check, f"{says}, as listed {when(state.listed)}")
     for sentence in limits:
-        yield attention("Graph's quotas", sentence, "declare less; the app asks for nothing beyond what Graph allows")
+        yield attention("Graph's quotas", sentence, "declare less: the app does not exceed Graph's limits")

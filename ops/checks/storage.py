@@ -35,7 +35,7 @@ def storage() -> Iterator[CheckResult]:
     except RetryLater as retry_later:
         yield unreachable("tables", str(retry_later), _ACCESS)
     else:
-        yield fine("tables", f"{len(tables)} there" if tables else "none yet; the app makes them")
+        yield fine("tables", f"{len(tables)} there" if tables else "none yet; the app creates them")
         if tables:  # before the app's first run there is nothing to write to, and this makes nothing
             yield from _writing()
 
@@ -65,7 +65,7 @@ def key_store() -> Iterator[CheckResult]:
         yield attention(check, str(unread), "repair the key; until then, what it encrypted can't be decrypted")
     current = newest_valid(keys, now)
     if current is None:
-        yield attention(check, "there is no valid key", "renew_timer makes one; `rotate-keys` makes one now")
+        yield attention(check, "there is no valid key", "renew_timer creates one; `rotate-keys` creates one now")
         return
     left = current.expires - now
     if left < settings.key_overlap + EXPIRY_MARGIN:

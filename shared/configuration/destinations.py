@@ -294,7 +294,7 @@ def _value(member: Field, given: Any, environ: Mapping[str, str]) -> Any:
     elif isinstance(given, str):
         given = _setting(given, environ)
     if isinstance(given, bool):
-        raise InvalidValue("expected no true or false")
+        raise InvalidValue("true and false are not valid here")
     return member.parse(given if isinstance(given, str) else msgspec.json.encode(given).decode())
 
 

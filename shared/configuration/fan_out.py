@@ -13,13 +13,13 @@ def check_fan_out(resource: str, sources: Sequence[str], *, read_back: bool) -> 
     """Check the lists of a declaration, the outer one first, and its resource. Raises InvalidValue."""
     if not sources:
         if read_back or MEMBER in resource or PARENT in resource:
-            raise InvalidValue("forEach: missing; expected a list, since {id}, {parent} or readBack is of its members")
+            raise InvalidValue("forEach: missing; expected a list, because {id}, {parent} and readBack need one")
         return
     if len(sources) > 2:
         raise InvalidValue("forEach: nested too deep; expected a list, or two: the second of each member of the first")
     kinds = [_kind(source) for source in sources]
     if MEMBER in sources[0]:
-        raise InvalidValue("forEach: the first list holds {id}; expected the id itself, or two lists")
+        raise InvalidValue("forEach: the first list contains {id}; expected the id itself, or two lists")
     if len(sources) > 1:
         _check_place("forEach: the second list", sources[1], MEMBER, kinds[0])
     _check_place("resource", resource, MEMBER, kinds[-1])

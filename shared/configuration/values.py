@@ -23,8 +23,8 @@ KEY_VAULT_REFERENCE = "@Microsoft.KeyVault("
 """What a setting begins with that Azure was to replace by a secret of a vault, and has not."""
 
 UNRESOLVED = (
-    "Azure has not replaced the Key Vault reference by the secret: its role on the vault is not effective yet, or the "
-    "secret is not there; see docs/runbook/not-acknowledged.md"
+    "Azure has not resolved the Key Vault reference: the app's role on the vault is not effective yet, or the secret "
+    "does not exist; see docs/runbook/not-acknowledged.md"
 )
 DESTINATION_SECRETS = "expected whsec_ and base64 of 24 to 64 bytes; a second one after a comma signs too"
 

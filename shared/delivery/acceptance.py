@@ -41,7 +41,7 @@ class Acceptance:
         try:
             self._accepted.write(now)
         except RetryLater as retry_later:
-            _log.debug("Not noted: %s", retry_later)
+            _log.debug("When the destination last accepted an event is not stored: %s", retry_later)
 
     def last(self, wanted: datetime) -> datetime | None:
         """Return when the destination accepted something last, as far as is known.
@@ -102,7 +102,7 @@ class _Latest:
         try:
             return self.learn(None if self._times is None else self._times.get(self._name))
         except RetryLater as retry_later:
-            _log.debug("Not known: %s", retry_later)
+            _log.debug("When the destination last accepted an event is not known: %s", retry_later)
             return self.at
 
     def write(self, at: datetime) -> None:

@@ -62,7 +62,9 @@ def event_read_back(content: bytes, place: str, tenant: str, read: datetime) -> 
     resource = read_resource(content)
     identity = resource.identity_in(place) if resource.id else None
     if identity is None:
-        raise Undeliverable(Reason.CONTENT_NOT_JSON, "what was read back does not say what it is")
+        raise Undeliverable(
+            Reason.CONTENT_NOT_JSON, "the resource that was read back has no id, or its kind is unknown"
+        )
     change = "deleted" if resource.is_gone else resource.likely_change
     return _event_of(content, resource, identity, identity.kind or "Resource", change, tenant, read)
 

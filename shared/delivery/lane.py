@@ -272,7 +272,9 @@ class Lane:
         earliest = max(self._promised or now, self._next or now, now)
         self._promised = min(earliest + timedelta(seconds=seconds), now + _LONGEST_RETURN)
         wait = max(self._promised - now, _SHORTEST_RETURN)
-        return NotAttempted(Reason.DESTINATION_BUSY, "the destination takes no more at present", retry_after=wait)
+        return NotAttempted(
+            Reason.DESTINATION_BUSY, "the destination's limit on requests or rate is reached", retry_after=wait
+        )
 
 
 @dataclass

@@ -150,7 +150,7 @@ class Ledger:
             rows = self._tables.partition(*place, columns=("RowKey", _DIGESTS))
             return {digest for row in rows for digest in _digests_in(row)}
         except RetryLater as retry_later:
-            _log.warning("Events may be delivered twice: %s", retry_later)
+            _log.warning("The ledger can't be read, so events may be delivered twice: %s", retry_later)
             return set()
 
     def _record(self, place_and_rows: tuple[Place, Mapping[str, Row]]) -> None:

@@ -28,7 +28,7 @@ _ADVICE = {
     "700016": "the app registration of GRAPH_CLIENT_ID is not known in this tenant; grant consent there",
     "90002": "there is no such tenant; check GRAPH_TENANT_ID and the tenantId of the declarations",
     "700027": "the certificate of GRAPH_CLIENT_CERTIFICATE is not one of this app registration; upload it there",
-    "700024": "our clock differs from Entra ID's, or a token was delayed",
+    "700024": "the app's clock differs from Entra ID's, or a token was delayed",
     "700213": "the federated credential does not match the managed identity; see docs/setup.md",
     "7000218": "no credential was sent; set GRAPH_CLIENT_SECRET or assign a managed identity",
 }
@@ -218,4 +218,4 @@ def _advice(response: dict[str, Any]) -> str:
     named = (
         " ".join(f"AADSTS{code}" for code in codes[:1]) or re.sub(r"[^a-z_]", "", str(response.get("error", "")))[:40]
     )
-    return f"Entra ID issues no token ({named}): {advice[0] if advice else 'see this code in its documentation'}"
+    return f"Entra ID issues no token ({named}): {advice[0] if advice else 'see the documentation of this code'}"

@@ -167,9 +167,9 @@ def read_notification(item: msgspec.Raw) -> Notification:
         known = _EVENTS.get(notification.lifecycle_event.lower(), notification.lifecycle_event)
         return msgspec.structs.replace(notification, lifecycle_event=known)
     if not (notification.resource and notification.change_type):
-        raise Refused(Reason.MALFORMED, "a change item needs resource and changeType")
+        raise Refused(Reason.MALFORMED, "a change notification needs resource and changeType")
     if _has_control(notification.resource):
-        raise Refused(Reason.MALFORMED, "a path with control characters names nothing")
+        raise Refused(Reason.MALFORMED, "the resource path has control characters")
     return _with_known_change(notification)
 
 
@@ -191,7 +191,7 @@ def _with_known_change(notification: Notification) -> Notification:
     if change_type == notification.change_type and change_type in CHANGE_TYPES:
         return notification
     if change_type not in CHANGE_TYPES and not notification.is_encrypted:
-        raise Refused(Reason.MALFORMED, "changeType is none of created, updated, deleted")
+        raise Refused(Reason.MALFORMED, "changeType must be created, updated or deleted")
     known = change_type if change_type in CHANGE_TYPES else None
     return msgspec.structs.replace(notification, change_type=known)
 

@@ -74,7 +74,9 @@ class CallPace:
             ]
             delay = max(_until_room(taken, most, calls, now) for taken, most in held)
             if delay > timedelta(0):
-                raise RetryLater(Reason.GRAPH_THROTTLED, f"as many {limit.name} as Graph takes", retry_after=delay)
+                raise RetryLater(
+                    Reason.GRAPH_THROTTLED, f"Graph's limit for {limit.name} is reached", retry_after=delay
+                )
             for taken, _ in held:
                 taken.extend([now] * calls)
 

@@ -86,7 +86,7 @@ class SigningKeys:
         if key:
             return key
         if self._clock() - received > UNKNOWN_KEY_REFUSED_WITHIN:
-            raise Undeliverable(Reason.TOKEN_KEY, "the authority no longer has the key of a token this old")
+            raise Undeliverable(Reason.TOKEN_KEY, "the login authority no longer publishes the key of this old token")
         raise Refused(Reason.TOKEN_KEY)
 
     def _cached(self, kid: str) -> SigningKey | None:
@@ -103,7 +103,7 @@ class SigningKeys:
             interval = MIN_REFETCH_INTERVAL
         if self._last_attempt and now - self._last_attempt < interval:
             wait = interval - (now - self._last_attempt)
-            raise RetryLater(Reason.SIGNING_KEYS, "the authority was asked a moment ago", retry_after=wait)
+            raise RetryLater(Reason.SIGNING_KEYS, "the signing keys were fetched a moment ago", retry_after=wait)
         deadline.check()
         self._last_attempt = now
         try:
@@ -124,7 +124,7 @@ class SigningKeys:
 
     def _key_set(self, url: str) -> dict[str, RSAPublicKey]:
         if not url.startswith("https://"):
-            raise RetryLater(Reason.SIGNING_KEYS, "the metadata names a key set that is not https")
+            raise RetryLater(Reason.SIGNING_KEYS, "the login authority's metadata names a key set without https")
         keys = {}
         for entry in self._get(url, _KeySet).keys:
             kid, use = entry.get("kid"), entry.get("use", "sig")

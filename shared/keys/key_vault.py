@@ -129,11 +129,11 @@ class KeyVault:
         for version in (version for version, at in certificate.items() if at == max(certificate.values())):
             if problem := self._problem(version):
                 detail = f"{NAME}/{version} in Key Vault cannot be read ({problem}); repair or disable it there"
-                raise RetryLater(Reason.KEY_STORE, f"{detail}: until then no further version is made")
+                raise RetryLater(Reason.KEY_STORE, f"{detail}: until then the app creates no further version")
 
     def _problem(self, key_id: str) -> str | None:
         try:
-            return None if self.get(key_id) else "its secret is not given out"
+            return None if self.get(key_id) else "its secret can't be read"
         except BrokenKey as broken:
             return str(broken)
 
@@ -175,16 +175,22 @@ def _code(error: HttpResponseError) -> str:
 
 _NEXT_STEPS = {
     "ObjectIsDeletedButRecoverable": f"recover it: az keyvault certificate recover --name {NAME} --vault-name VAULT",
-    "ObjectIsBeingDeleted": "its deletion has not ended: wait some minutes",
-    "ObjectIsBeingRecovered": "its recovery has not ended: wait some minutes",
-    "ForbiddenByFirewall": "the vault's firewall turns this address down: allow the app's subnet under Networking",
-    "ForbiddenByConnection": "the vault takes connections through a private endpoint alone: give the app's network one",
+    "ObjectIsBeingDeleted": "its deletion is not complete: wait a few minutes",
+    "ObjectIsBeingRecovered": "its recovery is not complete: wait a few minutes",
+    "ForbiddenByFirewall": "the vault's firewall blocks this address: allow the app's subnet under Networking",
+    "ForbiddenByConnection": (
+        "the vault accepts connections only through a private endpoint: create one in the app's network"
+    ),
     "ForbiddenByRbac": "the identity lacks a role that docs/permissions.md lists; a new role takes up to ten minutes",
-    "ForbiddenByPolicy": "the vault goes by access policies: let it go by Azure roles (docs/permissions.md)",
-    "AccessDenied": "the vault goes by access policies: let it go by Azure roles (docs/permissions.md)",
+    "ForbiddenByPolicy": (
+        "the vault uses access policies: switch it to Azure role-based access control (docs/permissions.md)"
+    ),
+    "AccessDenied": (
+        "the vault uses access policies: switch it to Azure role-based access control (docs/permissions.md)"
+    ),
     "CertificateDisabled": "enable that version of the certificate again, if items still name it",
     "SecretDisabled": "enable that version of the certificate again, if items still name it",
-    "CertificateExpired": "the certificate has expired: disable that version, and the app makes another",
+    "CertificateExpired": "the certificate has expired: disable that version, and the app creates another",
     "Throttled": "too many requests for the vault: others use it too, or the app restarts often",
 }
 """What a person should do, by Key Vault's own code (/azure/key-vault/general/rest-error-codes)."""
@@ -210,7 +216,7 @@ def _translated() -> Iterator[None]:
     except HttpResponseError as error:
         raise RetryLater(Reason.KEY_STORE, _refusal(error)) from None
     except ValueError:  # of the SDK's, for a vault that requests tokens for another domain
-        raise RetryLater(Reason.KEY_STORE, "what answers at KEY_STORE is no vault of this name") from None
+        raise RetryLater(Reason.KEY_STORE, "the server at KEY_STORE is not a vault of this name") from None
     except AzureError as error:
         detail = f"Key Vault does not answer ({type(error).__name__}); check KEY_STORE and the network of the app"
         raise Unanswered(Reason.KEY_STORE, detail) from None

@@ -143,7 +143,7 @@ class Account:
                 self._tables.put_all(STATE, _PARTITION, rows)
                 self._written = entries
             except RetryLater as retry_later:
-                _log.warning("The account is written later: %s", retry_later)
+                _log.warning("The counts of queued and handled notifications are stored later: %s", retry_later)
                 with self._lock:
                     for tally in tallies:
                         tally.is_written = False

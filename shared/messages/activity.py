@@ -43,7 +43,7 @@ class QueueActivity:
         try:
             self._times.set(_NAME, now)
         except RetryLater as retry_later:
-            _log.debug("Not noted: %s", retry_later)
+            _log.debug("When process_queue last ran is not stored: %s", retry_later)
 
     def is_asleep(self, queues: Queues, claims: ClaimCheck) -> bool:
         """Return whether messages are due that nobody works on. Raises RetryLater."""

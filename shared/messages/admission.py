@@ -77,7 +77,7 @@ class Admission:
         )
         now = self.clock()
         if not now - self.longest_queued <= envelope.received <= now + CLOCK_SKEW:
-            raise Refused(Reason.UNAUTHENTICATED, "a queue message without a valid MAC is older than any can be")
+            raise Refused(Reason.UNAUTHENTICATED, "a queue message without a valid MAC is too old")
         return Admitted(self.recheck(envelope), authentic=False)
 
     def recheck(self, envelope: Envelope) -> Envelope:
@@ -98,7 +98,7 @@ class Admission:
         """Return what to enqueue of the envelope of a dead letter. Raises Refused if nothing of it is proven."""
         believed = envelope if authentic else self.recheck(envelope)
         if not size(believed):
-            raise Refused(Reason.UNAUTHENTICATED, "the dead letter has no MAC, and its clientState is not ours")
+            raise Refused(Reason.UNAUTHENTICATED, "the dead letter has no MAC, and its clientState is not this app's")
         # `received` stays: validation tokens are checked as of that time.
         return msgspec.structs.replace(believed, attempt=0, replayed=self.clock())
 
@@ -106,7 +106,10 @@ class Admission:
         declared = self.declarations.of_tenant(page.tenant_id)
         owner = next((declaration.id for declaration in declared if _reads(declaration, page)), None)
         if owner is None:
-            raise Refused(Reason.UNAUTHENTICATED, "a page without a valid MAC is of nothing that is declared")
+            raise Refused(
+                Reason.UNAUTHENTICATED,
+                "a queue message without a valid MAC asks to read a resource that is not declared",
+            )
         since, until = max(page.since, page.received - _LONGEST_RANGE), min(page.until, page.received)
         return ReadbackPage(page.received, page.tenant_id, page.resource, since, until, declaration=owner)
 

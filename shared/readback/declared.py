@@ -46,9 +46,9 @@ def unfaithful(declaration: Declaration) -> str | None:
     """Return why what is read back would not be what the declaration asks for, as a sentence; None if it would."""
     given = options(declaration.resource)
     if "$search" in given:
-        return "Graph does not apply $search when it is read back: declare the resource without it"
+        return "$search can't be applied to what is read back: declare the resource without it"
     if "$filter" in given and not kinds_in(declaration.resource) <= _FILTERED_BY_GRAPH:
-        return "Graph does not apply its $filter when it is read back: declare the resource without it"
+        return "its $filter can't be applied to what is read back: declare the resource without it"
     return None
 
 

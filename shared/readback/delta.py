@@ -65,8 +65,8 @@ def delta(readback: ReadbackPage, graph: GraphClient, delta_link: DeltaLinks) ->
         if readback.link or refusal.status not in _EXPIRED_LINK_STATUSES:
             raise  # of a further page: it goes on from the stored link
         _log.warning(
-            "The delta link of %s, asked for at %s, is no longer valid; all is listed again, except what was deleted "
-            "since: %s",
+            "The delta link of %s, from %s, has expired. Everything is listed again; deletions since then are not"
+            " found: %s",
             *(readback.resource, known.asked if known else None, refusal),
         )
         page, readback = _listed(readback, graph), _resync(readback, known)
@@ -84,7 +84,7 @@ def _first(readback: ReadbackPage, graph: GraphClient, begins: bool) -> FetchedP
     start = latest(readback.resource)
     if start and (begins or not says_when(readback.resource)):
         if not begins:
-            _log.warning("%s was never compared: what changed before now can't be told", readback.resource)
+            _log.warning("%s has no delta link yet: changes before now can't be read back", readback.resource)
         page = graph.get_page(readback.tenant_id, f"{delta_path(readback.resource)}?{_query(readback.resource, start)}")
         further = following(readback, page.next_link)
         if begins and not says_when(readback.resource):

@@ -78,14 +78,13 @@ def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: DeltaLink
         if refusal.status == 404 and not readback.link and not refusal.is_about_mailbox:
             if readback.declaration and not readback.among_many:
                 _log.warning(
-                    "%s does not exist, so there is nothing to read back: remove its declaration if it is gone for "
-                    "good",
+                    "%s does not exist, so there is nothing to read back: remove its declaration if it was deleted",
                     readback.resource,
                 )
             return FetchedPage()  # a deleted chat, team or user has nothing to read
         if readback.among_many and _is_for_good(readback.resource, refusal):
             telemetry.SKIPPED.add(1)
-            _log.warning("%s is left out of what is read back: %s", readback.resource, refusal)
+            _log.warning("%s is not read back: %s", readback.resource, refusal)
             return FetchedPage()
         advice = remedy_of_reading(readback.resource, refusal.granted) if refusal.status == 403 else ""
         raise RetryLater(Reason.GRAPH_REFUSED, f"{refusal}. {advice}" if advice else str(refusal)) from refusal

@@ -74,7 +74,7 @@ class Sweep:
                 self.checkpoints.save_all(moved, now)
                 moved.clear()
                 if deadline.left() <= timedelta(0):
-                    _log.warning("The time of this run is over; the next one starts the comparisons that are left")
+                    _log.warning("This run is out of time; the next one starts the remaining comparisons")
                     break
         if moved:
             self.checkpoints.save_all(moved, now)

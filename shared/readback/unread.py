@@ -27,7 +27,7 @@ class Unread:
             return
         self._noted.add(declaration.id)
         _log.warning(
-            "%s in tenant %s is not read back although it says hydrate: its notifications name %s",
+            "Notifications of %s in tenant %s are not hydrated: they name %s, which may not belong to the declaration",
             declaration.resource,
             declaration.tenant_id,
             named,

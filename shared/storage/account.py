@@ -97,7 +97,7 @@ def translated(what: str = "the storage account") -> Iterator[None]:
     except HttpResponseError as error:
         detail = f"{what} answers {error.status_code}"
         if error.status_code in (401, 403):
-            detail = f"{what} refuses our credentials, or its firewall this address ({error.status_code})"
+            detail = f"{what} refuses the app's credentials, or its firewall blocks this address ({error.status_code})"
         raise RetryLater(Reason.STORAGE, detail) from None
     except AzureError as error:
         kind = Unanswered if isinstance(error, ServiceRequestTimeoutError | ServiceResponseTimeoutError) else RetryLater

@@ -123,7 +123,7 @@ class BlobClaims:
         try:
             self._container.delete_blob(message.removeprefix(_PREFIX))
         except AzureError as error:
-            _log.debug("A blob is left over that no message claims (%s)", type(error).__name__)
+            _log.debug("A blob that no message refers to was not deleted (%s)", type(error).__name__)
 
     def create_missing(self) -> None:
         """See ClaimCheck."""

@@ -22,7 +22,7 @@ LARGEST = 16 << 20
 """Bytes of a blob. The copy of it that is kept, compressed, is limited to less: some 30,000 declarations (Copies)."""
 
 
-DIVIDE = "divide it among several apps; of declarations, forEach replaces many"
+DIVIDE = "divide it among several apps, or replace many declarations by one with forEach"
 """What to do about a text that is too large."""
 
 
@@ -73,7 +73,7 @@ class BlobDocuments:
                     raise
                 detail = "give the app's identity the role Storage Blob Data Reader on its container"
                 raise RetryLater(
-                    Reason.STORAGE, f"the blob {address} may not be read ({error.status_code}); {detail}"
+                    Reason.STORAGE, f"the app may not read the blob {address} ({error.status_code}); {detail}"
                 ) from None
         try:
             text = content.decode("utf-8-sig")

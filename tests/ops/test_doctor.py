@@ -92,7 +92,7 @@ def test_a_subscription_made_with_another_secret_or_key_needs_attention(
 ) -> None:
     other = base64.b64encode(b"z" * 32).decode()
     found = diagnosed(Operator(healthy.environment | {"CLIENT_STATE_SECRET": other}), 1)
-    assert "made with another CLIENT_STATE_SECRET" in found["clientState of /chats/getAllMessages"]["says"]
+    assert "created with another CLIENT_STATE_SECRET" in found["clientState of /chats/getAllMessages"]["says"]
     elsewhere = tmp_path / "elsewhere"
     found = diagnosed(Operator(healthy.environment | {"KEY_STORE": f"file:{elsewhere}"}), 1)
     assert "which is not in the key store" in found["key of /chats/getAllMessages"]["says"]
@@ -306,7 +306,7 @@ def test_what_a_blob_holds_is_compared_with_what_is_in_force(healthy: Operator, 
         blob.upload_blob('[{"resource": "/users"}]', overwrite=True)
         app.read_blobs()
         found = diagnosed(operator, 1)[check]
-        assert "its text is wrong: expected a JSON list of declarations" in found["says"]
+        assert "it is invalid: expected a JSON list of declarations" in found["says"]
         blob.delete_blob()
         assert "there is no blob" in diagnosed(operator, 1)[check]["says"]
 

@@ -60,7 +60,7 @@ def test_an_empty_id_is_wrong_usage(operator: Operator) -> None:
 def test_an_unknown_id_is_reported(operator: Operator) -> None:
     shown = operator("find", "19:nothing")
     assert shown.exit_code == 1
-    assert "Nothing is noted of 19:nothing" in shown.stdout
+    assert "Nothing is recorded of 19:nothing" in shown.stdout
 
 
 def test_the_version_is_printed(operator: Operator) -> None:

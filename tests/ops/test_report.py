@@ -121,13 +121,13 @@ def test_the_status_of_a_small_system_fits_a_terminal_of_80_by_24() -> None:
         lag_seconds=0.2,
         counted=Counted(858, {"client_state": 2}, {"destination": 90}, 0.2),
         waiting_for=[],
-        attention=["the queue is not being worked off: does process_queue run?"],
+        attention=["the queue is not being processed: does process_queue run?"],
         unreachable=[],
     )
     console = Console(width=80, height=24, file=StringIO(), force_terminal=True)
     lines = console.render_lines(Group(*status.shown()), pad=False)
     assert len(lines) <= 24
     text = "\n".join("".join(segment.text for segment in line) for line in lines)
-    assert text.startswith("Attention: the queue is not being worked off")
-    assert "5 queue messages; the oldest waits for 77 s" in text
+    assert text.startswith("Attention: the queue is not being processed")
+    assert "5 queue messages; the oldest has waited 77 s" in text
     assert "enc-20261126-032333-582729-ac3d33ab" in text

@@ -91,7 +91,7 @@ def test_a_secret_may_be_a_setting_of_its_own() -> None:
         ({"headers": {"x": "hunter2\n"}}, "headers: header 1: expected a JSON object"),
         ({"headers": ["hunter2"]}, "headers: expected a JSON object"),
         ({"maxEvents": 0}, "maxEvents: expected a whole number"),
-        ({"maxRate": True}, "maxRate: expected no true or false"),
+        ({"maxRate": True}, "maxRate: true and false are not valid here"),
         ({"ca": "nowhere.pem"}, "ca: expected the path"),
         ({"scope": "https://eventgrid.azure.net"}, "scope: expected a scope that ends in /.default"),
         ({"resources": ["chats/getAllMessages"]}, "resources: expected the beginnings of subjects"),

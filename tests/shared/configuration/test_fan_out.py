@@ -71,7 +71,7 @@ def test_every_list_is_taken(resource: str, lists: object) -> None:
         ("/users/{id}/mailFolders('{id}')/messages", GROUP, "resource: expected users/{id} in it, once"),
         ("/chats/{id}/messages", GROUP, "resource: {id} stands behind chats, and is of users; expected users/{id}"),
         ("/users/x{id}/messages", GROUP, "resource: expected users/{id} in it, once"),
-        (INBOX, "/users/{id}/drives", "forEach: the first list holds {id}"),
+        (INBOX, "/users/{id}/drives", "forEach: the first list contains {id}"),
         ("/drives/{id}/root", [GROUP, "/users/5d/drives"], "forEach: the second list: expected users/{id} in it, once"),
         ("/drives/{id}/root", ["/teams", "/users/{id}/drives"], "forEach: the second list: {id} stands behind users"),
         ("/drives/{id}/root", ["/teams", *TEAMS], "forEach: nested too deep"),

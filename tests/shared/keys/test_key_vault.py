@@ -50,7 +50,7 @@ def refusing(status: int, code: str, inner: str | None = None) -> Any:
         (403, "Forbidden", "ForbiddenByRbac", "lacks a role"),
         (403, "Forbidden", "AccessDenied", "access policies"),
         (409, "Conflict", "ObjectIsDeletedButRecoverable", "az keyvault certificate recover"),
-        (409, "Conflict", "ObjectIsBeingDeleted", "wait some minutes"),
+        (409, "Conflict", "ObjectIsBeingDeleted", "wait a few minutes"),
         (403, "Forbidden", "SomethingNew", "docs/permissions.md"),
         (403, "Forbidden", None, "docs/permissions.md"),
     ],
