@@ -81,18 +81,18 @@ class RenewalRun:
         self._relay.storage.queues.create_missing()
         self._relay.read_blobs()
         attempt("Reading the members of lists", self._relay.declarations.refresh)
-        sightings = attempt("Reading the last sightings", self._relay.last_seen.all) or []
+        sightings = attempt("Reading when each subscription last sent something", self._relay.last_seen.all) or []
         key = attempt("Looking for the encryption key", self._current_key)
-        attempt("Recording the access", self._record_access)
+        attempt("Recording what the app can access", self._record_access)
         lagging = attempt("Looking for old keys in use", lambda: self._lagging_subscriptions(key, sightings))
-        silent = attempt("Looking for subscriptions that bring nothing", lambda: self._silent_subscriptions(sightings))
+        silent = attempt("Looking for subscriptions that send nothing", lambda: self._silent_subscriptions(sightings))
         desired = replace(self._relay.desired_state(key), lagging=lagging or (), silent=silent or ())
-        attempt("Looking at RENEW_SCHEDULE", self._warn_of_rare_runs)
+        attempt("Checking RENEW_SCHEDULE", self._warn_of_rare_runs)
         with time_limit(began + self._time * _SHARE_OF_SUBSCRIPTIONS - self._now(), self._relay.clock):
             tenants = self._reconcile_tenants(desired)
         attempt("Recording the time left", lambda: self._record_time_left(tenants))
         attempt("Retiring keys", lambda: self._retire_keys(tenants, sightings))
-        attempt("Closing the account", self._close_account)
+        attempt("Comparing the counts of queued and handled notifications", self._close_account)
         failing = self._without_subscription(tenants)
         attempt("Starting sweeps", lambda: self._relay.sweep.start(self._declarations, failing, self._now()))
         for name, step in self._housekeeping():
@@ -108,7 +108,9 @@ class RenewalRun:
             return self._relay.rotation.renew(self._now())
         except RetryLater as retry_later:
             telemetry.RECONCILED.add(1, {"action": "key", "outcome": retry_later.reason})
-            _log.error("There is no encryption key. Subscriptions are renewed, what needs a key waits: %s", retry_later)
+            _log.error(
+                ("There is no encryption key. Subscriptions are renewed; those that need a key wait: %s"), retry_later
+            )
             return None
 
     def _lagging_subscriptions(self, key: EncryptionKey | None, sightings: Sequence[Sighting]) -> frozenset[str]:
@@ -173,7 +175,7 @@ class RenewalRun:
         report_unlisted(tenant_id, declarations, error)
         if Unlisted(error).refuses:
             # Without consent nothing is delivered, and nobody says so when it returns.
-            attempt("Noting a gap", lambda: self._relay.sweep.suspect_gaps(declarations, self._now()))
+            attempt("Recording a gap", lambda: self._relay.sweep.suspect_gaps(declarations, self._now()))
 
     def _before_gap(self, declarations: Sequence[Declaration]) -> None:
         self._check_endpoint()
@@ -193,7 +195,7 @@ class RenewalRun:
         for access in (*storage_access(self._relay.storage, self._now()), key_access(self._relay.keys, self._now())):
             telemetry.ACCESS.set(int(access.error is None), {"target": access.to})
             if access.error is not None:
-                _log.error("There is no access to the %s: %s", access.to, access.error)
+                _log.error("The app can't access the %s: %s", access.to, access.error)
 
     def _warn_of_rare_runs(self) -> None:
         """Say once a run which subscriptions may expire before a later one renews them."""
@@ -282,20 +284,26 @@ class RenewalRun:
         relay.sweep.suspect_gaps(concerned, self._now())
         relay.account.report(shortfall)
         gone = ", ".join(f"{items} of {hour:%Y-%m-%d %H}:00 UTC" for hour, items in sorted(shortfall.items.items()))
-        _log.error("Notifications were queued, never handled, and no longer wait: %s. They are read back now", gone)
+        _log.error(
+            "Notifications were queued, never handled, and are no longer on the queue: %s. They are read back now",
+            gone,
+        )
 
     def _longest_queued(self) -> timedelta:
         return self._relay.settings.delivery_horizon + MAX_DELAY
 
     def _housekeeping(self) -> Iterator[tuple[str, Callable[[], object]]]:
         relay, now = self._relay, self._now
-        yield "The silence report", self._compare_silent
+        yield "Reporting silent subscriptions", self._compare_silent
         yield "Checking the app's credentials", lambda: relay.credential_expiry.report(now())
         yield "Measuring the queue", lambda: backlog.report(relay.storage.queues, now())
         yield "Keeping poison messages", lambda: relay.dead_letters().keep_poison(relay.account)
-        yield "Forgetting what is declared no more", lambda: relay.forgetting(self._declarations)
-        yield "Tidying the account", lambda: relay.account.drop_expired(self._longest_queued() + timedelta(days=1))
-        yield "Tidying the ledger", lambda: relay.ledgers[0].drop_expired(now())
+        yield "Deleting the state of what is no longer declared", lambda: relay.forgetting(self._declarations)
+        yield (
+            "Deleting old counts of notifications",
+            lambda: relay.account.drop_expired(self._longest_queued() + timedelta(days=1)),
+        )
+        yield "Deleting old weeks of the ledger", lambda: relay.ledgers[0].drop_expired(now())
         yield "Checking names", self._warn_of_names  # last: it may take a request for each declaration
 
 

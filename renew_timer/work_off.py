@@ -46,5 +46,5 @@ def work_off(relay: Relay, handle: Callable[[str], None]) -> int:
         while relay.clock() < end and (received := queues.receive(Queue.NOTIFICATIONS, _VISIBILITY_TIMEOUT)):
             count += sum(pool.map(work, received))
     telemetry.WORKED_OFF.add(count)
-    _log.error("process_queue did not run although messages were due; renew_timer worked %d of them off", count)
+    _log.error("process_queue did not run although messages were due; renew_timer handled %d of them", count)
     return count

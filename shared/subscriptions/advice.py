@@ -10,11 +10,13 @@ from shared.subscriptions.client import Occupied, is_about_endpoint
 
 _REFUSED = "Fix the declaration, or what the message names; Graph refuses the same request again."
 _BY_STATUS = {
-    404: "It does not exist, or this app may not see it: correct the name in the declaration, or take it out.",
+    404: (
+        "It does not exist, or this app may not see it: correct the name in the declaration, or remove the declaration."
+    ),
     409: "Another subscription of this app has the resource and change types; the next run lists it.",
 }
 _OCCUPIED = "Change the declaration or the other one; `python -m ops reconcile --take-over` replaces the other one."
-_ENDPOINT = "Correct NOTIFICATION_URL, or what stands in front of it. Until then, what there is stays."
+_ENDPOINT = "Correct NOTIFICATION_URL, or the proxy in front of it. Until then, existing subscriptions stay."
 
 
 def advice(error: RelayError, resource: str, consent: str = "tenant") -> str:

@@ -70,7 +70,7 @@ class Listing:
             try:
                 self.found.append(msgspec.json.decode(entry, type=Subscription))
             except msgspec.ValidationError as error:
-                _log.warning("Graph lists a subscription that can't be read, and is left alone: %s", error)
+                _log.warning("Graph lists a subscription in an unknown form; it is left alone: %s", error)
         if self.link is not None:
             self.followed.add(self.link)
         self.link = page.next_link
@@ -117,7 +117,7 @@ class SubscriptionsClient:
         while listing.link is not None:
             if listing.link in listing.followed or listing.pages == _MOST_PAGES:
                 listing.begin_again(self._clock())
-                raise RetryLater(Reason.GRAPH, "Graph's links from page to page of the subscriptions come to no end")
+                raise RetryLater(Reason.GRAPH, "Graph's list of subscriptions has too many pages")
             try:
                 page = self._page(tenant_id, listing.link, wait)
             except GraphRequestError as refusal:
@@ -339,5 +339,5 @@ def _certificate(declaration: Declaration, key: EncryptionKey | None) -> Json:
     if not declaration.include_resource_data:
         return {}
     if key is None:
-        raise RetryLater(Reason.KEY_STORE, "there is no key just now to encrypt resource data with")
+        raise RetryLater(Reason.KEY_STORE, "there is no encryption key at present")
     return {"encryptionCertificate": key.public_certificate, "encryptionCertificateId": key.key_id}

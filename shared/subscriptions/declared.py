@@ -153,7 +153,7 @@ class DeclarationsInForce(Declarations):
             except RetryLater as retry_later:
                 if known is None or not usable:
                     raise
-                _log.warning("The members of lists are not read again: %s", retry_later)
+                _log.warning("The stored members of lists can't be read: %s", retry_later)
             finally:
                 self._lock.release()
         return known or self._expanded()

@@ -33,11 +33,11 @@ def probe(notification_url: str, session: requests.Session) -> str | None:
             limit=4096,
         )
     except requests.exceptions.SSLError:
-        return "TLS fails: the certificate is not trusted, its chain is incomplete, or its name is another"
+        return "TLS fails: the certificate is not trusted, its chain is incomplete, or it is for another name"
     except requests.Timeout:
         return f"no answer within {_TIME_LIMIT} s: a cold start, or nothing behind the address"
     except requests.RequestException as error:
-        return f"unreachable ({type(error).__name__}): check NOTIFICATION_URL and what stands in front of it"
+        return f"unreachable ({type(error).__name__}): check NOTIFICATION_URL and the proxy or firewall in front of it"
     return _complaint(answer, echoed=answer.body == token.encode(), seconds=time.monotonic() - began)
 
 

@@ -71,7 +71,7 @@ class KnownSubscriptions:
                 try:
                     known[name] = _known(row)
                 except RetryLater as unreadable:
-                    _log.warning("What is known of a subscription is left out: %s", unreadable)
+                    _log.warning("The stored row of a subscription is ignored: %s", unreadable)
         return Snapshot(rows, known)
 
     def add(self, tenant_id: str, known: Mapping[str, Known], snapshot: Snapshot | None = None) -> None:

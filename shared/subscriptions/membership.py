@@ -135,7 +135,7 @@ class Membership:
         with time_limit(_TIME, self._clock):
             for template in sorted(templates, key=lambda each: states[each.id].tried or _NEVER):
                 if deadline.left() <= timedelta(0):
-                    _log.warning("The time for lists is over; the next run begins with those that are left")
+                    _log.warning("This run is out of time for lists; the next one begins with the remaining ones")
                     break
                 self._update(template, states[template.id])
 
@@ -162,7 +162,7 @@ class Membership:
                 state = replace(state, listed=now if is_whole else state.listed)
             state = replace(state, problem="")
         except NotAttempted as error:
-            _log.warning("The list %s is left to the next run: %s", _named(template), error)
+            _log.warning("The list %s is read in the next run: %s", _named(template), error)
             state = before
         except RelayError as error:
             state = replace(before, problem=_problem(template, error))
@@ -271,7 +271,7 @@ class Membership:
         ]
         if many and new:
             _log.error(
-                "%d of %d members are no longer on %s. That is believed once Graph has said so for %s",
+                "Graph no longer lists %d of %d members of %s. Their subscriptions are deleted if that lasts for %s",
                 *(len(absent), len(present), _named(template), patience),
             )
         if left:

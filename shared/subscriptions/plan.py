@@ -220,7 +220,7 @@ def fault_of(subscription: Subscription, declaration: Declaration, desired: Desi
             "it differs in whether resource data is included",
         ),
         (subscription.id.lower() in desired.lagging, "its items still name another key"),
-        (subscription.id.lower() in desired.silent, "it brings nothing any more"),
+        (subscription.id.lower() in desired.silent, "it sends nothing any more"),
     )
     return next((fault for is_there, fault in faults if is_there), None)
 

@@ -166,8 +166,8 @@ class Reconciler:
             except RelayError as error:
                 result = Unlisted(error)
             except Exception as error:
-                _log.exception("Tenant %s is left as it is", tenant_id)
-                result = Unlisted(RetryLater(Reason.GRAPH, f"an unforeseen {type(error).__name__}, see the log"))
+                _log.exception("The subscriptions of tenant %s are left as they are", tenant_id)
+                result = Unlisted(RetryLater(Reason.GRAPH, f"an unexpected {type(error).__name__}, see the log"))
             if place == 0 or not result.is_cut_short:
                 self._visited[tenant_id] = began
             yield tenant_id, declarations, result
@@ -285,7 +285,7 @@ class Reconciler:
         try:
             return self._known.snapshot(tenant_id)
         except RetryLater as retry_later:
-            _log.warning("What is known of the subscriptions in tenant %s can't be read: %s", tenant_id, retry_later)
+            _log.warning("The stored subscriptions of tenant %s can't be read: %s", tenant_id, retry_later)
             return Snapshot()
 
     def _note_made(
@@ -296,7 +296,9 @@ class Reconciler:
             noted = _noted((), outcomes, snapshot.known, desired, tenant_id, self._clock())
             self._known.add(tenant_id, noted, snapshot)
         except RetryLater as retry_later:
-            _log.warning("Noting subscriptions in tenant %s failed; the next run retries: %s", tenant_id, retry_later)
+            _log.warning(
+                ("Storing the subscriptions of tenant %s failed; the next run retries: %s"), tenant_id, retry_later
+            )
 
     def _note_known(
         self,
@@ -311,7 +313,9 @@ class Reconciler:
             noted = _noted(alive, outcomes, snapshot.known, desired, tenant_id, self._clock())
             self._known.note(tenant_id, noted, snapshot)
         except RetryLater as retry_later:
-            _log.warning("Noting subscriptions in tenant %s failed; the next run retries: %s", tenant_id, retry_later)
+            _log.warning(
+                ("Storing the subscriptions of tenant %s failed; the next run retries: %s"), tenant_id, retry_later
+            )
 
     def replace(
         self, declaration: Declaration, subscription: Subscription, desired: DesiredState, before_gap: BeforeGap
@@ -353,7 +357,7 @@ class Reconciler:
         try:
             self._known.lose(tenant_id, subscription_id)
         except RetryLater as retry_later:
-            _log.warning("Noting a subscription that is gone failed; the next list tells: %s", retry_later)
+            _log.warning("Storing that a subscription is gone failed; the next list shows it: %s", retry_later)
 
     def forget(self, tenant_id: str) -> None:
         """Visit a tenant no more, since nothing of ours is left there. Our own is always visited. Raises RetryLater."""
@@ -450,7 +454,7 @@ def _warn_of_futile(steps: Sequence[Step]) -> None:
         telemetry.RECONCILED.add(1, {"action": step.action, "outcome": "futile"})
     message = (
         "%s in tenant %s was replaced since %s, and Graph shows the same of the new one. It is renewed, and "
-        "replaced again later. If it brings notifications, nothing is missing"
+        "replaced again later. If it sends notifications, nothing is missing"
     )
     rows = [(resource_of(step), step.tenant_id, step.explanation) for step in steps]
     log_first(_log, logging.ERROR, message, rows)
@@ -468,4 +472,9 @@ def _warn_of_marked(tenant_id: str, subscriptions: Sequence[Subscription]) -> No
 def report_unlisted(tenant_id: str, declarations: Iterable[Declaration], error: RelayError) -> None:
     """Count a tenant whose subscriptions can't be listed, and log what a person should do about it."""
     telemetry.RECONCILED.add(1, {"action": "list", "outcome": error.reason})
-    _log.error("Tenant %s is left as it is: %s. %s", tenant_id, error, advice_on_tenant(error, declarations))
+    _log.error(
+        "The subscriptions of tenant %s are left as they are: %s. %s",
+        tenant_id,
+        error,
+        advice_on_tenant(error, declarations),
+    )

@@ -37,7 +37,10 @@ class StillRefused(RelayError):
 
     def __init__(self, refusal: Refusal) -> None:
         often = f"{refusal.times} times" if refusal.times > 1 else "once"
-        again = f"it is asked for again from {refusal.until:%Y-%m-%d %H:%M} UTC on; `python -m ops reconcile` asks now"
+        again = (
+            f"it is requested again from {refusal.until:%Y-%m-%d %H:%M} UTC on; `python -m ops reconcile` "
+            "requests it now"
+        )
         super().__init__(Reason.GRAPH_REFUSED, f"Graph has refused it {often}, and {again}")
 
 
@@ -58,7 +61,7 @@ class Refusals:
                     time_in(row, "last"), int(number_in(row, "times")), time_in(row, "until")
                 )
         except RetryLater as retry_later:
-            _log.warning("Which creations Graph has refused in tenant %s can't be read: %s", tenant_id, retry_later)
+            _log.warning("The refused creations of tenant %s can't be read: %s", tenant_id, retry_later)
         return found
 
     def note(self, tenant_id: str, before: Mapping[str, Refusal], outcomes: Iterable[Outcome], now: datetime) -> None:
@@ -76,14 +79,14 @@ class Refusals:
             if failed:
                 self._tables.put_all(STATE, _partition(tenant_id), failed)
         except RetryLater as retry_later:
-            _log.warning("Noting refused creations in tenant %s failed: %s", tenant_id, retry_later)
+            _log.warning("Storing the refused creations of tenant %s failed: %s", tenant_id, retry_later)
 
     def forget_others(self, tenant_id: str, before: Mapping[str, Refusal], declared: Declarations) -> None:
         """Forget what is declared no more."""
         try:
             self._forget(tenant_id, [name for name in before if name not in declared])
         except RetryLater as retry_later:
-            _log.warning("Forgetting refused creations in tenant %s failed: %s", tenant_id, retry_later)
+            _log.warning("Deleting the refused creations of tenant %s failed: %s", tenant_id, retry_later)
 
     def _forget(self, tenant_id: str, names: Iterable[str]) -> None:
         for name in names:

@@ -75,7 +75,7 @@ class LastSeen:
             rows = {name: _row(source, known.get(name), received) for name, source in fresh.items()}
             self._tables.put_all(STATE, _PARTITION, {name: row for name, row in rows.items() if row is not None})
         except RetryLater as retry_later:
-            _log.debug("Not noted: %s", retry_later)
+            _log.debug("When subscriptions last sent something is not stored: %s", retry_later)
 
     def _not_noted_lately(self, sources: Mapping[str, Source], received: datetime) -> dict[str, Source]:
         with self._lock:

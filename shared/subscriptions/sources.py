@@ -117,7 +117,7 @@ def _listed(source: str, tenant_id: str, graph: GraphClient) -> Iterator[str]:
 
 
 def _pages(link: str, source: str, tenant_id: str, graph: GraphClient) -> Iterator[Page]:
-    """Yield the pages of a list. Raises RetryLater if its links lead in a circle, or it has too many pages."""
+    """Yield the pages of a list. Raises RetryLater if its links form a loop, or it has too many pages."""
     followed: set[str] = set()
     while True:
         followed.add(link)
@@ -127,7 +127,7 @@ def _pages(link: str, source: str, tenant_id: str, graph: GraphClient) -> Iterat
             return
         link = page.next_link
         if link in followed or len(followed) == _MOST_PAGES:
-            raise RetryLater(Reason.GRAPH, f"Graph's links of the list {source} lead in a circle")
+            raise RetryLater(Reason.GRAPH, f"Graph's links of the list {source} form a loop")
 
 
 def _entries(page: Page, source: str) -> list[_Entry]:
@@ -135,7 +135,7 @@ def _entries(page: Page, source: str) -> list[_Entry]:
     try:
         return [msgspec.json.decode(entry, type=_Entry) for entry in page.value]
     except (msgspec.DecodeError, RecursionError):
-        detail = f"Graph shows an entry of {source} that is no object with an id: ask Microsoft why it does"
+        detail = f"Graph shows an entry of {source} that is not an object with an id"
         raise RetryLater(Reason.GRAPH, detail) from None
 
 
@@ -147,5 +147,5 @@ def _counts(entry: _Entry, kind: MemberSource) -> bool:
 def _kind(source: str) -> MemberSource:
     kind = find_source(source)
     if kind is None:
-        raise RetryLater(Reason.GRAPH, f"{source} is no list that is known")
+        raise RetryLater(Reason.GRAPH, f"{source} is not a known list")
     return kind

@@ -59,7 +59,7 @@ class Survey:
         missing = [name for name, memory in self._known.items() if name not in shown and memory.expires > now]
         found = self._ask(missing, self._remembered)
         if found:
-            _log.warning("Graph's list of tenant %s leaves %d living subscriptions out", self._tenant_id, len(found))
+            _log.warning("Graph's list of tenant %s omits %d subscriptions that exist", self._tenant_id, len(found))
         return [completed(subscription, self._known) for subscription in (*listed, *found)]
 
     def as_known(self, listed: Sequence[Subscription]) -> list[Subscription]:
@@ -100,7 +100,7 @@ class Survey:
             try:
                 return self._client.get(self._tenant_id, name, self._wait)
             except RelayError as error:
-                _log.debug("Subscription %s is taken for alive: %s", name, error)
+                _log.debug("Subscription %s is assumed to exist: %s", name, error)
                 return otherwise(name)
 
         with time_limit(ASKING_TIME, self._client.now):

@@ -267,7 +267,11 @@ class Work:
         try:
             return self._client.get(step.tenant_id, named[0], self._run.wait_budget.wait)
         except RelayError as error:
-            _log.warning("Subscription %s, for whose sake Graph refuses ours, can't be read: %s", named[0], error)
+            _log.warning(
+                "Subscription %s, because of which Graph refuses to create another, can't be read: %s",
+                named[0],
+                error,
+            )
             return None
 
     def _unserving(self, tenant_id: str) -> Mapping[Place, Subscription]:
@@ -327,7 +331,7 @@ def report(outcomes: Sequence[Outcome]) -> None:
         step, error = outcome.step, outcome.error
         telemetry.RECONCILED.add(1, {"action": step.action, "outcome": "done" if error is None else error.reason})
         if error is None:
-            _log.info("%s: done, since %s", _what(step), step.explanation)
+            _log.info("%s: done, because %s", _what(step), step.explanation)
     failed = [
         (_what(outcome.step), outcome.error, _advice(outcome.step, outcome.error))
         for outcome in outcomes

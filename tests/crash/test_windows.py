@@ -34,7 +34,7 @@ def test_a_message_that_is_acknowledged_and_not_stored_is_seen() -> None:
 
     found = explore(Scenario("lost", one_message, lose), 0)
     assert found.violations["no fault"][-1].startswith(
-        "Notifications were queued, never handled, and no longer wait: 1 of"
+        "Notifications were queued, never handled, and are no longer on the queue: 1 of"
     )
 
 

@@ -46,7 +46,7 @@ def test_what_is_due_is_worked_off(app: SleepingTrigger, caplog: pytest.LogCaptu
     app.clock.now += SLEEPING_AFTER
     assert app.run() == MESSAGES == len(app.handled)
     assert app.account.queues.length() == 0
-    assert f"renew_timer worked {MESSAGES} of them off" in caplog.text
+    assert f"renew_timer handled {MESSAGES} of them" in caplog.text
 
 
 def test_what_became_due_a_moment_ago_is_left_to_the_trigger(app: SleepingTrigger) -> None:

@@ -74,7 +74,7 @@ def test_a_refused_creation_is_asked_for_later_each_time_and_at_once_when_told()
     assert isinstance(result, Reconciled)
     (outcome,) = result.outcomes
     assert isinstance(outcome.error, StillRefused)
-    assert "`python -m ops reconcile` asks now" in str(outcome.error)
+    assert "`python -m ops reconcile` requests it now" in str(outcome.error)
     world.refuse = lambda *_: None
     world.reconcile(minutes=5)
     assert world.alive() == []
@@ -112,7 +112,7 @@ def test_without_tables_each_is_asked_for_in_each_run(caplog: pytest.LogCaptureF
     for _ in range(5):
         world.reconcile(minutes=5)
         assert posts(world) == 1
-    assert "Which creations Graph has refused" in caplog.text
+    assert "The refused creations of tenant" in caplog.text
 
 
 def test_what_is_declared_no_more_is_forgotten() -> None:

@@ -92,7 +92,7 @@ def test_links_that_lead_in_a_circle_do_not_starve_other_lists(tmp_path: Path) -
     assert lists.refresh() == []  # its time is over before the group's turn
     assert lists.refresh(minutes=5) == inboxes(2)
     problems = [lists.app.membership.state(template).problem for template in lists.app.declarations.templates]
-    assert [("lead in a circle" in problem) for problem in problems] == [True, False]
+    assert [("form a loop" in problem) for problem in problems] == [True, False]
 
 
 @pytest.mark.parametrize("left", [[], [1, 2]])
@@ -103,7 +103,7 @@ def test_most_of_a_list_do_not_leave_at_once(
     group.group(*left)
     for _ in range(20):
         assert group.refresh(minutes=60) == inboxes(1, 2, 3, 4, 5, 6)
-    assert f"{6 - len(left)} of 6 members are no longer on /groups/{GROUP}/members" in caplog.text
+    assert f"no longer lists {6 - len(left)} of 6 members of /groups/{GROUP}/members" in caplog.text
     group.refresh(minutes=5 * 60)
     assert group.refresh(minutes=10) == inboxes(*left)
 
