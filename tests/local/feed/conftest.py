@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Error, Page, Request, sync_playwright
 
 from local.feed.server import RunningFeed, running
 from tests.local.feed.sender import Sender, new_secret
@@ -54,23 +54,43 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def tab(browser: Browser) -> Page:
+    """The page of all tests: one of its own, in a process of its own, takes a second to open and close."""
+    return browser.new_page(locale="en-GB")
+
+
 @pytest.fixture
-def page(browser: Browser, feed: RunningFeed) -> Iterator[Page]:
-    """The feed's page, open; a request to another origin, or an error in the page, fails the test."""
-    page = browser.new_page(viewport={"width": 1440, "height": 900}, locale="en-GB")
+def page(tab: Page, feed: RunningFeed) -> Iterator[Page]:
+    """The feed's page, open; a request to another origin, or an error in the page, fails the test.
+
+    Each feed has a port of its own, hence an origin: nothing that the page has stored is left.
+    """
     foreign: list[str] = []
     errors: list[str] = []
+
+    def asked(request: Request) -> None:
+        if not _own(request.url, feed.url):
+            foreign.append(request.url)
+
+    def failed(error: Error) -> None:
+        errors.append(str(error))
 
     def noticed(dialog: Dialog) -> None:
         errors.append(f"a dialog: {dialog.message}")
         dialog.dismiss()
 
-    page.on("request", lambda request: None if _own(request.url, feed.url) else foreign.append(request.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("dialog", noticed)
-    page.goto(feed.url)
-    yield page
-    page.close()
+    tab.set_viewport_size({"width": 1440, "height": 900})
+    tab.emulate_media(color_scheme="null", reduced_motion="null")
+    tab.on("request", asked)
+    tab.on("pageerror", failed)
+    tab.on("dialog", noticed)
+    tab.goto(feed.url)
+    yield tab
+    tab.goto("about:blank")  # ends what the page still asks of its feed, which is about to stop
+    tab.remove_listener("request", asked)
+    tab.remove_listener("pageerror", failed)
+    tab.remove_listener("dialog", noticed)
     assert foreign == []
     assert errors == []
 
