@@ -130,6 +130,9 @@ class _Session(requests.Session):
         super().__init__()
         self._found: dict[tuple[object, ...], Any] = {}
 
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return that there is none: requests would read the whole body, and parse the address, of each redirect."""
+
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """See requests.Session."""
         if proxies:

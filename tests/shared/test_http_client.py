@@ -90,6 +90,21 @@ def test_an_exchange_follows_no_redirect(session: requests.Session, authority: A
         assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("location", ["https://[::1", "https://host:port/", "//", ""])
+def test_a_redirect_is_an_answer_wherever_it_leads(
+    session: requests.Session, authority: Authority, location: str
+) -> None:
+    """Requests parses the address, and raises a ValueError of its own."""
+    with serving(lambda _: ScriptedResponse(307, b"moved", {"Location": location}), authority) as server:
+        assert exchange(session, "GET", server.url, timeout=30, limit=5).body == b"moved"
+
+
+def test_the_body_of_a_redirect_is_bounded_too(session: requests.Session, authority: Authority) -> None:
+    redirect = ScriptedResponse(302, b"12345", {"Location": "/elsewhere"})
+    with serving(lambda _: redirect, authority) as server, pytest.raises(requests.RequestException):
+        exchange(session, "GET", server.url, timeout=30, limit=4)
+
+
 def test_an_exchange_refuses_an_answer_beyond_its_limit(session: requests.Session, authority: Authority) -> None:
     with (
         serving(lambda _: ScriptedResponse(body=b"12345"), authority) as server,
