@@ -1,6 +1,6 @@
 """Checks of the endpoint, the subscriptions, the destination and the clock."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -161,33 +161,39 @@ def subscriptions(known: Listed, failing: Container[str] = ()) -> Iterator[Check
             yield attention(check, state.attention, "see the findings above, then `reconcile`")
         else:
             yield fine(check, f"it expires in {span(state.expires_in_seconds)}")
-        yield from _made_with(by_id.get(state.id or ""))
     if rest := len(found) - len(shown):
         yield fine("further subscriptions", f"{rest:,} have more time left than those above")
+    yield from _made_with([by_id[state.id] for state in found if state.id in by_id])
 
 
-def _made_with(subscription: Subscription | None) -> Iterator[CheckResult]:
-    """Say whether what a subscription was made with is at hand: its clientState secret and its encryption key."""
-    if subscription is None:
-        return
-    mark = read_url(subscription.notification_url).minted_by
-    secrets = relay().settings.client_state_secrets
-    if mark is not None and mark not in {client_state.fingerprint(secret) for secret in secrets}:
+def _made_with(ours: Sequence[Subscription]) -> Iterator[CheckResult]:
+    """Say whether what subscriptions were made with is at hand: their clientState secret and their encryption key."""
+    secrets = {client_state.fingerprint(secret) for secret in relay().settings.client_state_secrets}
+    marks = ((read_url(subscription.notification_url).minted_by, subscription) for subscription in ours)
+    for first, others in _of_each((mark, of) for mark, of in marks if mark not in (None, *secrets)).values():
         yield attention(
-            f"clientState of {subscription.resource}",
-            "its subscription was created with another CLIENT_STATE_SECRET: its notifications are refused",
+            f"clientState of {first.resource}",
+            f"its subscription{others} was created with another CLIENT_STATE_SECRET: its notifications are refused",
             "set CLIENT_STATE_SECRET to that of the deployment, or run `reconcile` to replace the subscription",
         )
-    key = subscription.encryption_certificate_id
-    if not key:
-        return
     try:
         known = {key.key_id for key in relay().keys.all()}
     except RetryLater:
         return  # the finding about the key store says so
-    if key not in known:
+    keys = ((subscription.encryption_certificate_id, subscription) for subscription in ours)
+    for key, (first, others) in _of_each((key, of) for key, of in keys if key and key not in known).items():
         yield attention(
-            f"key of {subscription.resource}",
-            f"its subscription names the key {key}, which is not in the key store: content can't be decrypted",
+            f"key of {first.resource}",
+            f"its subscription{others} names the key {key}, which is not in the key store: content can't be decrypted",
             "check that KEY_STORE is that of the deployment, or run `rotate-keys` to give it another key",
         )
+
+
+def _of_each(found: Iterable[tuple[str | None, Subscription]]) -> dict[str | None, tuple[Subscription, str]]:
+    """Return the first subscription of each mark or key, and how many others there are, in words."""
+    groups: dict[str | None, list[Subscription]] = {}
+    for name, subscription in found:
+        groups.setdefault(name, []).append(subscription)
+    return {
+        name: (group[0], f", like {len(group) - 1:,} more," if len(group) > 1 else "") for name, group in groups.items()
+    }

@@ -71,6 +71,11 @@ def reader(resource: str) -> Reader | None:
     return next((reader for pattern, reader in _READERS if re.fullmatch(pattern, path)), None)
 
 
+def reads_each_of_a_list(resource: str) -> bool:
+    """Whether what is read first is a list of teams or users, each of whom is then read by itself."""
+    return reader(resource) in (_each_team, _each_user)
+
+
 def _each_team(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
     return _fan_out(readback, graph, _TEAMS, "teams/{id}/channels/getAllMessages")
 

@@ -1,22 +1,29 @@
 import base64
 import json
 import uuid
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import jwt
+import msgspec
 import pytest
 from azure.storage.blob import BlobServiceClient
 
 from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer
 from local.feed.server import RunningFeed
+from ops.checks.connectivity import subscriptions
+from ops.checks.result import Verdict
+from ops.subscription_state import Listed
+from shared import relay
 from shared.configuration.settings import Settings, StorageSettings
 from shared.graph.validation_token import PUBLISHER
 from shared.relay import Relay
 from shared.storage.clients import StorageClients
+from shared.subscriptions.subscription import Subscription
 from tests import builders
 from tests.ops.conftest import Operator, variables
 from tests.ops.letters import give_up
@@ -97,6 +104,33 @@ def test_a_subscription_made_with_another_secret_or_key_needs_attention(
     found = diagnosed(Operator(healthy.environment | {"KEY_STORE": f"file:{elsewhere}"}), 1)
     assert "which is not in the key store" in found["key of /chats/getAllMessages"]["says"]
     assert not any(check.startswith(("key of", "clientState of")) for check in diagnosed(healthy, 0))
+
+
+def test_each_secret_and_key_of_many_subscriptions_is_looked_at(tmp_path: Path) -> None:
+    """Only those of the twenty with the least time left were."""
+    declared = [builders.declaration(f"/users/{number:02}/messages") for number in range(25)]
+    text = msgspec.json.encode(declared).decode()
+    with variables(builders.environment(SUBSCRIPTIONS=text, KEY_STORE=f"file:{tmp_path}")):
+        relay.forget()
+        desired = relay.relay().desired_state(None)
+        strange = replace(desired, client_state_secret=b"z" * 32)
+        held = [
+            Subscription(
+                id=str(number),
+                resource=each.resource,
+                change_type=",".join(each.change_types),
+                notification_url=(strange if number > 22 else desired).url_for(each),
+                expiration_date_time=datetime.now(UTC) + timedelta(hours=10 + number),
+                encryption_certificate_id="lost" if number == 24 else None,
+            )
+            for number, each in enumerate(declared)
+        ]
+        found = list(subscriptions(Listed({builders.TENANT: held}, {builders.TENANT: {}})))
+    relay.forget()
+    told = {result.check: result.says for result in found if result.verdict is Verdict.ATTENTION}
+    assert "like 1 more, was created with another CLIENT_STATE_SECRET" in told["clientState of /users/23/messages"]
+    assert "names the key lost, which is not in the key store" in told["key of /users/24/messages"]
+    assert len(told) == 2
 
 
 def test_a_permission_to_list_is_not_one_to_read(operator: Operator, graph: GraphServer) -> None:
@@ -260,6 +294,49 @@ def test_a_permission_that_a_declaration_needs_is_looked_for_in_the_token(
         away = {"DESTINATION_URL": "http://127.0.0.1:9/"}
         found = Operator(storage_operator.environment | urls | away).json("doctor", ends=3)["findings"]
     assert {result["says"]: result["verdict"] for result in found if result["check"].startswith("permission ")} == says
+
+
+class Chats(Entra):
+    """A Graph that lists users, a page for each entry, and refuses to read the chats of some with a status."""
+
+    def __init__(self, *users: tuple[str, int] | None) -> None:
+        super().__init__(["Chat.Read.All", "User.Read.All"], required=False)
+        self._users = users
+
+    def __call__(self, request: RecordedRequest) -> ScriptedResponse:
+        path, _, query = request.path.removeprefix("/v1.0/").partition("?")
+        if path == "users":
+            number = int(query.partition("$skiptoken=")[2] or 0)
+            user = self._users[number] if self._users else None
+            following = {"@odata.nextLink": f"{self.url}/v1.0/users?$skiptoken={number + 1}"}
+            return in_json(
+                {"value": [{"id": user[0]}] if user else []} | (following if number + 1 < len(self._users) else {})
+            )
+        refused = next((user[1] for user in self._users if user and path.startswith(f"users/{user[0]}/")), 0)
+        return (
+            in_json({"error": {"code": "Forbidden", "message": "No."}}, refused)
+            if refused
+            else super().__call__(request)
+        )
+
+
+@pytest.mark.parametrize(
+    ("users", "verdict"),
+    [
+        ([("ada", 0)], "fine"),
+        ([None, None, ("ada", 0)], "fine"),  # a page may be empty, and lead to others
+        ([("room", 404), ("guest", 403), ("ada", 0)], "fine"),
+        ([None, ("ada", 403)], "attention"),
+        ([("ada", 403), ("grace", 403)], "attention"),
+        ([None, None], "unseen"),
+        ([], "unseen"),
+    ],
+)
+def test_reading_back_is_fine_once_somebodys_messages_were_read(
+    storage_operator: Operator, authority: Authority, users: list[tuple[str, int] | None], verdict: str
+) -> None:
+    found = asked_of(Chats(*users), storage_operator, authority)["reading back /chats/getAllMessages"]
+    assert found["verdict"] == verdict
 
 
 @pytest.mark.parametrize(
