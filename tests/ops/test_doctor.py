@@ -408,7 +408,7 @@ def test_impossible_declarations_are_named_with_a_remedy(healthy: Operator, grap
         f"reading back {declared[2]['resource']}": "404",
         "reading back /users?$filter=accountEnabled eq true": "can't be read back as it is declared",
         "reading back /chats/getAllMessages?$search=x": "can't be read back as it is declared",
-        "hydrating /solutions/approval/approvalItems": "no read of it",
+        "hydrating /solutions/approval/approvalItems": "does not let an application read it",
     }.items():
         assert (found[check]["verdict"], says in found[check]["says"]) == ("attention", True), (check, found[check])
         assert found[check]["todo"]
