@@ -9,7 +9,7 @@ import platform
 import secrets
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -75,6 +75,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
             item.add_marker("server")
     yield
     items.sort(key=_time_limit, reverse=True)
+    long = [item for item in items if _time_limit(item)]
+    items[:] = dealt(long, items[len(long) :], int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def dealt(long: Sequence[pytest.Item], others: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Let each worker begin with its share of the long tests: pytest-xdist gives each of them a part of the list."""
+    left, order = list(others), list[pytest.Item]()
+    for number in range(workers):
+        share = (len(long) + len(others) - len(order)) // (workers - number)
+        first = long[number::workers]
+        rest = max(share - len(first), 0)
+        order += [*first, *left[:rest]]
+        del left[:rest]
+    return order + left
 
 
 def pytest_collection_finish() -> None:

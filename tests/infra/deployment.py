@@ -1,15 +1,13 @@
 """Runs infra/deploy.sh against a stand-in for `az`, which records commands and returns scripted answers."""
 
-import fcntl
 import json
 import os
-import pickle
 import re
 import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
 import trustme
 
 from infra.verify import FUNCTIONS, ROLES, STORAGE, VAULT
@@ -325,16 +322,3 @@ def deploy(
     files_given = [file for line in lines for file in line["files"]]
     left = "".join(path.read_text() for path in directory.glob("tmp.*"))
     return Run(done.returncode, done.stdout + done.stderr, commands, files_given, left)
-
-
-def shared(factory: pytest.TempPathFactory, name: str, run: Callable[[Path], Run]) -> Run:
-    """Return a run that many tests share: made once, even if pytest-xdist spreads the tests over processes."""
-    if "PYTEST_XDIST_TESTRUNUID" not in os.environ:
-        return run(factory.mktemp(name))
-    kept = factory.getbasetemp().parent / f"{name}.run"
-    with kept.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not kept.exists():
-            kept.write_bytes(pickle.dumps(run(factory.mktemp(name))))
-    done: Run = pickle.loads(kept.read_bytes())
-    return done

@@ -29,8 +29,8 @@ from tests.infra.deployment import (
     deploy,
     parameters,
     registration,
-    shared,
 )
+from tests.once import once
 from tools import azure_cli
 
 pytestmark = pytest.mark.process
@@ -40,12 +40,12 @@ PARSER = Path(__file__).parent / "az_parser.py"
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return shared(tmp_path_factory, "first", lambda directory: deploy(directory, world=EMPTY))
+    return once(tmp_path_factory, "first", lambda directory: deploy(directory, world=EMPTY))
 
 
 @pytest.fixture(scope="module")
 def again(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return shared(tmp_path_factory, "again", lambda directory: deploy(directory, world=DEPLOYED))
+    return once(tmp_path_factory, "again", lambda directory: deploy(directory, world=DEPLOYED))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def awkward(tmp_path_factory: pytest.TempPathFactory) -> Run:
     ]
     given = parameters(monthlyBudget=0)
     del given["parameters"]["name"]
-    return shared(
+    return once(
         tmp_path_factory,
         "awkward",
         lambda directory: deploy(directory, world=world, given=given, DESTINATION_SECRET=SECRET_ID),
@@ -82,7 +82,7 @@ def behind_gateway(tmp_path_factory: pytest.TempPathFactory) -> Run:
         asked = ("--profile", "gateway", "--tls-certificate", str(certificate))
         return deploy(directory, *asked, world=[*WITH_GATEWAY[1:4], *EMPTY], given=given)
 
-    return shared(tmp_path_factory, "gateway", run)
+    return once(tmp_path_factory, "gateway", run)
 
 
 def test_first_run_makes_everything_in_order(first: Run) -> None:

@@ -31,10 +31,10 @@ from tests.infra.deployment import (
     heard,
     named,
     settings,
-    shared,
     site,
 )
 from tests.memory import MemoryAccount
+from tests.once import once
 
 pytestmark = pytest.mark.process
 
@@ -59,7 +59,7 @@ def row(run: Run, what: str) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def well(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return shared(tmp_path_factory, "well", verify)
+    return once(tmp_path_factory, "well", verify)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Run:
         ("rest --method get --url https://graph.microsoft.com/v1.0/servicePrincipals/made", json.dumps({"value": []})),
         ("rest --method post --url https://api.loganalytics.io", heard(HEARD[0], *may, HEARD[-2], warning)),
     )  # fmt: skip
-    return shared(tmp_path_factory, "broken", lambda directory: verify(directory, *world, url=CLOSED))
+    return once(tmp_path_factory, "broken", lambda directory: verify(directory, *world, url=CLOSED))
 
 
 def test_a_deployment_that_is_well_is_seen_to_be(well: Run) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import secrets
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from graph_simulator.authority import Authority
 from graph_simulator.server import Registration, running
 from local.azurite import Azurite
 from tests.builders import CLIENT_ID, TENANT
+from tests.once import once
 from tests.security.flow import THROTTLED, WRONG, Destination, LeakScenario, Written, note_keys, wrong_settings
 from tests.security.harness import staged
 from tests.security.talkative_host import TalkativeHost
@@ -19,8 +21,11 @@ pytestmark = pytest.mark.process
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Written:
-    """Run the whole flow once."""
-    directory, found = tmp_path_factory.mktemp("leaks"), Written()
+    return once(tmp_path_factory, "leaks", lambda directory: whole_flow(directory, authority))
+
+
+def whole_flow(directory: Path, authority: Authority) -> Written:
+    found = Written()
     registration = Registration(TENANT, CLIENT_ID, secrets.token_urlsafe(30))
     destination = Destination()
     with (
@@ -55,6 +60,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> W
     return found
 
 
+@pytest.mark.timeout(600)  # the first of these tests goes the way that all of them look at
 def test_no_text_of_a_message_is_anywhere_but_at_the_destination(written: Written) -> None:
     assert written.found(written.texts, written.places) == []
 
