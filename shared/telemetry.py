@@ -37,7 +37,7 @@ WORKED_OFF = _meter.create_counter(
     "graph_relay.worked_off", "message", "Messages that renew_timer handled because the queue trigger did not run"
 )
 UNACCOUNTED = _meter.create_gauge(
-    "graph_relay.unaccounted", "item", "Notifications that were queued, never handled, and no longer wait"
+    "graph_relay.unaccounted", "item", "Notifications that were queued, never handled, and are no longer on the queue"
 )
 TIMER_RUNS = _meter.create_counter("graph_relay.timer_runs", "run", "Completed runs of the timer")
 ACKNOWLEDGE_SECONDS = _meter.create_histogram("graph_relay.acknowledge_seconds", "s", "From request to response")

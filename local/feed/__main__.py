@@ -16,7 +16,7 @@ def main() -> None:
     """Read the command line and the environment, and serve until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m local.feed", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--database", type=Path, required=True, help="SQLite file; made if it does not exist")
+    parser.add_argument("--database", type=Path, required=True, help="SQLite file; created if it does not exist")
     parser.add_argument("--relay", help="addresses of the functions hosts' metrics, separated by commas")
     parser.add_argument("--simulator", help="address of the Graph simulator, for faults on purpose and for names")
     parser.add_argument("--supervisor", default="", help="what started the feed, if it acts on GET /api/breakages")

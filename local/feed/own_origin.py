@@ -25,9 +25,9 @@ def check_order(headers: Mapping[str, str], size: int) -> None:
     """
     origin, host = headers.get("origin"), headers.get("host", "")
     if origin is not None and origin != f"http://{host}":
-        raise NotOurs(403, "orders are taken from this page alone, not from another origin")
+        raise NotOurs(403, "commands are accepted from this page only, not from another origin")
     if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-        raise NotOurs(403, "orders are taken from this page alone, not from another site")
+        raise NotOurs(403, "commands are accepted from this page only, not from another site")
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise NotOurs(415, "expected Content-Type: application/json")
     if size > _LARGEST:

@@ -71,7 +71,7 @@ class CoreTools(HostProcess):
                 answer, client
             )
         if not self.auth or self.key:
-            raise ChildFailed("functions host: its /admin wants another key. Put its master key into HOST_KEY")
+            raise ChildFailed("functions host: its /admin requires another key. Put its master key into HOST_KEY")
         if self.probe is None:
             return True
         try:
@@ -116,7 +116,7 @@ def program(environ: Mapping[str, str]) -> str:
     found = shutil.which(wanted, path=environ.get("PATH"))
     if found is None:
         raise NoHost(
-            "HOST=func: FUNC names no program that can be run"
+            "HOST=func: FUNC does not name a program"
             if environ.get("FUNC")
             else "HOST=func: there is no `func` on the PATH. Install Azure Functions Core Tools 4, or name it with FUNC"
         )

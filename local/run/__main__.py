@@ -40,13 +40,17 @@ console = Console(highlight=False)
 def main(arguments: Sequence[str], directory: Path) -> int:
     """Run until Ctrl-C, or until what was asked for has happened; return the exit code."""
     parser = argparse.ArgumentParser(prog="make run ARGS=", description=__doc__)
-    parser.add_argument("--messages", type=int, help="write so many, wait, compare, and end; 0 if all is right")
+    parser.add_argument(
+        "--messages", type=int, help=("number to write; then wait, compare, and end, with 0 if all arrived")
+    )
     parser.add_argument("--rate", type=float, default=2, help="messages a second (2)")
     parser.add_argument("--port", type=int, help=f"port of the page ({PAGE_PORT}, or a free one if that is taken)")
-    parser.add_argument("--destination", type=address, help="deliver to this URL, your own consumer, not to the page")
-    parser.add_argument("--secret", type=secret, help="whsec_… that signs for --destination; without it one is made")
+    parser.add_argument(
+        "--destination", type=address, help=("deliver to this URL, your own consumer, instead of the page")
+    )
+    parser.add_argument("--secret", type=secret, help="whsec_… that signs for --destination; without it one is created")
     parser.add_argument("--split", action="store_true", help="each function in a host of its own")
-    parser.add_argument("--all-kinds", action="store_true", help="mail, a calendar, a drive and a list beside Teams")
+    parser.add_argument("--all-kinds", action="store_true", help="also mail, a calendar, a drive and a list")
     asked = parser.parse_args(arguments)
     if asked.rate <= 0 or (asked.messages is not None and asked.messages <= 0):
         parser.error("--messages and --rate: expected a number greater than 0")
@@ -85,7 +89,7 @@ def destination_settings(asked: argparse.Namespace) -> dict[str, str]:
     if asked.destination is None:
         return {}
     signed_with = asked.secret or f"whsec_{random_base64()}"
-    console.print(f"Delivering to {asked.destination}, and not to the page", markup=False)
+    console.print(f"Delivering to {asked.destination} instead of the page", markup=False)
     if asked.secret is None:
         console.print(f"Signed with DESTINATION_SECRET={signed_with}", markup=False, soft_wrap=True)
     return {"DESTINATION_URL": asked.destination, "DESTINATION_SECRET": signed_with}
@@ -123,7 +127,7 @@ def is_free(port: int) -> bool:
 
 def run(system: System, rate: float, messages: int | None, *, own_destination: bool = False) -> int:
     """Generate messages and show the figures; return the exit code."""
-    console.print("All parts are up; renew_timer creates the subscriptions.")
+    console.print("Everything runs; renew_timer creates the subscriptions.")
     settings = f"{system.directory.name}/local.settings.json"
     console.print("The operator's view, from another terminal:")
     console.print(f"    .venv/bin/python -m ops --settings {settings} status", soft_wrap=True)
@@ -214,7 +218,7 @@ def verdict(wrong: list[str], *, own_destination: bool = False) -> int:
         console.print("[bold green]Every message is there, in its last version, exactly once.[/]")
         return 0
     if not own_destination:
-        console.print(f"[bold red]{len(wrong)} messages are not as they were written:[/]")
+        console.print(f"[bold red]{len(wrong)} messages differ from what was written:[/]")
     for line in sorted(wrong)[:SHOWN]:
         console.print(f"  {line}", markup=False)
     return 1

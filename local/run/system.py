@@ -39,7 +39,7 @@ class System:
     """The system with fresh data, ports and secrets of its own in an empty directory; ended when the block is left.
 
     `settings` are added to the app's own; `page_port` is the feed's. `split`: each function in a host of its own.
-    `all_kinds`: mail, a calendar, a drive and a list beside Teams. All methods raise httpx.HTTPError if the part they
+    `all_kinds`: also mail, a calendar, a drive and a list. All methods raise httpx.HTTPError if the part they
     ask does not answer. Raises NoHost if HOST names a host that is not there.
     """
 

@@ -108,7 +108,7 @@ def test_without_a_key_the_rows_that_need_one_are_not_tried(
     [
         (["no-such-row"], {}, 2, "Unknown: no-such-row. There are: body-breaks-off"),
         ([], {"HOST": "func", "PATH": "/nowhere"}, 2, "there is no `func` on the PATH"),
-        ([], {"HOST": "func", "FUNC": "/nowhere/func"}, 2, "FUNC names no program"),
+        ([], {"HOST": "func", "FUNC": "/nowhere/func"}, 2, "FUNC does not name a program"),
         ([], {"HOST": "azure"}, 2, "HOST: expected one of func, local"),
     ],
 )
