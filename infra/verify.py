@@ -111,7 +111,7 @@ def look(deployment: Deployment) -> Iterator[Seen]:
         dry_run,
         front,
         gateway,
-        own_words,
+        the_app_itself,
     ]
     for row in rows:
         try:
@@ -191,7 +191,7 @@ def dry_run(deployment: Deployment) -> Iterator[Seen]:
     if told.get("NOTIFICATION_URL") != deployment.url:
         yield Seen(DRY_RUN, f"NOTIFICATION_URL is {told.get('NOTIFICATION_URL')}, not {deployment.url}", redeploy)
     pause = longest_pause(told.get("RENEW_SCHEDULE") or RENEW_SCHEDULE, datetime.now(UTC).date())
-    obstacles = [words for declaration in deployment.declared for words in hindrances(declaration, pause)]
+    obstacles = [words for declaration in deployment.declared for words in obstacles_of(declaration, pause)]
     for words in obstacles:
         saw, _, step = words.partition(". ")
         yield Seen(DRY_RUN, saw, step or "remove the declaration")
@@ -205,7 +205,7 @@ def in_blob(told: dict[str, str]) -> bool:
     return told.get("SUBSCRIPTIONS", "").startswith("https://")
 
 
-def hindrances(declared: dict[str, Any], pause: timedelta) -> Iterator[str]:
+def obstacles_of(declared: dict[str, Any], pause: timedelta) -> Iterator[str]:
     """Yield why Graph would not take a subscription, or would let it expire."""
     resource = str(declared["resource"])
     try:
@@ -267,7 +267,7 @@ def gateway(deployment: Deployment) -> Iterator[Seen]:
     yield Seen("gateway", f"the app behind it: {', '.join(states) or 'none'}", step)
 
 
-def own_words(deployment: Deployment) -> Iterator[Seen]:
+def the_app_itself(deployment: Deployment) -> Iterator[Seen]:
     """What the app says of itself: a run of its timer uses storage, vault and Graph with its own identity."""
     end = time.monotonic() + deployment.minutes * 60
     found = telemetry(deployment)

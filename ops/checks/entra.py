@@ -20,7 +20,7 @@ from shared.relay import relay, utc_now
 from shared.resources.catalog import find
 from shared.resources.path import segments
 from shared.resources.permissions import (
-    WELCOME,
+    OPTIONAL_PERMISSION,
     Purpose,
     least,
     missing,
@@ -98,7 +98,7 @@ def _permissions(granted: frozenset[str] | None, tenant_id: str, declared: list[
         for name in least(wanted):
             yield unseen(check, f"whether the app has {name}: its token does not tell", "see the subscriptions below")
         return
-    for name in sorted(granted - set(superfluous(wanted, granted)) - {WELCOME}):
+    for name in sorted(granted - set(superfluous(wanted, granted)) - {OPTIONAL_PERMISSION}):
         yield fine(check, name)
     for name in missing(wanted, granted):
         yield attention(check, f"{name} is missing", CONSENT)

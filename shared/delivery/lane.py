@@ -21,8 +21,8 @@ from shared.errors import NotAttempted, Reason
 _LONGEST_PACE = timedelta(seconds=5)
 """How long a delivery waits for the rate limit; an invocation that would wait longer comes back."""
 
-COMPANY = timedelta(milliseconds=50)
-"""How long a group waits for company while others are delivered or about to be. To a destination that takes seconds, as
+BATCHING_DELAY = timedelta(milliseconds=50)
+"""How long a group waits for further events while others are delivered or about to be. To a destination that takes seconds, as
 many requests go at once as the limits allow."""
 
 _PATIENCE = 0.25
@@ -128,7 +128,7 @@ class Lane:
         limits: Limits,
         clock: Callable[[], datetime],
         sleep: Callable[[float], None] = time.sleep,
-        company: timedelta = COMPANY,
+        company: timedelta = BATCHING_DELAY,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits

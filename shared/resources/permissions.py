@@ -24,7 +24,7 @@ from shared.resources.catalog import (
 from shared.resources.member_sources import operations_of
 from shared.resources.path import segments
 
-WELCOME = "Application.Read.All"
+OPTIONAL_PERMISSION = "Application.Read.All"
 """Never needed: with it the app warns of credentials that end, and `ops doctor` sees service principals."""
 
 
@@ -179,7 +179,7 @@ def superfluous(wanted: Iterable[Need], granted: Collection[str]) -> list[str]:
         candidates = [name for name in need.accepted if name in covering]
         if candidates and not used.intersection(candidates):
             used.add(candidates[0])
-    return sorted(set(granted) - used - {WELCOME})
+    return sorted(set(granted) - used - {OPTIONAL_PERMISSION})
 
 
 def remedy(

@@ -75,7 +75,7 @@ class Reconciled:
     @property
     def is_cut_short(self) -> bool:
         """Whether the time was over before everything was done."""
-        return any(_is_for_want_of_time(outcome.error) for outcome in self.outcomes)
+        return any(_is_out_of_time(outcome.error) for outcome in self.outcomes)
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ class Unlisted:
     @property
     def is_cut_short(self) -> bool:
         """Whether the time was over before everything was listed."""
-        return _is_for_want_of_time(self.error)
+        return _is_out_of_time(self.error)
 
 
-def _is_for_want_of_time(error: RelayError | None) -> bool:
+def _is_out_of_time(error: RelayError | None) -> bool:
     """A pause that Graph's limits ask for may not fit into the time either."""
     return isinstance(error, NotAttempted) or (error is not None and error.reason is Reason.GRAPH_THROTTLED)
 

@@ -10,7 +10,7 @@ from infra.graph_permissions import needed
 from shared.readback import pages
 from shared.resources.catalog import KINDS
 from shared.resources.member_sources import MEMBER_SOURCES
-from shared.resources.permissions import WELCOME, every_need
+from shared.resources.permissions import OPTIONAL_PERMISSION, every_need
 from tests.infra.bicep import INFRA, properties, template, templates, text, walk
 from tools import permission_page
 
@@ -38,7 +38,7 @@ def test_graph_permissions_are_those_of_the_table() -> None:
 def test_the_documents_name_no_permission_that_no_row_needs() -> None:
     known = {name for _, need in every_need() for name in (*need.accepted, *need.specific)}
     known |= {name for source in MEMBER_SOURCES for operation in source.operations for name in operation.accepted}
-    known |= {WELCOME, "FileStorageContainer.Selected"}
+    known |= {OPTIONAL_PERMISSION, "FileStorageContainer.Selected"}
     known |= {"Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All"}  # of the deployment, not of the app
     for page in (*(INFRA.parent / "docs").rglob("*.md"), INFRA.parent / "README.md"):
         named = re.findall(r"\b[A-Z]\w+\.(?:Read|Manage)\w*(?:\.\w+)?\b", page.read_text("utf-8"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infra.verify import RENEW_SCHEDULE, ROLES, STORAGE, VAULT, Seen, hindrances, in_blob, lives, table
+from infra.verify import RENEW_SCHEDULE, ROLES, STORAGE, VAULT, Seen, in_blob, lives, obstacles_of, table
 from shared.access import key_access, storage_access
 from shared.configuration import values
 from shared.keys.directory import KeyDirectory
@@ -132,7 +132,7 @@ def test_each_miss_says_what_was_seen_and_what_to_do(what: str, saw: str, step: 
 def test_the_dry_run_names_what_would_keep_a_subscription_from_living(
     declared: dict[str, Any], pause: int, says: str | None
 ) -> None:
-    found = list(hindrances({"changeTypes": ["created"], **declared}, timedelta(minutes=pause)))
+    found = list(obstacles_of({"changeTypes": ["created"], **declared}, timedelta(minutes=pause)))
     assert [words for words in found if says is None or says not in words] == []
     assert bool(found) is bool(says)
 
