@@ -10,12 +10,12 @@ from notify_http.receive import Answer, receive
 from shared import telemetry
 from shared.configuration.settings import SettingsError
 from shared.relay import relay
-from shared.seldom import Seldom
+from shared.throttle import Throttle
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.notify")
 _answer_time = AnswerTime()
-_chunked_body, _invalid_settings = Seldom(), Seldom()
+_chunked_body, _invalid_settings = Throttle(), Throttle()
 """Whether to log these now: anybody can cause the lines."""
 
 

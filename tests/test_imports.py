@@ -21,7 +21,7 @@ ROOMS = {
 """What each top-level package may import of this repository; bench, fuzz and tests may import anything."""
 
 FLOORS = (
-    ("text", "seldom"),
+    ("text", "throttle"),
     ("errors", "log_lines", "telemetry", "exporting", "http_client", "resources"),
     ("configuration", "circuit_breaker", "deadline", "threads"),
     ("graph", "storage"),

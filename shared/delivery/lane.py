@@ -22,8 +22,8 @@ _LONGEST_PACE = timedelta(seconds=5)
 """How long a delivery waits for the rate limit; an invocation that would wait longer comes back."""
 
 BATCHING_DELAY = timedelta(milliseconds=50)
-"""How long a group waits for further events while others are delivered or about to be. To a destination that takes seconds, as
-many requests go at once as the limits allow."""
+"""How long a group waits for further events while others are delivered or about to be. A destination that takes seconds
+gets as many requests at once as the limits allow."""
 
 _PATIENCE = 0.25
 """Seconds that a delivery waits for a place of a destination that has been quicker than this lately."""

@@ -12,7 +12,7 @@ from notify_http.answer_time import LONGEST, TYPICAL, AnswerTime
 from notify_http.receive import receive
 from shared import telemetry
 from shared.messages.ingest import ExpectedRecipient
-from shared.seldom import Seldom
+from shared.throttle import Throttle
 from tests.builders import NOW, TENANT, body, change, client_state_secret, rich
 from tests.memory import MemoryQueues, account_of_items
 
@@ -85,7 +85,7 @@ def test_a_refused_post_exports_no_span(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_line_that_anybody_can_cause_is_written_once_a_minute() -> None:
     now = [0.0]
-    seldom = Seldom(60, lambda: now[0])
-    assert [seldom() for _ in range(3)] == [True, False, False]
+    throttle = Throttle(60, lambda: now[0])
+    assert [throttle() for _ in range(3)] == [True, False, False]
     now[0] = 60
-    assert [seldom() for _ in range(2)] == [True, False]
+    assert [throttle() for _ in range(2)] == [True, False]

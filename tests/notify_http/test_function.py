@@ -14,7 +14,7 @@ from notify_http import function
 from notify_http.function import handshake, notify_http
 from shared import relay
 from shared.configuration.settings import StorageSettings
-from shared.seldom import Seldom
+from shared.throttle import Throttle
 from tests.builders import TENANT, body, change, environment, minted
 
 
@@ -23,7 +23,7 @@ def fresh_relay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has its own settings, and a process that has logged no complaint yet."""
     relay.forget()
     for line in ("_chunked_body", "_invalid_settings"):
-        monkeypatch.setattr(function, line, Seldom())
+        monkeypatch.setattr(function, line, Throttle())
 
 
 def set_up(monkeypatch: pytest.MonkeyPatch, **changes: str | None) -> dict[str, str]:

@@ -1,11 +1,11 @@
-"""Lets something happen seldom, however often it is asked for: a line in a log that anybody can cause."""
+"""Limits how often something happens: a line in a log that anybody can cause."""
 
 import threading
 import time
 from collections.abc import Callable
 
 
-class Seldom:
+class Throttle:
     """True once per interval; one object serves all threads."""
 
     def __init__(self, seconds: float = 60, clock: Callable[[], float] = time.monotonic) -> None:
