@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+import httpx
 import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -23,10 +24,11 @@ from graph_simulator.server import GraphServer, Registration, running
 from local.azurite import Azurite
 from shared import http_client
 from shared.configuration.settings import StorageSettings
-from tests import rsa_keys
+from tests import rsa_keys, tls_contexts
 from tests.builders import CLIENT_ID, TENANT
 
 rsa.generate_private_key = rsa_keys.keys
+httpx._transports.default.create_ssl_context = tls_contexts.context  # type: ignore[attr-defined]
 
 # A slow machine must not fail a property; fixtures that return constants may be shared by its examples.
 settings.register_profile(
