@@ -23,9 +23,10 @@ class Subscription(msgspec.Struct, frozen=True, rename="camel"):
     """A subscription as Graph lists it: without its clientState and certificate.
 
     What is null or "" is unknown, and no difference from what was given (docs/graph.md, "Subscriptions").
+    The id, a GUID, stands in paths and is a key in a table: no text is read as one that cannot.
     """
 
-    id: str
+    id: Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z_-]{1,128}\Z")]
     resource: str
     change_type: str
     notification_url: str
