@@ -185,7 +185,7 @@ def test_a_tenant_that_cannot_be_listed_affects_no_other(
     tenants.run()
     assert tenants.live() == {failing: 0, other: 1}
     assert tenants.suspected() == ({failing, other} if suspected else {other})
-    assert f"Tenant {failing} is left as it is" in caplog.text
+    assert f"The subscriptions of tenant {failing} are left as they are" in caplog.text
     assert f"Tenant {other}" not in caplog.text
     del tenants.answers["GET", failing]
     tenants.clock.advance(minutes=5)

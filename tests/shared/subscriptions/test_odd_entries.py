@@ -88,4 +88,4 @@ def test_an_id_that_is_no_guid_keeps_nothing_from_being_created_and_noted(
     assert world.resources(OTHER_TENANT) == ["/users"]
     assert len(world.app.known_subscriptions.all(TENANT)) >= 1
     assert "Traceback" not in caplog.text
-    assert "Graph lists a subscription that can't be read, and is left alone" in caplog.text
+    assert "Graph lists a subscription in an unknown form; it is left alone" in caplog.text
