@@ -376,7 +376,7 @@ def test_what_the_identity_may_do_is_tried_and_gauged(
     tenants.keys.write_text("a file where the directory was")
     tenants.run()
     assert may() == {"queue": 1, "blobs": 1, "tables": 0, "keys": 0}
-    assert "There is no access to the tables: storage" in caplog.text
+    assert "The app can't access the tables: storage" in caplog.text
 
 
 def test_a_schedule_that_lets_a_subscription_expire_is_logged_with_the_remedy(
