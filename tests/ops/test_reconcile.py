@@ -19,7 +19,7 @@ def test_a_missing_subscription_is_made_and_a_second_run_finds_nothing_to_do(
     assert (step["action"], step["resource"], step["error"]) == ("create", builders.RESOURCE, None)
     assert graph.get("summary")["subscriptions"] == 1
     assert operator.json("reconcile")["steps"] == []
-    assert "as it should be" in operator("reconcile").stdout
+    assert "as declared" in operator("reconcile").stdout
 
 
 def test_all_subscriptions_can_be_recreated_although_nothing_is_wrong_with_them(
