@@ -250,7 +250,8 @@ class Reconciler:
             self._renew_known(tenant_id, declarations, known, run, note)
             if not _goes_on(retry_later, run):
                 raise
-            found = survey.listed(listing)
+            noted = self._recall(tenant_id).known  # pages of before do not show what was renewed or re-keyed meanwhile
+            found = Survey(self._client, self.workers, run, tenant_id, declarations, noted).listed(listing)
         self._listings.pop(tenant_id, None)
         good_for = listing.pages * GOOD_FOR_EACH_PAGE if listing.pages > LONG_LIST else timedelta(0)
         self._surveys[tenant_id] = _Surveyed(found, self._clock() + good_for)

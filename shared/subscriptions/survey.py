@@ -82,7 +82,8 @@ class Survey:
         memory = self._known.get(subscription.id.lower())
         if memory is None or memory.expires <= subscription.expiration_date_time:
             return subscription
-        return msgspec.structs.replace(subscription, expiration_date_time=memory.expires)
+        key = memory.key or subscription.encryption_certificate_id  # a new key comes with a renewal
+        return msgspec.structs.replace(subscription, expiration_date_time=memory.expires, encryption_certificate_id=key)
 
     def _remembered(self, name: str) -> Subscription:
         declaration = self._declarations.get(self._known[name].declaration, self._tenant_id)
