@@ -166,10 +166,10 @@ def test_of_many_subscriptions_one_that_graph_has_removed_is_restored_without_a_
 
 def test_what_was_given_a_new_key_while_the_list_went_on_is_not_given_it_again() -> None:
     """The list takes more than its share, so its first pages show the key of before."""
-    world = Scale(mailboxes(60))
-    world.graph.simulator.subscriptions_at_once, world.graph.page_seconds = 3, 6.0
+    world = Scale(mailboxes(100))
+    world.graph.simulator.subscriptions_at_once = 1
     world.run_until(world.is_complete)
     world.rotate()
     with world.measured() as figures:
         world.run_until(world.is_complete)
-    assert figures.calls["PATCH"] == 60
+    assert figures.calls["PATCH"] == 100
