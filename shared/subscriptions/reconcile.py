@@ -298,7 +298,7 @@ class Reconciler:
             self._known.add(tenant_id, noted, snapshot)
         except RetryLater as retry_later:
             _log.warning(
-                ("Storing the subscriptions of tenant %s failed; the next run retries: %s"), tenant_id, retry_later
+                "Storing the subscriptions of tenant %s failed; the next run retries: %s", tenant_id, retry_later
             )
 
     def _note_known(
@@ -315,7 +315,7 @@ class Reconciler:
             self._known.note(tenant_id, noted, snapshot)
         except RetryLater as retry_later:
             _log.warning(
-                ("Storing the subscriptions of tenant %s failed; the next run retries: %s"), tenant_id, retry_later
+                "Storing the subscriptions of tenant %s failed; the next run retries: %s", tenant_id, retry_later
             )
 
     def replace(

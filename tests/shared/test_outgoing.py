@@ -126,7 +126,7 @@ def test_a_destination_is_denied_only_by_who_could_read_the_blob_or_its_copy(ins
     assert outgoing.knows("a")
     instances.documents.available = True
     instances.write("a x")
-    with pytest.raises(NotAttempted, match="no copy"):
+    with pytest.raises(NotAttempted, match="a copy is stored"):
         outgoing.knows("x")
     instances.tables.available = True
     assert outgoing.knows("x")
