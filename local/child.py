@@ -1,14 +1,12 @@
 """Child processes that write to a log of their own and never outlive the process that started them."""
 
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -151,30 +149,3 @@ class Guard:
 @cache
 def _guard() -> Guard:
     return Guard()
-
-
-def free_ports(count: int) -> list[int]:
-    """Return `count` different TCP ports of 127.0.0.1 that are free at this moment.
-
-    They are below the ephemeral ports of the kernel: otherwise an outgoing connection could take one of them
-    before its server does.
-    """
-    with ExitStack() as stack:
-        found: list[int] = []
-        while len(found) < count:
-            port = random.SystemRandom().randrange(15_000, 32_000)
-            try:
-                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            found.append(port)
-        return found
-
-
-def answers(port: int) -> bool:
-    """Tell whether something accepts connections on a port of 127.0.0.1."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True

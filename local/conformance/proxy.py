@@ -14,7 +14,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from local.child import free_ports
+from local.ports import free_ports
 
 RESET = 0
 """A fault without a status: the proxy resets the connection."""

@@ -11,7 +11,8 @@ from typing import Self
 import httpx
 
 from graph_simulator.authority import Authority
-from local.child import Child, ChildFailed, free_ports
+from local.child import Child, ChildFailed
+from local.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 STOP_PATIENCE = 30.0  # seconds that a host may take to end: ten for running functions, and its own

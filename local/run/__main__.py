@@ -19,10 +19,11 @@ import httpx
 from rich.console import Console
 from rich.live import Live
 
-from local.child import ChildFailed, free_ports
+from local.child import ChildFailed
 from local.feed.signature import Verifier
 from local.host.core_tools import NoHost
 from local.host.process import ROOT
+from local.ports import free_ports
 from local.run.comparison import differences
 from local.run.faults import MachineFaults
 from local.run.figures import Figures

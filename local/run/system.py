@@ -22,10 +22,11 @@ from azure.storage.queue import QueueClient
 
 from graph_simulator.authority import Authority, write_private
 from local.azurite import Azurite
-from local.child import Child, ChildFailed, free_ports
+from local.child import Child, ChildFailed
 from local.host.app_folder import app_folder
 from local.host.core_tools import CoreTools, host_class
 from local.host.process import ROOT, HostProcess
+from local.ports import free_ports
 from local.run import kinds
 from shared.resources.permissions import least, needs
 

@@ -12,12 +12,13 @@ from typing import Any, Self
 
 import httpx
 
-from local.child import Child, free_ports
+from local.child import Child
 from local.host.app_folder import app_folder
 from local.host.core_tools import CoreTools
 from local.host.process import ROOT, HostProcess
 from local.host.timers import HOST_ID_SETTING
 from local.host.waits import HASTE_SETTING, LEASE_SETTING
+from local.ports import free_ports
 from local.run import kinds
 from local.run.system import System
 from shared.configuration.destinations import DEFAULT

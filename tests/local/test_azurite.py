@@ -14,7 +14,7 @@ from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 
 from local.azurite import Azurite
-from local.child import answers
+from local.ports import answers
 from tests.waiting import eventually
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from local.azurite import Azurite
-from local.child import free_ports
+from local.ports import free_ports
 from tests.builders import TENANT, armoured, body, change, encrypted, lifecycle, message
 from tests.security.harness import SecurityHarness, fresh_id, until
 from tests.security.talkative_host import TalkativeHost

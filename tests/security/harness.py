@@ -21,10 +21,10 @@ import msgspec
 from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer
 from local.azurite import Azurite
-from local.child import free_ports
 from local.feed import server as feed_server
 from local.feed.server import RunningFeed
 from local.host.process import HostProcess
+from local.ports import free_ports
 from shared.keys.directory import KeyDirectory
 from shared.keys.key import EncryptionKey
 from tests.builders import CLIENT_ID, OTHER_TENANT, TEAM, TENANT, message, minted, rich

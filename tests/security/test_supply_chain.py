@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from local.child import free_ports
+from local.ports import free_ports
 from tests.servers import ScriptedResponse, in_json, serving
 from tools import sbom
 from tools.licences import check, is_allowed

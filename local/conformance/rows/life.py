@@ -3,10 +3,10 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from local.child import answers
 from local.conformance.rows.storage import SHORTENED
 from local.conformance.table import Row
 from local.conformance.trial import Trial, TriedHost, eventually, option
+from local.ports import answers
 
 GRACE = 10.0  # seconds that a host grants running functions
 

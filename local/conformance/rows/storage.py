@@ -3,10 +3,10 @@
 import time
 from functools import partial
 
-from local.child import answers
 from local.conformance.proxy import RESET, Operation
 from local.conformance.table import Row
 from local.conformance.trial import Trial, TriedHost, eventually
+from local.ports import answers
 
 SHORT, LONG = 10.0, 40.0  # seconds
 AT_ONCE = "the host ends at once"
