@@ -15,6 +15,11 @@ _log = logging.getLogger("graph_relay.acceptance")
 WRITE_INTERVAL = timedelta(seconds=10)
 """So that a busy destination costs six writes a minute and process."""
 
+GIVE_UP_INTERVAL = timedelta(hours=6)
+"""Between two events that are given up without an acceptance in between. A receiver that rejects everything for a day
+costs four dead letters; a few bad events of a quiet tenant wait for hours, not until their horizon.
+"""
+
 
 class Acceptance:
     """What is known of one destination's acceptances; one object serves all threads. Never raises RetryLater.
@@ -52,7 +57,8 @@ class Acceptance:
         return known if known is not None and known >= wanted else self._accepted.read()
 
     def may_give_up(self) -> bool:
-        """Tell whether one event may be given up without proof: once after each acceptance, for each destination.
+        """Tell whether one event may be given up without proof: once after each acceptance, and then every six hours
+        (GIVE_UP_INTERVAL), for each destination; never, if it has accepted nothing yet.
 
         The answer True counts as that once. Instances that ask in the same moment may each be told so. While one thread
         asks the tables, the answer for the others is False: they must not wait for storage that hangs.
@@ -68,11 +74,12 @@ class Acceptance:
             self._giving_up.release()
 
     def _is_first_to_give_up(self) -> bool:
-        """Tell whether nothing was given up since the last acceptance, and note that it is now. Raises RetryLater."""
-        accepted, given_up = self._accepted.read(), self._given_up.read()
-        if accepted is None or (given_up is not None and given_up >= accepted):
+        """Tell whether it is time to give up an event, and note that one is given up now. Raises RetryLater."""
+        accepted, given_up, now = self._accepted.read(), self._given_up.read(), self._clock()
+        if accepted is None:
             return False
-        now = self._clock()
+        if given_up is not None and given_up >= accepted and now - given_up < GIVE_UP_INTERVAL:
+            return False
         self._given_up.write(now)
         self._given_up.learn(now)
         return True

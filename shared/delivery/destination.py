@@ -119,7 +119,7 @@ class Destination:
 
         A rejected batch is halved until each offending event is alone; with `isolate_errors`, so is a batch whose
         answer may concern one event. An event counts as rejected only if the destination accepts others: in this
-        delivery, or since the last attempt to deliver it (`tried`, by event id); see also `_gives_up`. pace: keeps the
+        delivery, or since the last attempt to deliver it (`tried`, by event id); see also `_given_up`. pace: keeps the
         requests within a rate; what it or the invocation has no time for is not sent, and the rest is judged. Never
         raises: the result holds the undelivered events.
         """
@@ -164,23 +164,22 @@ class Destination:
 
     def _judge(self, attempt: "_Attempt", tried: Mapping[str, datetime]) -> None:
         """Raise RetryLater if everything fails: then nothing shows that the events are at fault."""
-        if attempt.unproven and self._gives_up(attempt.unproven, tried):
-            attempt.unproven = []
+        if given_up := self._given_up(attempt.unproven, tried):
+            attempt.unproven = [rejection for rejection in attempt.unproven if rejection is not given_up]
         if attempt.unproven:
             raise _unproven(attempt.unproven[0].status, is_complete=attempt.postponed is None)
         if attempt.error is not None and not attempt.delivered and not attempt.works(attempt.failing):
             raise attempt.error
 
-    def _gives_up(self, unproven: Sequence[Rejected], tried: Mapping[str, datetime]) -> bool:
-        """Tell whether an event is given up although nothing shows that it is at fault.
+    def _given_up(self, unproven: Sequence[Rejected], tried: Mapping[str, datetime]) -> Rejected | None:
+        """Return the event that is given up although nothing shows that it is at fault; None if there is none.
 
         In a quiet tenant it would otherwise wait until the horizon for another event. A receiver that rejects
-        everything must not lose it all by this: it is done for a single event, and once after each acceptance.
+        everything must not lose it all by this: one event at a time is given up (Acceptance.may_give_up).
         """
-        if len(unproven) > 1:
-            return False
-        before = tried.get(unproven[0].event.id)
-        return before is not None and self._clock() - before >= _GIVEN_UP_AFTER and self._acceptance.may_give_up()
+        long_ago = self._clock() - _GIVEN_UP_AFTER
+        waited = [rejection for rejection in unproven if tried.get(rejection.event.id, self._clock()) <= long_ago]
+        return waited[0] if waited and self._acceptance.may_give_up() else None
 
     def _accepted_since(self, events: Sequence[Event], tried: Mapping[str, datetime]) -> set[str]:
         """Return the ids of those events since whose last attempt the destination has accepted something."""

@@ -357,7 +357,7 @@ def test_undelivered_events_have_a_failure() -> None:
 def test_a_rejected_event_does_not_wait_for_another_until_the_horizon(
     server: Server, session: requests.Session, secret: str
 ) -> None:
-    """One is given up after each acceptance, and no more: a receiver that rejects everything must not lose it all."""
+    """One is given up after each acceptance, and then one in six hours: who rejects everything must not lose it all."""
     clock, tables = Clock(), MemoryTables()
     good, *bad = some(4)
     server.script = rejecting({event.id for event in bad}, 400)
@@ -375,9 +375,30 @@ def test_a_rejected_event_does_not_wait_for_another_until_the_horizon(
     assert not given_up(bad[0], 5)
     assert given_up(bad[0], 20)
     assert not given_up(bad[1], 300)
+    assert given_up(bad[1], 61)
+    assert not given_up(bad[2], 300)
     Destination(server.url, [secret], session, clock, acceptance=Acceptance(clock, tables)).deliver([good])
     clock.advance(minutes=1)
     assert given_up(bad[2], 20)
+
+
+def test_of_several_rejected_events_one_at_a_time_is_given_up(
+    server: Server, session: requests.Session, secret: str
+) -> None:
+    clock = Clock()
+    good, *bad = some(4)
+    server.script = rejecting({event.id for event in bad}, 400)
+    destination = Destination(server.url, [secret], session, clock)
+    destination.deliver([good])
+    clock.advance(minutes=1)
+    left = tuple(bad)
+    for number in (1, 0, 0):  # the first is new at its first attempt: its turn comes later
+        tried = {event.id: clock() for event in left[number:]}
+        clock.advance(hours=7)
+        delivery = destination.deliver(left, tried=tried)
+        assert [rejection.event for rejection in delivery.rejected] == [left[number]]
+        left = delivery.undelivered
+    assert left == ()
 
 
 def test_several_rejected_together_are_the_fault_of_the_destination(
@@ -389,8 +410,9 @@ def test_several_rejected_together_are_the_fault_of_the_destination(
     server.script = rejecting({event.id for event in bad}, 400)
     destination.deliver([good])
     clock.advance(hours=5)
-    tried = {event.id: clock() - timedelta(hours=4) for event in bad}
-    assert destination.deliver(bad, tried=tried).rejected == ()
+    for minutes, rejected in ((10, 0), (240, 1), (240, 0)):
+        tried = {event.id: clock() - timedelta(minutes=minutes) for event in bad}
+        assert len(destination.deliver(bad, tried=tried).rejected) == rejected
 
 
 @pytest.mark.parametrize("status", [403, 406, 410, 415, 431, 451, 500])
