@@ -176,7 +176,7 @@ class Scale:
             if condition():
                 return
             self.run()
-        raise AssertionError(f"not reached within {most} runs")
+        assert condition(), f"not reached within {most} runs"
 
     @contextmanager
     def measured(self) -> Iterator[Figures]:
