@@ -58,5 +58,7 @@ def test_the_counters_add_up_to_the_unit_while_no_process_dies(tmp_path: Path) -
     counted = outcome.counted
     assert counted["received"] == outcome.at_rest.received
     refused_bodies = graph["hostile_answers"].get("400", 0)  # each is counted as one refusal, its items not as received
-    ended = (counted[name] for name in ("delivered", "duplicates", "refused", "dead_lettered"))
-    assert counted["received"] + counted["recovered"] + refused_bodies == sum(ended)
+    unanswered = sum(count for answer, count in graph["hostile_answers"].items() if not answer.isdecimal())
+    ended = sum(counted[name] for name in ("delivered", "duplicates", "refused", "dead_lettered"))
+    beyond = ended - counted["received"] - counted["recovered"] - refused_bodies
+    assert 0 <= beyond <= unanswered, graph["hostile_answers"]  # what was answered too late may have been refused
