@@ -13,7 +13,8 @@ from typing import NamedTuple
 import msgspec
 
 from shared.delivery.resource import read_resource
-from shared.errors import Undeliverable
+from shared.errors import RetryLater, Undeliverable
+from shared.storage.state import time_in
 from shared.storage.tables import Row, Tables
 
 _TABLE = "directory"
@@ -71,7 +72,7 @@ class DirectoryStates:
         return [
             str(row["id"])
             for row in self._tables.partition(_TABLE, declaration_id, columns=("RowKey", "id", "seen"))
-            if datetime.fromisoformat(str(row["seen"])) < asked
+            if "id" in row and _is_older(row, asked)
         ]
 
     def forget(self, declaration_id: str, entry_ids: Iterable[str]) -> None:
@@ -85,7 +86,18 @@ class DirectoryStates:
 
     def _known(self, declaration_id: str, entry_id: str) -> Digests | None:
         row = self._tables.get(_TABLE, declaration_id, _key(entry_id))
-        return None if row is None else msgspec.json.decode(str(row["digests"]), type=Digests)
+        try:
+            return None if row is None else msgspec.json.decode(str(row.get("digests")), type=Digests)
+        except msgspec.DecodeError:  # somebody else wrote it: what it is of counts as changed
+            return {}
+
+
+def _is_older(row: Row, asked: datetime) -> bool:
+    """Whether what a row is of was not seen since a time. Of an unreadable row too: Graph is asked for it by its id."""
+    try:
+        return time_in(row, "seen") < asked
+    except RetryLater:
+        return True
 
 
 def _merged(known: Digests, entry: _Entry) -> Digests:

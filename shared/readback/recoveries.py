@@ -4,11 +4,12 @@ A subscription may fall silent with nothing announced (docs/graph.md, "Gaps"). W
 that happened while it lived, and nothing was pushed since, it is dead: a new one takes its place.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from shared.storage.state import STATE
-from shared.storage.tables import Tables
+from shared.storage.tables import Row, Tables
 
 ENOUGH = 5
 """Changes that were read back since the last notification: fewer may be a coincidence."""
@@ -32,16 +33,21 @@ class Recoveries:
         if not fresh:
             return
         row = self._tables.get(STATE, _PARTITION, declaration_id)
-        known = {int(second) for second in str(row["seconds"]).split()} if row else set()
+        known = set(_seconds_in(row)) if row else set()
         latest = sorted(known | fresh)[-_MOST:]
         self._tables.put(STATE, _PARTITION, declaration_id, {"seconds": " ".join(map(str, latest))})
 
     def all(self) -> dict[str, list[datetime]]:
         """Return the times, the latest last, by the id of the declaration."""
         return {
-            str(row["RowKey"]): [datetime.fromtimestamp(int(second), UTC) for second in str(row["seconds"]).split()]
+            str(row["RowKey"]): [datetime.fromtimestamp(second, UTC) for second in _seconds_in(row)]
             for row in self._tables.partition(STATE, _PARTITION)
         }
+
+
+def _seconds_in(row: Row) -> list[int]:
+    """Return the times in a row. What somebody else wrote there is left out."""
+    return [int(word) for word in str(row.get("seconds", "")).split() if re.fullmatch(r"[0-9]{1,11}", word)]
 
 
 def is_silent(changes: Iterable[datetime], seen: datetime | None, since: datetime, now: datetime) -> bool:

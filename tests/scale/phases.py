@@ -1,6 +1,7 @@
 """What happens to many subscriptions, phase by phase: what each takes, and what must hold in it."""
 
 import base64
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -38,7 +39,7 @@ class Phase:
     broken: tuple[str, ...] = ()
 
 
-class Course:
+class Course(ABC):
     """A world that is led through phases, one after the other. quiet_calls: those of a run with nothing to do."""
 
     quiet_calls = frozenset({LIST})
@@ -52,8 +53,9 @@ class Course:
         for name, do in self._plan():
             yield self._phase(name, do)
 
+    @abstractmethod
     def _plan(self) -> Sequence[tuple[str, Callable[[], object]]]:
-        raise NotImplementedError
+        """Return the phases in their order, by their names."""
 
     def _phase(self, name: str, do: Callable[[], object]) -> Phase:
         self.graph.unserved.clear()

@@ -93,3 +93,15 @@ def test_what_is_no_resource_is_passed_on_and_not_kept(states: DirectoryStates) 
     assert states.changed("d", broken) == broken
     states.note("d", broken, NOW, is_list=False)
     assert len(states.missing("d", NOW + timedelta(days=1))) == 2
+
+
+@pytest.mark.parametrize("row", [{}, {"id": "u/1"}, {"id": "u/1", "digests": "odd", "seen": "long ago"}])
+def test_of_a_row_that_somebody_else_wrote_nothing_is_lost(
+    states: DirectoryStates, tables: MemoryTables, row: dict[str, str]
+) -> None:
+    (name,) = (str(held["RowKey"]) for held in tables.partition("directory", "d") if held["id"] == "u/1")
+    tables.put("directory", "d", name, row)
+    assert changed(states, ADA) == ["u/1"]
+    assert ("u/1" in states.missing("d", NOW)) == ("id" in row)
+    states.note("d", raw(ADA), NOW, is_list=False)
+    assert changed(states, ADA) == []

@@ -1,0 +1,20 @@
+"""What comparisons have recovered."""
+
+from datetime import timedelta
+
+import pytest
+
+from shared.readback.recoveries import Recoveries
+from shared.storage.state import STATE
+from tests.builders import NOW
+from tests.memory import MemoryTables
+
+
+@pytest.mark.parametrize("row", [{}, {"seconds": "x -1 99999999999999999999 1e9"}])
+def test_what_somebody_else_wrote_is_left_out(row: dict[str, str]) -> None:
+    tables = MemoryTables()
+    tables.put(STATE, "recovered", "d", row)
+    recoveries = Recoveries(tables)
+    assert recoveries.all() == {"d": []}
+    recoveries.note("d", [NOW + timedelta(seconds=1), NOW])
+    assert recoveries.all()["d"] == [NOW.replace(microsecond=0), NOW.replace(microsecond=0) + timedelta(seconds=1)]
