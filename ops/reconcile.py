@@ -15,7 +15,7 @@ from shared.configuration.declaration import Declaration
 from shared.errors import RelayError, RetryLater
 from shared.relay import relay, utc_now
 from shared.subscriptions.advice import advice
-from shared.subscriptions.reconcile import Unlisted
+from shared.subscriptions.results import Unlisted
 from shared.subscriptions.subscription import DesiredState, Outcome
 from shared.subscriptions.wait_budget import WaitBudget
 

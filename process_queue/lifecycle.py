@@ -24,7 +24,8 @@ from shared.subscriptions.client import DEBOUNCE, SubscriptionsClient
 from shared.subscriptions.known import KnownSubscriptions
 from shared.subscriptions.once import Once
 from shared.subscriptions.plan import renews_with_more
-from shared.subscriptions.reconcile import Reconciler, report_unlisted
+from shared.subscriptions.reconcile import Reconciler
+from shared.subscriptions.results import report_unlisted
 from shared.subscriptions.subscription import DesiredState, Subscription
 from shared.subscriptions.wait_budget import WaitBudget
 

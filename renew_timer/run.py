@@ -25,7 +25,7 @@ from shared.resources.renewal import too_rare
 from shared.storage.queues import Queue
 from shared.subscriptions.endpoint import probe
 from shared.subscriptions.plan import renewal_period
-from shared.subscriptions.reconcile import Reconciled, Unlisted, report_unlisted
+from shared.subscriptions.results import Reconciled, Unlisted, report_unlisted
 from shared.subscriptions.silence import Sighting
 from shared.subscriptions.subscription import DesiredState
 from shared.subscriptions.wait_budget import WaitBudget

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from shared import deadline, telemetry
@@ -12,12 +12,13 @@ from shared.deadline import time_limit
 from shared.errors import NotAttempted, Reason, RelayError, RetryLater
 from shared.graph.pace import LISTS, SHARE, WINDOW
 from shared.log_lines import log_first
-from shared.subscriptions.advice import advice_on_tenant
 from shared.subscriptions.client import Listing, SubscriptionsClient
 from shared.subscriptions.known import Known, KnownSubscriptions, Snapshot
-from shared.subscriptions.plan import cure, held_back, plan, serving, step_for
-from shared.subscriptions.recognition import only_marked, remembered, served_declaration
+from shared.subscriptions.plan import held_back, plan, serving, step_for
+from shared.subscriptions.recognition import only_marked, remembered
 from shared.subscriptions.refusals import Refusals, StillRefused, report_waiting
+from shared.subscriptions.remembering import remembered_after
+from shared.subscriptions.results import Reconciled, Unlisted, alive_after
 from shared.subscriptions.subscription import Action, DesiredState, Outcome, Refusal, Step, Subscription
 from shared.subscriptions.survey import Survey
 from shared.subscriptions.tenants import Tenants
@@ -43,61 +44,6 @@ PAGES_KEPT = timedelta(hours=1)
 
 Note = Callable[[Sequence[Outcome]], None]
 """Notes what became of steps."""
-
-
-@dataclass(frozen=True)
-class Reconciled:
-    """What there was in a tenant before, what became of each step, and what serves each declaration (id) since."""
-
-    found: list[Subscription]
-    outcomes: list[Outcome]
-    serving: Mapping[str, Subscription] = field(default_factory=dict)
-
-    @property
-    def failing(self) -> set[str]:
-        """The ids of the declarations that have no subscription as they should."""
-        return {
-            outcome.step.declaration.id
-            for outcome in self.outcomes
-            if outcome.error is not None and outcome.step.declaration is not None
-        }
-
-    @property
-    def alive(self) -> list[Subscription]:
-        """The subscriptions there are after the run, and those there were before: in doubt, one is alive."""
-        return _alive(self.found, self.outcomes)
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether nothing failed."""
-        return all(outcome.error is None for outcome in self.outcomes)
-
-    @property
-    def is_cut_short(self) -> bool:
-        """Whether the time was over before everything was done."""
-        return any(_is_out_of_time(outcome.error) for outcome in self.outcomes)
-
-
-@dataclass(frozen=True)
-class Unlisted:
-    """A tenant whose subscriptions could not be listed, and why."""
-
-    error: RelayError
-
-    @property
-    def refuses(self) -> bool:
-        """Whether the tenant itself refuses: consent is missing, or was withdrawn."""
-        return self.error.reason in (Reason.GRAPH_REFUSED, Reason.LOGIN)
-
-    @property
-    def is_cut_short(self) -> bool:
-        """Whether the time was over before everything was listed."""
-        return _is_out_of_time(self.error)
-
-
-def _is_out_of_time(error: RelayError | None) -> bool:
-    """A pause that Graph's limits ask for may not fit into the time either."""
-    return isinstance(error, NotAttempted) or (error is not None and error.reason is Reason.GRAPH_THROTTLED)
 
 
 @dataclass(frozen=True)
@@ -204,7 +150,7 @@ class Reconciler:
         outcomes = work.do([step for step in steps if step not in later], note)
         report(outcomes)
         report_waiting(tenant_id, waiting)
-        alive = _alive(found, outcomes)
+        alive = alive_after(found, outcomes)
         self._note_known(tenant_id, alive, outcomes, snapshot, desired)
         self._refusals.forget_others(tenant_id, refusals, declarations)
         self._surveys[tenant_id] = replace(self._surveys[tenant_id], alive=alive)
@@ -294,7 +240,7 @@ class Reconciler:
     ) -> None:
         """Note what was made or renewed at once: a run may end before its end."""
         try:
-            noted = _noted((), outcomes, snapshot.known, desired, tenant_id, self._clock())
+            noted = remembered_after((), outcomes, snapshot.known, desired, tenant_id, self._clock())
             self._known.add(tenant_id, noted, snapshot)
         except RetryLater as retry_later:
             _log.warning(
@@ -311,7 +257,7 @@ class Reconciler:
     ) -> None:
         """Where storage is unavailable, the next run notes them; lifecycle notifications of new ones wait for it."""
         try:
-            noted = _noted(alive, outcomes, snapshot.known, desired, tenant_id, self._clock())
+            noted = remembered_after(alive, outcomes, snapshot.known, desired, tenant_id, self._clock())
             self._known.note(tenant_id, noted, snapshot)
         except RetryLater as retry_later:
             _log.warning(
@@ -396,59 +342,6 @@ def _waiting(steps: Iterable[Step], refusals: Mapping[str, Refusal], now: dateti
     ]
 
 
-def _alive(found: Sequence[Subscription], outcomes: Sequence[Outcome]) -> list[Subscription]:
-    now_there = {outcome.subscription.id: outcome.subscription for outcome in outcomes if outcome.subscription}
-    gone = {outcome.step.subscription.id for outcome in outcomes if outcome.step.subscription and outcome.error is None}
-    before = (
-        subscription for subscription in found if subscription.id not in gone and subscription.id not in now_there
-    )
-    return [*before, *now_there.values()]
-
-
-def _noted(
-    alive: Iterable[Subscription],
-    outcomes: Iterable[Outcome],
-    known: Mapping[str, Known],
-    desired: DesiredState,
-    tenant_id: str,
-    now: datetime,
-) -> dict[str, Known]:
-    """Return what to remember of those of ours that are alive, and of those that steps have made or renewed."""
-    noted: dict[str, Known] = {}
-    for subscription in alive:
-        declaration, before = (
-            served_declaration(subscription, desired, known, tenant_id),
-            known.get(subscription.id.lower()),
-        )
-        if declaration is not None:
-            noted[subscription.id.lower()] = _remember(subscription, declaration, before, now)
-    for outcome in outcomes:
-        step, made = outcome.step, outcome.subscription
-        if made is not None and step.declaration is not None:
-            before = known.get(step.subscription.id.lower()) if step.subscription else None
-            after = _after(step, before, desired, now) if outcome.error is None else before
-            noted[made.id.lower()] = _remember(made, step.declaration.id, after, now)
-    return noted
-
-
-def _remember(subscription: Subscription, declaration: str, before: Known | None, now: datetime) -> Known:
-    key = subscription.encryption_certificate_id or (before.key if before else "")
-    if before is None:
-        return Known(declaration, subscription.expiration_date_time, key, since=now)
-    return replace(before, declaration=declaration, expires=subscription.expiration_date_time, key=key)
-
-
-def _after(step: Step, before: Known | None, desired: DesiredState, now: datetime) -> Known | None:
-    """Return what is remembered of a subscription after a step, without what Graph's answer says of it."""
-    if step.action is not Action.REPLACE or step.declaration is None:
-        return before
-    if desired.recreate:
-        return None
-    cures = cure(step.explanation, desired)
-    times = before.times if before is not None and before.cures == cures else 0
-    return Known(step.declaration.id, now, "", cures, times + 1, now, now)
-
-
 def _warn_of_futile(steps: Sequence[Step]) -> None:
     """Say what replacing did not cure: it is borne for a while, since each time changes are missed."""
     for step in steps:
@@ -468,14 +361,3 @@ def _warn_of_marked(tenant_id: str, subscriptions: Sequence[Subscription]) -> No
         "it expires by itself"
     )
     log_first(_log, logging.WARNING, message, [(held.id, held.resource, tenant_id) for held in subscriptions])
-
-
-def report_unlisted(tenant_id: str, declarations: Iterable[Declaration], error: RelayError) -> None:
-    """Count a tenant whose subscriptions can't be listed, and log what a person should do about it."""
-    telemetry.RECONCILED.add(1, {"action": "list", "outcome": error.reason})
-    _log.error(
-        "The subscriptions of tenant %s are left as they are: %s. %s",
-        tenant_id,
-        error,
-        advice_on_tenant(error, declarations),
-    )

@@ -24,7 +24,7 @@ from shared.errors import Reason, RetryLater
 from shared.relay import Relay
 from shared.storage.queues import Queue
 from shared.storage.state import STATE
-from shared.subscriptions.reconcile import Reconciled, Unlisted
+from shared.subscriptions.results import Reconciled, Unlisted
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import OTHER_TENANT, RESOURCE, TENANT, Clock, body, change, declaration, environment, minted, raw
 from tests.in_process import HANGS, InProcess

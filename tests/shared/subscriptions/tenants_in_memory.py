@@ -17,7 +17,7 @@ from shared.configuration.declaration import Declaration
 from shared.configuration.settings import Settings
 from shared.deadline import time_limit
 from shared.relay import Relay
-from shared.subscriptions.reconcile import Reconciled, Unlisted
+from shared.subscriptions.results import Reconciled, Unlisted
 from shared.subscriptions.wait_budget import WaitBudget
 from shared.subscriptions.workers import Workers
 from tests.builders import TENANT, Clock, environment

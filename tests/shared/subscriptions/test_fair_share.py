@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from shared.configuration.declaration import Declaration
-from shared.subscriptions.reconcile import Reconciled
 from shared.subscriptions.refusals import StillRefused
+from shared.subscriptions.results import Reconciled
 from shared.subscriptions.workers import Workers
 from tests.builders import OTHER_TENANT, TENANT, declaration
 from tests.servers import ScriptedResponse

@@ -8,7 +8,8 @@ import pytest
 
 from shared.configuration.declaration import Declaration
 from shared.subscriptions.known import REMEMBERED
-from shared.subscriptions.reconcile import LONG_LIST, Reconciled, Unlisted
+from shared.subscriptions.reconcile import LONG_LIST
+from shared.subscriptions.results import Reconciled, Unlisted
 from tests.builders import TENANT, declaration
 from tests.servers import ScriptedResponse
 from tests.shared.subscriptions.tenants_in_memory import NOT_FOUND, TenantsInMemory

@@ -18,8 +18,9 @@ from shared.errors import Reason, RetryLater
 from shared.graph.client import GraphClient
 from shared.subscriptions.client import SubscriptionsClient
 from shared.subscriptions.known import KnownSubscriptions
-from shared.subscriptions.reconcile import Reconciled, Reconciler, Unlisted
+from shared.subscriptions.reconcile import Reconciler
 from shared.subscriptions.refusals import Refusals
+from shared.subscriptions.results import Reconciled, Unlisted
 from shared.subscriptions.subscription import Action, DesiredState
 from shared.subscriptions.tenants import Tenants
 from shared.subscriptions.wait_budget import WaitBudget

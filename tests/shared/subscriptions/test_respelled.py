@@ -7,7 +7,7 @@ import pytest
 
 from shared.configuration.declaration import Declaration
 from shared.graph.client import GraphRequestError
-from shared.subscriptions.reconcile import Reconciled
+from shared.subscriptions.results import Reconciled
 from tests.builders import TENANT, declaration
 from tests.servers import ScriptedResponse
 from tests.shared.subscriptions.tenants_in_memory import TenantsInMemory, refused

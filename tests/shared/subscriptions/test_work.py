@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.errors import NotAttempted
-from shared.subscriptions.reconcile import Reconciled
+from shared.subscriptions.results import Reconciled
 from shared.subscriptions.subscription import Action
 from shared.subscriptions.workers import AT_ONCE, Workers
 from tests.builders import TENANT, declaration
