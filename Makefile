@@ -46,7 +46,7 @@ lint: setup  ## ruff and mypy
 bench: setup  ## the limits that must hold, as ratios
 	@$(RUN) -m bench $(ARGS)
 
-chaos: setup  ## a long run with everything failing at random and three destinations; a table of what became of every item
+chaos: setup  ## a long run with everything failing at random; a table of what became of every item
 	@$(RUN) -m tests.chaos $(ARGS)
 
 crash: setup  ## every window in which a process can die or a dependency fail, enumerated (ARGS="renewal rotation": some)

@@ -1,4 +1,4 @@
-"""The front door: the functions of this app, and where their telemetry goes."""
+"""The entry point: the functions of this app, and the export of their telemetry."""
 
 import logging
 import os

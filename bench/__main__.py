@@ -1,7 +1,7 @@
-"""Runs the benchmarks and prints a table; ends with 1 if a limit does not hold.
+"""Runs the benchmarks and prints a table; ends with 1 if a limit is exceeded.
 
-A run of all writes docs/performance.md. `make bench ARGS="opening packing"` runs some of them; with `--write` too,
-these alone stand in it. HOST=func measures Core Tools instead of the stand-in, where a benchmark runs a host.
+A complete run writes docs/performance.md. `make bench ARGS="opening packing"` runs some benchmarks; with `--write`, the
+page then contains only these. HOST=func measures Core Tools instead of the stand-in, if a benchmark runs a host.
 """
 
 import os
@@ -49,7 +49,7 @@ VERDICT = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: ""}
 
 
 def main(arguments: list[str]) -> int:
-    """Run the benchmarks named, or all."""
+    """Run the named benchmarks, or all."""
     console = Console()
     names = [argument for argument in arguments if argument != "--write"]
     unknown = set(names) - set(BENCHMARKS)

@@ -25,7 +25,9 @@ LATEST = 3.0  # seconds that Graph waits
 
 
 def acknowledging(around: Bystander) -> list[Figure]:
-    """The ratio is measured in one process, both in turn; the time to the 202 over HTTP, the queue being worked off."""
+    """The ratio is measured in one process, both in turn; the time to the 202 over HTTP, while the queue is
+    processed.
+    """
     return [_ratio(around), *_times(around)]
 
 
@@ -47,7 +49,7 @@ def _ratio(around: Bystander) -> Figure:
     for _ in range(ROUNDS):
         sent = _rate(lambda: bare.send_message(next(texts), time_to_live=-1))
         desired = _rate(answered)
-        # What piles up in a queue slows Azurite down, for whoever comes after.
+        # A long queue slows Azurite down for later measurements.
         bare.clear_messages()
         QueueClient.from_connection_string(around.settings["AzureWebJobsStorage"], "notifications").clear_messages()
         ratios.append(desired / sent)
@@ -80,7 +82,7 @@ def _times(around: Bystander) -> list[Figure]:
 
 
 def _overload(address: str, some: Sequence[bytes]) -> Figure:
-    """More connections than an instance serves: what it takes it must answer while Graph still listens."""
+    """More connections than an instance serves: accepted requests must be answered before Graph stops waiting."""
     took, refused = _post_all(address, some, OVERLOAD, OVERLOAD)
     worst = max(took, default=0.0)
     measured = f"{worst:.1f} s ({refused} answered otherwise, at once)"
@@ -88,7 +90,7 @@ def _overload(address: str, some: Sequence[bytes]) -> Figure:
 
 
 def _post_all(address: str, some: Sequence[bytes], times: int, connections: int) -> tuple[list[float], int]:
-    """Return the seconds that each 202 took, and how many answers were others."""
+    """Return the seconds until each 202, and the number of other answers."""
 
     def connection(share: range) -> list[float | None]:
         client = http.client.HTTPConnection(address)

@@ -1,6 +1,7 @@
-"""The app's functions in a process of their own, whose CPU time is theirs alone. Storage and sink are in others.
+"""The app's functions in a process of their own, so that its CPU time is theirs alone. Storage and destination run
+elsewhere.
 
-Run as a module, this is that process. It reads a command, and then one input a line; it answers with a line.
+Run as a module, this is that process. It reads a command, then one input a line; it answers with a line.
 """
 
 import json
@@ -29,8 +30,8 @@ _OPENINGS = 200
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took. seconds: CPU of the process. elapsed: by the clock. openings: the CPU seconds of one
-    RSA-2048 operation, measured before and after. storage: requests to the storage account.
+    """The cost of a command. seconds: CPU of the process. elapsed: real time. openings: the CPU seconds of one RSA-2048
+    operation, measured before and after. storage: requests to the storage account.
     """
 
     seconds: float
@@ -40,17 +41,17 @@ class Cost:
 
 
 class AppProcess:
-    """The process, from outside."""
+    """The process, seen by the benchmark."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
 
     def acknowledge(self, bodies: Sequence[bytes]) -> Cost:
-        """POST bodies, each once, some at the same time. Raises AssertionError if one is not answered 202."""
+        """Post each body once, some concurrently. Raises AssertionError if one is not answered 202."""
         return self._ask("acknowledge", bodies)
 
     def deliver(self, messages: Sequence[str]) -> Cost:
-        """Handle the texts of queue messages, some at the same time."""
+        """Handle the texts of queue messages, some concurrently."""
         return self._ask("deliver", [message.encode() for message in messages])
 
     def _ask(self, command: str, inputs: Sequence[bytes]) -> Cost:
@@ -67,7 +68,7 @@ class AppProcess:
 
 @contextmanager
 def app_process(*arguments: str, **settings: str) -> Iterator[AppProcess]:
-    """Run the process, with the settings in this one's environment and some others."""
+    """Run the process, with the settings in this environment and some others."""
     command = [sys.executable, *arguments, "-m", __spec__.name]
     environment = {**os.environ, **settings}
     root = Path(__file__).parent.parent
@@ -80,7 +81,7 @@ def app_process(*arguments: str, **settings: str) -> Iterator[AppProcess]:
 
 
 def _acknowledge(body: bytes) -> None:
-    """Sent again on 503, as Graph does."""
+    """Resend on 503, as Graph does."""
     while (
         status := function("notify_http")(
             func.HttpRequest("POST", "https://x/api/notifications", body=body)

@@ -1,4 +1,4 @@
-"""Under attack: what honest POSTs and the instance notice of anonymous load of the worst bodies, through the host."""
+"""Under attack: the effect of anonymous load with the most expensive bodies on valid POSTs and on the instance."""
 
 from pathlib import Path
 from statistics import quantiles

@@ -1,4 +1,4 @@
-"""What the benchmarks run against: Azurite, the simulator's Entra ID, and a destination that takes everything."""
+"""The environment of the benchmarks: Azurite, the simulator's Entra ID, and a destination that accepts everything."""
 
 import base64
 import os
@@ -39,7 +39,7 @@ _numbers = count()
 
 @dataclass(frozen=True)
 class Bystander:
-    """Settings for the app, and what writes notifications that it accepts."""
+    """Settings for the app, and a writer of notifications that it accepts."""
 
     settings: dict[str, str]
     graph: GraphServer
@@ -72,7 +72,7 @@ class Bystander:
             "lastModifiedDateTime": moment,
             "chatId": CHAT,
             "from": {"user": {"id": str(uuid.uuid4()), "displayName": "Ada"}},
-            # Base64 adds a third, and what else is in an item has about 1,900 bytes.
+            # Base64 adds a third, and the rest of an item has about 1,900 bytes.
             "body": {"contentType": "text", "content": secrets.token_hex(max((size - 1900) * 3 // 8, 8))},
         }
         return {
@@ -88,15 +88,19 @@ class Bystander:
 
 
 @contextmanager
-def bystander() -> Iterator[Bystander]:
-    """Run everything around the app; the settings stand in this process's environment as well."""
+def bystander(*, in_memory: bool = False) -> Iterator[Bystander]:
+    """Run everything around the app; the settings are in this process's environment, too. in_memory: of Azurite."""
     registration = Registration(str(uuid.uuid4()), str(uuid.uuid4()), secrets.token_urlsafe(30))
     with TemporaryDirectory() as name:
         directory = Path(name)
         authority = Authority.create(directory / "authority")
         key = KeyDirectory(directory / "keys").create(datetime.now(UTC))
         secret = secrets.token_bytes(32)
-        with Azurite(directory / "storage") as azurite, running(authority, registration) as graph, sink() as url:
+        with (
+            Azurite(directory / "storage", in_memory=in_memory) as azurite,
+            running(authority, registration) as graph,
+            sink() as url,
+        ):
             settings = {
                 "AzureWebJobsStorage": azurite.connection_string,
                 "PYTHON_THREADPOOL_THREAD_COUNT": "32",
@@ -121,7 +125,7 @@ def bystander() -> Iterator[Bystander]:
 
 @contextmanager
 def sink(status: int = 204, body: bytes = b"") -> Iterator[str]:
-    """Run a server that takes everything and gives one answer; yield its URL."""
+    """Run a server that accepts everything with one answer; yield its URL."""
     listener = listening(0)
     config = uvicorn.Config(_taking(status, body), log_level="error", access_log=False)
     with in_background(BackgroundServer(config), listener):
@@ -143,7 +147,7 @@ def _taking(status: int, body: bytes) -> Any:
 
 
 def bodies(around: Bystander, count: int, items: int, size: int) -> Sequence[bytes]:
-    """Return `count` collections, made beforehand so that making them isn't measured."""
+    """Return `count` collections, created beforehand so that their creation isn't measured."""
     return [around.collection(items, size) for _ in range(count)]
 
 

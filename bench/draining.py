@@ -1,4 +1,4 @@
-"""Draining: a queue full of notifications, and how many a second a host delivers."""
+"""Draining: the number of notifications that a host delivers per second from a full queue."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +14,14 @@ from shared.relay import storage as storage_clients
 
 NOTIFICATIONS = 10_000
 LEAST = {40: 0.24, 1: 0.09}
-"""By notifications a POST: what is delivered in a second, as a share of the RSA-2048 openings of one core in it."""
+"""By notifications per POST: deliveries per second, as a share of the RSA-2048 openings of one core in that time."""
 
 SIZE = 4096
 PATIENCE = 900.0  # seconds
 
 
 def draining(around: Bystander) -> list[Figure]:
-    """The queue is filled first, in this process; the time runs from the first message that the host has deleted."""
+    """Fill the queue first, in this process; measure from the first message that the host has deleted."""
     return [_drained(around, items) for items in LEAST]
 
 
@@ -49,7 +49,7 @@ def _post(body: bytes) -> None:
 
 
 def _share_a_second(queue: QueueClient, full: int) -> float:
-    """Return the share of the messages that is worked off in a second."""
+    """Return the share of the messages that is processed in a second."""
     deadline, began, left, first = time.monotonic() + PATIENCE, 0.0, full, full
     while left:
         left = queue.get_queue_properties().approximate_message_count or 0

@@ -1,4 +1,4 @@
-"""Growth: whether the app's work for a notification depends on what waits on the queue or stands in the ledger."""
+"""Growth: whether the cost of a notification depends on the length of the queue or the size of the ledger."""
 
 import time
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ WAITING = (1_000, 10_000, 100_000)
 POSTS, ITEMS, SIZE = 96, 8, 4096
 DAYS = (1, 31)
 EVERY = timedelta(minutes=10)
-"""Between two rows of the ledger."""
+"""Time between two rows of the ledger."""
 
 LOOKED_UP, ROUNDS = 40, 60
 MOST = 1.5
 
 
 def growth(around: Bystander) -> Iterator[Figure]:
-    """CPU time, the greatest amount against the least; the time by the clock, which includes the storage account's."""
+    """CPU time at the largest amount against the smallest; real time includes the storage account's."""
     yield from _of_the_queue(around)
     yield from _of_the_ledger()
 

@@ -13,7 +13,7 @@ from local.host.process import HostProcess
 
 @contextmanager
 def running_host(settings: Mapping[str, str]) -> Iterator[HostProcess]:
-    """Run the app. Raises NoHost if HOST names a host that is not there."""
+    """Run the app. Raises NoHost if HOST names a host that does not exist."""
     with TemporaryDirectory() as name:
         folder = app_folder(Path(name) / "app")
         with host_class(os.environ)(settings, log=Path(name) / "host.log", directory=folder) as host:

@@ -41,7 +41,7 @@ class _Collection(msgspec.Struct):
 
 
 class _Arrivals:
-    """When each message came first."""
+    """The time of the first arrival of each message."""
 
     def __init__(self) -> None:
         self.times: dict[str, float] = {}
@@ -54,10 +54,10 @@ class _Arrivals:
 
 
 def lag(around: Bystander) -> Iterator[Figure]:
-    """Post through the host at each rate; the time runs from when a POST was due, also if it was sent late."""
+    """Post through the host at each rate; the time runs from when a POST was due, even if it was sent late."""
     arrivals = _Arrivals()
     with serving(arrivals.take) as server, running_host({**around.settings, "DESTINATION_URL": server.url}) as host:
-        _lags(around, host.url, arrivals, RATES[0], 2)  # what is created on first use
+        _lags(around, host.url, arrivals, RATES[0], 2)  # created on first use
         for rate in RATES:
             lags = _lags(around, host.url, arrivals, rate, SECONDS)
             worst = percentile(lags, 0.99)
@@ -92,7 +92,7 @@ def _items(body: bytes) -> list[_Item]:
 
 
 def _post(local: threading.local, url: str, body: bytes) -> None:
-    """POST on the connection of this thread, until it is answered 202."""
+    """POST on the connection of this thread, until the answer is 202."""
     with _connection(local, url) as client:
         status = 0
         while status != 202:

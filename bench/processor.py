@@ -1,4 +1,6 @@
-"""CPU time and storage requests a notification, for the 202 and for delivery, as multiples of one RSA-2048 opening."""
+"""CPU time and storage requests per notification, for the 202 and for delivery, as multiples of one RSA-2048
+opening.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,24 +14,24 @@ from bench.bystander import Bystander, bodies
 from bench.figure import Figure, at_most
 
 POSTS = {1: 640, 8: 160, 40: 48}
-"""How many, by the notifications in each."""
+"""The number of POSTs, by the notifications in each."""
 
 SIZE = 4096
 PAGE = 16
-"""Messages that the host takes at a time (`batchSize` in host.json)."""
+"""Messages that the host receives at a time (`batchSize` in host.json)."""
 
 
 ROUNDS = 3
 MOST_TO_ACKNOWLEDGE = {1: 3.7, 8: 1.1, 40: 0.75}
 MOST_TO_DELIVER = {1: 8, 8: 4, 40: 3.5}
-"""RSA-2048 openings, by the notifications in a POST."""
+"""Upper limit in RSA-2048 openings, by the notifications in a POST."""
 
 MOST_REQUESTS = {1: 1.2, 8: 0.4, 40: 0.2}
 
 
 @dataclass(frozen=True)
 class Round:
-    """What `items` notifications cost, and the number of queue messages that they came in."""
+    """The cost of `items` notifications, and the number of their queue messages."""
 
     items: int
     acknowledged: Cost
@@ -38,13 +40,15 @@ class Round:
 
     @property
     def requests(self) -> float:
-        """Requests to the storage account for a notification; the host takes messages by the page, and deletes each."""
+        """Upper limit of storage requests per notification; the host receives messages by the page, and deletes
+        each.
+        """
         of_the_host = self.messages + math.ceil(self.messages / PAGE)
         return (self.acknowledged.storage + self.delivered.storage + of_the_host) / self.items
 
 
 def processor(around: Bystander) -> Iterator[Figure]:
-    """Acknowledge, take the messages from the queue as the host does, and deliver them; some rounds of it."""
+    """Acknowledge, receive the messages from the queue as the host does, and deliver them, in several rounds."""
     queue = QueueClient.from_connection_string(around.settings["AzureWebJobsStorage"], "notifications")
     with queue, app_process() as app:
         run(around, app, queue, 1, 32)
@@ -54,7 +58,7 @@ def processor(around: Bystander) -> Iterator[Figure]:
 
 
 def run(around: Bystander, app: AppProcess, queue: QueueClient, items: int, posts: int) -> Round:
-    """Take so many POSTs to the destination."""
+    """Process a number of POSTs up to the destination."""
     acknowledged = app.acknowledge(bodies(around, posts, items, SIZE))
     texts = []
     for message in queue.receive_messages(messages_per_page=32, visibility_timeout=600):
@@ -64,7 +68,7 @@ def run(around: Bystander, app: AppProcess, queue: QueueClient, items: int, post
 
 
 def _figures(items: int, rounds: Sequence[Round]) -> Iterator[Figure]:
-    """The middle one of the rounds counts."""
+    """Report the median of the rounds."""
     for what, costs, limits in (
         ("202", [sample.acknowledged for sample in rounds], MOST_TO_ACKNOWLEDGE),
         ("Delivery", [sample.delivered for sample in rounds], MOST_TO_DELIVER),

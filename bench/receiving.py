@@ -1,4 +1,4 @@
-"""How fast a backlog drains into a destination that takes its time, and how full its requests are."""
+"""The rate at which a backlog drains into a slow destination, and the fill of its requests."""
 
 import json
 import time
@@ -13,12 +13,12 @@ import requests
 from bench.bystander import Bystander
 from bench.figure import Figure
 from shared.delivery.destination import Destination
+from shared.delivery.dispatcher import Dispatcher, Limits
 from shared.delivery.event import Event
-from shared.delivery.lane import Lane, Limits
 from shared.delivery.ledger import Ledger
 from shared.delivery.outbox import Outbox
 from shared.http_client import session
-from shared.outgoing import INVOCATIONS
+from shared.outboxes_in_force import INVOCATIONS
 from tests.builders import destination_secret
 from tests.memory import MemoryTables
 from tests.servers import RecordedRequest, ScriptedResponse, serving
@@ -31,7 +31,7 @@ REQUESTS = (2, 8)
 
 
 def receiving(_: Bystander) -> Iterator[Figure]:
-    """Measure with envelopes of four events, and a destination of each latency."""
+    """Measure with envelopes of four events, and destinations of different latency."""
     for latency in LATENCIES:
         for most in REQUESTS:
             with drained(latency, most) as (seconds, requests_made):
@@ -44,7 +44,7 @@ def receiving(_: Bystander) -> Iterator[Figure]:
 
 @contextmanager
 def drained(latency: float, most: int) -> Iterator[tuple[float, int]]:
-    """Deliver the backlog with as many invocations as the host has; yield the seconds and the number of requests."""
+    """Deliver the backlog with the host's number of invocations; yield the seconds and the number of requests."""
     events = numbered(EVENTS_AN_ENVELOPE * ENVELOPES)
     envelopes = [events[first : first + EVENTS_AN_ENVELOPE] for first in range(0, len(events), EVENTS_AN_ENVELOPE)]
 
@@ -63,16 +63,18 @@ def drained(latency: float, most: int) -> Iterator[tuple[float, int]]:
 
 
 def outbox_to(url: str, http: requests.Session, most: int) -> Outbox:
-    """Return the outbox of a destination at that address."""
+    """Return the outbox of a destination at a URL."""
 
     def now() -> datetime:
         return datetime.now(UTC)
 
     destination = Destination(url, [destination_secret()], http, now)
-    return Outbox(destination, Ledger(MemoryTables(), timedelta(days=60)), lane=Lane(Limits(requests=most), now))
+    return Outbox(
+        destination, Ledger(MemoryTables(), timedelta(days=60)), dispatcher=Dispatcher(Limits(requests=most), now)
+    )
 
 
 def numbered(count: int) -> list[Event]:
-    """Return so many events."""
+    """Return a number of events."""
     (usual,) = some(1)
     return [msgspec.structs.replace(usual, id=f"{usual.id}-{number}") for number in range(count)]

@@ -1,4 +1,4 @@
-"""Writes what was measured into docs/performance.md, as a table and a plot."""
+"""Writes the figures into docs/performance.md, as a table and a plot."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ PLOT = PAGE.with_suffix(".svg")
 _BEGIN, _END = "<!-- written by make bench -->", "<!-- end -->"
 
 _ROW, _NAMES, _BAR, _MOST = 24, 540, 300, 1.5
-"""Pixels: height of a row, width of the names, length of a bar that uses its limit up. The share at which bars end."""
+"""Pixels: height of a row, width of the names, length of a bar at its limit. The share at which bars are cut."""
 
 
 def write(figures: Sequence[Figure]) -> None:
@@ -24,14 +24,14 @@ def write(figures: Sequence[Figure]) -> None:
 
 
 def write_into(page: Path, measured: str) -> None:
-    """Replace what stands in a page between the marks, by a sentence about this machine and what was measured."""
+    """Replace the text between the marks in a page with a sentence about this machine and what was measured."""
     before, rest = page.read_text(encoding="utf-8").split(_BEGIN)
     after = rest.split(_END)[1]
     page.write_text(f"{before}{_BEGIN}\n{machine()}\n\n{measured}\n{_END}{after}", encoding="utf-8")
 
 
 def machine() -> str:
-    """Return a sentence about what the figures were measured on."""
+    """Return a sentence about the environment of the measurement."""
     cpus = re.findall(r"^model name\s*:\s*(.*)$", _cpus(), re.MULTILINE)
     model = f" ({cpus[0]})" if cpus else ""
     load = os.getloadavg()[2]
@@ -56,7 +56,7 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def plot(figures: Sequence[Figure]) -> str:
-    """Return an SVG: a bar for each limit, as long as the share of it that is used."""
+    """Return an SVG: a bar for each limit, as long as the used share of it."""
     height, width = (len(figures) + 2) * _ROW, _NAMES + int(_BAR * _MOST) + 20
     rows = "".join(_row(number, figure) for number, figure in enumerate(figures))
     line = f'<path d="M{_NAMES + _BAR} {_ROW}V{height - _ROW}" stroke="#444" stroke-dasharray="4 3"/>'

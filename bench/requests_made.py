@@ -12,7 +12,7 @@ from local.azurite import ACCOUNT
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """Yield the requests, by method and by what they are about, such as `PUT notifications-claims`."""
+    """Yield the counts of requests, by method and subject, such as `PUT notifications-claims`."""
     requests: Counter[str] = Counter()
     original = HTTPConnectionPool.urlopen
 

@@ -1,4 +1,4 @@
-"""Hundreds and thousands of subscriptions, in virtual time: what the runs of the timer take.
+"""Hundreds and thousands of subscriptions, in virtual time: the cost of timer runs.
 
 Writes the table of docs/scaling.md. Each course runs in a process of its own, two at a time.
 """
@@ -22,10 +22,10 @@ PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
 
 SIZES = (100, 1_000, 10_000)
 FEW = 2
-"""Subscriptions where the process dies in each call."""
+"""Number of subscriptions for the course in which the process dies in each call."""
 
 QUIET, QUIET_CPU = "a quiet hour", 20.0
-"""Seconds of CPU that a quiet run may take at any size."""
+"""Upper limit of CPU seconds for a quiet run at any size."""
 
 AT_ONCE = 2
 """Processes: the largest size takes minutes of CPU."""
@@ -33,7 +33,7 @@ AT_ONCE = 2
 
 @dataclass(frozen=True)
 class _Led:
-    """A course of so many subscriptions, when it is over. memory: the most that its process had, in MiB."""
+    """The result of a course with a number of subscriptions. memory: the peak of its process, in MiB."""
 
     number: int
     phases: tuple[Phase, ...]
@@ -41,7 +41,7 @@ class _Led:
 
 
 def subscriptions(_: Bystander) -> list[Figure]:
-    """Lead each size through all phases; growth is to be seen from one size to the next."""
+    """Run all phases at each size; the sizes show the growth."""
     tasks = [(course, number) for number in reversed(SIZES) for course in range(len(COURSES))]
     with ProcessPoolExecutor(AT_ONCE, get_context("spawn"), max_tasks_per_child=1) as processes:
         killed = processes.submit(_killed)
@@ -53,7 +53,7 @@ def subscriptions(_: Bystander) -> list[Figure]:
 
 
 def _led(course: int, number: int) -> _Led:
-    logging.disable(logging.CRITICAL)  # ten thousand times a refusal
+    logging.disable(logging.CRITICAL)  # one refusal for each of ten thousand subscriptions
     phases = tuple(COURSES[course](number).phases())
     return _Led(number, phases, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
@@ -79,7 +79,7 @@ def _figures(led: _Led) -> Iterable[Figure]:
 
 
 def _broken(phase: Phase) -> list[str]:
-    """Return what did not hold."""
+    """Return the exceeded limits."""
     broken = list(phase.broken)
     if phase.name.startswith(QUIET) and phase.figures.most_cpu > QUIET_CPU:
         broken.append(f"a quiet run takes more than {QUIET_CPU:.0f} s of CPU")

@@ -1,6 +1,6 @@
-"""Telemetry: what exporting counters and traces costs the two functions on the hot path, in CPU time.
+"""Telemetry: the cost of exporting counters and traces in the two functions on the hot path, in CPU time.
 
-OpenTelemetry takes one provider a process, so each measurement is a process of its own, with and without in turn.
+OpenTelemetry allows one provider per process, so each measurement is a process of its own, with and without in turn.
 Run as a module, this is that process: collections on standard input, one a line; seconds of CPU on standard output.
 """
 
@@ -23,7 +23,7 @@ from shared.configuration.settings import storage_settings
 from shared.relay import storage as storage_clients
 
 MOST = 1.1
-"""What is more than a tenth is not small."""
+"""More than a tenth is not small."""
 
 ROUNDS = 5
 POSTS, WARM = 150, 30
@@ -33,7 +33,7 @@ CONNECTION = "APPLICATIONINSIGHTS_CONNECTION_STRING"
 
 
 def telemetry(around: Bystander) -> list[Figure]:
-    """Return the ratio of the CPU time of whole processes, exporters and all."""
+    """Return the ratio of the CPU time of whole processes, exporters included."""
     with sink(200, INGESTED) as url:
         endpoint = url.removesuffix("events")
         there = {CONNECTION: f"InstrumentationKey={uuid.uuid4()};IngestionEndpoint={endpoint}"}
@@ -63,7 +63,7 @@ def _seconds(around: Bystander, settings: dict[str, str]) -> float:
 
 
 def _work(collections: list[bytes]) -> float:
-    """Take each collection from the POST to the destination; return the CPU seconds of all but the first few."""
+    """Process each collection from the POST to the destination; return the CPU seconds of all but the first few."""
     storage_clients().acknowledging.create_missing()
     queue = QueueClient.from_connection_string(storage_settings(os.environ).connection_string, "notifications")
     began = 0.0
@@ -81,14 +81,14 @@ def _work(collections: list[bytes]) -> float:
 
 
 def _await_exporter() -> None:
-    """The front door sets it up in a thread, so as to be ready sooner; here it is to be there from the start."""
+    """The app sets up telemetry in a thread, to be ready sooner; here it must exist from the start."""
     for thread in threading.enumerate():
         if thread.name == exporting.THREAD:
             thread.join()
 
 
 def _flush() -> None:
-    """Send what is left, so that sending is measured with the rest."""
+    """Send the rest, so that its cost is measured, too."""
     for provider in (metrics.get_meter_provider(), trace.get_tracer_provider()):
         if hasattr(provider, "force_flush"):
             provider.force_flush()

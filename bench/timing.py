@@ -1,4 +1,4 @@
-"""Timing: what the ways to fail a check cost, against each other: a great difference tells an attacker which it was."""
+"""Timing: the cost of each way to fail a check; a large difference would disclose to an attacker which one it was."""
 
 import statistics
 import time
@@ -18,21 +18,21 @@ from tests.security.test_timing import FAILURES, KEY, SECRETS
 T = TypeVar("T")
 
 MOST = 3.0
-"""A padding oracle of the usual kind differs a hundredfold: by the HMAC over megabytes, or by the RSA operation."""
+"""A typical padding oracle differs by a factor of a hundred: by the HMAC over megabytes, or by the RSA operation."""
 ROUNDS = 60
 CALLS = 5
 SAMPLES = 8
 
 
 def timing(_: Bystander) -> list[Figure]:
-    """The greatest median cost of a case over the least, in CPU time of one thread; the cases take turns."""
+    """The largest median cost of a case over the smallest, in CPU time of one thread; the cases take turns."""
     contents = {name: [made() for _ in range(SAMPLES)] for name, made in FAILURES.items()}
     return [
-        _figure("Opening what does not open: dearest way to fail, against the cheapest", contents, _fail),
+        _figure("Failing to open content: most expensive way, against the cheapest", contents, _fail),
         _figure(
-            "Checking a clientState: dearest case, against the cheapest",
+            "Checking a clientState: most expensive case, against the cheapest",
             _states(),
-            lambda state: client_state.is_ours(state, TENANT, SECRETS),
+            lambda state: client_state.is_authentic(state, TENANT, SECRETS),
         ),
     ]
 

@@ -1,1 +1,1 @@
-"""Fuzzing: whatever anybody may send is thrown at the modules that read it. `python -m fuzz --help` says how."""
+"""Fuzzing: arbitrary input for the modules that read untrusted data. See `python -m fuzz --help`."""

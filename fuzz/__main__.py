@@ -1,10 +1,10 @@
-"""Fuzz what reads other people's bytes.
+"""Fuzz the modules that read untrusted bytes.
 
-    python -m fuzz                         each target for some minutes in all
+    python -m fuzz                         all targets, some minutes in all
     python -m fuzz json_text --runs 5000000
 
-Guided by atheris (`pip install atheris`; Linux, and the Pythons it is built for). A finding is written beside the
-corpus in .fuzz, and belongs into tests/security/seeds once it is fixed, where every test run tries it again.
+Guided by atheris (`pip install atheris`; Linux, and the Python versions that it supports). A finding is written to the
+corpus in .fuzz. Once it is fixed, add it to tests/security/seeds: every test run repeats these inputs.
 """
 
 import argparse
@@ -36,7 +36,7 @@ RUNS = {
 
 
 def main() -> int:
-    """Fuzz the targets named, or all, one after the other; return 0 if nothing was found."""
+    """Fuzz the named targets, or all, one after the other; return 0 if nothing was found."""
     parser = argparse.ArgumentParser(
         prog="python -m fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def fuzz(name: str, runs: int) -> int:
-    """Fuzz one target and return how many executions that took. Exits with what was found, if anything."""
+    """Fuzz one target and return the number of executions. Exits with a finding, if there is one."""
     corpus = CORPUS / name
     corpus.mkdir(parents=True, exist_ok=True)
     limits = [f"-runs={runs}", "-max_len=4096", "-timeout=20", "-rss_limit_mb=3000"]

@@ -1,4 +1,4 @@
-"""One target under atheris, which steers by what code its inputs reach: `python -m fuzz.guided TARGET [libFuzzer's]`.
+"""One target under atheris, guided by code coverage: `python -m fuzz.guided TARGET [libFuzzer's]`.
 
 It ends the process itself, with 0 if nothing was found.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def main(name: str, arguments: list[str]) -> None:
-    """Fuzz a target. What is instrumented is only what was imported after atheris was told."""
+    """Fuzz a target. Only modules imported after atheris is set up are instrumented."""
     atheris: Any = importlib.import_module("atheris")
     with atheris.instrument_imports(include=["shared", "notify_http", "jwt"]):
         targets = importlib.import_module("fuzz.targets").TARGETS

@@ -1,4 +1,4 @@
-"""Fuzzed too: what outsiders put into single fields, queues and headers."""
+"""Further targets: single fields, queue messages and headers that outsiders control."""
 
 import re
 import uuid
@@ -12,7 +12,7 @@ import msgspec
 import requests
 
 from fuzz.promises import promise
-from ops.dead_letter_view import details, view
+from ops.dead_letter_fields import all_fields, summary
 from shared.configuration.declaration import Declaration, Declarations
 from shared.delivery.event import Event, event_without_content
 from shared.errors import Reason, Refused, RetryLater, Undeliverable
@@ -38,7 +38,7 @@ _DATA_FIELDS = ("@odata.type", "@odata.id", "@odata.etag", "id")
 
 
 def item(text: bytes) -> None:
-    """Whatever stands in the fields of an item, its event is short, printable, and of one of three kinds of change."""
+    """Whatever the fields of an item contain, its event is short, printable, and of one of three change types."""
     values = text.decode("utf-8", "replace").split("\0")
     fields = dict(zip((*_FIELDS, *_DATA_FIELDS), values, strict=False))
     data = {name: fields.pop(name) for name in _DATA_FIELDS if name in fields}
@@ -58,7 +58,7 @@ def item(text: bytes) -> None:
 
 
 def queue_message(text: bytes) -> None:
-    """Of what this app did not write nothing is believed, in the queue and in a dead letter; either can be shown."""
+    """Content that this app did not write is not trusted, in the queue or in a dead letter; both can be shown."""
     message = text.decode("utf-8", "replace")
     for envelope in (_admitted(message), _replayed(message)):
         if envelope is None:
@@ -72,11 +72,11 @@ def queue_message(text: bytes) -> None:
     except Undeliverable:
         letter = None
     listed = _listed(message, letter)
-    promise(bool(msgspec.json.encode([view(listed, NOW), details(listed, NOW)])), "a letter can't be shown")
+    promise(bool(msgspec.json.encode([summary(listed, NOW), all_fields(listed, NOW)])), "a dead letter can't be shown")
 
 
 def claim(text: bytes) -> None:
-    """A reference names a blob by a UUID, or nothing."""
+    """A reference names a blob by a UUID, or is refused."""
     message = text.decode("utf-8", "replace")
     for reference in (message, f"claim:{message}"):
         try:
@@ -89,19 +89,19 @@ def claim(text: bytes) -> None:
 
 
 def retry_delay(text: bytes) -> None:
-    """A requested delay is within bounds, or there is none."""
+    """A requested delay is within limits, or None."""
     delay = retry_after({"Retry-After": text.decode("latin-1")}, NOW, LONGEST)
     promise(delay is None or timedelta(0) <= delay <= LONGEST, "a delay out of bounds")
 
 
 def link(text: bytes) -> None:
-    """Whatever Graph links to, our token goes to Graph alone."""
+    """Whatever link Graph returns, the app's token goes to Graph alone."""
     path = text.decode("utf-8", "replace")
     try:
         prepared = requests.Request("GET", address(GRAPH, path)).prepare().url or ""
     except (RetryLater, requests.RequestException):
         return
-    except UnicodeError:  # requests translates it where it sends
+    except UnicodeError:  # requests encodes it when it sends
         return
     parts = urlsplit(prepared)
     promise((parts.scheme, parts.hostname, parts.port) == ("https", urlsplit(GRAPH).hostname, None), "another host")

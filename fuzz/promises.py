@@ -1,11 +1,11 @@
-"""What every target raises."""
+"""The exception of every target."""
 
 
 class BrokenPromise(AssertionError):
-    """A module did what it promises never to do."""
+    """A module broke a promise."""
 
 
 def promise(kept: bool, what: str) -> None:
-    """Raise BrokenPromise unless it is kept."""
+    """Raise BrokenPromise unless a promise is kept."""
     if not kept:
         raise BrokenPromise(what)

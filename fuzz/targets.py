@@ -1,7 +1,7 @@
-"""What is fuzzed: each target takes any bytes, and raises if the module that it tries breaks a promise.
+"""The targets: each accepts any bytes, and raises if the module under test breaks a promise.
 
-A target knows what is right without asking the module: it holds the outcome against Python's own JSON, a decryption
-of its own, or what it put in itself.
+A target determines the correct result without the module: from Python's own JSON, an independent decryption, or its own
+input.
 """
 
 import base64
@@ -22,8 +22,8 @@ from fuzz.promises import promise
 from shared.delivery.event import Event, event_of_content, event_read_back
 from shared.errors import Reason, Refused, Undeliverable
 from shared.graph.json_repair import MAX_REPAIRS, repaired
-from shared.graph.known_tokens import KnownTokens
 from shared.graph.notification import EncryptedContent, Notification, read_collection
+from shared.graph.token_cache import TokenCache
 from shared.graph.validation_token import PUBLISHER, SigningKey, claimed_tenant
 from shared.keys.decryption import open_content
 from shared.messages.envelope import read, read_dead_letter, write
@@ -46,7 +46,7 @@ _OAEP = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
 
 
 def notification(body: bytes) -> None:
-    """A body is a collection or refused as malformed; nothing in it passes that we have not minted."""
+    """A body is a collection or refused as malformed; no item passes without a genuine clientState."""
     try:
         collection = read_collection(body)
     except Refused as refused:
@@ -63,7 +63,7 @@ def notification(body: bytes) -> None:
 
 
 def envelope(text: bytes) -> None:
-    """A queue message reads as what `write` writes again, or not at all; packing keeps each item once, in order."""
+    """A queue message reads as what `write` writes again, or is refused; packing keeps each item once, in order."""
     for reading, undeliverable in ((read, Reason.MALFORMED), (read_dead_letter, Reason.MALFORMED)):
         try:
             content = reading(text.decode("utf-8", "replace"))
@@ -83,12 +83,12 @@ def envelope(text: bytes) -> None:
 
 
 def validation_token(text: bytes) -> None:
-    """A token is refused, or its claims are right by Python's own reading; a header and claims come signed."""
+    """A token is refused, or its claims match Python's own parsing; header and claims are signed."""
     header, separator, claims = text.partition(b"\n")
     token = _signed(header, claims) if separator else text.decode("latin-1")
     claimed_tenant(token)
     try:
-        KnownTokens().check(token, _find_key, CLIENT_ID, NOW)
+        TokenCache().check(token, _find_key, CLIENT_ID, NOW)
     except Refused:
         return
     said = json.loads(claims)
@@ -103,7 +103,7 @@ def validation_token(text: bytes) -> None:
 
 
 def decryption(octets: bytes) -> None:
-    """Content opens to what a decryption of our own finds, or is unreadable for the one reason."""
+    """Content decrypts to the result of an independent decryption, or fails with the single reason."""
     mode, rest = octets[:1], octets[1:]
     if mode < b"@":  # any three texts
         data, data_key, signature = ([*rest.decode("utf-8", "replace").split("|"), "", "", ""])[:3]
@@ -125,10 +125,10 @@ def decryption(octets: bytes) -> None:
 
 
 def json_text(text: bytes) -> None:
-    """JSON that Python reads is mended to what Python reads, with a replacement for each half of a pair."""
+    """JSON that Python reads is repaired to the same value, with a replacement for each lone surrogate."""
     again = repaired(text)
     promise(len(again) == len(text), "the length changed")
-    promise(repaired(again) == again, "mended twice differs")
+    promise(repaired(again) == again, "repairing twice differs")
     try:
         before = _read_json(text)
     except (ValueError, RecursionError):
@@ -143,7 +143,7 @@ def json_text(text: bytes) -> None:
 
 
 def resource_path(text: bytes) -> None:
-    """A path splits into parts that join to a path of the same parts; a message's path is one however it is spelled."""
+    """A path splits into parts that join to an equivalent path; a message's path is the same in any spelling."""
     declared, _, named = text.decode("utf-8", "replace").partition("\n")
     parts = segments(named)
     if all(parts):
@@ -153,13 +153,13 @@ def resource_path(text: bytes) -> None:
         canonical = encoded(item.parts)
         promise(identify(canonical) == item, "another resource once it is named canonically")
         if item.kind == "ChatMessage":
-            promise(not is_certainly_elsewhere(item.collection, named), "a message is not elsewhere than it is")
-    elsewhere, within = is_certainly_elsewhere(declared, named), is_certainly_within(declared, named)
+            promise(not is_certainly_elsewhere(item.collection, item), "a message is not elsewhere than it is")
+    elsewhere, within = is_certainly_elsewhere(declared, item), is_certainly_within(declared, named)
     promise(not (elsewhere and within), "a resource is within what is declared, and elsewhere")
 
 
 def event(text: bytes) -> None:
-    """Content becomes an event that is a CloudEvent in JSON and holds the very content, or is not JSON at all."""
+    """Content becomes a CloudEvent in JSON with the original content, or is not JSON."""
     named, _, content = text.partition(b"\n")
     item = Notification("1", change_type="created", resource=named.decode("utf-8", "replace"))
     makers: tuple[Callable[[], Event], ...] = (
@@ -188,7 +188,7 @@ def _is_json(text: bytes) -> bool:
 def _same_json(left: bytes, right: bytes) -> bool:
     try:
         return bool(_read_json(left) == _read_json(right))
-    except (ValueError, RecursionError):  # Python's reading has limits of its own
+    except (ValueError, RecursionError):  # Python's parser has limits of its own
         return True
 
 
@@ -200,7 +200,7 @@ def _read_json(text: bytes) -> Any:
 
 
 class _Pairs(list[Any]):
-    """The members of an object, doubles too."""
+    """The members of an object, including duplicates."""
 
 
 def _no_constant(name: str) -> None:
@@ -208,7 +208,7 @@ def _no_constant(name: str) -> None:
 
 
 def _whole(document: Any) -> Any:
-    """Return the same document with a replacement for each half of a surrogate pair."""
+    """Return the document with a replacement for each lone surrogate."""
     if isinstance(document, str):
         return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in document)
     if isinstance(document, list | tuple):
@@ -221,7 +221,7 @@ def _base64(octets: bytes) -> str:
 
 
 def _opened(ciphertext: bytes) -> bytes | None:
-    """Return what the ciphertext holds; None if its length or padding is wrong."""
+    """Return the decrypted content; None if its length or padding is wrong."""
     if not ciphertext or len(ciphertext) % 16:
         return None
     decryptor = Cipher(algorithms.AES(SYMMETRIC_KEY), modes.CBC(SYMMETRIC_KEY[:16])).decryptor()
@@ -231,13 +231,13 @@ def _opened(ciphertext: bytes) -> bytes | None:
 
 
 def _signed(header: bytes, claims: bytes) -> str:
-    """Return a token with the authority's signature, whatever the header says of it."""
+    """Return a token with the authority's signature, whatever its header states."""
     stem = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in (header, claims))
     signature = _authority_key().sign(stem, padding.PKCS1v15(), hashes.SHA256())
     return (stem + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
 
 
-def _find_key(kid: str) -> SigningKey:
+def _find_key(kid: str, _: str) -> SigningKey:
     if kid != "authority":
         raise Refused(Reason.TOKEN_KEY)
     return SigningKey(_authority_key().public_key(), ISSUERS)
@@ -245,7 +245,7 @@ def _find_key(kid: str) -> SigningKey:
 
 @cache
 def _authority_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 1024)  # quick: it protects nothing
+    return rsa.generate_private_key(65537, 1024)  # fast: it protects nothing
 
 
 @cache

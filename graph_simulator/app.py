@@ -34,7 +34,7 @@ Answering = Callable[[Request], Awaitable[Response]]
 def application(simulator: Simulator) -> Starlette:
     """Return the ASGI application of a simulator; the simulator runs for as long as the application does."""
     calls = Calls()
-    graph, entra = GraphFace(simulator, calls), EntraFace(simulator, calls)
+    graph, entra = GraphInterface(simulator, calls), EntraInterface(simulator, calls)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -44,14 +44,14 @@ def application(simulator: Simulator) -> Starlette:
     return Starlette(
         lifespan=lifespan,
         routes=[
-            Mount("/simulator", OwnPrograms(Starlette(routes=Control(simulator, calls).routes()))),
+            Mount("/simulator", RefuseBrowsers(Starlette(routes=Control(simulator, calls).routes()))),
             Route("/v1.0/{path:path}", graph.answer, methods=["GET", "POST", "PATCH", "PUT", "DELETE"]),
             *entra.routes(),
         ],
     )
 
 
-class OwnPrograms:
+class RefuseBrowsers:
     """Refuses requests that a browser sends on behalf of a page: the controls are for programs, and have no pages."""
 
     def __init__(self, inner: ASGIApp) -> None:
@@ -65,7 +65,7 @@ class OwnPrograms:
             await self._inner(scope, receive, send)
 
 
-class GraphFace:
+class GraphInterface:
     """Puts HTTP, bearer tokens and faults in front of the calls of Graph."""
 
     def __init__(self, simulator: Simulator, calls: Calls) -> None:
@@ -143,7 +143,7 @@ class GraphFace:
             raise too_many_requests(faults.retry_after)
 
 
-class EntraFace:
+class EntraInterface:
     """Token endpoint, OpenID metadata and signing keys."""
 
     def __init__(self, simulator: Simulator, calls: Calls) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
 
 import uvicorn
 
@@ -41,8 +41,10 @@ class BackgroundServer(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Serve until `end`."""
-        await self.on_tick(0)  # which sets the Date of answers
-        await self._ended.wait()
+        while not self._ended.is_set():
+            await self.on_tick(0)  # which sets the Date of answers
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), 1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close every connection, then the application."""

@@ -3,127 +3,35 @@
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from graph_simulator import author
 from graph_simulator.calls import Calls
 from graph_simulator.clock import milliseconds
 from graph_simulator.conversation import Entry
 from graph_simulator.faults import changed
-from graph_simulator.holdings import TYPES
+from graph_simulator.orders import (
+    ClockOrder,
+    ConsentOrder,
+    ForgeOrder,
+    GenerateOrder,
+    LifecycleOrder,
+    MemberListsOrder,
+    MemberOrder,
+    MessagesOrder,
+    PermissionsOrder,
+    ResourceOrder,
+    read_order,
+)
 from graph_simulator.permissions import Grants, every_permission
 from graph_simulator.refusal import Refusal, bad_request, not_found
+from graph_simulator.resource_store import TYPES
 from graph_simulator.simulator import Simulator, Tenant
-from graph_simulator.world import Place
-
-Positive = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
-
-
-class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a control; unknown members are refused."""
-
-
-Order = TypeVar("Order", bound=Strict)
-
-
-class GenerateOrder(Strict, frozen=True):
-    """Messages per second, and how many in total (null: until stopped)."""
-
-    rate: Annotated[float, msgspec.Meta(gt=0)]
-    messages: Positive | None = None
-
-
-class MessagesOrder(Strict, frozen=True):
-    """Write messages (`count`, in a `chat` or a `team`'s `channel`, below `root`), or change the message at a path."""
-
-    count: Positive = 1
-    chat: str | None = None
-    team: str | None = None
-    channel: str | None = None
-    root: str | None = None
-    text: str | None = None
-    html: str | None = None
-    edit: str | None = None
-    delete: str | None = None
-    restore: str | None = None
-    react: str | None = None
-    tenant: str | None = None
-
-
-class ResourceOrder(Strict, frozen=True):
-    """Create or change a resource of a kind (a name of `graph_simulator.holdings.TYPES`), or delete the one with an id.
-
-    owner: `users/{id}`, `drives/{id}`, `sites/{id}/lists/{id}`; "" for users and groups. container: its folder.
-    """
-
-    kind: str
-    owner: str = ""
-    container: str = ""
-    id: str | None = None
-    fields: dict[str, Any] = {}
-    delete: bool = False
-    tenant: str | None = None
-
-
-class MemberOrder(Strict, frozen=True):
-    """Add a member to a group, or remove one. kind: the type of the member, such as `user` or `group`."""
-
-    group: str
-    member: str
-    kind: str = "user"
-    removed: bool = False
-    tenant: str | None = None
-
-
-class MemberListsOrder(Strict, frozen=True):
-    """Whether lists of a group's members come empty, whatever its members."""
-
-    empty: bool
-    tenant: str | None = None
-
-
-class LifecycleOrder(Strict, frozen=True, rename="camel"):
-    """A lifecycle event, its subscription, and how many times to send it."""
-
-    subscription_id: str
-    event: str
-    times: Positive = 1
-
-
-class ForgeOrder(Strict, frozen=True, rename="camel"):
-    """One forgery (a kind of `graph_simulator.hostile`) for a rich subscription's endpoint."""
-
-    subscription_id: str
-    kind: str
-
-
-class ClockOrder(Strict, frozen=True):
-    """By how much to advance the clock."""
-
-    advance_seconds: Annotated[float, msgspec.Meta(ge=0)]
-
-
-class ConsentOrder(Strict, frozen=True):
-    """Whether a tenant grants the app its permissions."""
-
-    tenant: str
-    granted: bool
-
-
-class PermissionsOrder(Strict, frozen=True):
-    """What a tenant grants the app: permissions for the tenant (null: every permission), and for places in it.
-
-    `specific`: path of a team, chat, user or meeting, such as `teams/{id}` → permissions.
-    """
-
-    tenant: str
-    application: list[str] | None = None
-    specific: dict[str, list[str]] = {}
+from graph_simulator.writing import write
 
 
 class Control:
@@ -187,7 +95,7 @@ class Control:
         )
 
     async def _generate(self, request: Request) -> Response:
-        order = await _order(request, GenerateOrder)
+        order = await read_order(request, GenerateOrder)
         self._simulator.generator.start(order.rate, order.messages)
         return _json({"generating": True})
 
@@ -204,9 +112,10 @@ class Control:
         return StreamingResponse(lines(), media_type="application/x-ndjson")
 
     async def _write(self, request: Request) -> Response:
-        order = await _order(request, MessagesOrder)
+        order = await read_order(request, MessagesOrder)
         tenant = self._simulator.tenant(order.tenant or self._simulator.home)
-        return _json({"messages": [_true(tenant, entry) for entry in self._written(tenant, order)]})
+        entries = write(tenant, order, self._simulator.chance, milliseconds(self._simulator.clock()))
+        return _json({"messages": [_true(tenant, entry) for entry in entries]})
 
     async def _people(self, _: Request) -> Response:
         """Answer every user: id, user principal name, whether licensed for Teams, id of the drive."""
@@ -231,41 +140,41 @@ class Control:
                 msgspec.json.encode(
                     {
                         "tenant": tenant.world.tenant,
-                        "path": holding.path,
-                        "deleted": holding.fields is None,
-                        "resource": holding.shown(),
+                        "path": stored.path,
+                        "deleted": stored.fields is None,
+                        "resource": stored.shown(),
                     }
                 )
                 + b"\n"
                 for tenant in self._simulator.tenants()
-                for holding in tenant.holdings
+                for stored in tenant.resource_store
             ),
             media_type="application/x-ndjson",
         )
 
     async def _hold(self, request: Request) -> Response:
-        order = await _order(request, ResourceOrder)
+        order = await read_order(request, ResourceOrder)
         if order.kind not in TYPES or (order.delete and order.id is None):
             raise bad_request(f"A kind of {', '.join(TYPES)} is needed, and an id of what is to be deleted.")
-        holdings = self._simulator.tenant(order.tenant or self._simulator.home).holdings
+        resource_store = self._simulator.tenant(order.tenant or self._simulator.home).resource_store
         try:
             held = (
-                holdings.delete(order.kind, order.id or "")
+                resource_store.delete(order.kind, order.id or "")
                 if order.delete
-                else holdings.put(order.kind, order.owner, order.container, order.id, order.fields)
+                else resource_store.put(order.kind, order.owner, order.container, order.id, order.fields)
             )
         except KeyError:
             raise not_found(f"There is no {order.kind} {order.id}.") from None
         return _json({"id": held.id, "owner": held.owner, "container": held.container, "resource": held.fields})
 
     async def _change_group(self, request: Request) -> Response:
-        order = await _order(request, MemberOrder)
+        order = await read_order(request, MemberOrder)
         groups = self._simulator.tenant(order.tenant or self._simulator.home).groups
         groups.change(order.group, order.member, order.kind, removed=order.removed)
         return _json({"members": groups.members(order.group)})
 
     async def _empty_lists(self, request: Request) -> Response:
-        order = await _order(request, MemberListsOrder)
+        order = await read_order(request, MemberListsOrder)
         self._simulator.tenant(order.tenant or self._simulator.home).groups.lists_nobody = order.empty
         return _json({"empty": order.empty})
 
@@ -277,12 +186,12 @@ class Control:
         return _json(self._simulator.faults)
 
     async def _lifecycle(self, request: Request) -> Response:
-        order = await _order(request, LifecycleOrder)
+        order = await read_order(request, LifecycleOrder)
         self._simulator.send_lifecycle(order.subscription_id, order.event, order.times)
         return _json({"sent": order.times})
 
     async def _forge(self, request: Request) -> Response:
-        order = await _order(request, ForgeOrder)
+        order = await read_order(request, ForgeOrder)
         self._simulator.forge(order.kind, self._simulator.subscriptions.find(order.subscription_id))
         return _json({"forged": order.kind})
 
@@ -290,17 +199,17 @@ class Control:
         return _json({"kid": self._simulator.keys.rotate()})
 
     async def _advance(self, request: Request) -> Response:
-        order = await _order(request, ClockOrder)
+        order = await read_order(request, ClockOrder)
         self._simulator.clock.advance(timedelta(seconds=order.advance_seconds))
         return _json({"now": self._simulator.clock()})
 
     async def _consent(self, request: Request) -> Response:
-        order = await _order(request, ConsentOrder)
+        order = await read_order(request, ConsentOrder)
         self._simulator.set_consent(order.tenant, order.granted)
         return _json({"granted": order.granted})
 
     async def _permissions(self, request: Request) -> Response:
-        order = await _order(request, PermissionsOrder)
+        order = await read_order(request, PermissionsOrder)
         granted = None if order.application is None else frozenset(order.application)
         unknown = sorted((granted or frozenset()) - every_permission())
         if unknown:
@@ -316,57 +225,6 @@ class Control:
         self._simulator.subscriptions.remove(request.path_params["subscription_id"])
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    def _written(self, tenant: Tenant, order: MessagesOrder) -> list[Entry]:
-        """Carry out the body of a control.
-
-        Raises:
-            Refusal: 404, there is no such message; 400, members of the body contradict each other.
-        """
-        conversation = tenant.conversation
-        path = order.edit or order.delete or order.restore or order.react
-        if path is None:
-            return self._posted(tenant, order)
-        if path not in conversation:
-            raise not_found(f"There is no message at {path}.")
-        deleted = conversation.entry(path).message["deletedDateTime"] is not None
-        if deleted != (order.restore is not None):
-            raise bad_request("A deleted message can be restored, and no other.")
-        if order.edit:
-            return [conversation.edit(path, _body(order) or author.plain("Edited."))]
-        if order.delete:
-            return [conversation.delete(path)]
-        if order.restore:
-            return [conversation.restore(path)]
-        return [conversation.react(path, tenant.world.people[0], "like")]
-
-    def _posted(self, tenant: Tenant, order: MessagesOrder) -> list[Entry]:
-        """Write new messages, a millisecond apart, none in the future."""
-        place = _place(tenant, order)
-        begin = milliseconds(self._simulator.clock()) - order.count
-        entries = []
-        for number in range(order.count):
-            draft = author.draft(tenant.world, place, self._simulator.chance, answer=order.root is not None)
-            if body := _body(order):
-                draft = {"from": author.sender(place.members[0], tenant.world.tenant), "body": body}
-            entries.append(tenant.conversation.post(place, draft, order.root, begin + number))
-        return entries
-
-
-def _place(tenant: Tenant, order: MessagesOrder) -> Place:
-    if order.chat:
-        return tenant.world.chat(order.chat)
-    if order.team and order.channel:
-        return tenant.world.channel(order.team.lower(), order.channel)
-    if order.team or order.channel or order.root:
-        raise bad_request("A channel message needs team and channel.")
-    return next(place for place in tenant.world.places.values() if place.chat)
-
-
-def _body(order: MessagesOrder) -> author.Draft | None:
-    if order.html is not None:
-        return author.markup(order.html)
-    return author.plain(order.text) if order.text is not None else None
-
 
 def _true(tenant: Tenant, entry: Entry) -> dict[str, Any]:
     """Return a message as GET /simulator/messages shows it."""
@@ -376,10 +234,6 @@ def _true(tenant: Tenant, entry: Entry) -> dict[str, Any]:
         "deleted": entry.message["deletedDateTime"] is not None,
         "resource": entry.message,
     }
-
-
-async def _order(request: Request, kind: type[Order]) -> Order:
-    return msgspec.json.decode(await request.body(), type=kind)
 
 
 def _json(document: Any) -> Response:

@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 from graph_simulator.clock import VirtualClock
-from graph_simulator.endpoint import Endpoint, Standing
+from graph_simulator.endpoint import Endpoint, EndpointState
 from graph_simulator.faults import Faults
 from graph_simulator.notification import Item
 
@@ -36,7 +36,7 @@ Tokens = Callable[[Sequence[Item]], list[str] | None]
 
 
 @dataclass(frozen=True)
-class Shipment:
+class PendingPost:
     """Items that are posted to one URL together, with the number of attempts and the time of the first."""
 
     url: str
@@ -62,7 +62,7 @@ class Delivery:
         self._chance = chance
         self._faults = faults
         self._fresh: dict[str, deque[Item]] = {}
-        self._later: list[tuple[datetime, int, Shipment]] = []
+        self._later: list[tuple[datetime, int, PendingPost]] = []
         self._order = count()
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -75,15 +75,15 @@ class Delivery:
 
     def put(self, item: Item, after: timedelta = timedelta()) -> None:
         """Send an item together with other due items, `after` some (virtual) time or at once."""
-        standing = self._endpoint(item.url).standing()
-        if standing is Standing.DROP:
+        state = self._endpoint(item.url).state()
+        if state is EndpointState.DROP:
             self.counts["dropped"] += item.genuine
             return
         self.counts["pending"] += item.genuine
-        if standing is Standing.SLOW:
+        if state is EndpointState.SLOW:
             after += SLOW_DELAY
         if after:
-            self._postpone(Shipment(item.url, (item,)), self._clock() + after)
+            self._postpone(PendingPost(item.url, (item,)), self._clock() + after)
         else:
             self._fresh.setdefault(item.url, deque()).append(item)
         self._wake.set()
@@ -104,7 +104,7 @@ class Delivery:
         answer, _ = await self._attempt(url, body, self._faults().answer_seconds)
         self.hostile_answers[answer] += 1
 
-    def _next(self) -> Shipment | None:
+    def _next(self) -> PendingPost | None:
         """Return the due posts: retries and delayed items first, then the collected items."""
         now = self._clock()
         while self._later and self._later[0][0] <= now:
@@ -116,16 +116,16 @@ class Delivery:
             if items:
                 few = self._chance.random() < SMALL_COLLECTION_SHARE
                 size = self._chance.randint(1, LARGEST_COLLECTION) if few else LARGEST_COLLECTION
-                return Shipment(url, tuple(items.popleft() for _ in range(min(size, len(items)))))
+                return PendingPost(url, tuple(items.popleft() for _ in range(min(size, len(items)))))
         return None
 
-    async def _post_and_release(self, shipment: Shipment) -> None:
+    async def _post_and_release(self, shipment: PendingPost) -> None:
         try:
             await self._post(shipment)
         finally:
             self._slots.release()
 
-    async def _post(self, shipment: Shipment) -> None:
+    async def _post(self, shipment: PendingPost) -> None:
         genuine = sum(item.genuine for item in shipment.items)
         first = shipment.attempt == 0
         body = self._collection(shipment.items)
@@ -157,7 +157,7 @@ class Delivery:
             answer = "unreachable"
         return answer, time.perf_counter() - started
 
-    def _repeat(self, shipment: Shipment) -> None:
+    def _repeat(self, shipment: PendingPost) -> None:
         """Schedule a retry, occasionally in two parts: Graph may regroup the items of a retry."""
         now = self._clock()
         since = shipment.since or now
@@ -176,7 +176,7 @@ class Delivery:
             self._postpone(part, now + pause)
         self._wake.set()
 
-    def _postpone(self, shipment: Shipment, until: datetime) -> None:
+    def _postpone(self, shipment: PendingPost, until: datetime) -> None:
         heapq.heappush(self._later, (until, next(self._order), shipment))
 
     def _collection(self, items: Sequence[Item]) -> bytes:

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from graph_simulator.groups import Groups
-from graph_simulator.holdings import Holdings
 from graph_simulator.paging import Pager
 from graph_simulator.query import only, page_size
 from graph_simulator.refusal import bad_request, not_found
+from graph_simulator.resource_store import ResourceStore
 from graph_simulator.world import Person, Place, World
 
 DEFAULT_PAGE, LARGEST_PAGE = 100, 999
@@ -31,13 +31,13 @@ Answer = dict[str, Any]
 class Directory:
     """The listings of one tenant. `link` is the URL that continues a list, without a query.
 
-    holdings: where users are kept who were made by a control.
+    resource_store: contains users that a control created.
     """
 
-    def __init__(self, world: World, pager: Pager, holdings: Holdings | None = None) -> None:
+    def __init__(self, world: World, pager: Pager, resource_store: ResourceStore | None = None) -> None:
         self._world = world
         self._pager = pager
-        self._holdings = holdings
+        self._holdings = resource_store
 
     def users(self, options: Options, link: str) -> Answer:
         """Return the tenant's users."""
@@ -52,7 +52,7 @@ class Directory:
 
     def _made(self) -> list[Answer]:
         held = self._holdings.among("user", "", None) if self._holdings is not None else ()
-        return [{"assignedPlans": [], **holding.shown()} for holding in held if holding.fields is not None]
+        return [{"assignedPlans": [], **stored.shown()} for stored in held if stored.fields is not None]
 
     def members(self, groups: Groups, members: Mapping[str, str], options: Options, link: str) -> Answer:
         """Return members of a group, given with their kinds."""
@@ -72,7 +72,7 @@ class Directory:
     def lists(self, site: str, options: Options, link: str) -> Answer:
         """Return the lists of a site: those that hold, or held, an item."""
         place = f"sites/{site.lower()}/lists/"
-        owners = {holding.owner for holding in self._holdings or () if holding.owner.lower().startswith(place)}
+        owners = {stored.owner for stored in self._holdings or () if stored.owner.lower().startswith(place)}
         return self._list([{"id": owner.rpartition("/")[2]} for owner in sorted(owners)], options, link)
 
     def user(self, name: str, options: Options) -> Answer:

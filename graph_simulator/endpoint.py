@@ -11,7 +11,7 @@ SLOW_SHARE, DROP_SHARE = 0.10, 0.15
 PROBES = 5
 
 
-class Standing(Enum):
+class EndpointState(Enum):
     """How Graph treats new notifications for an endpoint."""
 
     PROMPT = "prompt"
@@ -26,40 +26,46 @@ class Endpoint:
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._answers: deque[tuple[datetime, Standing]] = deque()
-        self._judged = Standing.PROMPT
+        self._answers: deque[tuple[datetime, EndpointState]] = deque()
+        self._judged = EndpointState.PROMPT
         self._until = clock()
         self._probes = 0
 
     def answered(self, seconds: float, slow_after: float = 3.0, lost_after: float = 10.0) -> None:
         """Record the duration of an answer; a time-out counts as the time waited."""
         now = self._clock()
-        speed = Standing.DROP if seconds >= lost_after else Standing.SLOW if seconds >= slow_after else Standing.PROMPT
+        speed = (
+            EndpointState.DROP
+            if seconds >= lost_after
+            else EndpointState.SLOW
+            if seconds >= slow_after
+            else EndpointState.PROMPT
+        )
         self._answers.append((now, speed))
         while self._answers[0][0] < now - WINDOW:
             self._answers.popleft()
-        if self._judged is Standing.PROMPT and (verdict := self._verdict()) is not Standing.PROMPT:
+        if self._judged is EndpointState.PROMPT and (verdict := self._verdict()) is not EndpointState.PROMPT:
             self._judged, self._until, self._probes = verdict, now + WINDOW, 0
 
-    def standing(self) -> Standing:
+    def state(self) -> EndpointState:
         """Return the present standing; after ten minutes a few notifications pass as a probe, which decides."""
-        if self._judged is not Standing.PROMPT and self._clock() >= self._until:
+        if self._judged is not EndpointState.PROMPT and self._clock() >= self._until:
             if self._probes == 0:
                 self._answers.clear()
             self._probes += 1
             if self._probes <= PROBES:
-                return Standing.PROMPT
+                return EndpointState.PROMPT
             if len(self._answers) >= PROBES:
                 self._judged = self._verdict(enough=PROBES)
                 self._until, self._probes = self._clock() + WINDOW, 0
         return self._judged
 
-    def _verdict(self, enough: int = ENOUGH_ANSWERS) -> Standing:
+    def _verdict(self, enough: int = ENOUGH_ANSWERS) -> EndpointState:
         count = len(self._answers)
         if count < enough:
-            return Standing.PROMPT
-        if sum(speed is Standing.DROP for _, speed in self._answers) > DROP_SHARE * count:
-            return Standing.DROP
-        if sum(speed is not Standing.PROMPT for _, speed in self._answers) > SLOW_SHARE * count:
-            return Standing.SLOW
-        return Standing.PROMPT
+            return EndpointState.PROMPT
+        if sum(speed is EndpointState.DROP for _, speed in self._answers) > DROP_SHARE * count:
+            return EndpointState.DROP
+        if sum(speed is not EndpointState.PROMPT for _, speed in self._answers) > SLOW_SHARE * count:
+            return EndpointState.SLOW
+        return EndpointState.PROMPT

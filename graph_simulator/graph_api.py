@@ -14,16 +14,16 @@ from graph_simulator.audience import shown_types
 from graph_simulator.directory import Directory
 from graph_simulator.faults import happens
 from graph_simulator.groups import Groups, selects_members
-from graph_simulator.holding_reads import HoldingReads
 from graph_simulator.limits import Limit, Limiter
 from graph_simulator.login import Caller
 from graph_simulator.paging import Pager
 from graph_simulator.permissions import check_read, check_subscription
 from graph_simulator.reads import Reads
 from graph_simulator.refusal import Refusal, bad_request
+from graph_simulator.resource_reads import ResourceReads
 from graph_simulator.simulator import Simulator
 from graph_simulator.subscription import Subscription
-from graph_simulator.watchable import Watched, path_segments
+from graph_simulator.watchable import WatchedResource, path_segments
 from graph_simulator.world import World
 
 ALL_TYPES = "include-unknown-enum-members"
@@ -73,7 +73,7 @@ Handler = Callable[[Call], Awaitable[Answer]]
 
 @dataclass(frozen=True)
 class Route:
-    """A row of the table; `{}` stands for an id."""
+    """A row of the table; `{}` is a placeholder for an id."""
 
     method: str
     template: str
@@ -179,7 +179,7 @@ class GraphApi:
             check_read(self._simulator.grants(call.caller.tenant), call.roles, route.template, call.ids)
         return await route.handler(call)
 
-    def _check_subscription(self, call: Call, watched: Watched, *, renew: bool = False) -> None:
+    def _check_subscription(self, call: Call, watched: WatchedResource, *, renew: bool = False) -> None:
         """What the tenant has granted, and, of a user by principal name, that there is one."""
         user = watched.segments[1] if len(watched.segments) > 2 and watched.segments[0].lower() == "users" else ""
         if "." in user.partition("@")[2] and self._simulator.tenant(call.caller.tenant).world.named(user) is None:
@@ -258,7 +258,7 @@ class GraphApi:
 
         async def handler(call: Call) -> Answer:
             tenant = self._simulator.tenant(call.caller.tenant)
-            return _ok(listing(Directory(tenant.world, self._pager, tenant.holdings), call))
+            return _ok(listing(Directory(tenant.world, self._pager, tenant.resource_store), call))
 
         return handler
 
@@ -279,14 +279,14 @@ class GraphApi:
         groups = self._simulator.tenant(call.caller.tenant).groups
         return _ok(groups.delta(self._pager, call.options, _link(call)))
 
-    def _held(self, read: Callable[[HoldingReads, Call, World], dict[str, Any]]) -> Handler:
+    def _held(self, read: Callable[[ResourceReads, Call, World], dict[str, Any]]) -> Handler:
         """Return a handler of a read of other resources."""
 
         async def handler(call: Call) -> Answer:
             simulator = self._simulator
             tenant, faults = simulator.tenant(call.caller.tenant), simulator.faults
-            reads = HoldingReads(
-                tenant.holdings, self._pager, simulator.clock, timedelta(seconds=faults.lag_seconds),
+            reads = ResourceReads(
+                tenant.resource_store, self._pager, simulator.clock, timedelta(seconds=faults.lag_seconds),
                 lambda: happens(faults.lagging, simulator.chance), immutable=call.immutable_ids,
                 short_lists=faults.short_lists,
             )  # fmt: skip
@@ -294,7 +294,7 @@ class GraphApi:
 
         return handler
 
-    def _user(self, reads: HoldingReads, call: Call, world: World) -> dict[str, Any]:
+    def _user(self, reads: ResourceReads, call: Call, world: World) -> dict[str, Any]:
         """Return a user of the tenant, or a user that a control created."""
         if reads.has("user", "", call.ids[0].lower()):
             return reads.one("user", "", call.ids[0].lower(), call.options)
@@ -356,7 +356,7 @@ _UNDOCUMENTED = ("users/{}/messages/delta", "users/{}/contacts/delta", "users/{}
                  "users/{}/calendars/{}/events/delta")  # fmt: skip
 """Graph documents delta queries of folders, and of a calendar view."""
 
-HeldRead = Callable[[HoldingReads, Call, World], dict[str, Any]]
+HeldRead = Callable[[ResourceReads, Call, World], dict[str, Any]]
 Owner = Callable[[Call, World], str]
 
 

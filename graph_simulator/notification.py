@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from graph_simulator.conversation import Change
-from graph_simulator.holdings import HoldingChange
+from graph_simulator.resource_store import ResourceChange
 from graph_simulator.subscription import Subscription
 
 NotificationItem = dict[str, Any]
@@ -52,9 +52,9 @@ def change_item(
     return item
 
 
-def holding_item(
+def resource_item(
     subscription: Subscription,
-    change: HoldingChange,
+    change: ResourceChange,
     content: dict[str, str] | None,
     chance: random.Random,
     *,
@@ -65,16 +65,16 @@ def holding_item(
     names_tenant: whether a mailbox is named with its tenant.
     """
     item = _common(subscription, change.tenant, chance)
-    holding = change.holding
+    stored = change.stored
     item["changeType"] = change.kind
-    data: NotificationItem = {"@odata.type": f"#Microsoft.Graph.{holding.type.name}"}
-    if not holding.type.place:
+    data: NotificationItem = {"@odata.type": f"#Microsoft.Graph.{stored.type.name}"}
+    if not stored.type.place:
         item["changeType"] = "updated"
         item["resource"] = subscription.resource.partition("?")[0].strip("/")
     else:
-        item["resource"] = holding_path(subscription, change, chance, names_tenant=names_tenant)
-        etag = (holding.fields or {}).get("@odata.etag")
-        shown = holding.shown_id(immutable=subscription.immutable_ids)
+        item["resource"] = stored_path(subscription, change, chance, names_tenant=names_tenant)
+        etag = (stored.fields or {}).get("@odata.etag")
+        shown = stored.shown_id(immutable=subscription.immutable_ids)
         data |= {"@odata.id": item["resource"], "id": shown, **({"@odata.etag": etag} if etag else {})}
     item["resourceData"] = data
     if content is not None:
@@ -82,16 +82,16 @@ def holding_item(
     return item
 
 
-def holding_path(
-    subscription: Subscription, change: HoldingChange, chance: random.Random, *, names_tenant: bool
+def stored_path(
+    subscription: Subscription, change: ResourceChange, chance: random.Random, *, names_tenant: bool
 ) -> str:
     """Return the path that Graph uses: by GUIDs, whatever the subscription says; occasionally with the tenant."""
-    holding = change.holding
-    shown = holding.shown_id(immutable=subscription.immutable_ids)
-    place = holding.type.place.replace("{container}", holding.container)
-    if not holding.owner:
+    stored = change.stored
+    shown = stored.shown_id(immutable=subscription.immutable_ids)
+    place = stored.type.place.replace("{container}", stored.container)
+    if not stored.owner:
         return f"{place}/{shown}"
-    user = holding.owner.removeprefix("users/")
+    user = stored.owner.removeprefix("users/")
     tenant = f"@{change.tenant}" if names_tenant else ""
     return f"Users/{_any_case(user, chance)}{tenant}/{place}/{shown}"
 

@@ -18,7 +18,7 @@ DELTA_LINK_LIFE = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Cursor:
-    """What a link stands for: the rest of a list, or (`left` is None) the end of a delta round."""
+    """The state behind a link: the rest of a list, or (`left` is None) the end of a delta round."""
 
     link: str
     expires: datetime

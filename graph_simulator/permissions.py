@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from graph_simulator.refusal import Refusal, bad_request, forbidden
-from graph_simulator.watchable import Watched
+from graph_simulator.watchable import WatchedResource
 
 RESOURCE_CONSENT_QUERY = "useresourcespecificconsentbasedauthorization=true"
 _SPECIFIC = ("Group", "Chat", "User")
@@ -67,7 +67,9 @@ class Grants:
         raise denied(f"Missing application permissions for {what}. Requires one of: {named}")
 
 
-def check_subscription(grants: Grants, roles: frozenset[str] | None, watched: Watched, *, renew: bool = False) -> None:
+def check_subscription(
+    grants: Grants, roles: frozenset[str] | None, watched: WatchedResource, *, renew: bool = False
+) -> None:
     """Check the permissions of a subscription; `renew`: those on the page on renewal, if it names more.
 
     Raises:
@@ -119,21 +121,21 @@ def denied(message: str) -> Refusal:
     return forbidden(message)
 
 
-def _asks_for_specific_consent(watched: Watched) -> bool:
+def _asks_for_specific_consent(watched: WatchedResource) -> bool:
     return RESOURCE_CONSENT_QUERY in watched.query.lower()
 
 
-def _elsewhere(watched: Watched) -> dict[str, Any] | None:
+def _elsewhere(watched: WatchedResource) -> dict[str, Any] | None:
     table: dict[str, dict[str, Any]] = reference()["elsewhere"]
     return next((table[key] for key in _keys(watched) if key in table), None)
 
 
-def _listed(watched: Watched, table: str) -> list[str]:
+def _listed(watched: WatchedResource, table: str) -> list[str]:
     rows: dict[str, list[str]] = reference()[table]
     return next((rows[key] for key in _keys(watched) if key in rows), [])
 
 
-def _keys(watched: Watched) -> tuple[str, ...]:
+def _keys(watched: WatchedResource) -> tuple[str, ...]:
     """Return the names under which the reference may list the resource: its path, or its type."""
     template = watched.template.lower()
     words = template.split("/")

@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 from graph_simulator import handshake, lifecycle
-from graph_simulator.audience import concerns, concerns_holding, shown_types
+from graph_simulator.audience import concerns, concerns_stored, shown_types
 from graph_simulator.clock import VirtualClock, real_time
 from graph_simulator.conversation import Change, Conversation
 from graph_simulator.delivery import Delivery
@@ -25,13 +25,13 @@ from graph_simulator.event_hub import EventHubs, is_event_hub
 from graph_simulator.faults import Faults, happens
 from graph_simulator.generator import Generator
 from graph_simulator.groups import Groups
-from graph_simulator.holdings import HoldingChange, Holdings, selected
 from graph_simulator.hostile import KINDS, MIXED_KINDS, Forger
 from graph_simulator.login import Caller, Login
-from graph_simulator.notification import Item, change_item, holding_item, lifecycle_item
+from graph_simulator.notification import Item, change_item, lifecycle_item, resource_item
 from graph_simulator.permissions import Grants
 from graph_simulator.refusal import Refusal, bad_request
 from graph_simulator.registration import AppRegistration
+from graph_simulator.resource_store import ResourceChange, ResourceStore, selected
 from graph_simulator.signing import SigningKeys
 from graph_simulator.subscription import Subscription
 from graph_simulator.subscriptions import Subscriptions
@@ -50,7 +50,7 @@ class Tenant:
 
     world: World
     conversation: Conversation
-    holdings: Holdings
+    resource_store: ResourceStore
     groups: Groups
 
 
@@ -117,8 +117,11 @@ class Simulator:
         tenant = tenant.lower()
         if tenant not in self._tenants:
             conversation = Conversation(tenant, self.clock, self._publish)
-            world, holdings = populated(tenant, self._seed), Holdings(tenant, self.clock, self._publish_holding)
-            self._tenants[tenant] = Tenant(world, conversation, holdings, Groups(world))
+            world, resource_store = (
+                populated(tenant, self._seed),
+                ResourceStore(tenant, self.clock, self._publish_stored),
+            )
+            self._tenants[tenant] = Tenant(world, conversation, resource_store, Groups(world))
         return self._tenants[tenant]
 
     def tenants(self) -> Sequence[Tenant]:
@@ -249,23 +252,23 @@ class Simulator:
             ):
                 self._notify(subscription, change)
 
-    def _publish_holding(self, change: HoldingChange) -> None:
+    def _publish_stored(self, change: ResourceChange) -> None:
         """Notify every subscription that a change of a resource other than a message concerns."""
         self.counts["changes"] += 1
-        told = "updated" if not change.holding.type.place else change.kind
-        if not change.holding.owner and told == "created":
-            told = "updated"  # of users and groups (docs/graph.md, "Subscriptions")
+        kind = "updated" if not change.stored.type.place else change.kind
+        if not change.stored.owner and kind == "created":
+            kind = "updated"  # of users and groups (docs/graph.md, "Subscriptions")
         names = self.tenant(change.tenant).world
         for subscription in self.subscriptions:
-            principal_name = names.principal_name(change.holding.owner.removeprefix("users/"))
+            principal_name = names.principal_name(change.stored.owner.removeprefix("users/"))
             if (
                 subscription.owner.tenant == change.tenant
-                and told in subscription.change_types
-                and concerns_holding(subscription.watched, change, principal_name)
+                and kind in subscription.change_types
+                and concerns_stored(subscription.watched, change, principal_name)
             ):
-                self._notify(subscription, replace(change, kind=told))
+                self._notify(subscription, replace(change, kind=kind))
 
-    def _notify(self, subscription: Subscription, change: Change | HoldingChange) -> None:
+    def _notify(self, subscription: Subscription, change: Change | ResourceChange) -> None:
         """Send a change, subject to pauses and faults."""
         paused = lifecycle.is_paused(subscription, self.clock()) or change.tenant in self._without_consent
         if paused or happens(self.faults.drop, self.chance):
@@ -287,14 +290,14 @@ class Simulator:
         else:
             self.delivery.put(item, after)
 
-    def _item(self, subscription: Subscription, change: Change | HoldingChange) -> Item:
+    def _item(self, subscription: Subscription, change: Change | ResourceChange) -> Item:
         recipient = self.subscriptions.recipient(subscription, stuck=self.faults.stuck_certificates)
         content = None
         if recipient is not None and not self.faults.null_tokens and not happens(self.faults.bare, self.chance):
             content = enclose(_content(subscription, change), recipient)
-        if isinstance(change, HoldingChange):
+        if isinstance(change, ResourceChange):
             names_tenant = happens(self.faults.names_tenant, self.chance)
-            item = holding_item(subscription, change, content, self.chance, names_tenant=names_tenant)
+            item = resource_item(subscription, change, content, self.chance, names_tenant=names_tenant)
         else:
             item = change_item(subscription, change, content, self.chance)
         if happens(self.faults.spell_members, self.chance):
@@ -363,10 +366,10 @@ def respelled(shown: dict[str, Any], world: World) -> dict[str, Any]:
     }
 
 
-def _content(subscription: Subscription, change: Change | HoldingChange) -> bytes:
-    if isinstance(change, HoldingChange):
+def _content(subscription: Subscription, change: Change | ResourceChange) -> bytes:
+    if isinstance(change, ResourceChange):
         options = dict(parse_qsl(subscription.watched.query))
-        return selected(change.holding.shown(immutable=subscription.immutable_ids), options.get("$select"))
+        return selected(change.stored.shown(immutable=subscription.immutable_ids), options.get("$select"))
     return shown_types(change.message, subscription.knows_all_types)
 
 

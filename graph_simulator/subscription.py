@@ -15,7 +15,7 @@ from graph_simulator.encryption import Recipient
 from graph_simulator.event_hub import is_event_hub
 from graph_simulator.login import Caller, is_guid
 from graph_simulator.refusal import bad_request, validation_error
-from graph_simulator.watchable import Kind, Watched, understand
+from graph_simulator.watchable import Kind, WatchedResource, parse_resource
 
 SHORTEST = timedelta(minutes=45)
 LONGEST_TEXT = 128
@@ -42,7 +42,7 @@ class Subscription:
 
     id: str
     owner: Caller
-    watched: Watched
+    watched: WatchedResource
     resource: str
     change_types: frozenset[str]
     change_type: str
@@ -113,7 +113,7 @@ def drafted(properties: dict[str, Any], owner: Caller, subscription_id: str, now
     given = {name: value for name, value in properties.items() if not name.startswith("@odata.")}
     for name in given.keys() - CREATE_PROPERTIES:
         raise bad_request(f"The property '{name}' cannot be set on a subscription for webhooks.")
-    watched = understand(_text(given, "resource"))
+    watched = parse_resource(_text(given, "resource"))
     change_type = _text(given, "changeType")
     lifecycle_url = endpoint_url(given, "lifecycleNotificationUrl") if given.get("lifecycleNotificationUrl") else None
     recipient = _recipient(given, watched)
@@ -216,7 +216,7 @@ def _change_types(text: str, kind: Kind) -> frozenset[str]:
     return frozenset(wanted)
 
 
-def _recipient(given: dict[str, Any], watched: Watched) -> Recipient | None:
+def _recipient(given: dict[str, Any], watched: WatchedResource) -> Recipient | None:
     rich = given.get("includeResourceData", False)
     if rich not in {True, False, None}:
         raise bad_request("'includeResourceData' must be a Boolean.")
@@ -231,7 +231,7 @@ def _recipient(given: dict[str, Any], watched: Watched) -> Recipient | None:
     return recipient_of(given)
 
 
-def _check_select(watched: Watched, rich: bool) -> None:
+def _check_select(watched: WatchedResource, rich: bool) -> None:
     selects = "$select=" in watched.query.lower()
     if selects and watched.kind.select == "refused":
         raise validation_error("$select is not supported for this resource.")

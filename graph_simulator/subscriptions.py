@@ -11,7 +11,7 @@ from graph_simulator.encryption import Recipient
 from graph_simulator.login import Caller
 from graph_simulator.refusal import bad_request, conflict, forbidden, not_found, validation_error
 from graph_simulator.subscription import PATCH_PROPERTIES, Subscription, drafted, endpoint_url, expiry, recipient_of
-from graph_simulator.watchable import ORGANISATION_POT, Watched
+from graph_simulator.watchable import ORGANISATION_POT, WatchedResource
 
 OLD_KEY_LINGERS = timedelta(minutes=2)
 APART = timedelta(minutes=10)
@@ -45,7 +45,7 @@ class Subscriptions:
         self,
         properties: dict[str, Any],
         owner: Caller,
-        allow: Callable[[Watched], None],
+        allow: Callable[[WatchedResource], None],
         validate: Validate,
         knows_all_types: bool = False,
         immutable_ids: bool = False,

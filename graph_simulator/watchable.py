@@ -12,7 +12,7 @@ ORGANISATION_POT = 10_000
 
 @dataclass(frozen=True)
 class Kind:
-    """One row of Graph's table: `{}` in a path stands for an id; lifetimes are minutes."""
+    """One row of Graph's table: `{}` in a path is a placeholder for an id; lifetimes are minutes."""
 
     name: str
     paths: tuple[str, ...]
@@ -41,7 +41,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Watched:
+class WatchedResource:
     """A subscription's `resource`, parsed: `segments` without the ids' quotes, `query` as given."""
 
     kind: Kind
@@ -160,7 +160,7 @@ def path_segments(path: str) -> tuple[str, ...]:
     return tuple(_FUNCTION.sub(r"\1", segment) for segment in segments)
 
 
-def understand(resource: str) -> Watched:
+def parse_resource(resource: str) -> WatchedResource:
     """Parse a subscription's `resource`.
 
     Raises:
@@ -171,7 +171,7 @@ def understand(resource: str) -> Watched:
     for kind in KINDS:
         for template in kind.paths:
             if _matches(template.split("/"), segments):
-                return Watched(kind, template, segments, query)
+                return WatchedResource(kind, template, segments, query)
     raise bad_request(f"Unsupported resource: '{resource}'.")
 
 

@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 MICROSOFT_GRAPH = "https://graph.microsoft.com/v1.0"
 PAUSES = (5, 10, 20, 30, 60)
-"""Seconds between tries: what Entra ID and Azure have just made takes minutes to be known everywhere."""
+"""Seconds between attempts: new objects in Entra ID and Azure take minutes to be available everywhere."""
 
 
 class AzError(Exception):
-    """`az` failed. What it said, which names no secret of ours: none is on its command line."""
+    """`az` failed. Its output contains no secret, since none is on its command line."""
 
     @property
     def is_refusal(self) -> bool:
-        """Whether who is signed in lacks a right, so that trying again is of no use."""
+        """Whether the signed-in user lacks a right, so that a retry is useless."""
         words = ("Authorization_RequestDenied", "AuthorizationFailed", "Insufficient privileges", "Forbidden")
         return any(word in str(self) for word in words)
 
@@ -31,13 +31,13 @@ def az(*arguments: str) -> Any:
 
 
 def graph(method: str, path: str, body: Any = None) -> Any:
-    """Call Microsoft Graph as who is signed in. Raises AzError."""
+    """Call Microsoft Graph as the signed-in user. Raises AzError."""
     given = ("--body", json.dumps(body)) if body is not None else ()
     return az("rest", "--method", method, "--url", MICROSOFT_GRAPH + path, *given)
 
 
 def patiently(do: Callable[[], T]) -> T:
-    """Return what `do` returns, trying again while it raises AzError for another reason than a missing right."""
+    """Return the result of `do`; retry while it raises AzError for another reason than a missing right."""
     for pause in PAUSES:
         try:
             return do()

@@ -1,5 +1,5 @@
 // The vault of the gateway's TLS certificate: made first, as the gateway cannot be made without the certificate.
-// A vault of its own, so that the app, which may read its vault whole, is not told this key. The gateway's identity
+// A vault of its own, so that the app, which may read all secrets of its vault, cannot read this key. The gateway's identity
 // and its role are made here too: a role takes minutes to become effective, and the gateway reads at once.
 param name string
 param location string = resourceGroup().location

@@ -1,5 +1,5 @@
 """Give an app registration the application permissions of Microsoft Graph that it needs, in the tenant `az` is signed
-in to. Run it again as often as you like: it adds what is missing and takes nothing away.
+in to. Run it again at any time: it adds missing permissions and removes none.
 
     python3 infra/consent.py CLIENT_ID PERMISSION...
 
@@ -18,7 +18,7 @@ from infra.az import AzError, az, graph, patiently
 MICROSOFT_GRAPH_APP = "00000003-0000-0000-c000-000000000000"
 CHANGE_TRACKING_APP = "0bf30f3b-4a52-48df-9a82-234910c4a086"
 NOT_GRANTED = 3
-"""Exit code: who is signed in may not consent. What there is to do has been printed."""
+"""Exit code: the signed-in user may not consent. The program has printed the remaining steps."""
 
 
 def principal(app_id: str) -> Any:
@@ -28,7 +28,7 @@ def principal(app_id: str) -> Any:
 
 
 def made_principal(app_id: str) -> Any:
-    """Return the service principal of an app, made if need be. Raises AzError."""
+    """Return the service principal of an app, created if necessary. Raises AzError."""
     return principal(app_id) or patiently(lambda: az("ad", "sp", "create", "--id", app_id))
 
 
@@ -46,9 +46,9 @@ def missing(app: Any, microsoft_graph: Any, permissions: Collection[str]) -> dic
 
 
 def grant(client_id: str, permissions: Collection[str]) -> None:
-    """Make the service principals and the assignments that are missing. Raises AzError, ValueError."""
+    """Create the missing service principals and assignments. Raises AzError, ValueError."""
     app = made_principal(client_id)
-    # Without this Graph cannot get tokens for the app, and rich notifications come without any (docs/graph.md).
+    # Otherwise, Graph can't get tokens for the app, and sends rich notifications without tokens (docs/graph.md).
     patiently(lambda: az("ad", "sp", "update", "--id", client_id, "--set", "appRoleAssignmentRequired=false"))
     make_change_tracking()
     microsoft_graph = principal(MICROSOFT_GRAPH_APP)
@@ -60,20 +60,20 @@ def grant(client_id: str, permissions: Collection[str]) -> None:
 
 
 def make_change_tracking() -> None:
-    """Make the service principal of Microsoft Graph Change Tracking, or say who may."""
+    """Create the service principal of Microsoft Graph Change Tracking, or print who may."""
     try:
         made_principal(CHANGE_TRACKING_APP)
     except AzError:
         print(
-            "Not made: the service principal of Microsoft Graph Change Tracking, without which rich notifications "
-            "prove nothing and are refused. A Cloud Application Administrator runs: "
+            "Not created: the service principal of Microsoft Graph Change Tracking, without which rich notifications "
+            "have no valid tokens and are refused. A Cloud Application Administrator runs: "
             f"az ad sp create --id {CHANGE_TRACKING_APP}",
             file=sys.stderr,
         )
 
 
 def advice(client_id: str, permissions: Collection[str]) -> str:
-    """Return what an administrator has to do, without this program or with it."""
+    """Return the steps for an administrator, with or without this program."""
     return (
         "Not granted: you may not consent to application permissions. A Privileged Role Administrator either runs, "
         f"signed in to this tenant:\n  python3 infra/consent.py {client_id} {' '.join(permissions)}\n"
@@ -83,7 +83,7 @@ def advice(client_id: str, permissions: Collection[str]) -> str:
 
 
 def main() -> None:
-    """Grant what the arguments name."""
+    """Grant the permissions in the arguments."""
     client_id, *permissions = sys.argv[1:]
     try:
         grant(client_id, permissions)

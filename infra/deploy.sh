@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deploys Graph Relay, or brings a deployment up to date: run it again as often as you like. See docs/setup.md.
+# Deploys Graph Relay, or updates a deployment; you can run it again at any time. See docs/setup.md.
 set -euo pipefail
 
 usage() {
@@ -7,31 +7,31 @@ usage() {
 infra/deploy.sh --resource-group NAME [options]
 
   --profile cheap|middle|gateway|dedicated
-                            who may call the app, and what it runs on: docs/setup.md compares them (default: as
-                            infra/parameters.json says, else as it is, else cheap)
-  --location REGION         for a resource group that does not exist yet (default: westeurope)
-  --parameters FILE         as infra/parameters.example.json (default: infra/parameters.json)
-  --subscriptions FILE      what to subscribe to (default: subscriptions.json)
-  --tls-certificate FILE    PFX or PEM for the gateway, the first time and whenever it is renewed
-  --rolling-update          from this run on replace instances one after the other (a preview of Azure's), not all at
-                            once; give it with each run
-  --known-holders           whoever owns the app registration besides you, or has a certificate of it, is known to you:
-                            do not ask
+                            who may call the app, and its plan; docs/setup.md compares the profiles (default: the one
+                            in infra/parameters.json, else the deployed one, else cheap)
+  --location REGION         region of a new resource group (default: westeurope)
+  --parameters FILE         a file like infra/parameters.example.json (default: infra/parameters.json)
+  --subscriptions FILE      the declared subscriptions (default: subscriptions.json)
+  --tls-certificate FILE    PFX or PEM for the gateway: in the first run, and after each renewal
+  --rolling-update          replace instances one after the other (an Azure preview), not all at once; give it with
+                            each run
+  --known-holders           confirm that you know every other owner of the app registration, and everybody with its
+                            certificate
   --what-if                 show what would change in Azure, and change nothing
-  --code-only               build and deploy the code, and verify; touch no resource and no setting
-  --verify                  look at the deployment, say in a table what was seen, and change nothing
-  --settings-file FILE      write the settings of the deployment, secrets and all, for python -m ops, and change nothing
-  --package-only            build dist/graph-relay.zip, and touch nothing else
+  --code-only               build and deploy the code, and verify; change no resource and no setting
+  --verify                  check the deployment and print a table of results; change nothing
+  --settings-file FILE      write the settings of the deployment, including secrets, for python -m ops; change nothing
+  --package-only            only build dist/graph-relay.zip
   --destroy                 delete the resource group and the app registration, after asking
 
-For azure.yaml, in which azd deploys the resources and the code:
-  --prepare FILE            what comes before the resources; write their parameters to FILE
-  --connect                 what comes after them: secrets, Entra ID, Key Vault references
-  --remember FILE           write down what --forget has to delete
-  --forget FILE             after the group is gone: delete the app registration and the role definition
+For azure.yaml (azd deploys the resources and the code):
+  --prepare FILE            steps before the resources; write their parameters to FILE
+  --connect                 steps after the resources: secrets, Entra ID, Key Vault references
+  --remember FILE           write to FILE what --forget has to delete
+  --forget FILE             after the group is deleted: delete the app registration and the role definition
 
-In the environment: DESTINATION_SECRET sets the secret that signs deliveries (otherwise one is made the first time),
-DEPLOY_PACKAGE names another place for the zip.
+In the environment: DESTINATION_SECRET sets the secret that signs deliveries (otherwise the first run creates one),
+DEPLOY_PACKAGE sets another path for the zip.
 TEXT
 }
 
@@ -94,11 +94,11 @@ check_inputs() {
 read_permissions() {
   local needed
   needed="$(python3 "$here/graph_permissions.py" "$subscriptions")"
-  # None at all if every declaration relies on resource-specific consent.
+  # Empty if every declaration relies on resource-specific consent.
   read -r -a permissions <<<"${needed//$'\n'/ }"
 }
 
-# A deployment keeps its profile until another is asked for: on the command line, or in the file.
+# A deployment keeps its profile until the command line or the file names another one.
 choose_profile() {
   if [[ -z $profile ]]; then profile="$(parameter profile)"; fi
   if [[ -z $profile && "$(az group exists --name "$resource_group")" == true ]]; then
@@ -113,7 +113,7 @@ write_parameters() {
   python3 "$here/parameters.py" --file "$parameters" --subscriptions "$subscriptions" --profile "$profile" "$@" >&2
 }
 
-# The value of a parameter of the user's file, as text; nothing if it is not there.
+# The value of a parameter of the user's file, as text; empty if it is missing.
 parameter() {
   python3 "$here/parameters.py" --file "$parameters" --print "$1"
 }
@@ -125,26 +125,26 @@ build_package() {
 
 # --- Entra ID
 
-# Of the app registration and of our own role: the tenant may hold several groups of one name.
+# For the app registration and the custom role: the tenant may hold several groups of one name.
 name_application() {
   local subscription
   subscription="$(az account show --query id --output tsv)"
   mark="$resource_group, ${subscription:0:8}"
 }
 
-# The registration is the one that the resource group names. A display name proves nothing: anybody may take it.
+# The group's tag identifies the registration. A display name proves nothing: anybody can use it.
 find_application() {
   app_id="$(az group show --name "$resource_group" --query "tags.$application_tag || ''" --output tsv)"
 }
 
 refuse_namesake() {
   local namesake
-  # Without the mark: as version 0.1 called it.
+  # Without the mark: the name in version 0.1.
   namesake="$(az ad app list --display-name "Graph Relay ($resource_group" --output tsv \
     --query "[?displayName=='Graph Relay ($mark)' || displayName=='Graph Relay ($resource_group)'].appId | [0] || ''")"
   [[ -z $namesake ]] || fail "there is an app registration named Graph Relay ($resource_group…), $namesake, and the \
-resource group does not say that it is its own. If you know that it is: az group update --name $resource_group \
---set tags.$application_tag=$namesake --force-string. Otherwise have it renamed or deleted. Then run this again"
+tags of the resource group do not name it. If it belongs to this deployment: az group update --name $resource_group \
+--set tags.$application_tag=$namesake --force-string. Otherwise have it renamed or deleted. Then run infra/deploy.sh again"
 }
 
 # One tenant, unless a declaration names another.
@@ -173,13 +173,13 @@ make_application() {
   patiently az ad app update --id "$app_id" --sign-in-audience "$audience" --required-resource-accesses "$accesses"
 }
 
-# Whoever may write tags of the group could name an app of theirs here, and have it consented to.
+# With write access to the group's tags, an attacker could name another app here, to obtain consent for it.
 refuse_stranger() {
   local code=0 answer=""
   look_at_application || code=$?
   if ((code == 4)) && [[ -z $known_holders ]]; then
-    read -r -p "Whoever that is gets its permissions too. Do you know them all? Type yes: " answer || true
-    [[ $answer == yes ]] || fail "nothing was done; --known-holders says yes beforehand"
+    read -r -p "They get the app's permissions, too. Do you know them all? Type yes: " answer || true
+    [[ $answer == yes ]] || fail "nothing was done; --known-holders confirms in advance"
     code=0
   fi
   ((code == 0 || code == 4)) || fail "nothing was done"
@@ -190,7 +190,7 @@ look_at_application() {
     --credential "$credential_name" "$@"
 }
 
-# The permissions as the registration names them: by the ids that Microsoft Graph gives its roles.
+# The permissions in the form of the registration: the ids of Microsoft Graph's roles.
 resource_accesses() {
   az ad sp show --id "$microsoft_graph" --query 'appRoles[].[value, id]' --output tsv |
     python3 -c '
@@ -208,12 +208,12 @@ grant_consent() {
   say "Consent to ${permissions[*]}"
   local code=0
   python3 "$here/consent.py" "$app_id" "${permissions[@]}" || code=$?
-  # 3: it may not, and has said who may. Everything else can go on, and the table at the end says so again.
+  # 3: the user may not consent; the program has printed who may. The deployment continues; the final table repeats it.
   ((code == 0 || code == 3)) || return "$code"
 }
 
 trust_identity() {
-  say "The app's identity in place of a client secret"
+  say "Federated credential for the app's identity, instead of a client secret"
   local name="$credential_name" identity known credential
   identity="$(output identityPrincipalId)"
   credential="{\"name\": \"$name\", \"issuer\": \"https://login.microsoftonline.com/$tenant/v2.0\",
@@ -231,7 +231,7 @@ trust_identity() {
 make_group() {
   say "Resource group $resource_group"
   if [[ "$(az group exists --name "$resource_group")" != true ]]; then
-    # azd deletes only groups that bear the name of its environment.
+    # azd deletes only groups with the tag of its environment.
     az group create --name "$resource_group" --location "$location" --output none \
       --tags application=graph-relay ${AZURE_ENV_NAME:+"azd-env-name=$AZURE_ENV_NAME"}
   fi
@@ -264,19 +264,19 @@ bring_certificate() {
   fi
 }
 
-# For what needs something that was made a moment ago: Entra ID and Azure take minutes to know it everywhere.
+# Retries a command that needs a new object: Entra ID and Azure take minutes to make it available everywhere.
 patiently() {
   local pause
   for pause in ${pauses:-5 10 20 30 60}; do
     "$@" && return
-    printf 'Perhaps it is not known everywhere yet what was just made: again in %s s.\n' "$pause" >&2
+    printf 'New objects may not be available everywhere yet; retrying in %s s.\n' "$pause" >&2
     sleep "$pause"
   done
   "$@"
 }
 
-# The secrets lie in the vault before the app is started. Azure tells their names to those who may deploy, and takes
-# new ones from them, but shows no value. A secret that is there stays, unless another is given.
+# The secrets are in the vault before the app starts. Users who may deploy can list the names of secrets and set new
+# values, but not read any. An existing secret stays, unless another value is given.
 make_secrets() {
   say "Secrets"
   local vault known
@@ -293,7 +293,7 @@ make_secrets() {
   fi
 }
 
-# From standard input, through a file that its owner alone can read: a command line is read by other users.
+# From standard input, through a file that only its owner can read: other users can read command lines.
 put_secret() {
   secure="$(mktemp)"
   trap 'rm -f "$secure"' EXIT
@@ -302,13 +302,13 @@ put_secret() {
   rm -f "$secure"
 }
 
-# How an account that exists is stored: to change that takes a migration, and no deployment does it by the way.
+# The redundancy of an existing account: a change requires a migration, so a deployment keeps it.
 present_storage_sku() {
   az storage account list --resource-group "$resource_group" --output tsv \
     --query "[?tags.application=='graph-relay'].sku.name | [0] || ''"
 }
 
-# First day of the budget there is. Offers without Cost Management answer 400: then there is none.
+# First day of the existing budget. Offers without Cost Management answer 400: then there is none.
 present_budget_start() {
   az consumption budget list --resource-group "$resource_group" --query '[0].timePeriod.startDate' --output tsv ||
     printf '(No budgets here: if the deployment fails over it, set monthlyBudget to 0.)\n' >&2
@@ -337,7 +337,7 @@ deploy_resources() {
   rm -f "$file"
 }
 
-# Of the newest deployment of infra/main.bicep: azd gives each a name of its own.
+# Outputs of the newest deployment of infra/main.bicep: azd names each deployment differently.
 output() {
   az deployment group list --resource-group "$resource_group" --output tsv \
     --query "sort_by([?properties.outputs.appName], &properties.timestamp)[-1].properties.outputs.$1.value"
@@ -356,19 +356,19 @@ deploy_code() {
     az functionapp update-strategy config set --resource-group "$resource_group" --name "$app" \
       --type "$update_strategy" --output none
   fi
-  # Straight after the app was made, its deployment site may not answer yet. A build that fails is not tried five times.
+  # Right after the app's creation, its deployment site may not answer yet. A failing build is not tried five times.
   pauses=30 patiently az functionapp deployment source config-zip --resource-group "$resource_group" --name "$app" \
     --src "$package" --build-remote true --output none
 }
 
-# Ends with an error if anything is not as it should be.
+# Ends with an error if there is a fault.
 verify() {
-  say "What there is to see"
+  say "Results"
   python3 "$here/verify.py" --resource-group "$resource_group" --app "$(output appName)" --client-id "$app_id" \
     --url "$(output notificationUrl)" --subscriptions "$subscriptions"
 }
 
-# --- What can be asked for
+# --- Modes
 
 deploy() {
   check_inputs
@@ -379,12 +379,12 @@ deploy() {
   deploy_resources
   connect
   deploy_code
-  say "Graph is to post to $(output notificationUrl)"
+  say "Notification URL for Graph: $(output notificationUrl)"
   if [[ $profile == gateway ]]; then say "Point the name $(parameter hostName) to $(output gatewayAddress)"; fi
   verify
 }
 
-# What azd's own steps stand between: before the resources, after them, after the code.
+# The steps around those of azd: before the resources, after them, after the code.
 prepare() {
   check_inputs
   is_azd_subscription
@@ -394,7 +394,7 @@ prepare() {
   write_main_parameters "$main_parameters"
 }
 
-# azd and az are signed in apart, each with a subscription of its own.
+# azd and az sign in separately, each with its own subscription.
 is_azd_subscription() {
   local subscription
   subscription="$(az account show --query id --output tsv)"
@@ -407,31 +407,31 @@ connect() {
   make_secrets
   trust_identity
   grant_consent
-  await_references || say "Not resolved yet: the table at the end says what to do"
+  await_references || say "Not resolved yet: see the table at the end for the next step"
 }
 
-# For the modes that begin in the middle.
+# For the modes that skip the first steps.
 resume() {
   [[ -r $subscriptions ]] || fail "--subscriptions: no $subscriptions"
   read_permissions
   tenant="$(az account show --query tenantId --output tsv)"
   name_application
   find_application
-  [[ -n $app_id ]] || fail "the group $resource_group names no app registration: run infra/deploy.sh whole first"
+  [[ -n $app_id ]] || fail "the tags of $resource_group name no app registration: deploy with infra/deploy.sh first"
   refuse_stranger
 }
 
 what_if() {
   check_inputs
   [[ "$(az group exists --name "$resource_group")" == true ]] ||
-    fail "there is no resource group $resource_group: everything would be new"
+    fail "there is no resource group $resource_group: everything would be created"
   find_application
   if [[ -z $app_id ]]; then refuse_namesake; fi
   app_id="${app_id:-00000000-0000-0000-0000-000000000000}"
   deploy_resources
 }
 
-# Everything the app is told, in the form of local.settings.json, for `python -m ops` on a desk.
+# The app's settings, in the form of local.settings.json, for `python -m ops` on a workstation.
 write_settings() {
   local app vault listed client_state destination
   app="$(output appName)"
@@ -442,7 +442,7 @@ write_settings() {
   destination="$(vault_secret "$vault" destination-secret)"
   if [[ -e $settings_file ]]; then # whose secrets might be nowhere else
     install -m 600 "$settings_file" "$settings_file.copy"
-    say "What $settings_file held is in $settings_file.copy now."
+    say "The previous content of $settings_file is now in $settings_file.copy."
   fi
   listed="$listed" client_state="$client_state" destination="$destination" python3 - "$settings_file" <<'PY'
 import json, os, sys
@@ -474,12 +474,12 @@ destroy() {
   say "Its key vaults can be recovered for 90 days; deploying again into $resource_group does so."
 }
 
-# What is not in the group and has to go with it.
+# Objects outside the group that must be deleted with it.
 remember() {
   find_application
   name_application
   if [[ -n $app_id ]] && ! look_at_application --only-name; then
-    say "The app registration $app_id is left alone"
+    say "The app registration $app_id will not be deleted"
     app_id=""
   fi
   role="$(az role definition list --resource-group "$resource_group" --custom-role-only true --output tsv \
@@ -489,20 +489,20 @@ remember() {
 
 if_gone() {
   [[ "$(az group exists --name "$resource_group")" != true ]] ||
-    fail "$resource_group is still there: what goes with it stays too"
+    fail "$resource_group still exists, so its app registration and role definition are kept"
 }
 
 forget() {
   { read -r app_id && read -r role; } <"$memory"
-  # The group takes the role's assignments with it, and leaves its definition.
+  # Deleting the group deletes the role's assignments, but not its definition.
   if [[ -n $role ]]; then
     az role definition delete --name "$role" --custom-role-only true --resource-group "$resource_group" ||
-      say "The role definition $role is left over"
+      say "The role definition $role was not deleted"
   fi
   if [[ -n $app_id ]]; then
-    az ad app delete --id "$app_id" || say "The app registration is left over: az ad app delete --id $app_id"
+    az ad app delete --id "$app_id" || say "The app registration was not deleted: az ad app delete --id $app_id"
   else
-    say "The group named no app registration, so none was deleted."
+    say "The tags of the group named no app registration, so none was deleted."
   fi
   rm -f "$memory"
 }

@@ -7,12 +7,12 @@ from infra.az import AzError, az
 
 API = "2025-03-01"
 REFRESH_API = "2022-03-01"
-"""The version that Microsoft's page on Key Vault references names for refreshing them."""
+"""The API version on Microsoft's page about Key Vault references, for refreshing them."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """A function app by its resource id, with the tags that infra/main.bicep gave it."""
+    """A function app by its resource id, with the tags of infra/main.bicep."""
 
     id: str
     tags: dict[str, str]
@@ -28,20 +28,20 @@ class Site:
         return self.id.split("/")[4]
 
     def get(self, path: str) -> Any:
-        """Read what lies under the app. Raises AzError."""
+        """Read a resource below the app. Raises AzError."""
         return az("rest", "--method", "get", "--url", f"{self.id}{path}?api-version={API}")
 
     def functions(self) -> list[str]:
-        """Return the names of the functions that Azure knows of. Raises AzError."""
+        """Return the names of the app's functions in Azure. Raises AzError."""
         return sorted(function["properties"]["name"] for function in self.get("/functions")["value"])
 
     def host_state(self) -> str:
-        """Return the state of the Functions host, `Running` if all is well, and its errors. Raises AzError."""
+        """Return the state of the Functions host (`Running` if healthy), and its errors. Raises AzError."""
         properties = self.get("/host/default/properties/status")["properties"]
         return " ".join([str(properties.get("state")), *map(str, properties.get("errors") or [])])
 
     def settings(self) -> dict[str, str]:
-        """Return the app's settings, by name; of those that lie in the vault, the reference. Raises AzError."""
+        """Return the app's settings by name; for those in the vault, the reference. Raises AzError."""
         name = ("--resource-group", self.group, "--name", self.name)
         listed = az("functionapp", "config", "appsettings", "list", *name)
         return {setting["name"]: setting["value"] or "" for setting in listed}
@@ -61,7 +61,7 @@ class Site:
         }
 
     def refresh(self) -> None:
-        """Have Azure read the Key Vault references again, and start the app with what it finds. Raises AzError."""
+        """Make Azure read the Key Vault references again, and restart the app. Raises AzError."""
         url = f"{self.id}/config/configreferences/appsettings/refresh?api-version={REFRESH_API}"
         az("rest", "--method", "post", "--url", url)
         az("functionapp", "restart", "--resource-group", self.group, "--name", self.name)
@@ -79,4 +79,4 @@ def site(resource_group: str, name: str) -> Site:
     for site in sites(resource_group):
         if site.name == name:
             return site
-    raise AzError(f"there is no app {name} of ours in {resource_group}")
+    raise AzError(f"there is no app {name} of this deployment in {resource_group}")

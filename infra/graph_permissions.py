@@ -18,7 +18,7 @@ from shared.resources import permissions
 
 @dataclass(frozen=True)
 class Declaration:
-    """What of an entry decides which permissions it needs."""
+    """The fields of an entry that decide which permissions it needs."""
 
     resource: str
     hydrate: bool = False
@@ -54,12 +54,12 @@ def needed(entries: list[Any]) -> list[str]:
 
 
 def lists(given: Any) -> tuple[str, ...]:
-    """Return the lists that an entry fans out over. Raises TypeError for what are none."""
+    """Return the lists that an entry fans out over. Raises TypeError for other values."""
     return (given,) if isinstance(given, str) else tuple(str(role) for role in given)
 
 
 def main(path: str) -> None:
-    """Print them; end with every complaint instead if there is one."""
+    """Print the permissions; if there are complaints, end with these instead."""
     try:
         entries = json.loads(Path(path).read_text(encoding="utf-8"))
         names = needed(entries if isinstance(entries, list) else [entries])

@@ -32,7 +32,7 @@ def files(root: Path = ROOT) -> list[str]:
 
 
 def content(name: str) -> bytes:
-    """Return what the package holds under that name."""
+    """Return the content of the package's file with that name."""
     source = ROOT / "infra" / name if name == "requirements.txt" else ROOT / name
     return source.read_bytes()
 

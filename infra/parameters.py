@@ -21,25 +21,25 @@ from shared.configuration import values as settings
 TEMPLATE = Path(__file__).with_name("main.bicep")
 SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentParameters.json#"
 PROFILES = ("cheap", "middle", "gateway", "dedicated")
-OURS = {"clientId", "subscriptions", "budgetStart"}
+SET_BY_SCRIPT = {"clientId", "subscriptions", "budgetStart"}
 EXAMPLES = [
     ipaddress.ip_network(network) for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
 ]
-"""Addresses for documents (RFC 5737, RFC 3849): the example file has some, and nobody sends from them."""
+"""Addresses for documentation (RFC 5737, RFC 3849): the example file contains some, and nobody sends from them."""
 
 OF_THE_HOST = {
     "RENEW_SCHEDULE": settings.schedule,
     "APPLICATIONINSIGHTS_CONNECTION_STRING": settings.insights,
 }
-"""Settings that the Functions host reads itself: with a wrong one it does not start, or never runs the timer, and the
-app can't say why."""
+"""Settings that the Functions host reads itself: with an invalid one, it does not start, or never runs the timer, and
+the app can't report that."""
 
 MOST_ADDRESSES = 500
-"""App Service takes 512 rules in all."""
+"""App Service allows 512 rules in all."""
 
 
 class Wrong(Exception):
-    """A parameter that Azure would refuse, or would take and should not. Names it, and says what was expected."""
+    """An invalid parameter. The message names it, and states the expected value."""
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -52,13 +52,13 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def check(values: dict[str, Any], profile: str) -> dict[str, Any]:
-    """Return the user's values as the template wants them. Raises Wrong."""
+    """Return the user's values as the template expects them. Raises Wrong."""
     if profile not in PROFILES:
         raise Wrong(f"profile: expected one of {', '.join(PROFILES)}")
     known = set(re.findall(r"^param (\w+)", TEMPLATE.read_text(encoding="utf-8"), re.MULTILINE))
     if unknown := sorted(set(values) - known):
-        raise Wrong(f"{unknown[0]}: unknown; infra/main.bicep has {', '.join(sorted(known - OURS))}")
-    if taken := sorted(set(values) & OURS):
+        raise Wrong(f"{unknown[0]}: unknown; infra/main.bicep has {', '.join(sorted(known - SET_BY_SCRIPT))}")
+    if taken := sorted(set(values) & SET_BY_SCRIPT):
         raise Wrong(f"{taken[0]}: leave it out, infra/deploy.sh sets it")
     for name, text in texts(values):
         # Nested deployments may take such a text for an expression (Azure/bicep#2431), azd replaces ${…}.
@@ -86,7 +86,7 @@ def texts(values: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def addresses(values: dict[str, Any], profile: str) -> dict[str, list[str]]:
-    """Return graphAddresses in CIDR form, for a profile that keeps to them; else nothing. Raises Wrong."""
+    """Return graphAddresses in CIDR form, if the profile uses them; otherwise nothing. Raises Wrong."""
     if profile == "cheap":
         return {}
     given = values.get("graphAddresses")
@@ -114,7 +114,7 @@ def addresses(values: dict[str, Any], profile: str) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    """Check, and write if the app registration is known."""
+    """Check the parameters; write them if the app registration is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--file", type=Path, required=True)
     parser.add_argument("--print", metavar="NAME", help="print one value of the file, and do nothing else")

@@ -2,10 +2,10 @@
 
     python3 infra/registration.py CLIENT_ID --name NAME [--name NAME] --credential NAME [--only-name]
 
-Whoever may write tags of the group could name an app of theirs there, and an administrator's next run would give it the
-permissions of this one. So: it bears our name, nobody holds a secret or a federated credential that infra/deploy.sh
-did not make, and whoever else can get one (an owner) or has one (a certificate) is named, for a person to judge.
-Changes nothing. Ends with 1 if it is not ours, with 4 if a person has to judge.
+With write access to the group's tags, an attacker could name another app there, and an administrator's next run would
+grant it the permissions of this one. So the registration must have the expected name, and no secret or federated
+credential that infra/deploy.sh did not create. Owners, who could create one, and certificates are listed for a person
+to judge. Changes nothing. Ends with 1 if the registration is foreign, with 4 if a person has to judge.
 """
 
 import argparse
@@ -20,41 +20,41 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from infra import consent
 from infra.az import AzError, az, graph
 
-NOT_OURS = 1
+FOREIGN = 1
 A_PERSON_JUDGES = 4
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """What speaks against a registration, and whether a person may wave it through."""
+    """A doubt about a registration, and whether a person may accept it."""
 
     text: str
     may_pass: bool = False
 
 
 def doubts(client_id: str, names: Collection[str], credential: str, *, only_name: bool = False) -> Iterator[Doubt]:
-    """Yield what speaks against a registration being ours alone. Raises AzError."""
+    """Yield the doubts whether only this deployment controls a registration. Raises AzError."""
     app = az("ad", "app", "show", "--id", client_id)
     if app["displayName"] not in names:
         yield Doubt(
-            f"it is called {app['displayName']}, not {next(iter(names))}. If you know that it is ours, give it that "
-            "name; otherwise take the tag away"
+            f"it is called {app['displayName']}, not {next(iter(names))}. "
+            "If you know that it belongs to this deployment, give it that name; otherwise remove the tag"
         )
     if only_name:
         return
     principal = consent.principal(client_id) or {}
     for holder in (app, principal):
         for secret in holder.get("passwordCredentials") or []:
-            yield Doubt(f"it has a client secret, {_named(secret)}, which this script does not make: remove it")
+            yield Doubt(f"it has a client secret, {_named(secret)}, which this script does not create: remove it")
     for federated in az("ad", "app", "federated-credential", "list", "--id", client_id) or []:
         if federated["name"] != credential:
             yield Doubt(
                 f"it has the federated credential {federated['name']} of {federated.get('issuer')}, which this script "
-                "does not make: remove it"
+                "does not create: remove it"
             )
     for holder in (app, principal):
         for certificate in holder.get("keyCredentials") or []:
-            yield Doubt(f"somebody holds its certificate {_named(certificate)}", may_pass=True)
+            yield Doubt(f"somebody has its certificate {_named(certificate)}", may_pass=True)
     yield from _other_owners(client_id, principal)
 
 
@@ -72,7 +72,7 @@ def _other_owners(client_id: str, principal: Any) -> Iterator[Doubt]:
 
 
 def _me() -> str:
-    """Return the id of who is signed in; "" for a service principal, which has no user."""
+    """Return the id of the signed-in user; "" for a service principal, which has no user."""
     try:
         return str(az("ad", "signed-in-user", "show")["id"])
     except AzError:
@@ -84,7 +84,7 @@ def _named(credential: Any) -> str:
 
 
 def main() -> None:
-    """Look, and say what was found."""
+    """Check the registration, and print the doubts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("client_id")
     parser.add_argument("--name", action="append", required=True)
@@ -94,11 +94,11 @@ def main() -> None:
     try:
         found = list(doubts(given.client_id, given.name, given.credential, only_name=given.only_name))
     except (AzError, KeyError, TypeError) as error:
-        sys.exit(f"The app registration {given.client_id} could not be looked at: {error}")
+        sys.exit(f"The app registration {given.client_id} could not be checked: {error}")
     for doubt in found:
         print(f"The app registration {given.client_id} that the resource group names: {doubt.text}.", file=sys.stderr)
     if any(not doubt.may_pass for doubt in found):
-        sys.exit(NOT_OURS)
+        sys.exit(FOREIGN)
     if found:
         sys.exit(A_PERSON_JUDGES)
 

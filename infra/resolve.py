@@ -2,7 +2,7 @@
 
     python3 infra/resolve.py RESOURCE_GROUP APP_NAME
 
-Until then a setting holds the text of its reference, for up to a day if nobody asks for a fresh look: the role by which
+Until then, a setting contains its reference instead of the secret, for up to a day without a refresh: the role by which
 the app reads its vault takes minutes to become effective.
 """
 
@@ -17,11 +17,11 @@ from infra.az import AzError
 from infra.deployed import site
 
 PAUSES = [float(seconds) for seconds in os.environ.get("RESOLVE_PAUSES", "10 20 30 60 60 60").split()]
-"""Seconds between looks."""
+"""Seconds between two checks."""
 
 
 def main() -> None:
-    """Look, refresh, and look again."""
+    """Check and refresh until the references are resolved."""
     try:
         app = site(*sys.argv[1:])
         for pause in PAUSES:
@@ -35,7 +35,7 @@ def main() -> None:
     for name, reason in waiting.items():
         print(f"{name}: {reason}", file=sys.stderr)
     if waiting:
-        sys.exit("These settings still hold the text of their reference to the vault: docs/runbook/not-acknowledged.md")
+        sys.exit("These settings still contain their unresolved Key Vault reference: docs/runbook/not-acknowledged.md")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Look at a deployment and say in one table what was seen, and what to do about each miss.
+"""Check a deployment and print a table of results, with a next step for each fault.
 
     python3 infra/verify.py --resource-group relay --app NAME --subscriptions subscriptions.json [--minutes 12]
 
-Ends with 1 if anything was missed. Changes nothing. What only the app itself can know (whether its roles are effective,
-whether Graph takes its subscriptions) is read from its own telemetry: at each run renew_timer makes the checks of
-`python -m ops doctor` that take the app's identity, and writes to storage and reads the vault for it.
+Ends with 1 if there is a fault. Changes nothing. Facts that only the app knows (whether its roles are effective,
+whether Graph accepts its subscriptions) come from its telemetry: at each run, renew_timer makes the checks of `python
+-m ops doctor` that need the app's identity, and writes to storage and reads the vault for it.
 """
 
 import argparse
@@ -41,7 +41,7 @@ ROLES = {
     "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
 }
 STORAGE, VAULT = ("queue", "blobs", "tables"), ("keys",)
-"""What the app tries with its own identity, as shared/access.py calls it."""
+"""The resources that the app tests with its own identity, by their names in shared/access.py."""
 
 OUR_ROLE = "Graph Relay key keeper"
 TOKEN = "Validation: infra/verify.py asks +%&é"  # noqa: S105 - a handshake's, which is no secret
@@ -50,7 +50,7 @@ RENEW_SCHEDULE = "0 */5 * * * *"
 """The default of the setting."""
 
 PATIENCE = 180
-"""Seconds for what Azure shows only after a while."""
+"""Seconds to wait for results that Azure shows with delay."""
 
 TELEMETRY = """
 let heard = AppMetrics | where TimeGenerated > datetime({since});
@@ -68,11 +68,11 @@ union
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One row: what was looked at, what was seen, and what to do if that is not as it should be."""
+class CheckResult:
+    """One row: the checked part, the observation, and the next step if there is a fault."""
 
     what: str
-    saw: str
+    observed: str
     next_step: str = ""
 
     @property
@@ -83,7 +83,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What is looked at."""
+    """The deployment to check."""
 
     app: Site
     client_id: str
@@ -96,117 +96,131 @@ class Deployment:
 
     @property
     def resources(self) -> list[str]:
-        """What is declared."""
+        """The declared resources."""
         return [str(declaration["resource"]) for declaration in self.declared]
 
 
-def look(deployment: Deployment) -> Iterator[Seen]:
-    """Yield every row, in the order in which a deployment comes to life."""
-    rows: list[Callable[[Deployment], Iterator[Seen]]] = [
+def look(deployment: Deployment) -> Iterator[CheckResult]:
+    """Yield all rows, in the order in which a deployment starts."""
+    rows: list[Callable[[Deployment], Iterator[CheckResult]]] = [
         one_app,
         code,
         settings,
         roles,
         consented,
         dry_run,
-        front,
+        front_door,
         gateway,
-        the_app_itself,
+        app_telemetry,
     ]
     for row in rows:
         try:
             yield from row(deployment)
         except (AzError, KeyError, TypeError, IndexError) as error:
             said = str(error).splitlines()[-1][:200] if str(error) else type(error).__name__
-            yield Seen(
-                row.__name__.replace("_", " "), f"Azure did not say: {said}", "run infra/deploy.sh --verify again"
+            yield CheckResult(
+                row.__name__.replace("_", " "), f"Azure did not answer: {said}", "run infra/deploy.sh --verify again"
             )
 
 
-def one_app(deployment: Deployment) -> Iterator[Seen]:
-    """Two apps on one queue after a change of plan: the old one has to go."""
+def one_app(deployment: Deployment) -> Iterator[CheckResult]:
+    """Only one app uses the queue: after a change of plan, the old one has to be deleted."""
     others = [site for site in sites(deployment.app.group) if site.name != deployment.app.name]
     for other in others:
         remove = f"az functionapp delete --resource-group {other.group} --name {other.name}"
-        yield Seen("one app", f"{other.name} is there too and works on the same queue", remove)
+        yield CheckResult("one app", f"{other.name} also exists and processes the same queue", remove)
 
 
-def code(deployment: Deployment) -> Iterator[Seen]:
-    """The functions are listed, and the host that runs them is up."""
+def code(deployment: Deployment) -> Iterator[CheckResult]:
+    """The functions are listed, and their host is running."""
     app = deployment.app
     names = wait(app.functions, lambda found: set(found) >= FUNCTIONS, deployment.patience)
     lacking = sorted(FUNCTIONS - set(names))
-    yield Seen(
+    yield CheckResult(
         "functions",
         ", ".join(names) or "none",
-        f"{', '.join(lacking)} not there: the remote build failed or ran with another Python; read the log of the "
+        f"{', '.join(lacking)} missing: the remote build failed or ran with another Python; read the log of the "
         "deployment, then infra/deploy.sh --code-only"
         if lacking
         else "",
     )
     state = wait(app.host_state, lambda found: found == "Running", deployment.patience)
-    yield Seen("host", state, "" if state == "Running" else "portal, the app, Diagnose and solve problems")
+    yield CheckResult("host", state, "" if state == "Running" else "portal, the app, Diagnose and solve problems")
 
 
-def settings(deployment: Deployment) -> Iterator[Seen]:
-    """The secrets have been fetched from the vault."""
+def settings(deployment: Deployment) -> Iterator[CheckResult]:
+    """The secrets were read from the vault."""
     waiting = deployment.app.unresolved()
-    saw = "; ".join(f"{name}: {reason}" for name, reason in sorted(waiting.items())) or "resolved"
+    observed = "; ".join(f"{name}: {reason}" for name, reason in sorted(waiting.items())) or "resolved"
     step = f"python3 infra/resolve.py {deployment.app.group} {deployment.app.name}"
-    yield Seen("settings from the vault", saw, step if waiting else "")
+    yield CheckResult("settings from the vault", observed, step if waiting else "")
 
 
-def roles(deployment: Deployment) -> Iterator[Seen]:
-    """The app's identity has its roles; whether they are effective, only the app can say."""
+def roles(deployment: Deployment) -> Iterator[CheckResult]:
+    """The app's identity has its roles; only the app can test whether they are effective."""
     (identity,) = deployment.app.get("")["identity"]["userAssignedIdentities"].values()
     listed = az("role", "assignment", "list", "--assignee-object-id", identity["principalId"], "--all")
     has = {assignment["roleDefinitionId"].rpartition("/")[2] for assignment in listed}
     names = " ".join(str(assignment.get("roleDefinitionName")) for assignment in listed)
     lacking = sorted(name for role, name in ROLES.items() if role not in has)
     lacking += [] if OUR_ROLE in names else [OUR_ROLE]
-    saw = f"not assigned: {', '.join(lacking)}" if lacking else f"{len(ROLES) + 1} assigned"
-    yield Seen("roles", saw, "infra/deploy.sh assigns them, if you are User Access Administrator" if lacking else "")
+    observed = f"not assigned: {', '.join(lacking)}" if lacking else f"{len(ROLES) + 1} assigned"
+    yield CheckResult(
+        "roles", observed, "infra/deploy.sh assigns them, if you are User Access Administrator" if lacking else ""
+    )
 
 
-def consented(deployment: Deployment) -> Iterator[Seen]:
-    """Graph's permissions have been granted, and Graph may get tokens for the app."""
+def consented(deployment: Deployment) -> Iterator[CheckResult]:
+    """Graph's permissions are granted, and Graph may get tokens for the app."""
     app, microsoft_graph = consent.principal(deployment.client_id), consent.principal(consent.MICROSOFT_GRAPH_APP)
     if app is None:
-        yield Seen("consent", "no service principal", consent.advice(deployment.client_id, deployment.permissions))
+        yield CheckResult(
+            "consent", "no service principal", consent.advice(deployment.client_id, deployment.permissions)
+        )
         return
     lacking = sorted(consent.missing(app, microsoft_graph, deployment.permissions))
-    saw = f"not granted: {', '.join(lacking)}" if lacking else f"{len(deployment.permissions)} permissions granted"
-    yield Seen("consent", saw, consent.advice(deployment.client_id, deployment.permissions) if lacking else "")
+    observed = f"not granted: {', '.join(lacking)}" if lacking else f"{len(deployment.permissions)} permissions granted"
+    yield CheckResult(
+        "consent", observed, consent.advice(deployment.client_id, deployment.permissions) if lacking else ""
+    )
     if consent.principal(consent.CHANGE_TRACKING_APP) is None:
         step = f"an Application Administrator: az ad sp create --id {consent.CHANGE_TRACKING_APP}"
-        yield Seen("change tracking", "Graph's own service principal is missing: rich items come unproven", step)
+        yield CheckResult(
+            "change tracking", "Graph's own service principal is missing: rich notifications have no valid tokens", step
+        )
 
 
-def dry_run(deployment: Deployment) -> Iterator[Seen]:
-    """What renew_timer is going to ask Graph for, with the settings as they are deployed, and what would keep it."""
-    told = deployment.app.settings()
-    redeploy = "infra/deploy.sh brings the app's settings up to date"
-    if not in_blob(told) and json.loads(told.get("SUBSCRIPTIONS") or "[]") != list(deployment.declared):
-        yield Seen(DRY_RUN, "the app's setting SUBSCRIPTIONS is not what the file declares", redeploy)
-    if told.get("NOTIFICATION_URL") != deployment.url:
-        yield Seen(DRY_RUN, f"NOTIFICATION_URL is {told.get('NOTIFICATION_URL')}, not {deployment.url}", redeploy)
-    pause = longest_pause(told.get("RENEW_SCHEDULE") or RENEW_SCHEDULE, datetime.now(UTC).date())
-    obstacles = [words for declaration in deployment.declared for words in obstacles_of(declaration, pause)]
-    for words in obstacles:
-        saw, _, step = words.partition(". ")
-        yield Seen(DRY_RUN, saw, step or "remove the declaration")
-    if not obstacles:
-        asked = "; ".join(f"{declaration['resource']} ({life(declaration)})" for declaration in deployment.declared)
-        yield Seen(DRY_RUN, f"{len(deployment.declared)} to ask Graph for: {asked}")
+def dry_run(deployment: Deployment) -> Iterator[CheckResult]:
+    """The subscriptions that renew_timer will request with the deployed settings, and what prevents them."""
+    current = deployment.app.settings()
+    redeploy = "infra/deploy.sh updates the app's settings"
+    if not subscriptions_in_blob(current) and json.loads(current.get("SUBSCRIPTIONS") or "[]") != list(
+        deployment.declared
+    ):
+        yield CheckResult(DRY_RUN, "the app's setting SUBSCRIPTIONS differs from the file", redeploy)
+    if current.get("NOTIFICATION_URL") != deployment.url:
+        yield CheckResult(
+            DRY_RUN, f"NOTIFICATION_URL is {current.get('NOTIFICATION_URL')}, not {deployment.url}", redeploy
+        )
+    pause = longest_pause(current.get("RENEW_SCHEDULE") or RENEW_SCHEDULE, datetime.now(UTC).date())
+    found = [words for declaration in deployment.declared for words in obstacles(declaration, pause)]
+    for words in found:
+        observed, _, step = words.partition(". ")
+        yield CheckResult(DRY_RUN, observed, step or "remove the declaration")
+    if not found:
+        asked = "; ".join(
+            f"{declaration['resource']} ({description(declaration)})" for declaration in deployment.declared
+        )
+        yield CheckResult(DRY_RUN, f"{len(deployment.declared)} to request from Graph: {asked}")
 
 
-def in_blob(told: dict[str, str]) -> bool:
-    """Whether a blob holds the declarations: `ops doctor` compares it with what is in force."""
-    return told.get("SUBSCRIPTIONS", "").startswith("https://")
+def subscriptions_in_blob(current: dict[str, str]) -> bool:
+    """Whether a blob holds the declarations: `ops doctor` compares it with the value in force."""
+    return current.get("SUBSCRIPTIONS", "").startswith("https://")
 
 
-def obstacles_of(declared: dict[str, Any], pause: timedelta) -> Iterator[str]:
-    """Yield why Graph would not take a subscription, or would let it expire."""
+def obstacles(declared: dict[str, Any], pause: timedelta) -> Iterator[str]:
+    """Yield why Graph would refuse a subscription, or let it expire."""
     resource = str(declared["resource"])
     try:
         kind = kind_of(resource)
@@ -215,22 +229,22 @@ def obstacles_of(declared: dict[str, Any], pause: timedelta) -> Iterator[str]:
         yield str(unsupported)
         return
     if kind.beta:
-        yield f"{resource}: only Graph's beta endpoint offers it, which this app does not use"
+        yield f"{resource}: only Graph's beta endpoint offers it, and the app does not use that endpoint"
     if complaint := too_rare(resource, rich=declared.get("includeResourceData", False), pause=pause):
         yield complaint
 
 
-def life(declared: dict[str, Any]) -> str:
-    """Return which changes are asked for, with content or not, and for how long, in words."""
+def description(declared: dict[str, Any]) -> str:
+    """Return the change types, whether there is content, and the lifetime, in words."""
     rich = declared.get("includeResourceData", False)
     hours = longest_lifetime(str(declared["resource"]), rich=rich) / timedelta(hours=1)
     return f"{', '.join(declared['changeTypes'])}; {'with' if rich else 'without'} content; {hours:.0f} h"
 
 
-def front(deployment: Deployment) -> Iterator[Seen]:
-    """The handshake is echoed where anybody may call; elsewhere strangers are turned away, and we are one."""
+def front_door(deployment: Deployment) -> Iterator[CheckResult]:
+    """An open endpoint echoes the handshake; a closed one refuses it, since this computer is not Graph."""
     if deployment.url.startswith("EventHub:"):
-        yield Seen("handshake", "an event hub has no handshake")
+        yield CheckResult("handshake", "an event hub has no handshake")
         return
     is_open = deployment.app.tags.get("profile") == "cheap"
     status, body, seconds = wait(
@@ -238,19 +252,21 @@ def front(deployment: Deployment) -> Iterator[Seen]:
         lambda answer: answer[:2] == (200, TOKEN) if is_open else answer[0] == 403,
         deployment.patience,
     )
-    saw = f"{status} in {seconds:.1f} s" if status else body
+    observed = f"{status} in {seconds:.1f} s" if status else body
     if is_open:
         echoed = (status, body) == (200, TOKEN)
         step = "the app's log; python -m ops doctor" if not echoed else ""
-        yield Seen("handshake", f"echoed, {saw}" if echoed else f"not echoed: {saw}", step)
+        yield CheckResult("handshake", f"echoed, {observed}" if echoed else f"not echoed: {observed}", step)
     elif status == 403:
-        yield Seen("front door", "closed to us (403), as it should be; Graph's own handshake shows below")
+        yield CheckResult(
+            "front door", "closed to this computer (403), as expected; Graph's own handshake shows in the rows below"
+        )
     else:
-        step = "point the name at the gateway" if not status else "it should be closed: run infra/deploy.sh again"
-        yield Seen("front door", f"expected 403, saw {saw}", step)
+        step = "point the host name at the gateway" if not status else "it must be closed: run infra/deploy.sh again"
+        yield CheckResult("front door", f"expected 403, saw {observed}", step)
 
 
-def gateway(deployment: Deployment) -> Iterator[Seen]:
+def gateway(deployment: Deployment) -> Iterator[CheckResult]:
     """The gateway reaches the app."""
     if deployment.app.tags.get("profile") != "gateway":
         return
@@ -264,44 +280,46 @@ def gateway(deployment: Deployment) -> Iterator[Seen]:
         for server in entry["servers"]
     ]
     step = "" if states and set(states) == {"Healthy"} else "portal, the gateway, Backend health"
-    yield Seen("gateway", f"the app behind it: {', '.join(states) or 'none'}", step)
+    yield CheckResult("gateway", f"the app behind it: {', '.join(states) or 'none'}", step)
 
 
-def the_app_itself(deployment: Deployment) -> Iterator[Seen]:
-    """What the app says of itself: a run of its timer uses storage, vault and Graph with its own identity."""
+def app_telemetry(deployment: Deployment) -> Iterator[CheckResult]:
+    """Results from the app's telemetry: a timer run uses storage, vault and Graph with the app's identity."""
     end = time.monotonic() + deployment.minutes * 60
     found = telemetry(deployment)
-    while not told(found, deployment) and time.monotonic() < end:
+    while not has_telemetry_of(found, deployment) and time.monotonic() < end:
         time.sleep(30)
         found = telemetry(deployment)
-    warnings = "; ".join(name for what, name, _ in found if what == "warning") or "nothing in its log"
+    warnings = "; ".join(name for what, name, _ in found if what == "warning") or "no warnings"
     has = {what for what, _, _ in found}
     if "run" not in has:
-        nothing = f"no run of renew_timer in {deployment.minutes:.0f} minutes; its log: {warnings}"
-        yield Seen("the app itself", nothing, "docs/runbook/no-heartbeat.md")
+        nothing = f"no run of renew_timer within {deployment.minutes:.0f} minutes; the app's log: {warnings}"
+        yield CheckResult("the app itself", nothing, "docs/runbook/no-heartbeat.md")
         return
     may = {name: value > 0 for what, name, value in found if what == "access"}
     for what, wanted, did in (
-        ("storage, by the app", STORAGE, "it wrote to its queue, blobs and tables"),
-        ("vault, by the app", VAULT, "it read its encryption key"),
+        ("storage, by the app", STORAGE, "can write to its queue, blobs and tables"),
+        ("vault, by the app", VAULT, "can read its encryption key"),
     ):
         denied = [name for name in wanted if not may.get(name)]
-        saw = f"no access to: {', '.join(denied)}; log: {warnings}" if denied else did
-        yield Seen(what, saw, "docs/permissions.md, Azure roles; then wait, roles take minutes" if denied else "")
+        observed = f"no access to: {', '.join(denied)}; log: {warnings}" if denied else did
+        yield CheckResult(
+            what, observed, "docs/permissions.md, Azure roles; then wait, roles take minutes" if denied else ""
+        )
     alive = {name for what, name, value in found if what == "subscription" and value > 0}
     lacking = [resource for resource in deployment.resources if not lives(resource, alive)]
-    saw = f"not there: {', '.join(lacking)}; log: {warnings}" if lacking else f"{len(alive)} at Graph"
-    yield Seen("subscriptions", saw, "docs/runbook/reconcile-failed.md" if lacking else "")
+    observed = f"missing: {', '.join(lacking)}; log: {warnings}" if lacking else f"{len(alive)} at Graph"
+    yield CheckResult("subscriptions", observed, "docs/runbook/reconcile-failed.md" if lacking else "")
 
 
 def lives(resource: str, alive: Collection[str]) -> bool:
-    """Whether there is a subscription to a resource; of one for each member of a list (`forEach`), to that of any."""
+    """Whether there is a subscription to a resource; for `forEach`, to that of any member."""
     pattern = re.escape(resource).replace(re.escape("{id}"), "[^/]+").replace(re.escape("{parent}"), "[^/]+")
     return any(re.fullmatch(pattern, name) for name in alive)
 
 
-def told(found: Sequence[tuple[str, str, float]], deployment: Deployment) -> bool:
-    """Whether nothing more has to be waited for."""
+def has_telemetry_of(found: Sequence[tuple[str, str, float]], deployment: Deployment) -> bool:
+    """Whether the telemetry shows all that is expected, so that waiting can end."""
     alive = {name for what, name, value in found if what == "subscription" and value > 0}
     may = {name for what, name, value in found if what == "access" and value > 0}
     live = all(lives(resource, alive) for resource in deployment.resources)
@@ -309,7 +327,7 @@ def told(found: Sequence[tuple[str, str, float]], deployment: Deployment) -> boo
 
 
 def telemetry(deployment: Deployment) -> list[tuple[str, str, float]]:
-    """Return what the app has sent since it was deployed. Raises AzError."""
+    """Return the app's telemetry since the deployment. Raises AzError."""
     (workspace,) = az("monitor", "log-analytics", "workspace", "list", "--resource-group", deployment.app.group)
     api = "https://api.loganalytics.io"
     query = TELEMETRY.format(since=deployment.since.isoformat())
@@ -319,9 +337,9 @@ def telemetry(deployment: Deployment) -> list[tuple[str, str, float]]:
 
 
 def handshake(url: str) -> tuple[int, str, float]:
-    """Return status, body and seconds of a handshake as Graph makes it; status 0, and why, where nothing answers."""
+    """Return status, body and seconds of a handshake such as Graph's; without an answer, status 0 and the reason."""
     if not url.startswith("https://"):
-        return 0, f"NOTIFICATION_URL is no https address: {url}", 0
+        return 0, f"NOTIFICATION_URL is not an https URL: {url}", 0
     began = time.monotonic()
     asked = urllib.request.Request(  # noqa: S310 - https, as was just looked at
         f"{url}?{urllib.parse.urlencode({'validationToken': TOKEN})}", data=b"", method="POST",
@@ -337,7 +355,7 @@ def handshake(url: str) -> tuple[int, str, float]:
 
 
 def wait(ask: Callable[[], Any], is_well: Callable[[Any], bool], patience: float) -> Any:
-    """Return the first answer that is well, or the last one once patience, in seconds, is at its end."""
+    """Return the first good answer, or the last one after `patience` seconds."""
     end = time.monotonic() + patience
     while True:
         answer = ask()
@@ -346,27 +364,29 @@ def wait(ask: Callable[[], Any], is_well: Callable[[Any], bool], patience: float
         time.sleep(10)
 
 
-def table(rows: Sequence[Seen]) -> str:
-    """Return the rows for a terminal: a mark, what, and what was seen; under each miss its next step."""
+def table(rows: Sequence[CheckResult]) -> str:
+    """Return the rows for a terminal: a mark, the checked part, the observation; below each fault its next step."""
     width = max(len(row.what) for row in rows)
     lines = []
     for row in rows:
-        lines.append(f"{'ok  ' if row.is_well else 'MISS'}  {row.what:{width}}  {row.saw}")
+        lines.append(f"{'ok  ' if row.is_well else 'MISS'}  {row.what:{width}}  {row.observed}")
         if not row.is_well:
             lines += [f"      {'':{width}}  → {line}" for line in row.next_step.splitlines()]
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Look, and print the table."""
+    """Check, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resource-group", required=True)
     parser.add_argument("--app", required=True)
     parser.add_argument("--client-id", required=True)
     parser.add_argument("--url", required=True, help="NOTIFICATION_URL")
     parser.add_argument("--subscriptions", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=12, help="how long to wait for the app's first timer run")
-    parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds for what Azure shows after a while")
+    parser.add_argument("--minutes", type=float, default=12, help="minutes to wait for the app's first timer run")
+    parser.add_argument(
+        "--patience", type=float, default=PATIENCE, help="seconds to wait for results that Azure shows with delay"
+    )
     given = parser.parse_args()
     declared = json.loads(given.subscriptions.read_text(encoding="utf-8"))
     script = [sys.executable, str(Path(__file__).with_name("graph_permissions.py")), str(given.subscriptions)]

@@ -1,1 +1,1 @@
-"""What stands in for the cloud on one machine."""
+"""The local system: substitutes for the cloud services on one machine."""

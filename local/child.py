@@ -10,6 +10,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from local import interruption
+
 GUARD = """
 import os, signal, sys
 groups = set()
@@ -21,7 +23,7 @@ for group in groups:
     except ProcessLookupError:
         pass
 """
-"""Kills the process groups that were registered, once the process that registered them has ended."""
+"""The program that kills the registered process groups once the registering process has ended."""
 
 
 class ChildFailed(Exception):
@@ -31,7 +33,7 @@ class ChildFailed(Exception):
 class Child:
     """One process with its descendants, in a process group of its own: Ctrl-C reaches only its parent.
 
-    All of them are killed when the process that started them ends, however it ends.
+    All of them are killed when the process that started them ends, in whatever way.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """What it ended with; None while it runs."""
+        """The exit code; None while it runs."""
         return self._process.poll()
 
     def wait_until(self, ready: Callable[[], bool], within: float = 60) -> None:
@@ -85,15 +87,16 @@ class Child:
 
         Raises:
             ChildFailed: the process ended, or `within` seconds passed.
+            KeyboardInterrupt: see `interruption.pause`.
         """
-        deadline, pause = time.monotonic() + within, 0.02
+        deadline, wait = time.monotonic() + within, 0.02
         while not ready():
             if not self.running:
                 raise ChildFailed(f"{self.name} ended with {self._process.returncode}\n{self.tail()}")
             if time.monotonic() > deadline:
                 raise ChildFailed(f"{self.name} was not ready within {within:.0f} s\n{self.tail()}")
-            time.sleep(pause)
-            pause = min(pause * 1.3, 0.2)
+            interruption.pause(wait)
+            wait = min(wait * 1.3, 0.2)
 
     def wait(self, within: float) -> bool:
         """Wait for it to end; return whether it has."""
@@ -102,9 +105,9 @@ class Child:
         return not self.running
 
     def stop(self, patience: float = 15) -> None:
-        """Ask it to end (SIGTERM) and wait; kill it, and what it has left behind, after `patience` seconds.
+        """Send SIGTERM and wait; after `patience` seconds, kill the process and its descendants.
 
-        Only the process itself is asked: what it started (a worker, say) it needs until its own work is done.
+        Only the process itself gets the signal: it needs its descendants, such as a worker, until its own work is done.
         """
         if self.running:
             self._process.terminate()
@@ -112,7 +115,7 @@ class Child:
         self.kill()
 
     def kill(self) -> None:
-        """Kill it and what it started (SIGKILL), as a crash would."""
+        """Kill it and its descendants (SIGKILL), as a crash would."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
@@ -124,7 +127,7 @@ class Child:
 
 
 class Guard:
-    """A process that outlives this one by a moment, to kill the process groups that this one has left."""
+    """A process that briefly outlives this one, to kill its remaining process groups."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -132,15 +135,15 @@ class Guard:
         )
 
     def watch(self, group: int) -> None:
-        """Kill this group when we are gone."""
+        """Kill this process group when this process ends."""
         self._tell("+", group)
 
     def forget(self, group: int) -> None:
-        """Do not: its number may be another's by then."""
+        """Do not kill it: its number may belong to another group by then."""
         self._tell("-", group)
 
     def _tell(self, sign: str, group: int) -> None:
-        # The pipe's other end is ours alone: it is closed by the kernel when this process ends.
+        # Only this process has the other end of the pipe: the kernel closes it when the process ends.
         assert self._process.stdin is not None
         self._process.stdin.write(f"{sign}{group}\n".encode())
         self._process.stdin.flush()

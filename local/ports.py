@@ -21,7 +21,7 @@ PARTS = tuple(range(first, first + 400) for first in range(15_000, 32_000, 400))
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different ports of 127.0.0.1 that are free at this moment, and that no other process gets."""
+    """Return `count` different free ports of 127.0.0.1 that no other process gets."""
     with ExitStack() as stack:
         found: list[int] = []
         ports = _ports(os.getpid())
@@ -34,7 +34,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def answers(port: int) -> bool:
-    """Tell whether something accepts connections on a port of 127.0.0.1."""
+    """Return whether something accepts connections on a port of 127.0.0.1."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -44,14 +44,14 @@ def answers(port: int) -> bool:
 
 @cache
 def _ports(_process: int) -> Iterator[int]:
-    """Return the ports of this process, without end: each comes again after all others."""
+    """Yield the ports of this process endlessly: each is repeated only after all others."""
     part = list(_own_part())
     first = random.SystemRandom().randrange(len(part))
     return cycle(part[first:] + part[:first])
 
 
 def _own_part() -> range:
-    """Return a part that no other process has, for as long as this one lives; any part if each has an owner."""
+    """Return a part that no other process has while this one lives; any part if each is taken."""
     directory = Path(tempfile.gettempdir(), f"graph-relay-ports-{os.getuid()}")
     directory.mkdir(exist_ok=True)
     for number, part in enumerate(PARTS):
@@ -67,4 +67,4 @@ def _own_part() -> range:
 
 
 _locks: list[IO[str]] = []
-"""Held until the process ends."""
+"""Open until the process ends."""

@@ -1,1 +1,1 @@
-"""Takes notifications from an event hub, where Graph delivers to one instead of to `notify_http`."""
+"""Receives notifications from an event hub, if Graph delivers there instead of to `notify_http`."""

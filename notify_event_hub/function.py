@@ -1,4 +1,4 @@
-"""The Event Hubs trigger, there only if `NOTIFICATION_URL` names a hub: then Graph posts to nobody."""
+"""The Event Hubs trigger. It exists only if `NOTIFICATION_URL` names a hub."""
 
 import logging
 import os
@@ -16,9 +16,9 @@ _log = logging.getLogger("graph_relay.notify")
 
 
 def notify_event_hub(events: List[func.EventHubEvent]) -> None:  # noqa: UP006 - Azure's worker refuses `list` here
-    """Store the notifications of some events. Raises if that can't be done now: the host goes on only after it was.
+    """Store the notifications of some events. Raises if that fails: the host continues only after success.
 
-    Without its retry policy the host would pass over what failed: a hub has no place where to put it back.
+    Without its retry policy, the host would skip failed events: a hub does not take events back.
     """
     try:
         app = relay()

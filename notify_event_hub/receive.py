@@ -1,7 +1,8 @@
-"""What is stored of the events of a hub: each is a collection, as Graph would post it (docs/graph.md, "Event Hubs").
+"""Stores the items of event hub events: each event is a collection, as Graph would post it (docs/graph.md, "Event
+Hubs").
 
-No validation tokens come this way. What proves an item is its clientState, and that nobody but Graph may send to the
-hub: that is for the hub's roles to see to.
+There are no validation tokens. An item is proven by its clientState, and because the roles of the hub allow only Graph
+to send.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +22,7 @@ EVENT_HUB = Channel("notify_event_hub", timedelta(minutes=1))
 """Nobody waits for an answer."""
 
 NOT_APPLICABLE = "NA"
-"""What stands in every field of the event that Graph sends when a subscription is created."""
+"""The value of every field of the test event that Graph sends when a subscription is created."""
 
 
 def receive(
@@ -32,11 +33,11 @@ def receive(
     paths: Paths | None,
     account: Account,
 ) -> None:
-    """Store what is ours in `bodies`; one that is no collection costs the others nothing.
+    """Store the accepted items of `bodies`; a malformed one does not affect the others.
 
-    `paths` notes which items are refused, None: notes are off; `account` enters which are queued.
+    paths: stores refused items; None: disabled. account: records queued items.
 
-    Raises RetryLater if storage is unavailable: the host then hands over the same events again.
+    Raises RetryLater if storage is unavailable: the host then delivers the same events again.
     """
     items: list[msgspec.Raw] = []
     unreadable: RefusedItems = []

@@ -1,6 +1,6 @@
-"""An answer to what was refused takes as long as an answer to what was stored.
+"""Makes the answer to a refused POST take as long as the answer to a stored one.
 
-Storing takes milliseconds. Without this, the time of an answer would tell whether a clientState is good.
+Storing takes milliseconds. Otherwise, the response time would disclose whether a clientState is valid.
 """
 
 import random
@@ -10,16 +10,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 LONGEST = 0.05
-"""Seconds that an answer is held back at most: a thread waits meanwhile."""
+"""Maximum delay of an answer, in seconds: a thread waits meanwhile."""
 
 TYPICAL = 0.008
-"""Seconds, until something has been stored in this process."""
+"""Seconds, until this process has stored something."""
 
 _SAMPLES = 100
 
 
 class AnswerTime:
-    """Remembers how long the last POSTs of which something was stored took; one object serves all threads."""
+    """The durations of the last POSTs with stored items; one object serves all threads."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class AnswerTime:
         self._samples = deque([TYPICAL], maxlen=_SAMPLES)
 
     def level(self, began: float, *, stored: bool) -> None:
-        """Wait as long as storing would have taken if nothing was stored; `began`: the clock at the beginning."""
+        """If nothing was stored, wait as long as storing would have taken. began: the clock at the beginning."""
         elapsed = self._clock() - began
         with self._lock:
             if stored:

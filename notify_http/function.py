@@ -16,7 +16,7 @@ blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _log = logging.getLogger("graph_relay.notify")
 _answer_time = AnswerTime()
 _chunked_body, _invalid_settings = Throttle(), Throttle()
-"""Whether to log these now: anybody can cause the lines."""
+"""Limits these log lines: anybody can cause them."""
 
 
 @blueprint.function_name("notify_http")
@@ -36,7 +36,7 @@ def notify_http(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def handshake(token: str) -> func.HttpResponse:
-    """Echo the decoded token, byte for byte; `nosniff` does what escaping it would (docs/graph.md, "Handshake")."""
+    """Echo the decoded token, byte for byte; `nosniff` replaces escaping (docs/graph.md, "Handshake")."""
     return func.HttpResponse(
         token.encode("utf-8", "surrogateescape"),
         mimetype="text/plain",
@@ -46,7 +46,7 @@ def handshake(token: str) -> func.HttpResponse:
 
 def _receive(body: bytes, *, chunked: bool) -> Answer:
     if chunked and not body:
-        # github.com/Azure/azure-functions-host/issues/7930. Graph sends a length; a proxy before us may not.
+        # github.com/Azure/azure-functions-host/issues/7930. Graph sends Content-Length; a proxy may not.
         if _chunked_body():
             _log.error("The Functions host dropped a chunked body. Have the proxy before the app send Content-Length")
         return Answer(503, "The body did not arrive. Please send this again, with Content-Length.", retry_after=10)

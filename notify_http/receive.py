@@ -1,4 +1,4 @@
-"""What is answered to a POST of Graph's, and what is stored before the answer.
+"""Stores the accepted items of a POST by Graph, and returns the answer.
 
 The answer does not show whether an item was accepted (docs/graph.md, "Invalid notifications").
 """
@@ -18,16 +18,17 @@ from shared.paths import Paths
 from shared.storage.queues import Sender
 
 LARGEST_BODY = 8 << 20
-"""Bytes. Graph names no limit; ordinary collections have some hundred KB. As many bodies as there are requests at once
-(`maxConcurrentRequests` in host.json) have to fit the memory of an instance, twice. The deployment sets the host's own
-limit to the same, `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT`: what is larger does not reach the app."""
+"""Bytes. Graph documents no limit; ordinary collections have some hundred KB. The memory of an instance must hold one
+body for each concurrent request (`maxConcurrentRequests` in host.json), twice. The deployment sets the host's own
+limit, `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT`, to the same value: larger bodies do not reach the app."""
 
 _LARGE = 1 << 20
 _large_bodies = threading.BoundedSemaphore(2)
-"""Bodies larger than a megabyte that are read at once: reading makes copies, and one processor reads one at a time."""
+"""Bodies larger than a megabyte that are parsed concurrently: parsing makes copies, and one core parses one at a time.
+"""
 
 TIME_LIMIT = timedelta(seconds=2.4)
-"""For storing: Graph stops listening after 3 s, and an answer over 2.9 s counts as slow."""
+"""For storing: Graph stops waiting after 3 s, and an answer after 2.9 s counts as slow."""
 
 HTTP = Channel("notify_http", TIME_LIMIT)
 
@@ -50,9 +51,9 @@ def receive(
     paths: Paths | None,
     account: Account,
 ) -> Answer:
-    """Store what is ours in `body`, a changeNotificationCollection, and return the answer. Never raises.
+    """Store the accepted items of `body`, a changeNotificationCollection, and return the answer. Never raises.
 
-    `paths` notes what is refused, None: notes are off; `account` enters what is queued.
+    paths: stores refused items; None: disabled. account: records queued items.
     """
     if len(body) > LARGEST_BODY:
         return Answer(413, f"The body exceeds {LARGEST_BODY} bytes.")

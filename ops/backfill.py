@@ -5,7 +5,7 @@ from datetime import datetime
 
 import click
 
-from ops.report import Report, Sheet, as_json, finish, when
+from ops.report import Report, ReportTable, as_json, finish, when
 from ops.time_argument import Moment
 from shared.configuration.values import GUID
 from shared.messages.envelope import ReadbackPage, write
@@ -28,7 +28,7 @@ class RequestedBackfill(Report):
     since: datetime
     until: datetime
 
-    def shown(self) -> Iterable[str | Sheet]:
+    def shown(self) -> Iterable[str | ReportTable]:
         """Yield one sentence."""
         changed = (
             f"changed after {when(self.since)} and before {when(self.until)}"

@@ -1,4 +1,4 @@
-"""The list of commands, and what their common failures mean."""
+"""The command group, and the messages of common failures."""
 
 import logging
 import tomllib
@@ -26,15 +26,15 @@ _AS_JSON = "ops.as_json"
 
 
 class Commands(click.Group):
-    """A group whose commands may raise what the app raises on purpose."""
+    """A group whose commands may raise the app's own exceptions."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep in mind whether a machine reads: a failure may come before the command has read its options."""
+        """Note whether the output is JSON: a failure may occur before the command has read its options."""
         ctx.meta[_AS_JSON] = "--json" in args
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; say in one sentence what it could not do without."""
+        """Run a command; report common failures in one sentence."""
         try:
             return super().invoke(ctx)
         except SettingsError as error:

@@ -1,4 +1,4 @@
-"""The counters of the host: the local host serves them, Azure's exports them."""
+"""The counters of the host: the local host serves them, that in Azure exports them."""
 
 from collections import Counter
 from contextlib import suppress
@@ -25,7 +25,7 @@ class _Point(msgspec.Struct):
 
 
 class Counted(msgspec.Struct):
-    """Since the host started: notifications by what became of them, those not delivered by reason.
+    """Counts since the host started: notifications by result, and undelivered ones by reason.
 
     lag_seconds: mean, from receipt to delivery; None before the first delivery.
     """

@@ -11,8 +11,8 @@ import click
 import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ops.dead_letter_view import LetterView, destination_named, details, plain_path, view
-from ops.report import ExitCode, Report, Sheet, as_json, console, finish, span, table
+from ops.dead_letter_fields import DeadLetterSummary, all_fields, destination_named, plain_path, summary
+from ops.report import ExitCode, Report, ReportTable, as_json, console, finish, span, table
 from ops.time_argument import Span
 from shared.errors import Refused
 from shared.messages.dead_letters import DeadLetters, ListedDeadLetter
@@ -52,12 +52,12 @@ class Selection:
         return [wanted for wanted in self.ids if not any(letter.startswith(wanted) for letter in found)]
 
 
-class Letters(Report):
+class DeadLetterList(Report):
     """The selected dead letters."""
 
-    letters: list[LetterView]
+    letters: list[DeadLetterSummary]
 
-    def shown(self) -> Iterable[str | Sheet]:
+    def shown(self) -> Iterable[str | ReportTable]:
         """Yield a table, and the number for each reason."""
         rows = (
             (letter.id, letter.reason, span(letter.age_seconds), letter.kind, plain_path(letter.resource))
@@ -67,7 +67,7 @@ class Letters(Report):
         yield _counted(letter.reason for letter in self.letters)
 
 
-class Details(Report):
+class DeadLetterFields(Report):
     """The unencrypted fields of dead letters; `missing`: requested ids that no dead letter has."""
 
     letters: list[dict[str, Any]]
@@ -78,28 +78,28 @@ class Details(Report):
         """An unknown id needs attention."""
         return ExitCode.ATTENTION if self.missing else ExitCode.FINE
 
-    def shown(self) -> Iterable[str | Sheet]:
+    def shown(self) -> Iterable[str | ReportTable]:
         """Yield each dead letter, one field per line."""
         for letter in self.letters:
-            yield from _facts(msgspec.to_builtins(letter))
+            yield from _lines(msgspec.to_builtins(letter))
             yield ""
         yield from (f"No dead letter has the id {wanted}" for wanted in self.missing)
 
 
-def _facts(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+def _lines(fields: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     """Yield a line for each field; the entries of a list are indented."""
-    for name, value in facts.items():
+    for name, value in fields.items():
         label = f"{indent}{name.replace('_', ' ')}"
         if isinstance(value, list):
             yield label
             for entry in value:
-                yield from _facts(entry, f"{indent}  ")
+                yield from _lines(entry, f"{indent}  ")
         else:
             yield f"{label:<28} {plain_path(str(value))}"
 
 
-class Settled(Report):
-    """How many letters were replayed or dropped, by reason; which were left since nothing in them can be replayed."""
+class ActionResult(Report):
+    """The number of dead letters that were replayed or dropped, by reason; left: those that can't be replayed."""
 
     action: str
     done: dict[str, int]
@@ -111,7 +111,7 @@ class Settled(Report):
         """A selected dead letter that could not be processed needs attention."""
         return ExitCode.ATTENTION if self.left or self.missing else ExitCode.FINE
 
-    def shown(self) -> Iterable[str | Sheet]:
+    def shown(self) -> Iterable[str | ReportTable]:
         """Yield a sentence for each result."""
         yield f"{self.action}: {sum(self.done.values())}"
         yield from (f"  {count} {reason}" for reason, count in self.done.items())
@@ -149,8 +149,8 @@ def list_letters(*, as_json: bool, **selected: Any) -> None:
     """List dead letters, oldest first."""
     selection = Selection(**selected)
     with receiving() as (_, each):
-        found = [view(letter, utc_now()) for letter in each if selection.has(letter)]
-    finish(Letters(sorted(found, key=lambda letter: letter.age_seconds, reverse=True)), as_json=as_json)
+        found = [summary(letter, utc_now()) for letter in each if selection.has(letter)]
+    finish(DeadLetterList(sorted(found, key=lambda letter: letter.age_seconds, reverse=True)), as_json=as_json)
 
 
 @dead_letters.command()
@@ -160,8 +160,8 @@ def show(ids: tuple[str, ...], *, as_json: bool) -> None:
     """Show the unencrypted fields of dead letters: never content, tokens or clientState."""
     selection = Selection(ids)
     with receiving() as (_, each):
-        found = [details(letter, utc_now()) for letter in each if selection.has(letter)]
-    finish(Details(found, selection.not_found(str(facts["id"]) for facts in found)), as_json=as_json)
+        found = [all_fields(letter, utc_now()) for letter in each if selection.has(letter)]
+    finish(DeadLetterFields(found, selection.not_found(str(letter["id"]) for letter in found)), as_json=as_json)
 
 
 @dead_letters.command()
@@ -171,7 +171,7 @@ def show(ids: tuple[str, ...], *, as_json: bool) -> None:
 def replay(*, everything: bool, as_json: bool, **selected: Any) -> None:
     """Enqueue dead letters again, as a first attempt. Their events keep their ids."""
     selection = _narrowed(Selection(**selected), everything)
-    finish(_settle("Replayed", selection, _replay), as_json=as_json)
+    finish(_apply("Replayed", selection, _replay), as_json=as_json)
 
 
 @dead_letters.command()
@@ -184,7 +184,7 @@ def drop(*, everything: bool, yes: bool, as_json: bool, **selected: Any) -> None
     selection = _narrowed(Selection(**selected), everything)
     if not yes:
         click.confirm("Drop these dead letters permanently?", abort=True, err=True)
-    finish(_settle("Dropped", selection, _drop), as_json=as_json)
+    finish(_apply("Dropped", selection, _drop), as_json=as_json)
 
 
 def _narrowed(selection: Selection, everything: bool) -> Selection:
@@ -210,8 +210,8 @@ def _drop(letters: DeadLetters, letter: ListedDeadLetter) -> bool:
     return True
 
 
-def _settle(action: str, selection: Selection, settled: Callable[[DeadLetters, ListedDeadLetter], bool]) -> Settled:
-    """Settle the letters that are meant; `settled` tells whether it could settle one."""
+def _apply(action: str, selection: Selection, act: Callable[[DeadLetters, ListedDeadLetter], bool]) -> ActionResult:
+    """Apply an action to the selected dead letters; `act` returns whether it succeeded for one."""
     done: Counter[str] = Counter()
     left: list[str] = []
     seen: list[str] = []
@@ -220,11 +220,11 @@ def _settle(action: str, selection: Selection, settled: Callable[[DeadLetters, L
             if not selection.has(letter):
                 continue
             seen.append(letter.id)
-            if settled(letters, letter):
+            if act(letters, letter):
                 done[letter.reason] += 1
             else:
                 left.append(letter.id)
-    return Settled(action, dict(done.most_common()), left, selection.not_found(seen))
+    return ActionResult(action, dict(done.most_common()), left, selection.not_found(seen))
 
 
 @contextmanager

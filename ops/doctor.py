@@ -14,7 +14,7 @@ from ops.checks.member_lists import fan_outs
 from ops.checks.result import CheckResult, Verdict, attention, fine, unreachable
 from ops.checks.schedule import schedule
 from ops.checks.storage import key_store, storage
-from ops.report import ExitCode, Indented, Report, Sheet, as_json, console, finish, table
+from ops.report import ExitCode, Indented, Report, ReportTable, as_json, console, finish, table
 from ops.subscription_state import listed
 from shared.configuration.settings import SettingsError, storage_settings
 from shared.errors import RetryLater
@@ -33,7 +33,7 @@ class Diagnosis(Report):
 
     @property
     def exit_code(self) -> ExitCode:
-        """A check that could not be made does not count."""
+        """A check that could not be run does not count."""
         verdicts = {result.verdict for result in self.findings}
         if any(result.check == SETTINGS and result.verdict is not Verdict.FINE for result in self.findings):
             return ExitCode.USAGE
@@ -41,7 +41,7 @@ class Diagnosis(Report):
             return ExitCode.UNREACHABLE
         return ExitCode.ATTENTION if Verdict.ATTENTION in verdicts else ExitCode.FINE
 
-    def shown(self) -> Iterable[str | Indented | Sheet]:
+    def shown(self) -> Iterable[str | Indented | ReportTable]:
         """Yield the number of findings for each verdict, those that need attention, and a table of all."""
         counts = Counter(result.verdict for result in self.findings)
         yield ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
@@ -71,14 +71,14 @@ def doctor(*, as_json: bool) -> None:
 
 
 def diagnose() -> Iterator[CheckResult]:
-    """Yield findings; if settings are invalid, of the checks that do not need them."""
+    """Yield the results; if settings are invalid, only of checks that do not need them."""
     try:
         relay()
     except SettingsError as error:
         yield from (attention(SETTINGS, complaint, "see docs/configuration.md") for complaint in error.complaints)
         yield from _storage_alone()
         return
-    failing: set[str] = set()  # tenants in which the app can't sign in: waiting does not help
+    failing: set[str] = set()  # tenants in which the app can't sign in: waiting is useless
     yield from blobs()
     yield from _findings(_declared)
     checks: tuple[Callable[[], Iterator[CheckResult]], ...] = (
@@ -100,7 +100,7 @@ def diagnose() -> Iterator[CheckResult]:
 
 
 def _findings(check: Callable[[], Iterator[CheckResult]]) -> Iterator[CheckResult]:
-    """Yield what a check finds; where that depends on settings in a blob that can't be read at all, this."""
+    """Yield the results of a check; if it depends on a blob of settings that can't be read, a result about that."""
     try:
         yield from check()
     except RetryLater as retry_later:

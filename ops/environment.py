@@ -16,17 +16,17 @@ class _File(msgspec.Struct, rename="pascal"):
     is_encrypted: bool = False
 
 
-def load_settings(path: Path | None) -> None:
+def load_settings(path: Path | None, default: Path = DEFAULT) -> None:
     """Add the values of a file to the environment.
 
-    One that is named says which system is meant: it goes before the environment, which may be that of another. None
-    stands for local.settings.json, if it is there: as for `func start`, the environment goes before it.
+    A given file selects the system, and overrides the environment. None means `default`, if it exists: as with
+    `func start`, the environment overrides it.
 
     Raises SettingsError.
     """
-    if path is None and not DEFAULT.exists():
+    if path is None and not default.exists():
         return
-    chosen = path or DEFAULT
+    chosen = path or default
     try:
         held = msgspec.json.decode(chosen.read_bytes(), type=_File)
     except OSError as error:
@@ -40,7 +40,7 @@ def load_settings(path: Path | None) -> None:
 
 
 def _complaint(file: Path) -> str:
-    """Say what is wrong with a file that is not as it should be, without what it holds."""
+    """Return what is wrong with an invalid file, without its values."""
     try:
         json.loads(file.read_bytes())
     except json.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""`find`: the path of one notification, by whatever id an operator has at hand."""
+"""`find`: the path of one notification, by any of its ids."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -7,22 +7,22 @@ import click
 import msgspec
 
 from ops.dead_letters import receiving
-from ops.report import ExitCode, Indented, Report, Sheet, as_json, finish, span
+from ops.report import ExitCode, Indented, Report, ReportTable, as_json, finish, span
 from ops.time_argument import Moment
 from shared.paths import Path, Step, names, steps
 from shared.relay import relay
 
 
 class FoundPath(msgspec.Struct):
-    """A path and its steps. dead_letter: the id of the dead letter that it was read from, if it was."""
+    """A path and its steps. dead_letter: the id of the dead letter that contains it, if one does."""
 
     path: Path
     steps: list[Step]
     dead_letter: str = ""
 
 
-class Found(Report):
-    """`paths`: the newest first. `noted`: whether paths are noted now."""
+class FindResult(Report):
+    """paths: the newest first. noted: whether the app records paths now."""
 
     asked: str
     noted: bool
@@ -33,7 +33,7 @@ class Found(Report):
         """An unknown id needs attention."""
         return ExitCode.FINE if self.paths else ExitCode.ATTENTION
 
-    def shown(self) -> Iterable[str | Indented | Sheet]:
+    def shown(self) -> Iterable[str | Indented | ReportTable]:
         """Yield each path as a timeline."""
         for found in self.paths:
             yield from _lines(found)
@@ -45,7 +45,7 @@ class Found(Report):
             yield "Refusals and dead letters: the last 500 are recorded, and dead letters as long as they are kept."
 
 
-def _lines(found: FoundPath) -> Iterable[str | Indented | Sheet]:
+def _lines(found: FoundPath) -> Iterable[str | Indented | ReportTable]:
     path = found.path
     took = span((path.at - path.received).total_seconds())
     yield f"{path.outcome}{f': {path.reason}' if path.reason else ''}, {took} after it was received"
@@ -69,7 +69,7 @@ def _when(step: Step) -> str:
 
 
 def _in_dead_letters(text: str) -> list[FoundPath]:
-    """Look for an id in the dead letters themselves. Raises RetryLater."""
+    """Search the dead letters for an id. Raises RetryLater."""
     found: list[FoundPath] = []
     with receiving() as (_, each):
         for letter in each:
@@ -97,4 +97,4 @@ def find(id_: str, since: datetime, *, as_json: bool) -> None:
     if not text:
         raise click.BadParameter("expected an id", param_hint="ID")
     noted = [FoundPath(path, steps(path)) for path in app.path_log.find(text, app.ledgers, since)]
-    finish(Found(id_, app.paths is not None, noted or _in_dead_letters(text)), as_json=as_json)
+    finish(FindResult(id_, app.paths is not None, noted or _in_dead_letters(text)), as_json=as_json)

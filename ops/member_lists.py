@@ -10,8 +10,8 @@ from shared.relay import relay
 class MemberListState(msgspec.Struct):
     """A declaration that fans out, and its list.
 
-    members: whom there should be subscriptions for. missing: members that Graph no longer lists, which is not believed
-    yet. listed: when the whole list was last read. problem: why it could not be read the last time.
+    members: the members that need a subscription. missing: members that Graph's list omits, not yet confirmed. listed:
+    when the whole list was last read. problem: why the last reading failed.
     """
 
     tenant: str
@@ -24,7 +24,7 @@ class MemberListState(msgspec.Struct):
 
     @property
     def name(self) -> str:
-        """The list, as it is declared; of two, both."""
+        """The list as declared; if there are two, both."""
         return " then ".join(self.lists)
 
 

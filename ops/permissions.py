@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from ops.report import ExitCode, Failure, Report, Sheet, as_json, finish, table
+from ops.report import ExitCode, Failure, Report, ReportTable, as_json, finish, table
 from shared.configuration.declaration import Declaration, read_declarations, with_tenant
 from shared.configuration.settings import Settings, SettingsError
 from shared.configuration.values import CLOUDS, InvalidValue
@@ -20,14 +20,14 @@ _CLIENT = "GRAPH_CLIENT_ID"
 _TENANT = "GRAPH_TENANT_ID"
 _PORTAL = "https://entra.microsoft.com/#view/Microsoft_AAD_RegisteredApps/ApplicationMenuBlade/~/CallAnAPI/appId/"
 _ANY_TENANT = "organizations"
-"""What stands for a tenant in Entra ID's addresses while it is not known which one is meant."""
+"""The placeholder for an unknown tenant in Entra ID's URLs."""
 
 
 class NeedState(msgspec.Struct):
-    """One operation of ours: why it is done, the path below `/v1.0/`, and any one of the permissions that will do.
+    """One operation: its purpose, its path below `/v1.0/`, and permissions of which any one suffices.
 
-    resource_specific: the permissions for one team, chat or user that do as well, or, if `by_resource`, that are relied
-    on. granted: which of them the tenant has granted; None if none, or if that is not known.
+    resource_specific: the permissions for one team, chat or user that suffice, too, or, if `by_resource`, that the
+    declaration uses. granted: which of them the tenant has granted; None if none, or if that is unknown.
     """
 
     purpose: str
@@ -39,7 +39,7 @@ class NeedState(msgspec.Struct):
 
 
 class DeclarationState(msgspec.Struct):
-    """A declaration, what it needs, and what it needs besides permissions, or why no application can have it."""
+    """A declaration, the permissions and other conditions that it needs, or why no application can have it."""
 
     tenant: str
     resource: str
@@ -49,9 +49,9 @@ class DeclarationState(msgspec.Struct):
 
 
 class TenantState(msgspec.Struct):
-    """A tenant: the least set of permissions, and how what is granted differs from it.
+    """A tenant: the least set of permissions, and the difference from the granted ones.
 
-    granted: None if the tenant could not be asked; `unknown` says why.
+    granted: None if the tenant could not be asked; then `unknown` says why.
     """
 
     tenant: str
@@ -72,13 +72,13 @@ class PermissionReport(Report):
 
     @property
     def exit_code(self) -> ExitCode:
-        """Attention where no application can have what is declared, or a tenant has not granted what is needed."""
+        """Attention if no application can have a declared resource, or a tenant has not granted a needed permission."""
         lacking = any(tenant.granted is not None and tenant.missing for tenant in self.tenants)
         refused = any(declaration.complaint for declaration in self.declarations)
         return ExitCode.ATTENTION if lacking or refused else ExitCode.FINE
 
-    def shown(self) -> Iterable[str | Sheet]:
-        """Yield a table of needs; then what is amiss, and for each tenant what to grant and how."""
+    def shown(self) -> Iterable[str | ReportTable]:
+        """Yield a table of needs; then problems, and for each tenant what to grant and how."""
         rows = [
             (declaration.resource, need.purpose, _in_words(need), need.granted)
             for declaration in self.declarations
@@ -111,7 +111,7 @@ def permissions(subscriptions: Path | None, *, as_json: bool) -> None:
 
 
 def report(declared: Sequence[Declaration], settings: Settings | None) -> PermissionReport:
-    """Return what declarations need. With settings, each tenant's token is asked for what is granted there."""
+    """Return the needs of declarations. With settings, each tenant's token shows what is granted there."""
     found: list[DeclarationState] = []
     tenants: list[TenantState] = []
     for tenant_id in dict.fromkeys(declaration.tenant_id for declaration in declared):
@@ -140,7 +140,7 @@ def _declared(subscriptions: Path | None, settings: Settings | None) -> Sequence
 
 
 def _granted(tenant_id: str, settings: Settings | None) -> tuple[frozenset[str] | None, str | None]:
-    """Return what the token of a tenant carries, or None and why that is not known."""
+    """Return the permissions in the token of a tenant, or None and why they are unknown."""
     if settings is None:
         return None, "the settings are incomplete"
     try:
@@ -204,9 +204,9 @@ def _commands(client: str, tenant_id: str, lacking: Sequence[str]) -> list[str]:
 
 
 def _consent_url(client: str, tenant_id: str, settings: Settings | None) -> str | None:
-    """The page of the registration, which is in the home tenant alone; only the global cloud's portal is known here.
+    """Return the URL of the registration's page in the home tenant; only the global cloud's portal is known here.
 
-    Entra ID's `/adminconsent` fails for a registration without a reply URL (AADSTS500113), as this one is.
+    Entra ID's `/adminconsent` fails for a registration without a reply URL (AADSTS500113), such as this one.
     """
     is_home = tenant_id == (settings.tenant_id if settings else _ANY_TENANT)
     is_global = settings is None or settings.cloud == CLOUDS["global"]

@@ -15,9 +15,9 @@ OVERDUE_AFTER = timedelta(minutes=15)
 
 
 class QueueState(msgspec.Struct):
-    """messages: all of them, those that wait for their next attempt too, roughly.
+    """messages: approximate number, including those that wait for their next attempt.
 
-    oldest_seconds: since Graph sent the oldest of those that wait for nothing; None if there is none.
+    oldest_seconds: since the receipt of the oldest due message; None if none is due.
     """
 
     messages: int
@@ -25,14 +25,14 @@ class QueueState(msgspec.Struct):
 
     @property
     def attention(self) -> str | None:
-        """What needs attention, as a sentence; None if nothing does."""
+        """A sentence if the queue needs attention, otherwise None."""
         if (self.oldest_seconds or 0) < OVERDUE_AFTER.total_seconds():
             return None
         return "the queue is not being processed: does process_queue run?"
 
 
-class LettersState(msgspec.Struct):
-    """count: of all, roughly; by_reason: of the first `looked_at` of them."""
+class DeadLettersState(msgspec.Struct):
+    """count: approximate number; by_reason: of the first `looked_at` of them."""
 
     count: int
     by_reason: dict[str, int]
@@ -40,22 +40,22 @@ class LettersState(msgspec.Struct):
 
     @property
     def attention(self) -> str | None:
-        """What needs attention, as a sentence; None if nothing does."""
+        """A sentence if the dead letters need attention, otherwise None."""
         return f"{self.count} dead letters: see `dead-letters list`" if self.count else None
 
 
 def queue_state(now: datetime) -> QueueState:
-    """Look at the queue. Raises RetryLater."""
+    """Peek at the queue. Raises RetryLater."""
     found = backlog(storage_clients().queues, now)
     return QueueState(found.messages, None if found.waiting_seconds is None else max(0, round(found.waiting_seconds)))
 
 
-def letters_state() -> LettersState:
-    """Look at the first dead letters. Raises RetryLater."""
+def dead_letters_state() -> DeadLettersState:
+    """Peek at the first dead letters. Raises RetryLater."""
     letters = DeadLetters(storage_clients().queues, storage_clients().claims)
     first = letters.first()
     counted = dict(Counter(letter.reason for letter in first).most_common())
-    return LettersState(max(letters.count(), len(first)), counted, len(first))
+    return DeadLettersState(max(letters.count(), len(first)), counted, len(first))
 
 
 def reasons(by_reason: dict[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""`reconcile` and `rotate-keys`: what renew_timer does about subscriptions and keys, done now."""
+"""`reconcile` and `rotate-keys`: a run of renew_timer for subscriptions and keys, now."""
 
 import time
 from collections import Counter
@@ -10,24 +10,24 @@ from typing import NoReturn
 import click
 import msgspec
 
-from ops.report import ExitCode, Report, Sheet, as_json, echo, finish, table
+from ops.report import ExitCode, Report, ReportTable, as_json, echo, finish, table
 from shared.configuration.declaration import Declaration
 from shared.errors import RelayError, RetryLater
 from shared.relay import relay, utc_now
 from shared.subscriptions.advice import advice
-from shared.subscriptions.results import Unlisted
+from shared.subscriptions.results import ListingFailed
 from shared.subscriptions.subscription import DesiredState, Outcome
 from shared.subscriptions.wait_budget import WaitBudget
 
 _PATIENCE = timedelta(hours=1)
-"""For what Graph limits: ten thousand subscriptions take several minutes."""
+"""Time to wait for Graph's limits: ten thousand subscriptions take several minutes."""
 
 
 MOST_SHOWN = 20
 
 
-class Done(Report):
-    """What became of one step."""
+class StepReport(Report):
+    """The outcome of one step."""
 
     tenant: str
     action: str
@@ -39,22 +39,22 @@ class Done(Report):
 
 
 class Reconciled(Report):
-    """What was done in every tenant. `new_key`: the id of the key that was created for it.
+    """The steps in all tenants. new_key: the id of the key that was created.
 
-    steps: what failed first, at most twenty without --all. counts: of all steps, by action and outcome.
+    steps: failed ones first, at most twenty without --all. counts: of all steps, by action and outcome.
     """
 
-    steps: list[Done]
+    steps: list[StepReport]
     new_key: str | None = None
     counts: dict[str, int] = msgspec.field(default_factory=dict)
     ends: ExitCode = ExitCode.FINE
 
     @property
     def exit_code(self) -> ExitCode:
-        """Refusals need a person; for the rest, trying again is enough."""
+        """Refusals need a person; other failures need only a retry."""
         return self.ends
 
-    def shown(self) -> Iterable[str | Sheet]:
+    def shown(self) -> Iterable[str | ReportTable]:
         """Yield a table of the steps."""
         if self.new_key:
             yield f"New encryption key: {self.new_key}. renew_timer retires the previous one when nothing needs it."
@@ -63,13 +63,13 @@ class Reconciled(Report):
             return
         in_all = sum(self.counts.values())
         if in_all > len(self.steps):
-            told = ", ".join(f"{number:,} {name}" for name, number in self.counts.items())
-            yield f"{in_all:,} steps: {told}. Below are {len(self.steps)}, failed ones first."
+            counted = ", ".join(f"{number:,} {name}" for name, number in self.counts.items())
+            yield f"{in_all:,} steps: {counted}. Below are {len(self.steps)}, failed ones first."
         rows = ((step.tenant, step.resource, step.action, step.why, _outcome(step)) for step in self.steps)
         yield table("Subscriptions", ("Tenant", "Resource", "Action", "Why", "Outcome"), rows)
 
 
-def _outcome(done: Done) -> str:
+def _outcome(done: StepReport) -> str:
     return "done" if done.error is None else "; ".join(text for text in (done.error, done.advice) if text)
 
 
@@ -113,8 +113,8 @@ def rotate_keys(*, show_all: bool, as_json: bool) -> None:
 
 
 def _finish(desired: DesiredState, new_key: str | None, *, show_all: bool, as_json: bool) -> NoReturn:
-    """Reconcile every tenant, and end as that went. With --all and --json, each step is a line of its own."""
-    counts, steps, ends = Counter[str](), list[Done](), ExitCode.FINE
+    """Reconcile every tenant, and end with its exit code. With --all and --json, each step is a line of its own."""
+    counts, steps, ends = Counter[str](), list[StepReport](), ExitCode.FINE
     for done in _every_tenant(desired):
         counts[f"{done.action} {'failed' if done.error else 'done'}"] += 1
         if done.error and ends is not ExitCode.ATTENTION:
@@ -128,13 +128,15 @@ def _finish(desired: DesiredState, new_key: str | None, *, show_all: bool, as_js
     finish(Reconciled(shown, new_key, dict(counts), ends), as_json=as_json)
 
 
-def _every_tenant(desired: DesiredState) -> Iterator[Done]:
-    """Reconcile every tenant; those that are declared no more too, as long as they may have subscriptions of ours."""
+def _every_tenant(desired: DesiredState) -> Iterator[StepReport]:
+    """Reconcile every tenant, including former ones that may still have subscriptions of the app."""
     budget = WaitBudget(_PATIENCE, lambda wait: time.sleep(wait.total_seconds()))
     for tenant_id, _, result in relay().reconciler.every_tenant(desired, _before_gap, budget):
-        if isinstance(result, Unlisted):
+        if isinstance(result, ListingFailed):
             error = result.error
-            yield Done(tenant_id, "list", "subscriptions", "to know what there is", str(error), None, _later(error))
+            yield StepReport(
+                tenant_id, "list", "subscriptions", "to know what there is", str(error), None, _later(error)
+            )
         else:
             yield from map(_done, result.outcomes)
 
@@ -143,10 +145,10 @@ def _before_gap(declarations: Sequence[Declaration]) -> None:
     relay().sweep.suspect_gaps(declarations, utc_now())
 
 
-def _done(outcome: Outcome) -> Done:
+def _done(outcome: Outcome) -> StepReport:
     step = outcome.step
     about = step.declaration or step.subscription
-    done = Done(step.tenant_id, step.action, about.resource if about else "", step.explanation)
+    done = StepReport(step.tenant_id, step.action, about.resource if about else "", step.explanation)
     if outcome.error is not None:
         done.error, done.later = str(outcome.error), _later(outcome.error)
         done.advice = advice(outcome.error, done.resource, step.declaration.consent if step.declaration else "tenant")

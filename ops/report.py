@@ -29,15 +29,15 @@ class ExitCode(IntEnum):
 
 
 class Report(msgspec.Struct):
-    """The fields are what `--json` gives: times in ISO 8601, UTC; spans in seconds, named `…_seconds`."""
+    """The fields are those of `--json`: times in ISO 8601, UTC; spans in seconds, named `…_seconds`."""
 
     @property
     def exit_code(self) -> ExitCode:
-        """How the command ends."""
+        """The exit code of the command."""
         return ExitCode.FINE
 
-    def shown(self) -> "Iterable[str | Indented | Sheet]":
-        """Yield what a person sees; nothing if the exit code says it all."""
+    def shown(self) -> "Iterable[str | Indented | ReportTable]":
+        """Yield the output for a person; nothing if the exit code suffices."""
         return ()
 
 
@@ -49,10 +49,10 @@ class Failure(Report):
 
     @property
     def exit_code(self) -> ExitCode:
-        """How the command ends."""
+        """The exit code of the command."""
         return self.code
 
-    def shown(self) -> "Iterable[str | Sheet]":
+    def shown(self) -> "Iterable[str | ReportTable]":
         """Yield the complaints."""
         return self.complaints
 
@@ -64,7 +64,7 @@ _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
 def _escaped(found: re.Match[str]) -> str:
-    """Return a character of JSON text as it is, or as JSON escapes it if a terminal would not print it."""
+    """Return a character of JSON text unchanged, or escaped if a terminal would not print it."""
     return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
 
 
@@ -96,20 +96,20 @@ def show(report: Report, *, as_json: bool) -> None:
         return
     out = console(errors=isinstance(report, Failure))
     for shown in rendered(report):
-        if isinstance(shown, Sheet) and not out.is_terminal:
+        if isinstance(shown, ReportTable) and not out.is_terminal:
             click.echo(shown.as_text())
         else:
             out.print(shown)
 
 
-def rendered(report: Report) -> Iterator["str | Indented | Sheet"]:
-    """Yield what a report shows, made plain: all that a command prints for a person comes through here."""
+def rendered(report: Report) -> Iterator["str | Indented | ReportTable"]:
+    """Yield the printable form of a report: all output for people passes through here."""
     for shown in report.shown():
         yield line(shown) if isinstance(shown, str) else shown.plain()
 
 
 def finish(report: Report, *, as_json: bool) -> NoReturn:
-    """Print a report and end the command as it says."""
+    """Print a report and end the command with its exit code."""
     show(report, as_json=as_json)
     sys.exit(report.exit_code)
 
@@ -122,11 +122,11 @@ class Indented:
     by: int
 
     def plain(self) -> "Indented":
-        """Return it with its text plain."""
+        """Return a copy with plain text."""
         return Indented(line(self.text), self.by)
 
     def __rich_console__(self, console: Console, _: ConsoleOptions) -> RenderResult:
-        """Wrap it at the width of a terminal; without one, print it as one line."""
+        """Wrap at the width of a terminal; without one, print one line."""
         if console.is_terminal:
             yield Padding(Text(self.text, overflow="fold"), (0, 0, 0, self.by), expand=False)
         else:
@@ -134,7 +134,7 @@ class Indented:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ReportTable:
     """Rows with a title: a table on a terminal, else a line a row with tabs between its cells, for other programs."""
 
     title: str
@@ -142,7 +142,7 @@ class Sheet:
     rows: Sequence[Sequence[str]]
 
     def __rich__(self) -> Group:
-        """Return it for a terminal: as few lines and columns as it needs, so that `status` fits 80 x 24."""
+        """Return the table for a terminal: as small as possible, so that `status` fits 80 x 24."""
         rows = Table(box=None, show_header=any(self.columns), pad_edge=False)
         for column in self.columns:
             rows.add_column(column, overflow="fold", header_style="dim")
@@ -150,10 +150,10 @@ class Sheet:
             rows.add_row(*row)
         return Group(Text(f"\n{self.title}", style="bold"), Padding(rows, (0, 0, 0, 2)))
 
-    def plain(self) -> "Sheet":
-        """Return it with every text plain."""
+    def plain(self) -> "ReportTable":
+        """Return a copy with plain texts."""
         rows = [[line(cell) for cell in row] for row in self.rows]
-        return Sheet(line(self.title), [line(column) for column in self.columns], rows)
+        return ReportTable(line(self.title), [line(column) for column in self.columns], rows)
 
     def as_text(self) -> str:
         """Return it as text, its title first."""
@@ -161,9 +161,9 @@ class Sheet:
         return "\n".join([f"# {self.title}", *("\t".join(" ".join(cell.split()) for cell in row) for row in rows)])
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Sheet:
-    """Return a sheet; None leaves a cell empty."""
-    return Sheet(title, columns, [tuple("" if cell is None else str(cell) for cell in row) for row in rows])
+def table(title: str, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> ReportTable:
+    """Return a table; None leaves a cell empty."""
+    return ReportTable(title, columns, [tuple("" if cell is None else str(cell) for cell in row) for row in rows])
 
 
 def plural(count: int, noun: str) -> str:

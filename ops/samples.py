@@ -11,7 +11,7 @@ from shared.graph.notification import Notification
 from shared.resources.item_types import ITEM_TYPES, ItemType
 
 TENANT = "00000000-0000-0000-0000-000000000000"
-"""No tenant has this id: a receiver can tell a sample from a real event."""
+"""A tenant id that does not exist: receivers can tell a sample from a real event."""
 
 _AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 _CHANGES = ("created", "updated", "deleted")

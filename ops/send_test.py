@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import click
 
-from ops.report import ExitCode, Report, Sheet, as_json, finish
+from ops.report import ExitCode, Report, ReportTable, as_json, finish
 from ops.samples import samples
 from shared.configuration.destinations import DEFAULT
 from shared.relay import relay
@@ -12,8 +12,8 @@ from shared.relay import relay
 _TYPE = "Microsoft.Graph.ChatMessageCreated"
 
 
-class Sent(Report):
-    """What the destination made of the event. failure: why it did not take it; "" if it did."""
+class TestDelivery(Report):
+    """The destination's response to the event. failure: why it was not accepted; "" if it was."""
 
     destination: str
     type: str
@@ -22,10 +22,10 @@ class Sent(Report):
 
     @property
     def exit_code(self) -> ExitCode:
-        """The destination should take it."""
+        """Attention if the destination does not accept the event."""
         return ExitCode.ATTENTION if self.failure else ExitCode.FINE
 
-    def shown(self) -> Iterable[str | Sheet]:
+    def shown(self) -> Iterable[str | ReportTable]:
         """Yield a sentence or two."""
         if self.failure:
             yield f"{self.destination} does not accept a {self.type}: {self.failure}"
@@ -48,10 +48,10 @@ def send_test(destination: str, type_: str, *, as_json: bool) -> None:
         raise click.BadParameter("expected a type of docs/samples.json", param_hint="--type")
     invalid = next((setting.invalid for setting in relay().outboxes.settings if setting.name == destination), "")
     if invalid:
-        finish(Sent(destination, type_, "", f"its entry is invalid: {invalid}"), as_json=as_json)
+        finish(TestDelivery(destination, type_, "", f"its entry is invalid: {invalid}"), as_json=as_json)
     if destination not in relay().destinations:
         names = ", ".join(relay().destinations)
         raise click.BadParameter(f"expected one of {names}", param_hint="--destination")
     event = known[type_]
     delivery = relay().destinations[destination].deliver([event])
-    finish(Sent(destination, type_, event.id, str(delivery.failure or "")), as_json=as_json)
+    finish(TestDelivery(destination, type_, event.id, str(delivery.failure or "")), as_json=as_json)

@@ -11,8 +11,8 @@ import msgspec
 
 from ops.counters import Counted, counted
 from ops.member_lists import MemberListState, member_lists
-from ops.queue_state import LettersState, QueueState, letters_state, oldest, queue_state, reasons
-from ops.report import ExitCode, Report, Sheet, as_json, echo, finish, plural, span, table, when
+from ops.queue_state import DeadLettersState, QueueState, dead_letters_state, oldest, queue_state, reasons
+from ops.report import ExitCode, Report, ReportTable, as_json, echo, finish, plural, span, table, when
 from ops.subscription_state import Listed, State, SubscriptionState, listed, states, worst
 from shared.errors import RetryLater
 from shared.keys.key import EncryptionKey, newest_valid
@@ -21,25 +21,25 @@ from shared.paths import LastRetry
 from shared.readback.checkpoints import Checkpoint
 from shared.readback.pages import unreadable
 from shared.relay import relay, utc_now
-from shared.subscriptions.silence import Sighting
+from shared.subscriptions.silence import LastNotification
 
 T = TypeVar("T")
 
 GRACE = timedelta(minutes=1)
-"""A retry that was due so long ago has been tried, or is about to be."""
+"""A retry that was due this long ago has happened, or is about to."""
 
 OVERDUE = 2
-"""Sweep intervals after which a comparison should long have been made."""
+"""Sweep intervals after which a comparison counts as late."""
 
 
 MOST_SHOWN = 20
-"""Subscriptions and comparisons, the worst first."""
+"""Shown subscriptions and comparisons, the worst first."""
 
 _MOST_SENTENCES = 10
 
 
 class KeyState(msgspec.Struct):
-    """An encryption key; `subscriptions` is how many name it, None if that is unknown."""
+    """An encryption key; `subscriptions` is how many use it, None if unknown."""
 
     id: str
     current: bool
@@ -50,7 +50,7 @@ class KeyState(msgspec.Struct):
 
 
 class SweepState(msgspec.Struct):
-    """How far a declared resource has been compared with Graph; None: not yet, or never, if it can't be read back.
+    """The time up to which a declared resource has been compared with Graph; None: not yet, or it can't be read back.
 
     due: a gap is suspected.
     """
@@ -65,15 +65,15 @@ class SweepState(msgspec.Struct):
 class Status(Report):
     """The whole system. Parts that could not be read are None or absent, and named in `unreachable`.
 
-    lag_seconds: mean, from receipt to delivery, since the host started; counted: what became of notifications since
-    then; both None where the host does not tell. waiting_for: what notifications wait for, the last failure first.
+    lag_seconds: mean, from receipt to delivery, since the host started; counted: results of notifications since then;
+    both None if the host does not serve them. waiting_for: why notifications wait, the last failure first.
     """
 
     at: datetime
     subscriptions: list[SubscriptionState]
     keys: list[KeyState]
     queue: QueueState | None
-    dead_letters: LettersState | None
+    dead_letters: DeadLettersState | None
     sweeps: list[SweepState]
     member_lists: list[MemberListState]
     lag_seconds: float | None
@@ -86,13 +86,13 @@ class Status(Report):
 
     @property
     def exit_code(self) -> ExitCode:
-        """An unreachable part outweighs one that needs attention."""
+        """An unreachable part has precedence over one that needs attention."""
         if self.unreachable:
             return ExitCode.UNREACHABLE
         return ExitCode.ATTENTION if self.attention else ExitCode.FINE
 
-    def shown(self) -> Iterable[str | Sheet]:
-        """Yield the verdict, then what passes through, then a table for each part."""
+    def shown(self) -> Iterable[str | ReportTable]:
+        """Yield the verdict, then the flow of messages, then a table for each part."""
         for sentence in self.unreachable:
             yield f"Unreachable: {sentence}"
         for sentence in self.attention:
@@ -107,7 +107,7 @@ class Status(Report):
             yield (
                 f"{in_all:,} subscriptions: {counted}. Below are the {len(self.subscriptions)} worst of your selection."
             )
-        yield _sheet(
+        yield _table_of(
             "Subscriptions", ("Resource", "Expires in", "Silent", "Next"), map(_row, self.subscriptions), tenants
         )
         if self.member_lists:
@@ -115,7 +115,7 @@ class Status(Report):
         yield table("Encryption keys", ("Key", "Age", "Expires in", "Subscriptions"), map(_key_row, self.keys))
         if self.sweeps_in_all > len(self.sweeps):
             yield f"{self.sweeps_in_all:,} resources are compared with Graph. Below are those compared longest ago."
-        yield _sheet("Comparison with Graph", ("Resource", "Up to", "Gap"), map(_sweep_row, self.sweeps), tenants)
+        yield _table_of("Comparison with Graph", ("Resource", "Up to", "Gap"), map(_sweep_row, self.sweeps), tenants)
 
     def _messages(self) -> Iterable[tuple[str, str | None]]:
         if self.queue is not None:
@@ -134,8 +134,10 @@ class Status(Report):
             yield "dead letters", f"{letters.count}: {reasons(letters.by_reason)}{sample}" if letters.count else "none"
 
 
-def _sheet(title: str, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], tenants: set[str]) -> Sheet:
-    """Return a sheet whose rows begin with their tenant, which goes into the title if there is one alone."""
+def _table_of(
+    title: str, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], tenants: set[str]
+) -> ReportTable:
+    """Return a table whose rows begin with their tenant; a single tenant goes into the title instead."""
     if len(tenants) == 1:
         return table(f"{title} (tenant {next(iter(tenants))})", columns, (row[1:] for row in rows))
     return table(title, ("Tenant", *columns), rows)
@@ -168,10 +170,10 @@ def _sweep_row(sweep: SweepState) -> tuple[object, ...]:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which subscriptions are shown: those whose resource has a text and whose state is one of some, the worst first.
+class StatusFilter:
+    """The selection of subscriptions: by a text in the resource and by state, the worst first.
 
-    most: at most so many; None: all.
+    most: their largest number; None: all.
     """
 
     resource: str = ""
@@ -179,7 +181,7 @@ class Wanted:
     most: int | None = MOST_SHOWN
 
     def of(self, states: Iterable[SubscriptionState]) -> list[SubscriptionState]:
-        """Return those that are wanted."""
+        """Return the selected subscriptions."""
         found = [
             state
             for state in states
@@ -189,7 +191,7 @@ class Wanted:
 
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options by which subscriptions are chosen."""
+    """Add the options that select subscriptions to a command."""
     for option in (
         click.option("--all", "show_all", is_flag=True, help=f"All subscriptions, not the {MOST_SHOWN} worst."),
         click.option(
@@ -205,9 +207,9 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def wanted(resource: str, states: tuple[str, ...], *, show_all: bool) -> Wanted:
-    """Return what the options of `filtered` stand for."""
-    return Wanted(resource, states, None if show_all else MOST_SHOWN)
+def wanted(resource: str, states: tuple[str, ...], *, show_all: bool) -> StatusFilter:
+    """Return the selection of the options of `filtered`."""
+    return StatusFilter(resource, states, None if show_all else MOST_SHOWN)
 
 
 @click.command()
@@ -220,7 +222,7 @@ def status(resource: str, states: tuple[str, ...], *, show_all: bool, as_json: b
 
     With --all and --json, each subscription is a line of its own, and the last line is the rest.
     """
-    found = look(listed(), wanted(resource, states, show_all=show_all))
+    found = read_status(listed(), wanted(resource, states, show_all=show_all))
     if show_all and as_json:
         for state in found.subscriptions:
             echo(state)
@@ -229,28 +231,31 @@ def status(resource: str, states: tuple[str, ...], *, show_all: bool, as_json: b
 
 
 @dataclass
-class _Looking:
+class _StatusReader:
     """Reads one part after the other; an unavailable part does not hide the others."""
 
     unavailable: list[str] = field(default_factory=list)
 
-    def at(self, look: Callable[[], T], otherwise: T) -> T:
+    def at(self, read_status: Callable[[], T], otherwise: T) -> T:
         try:
-            return look()
+            return read_status()
         except RetryLater as retry_later:
             if str(retry_later) not in self.unavailable:
                 self.unavailable.append(str(retry_later))
             return otherwise
 
 
-def look(known: Listed, choice: Wanted | None = None) -> Status:
-    """Look at everything but Graph, whose part is given. Raises SettingsError."""
-    choice = choice or Wanted()
-    now, looking = utc_now(), _Looking(list(known.unavailable.values()))
+def read_status(known: Listed, choice: StatusFilter | None = None) -> Status:
+    """Read all parts but Graph's, which is given. Raises SettingsError."""
+    choice = choice or StatusFilter()
+    now, looking = utc_now(), _StatusReader(list(known.unavailable.values()))
     keys = looking.at(relay().keys.all, None)
     current = newest_valid(keys or [], now)
     nothing: dict[str, datetime] = {}
-    seen = {sighting.declaration: sighting.last for sighting in looking.at(relay().last_seen.all, list[Sighting]())}
+    seen = {
+        notification.declaration: notification.last
+        for notification in looking.at(relay().last_seen.all, list[LastNotification]())
+    }
     unnamed = looking.at(relay().rotation.unused_since, nothing)
     no_progress: dict[str, Checkpoint] = {}
     compared = looking.at(relay().checkpoints.all, no_progress)
@@ -263,7 +268,7 @@ def look(known: Listed, choice: Wanted | None = None) -> Status:
         sweeps_in_all=len(sweeps),
         keys=_key_states(keys or [], current, known, unnamed, now),
         queue=queue,
-        dead_letters=looking.at(letters_state, None),
+        dead_letters=looking.at(dead_letters_state, None),
         sweeps=_oldest(sweeps, choice),
         member_lists=looking.at(member_lists, list[MemberListState]()),
         lag_seconds=counters.lag_seconds if counters else None,
@@ -276,8 +281,8 @@ def look(known: Listed, choice: Wanted | None = None) -> Status:
     return found
 
 
-def _oldest(sweeps: list[SweepState], choice: Wanted) -> list[SweepState]:
-    """Return those of the wanted resources: of suspected gaps, then what was compared longest ago."""
+def _oldest(sweeps: list[SweepState], choice: StatusFilter) -> list[SweepState]:
+    """Return the comparisons of the selected resources: suspected gaps first, then the longest uncompared."""
     never = datetime.max.replace(tzinfo=UTC)
     found = [sweep for sweep in sweeps if choice.resource.lower() in sweep.resource.lower()]
     found.sort(key=lambda sweep: (not sweep.due, sweep.compared_until or never))
@@ -324,11 +329,11 @@ def _sweep_states(compared: dict[str, Checkpoint]) -> list[SweepState]:
 
 
 def _first(sentences: Iterable[str], what: str) -> Iterable[str]:
-    """Yield some sentences, and how many more there are."""
-    told = list(sentences)
-    yield from told[:_MOST_SENTENCES]
-    if len(told) > _MOST_SENTENCES:
-        yield f"{len(told) - _MOST_SENTENCES:,} more {what}"
+    """Yield the first sentences, and the number of the others."""
+    found = list(sentences)
+    yield from found[:_MOST_SENTENCES]
+    if len(found) > _MOST_SENTENCES:
+        yield f"{len(found) - _MOST_SENTENCES:,} more {what}"
 
 
 def _attention(

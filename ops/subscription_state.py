@@ -13,21 +13,21 @@ from shared.configuration.declaration import Declaration
 from shared.errors import RelayError, RetryLater
 from shared.keys.key import EncryptionKey
 from shared.relay import relay
-from shared.subscriptions.known import Known
+from shared.subscriptions.known import KnownSubscription
 from shared.subscriptions.plan import plan
-from shared.subscriptions.recognition import completed, take_inventory
+from shared.subscriptions.recognition import classify, completed
 from shared.subscriptions.subscription import Action, Step, Subscription
 from shared.subscriptions.wait_budget import WaitBudget
 
 PATIENCE = timedelta(hours=1)
-"""For what Graph limits: listing ten thousand subscriptions takes two minutes."""
+"""Time to wait for Graph's limits: listing ten thousand subscriptions takes two minutes."""
 
 EXPIRES_SOON = timedelta(minutes=15)
 """Remaining lifetime that needs attention; renew_timer has had many runs by then."""
 
 
 class State(StrEnum):
-    """What can be said of a subscription, the worst first."""
+    """The states of a subscription, the worst first."""
 
     MISSING = "missing"
     EXPIRING = "expiring"
@@ -48,10 +48,10 @@ _BY_ACTION = {
 
 
 class SubscriptionState(msgspec.Struct):
-    """A declaration and its subscription, or a subscription that nothing declares.
+    """A declaration and its subscription, or an undeclared subscription.
 
-    todo: what the next run of renew_timer does about it. attention: what a person should look at. state: `unknown`
-    where the tenant's subscriptions could not be listed.
+    todo: the step of the next run of renew_timer. attention: the problem, for a person. state: `unknown` if the
+    tenant's subscriptions could not be listed.
     """
 
     tenant: str
@@ -67,19 +67,19 @@ class SubscriptionState(msgspec.Struct):
 
 @dataclass
 class Listed:
-    """The subscriptions of each tenant, with the keys that Graph does not show; tenants that can't be listed, and why.
+    """The subscriptions of each tenant, with keys that Graph does not show; tenants that can't be listed, and why.
 
-    noted: what the app's tables say of the subscriptions of each tenant, by id.
+    noted: the stored subscriptions of each tenant, by id.
     """
 
     found: dict[str, list[Subscription]] = field(default_factory=dict)
-    noted: dict[str, Mapping[str, Known]] = field(default_factory=dict)
+    noted: dict[str, Mapping[str, KnownSubscription]] = field(default_factory=dict)
     unavailable: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
     @property
     def key_names(self) -> list[str]:
-        """The ids of the keys that subscriptions name."""
+        """The ids of the keys that subscriptions use."""
         return [
             subscription.encryption_certificate_id or "" for tenant in self.found.values() for subscription in tenant
         ]
@@ -90,8 +90,8 @@ def listed() -> Listed:
     settings, budget = relay().settings, WaitBudget(PATIENCE, lambda wait: time.sleep(wait.total_seconds()))
     known = Listed()
     for tenant_id in relay().declarations.by_tenant(settings.tenant_id):
-        noted: Mapping[str, Known] = {}
-        with suppress(RetryLater):  # told by those parts that need storage
+        noted: Mapping[str, KnownSubscription] = {}
+        with suppress(RetryLater):  # the parts that need storage report that
             noted = relay().known_subscriptions.all(tenant_id)
         try:
             shown = relay().subscriptions.list(tenant_id, budget.wait)
@@ -107,7 +107,7 @@ def listed() -> Listed:
 def states(
     known: Listed, key: EncryptionKey | None, seen: Mapping[str, datetime], now: datetime
 ) -> list[SubscriptionState]:
-    """Return the state of each declaration and of undeclared subscriptions of ours. `key`: the current one."""
+    """Return the state of each declaration and of the app's undeclared subscriptions. key: the current one."""
     found: list[SubscriptionState] = []
     for tenant_id, subscriptions in known.found.items():
         found += _of_tenant(tenant_id, subscriptions, known.noted[tenant_id], key, seen, now)
@@ -122,7 +122,7 @@ def states(
 
 
 def worst(states: Iterable[SubscriptionState], number: int) -> list[SubscriptionState]:
-    """Return so many of them: what needs attention, by how bad it is, then what has the least time left."""
+    """Return the first ones: those that need attention, the worst first, then those with the least time left."""
     order = {state: place for place, state in enumerate(State)}
     ranked = sorted(
         states, key=lambda state: (state.attention is None, order[state.state], state.expires_in_seconds or 0)
@@ -133,7 +133,7 @@ def worst(states: Iterable[SubscriptionState], number: int) -> list[Subscription
 def _of_tenant(
     tenant_id: str,
     shown: Sequence[Subscription],
-    noted: Mapping[str, Known],
+    noted: Mapping[str, KnownSubscription],
     key: EncryptionKey | None,
     seen: Mapping[str, datetime],
     now: datetime,
@@ -142,10 +142,10 @@ def _of_tenant(
     steps = plan(declared, shown, desired, tenant_id, now, noted) if key is not None else []
     by_declaration = {step.declaration.id: step for step in steps if step.declaration is not None}
     removed = {step.subscription.id for step in steps if step.action is Action.REMOVE and step.subscription}
-    ours = take_inventory(shown, desired, noted, tenant_id).ours
+    own = classify(shown, desired, noted, tenant_id).own
     for declaration in declared:
         step = by_declaration.get(declaration.id)
-        standing = [held for held in ours.get(declaration.id, ()) if held.id not in removed]
+        standing = [held for held in own.get(declaration.id, ()) if held.id not in removed]
         best = step.subscription if step else max(standing, key=lambda held: held.expiration_date_time, default=None)
         yield _of_declaration(declaration, best, step, seen, now)
     yield from (_undeclared(step, now) for step in steps if step.action is Action.REMOVE)

@@ -1,4 +1,4 @@
-"""Times and spans as they are typed: `2026-11-23T10:00Z`, `2026-11-23`, or `36h` for so long ago."""
+"""Times and spans as typed: `2026-11-23T10:00Z`, `2026-11-23`, or `36h` for a time that long ago."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ class Span(click.ParamType[timedelta]):
 
 
 class Moment(click.ParamType[datetime]):
-    """A time, UTC unless it says otherwise, or a span before now."""
+    """A time, UTC without an offset, or a span before now."""
 
     name = "time"
 

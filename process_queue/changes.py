@@ -1,4 +1,4 @@
-"""Change items: to events, to the destination; and where each ends that does not get there."""
+"""Change items: conversion to events, delivery, and the handling of items that are not delivered."""
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -26,8 +26,7 @@ from shared.readback.pings import Ping, Pings
 from shared.subscriptions.silence import LastSeen
 
 READ_TIME = timedelta(seconds=10)
-"""After this time no further item of an envelope is read from Graph: what was read is delivered, the rest comes again.
-"""
+"""After this time, no further item of an envelope is read from Graph: read items are delivered, the rest is retried."""
 
 
 class Clock(Protocol):
@@ -38,10 +37,10 @@ class Clock(Protocol):
 
 @dataclass
 class BatchOutcome:
-    """Where each item of an envelope ends: in one of these, or counted as refused or a duplicate.
+    """The result for each item of an envelope: one of these, or counted as refused or a duplicate.
 
-    events: what is to be delivered, by event id, with the item that it came from. refused: what was not proven, with
-    the reason. pinged: of which declarations only that something changed, and how many items said so.
+    events: events to deliver, by id, with their items. refused: unverified items, with the reason. pinged: declarations
+    that only reported some change, with the number of items.
     """
 
     events: dict[str, tuple[Origin, Event]] = field(default_factory=dict)
@@ -55,7 +54,7 @@ class BatchOutcome:
 class ChangeHandler:
     """Delivers the items of change envelopes.
 
-    `paths` notes how they got there, None: notes are off; `account` enters how they ended.
+    paths: stores their paths; None: disabled. account: records their results.
     """
 
     verifier: Verifier
@@ -68,35 +67,35 @@ class ChangeHandler:
     account: Account
 
     def handle(self, *envelopes: ChangeBatch) -> None:
-        """Deliver the items of envelopes to each destination; enqueue again or dead-letter the others.
+        """Deliver the items of envelopes to each destination; requeue or dead-letter the others.
 
-        The envelopes are for the same destinations, and share its requests. What one destination did not accept is
-        enqueued again, or dead-lettered, for that destination alone, and with the envelope that it came in.
+        The envelopes are for the same destinations, and share requests. Items that one destination did not accept are
+        requeued or dead-lettered for that destination alone, in their original envelope.
 
-        Raises RetryLater if storage is unavailable: some items may have been delivered or enqueued even so, and come
-        again under the same ids. Raises NotAttempted, before anything is judged, while the only destination of the
-        envelopes accepts nothing, or nobody can tell which destinations there are.
+        Raises RetryLater if storage is unavailable: some items may still have been delivered or enqueued, and are
+        retried with the same ids. Raises NotAttempted, before verification, while the only destination of the envelopes
+        accepts nothing, or the destinations are unknown.
         """
-        self.outboxes.by_name()  # now: refusals and pings would count at each attempt
+        self.outboxes.by_name()  # check now: refusals and pings would be counted at each attempt
         only = envelopes[0].destination
         if only and not self.outboxes.knows(only, max(map(enqueued, envelopes))):
             for envelope in envelopes:
                 self.requeue.dead_letter(envelope, Reason.DESTINATION_UNKNOWN)
             return
-        if only:  # what waits for an unavailable destination must not cost the others any time
+        if only:  # an unavailable destination must not delay the others
             self.outboxes[only].check()
         with self.outboxes.preparing(), time_limit(READ_TIME, self.clock):
-            judged = self._judged(envelopes)
+            judged = self._verified(envelopes)
         deliveries = self._deliver(judged)
         for envelope, batch, outcome in judged:
             self._end(envelope, batch, outcome, _part(deliveries, outcome.events))
 
-    def _judged(self, envelopes: Iterable[ChangeBatch]) -> "list[Judged]":
-        judged: list[Judged] = []
+    def _verified(self, envelopes: Iterable[ChangeBatch]) -> "list[VerifiedBatch]":
+        judged: list[VerifiedBatch] = []
         known: set[str] = set()
         for envelope in envelopes:
             batch = self.verifier.batch(envelope)
-            outcome = judge(envelope, batch)
+            outcome = verify_batch(envelope, batch)
             for repeated in known & outcome.events.keys():
                 telemetry.DUPLICATES.add(1)
                 del outcome.events[repeated]
@@ -108,8 +107,8 @@ class ChangeHandler:
             judged.append((envelope, batch, outcome))
         return judged
 
-    def _deliver(self, judged: "Sequence[Judged]") -> dict[str, Delivered]:
-        """Deliver the events that are not known to have been; return what became of them, by destination."""
+    def _deliver(self, judged: "Sequence[VerifiedBatch]") -> dict[str, Delivered]:
+        """Deliver the events that were not delivered before; return the deliveries by destination."""
         events = [event for _, _, outcome in judged for _, event in outcome.events.values()]
         tried: dict[str, datetime] = {}
         for envelope, _, outcome in judged:
@@ -126,7 +125,7 @@ class ChangeHandler:
     def _end(
         self, envelope: ChangeBatch, batch: BatchVerifier, outcome: BatchOutcome, deliveries: Mapping[str, Delivered]
     ) -> None:
-        """Enqueue again or dead-letter what was not delivered, and enter how the items of an envelope ended."""
+        """Requeue or dead-letter undelivered items, and record the results of an envelope's items."""
         lag = (self.clock() - envelope.received).total_seconds()
         for destination, delivered in deliveries.items():
             telemetry.DUPLICATES.add(_known(delivered), {"destination": destination})
@@ -144,7 +143,7 @@ class ChangeHandler:
         _enter(outcome, deliveries, envelope, self.account)
 
     def _settle(self, rest: ChangeBatch, delivery: Delivery, outcome: BatchOutcome) -> None:
-        """Enqueue again, or dead-letter, what a destination did not accept. `rest`: its envelope, without items."""
+        """Requeue or dead-letter events that a destination did not accept. rest: their envelope, without items."""
         if delivery.failure is not None:
             items = tuple(outcome.events[event.id][0].item for event in delivery.undelivered)
             self.requeue.later(msgspec.structs.replace(rest, items=items), delivery.failure)
@@ -155,12 +154,12 @@ class ChangeHandler:
         self.outboxes[rest.destination].record_rejected(rejected.event for rejected in delivery.rejected)
 
 
-Judged = tuple[ChangeBatch, BatchVerifier, BatchOutcome]
-"""An envelope, what verified it, and where its items end."""
+VerifiedBatch = tuple[ChangeBatch, BatchVerifier, BatchOutcome]
+"""An envelope, the verifier of its items, and their results."""
 
 
-def _paths(judged: Sequence[Judged], paths: Paths) -> dict[str, Path]:
-    """Return the paths of the events, by id: made once for all destinations."""
+def _paths(judged: Sequence[VerifiedBatch], paths: Paths) -> dict[str, Path]:
+    """Return the paths of the events, by id: created once for all destinations."""
     found: dict[str, Path] = {}
     for envelope, _, outcome in judged:
         found |= paths.delivered(outcome.events, envelope)
@@ -168,7 +167,7 @@ def _paths(judged: Sequence[Judged], paths: Paths) -> dict[str, Path]:
 
 
 def _part(deliveries: Mapping[str, Delivered], event_ids: Container[str]) -> dict[str, Delivered]:
-    """Return what became of some of the events, at the destinations that receive some of these."""
+    """Return the deliveries of some events, for the destinations that receive any of them."""
     parts = {
         name: ([event for event in received if event.id in event_ids], delivery.part(event_ids))
         for name, (received, delivery) in deliveries.items()
@@ -177,7 +176,7 @@ def _part(deliveries: Mapping[str, Delivered], event_ids: Container[str]) -> dic
 
 
 def _enter(outcome: BatchOutcome, deliveries: Mapping[str, Delivered], envelope: ChangeBatch, account: Account) -> None:
-    """Enter how items ended, at each destination; `requeue` has entered the dead letters."""
+    """Record the results of items at each destination; `requeue` has recorded the dead letters."""
     dead, pings = sum(map(len, outcome.dead.values())), sum(outcome.pinged.values())
     once = len(outcome.events) + len(outcome.refused) + dead + len(outcome.retries.items()) + pings
     account.ended(
@@ -191,18 +190,18 @@ def _enter(outcome: BatchOutcome, deliveries: Mapping[str, Delivered], envelope:
 
 
 def _unselected(outcome: BatchOutcome, deliveries: Mapping[str, Delivered]) -> int:
-    """Return how many events no destination receives."""
+    """Return the number of events that no destination receives."""
     return len(outcome.events.keys() - {event.id for received, _ in deliveries.values() for event in received})
 
 
 def _known(delivered: Delivered) -> int:
-    """Return how many events a destination had received before."""
+    """Return the number of events that a destination had received before."""
     received, delivery = delivered
     return len(received) - len(delivery.delivered) - len(delivery.rejected) - len(delivery.undelivered)
 
 
-def judge(envelope: ChangeBatch, batch: BatchVerifier) -> BatchOutcome:
-    """Turn items into events. One bad item costs its neighbours nothing."""
+def verify_batch(envelope: ChangeBatch, batch: BatchVerifier) -> BatchOutcome:
+    """Convert items to events. A bad item does not affect the others."""
     outcome = BatchOutcome()
     for item, (read, verdict) in zip(envelope.items, batch.verdicts(envelope.items), strict=True):
         match verdict:

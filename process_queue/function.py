@@ -1,4 +1,4 @@
-"""The queue trigger: what was stored before the 202, on its way to the destination."""
+"""The queue trigger: processes notifications that were stored before the 202."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ _log = logging.getLogger("graph_relay.process")
     arg_name="message", queue_name=trigger_settings(os.environ).queue, connection="AzureWebJobsStorage"
 )
 def process_queue(message: func.QueueMessage) -> None:
-    """Handle one queue message. Raises only if the queue is unavailable, and for what this app did not write."""
+    """Handle one queue message. Raises only if the queue is unavailable, or if this app did not write the message."""
     text = message.get_body().decode("utf-8")
     try:
         app = relay()
@@ -34,5 +34,5 @@ def process_queue(message: func.QueueMessage) -> None:
 
 @lru_cache(maxsize=1)
 def _handler(app: Relay) -> MessageHandler:
-    """Return the handler of an app: the same for all invocations, with the tokens that it has checked."""
+    """Return the handler of an app, shared by all invocations, with its cache of verified tokens."""
     return MessageHandler(app)

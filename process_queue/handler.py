@@ -1,4 +1,4 @@
-"""What becomes of one queue message: opened, handled by its kind, or kept for later."""
+"""Handles one queue message: opens it, passes its envelopes to their handlers, or keeps it for later."""
 
 import logging
 from collections import defaultdict
@@ -21,21 +21,22 @@ from shared.messages.admission import Admitted
 from shared.messages.envelope import ChangeBatch, Envelope, LifecycleBatch, ReadbackPage, parts
 from shared.relay import Relay
 from shared.storage.claim_check import ClaimCheck, Opened
+from shared.storage.queues import PROBE
 
 _log = logging.getLogger("graph_relay.process")
 
 RESCHEDULE_AFTER = timedelta(minutes=1)
-"""For a message that can't even be opened: settings are invalid, or the blobs are unavailable and the queue is not."""
+"""Delay of a message that can't be opened: settings are invalid, or blobs are unavailable while the queue is not."""
 
 MESSAGE_TIME = timedelta(minutes=2)
-"""After this time nothing slow is begun for the envelopes of a message any more: well below the host's functionTimeout,
-which would restart the worker process with all other invocations in it (docs/host.md)."""
+"""After this time, no further slow operation begins for a message: well below the host's functionTimeout, which would
+restart the worker process with all its other invocations (docs/host.md)."""
 
 
 class MessageHandler:
     """Handles the messages of one app; one object serves all threads.
 
-    changes, readback, lifecycle: the handlers of each kind of envelope. requeue: what becomes of unfinished envelopes.
+    changes, readback, lifecycle: the handlers of each kind of envelope. requeue: stores unfinished envelopes.
     """
 
     def __init__(self, relay: Relay) -> None:
@@ -54,7 +55,7 @@ class MessageHandler:
             relay.declarations,
             relay.signing_keys,
             relay.keys,
-            Hydration(relay.graph, relay.clock, relay.resolver, relay.confirmations, relay.unread),
+            Hydration(relay.graph, relay.clock, relay.resolver, relay.confirmations, relay.hydration_failures),
             relay.readers,
         )
         self.changes = ChangeHandler(
@@ -77,7 +78,7 @@ class MessageHandler:
             relay.declarations,
             relay.resolver,
             relay.directory_states,
-            relay.recoveries,
+            relay.recovered_changes,
             relay.paths,
         )
         self.lifecycle = LifecycleHandler(
@@ -95,12 +96,14 @@ class MessageHandler:
     def handle_message(self, text: str, *, failed_before: bool = False) -> None:
         """Handle the text of a queue message.
 
-        failed_before: it was received before, and not deleted. Its envelopes are then enqueued each by itself: one
-        that the process dies of must not take its neighbours to the poison queue.
+        failed_before: it was received before, and not deleted. Then its envelopes are enqueued separately, so that an
+        envelope that kills the process does not take the others to the poison queue.
 
-        Raises RetryLater if the queue is unavailable, Undeliverable for what this app did not write: the host then
-        offers the message again, and after its limit moves it to the poison queue.
+        Raises RetryLater if the queue is unavailable, Undeliverable if this app did not write the text: then the host
+        retries the message, and finally moves it to the poison queue.
         """
+        if text == PROBE:
+            return
         try:
             opened = self._claims.open(text)
             together = parts(opened.text)
@@ -110,15 +113,15 @@ class MessageHandler:
             else:
                 self._handle_texts(together)
         except AlreadyProcessed:
-            telemetry.DUPLICATES.add(1)  # offered twice; the first time it was processed
-        except RetryLater as retry_later:  # neither could it be handled, nor enqueued again
+            telemetry.DUPLICATES.add(1)  # received twice; the first time it was processed
+        except RetryLater as retry_later:  # it could be neither handled nor requeued
             _log.warning("A message can't be handled yet and stays queued: %s", retry_later)
             self._queues.send(text, delay=RESCHEDULE_AFTER)
         else:
             _delete_claim(self._claims, opened)
 
     def _handle_texts(self, texts: Sequence[str]) -> None:
-        """Handle the envelopes of a queue message; one that is refused is counted, and costs the others nothing."""
+        """Handle the envelopes of a queue message; a refused one is counted, and does not affect the others."""
         admitted: list[Admitted] = []
         for text in texts:
             try:
@@ -127,10 +130,10 @@ class MessageHandler:
                 telemetry.REFUSED.add(1, {"reason": refused.reason})
                 _log.error("A queue message is dropped: %s", refused)
         self.handle([each.envelope for each in admitted])
-        self._account.finished(*(each.envelope for each in admitted if each.authentic))  # others were never entered
+        self._account.finished(*(each.envelope for each in admitted if each.authentic))  # others were never recorded
 
     def handle(self, envelopes: Sequence[Envelope]) -> None:
-        """Handle the envelopes of a queue message; what can't be finished now, or in time, is enqueued again.
+        """Handle the envelopes of a queue message; unfinished ones are requeued.
 
         Raises RetryLater if that fails.
         """
@@ -174,7 +177,7 @@ class MessageHandler:
 
 
 def _delete_claim(claims: ClaimCheck, opened: Opened) -> None:
-    """Delete the blob of a processed message. One that can't be deleted is left: all else would cost more."""
+    """Delete the blob of a processed message. On failure, the blob stays: any other reaction would cost more."""
     try:
         claims.delete(opened)
     except RetryLater as retry_later:

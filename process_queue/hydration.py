@@ -1,10 +1,11 @@
-"""Items that carry no content: events of what they say, or of what Graph says of what they name.
+"""Items without content: conversion to events by the item itself, or by reading from Graph.
 
-Only a clientState vouches for such an item. So where the declaration asks for content, nothing is told but what Graph
-confirms: with `hydrate`, and for a rich subscription, which sends an item without content only now and then.
+Only a clientState proves such an item. So if the declaration asks for content, only what Graph confirms is delivered:
+with `hydrate`, and for a rich subscription, which seldom sends items without content.
 """
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,10 +20,10 @@ from shared.delivery.resource import Resource, read_resource
 from shared.errors import Reason, Refused, RetryLater
 from shared.graph.client import GraphClient, GraphRequestError
 from shared.graph.notification import Notification, read_resource_data
-from shared.graph.pace import Pace
+from shared.graph.rate_limits import ReadRateLimiter
 from shared.graph.resolver import Resolver
 from shared.readback.declared import selection
-from shared.readback.unread import Unread
+from shared.readback.hydration_failures import HydrationFailures
 from shared.resources.identity import belongs, identify, read_path
 from shared.resources.path import has_dot_segments, segments, with_query
 from shared.resources.permissions import Purpose, is_policy_refusal, policies, remedy
@@ -31,44 +32,45 @@ _log = logging.getLogger("graph_relay.hydration")
 
 
 SETTLES_WITHIN = timedelta(minutes=5)
-"""How long an answer that contradicts the notification is not believed: it may come from a replica that lags."""
+"""For this time, an answer that contradicts the notification is not trusted: it may come from a lagging replica."""
 
 ASK_AGAIN = timedelta(seconds=10)
+
+_MESSAGE_ID = re.compile(r"[0-9]{1,16}")
+"""Milliseconds since 1970."""
 
 
 @dataclass(frozen=True)
 class Hydration:
-    """Reads resources for those declarations that say `hydrate`, or include resource data.
+    """Reads resources for declarations with `hydrate` or `includeResourceData`.
 
-    unread: notes what could not be; None: nobody does.
+    failures: stores declarations with unreadable resources; None: disabled.
     """
 
     graph: GraphClient
     clock: Callable[[], datetime]
     resolver: Resolver
-    pace: Pace
-    unread: Unread | None = None
+    pace: ReadRateLimiter
+    failures: HydrationFailures | None = None
 
     def event(self, notification: Notification, declaration: Declaration, tenant_id: str, received: datetime) -> Event:
-        """Return the event of an item without content; what Graph no longer has makes a deletion.
+        """Return the event of an item without content; if Graph no longer has the resource, a deletion.
 
-        declaration: the one whose clientState the item carries. Only what is certain to be within it is read: whoever
-        has learnt a clientState must not choose what we read. A `resourceData` that is about another resource is
-        dropped.
+        declaration: the one whose clientState the item carries. Only resources that are certainly within it are read: a
+        stolen clientState must not choose what the app reads. A `resourceData` about another resource is dropped.
 
-        What a policy of the tenant withholds, besides the permission, is delivered as the notification told it: nothing
-        is gained by waiting for an administrator, and the event says that it is partial.
+        If a policy of the tenant withholds the resource, despite the permission, the notification is delivered as a
+        partial event: waiting for an administrator would be useless.
 
-        For a declaration that includes resource data, an item is no more than a hint to read: what can't be read is not
-        told, and of `resourceData` no more than type and id.
+        For a declaration that includes resource data, an item is only a hint to read: an unreadable resource is not
+        delivered, and of `resourceData` only type and id are used.
 
-        A deletion is read like the rest: only the message itself, softly deleted, says when that was, and so what it
-        follows and what follows it.
+        A deletion is read, too: only the softly deleted message itself has its time, and so its order.
 
         Raises:
-            Refused: its path would have Graph read something else than it names, or nothing confirms what it says.
+            Refused: Graph would read another resource than the item names, or nothing confirms the item.
             Undeliverable: Graph's answer is not a resource.
-            RetryLater: it can't be read at present, or the answer contradicts the notification.
+            RetryLater: the resource can't be read at present, or the answer contradicts the notification.
         """
         notification = _believable(notification, declaration)
         if not (declaration.hydrate or declaration.include_resource_data):
@@ -77,7 +79,7 @@ class Hydration:
             raise Refused(Reason.MALFORMED)
         path = self._path(notification, declaration, tenant_id)
         if path is None:
-            return self._unread(notification, declaration, tenant_id, received)
+            return self._not_hydrated(notification, declaration, tenant_id, received)
         if declaration.include_resource_data:
             self.pace.take(declaration.id)
         deleted = notification.change_type == "deleted"
@@ -86,7 +88,7 @@ class Hydration:
         except GraphRequestError as refusal:
             return self._of_refusal(refusal, notification, declaration, tenant_id, received)
         self._check_agreement(read_resource(content), notification, received)
-        if deleted:  # and there it is: it says itself whether it was restored since
+        if deleted:  # the message still exists, and shows whether it was restored
             notification = msgspec.structs.replace(notification, change_type=None)
         return event_of_content(content, notification, tenant_id, received)
 
@@ -106,14 +108,18 @@ class Hydration:
             raise _unreadable(refusal, declaration) from None
         if notification.change_type != "deleted":
             self._wait_for_replicas(received, "Graph does not return the resource that it says has changed")
+        elif _was_just_written(notification, received):
+            self._wait_for_replicas(
+                received, "Graph does not return a message that was deleted soon after its creation"
+            )
         self._check_moved(notification, declaration, tenant_id)
         gone = msgspec.structs.replace(notification, change_type="deleted")
         return event_without_content(gone, tenant_id, received)
 
     def _check_moved(self, notification: Notification, declaration: Declaration, tenant_id: str) -> None:
-        """Raise Refused if what is no longer in the declared folder lives in another one: only whether it does is read.
+        """Raise Refused if an item missing in the declared folder exists in another one; only its existence is read.
 
-        It is not gone, and what it has become is not declared.
+        It is not deleted, and its new location is not declared.
         """
         item = identify(named_by(notification))
         anywhere = read_path(item) if item.kind == "Message" else None
@@ -134,23 +140,23 @@ class Hydration:
             self._wait_for_replicas(received, "Graph still returns an earlier version of the resource")
 
     def _wait_for_replicas(self, received: datetime, contradiction: str) -> None:
-        """Not at once after a notification: a read may meet a replica that lags (docs/graph.md, "Errors")."""
+        """Wait after a notification: a read may come from a lagging replica (docs/graph.md, "Errors")."""
         if self.clock() - received < SETTLES_WITHIN:
             raise RetryLater(Reason.GRAPH_LAGS, contradiction, retry_after=ASK_AGAIN)
 
     def _path(self, notification: Notification, declaration: Declaration, tenant_id: str) -> str | None:
-        """Return where Graph is asked for what a notification names; None if that is not certain to be declared."""
+        """Return the path for reading the resource of a notification; None if it may not be within the declaration."""
         item, declared = identify(named_by(notification)), declaration.resource
         if belongs(declared, item) is None and item.type is not None:
             declared = self.resolver.resolved(tenant_id, declared)
         return read_path(item, declared) if belongs(declared, item) else None
 
-    def _unread(
+    def _not_hydrated(
         self, notification: Notification, declaration: Declaration, tenant_id: str, received: datetime
     ) -> Event:
         telemetry.NOT_HYDRATED.add(1, {"reason": "place"})
-        if self.unread is not None:
-            self.unread.note(declaration, notification.resource or "", received)
+        if self.failures is not None:
+            self.failures.note(declaration, notification.resource or "", received)
         return _unconfirmed(notification, declaration, tenant_id, received)
 
 
@@ -161,10 +167,22 @@ def _unreadable(refusal: GraphRequestError, declaration: Declaration) -> RetryLa
     return RetryLater(Reason.GRAPH_REFUSED, f"{refusal}. {advice}")
 
 
+def _was_just_written(notification: Notification, received: datetime) -> bool:
+    """Whether a message is so new that a replica may not have it yet. Graph returns a softly deleted message, and the
+    id of a message is the time of its creation (docs/graph.md, "Messages").
+    """
+    item = identify(named_by(notification))
+    if item.kind != "ChatMessage" or not _MESSAGE_ID.fullmatch(item.parts[-1]):
+        return False
+    return int(item.parts[-1]) > (received - SETTLES_WITHIN).timestamp() * 1_000
+
+
 def _is_older(read: Resource, notification: Notification) -> bool:
-    """Whether what was read is from before the change, by the etags of both; without them nobody can tell."""
-    have, told = (version.sortable(tag) for tag in (read.version_tag, read_resource_data(notification).odata_etag))
-    return have is not None and told is not None and len(have) == len(told) and have < told
+    """Whether the read version precedes the change, by their etags; False without etags."""
+    fetched, notified = (
+        version.sortable(tag) for tag in (read.version_tag, read_resource_data(notification).odata_etag)
+    )
+    return fetched is not None and notified is not None and len(fetched) == len(notified) and fetched < notified
 
 
 def _withheld(
@@ -177,7 +195,7 @@ def _withheld(
 
 
 def _believable(notification: Notification, declaration: Declaration) -> Notification:
-    """Return a notification without the data that another resource has, or that only Graph could confirm."""
+    """Return a notification without `resourceData` that is about another resource, or that only Graph could confirm."""
     if _contradicts_itself(notification, declaration):
         return _with_data(notification, {})
     if declaration.include_resource_data:
@@ -195,14 +213,14 @@ def _contradicts_itself(notification: Notification, declaration: Declaration) ->
 
 
 def _with_data(notification: Notification, data: dict[str, str]) -> Notification:
-    """Return a notification that says of the resource what kind it is and, of `data`, what is not empty."""
+    """Return a notification with the resource's type and the non-empty values of `data`."""
     said = {"@odata.type": read_resource_data(notification).odata_type, **data}
     known = {name: value for name, value in said.items() if value}
     return msgspec.structs.replace(notification, resource_data=msgspec.Raw(msgspec.json.encode(known)))
 
 
 def _unconfirmed(notification: Notification, declaration: Declaration, tenant_id: str, received: datetime) -> Event:
-    """Return the event of what the notification says itself. Raises Refused where that is not enough."""
+    """Return the event of the notification alone. Raises Refused if that is not sufficient."""
     if declaration.include_resource_data:
         raise Refused(Reason.NOT_CONFIRMED, "an item without content, and Graph does not let the app read the resource")
     return event_without_content(notification, tenant_id, received)

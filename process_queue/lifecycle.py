@@ -1,6 +1,6 @@
-"""Lifecycle items, acted upon at once (docs/graph.md, "Lifecycle notifications"). Every action may be repeated.
+"""Lifecycle items, handled at once (docs/graph.md, "Lifecycle notifications"). Every action may be repeated.
 
-They come in storms and several times over. What was done after an item arrived need not be done for it again.
+They come in bursts and repeatedly. An action that ran after an item arrived is not repeated for it.
 """
 
 import logging
@@ -22,25 +22,25 @@ from shared.readback.sweep import Sweep
 from shared.subscriptions.advice import advice
 from shared.subscriptions.client import DEBOUNCE, SubscriptionsClient
 from shared.subscriptions.known import KnownSubscriptions
-from shared.subscriptions.once import Once
 from shared.subscriptions.plan import renews_with_more
 from shared.subscriptions.reconcile import Reconciler
-from shared.subscriptions.results import report_unlisted
+from shared.subscriptions.results import report_listing_failure
+from shared.subscriptions.single_flight import SingleFlight
 from shared.subscriptions.subscription import DesiredState, Subscription
 from shared.subscriptions.wait_budget import WaitBudget
 
 _log = logging.getLogger("graph_relay.lifecycle")
 
 LISTED_AT_ONCE = 1_000
-"""Declarations up to which a tenant is listed when Graph says that it has removed a subscription."""
+"""Up to this number of declarations, a tenant is listed when Graph reports a removed subscription."""
 
 UNKNOWN_FOR = timedelta(minutes=10)
-"""How long after its receipt an item waits for its subscription to be known."""
+"""How long after receipt an item waits until its subscription is stored."""
 
 
 @dataclass
 class LifecycleOutcome:
-    """Where the items of an envelope end that were not acted upon. refused: how many."""
+    """The items that were not handled. refused: their number."""
 
     retries: Retries = field(default_factory=Retries)
     refused: int = 0
@@ -48,7 +48,7 @@ class LifecycleOutcome:
 
 @dataclass(frozen=True)
 class LifecycleHandler:
-    """Keeps subscriptions alive. `desired` is called only when it is needed: it may have to make a key."""
+    """Keeps subscriptions alive. `desired` is called only when needed: it may have to create a key."""
 
     tenant_id: str
     declarations: Declarations
@@ -58,13 +58,13 @@ class LifecycleHandler:
     sweep: Sweep
     desired: Callable[[], DesiredState]
     clock: Callable[[], datetime]
-    once: Once
+    actions: SingleFlight
 
     def handle(self, envelope: LifecycleBatch) -> LifecycleOutcome:
-        """Act on each lifecycle item; return which have to be tried again, and how many were refused.
+        """Handle each lifecycle item; return those to retry, and the number of refused ones.
 
-        What Graph refuses is logged and left where `renew_timer` tries again at its next run: it recreates what is
-        gone. Nobody else repeats a re-authorization, so it is tried until consent returns.
+        A refusal by Graph is logged, and left to the next run of `renew_timer` where that repeats the action: it
+        recreates subscriptions. A re-authorization has no such fallback, so it is retried until consent returns.
         """
         outcome = LifecycleOutcome()
         for item in envelope.items:
@@ -79,7 +79,7 @@ class LifecycleHandler:
             except RelayError as error:
                 _log.error("Handling a lifecycle notification failed: %s", error)
                 telemetry.LIFECYCLE.add(1, {"event": _known(notification.lifecycle_event)})
-            else:  # counted at the end of it, since it may be tried many times
+            else:  # counted at its end, since it may be retried many times
                 telemetry.LIFECYCLE.add(1, {"event": _known(notification.lifecycle_event)})
         return outcome
 
@@ -88,7 +88,7 @@ class LifecycleHandler:
         tenant_id = notification.tenant(self.tenant_id)
         declaration = self.declarations.get(id_in_client_state(notification.client_state), tenant_id)
         if declaration is None or event not in LIFECYCLE_EVENTS:
-            return  # declared no more: renew_timer removes the subscription
+            return  # no longer declared: renew_timer removes the subscription
         self._check_known(notification.subscription_id, declaration, received)
         match event:
             case "reauthorizationRequired":
@@ -96,14 +96,14 @@ class LifecycleHandler:
                 if envelope.attempt:  # Graph may have withheld notifications in the meantime
                     self.sweep.suspect_gap(declaration, self.clock())
             case "missed":
-                self.once.run(f"read back {declaration.id}", received, lambda: self._read_back(declaration))
+                self.actions.run(f"read back {declaration.id}", received, lambda: self._read_back(declaration))
             case _:
                 self._replace_removed(notification.subscription_id, declaration, received)
 
     def _check_known(self, subscription_id: str, declaration: Declaration, received: datetime) -> None:
         """Refuse an item of a subscription that does not serve the declaration of its clientState.
 
-        One that is not known yet may have been created a moment ago, by another instance.
+        An unknown one may have been created a moment ago, by another instance.
         """
         if not GUID.fullmatch(subscription_id.lower()):
             raise Refused(Reason.MALFORMED)
@@ -117,9 +117,9 @@ class LifecycleHandler:
         raise Refused(Reason.SUBSCRIPTION_UNKNOWN)
 
     def _reauthorize(self, subscription_id: str, declaration: Declaration, received: datetime) -> None:
-        """Renew: that re-authorizes too, and Graph wants only one of both within ten minutes."""
+        """Renew, which also re-authorizes: Graph allows only one of both within ten minutes."""
         action = f"extend {subscription_id.lower()}"
-        self.once.run(action, received - DEBOUNCE, lambda: self._extend(subscription_id, declaration, received))
+        self.actions.run(action, received - DEBOUNCE, lambda: self._extend(subscription_id, declaration, received))
 
     def _extend(self, subscription_id: str, declaration: Declaration, received: datetime) -> None:
         found: Subscription | None = None
@@ -147,20 +147,21 @@ class LifecycleHandler:
         self.sweep.start([declaration], (), self.clock())
 
     def _read_back(self, declaration: Declaration) -> None:
-        """The subscription lives: only what it missed is to be read back."""
+        """The subscription exists: read back what it missed."""
         self.sweep.suspect_gap(declaration, self.clock())
         self.sweep.start([declaration], (), self.clock())
 
     def _replace_removed(self, subscription_id: str, declaration: Declaration, received: datetime) -> None:
-        """Recreate what is gone, of the whole tenant: they are often removed together, and may seldom be listed.
+        """Recreate the removed subscriptions of the whole tenant: they are often removed together, and lists are
+        limited.
 
-        For one declaration, once in ten minutes; the timer does what is left. Where there are many, listing takes
-        longer than an invocation has: each is asked for and recreated by itself.
+        For one declaration, once in ten minutes; the timer does the rest. With many declarations, listing takes longer
+        than an invocation has: each subscription is requested and recreated separately.
         """
         tenant_id = declaration.tenant_id
         if len(self.declarations) > LISTED_AT_ONCE:
             restore = partial(self._restore, subscription_id, declaration)
-            self.once.run(f"replace {declaration.id}", received - DEBOUNCE, restore)
+            self.actions.run(f"replace {declaration.id}", received - DEBOUNCE, restore)
             return
 
         def replace() -> None:
@@ -168,12 +169,12 @@ class LifecycleHandler:
             try:
                 self._reconcile(tenant_id)
             except GraphRequestError as refusal:  # renew_timer tries again
-                report_unlisted(tenant_id, self.declarations.of_tenant(tenant_id), refusal)
+                report_listing_failure(tenant_id, self.declarations.of_tenant(tenant_id), refusal)
 
         def replace_in_tenant() -> None:
-            self.once.run(f"replace in {tenant_id}", received, replace)
+            self.actions.run(f"replace in {tenant_id}", received, replace)
 
-        self.once.run(f"replace {declaration.id}", received - DEBOUNCE, replace_in_tenant)
+        self.actions.run(f"replace {declaration.id}", received - DEBOUNCE, replace_in_tenant)
 
     def _restore(self, subscription_id: str, declaration: Declaration) -> None:
         self.sweep.suspect_gap(declaration, self.clock())

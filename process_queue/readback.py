@@ -1,4 +1,4 @@
-"""A page read back from Graph: what of it was never delivered is delivered now, then the next page is enqueued."""
+"""A read-back page: delivers its undelivered events, then enqueues the next page."""
 
 import logging
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from shared.readback.delta import owner_of, removed_page
 from shared.readback.directory_states import DirectoryStates
 from shared.readback.fetched import FetchedPage
 from shared.readback.pages import fetch_page, is_page
-from shared.readback.recoveries import Recoveries
+from shared.readback.recovered_changes import RecoveredChanges
 from shared.resources.delta_query import delta_path
 from shared.resources.path import encoded, segments, with_query
 from shared.storage.queues import Sender
@@ -35,12 +35,12 @@ from shared.storage.queues import Sender
 _log = logging.getLogger("graph_relay.readback")
 
 _RESTART_AFTER = timedelta(minutes=10)
-"""Not at once: the first pages are read again each time, and enqueue what they lead to."""
+"""Delay before a restart: it reads the first pages again, and enqueues their followers."""
 
 
 @dataclass(frozen=True)
 class ReadbackHandler:
-    """Reads pages back and delivers what is missing. `paths` notes what was; None: notes are off."""
+    """Reads pages back and delivers missing events. paths: stores their paths; None: disabled."""
 
     graph: GraphClient
     checkpoints: Checkpoints
@@ -51,13 +51,13 @@ class ReadbackHandler:
     declarations: Declarations
     resolver: Resolver
     states: DirectoryStates
-    recoveries: Recoveries
+    recovered_changes: RecoveredChanges
     paths: Paths | None
 
     def handle(self, readback: ReadbackPage) -> None:
         """Read one page, deliver what is missing, and enqueue what follows.
 
-        An event that the destination fails on is retried by itself, and holds up neither its page nor the next.
+        An event on which the destination fails is retried separately, and delays neither its page nor the next.
 
         Raises RetryLater if Graph, the destination or storage is unavailable: the page is then read again. While the
         only destination of a page accepts nothing, Graph is not asked.
@@ -74,14 +74,14 @@ class ReadbackHandler:
             _log.info("%s is no longer declared and is not read back", readback.resource)
             return
         try:
-            # the path by which a notification names what is read: without aliases
+            # the path of the resource in notifications: without aliases
             place = self.resolver.resolved(readback.tenant_id, readback.resource)
             page = self._without_known(fetch_page(readback, self.graph, self.checkpoints.delta_link), readback)
             self._check_agreement(page, readback, began)
             events = _events(page, readback, place, began)
             if declaration is not None:
-                told = (as_declared(event, declaration, readback.since) for event in events)
-                events = [event for event in told if event is not None]
+                changes = (as_declared(event, declaration, readback.since) for event in events)
+                events = [event for event in changes if event is not None]
         except RetryLater as failure:
             if failure.reason is not Reason.GRAPH_REFUSED or not readback.link:
                 raise
@@ -94,8 +94,8 @@ class ReadbackHandler:
             self._enqueue_next(page, readback, behind)
 
     def _check_agreement(self, page: FetchedPage, readback: ReadbackPage, now: datetime) -> None:
-        """Raise RetryLater if Graph does not have what a list showed a moment ago: a read may meet a replica that lags
-        (docs/graph.md, "Errors").
+        """Raise RetryLater if Graph does not return what a list contained a moment ago: the read may come from a
+        lagging replica (docs/graph.md, "Errors").
         """
         if readback.listed is None or now - readback.listed >= SETTLES_WITHIN:
             return
@@ -105,14 +105,14 @@ class ReadbackHandler:
             )
 
     def _without_known(self, page: FetchedPage, readback: ReadbackPage) -> FetchedPage:
-        """Of a list of everything that does not say when it changed, keep what is not as it was known to be."""
+        """Of a complete list without modification times, keep the entries that differ from their stored state."""
         if not page.is_list or not page.resources:
             return page
         return replace(page, resources=self.states.changed(owner_of(readback), page.resources))
 
     def _remember(self, page: FetchedPage, readback: ReadbackPage) -> None:
-        """Remember what entries of the directory are like, and read each one that is in the list no more: it may be
-        gone. Raises RetryLater.
+        """Store the state of directory entries, and read each one that the list omits: it may be deleted. Raises
+        RetryLater.
         """
         owner, parts = owner_of(readback), segments(readback.resource)
         if page.states:
@@ -122,20 +122,20 @@ class ReadbackHandler:
         if not page.ends:
             return
         missing = self.states.missing(owner, readback.asked)
-        if readback.since < readback.until:
+        if not readback.begins:
             for entry_id in missing:
                 self.queues.send(write(removed_page(readback, parts[0], entry_id)), delay=SETTLES_WITHIN)
         else:
-            self.states.forget(owner, missing)  # what was known before this declaration began again
+            self.states.forget(owner, missing)  # state from before this declaration began again
 
     def _restart(self, readback: ReadbackPage, failure: RetryLater) -> None:
-        """Begin again at the first page: links live for about an hour, and the ledger knows what was delivered."""
+        """Restart at the first page: links expire after about an hour, and the ledger knows what was delivered."""
         later = RetryLater(failure.reason, "the link to a page was refused", retry_after=_RESTART_AFTER)
         again = msgspec.structs.replace(readback, link="", number=0, passed="", restarted=self.clock())
         self.requeue.later(again, later)
 
     def _deliver(self, events: list[Event], readback: ReadbackPage, began: datetime) -> set[str]:
-        """Deliver what is missing at each destination.
+        """Deliver missing events to each destination.
 
         Return the destinations that have fallen behind: the page was enqueued again for each of them. Raises RetryLater
         if all have: the page is then read again for all.
@@ -145,14 +145,14 @@ class ReadbackHandler:
             events,
             only=readback.destination,
             without=readback.without,
-            # Of a range that is replayed, only what is missing; a single resource is replayed for its own sake.
+            # of a replayed range, deliver only what is missing; a single resource is replayed for its own sake
             redeliver=readback.replayed is not None and not is_page(readback.resource),
             isolate_errors=bool(readback.attempt),
             tried=tried_before((event.id for event in events), readback),
             details=partial(details, paths.read_back(events, readback)) if paths is not None else None,
         )
         delivered = {event.id: event for _, delivery in deliveries.values() for event in delivery.delivered}
-        # What does not say when it changed may have been pushed before: nobody can tell.
+        # Without a modification time, an event may have been pushed before.
         recovered = [event.time for event in delivered.values() if event.time < began and not event.partial]
         telemetry.RECOVERED.add(len(recovered))
         self._note(readback, recovered)
@@ -163,22 +163,22 @@ class ReadbackHandler:
                 behind[destination] = delivery.failure
         if len(behind) == len(deliveries):
             for failure in behind.values():
-                raise failure  # plaintext can't be enqueued: the page is read again, the ledger knows the rest
+                raise failure  # plaintext must not be enqueued: the page is read again, and the ledger knows the rest
         for destination, failure in behind.items():
             self._fall_behind(destination, deliveries[destination][1], failure, readback)
         return set(behind)
 
     def _note(self, readback: ReadbackPage, recovered: list[datetime]) -> None:
-        """Note what notifications did not bring. It is a hint: without storage there is none."""
+        """Store which changes notifications did not bring. It is a hint: without storage, it is skipped."""
         if not readback.declaration or readback.replayed is not None:
             return
         try:
-            self.recoveries.note(readback.declaration, recovered)
+            self.recovered_changes.note(readback.declaration, recovered)
         except RetryLater as retry_later:
             _log.debug("What a comparison recovered is not stored: %s", retry_later)
 
     def _settle(self, delivery: Delivery, readback: ReadbackPage) -> None:
-        """Enqueue or dead-letter what a destination did not accept, each event by itself, as far as that can be."""
+        """Requeue or dead-letter events that a destination did not accept, separately where possible."""
         if delivery.failure is not None and _can_isolate(delivery, readback):
             for event in delivery.undelivered:
                 self.requeue.later(_single_resource(event, readback, self.clock()), delivery.failure)
@@ -188,9 +188,10 @@ class ReadbackHandler:
         self.outboxes[readback.destination].record_rejected(rejected.event for rejected in delivery.rejected)
 
     def _fall_behind(self, destination: str, delivery: Delivery, failure: RetryLater, readback: ReadbackPage) -> None:
-        """Read the page again for one destination, which does not hold up the others.
+        """Read the page again for one destination, so that it does not delay the others.
 
-        Where reading begins again from a stored delta link, that link has moved on: only single entries are certain.
+        If reading restarts from a stored delta link, that link has moved on: then only single entries can be read
+        again.
         """
         own = msgspec.structs.replace(readback, destination=destination, without=())
         if delta_path(readback.resource) is None:
@@ -208,12 +209,13 @@ class ReadbackHandler:
         for alone in page.unsure:
             self.queues.send(write(alone), delay=SETTLES_WITHIN)
         if page.link:
-            self.checkpoints.save_delta_link(owner_of(readback), page.link, readback.asked)
+            save = self.checkpoints.save_first_delta_link if readback.begins else self.checkpoints.save_delta_link
+            save(owner_of(readback), page.link, readback.asked)
 
 
 def _can_isolate(delivery: Delivery, readback: ReadbackPage) -> bool:
-    """Tell whether what was kept can be retried by itself: from the second attempt on, where the destination fails on
-    single events of a page, or rejects all of it with an answer that speaks of events.
+    """Return whether undelivered events can be retried separately: from the second attempt on, if the destination fails
+    on single events of a page, or rejects all of it with a response about events.
     """
     if delivery.failure is None or not readback.attempt or not is_page(readback.resource):
         return False
@@ -223,10 +225,10 @@ def _can_isolate(delivery: Delivery, readback: ReadbackPage) -> bool:
 
 
 def _events(page: FetchedPage, readback: ReadbackPage, place: str, asked: datetime) -> list[Event]:
-    """Return one event a version: a chat is read once for each of its participants. place: where it was read, without
-    aliases. asked: when Graph was.
+    """Return one event per version: a chat is read once for each of its participants. place: its path without aliases.
+    asked: when Graph was asked.
 
-    What can't be read costs its page nothing. Raises Undeliverable if nothing else was asked for.
+    Unreadable entries are skipped. Raises Undeliverable if the page was for a single resource.
     """
     events: dict[str, Event] = {}
     for content in page.resources:
@@ -242,7 +244,7 @@ def _events(page: FetchedPage, readback: ReadbackPage, place: str, asked: dateti
 
 
 def _single_resource(event: Event, readback: ReadbackPage, now: datetime) -> ReadbackPage:
-    """Return what reads that one resource again, which was listed now, or before."""
+    """Return the page that reads the resource of an event, listed now or earlier."""
     collection = segments(event.source)[2:]  # behind the tenant
     name = event.subject.removeprefix("/".join((*collection, "")))
     path = with_query(encoded((*collection, name)), selection(readback.resource))

@@ -1,6 +1,6 @@
-"""What becomes of an envelope that can't be finished now: enqueued again with a delay of our own, or dead-lettered.
+"""Unfinished envelopes: requeued with the app's own delay, or dead-lettered.
 
-Still sealed. The host's own retry would send a whole outage to the poison queue within minutes.
+They stay encrypted. The host's own retry would send a whole outage to the poison queue within minutes.
 """
 
 from collections.abc import Callable
@@ -32,9 +32,9 @@ from shared.storage.queues import Queue, Sender
 class Requeue:
     """Puts envelopes back on the queue, or among the dead letters.
 
-    `chance` returns a number in [0, 1). All methods raise RetryLater if storage is unavailable: nothing is settled
-    then, and the host offers the message again. `paths` notes what was dead-lettered, None: notes are off;
-    `account` enters what was enqueued.
+    chance: returns a number in [0, 1). All methods raise RetryLater if storage is unavailable: then nothing is changed,
+    and the host retries the message. paths: stores dead-lettered items; None: disabled. account: records what was
+    enqueued.
     """
 
     queues: Sender
@@ -47,20 +47,20 @@ class Requeue:
     def later(self, envelope: Envelope, failure: RetryLater) -> None:
         """Try an envelope once more, later; past the horizon, dead-letter it."""
         if envelope.attempt and isinstance(failure, Isolable):
-            # One event may be what the destination fails on: separate it from its neighbours, step by step.
+            # The destination may fail on one event: separate it from the others, step by step.
             for half in halves(envelope):
                 self._later(half, failure)
         else:
             self._later(envelope, failure)
 
     def rejected(self, envelope: Envelope, status: int, event_id: str) -> None:
-        """Dead-letter an envelope whose event the destination has answered with a status that rejects it."""
+        """Dead-letter an envelope whose event the destination has rejected."""
         detail = f"the destination answers {status} to event {event_id}"
         attempt = FailedAttempt(self.clock(), detail, event=event_id, asked=True)
         self.dead_letter(failed(envelope, attempt), Reason.DESTINATION_REJECTED)
 
     def dead_letter(self, envelope: Envelope, reason: Reason) -> None:
-        """Keep an envelope among the dead letters, each item by itself."""
+        """Dead-letter an envelope, each item separately."""
         for single in singles(envelope):
             self.queues.send(write(DeadLetter(reason, self.clock(), single)), Queue.DEAD_LETTERS)
             telemetry.DEAD_LETTERED.add(1, {"reason": reason, "destination": destination_of(envelope)})
@@ -70,7 +70,7 @@ class Requeue:
 
     def _later(self, envelope: Envelope, failure: RetryLater) -> None:
         first_seen = envelope.replayed or envelope.received
-        # What was throttled or not even tried does not count as a failed attempt; else the backoff would grow to hours.
+        # Throttled and unattempted items do not count as failed attempts; otherwise the backoff would grow to hours.
         is_no_attempt = failure.reason is Reason.GRAPH_THROTTLED or isinstance(failure, NotAttempted)
         attempt = 0 if is_no_attempt else envelope.attempt
         decision = after_failure(attempt, first_seen, self.clock(), self.horizon, failure.retry_after, self.chance)

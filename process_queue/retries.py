@@ -1,4 +1,4 @@
-"""The items of an envelope that have to be tried again, by what they wait for."""
+"""The items of an envelope to retry, by the failure that they wait for."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,22 +11,22 @@ from shared.errors import NotAttempted, Reason, RetryLater
 
 @dataclass
 class Retry:
-    """Items to be tried again for one reason, and the failure that asks for the longest wait."""
+    """Items to retry for one reason, and the failure with the longest delay."""
 
     failure: RetryLater
     items: list[msgspec.Raw] = field(default_factory=list)
 
 
 class Retries:
-    """Items to be tried again. Those that were not attempted wait apart from those that failed: otherwise an item that
-    fails each time could hold up its neighbours each time.
+    """Items to retry. Unattempted items wait separately from failed ones: otherwise an item that always fails could
+    delay the others each time.
     """
 
     def __init__(self) -> None:
         self._retries: dict[tuple[Reason, bool], Retry] = {}
 
     def add(self, item: msgspec.Raw, failure: RetryLater) -> None:
-        """Try the item again later; of several requested waits, the longest counts."""
+        """Retry the item later; of several requested delays, the longest counts."""
         kind = failure.reason, isinstance(failure, NotAttempted)
         retry = self._retries.setdefault(kind, Retry(failure))
         if (failure.retry_after or timedelta(0)) > (retry.failure.retry_after or timedelta(0)):
@@ -37,5 +37,5 @@ class Retries:
         return iter(self._retries.values())
 
     def items(self) -> list[msgspec.Raw]:
-        """Return all items that are to be tried again."""
+        """Return all items to retry."""
         return [item for retry in self for item in retry.items]

@@ -13,14 +13,15 @@ from shared.configuration.declaration import Declaration, Declarations
 from shared.delivery.event import Event, event_of_content
 from shared.errors import Reason, Refused, RelayError, RetryLater, Undeliverable
 from shared.graph.client_state import id_in_client_state
-from shared.graph.known_tokens import KnownTokens
 from shared.graph.notification import EncryptedContent, Notification, read_encrypted_content, read_notification
+from shared.graph.token_cache import TokenCache
 from shared.graph.validation_token import SigningKey, claimed_tenant
 from shared.keys.decryption import open_content
 from shared.keys.key import EncryptionKey
 from shared.messages.envelope import ChangeBatch
 from shared.readback.declared import is_pinged
 from shared.readback.pings import Ping
+from shared.resources.identity import Identity, identify
 from shared.resources.matching import is_certainly_elsewhere
 from shared.subscriptions.silence import Source
 from shared.threads import ContextThreadPool
@@ -36,8 +37,8 @@ change, another instance may know a new declaration first."""
 class SigningKeyFinder(Protocol):
     """Finds the authority's keys."""
 
-    def find(self, kid: str, received: datetime) -> SigningKey:
-        """Return the key named `kid`, for a token that arrived at `received`. Raises as SigningKeys.find."""
+    def find(self, kid: str, version: str, received: datetime) -> SigningKey:
+        """Return the key named `kid`, for a token of a version that arrived then. Raises as SigningKeys.find."""
 
 
 class EncryptionKeyFinder(Protocol):
@@ -61,7 +62,7 @@ class Verifier:
     encryption_keys: EncryptionKeyFinder
     hydration: Hydration
     readers: ContextThreadPool
-    tokens: KnownTokens = field(default_factory=KnownTokens)
+    tokens: TokenCache = field(default_factory=TokenCache)
 
     def batch(self, envelope: ChangeBatch) -> "BatchVerifier":
         """Return what verifies the items of one envelope."""
@@ -129,7 +130,8 @@ class BatchVerifier:
         tenant = notification.tenant(self._verifier.tenant_id)
         received = self._envelope.received
         declaration = self._verifier.declarations.get(id_in_client_state(notification.client_state), tenant)
-        _check_place(declaration, notification.resource or "")
+        named = identify(notification.resource or "")
+        _check_place(declaration, named)
         if not notification.is_encrypted:
             return self._event_without_content(notification, declaration, tenant)
         failure = self._failure_of(tenant)
@@ -137,7 +139,8 @@ class BatchVerifier:
             raise failure.copy()
         content = read_encrypted_content(notification)
         event = event_of_content(self._decrypt(content), notification, tenant, received)
-        _check_place(declaration, event.subject)
+        if event.subject != named.subject:
+            _check_place(declaration, identify(event.subject))
         # Only now: content that can't be decrypted must neither end a silence nor name a key.
         self._note_seen(notification, content.encryption_certificate_id or "")
         return event
@@ -192,8 +195,8 @@ class BatchVerifier:
             telemetry.SUSPICIOUS_TOKENS.add(1, {"reason": failed.reason})
         return None
 
-    def _find_key(self, kid: str) -> SigningKey:
-        return self._verifier.signing_keys.find(kid, self._envelope.received)
+    def _find_key(self, kid: str, version: str) -> SigningKey:
+        return self._verifier.signing_keys.find(kid, version, self._envelope.received)
 
 
 def _read(item: msgspec.Raw) -> Notification | RelayError:
@@ -213,7 +216,7 @@ def _preference(failure: RelayError) -> int:
     return 2
 
 
-def _check_place(declaration: Declaration | None, named: str) -> None:
+def _check_place(declaration: Declaration | None, named: Identity) -> None:
     """Reject an item whose clientState belongs to a different declaration than its resource."""
     if declaration is not None and is_certainly_elsewhere(declaration.resource, named):
         raise Refused(Reason.CLIENT_STATE)

@@ -1,1 +1,1 @@
-"""Keeps subscriptions what they are declared to be."""
+"""Keeps the subscriptions as declared."""

@@ -1,1 +1,1 @@
-"""What the functions share: one idea a module, each importing only from those below it."""
+"""Code that the functions share: one concept per module, each importing only from those below it."""

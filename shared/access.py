@@ -1,7 +1,7 @@
-"""What this app's identity may do: tried, since roles that are assigned take minutes to become effective.
+"""The rights of the app's identity, tested by use, because assigned roles take minutes to become effective.
 
-`renew_timer` tries it at each run, with the identity that is deployed, and `ops doctor` with that of whoever runs it.
-Nothing is left behind.
+`renew_timer` tests them at each run with the deployed identity, `ops doctor` with that of its user. The test removes
+what it writes.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from shared.storage.state import Times
 
 @dataclass(frozen=True)
 class Access:
-    """What was tried, in one word, and why it failed; None if it did not."""
+    """What was tested, in one word, and the error; None if it succeeded."""
 
     to: str
     error: RelayError | None = None
@@ -31,7 +31,7 @@ def storage_access(storage: StorageClients, now: datetime) -> Iterator[Access]:
 
 
 def key_access(keys: KeyRing, now: datetime) -> Access:
-    """Try to read the keys, and that one of them is valid."""
+    """Try to read the keys; one of them must be valid."""
     return _tried("keys", lambda: _read_keys(keys, now))
 
 

@@ -1,4 +1,4 @@
-"""A circuit breaker: while a dependency is unavailable, most callers cost no attempt.
+"""A circuit breaker: while a dependency is unavailable, most callers do not call it.
 
 One per process and dependency, in memory. The messages wait on the queue, with a delay.
 """
@@ -8,25 +8,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from shared.errors import NotAttempted, Reason, RetryLater, Unanswered
+from shared.errors import NotAttempted, Reason, RetryLater, TimedOut
 
 FAILURE_THRESHOLD = 3
-"""Consecutive failures that open the breaker; one that used up its time limit opens it alone."""
+"""Consecutive failures that open the breaker; a single timeout opens it, too."""
 
 ERRORS_PER_FAILURE = 10
-"""So many errors (500) in a row count as one failure: each may be the fault of one message, and who writes those must
-not keep others waiting."""
+"""This many consecutive errors (500) count as one failure: each may be caused by one message, whose author must not be
+able to delay others."""
 
 FIRST_PAUSE = timedelta(seconds=2)
 LONGEST_PAUSE = timedelta(minutes=1)
 
 LONGEST_DELAY = timedelta(minutes=5)
-"""How long those that were not attempted are told to wait, at most, unless a breaker has another limit: after an outage
-the last of them come this late.
-"""
+"""Longest delay for callers that were not attempted, unless a breaker has another limit: after an outage, the last of
+them are this late."""
 
 _DELAY_PER_OUTAGE = 0.05
-"""Share of the outage so far that they wait: a backlog that came back each minute would only keep the app busy."""
+"""Delay as a share of the outage so far: a backlog that is retried every minute would keep the app busy for nothing."""
 
 
 class CircuitBreaker:
@@ -51,9 +50,9 @@ class CircuitBreaker:
     def attempt(self, ignoring: Reason | None = None) -> Iterator[None]:
         """Wrap an attempt that raises RetryLater if the dependency is unavailable.
 
-        ignoring: the reason of failures that say nothing of the dependency; they neither open nor close the breaker.
+        ignoring: the reason of failures that are not the dependency's; they neither open nor close the breaker.
 
-        Raises NotAttempted at once, with the time to wait, while the breaker is open.
+        Raises NotAttempted at once, with a delay, while the breaker is open.
         """
         openings, probes = self._enter()
         try:
@@ -71,13 +70,13 @@ class CircuitBreaker:
                 self._probing = False
 
     def check(self) -> None:
-        """Raise NotAttempted if an attempt would not be made now; it may not be made a moment later either."""
+        """Raise NotAttempted if an attempt would be refused now; a later one may still be refused."""
         with self._lock:
             if self._is_open():
                 raise self._not_attempted()
 
     def _enter(self) -> tuple[int, bool]:
-        """Return how often the breaker has opened, and whether this attempt is to find out if it can close."""
+        """Return how often the breaker has opened, and whether this attempt decides if it closes."""
         with self._lock:
             if self._is_open():
                 raise self._not_attempted()
@@ -110,7 +109,7 @@ class CircuitBreaker:
                 self._openings += 1
 
     def _weight(self, failure: RetryLater) -> float:
-        if isinstance(failure, Unanswered) and self._failures < FAILURE_THRESHOLD:
+        if isinstance(failure, TimedOut) and self._failures < FAILURE_THRESHOLD:
             return FAILURE_THRESHOLD
         return 1 / ERRORS_PER_FAILURE if failure.reason is Reason.DESTINATION_ERROR else 1
 

@@ -1,7 +1,8 @@
-"""How long an invocation may go on with calls to what may be slow: Graph, Entra ID, the key store, the destination.
+"""The time limit of an invocation for calls to possibly slow dependencies: Graph, Entra ID, the key store, the
+destination.
 
-The time limit belongs to the context (contextvars), so it holds at whatever depth a call is made, and in the threads of
-`shared.threads`. Storage is exempt: what is not finished in time still has to be kept.
+The limit belongs to the context (contextvars), so it applies at every call depth, and in the threads of
+`shared.threads`. Storage is exempt: unfinished messages must still be stored.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ _current: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def time_limit(limit: timedelta, clock: Callable[[], datetime]) -> Iterator[None]:
-    """Allow `limit` for what is called within; an outer time limit stays in force."""
+    """Limit the calls within to `limit`; an outer time limit stays in force."""
     token = _current.set(_Deadline(clock() + limit, clock, _current.get()))
     try:
         yield
@@ -46,7 +47,7 @@ def left() -> timedelta:
 def check() -> None:
     """Call it before each request that may be slow. Raises NotAttempted once the time is over.
 
-    It asks for no delay: within this invocation, waiting helps nothing.
+    The failure has no delay: waiting within this invocation is useless.
     """
     if left() <= timedelta(0):
         raise NotAttempted(Reason.POSTPONED, "this invocation is out of time")

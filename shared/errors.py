@@ -58,7 +58,7 @@ class Reason(StrEnum):
 ANSWERED_BY_DESTINATION = frozenset(
     {Reason.DESTINATION, Reason.DESTINATION_ERROR, Reason.DESTINATION_GONE, Reason.DESTINATION_REJECTS}
 )
-"""Why an attempt fails that a destination was really asked in, unless it is NotAttempted."""
+"""The reasons of failures after a call to a destination, unless they are NotAttempted."""
 
 
 class RelayError(Exception):
@@ -68,14 +68,14 @@ class RelayError(Exception):
     """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
-        detail = line(detail)  # Graph's own words may be part of it, and of those, a stranger's
+        detail = line(detail)  # may contain text of Graph, and so text of others
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
 
     def copy(self) -> Self:
-        """Return an equal exception that was never raised, for what is remembered and raised repeatedly: raising one
-        object again and again keeps the frames of every caller alive.
+        """Return an equal exception that was never raised. Use it for stored exceptions that are raised repeatedly:
+        raising one object again and again keeps the frames of every caller alive.
         """
         fresh = type(self).__new__(type(self))
         fresh.args = self.args
@@ -106,18 +106,18 @@ class RetryLater(RelayError):
         self.retry_after = retry_after
 
 
-class Unanswered(RetryLater):
+class TimedOut(RetryLater):
     """A dependency did not answer within its time limit. One such failure opens a circuit breaker: the next caller
     would wait as long.
     """
 
 
 class Isolable(RetryLater):
-    """A destination fails on what it was sent, perhaps on one item of it: later attempts separate the items."""
+    """A destination fails on a request, perhaps because of one item: later attempts separate the items."""
 
 
 class NotAttempted(RetryLater):
     """Nothing was tried: a circuit breaker is open, the invocation's time is over, or another invocation does the same.
 
-    It is no attempt of the item: its backoff does not grow.
+    It does not count as an attempt of the item: its backoff does not grow.
     """

@@ -1,7 +1,6 @@
-"""Where telemetry goes: to Application Insights, to the console, or nowhere. Set up by the front door.
+"""The export of telemetry: to Application Insights, to the console, or disabled. Set up by `function_app.py`.
 
-Nowhere unless it is asked for: then the counters and spans of `shared.telemetry` cost next to nothing. Logs are the
-host's.
+Without an exporter, the counters and spans of `shared.telemetry` cost almost nothing. The host exports logs.
 """
 
 import logging
@@ -27,7 +26,7 @@ FLUSH_WITHIN = 5_000
 """Milliseconds that `flush` may take for each provider."""
 
 THREAD = "telemetry"
-"""The name of the thread that sets exporting up."""
+"""The name of the thread that sets up the export."""
 
 _INSIGHTS = "APPLICATIONINSIGHTS_CONNECTION_STRING"
 _METRICS = "OTEL_METRICS_EXPORTER"
@@ -36,16 +35,16 @@ _CONSOLE = "console"
 
 _providers: "list[MeterProvider | TracerProvider]" = []
 _problems: list[str] = []
-"""Why nothing is exported: said by `flush`, since the worker drops what a thread without an invocation logs."""
+"""Why nothing is exported: logged by `flush`, since the worker drops log records of threads without an invocation."""
 
 
 def start(environ: Mapping[str, str]) -> None:
-    """Begin to export metrics and traces, if the environment says where to.
+    """Begin to export metrics and traces, if the environment configures it.
 
-    `APPLICATIONINSIGHTS_CONNECTION_STRING`: to that resource. `OTEL_METRICS_EXPORTER` and `OTEL_TRACES_EXPORTER`, the
-    names that OpenTelemetry gives them: `console` for standard output, a line each.
+    `APPLICATIONINSIGHTS_CONNECTION_STRING`: to that resource. `OTEL_METRICS_EXPORTER` and `OTEL_TRACES_EXPORTER`,
+    standard OpenTelemetry variables: `console` for standard output, a line each.
 
-    Returns at once: an exporter takes a second or two to import, and a cold start has three to answer.
+    Returns at once: importing an exporter takes one or two seconds, and a cold start has three to answer.
     """
     exporters = {name: environ.get(name, "").strip() for name in (_INSIGHTS, _METRICS, _TRACES)}
     if exporters[_INSIGHTS] or _CONSOLE in (exporters[_METRICS], exporters[_TRACES]):
@@ -54,8 +53,8 @@ def start(environ: Mapping[str, str]) -> None:
 
 
 def flush() -> None:
-    """Export what was counted so far. Call it at the end of an invocation that must be seen: the Functions host kills
-    the worker without a word, and with it what the next export would have held.
+    """Export the current counts. Call it at the end of an invocation whose counts must not be lost: the Functions host
+    kills the worker without a signal, before the next regular export.
     """
     for problem in _problems:
         _log.error("%s", problem)
@@ -69,7 +68,7 @@ def _start(exporters: Mapping[str, str], authentication: str) -> None:
         try:
             to_insights = _to_insights(exporters[_INSIGHTS], authentication)
         except (ImportError, ValueError) as error:
-            # The app does its work without; the text of the error may quote the setting.
+            # The app works without telemetry. The text of the error may quote the setting.
             _problems.append(
                 f"Telemetry is not exported ({type(error).__name__}). APPLICATIONINSIGHTS_CONNECTION_STRING: expected "
                 "the connection string of an Application Insights resource"
@@ -103,20 +102,20 @@ def _to_insights(connection: str, authentication: str) -> "tuple[MetricExporter,
     )
     from opentelemetry.sdk.metrics.export import MetricExporter  # noqa: PLC0415
 
-    # What can't be sent is dropped, not written to the disk of the instance.
+    # Unsent telemetry is dropped, not written to the disk of the instance.
     options = {
         "connection_string": connection,
         "credential": _credential(authentication),
         "disable_offline_storage": True,
     }
     metrics = AzureMonitorMetricExporter(**options)
-    # Its own table leaves the gauge out, and it takes no other.
+    # Its own table omits gauges, and it accepts no other table.
     MetricExporter.__init__(metrics, preferred_temporality=_temporality())
     return metrics, AzureMonitorTraceExporter(**options)
 
 
 def _temporality() -> "dict[type, AggregationTemporality]":
-    """Each value is exported once: a gauge that is repeated would look alive when nobody measures any more."""
+    """Export each value once: a repeated gauge would look current when nobody measures any more."""
     from opentelemetry.sdk.metrics import Counter, Histogram  # noqa: PLC0415
     from opentelemetry.sdk.metrics._internal.instrument import Gauge  # noqa: PLC0415 - has no public name
     from opentelemetry.sdk.metrics.export import AggregationTemporality  # noqa: PLC0415
@@ -145,7 +144,7 @@ def _export(metric_exporters: "list[MetricExporter]", span_exporters: "list[Span
 
 
 def _credential(authentication: str) -> TokenCredential | None:
-    """Read `Authorization=AAD;ClientId=…`, the form that the Functions host has for its own telemetry."""
+    """Read `Authorization=AAD;ClientId=…`, the form that the Functions host uses for its own telemetry."""
     if not re.search(r"(?i)Authorization=AAD", authentication):
         return None
     from azure.identity import ManagedIdentityCredential  # noqa: PLC0415

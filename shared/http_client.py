@@ -21,14 +21,14 @@ VERSION = "0.1.0"
 """The version of the app, as in pyproject.toml."""
 
 USER_AGENT = f"graph-relay/{VERSION}"
-"""How the app names itself: firewalls in front of destinations block the name of a library."""
+"""The app's name in requests: firewalls in front of destinations block the names of libraries."""
 
 POOL_SIZE = 32
 """Connections kept open to one host; the worker's thread pool is no larger."""
 
 
 BODY_TIME_LIMIT = timedelta(seconds=30)
-"""How long the body of a response is read."""
+"""Time limit for the body of a response."""
 
 _CHUNK = 65_536
 
@@ -36,10 +36,10 @@ _CHUNK = 65_536
 def session(ca: str | None = None, client_certificate: str | None = None) -> requests.Session:
     """Return a session for all threads.
 
-    It trusts `REQUESTS_CA_BUNDLE` if that is set, keeps no cookies, and never takes a password from a `.netrc` file.
+    It trusts `REQUESTS_CA_BUNDLE` if that is set, keeps no cookies, and never uses a `.netrc` file.
 
-    ca: the path of a PEM file with certificates that are trusted as well. client_certificate: the path of a PEM file
-    with a private key and its certificate, for a server that asks for one.
+    ca: the path of a PEM file with additional trusted certificates. client_certificate: the path of a PEM file with a
+    private key and its certificate, for servers that require one.
     """
     new_session = _Session()
     new_session.headers["User-Agent"] = USER_AGENT
@@ -85,14 +85,14 @@ def read_bounded(response: requests.Response, limit: int, within: timedelta = BO
     """Return the body, at most `limit` bytes, of a response requested with `stream=True`.
 
     Raises requests.RequestException if the connection breaks, the body is longer, or it takes longer than `within`: the
-    session's own time limit applies to each read, so a body that drips never exceeds it.
+    session's own time limit applies to each read, so a slowly sent body never exceeds it.
     """
     body = bytearray()
     end = time.monotonic() + within.total_seconds()
     try:
         while chunk := response.raw.read1(
             _CHUNK, decode_content=True
-        ):  # returns what has arrived, does not wait for more
+        ):  # returns the bytes received, does not wait for more
             body += chunk
             if len(body) > limit:
                 raise requests.exceptions.ContentDecodingError("the body is too long")
@@ -106,7 +106,7 @@ def read_bounded(response: requests.Response, limit: int, within: timedelta = BO
 def retry_after(headers: Mapping[str, str], now: datetime, longest: timedelta) -> timedelta | None:
     """Return the delay that the response requests: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3).
 
-    longest: what is believed at most. One header of the other side must not stop delivery for a year.
+    longest: the upper limit. One header of the other side must not stop delivery for a year.
     """
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
@@ -119,19 +119,19 @@ def retry_after(headers: Mapping[str, str], now: datetime, longest: timedelta) -
 
 
 def _as_given(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Leave a request as it is: without this, requests replaces its Authorization header by what `.netrc` says."""
+    """Return the request unchanged: otherwise requests replaces its Authorization header according to `.netrc`."""
     return request
 
 
 class _Session(requests.Session):
-    """Looks up proxies and trusted certificates in the environment once for each server, and not for each request."""
+    """Looks up proxies and trusted certificates in the environment once per server, not per request."""
 
     def __init__(self) -> None:
         super().__init__()
         self._found: dict[tuple[object, ...], Any] = {}
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return that there is none: requests would read the whole body, and parse the address, of each redirect."""
+        """Return None: requests would read the whole body, and parse the URL, of each redirect."""
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """See requests.Session."""
@@ -146,8 +146,8 @@ class _Session(requests.Session):
 
 
 class _KeepAlive(HTTPAdapter):
-    """Connections that the kernel probes while they are idle: Azure's NAT forgets an idle flow after four minutes, and
-    the next request on it would wait for its whole time limit.
+    """Connections with TCP keep-alive: Azure's NAT forgets an idle flow after four minutes, and the next request on it
+    would wait for its whole time limit.
     """
 
     def __init__(self, ca: str | None, **options: Any) -> None:
@@ -155,7 +155,7 @@ class _KeepAlive(HTTPAdapter):
         super().__init__(**options)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        if self._ca is not None:  # urllib3 adds to this context what requests trusts
+        if self._ca is not None:  # urllib3 adds the certificates that requests trusts to this context
             options["ssl_context"] = create_urllib3_context()
             options["ssl_context"].load_verify_locations(self._ca)
         super().init_poolmanager(*args, **options, socket_options=_KEEP_ALIVE)
@@ -163,9 +163,9 @@ class _KeepAlive(HTTPAdapter):
 
 
 class _HeaderReader(io.RawIOBase):
-    """The bytes of a socket, for a response whose status and headers have to arrive within the read time limit.
+    """The bytes of a socket, for a response whose status and headers must arrive within the read time limit.
 
-    The time limit of a socket holds for each read, so headers that drip never exceed it.
+    The time limit of a socket applies to each read, so slowly sent headers never exceed it.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -186,7 +186,7 @@ class _HeaderReader(io.RawIOBase):
         return self._raw.readinto(buffer)
 
     def headers_are_read(self) -> None:
-        """From now on the time limit holds for each read; the body has its own (read_bounded)."""
+        """From now on, the time limit applies to each read; the body has its own (read_bounded)."""
         if self._end is not None:
             self._end = None
             self._sock.settimeout(self._limit)

@@ -1,8 +1,8 @@
 """The value in force of a setting that a blob may hold.
 
-The blob is read again at each run of the timer, at most once a minute elsewhere, and before anything is refused for
-being unknown here: another instance may know a newer blob. While the blob can't be read, or its text is wrong, the last
-good one stays in force. A copy of that is kept in the app's own storage, so that a new instance has it too.
+The blob is read at each timer run, otherwise at most once a minute, and before the app refuses something as unknown:
+another instance may have read a newer blob. While the blob can't be read, or its text is invalid, the last valid one
+stays in force. The app's own storage keeps a copy, for new instances.
 """
 
 import logging
@@ -29,16 +29,16 @@ from shared.storage.tables import Row, Tables
 _log = logging.getLogger("graph_relay.settings")
 
 READ_AGAIN_AFTER = timedelta(minutes=1)
-"""How old the knowledge of a blob may be before it is read again."""
+"""Maximum age of a blob's value before it is read again."""
 
 _FAILED_FOR = timedelta(seconds=5)
-"""How long after a failed first read no other is tried: threads that come together wait for one."""
+"""No second read for this time after a failed first read: concurrent threads wait for one."""
 
 _READABLE_WITHIN = timedelta(minutes=2)
-"""When work that waits for a first value, or for certainty, comes back: the cause is with Storage, or is a setting."""
+"""Delay of work that waits for a first or confirmed value: the cause is in Storage, or a setting."""
 
 _CLOCKS_DIFFER = timedelta(seconds=10)
-"""By how much the clocks of two instances may."""
+"""Maximum difference of the clocks of two instances."""
 
 _PARTITION = "settings"
 _CHUNK = 60 * 1024
@@ -49,11 +49,11 @@ _CHUNKS = 14
 T = TypeVar("T")
 
 
-class Copies:
-    """The last good text of each such setting, compressed and encrypted, as a row of the state table.
+class StoredCopies:
+    """The last valid text of each such setting, compressed and encrypted, as a row of the state table.
 
-    Who can write to the table must not change what is subscribed to or where events go, and who can read it must not
-    learn the secrets of destinations. The key is derived from CLIENT_STATE_SECRET with HKDF (RFC 5869).
+    Write access to the table must not change subscriptions or destinations, and read access must not disclose the
+    secrets of destinations. The key is derived from CLIENT_STATE_SECRET with HKDF (RFC 5869).
     """
 
     def __init__(self, tables: Tables, secrets: Sequence[bytes], *, keeps: bool = True) -> None:
@@ -64,7 +64,7 @@ class Copies:
         self._ciphers = [AESGCM(HKDF(SHA256(), length=32, salt=None, info=info).derive(secret)) for secret in secrets]
 
     def keep(self, setting: str, address: str, document: Document) -> None:
-        """Keep a text. Raises RetryLater if storage is unavailable, InvalidValue if the text is too large."""
+        """Store a text. Raises RetryLater if storage is unavailable, InvalidValue if the text is too large."""
         if not self._keeps:
             return
         nonce = os.urandom(12)
@@ -77,7 +77,7 @@ class Copies:
         self._tables.put(STATE, _PARTITION, setting, row)
 
     def kept(self, setting: str, address: str) -> Document | None:
-        """Return the text that was kept last for that address; None if there is none that this app wrote.
+        """Return the last stored text for an address; None if there is none that this app wrote.
 
         Raises RetryLater if storage is unavailable.
         """
@@ -101,7 +101,7 @@ def _context(setting: str, address: str, etag: str, modified: datetime) -> bytes
 
 
 @dataclass(frozen=True)
-class Held(Generic[T]):
+class BlobValue(Generic[T]):
     """A value, and when its blob was written."""
 
     value: T
@@ -111,29 +111,29 @@ class Held(Generic[T]):
 class InForce(Generic[T]):
     """The value of one setting; one object serves all threads.
 
-    problem: why the blob's present text is not in force, as a sentence; None if it is.
+    problem: why the blob's current text is not in force, as a sentence; None if it is.
     """
 
     def __init__(
-        self, source: T | InBlob[T], documents: Documents, copies: Copies, clock: Callable[[], datetime]
+        self, source: T | InBlob[T], documents: Documents, copies: StoredCopies, clock: Callable[[], datetime]
     ) -> None:
         self._source: InBlob[T] | None = source if isinstance(source, InBlob) else None
-        self._held: Held[T] | None = None if isinstance(source, InBlob) else Held(source, clock())
+        self._held: BlobValue[T] | None = None if isinstance(source, InBlob) else BlobValue(source, clock())
         self._documents = documents
         self._copies = copies
         self._clock = clock
         self._lock = threading.Lock()
         self._reads = 0
         self._looked: datetime | None = None
-        self._is_current = False  # whether the last read found the blob, or the copy of what another instance found
+        self._is_current = False  # whether the last read found the blob, or a copy by another instance
         self._current: datetime | None = None  # when the last such read began
-        self._seen = ""  # the ETag of the text that was read last, and what is wrong with it
+        self._seen = ""  # the ETag of the last read text, and the complaint about it
         self._wrong: str | None = None
         self.problem: str | None = None
 
     @property
     def since(self) -> datetime | None:
-        """When the blob was written whose text is in force; None if there is none."""
+        """When the blob in force was written; None if there is none."""
         return self._held.modified if self._source is not None and self._held is not None else None
 
     @property
@@ -142,7 +142,7 @@ class InForce(Generic[T]):
         return self._source.address if self._source is not None else None
 
     def get(self) -> T:
-        """Return the value in force. A thread at a time reads the blob again; the others don't wait for it.
+        """Return the value in force. One thread at a time reads the blob; the others do not wait for it.
 
         Raises NotAttempted if there is no value yet.
         """
@@ -157,21 +157,22 @@ class InForce(Generic[T]):
         return self._value()
 
     def refresh(self) -> T:
-        """Return the value in force as of now: the blob was read since the call began. Raises as `get`."""
+        """Return the value in force after a read of the blob that began during this call. Raises as `get`."""
         if self._source is not None:
             asked = self._reads
             with self._lock:
-                if self._reads <= asked:  # otherwise another thread began to read after this one asked
+                if self._reads <= asked:  # otherwise another thread has begun to read after this call
                     self._read(self._source)
         return self._value()
 
     def confirmed(self, since: datetime | None = None) -> T:
-        """Return the value in force for a caller that is about to deny what is not in it.
+        """Return the value in force, for a caller that is about to refuse something as unknown.
 
-        The blob was read since the call began, or since a time (by the clock of another instance, perhaps): an instance
-        that acted on a newer blob had put it in force before. A blob whose text is wrong counts as read if its copy is.
+        The blob was read since the call began, or since a time (perhaps by another instance's clock): an instance that
+        acted on a newer blob had put it in force before. A blob with an invalid text counts as read if its copy was
+        read.
 
-        Raises NotAttempted if neither the blob nor its copy could be read: then nobody can tell.
+        Raises NotAttempted if neither the blob nor its copy could be read.
         """
         known = self._current
         if self._source is None or (since is not None and known is not None and known > since + _CLOCKS_DIFFER):
@@ -192,13 +193,15 @@ class InForce(Generic[T]):
         return self._held.value
 
     def _not_read(self) -> NotAttempted:
-        """Return why work waits. It is no attempt: after an outage it must not wait for hours."""
+        """Return the failure for waiting work. It does not count as an attempt, so that the delay does not grow to
+        hours.
+        """
         return NotAttempted(
             Reason.STORAGE, self.problem or "a setting in a blob was not read yet", retry_after=_READABLE_WITHIN
         )
 
     def _read(self, source: InBlob[T]) -> None:
-        """Read the blob, or fall back on the copy. The lock is held."""
+        """Read the blob, or fall back on the copy. The caller holds the lock."""
         self._reads += 1
         began, before = self._clock(), self.problem
         try:
@@ -221,7 +224,7 @@ class InForce(Generic[T]):
     def _take(self, document: Document, source: InBlob[T]) -> str | None:
         """Put a text in force; return why it is not.
 
-        The copy is kept first: so no instance has a newer value than the copy.
+        The copy is stored first, so that no instance has a newer value than the copy.
         """
         try:
             value = source.read(document.text)
@@ -231,17 +234,17 @@ class InForce(Generic[T]):
         except RelayError as error:
             return f"the blob takes effect only after a copy is stored, and storing it failed: {error.detail}"
         else:
-            self._held = Held(value, document.modified)
+            self._held = BlobValue(value, document.modified)
             self._seen, self._wrong = document.etag, None
             _log.info("%s: the blob as of %s is in force", source.setting, document.modified)
         return self._wrong
 
     def _fall_back(self, source: InBlob[T]) -> bool:
-        """Put the copy in force if it is newer than what is: another instance has read it. Return whether it exists."""
+        """Put the copy in force if it is newer: another instance has read it. Return whether it exists."""
         try:
             copy = self._copies.kept(source.setting, source.address)
             if copy is not None and (self._held is None or copy.modified > self._held.modified):
-                self._held = Held(source.read(copy.text), copy.modified)
+                self._held = BlobValue(source.read(copy.text), copy.modified)
         except (RelayError, InvalidValue) as error:
             _log.error("%s: the copy of the last valid value can't be used: %s", source.setting, error)
             return False

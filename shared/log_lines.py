@@ -1,10 +1,10 @@
-"""Logs what may be true of ten thousand subscriptions: the first lines, and how many more there are."""
+"""Logs a message for many subscriptions: the first lines, and the number of the others."""
 
 import logging
 from collections.abc import Sequence
 
 MOST_LINES = 20
-"""Ten thousand alike tell nobody more."""
+"""Ten thousand similar lines are no more useful."""
 
 
 def log_first(log: logging.Logger, level: int, message: str, rows: Sequence[tuple[object, ...]]) -> None:

@@ -1,8 +1,8 @@
-"""The path of a notification: received, proven, each failed attempt, and where it ended. Never what it says.
+"""The path of a notification: received, verified, each failed attempt, and how it ended. Never its content.
 
-Identities, verdicts and times alone. The path of a delivered notification is in its ledger row, which is written
-anyway. The last few hundred refusals and dead letters are in rings of rows. Anyone can POST what is refused on
-receipt: such refusals have a ring of their own, and are written at a bounded rate.
+Only identities, verdicts and times. The path of a delivered notification is in its ledger row, which is written anyway.
+The last few hundred refusals and dead letters are in rings of rows. Anyone can cause refusals on receipt: these have a
+ring of their own, and are written at a limited rate.
 """
 
 import logging
@@ -36,21 +36,21 @@ from shared.threads import ThrottledWriter
 _log = logging.getLogger("graph_relay.paths")
 
 RING = 500
-"""Failures that are kept, and as many refusals on receipt; several instances write into one ring, each from a place of
-its own."""
+"""Rows of the ring of failures, and of that of refusals on receipt; instances share a ring, each beginning at its own
+position."""
 
 ON_RECEIPT_EVERY = timedelta(seconds=10)
 MOST_ON_RECEIPT = 20
-"""Refusals on receipt that an instance writes at a time, in one transaction."""
+"""Refusals on receipt that an instance writes in one transaction."""
 
 _TABLE = "paths"
 _FAILED, _ON_RECEIPT = "failed", "on_receipt"
 _LONGEST_NAME = 512
-"""Characters of a path or id of a refused item: nothing vouches for it."""
+"""Longest path or id of a refused item, in characters: it is unverified."""
 
 _RETRIED = "retried"
 _RETRY_NOTED_EVERY = timedelta(seconds=5)
-"""For each reason: an outage must not double the writes."""
+"""Minimum time between two notes of a reason: an outage must not double the writes."""
 
 ItemEnvelope = ChangeBatch | LifecycleBatch
 
@@ -59,12 +59,12 @@ Verdict = Literal["good", "bad", "wait", "duplicate"]
 
 
 class Path(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is kept of one notification.
+    """The path of one notification.
 
-    at: when it ended so. received: when Graph's POST came in, or the page was asked for. event: its id, if it came so
-    far. resource: as Graph named it. key: id of our encryption key. proof: what proved it. attempts: those that failed.
-    on_receipt: it was refused before anything was queued; nothing vouches for what it names. destination: where it was
-    delivered, or could not be; "" for the only one, or for all.
+    at: when it ended. received: when Graph's POST came in, or the page was requested. event: its id, if there is one.
+    resource: as Graph named it. key: id of the encryption key. proof: what verified it. attempts: the failed ones.
+    on_receipt: it was refused before it was queued; its names are unverified. destination: where it was delivered or
+    could not be; "" for the only one, or for all.
     """
 
     outcome: Outcome
@@ -85,14 +85,16 @@ class Path(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Origin(NamedTuple):
-    """The item that an event came from: as it came, and as it was read."""
+    """The item that led to an event: as received, and as parsed."""
 
     item: msgspec.Raw
     read: Notification
 
 
 class LastRetry(msgspec.Struct, frozen=True):
-    """The last failure for a reason: what it was, when, since when its notifications wait, and when they are due."""
+    """The last failure for a reason: its detail, its time, the receipt of its notifications, and the time of the
+    retry.
+    """
 
     reason: str
     detail: str
@@ -102,7 +104,7 @@ class LastRetry(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One step of a path, for a person: what, when (None: at about the time of its neighbours), and how it went."""
+    """One step of a path, for display: its name, time (None: about that of its neighbours), and result."""
 
     at: datetime | None
     step: str
@@ -111,7 +113,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def details(paths: Mapping[str, Path], destination: str) -> dict[str, bytes]:
-    """Return what a destination's ledger keeps of the paths of events, by the same ids."""
+    """Return the paths of events, by id, as the ledger of a destination stores them."""
     name = _name_of(destination)
     return {
         event_id: msgspec.json.encode(msgspec.structs.replace(path, destination=name))
@@ -124,10 +126,10 @@ def _name_of(destination: str) -> str:
 
 
 class Paths:
-    """Notes paths and finds them again; one object serves all threads. Noting never raises: it is worth no delay."""
+    """Stores and finds paths; one object serves all threads. Storing never raises and never delays."""
 
     def __init__(self, tables: Tables, clock: Callable[[], datetime], chance: Callable[[], float], home: str) -> None:
-        """`chance` returns a number in [0, 1). `home` is the tenant of items that name none."""
+        """chance: returns a number in [0, 1). home: the tenant of items that name none."""
         self._tables = tables
         self._clock = clock
         self._rows = {ring: count(int(chance() * RING)) for ring in (_FAILED, _ON_RECEIPT)}
@@ -136,7 +138,7 @@ class Paths:
         self._retry_noted: dict[str, datetime] = {}
 
     def delivered(self, events: Mapping[str, tuple[Origin, Event]], envelope: ItemEnvelope) -> dict[str, Path]:
-        """Return the paths of an envelope's events, by id, should they be delivered now; see `details`."""
+        """Return the paths of an envelope's events, by id, for delivery now; see `details`."""
         return {
             event.id: self._of(origin.read, envelope, "delivered", event=event.id) for origin, event in events.values()
         }
@@ -146,14 +148,14 @@ class Paths:
         return {event.id: self._of_page(readback, "delivered", event=event.id) for event in events}
 
     def refused(self, items: Sequence[tuple[msgspec.Raw, Reason]], envelope: ItemEnvelope) -> None:
-        """Note items that were not proven."""
+        """Store the paths of refused items."""
         self._note(_FAILED, [self._of_item(item, envelope, "refused", reason=reason) for item, reason in items])
 
     def refused_on_receipt(self, refusals: Iterable[tuple[Notification | None, Reason]], received: datetime) -> None:
-        """Note what was refused before anything was queued; None: it could not be read.
+        """Store the paths of items refused on receipt; None: unreadable.
 
-        Returns at once; of many, the last few are written. What does not have the form of a name is left out: a
-        stranger may write anything there.
+        Returns at once; of many, the last few are written. Values without the form of a name are omitted, because
+        anybody can send them.
         """
         now, trace = self._clock(), telemetry.traceparent()
         self._on_receipt.add(
@@ -162,7 +164,7 @@ class Paths:
         )
 
     def dead_lettered(self, envelope: Envelope, reason: Reason) -> None:
-        """Note what was dead-lettered."""
+        """Store the paths of dead-lettered items."""
         self._note(_FAILED, self.of_dead_letter(envelope, reason, self._clock()))
 
     def of_dead_letter(self, envelope: Envelope, reason: str, at: datetime) -> list[Path]:
@@ -176,7 +178,7 @@ class Paths:
         return [msgspec.structs.replace(path, at=at) for path in paths]
 
     def retried(self, envelope: Envelope, failure: RetryLater, retry_at: datetime) -> None:
-        """Note that notifications wait, and for what; not more often than every few seconds for one reason."""
+        """Store why notifications wait; at most every few seconds per reason."""
         now = self._clock()
         noted = self._retry_noted.get(failure.reason)
         if noted is not None and now - noted < _RETRY_NOTED_EVERY:
@@ -199,12 +201,12 @@ class Paths:
     def find(self, text: str, ledgers: Sequence[Ledger], since: datetime) -> list[Path]:
         """Return the paths of an event id, message id, subject or subscription id, the newest first.
 
-        An event id is looked up; for anything else the rows since a time are read through. Raises RetryLater.
+        An event id is looked up; for other ids, all rows since a time are read. Raises RetryLater.
         """
         text = text.strip().strip("/")
         found = [path for path in self.failures() if text in names(path)]
         known = [details for ledger in ledgers if (details := ledger.details(text)) is not None]
-        # One walk over all rows finds those of every destination.
+        # one pass over all rows finds those of every destination
         details_of_all = known or (details for ledger in ledgers[:1] for details in ledger.all_details(since))
         found += [path for path in map(read_path, details_of_all) if known or text in names(path)]
         return sorted(found, key=lambda path: path.at, reverse=True)
@@ -237,7 +239,7 @@ class Paths:
         return self._named(path, notification)
 
     def _named(self, path: Path, notification: Notification | None) -> Path:
-        """Return `path` with what a notification names; None: it could not be read."""
+        """Return `path` with the names in a notification; None: it is unreadable."""
         if notification is None:
             return path
         named = {
@@ -287,11 +289,11 @@ _FORMS = {
     "subscription": _GUID,
     "change": r"[A-Za-z,]+",
 }
-"""Of what an item names: paths and ids have no spaces."""
+"""The form of names in items: paths and ids have no spaces."""
 
 
 def _with_names_alone(path: Path) -> Path:
-    """Return the path of an item that nothing vouches for, without what does not have the form of a name."""
+    """Return the path of an unverified item, without values that lack the form of a name."""
     named = {field: getattr(path, field) for field in _FORMS}
     kept = {field: text if re.fullmatch(_FORMS[field], text) else "" for field, text in named.items()}
     return msgspec.structs.replace(path, on_receipt=True, **kept)
@@ -301,12 +303,12 @@ _path = msgspec.json.Decoder(Path)
 
 
 def read_path(details: bytes) -> Path:
-    """Return the path that the ledger keeps beside an event."""
+    """Return the path that the ledger stores with an event."""
     return _path.decode(details)
 
 
 def names(path: Path) -> set[str]:
-    """Return what a path is found by. Graph writes `chats('19:…')`, events `chats/19:…`."""
+    """Return the names by which a path is found. Graph writes `chats('19:…')`, events `chats/19:…`."""
     plain = path.resource.replace("('", "/").replace("')", "").strip("/")
     subject = path.event.partition("/")[2].rpartition("@")[0]
     rejected = {attempt.event for attempt in path.attempts}
@@ -363,7 +365,7 @@ def _attempt(attempt: FailedAttempt) -> Step:
 
 
 def advice(path: Path) -> str:
-    """Return what a person should do about a failure."""
+    """Return the advice for a failure."""
     if path.reason == Reason.CLIENT_STATE:
         return (
             "Not sent for a subscription of this app, or CLIENT_STATE_SECRET has changed: see docs/runbook/refused.md"

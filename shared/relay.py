@@ -20,10 +20,10 @@ from shared.delivery.request import RequestFormat
 from shared.graph.client import GraphClient
 from shared.graph.credential_expiry import CredentialExpiry
 from shared.graph.entra import AppCredential, EntraClient, ManagedIdentity
-from shared.graph.pace import Pace
+from shared.graph.rate_limits import ReadRateLimiter
 from shared.graph.resolver import Resolver
 from shared.graph.signing_keys import SigningKeys
-from shared.in_force import Copies, InForce
+from shared.in_force import InForce, StoredCopies
 from shared.keys.directory import KeyDirectory
 from shared.keys.key import EncryptionKey
 from shared.keys.ring import KeyRing
@@ -37,27 +37,28 @@ from shared.messages.dead_letters import DeadLetters
 from shared.messages.group_commit import GroupCommit
 from shared.messages.ingest import ExpectedRecipient
 from shared.messages.retry import MAX_DELAY
-from shared.outgoing import Outgoing
+from shared.outboxes_in_force import OutboxesInForce
 from shared.paths import Paths
 from shared.readback.checkpoints import Checkpoints
 from shared.readback.directory_states import DirectoryStates
-from shared.readback.forgetting import Forgetting
+from shared.readback.first_links import FirstLinks
+from shared.readback.hydration_failures import HydrationFailures
 from shared.readback.pings import Pings
-from shared.readback.recoveries import Recoveries
+from shared.readback.recovered_changes import RecoveredChanges
 from shared.readback.sweep import Sweep
-from shared.readback.unread import Unread
+from shared.readback.undeclared import UndeclaredCleanup
 from shared.storage.clients import StorageClients
 from shared.subscriptions.client import SubscriptionsClient
 from shared.subscriptions.declared import DeclarationsInForce
+from shared.subscriptions.failed_creations import FailedCreations
+from shared.subscriptions.former_tenants import FormerTenants
 from shared.subscriptions.known import KnownSubscriptions
 from shared.subscriptions.members import Members
 from shared.subscriptions.membership import Membership
-from shared.subscriptions.once import Once
 from shared.subscriptions.reconcile import Reconciler
-from shared.subscriptions.refusals import Refusals
 from shared.subscriptions.silence import LastSeen
+from shared.subscriptions.single_flight import SingleFlight
 from shared.subscriptions.subscription import DesiredState
-from shared.subscriptions.tenants import Tenants
 from shared.threads import ContextThreadPool
 
 Clock = Callable[[], datetime]
@@ -85,16 +86,17 @@ class Relay:
         key_store: KeyStore | None = None,
         observes: bool = False,
     ) -> None:
-        """Whatever is left out is the real one; `key_store` is the one that the settings name.
+        """Arguments left out are the real ones; `key_store` defaults to the one in the settings.
 
-        observes: what this process reads of its settings in blobs is not what the app has in force.
+        observes: whether this process only observes the app: its values of settings in blobs are not the app's values
+        in force.
         """
         self.settings = settings
         self.storage = storage
         self.clock = clock
         self.session = session or http_client.session()
         self.random = random or SystemRandom()
-        self.copies = Copies(storage.tables, settings.client_state_secrets, keeps=not observes)
+        self.copies = StoredCopies(storage.tables, settings.client_state_secrets, keeps=not observes)
         self.declarations_in_force = InForce(settings.declarations, storage.documents, self.copies, clock)
         self.destinations_in_force = InForce(settings.destinations, storage.documents, self.copies, clock)
         self.recipient = ExpectedRecipient(settings.tenant_id, settings.client_state_secrets)
@@ -107,7 +109,7 @@ class Relay:
         credential = AppCredential(settings.client_certificate, settings.client_secret, settings.managed_identity)
         self.entra = EntraClient(settings.login_url, settings.client_id, credential, self.session, clock)
         self.graph = GraphClient(settings.graph_url, self.entra, self.session, clock)
-        self.confirmations = Pace(clock)
+        self.confirmations = ReadRateLimiter(clock)
         self.signing_keys = SigningKeys(settings.login_url, self.session, clock)
         self.credential_expiry = CredentialExpiry(self.graph, settings.tenant_id, settings.client_id)
 
@@ -115,7 +117,7 @@ class Relay:
         self.rotation = Rotation(self.keys, storage.tables, settings.key_rotation, settings.key_overlap, longest_queued)
 
         self.managed_identity = ManagedIdentity(settings.managed_identity)
-        self.outboxes = Outgoing(self.destinations_in_force, self._destination, self._ledger, clock)
+        self.outboxes = OutboxesInForce(self.destinations_in_force, self._destination, self._ledger, clock)
 
         self.path_log = Paths(storage.tables, clock, self.random.random, settings.tenant_id)
         self.paths = self.path_log if settings.notification_paths else None
@@ -130,16 +132,17 @@ class Relay:
         )
         self.declarations = DeclarationsInForce(self.declarations_in_force, members, self.membership, clock)
         self.admission = Admission(envelope_keys, self.recipient, self.declarations, longest_queued, clock)
-        self.recoveries = Recoveries(storage.tables)
-        self.forgetting = Forgetting(storage.tables, clock)
+        self.recovered_changes = RecoveredChanges(storage.tables)
+        self.undeclared = UndeclaredCleanup(storage.tables, clock)
         self.pings = Pings(storage.tables, self.queues, clock)
         self.resolver = Resolver(self.graph, clock)
-        self.unread = Unread(storage.tables)
+        self.hydration_failures = HydrationFailures(storage.tables)
         self.last_seen = LastSeen(storage.tables)
-        self.tenants = Tenants(storage.tables)
-        self.subscriptions = SubscriptionsClient(self.graph, clock, self.random.randbytes)
+        self.tenants = FormerTenants(storage.tables)
+        first_links = FirstLinks(self.graph, self.checkpoints, clock)
+        self.subscriptions = SubscriptionsClient(self.graph, clock, self.random.randbytes, first_links.obtain)
         self.known_subscriptions = KnownSubscriptions(storage.tables, clock)
-        self.refusals = Refusals(storage.tables)
+        self.refusals = FailedCreations(storage.tables)
         self.reconciler = Reconciler(
             settings.tenant_id,
             self.declarations,
@@ -149,12 +152,12 @@ class Relay:
             self.refusals,
             clock,
         )
-        self.lifecycle_actions = Once(clock)
+        self.lifecycle_actions = SingleFlight(clock)
         self.account = Account(storage.tables, clock, self.random.randbytes)
         self.activity = QueueActivity(storage.tables, clock)
 
     def _destination(self, destination: DestinationSettings) -> Destination:
-        """Return a destination; one with certificates of its own has a session of its own."""
+        """Return a destination; one with its own certificates has its own session."""
         certificates = (destination.ca, destination.client_certificate)
         session = http_client.session(*certificates) if any(certificates) else self.session
         return Destination(
@@ -183,7 +186,7 @@ class Relay:
         return self.outboxes.ledgers
 
     def read_blobs(self) -> None:
-        """Read again what blobs hold of the settings. Raises RetryLater while that can't be read at all."""
+        """Read the settings in blobs again. Raises RetryLater while they can't be read at all."""
         self.declarations_in_force.refresh()
         self.destinations_in_force.refresh()
 
@@ -272,10 +275,10 @@ def storage() -> StorageClients:
 
 
 def observe() -> None:
-    """Say that this process is not an instance of the app, but looks at one. Call it before `relay`."""
+    """Declare that this process only observes the app. Call it before `relay`."""
     _process.observe()
 
 
 def forget() -> None:
-    """Create all objects again at the next call, from the environment: for a process that changes its settings."""
+    """Create all objects again at the next call, for a process that changes its environment."""
     _process.forget()

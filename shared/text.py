@@ -2,10 +2,10 @@
 
 
 def plain(text: str) -> str:
-    """Return a text that can do nothing to a terminal, a log or a table: each character that is not printable becomes
-    U+FFFD, except line breaks.
+    """Return a text that is harmless in a terminal, a log or a table: each non-printable character becomes U+FFFD,
+    except line breaks.
 
-    Not printable are control characters, which begin escape sequences, and those that reverse the direction of a line.
+    Non-printable are control characters, which begin escape sequences, and those that reverse the direction of a line.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -13,5 +13,5 @@ def plain(text: str) -> str:
 
 
 def line(text: str) -> str:
-    """Return a plain text without line breaks: others must not write further lines into a log."""
+    """Return a plain text without line breaks: text of others must not add lines to a log."""
     return plain(" ".join(text.splitlines()))

@@ -1,6 +1,4 @@
-"""Work outside the calling thread: pools that keep the caller's context, writes at a bounded rate, and locks that
-nobody waits long for.
-"""
+"""Thread pools that keep the caller's context, writes at a limited rate, and locks with a time limit."""
 
 import threading
 import time
@@ -18,13 +16,13 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 LOCK_PATIENCE = timedelta(seconds=5)
-"""How long an invocation waits for another one that has asked a dependency for both. If that hangs, all would."""
+"""How long an invocation waits for another one's request to a dependency. If that hangs, all would hang."""
 
 _SOON = timedelta(seconds=5)
 
 
 class ContextThreadPool(ThreadPoolExecutor):
-    """A thread pool that runs each task in the context of whoever submitted it.
+    """A thread pool that runs each task in the context of the submitting thread.
 
     The Functions worker attributes a log record to an invocation by its context, and drops a record without one.
     """
@@ -49,7 +47,7 @@ class ThrottledWriter(Generic[_T]):
         *,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`pause` waits for so many seconds."""
+        """pause: waits for a number of seconds."""
         self._write = write
         self._interval = interval
         self._pause = pause
@@ -72,7 +70,7 @@ class ThrottledWriter(Generic[_T]):
             self._pause(self._interval.total_seconds())
 
     def _take(self) -> list[_T]:
-        """Return what is to be written now; if there is nothing, the thread ends."""
+        """Return the items to write now; without any, the thread ends."""
         with self._lock:
             items = list(self._pending)
             self._pending.clear()
@@ -82,9 +80,9 @@ class ThrottledWriter(Generic[_T]):
 
 @contextmanager
 def held(lock: threading.Lock, reason: Reason, patience: timedelta | None = None) -> Iterator[None]:
-    """Hold a lock under which another invocation may be waiting for a dependency.
+    """Hold a lock that another invocation may hold during a request to a dependency.
 
-    Raises NotAttempted, with `reason`, if it is not free within `patience` (LOCK_PATIENCE).
+    Raises NotAttempted, with `reason`, if the lock is not free within `patience` (LOCK_PATIENCE).
     """
     patience = LOCK_PATIENCE if patience is None else patience
     if not lock.acquire(timeout=patience.total_seconds()):

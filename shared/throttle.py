@@ -1,4 +1,4 @@
-"""Limits how often something happens: a line in a log that anybody can cause."""
+"""Limits how often something happens, such as a log line that anybody can cause."""
 
 import threading
 import time

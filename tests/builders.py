@@ -127,7 +127,7 @@ def seal(resource: bytes, symmetric_key: bytes, iv: bytes | None = None) -> tupl
 
 
 def wrap(symmetric_key: bytes, key: EncryptionKey, digest: hashes.HashAlgorithm | None = None) -> bytes:
-    """Encrypt the symmetric key to our public key; SHA-1 by default."""
+    """Encrypt the symmetric key to the app's public key; SHA-1 by default."""
     digest = digest or hashes.SHA1()
     public = key.certificate.public_key()
     assert isinstance(public, rsa.RSAPublicKey)

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 import requests
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import HealthCheck, settings
 
@@ -28,6 +29,7 @@ from tests import rsa_keys, tls_contexts
 from tests.builders import CLIENT_ID, TENANT
 
 rsa.generate_private_key = rsa_keys.keys
+serialization.load_pem_private_key = rsa_keys.read  # type: ignore[assignment]
 httpx._transports.default.create_ssl_context = tls_contexts.context  # type: ignore[attr-defined]
 
 # A slow machine must not fail a property; fixtures that return constants may be shared by its examples.
@@ -64,6 +66,13 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     makes another, and the names of the tests must be equal in all workers.
     """
     return argname if isinstance(val, str) and len(val) > LONGEST_NAME else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Refuse parameters without an order: every worker would collect them in another, and pytest-xdist run no test."""
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        if any(isinstance(values, (set, frozenset)) for values in (*mark.args, *mark.kwargs.values())):
+            raise pytest.UsageError(f"{metafunc.definition.nodeid}: expected parameters with an order, this is a set")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -128,7 +137,7 @@ def _refuse(*_: object, **__: object) -> None:
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     """A storage account for all tests."""
-    with Azurite(tmp_path_factory.mktemp("azurite")) as running:
+    with Azurite(tmp_path_factory.mktemp("azurite"), in_memory=True) as running:
         yield running
 
 

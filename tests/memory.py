@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from math import ceil
 
-from shared.errors import AlreadyProcessed, Reason, RetryLater, Unanswered
+from shared.errors import AlreadyProcessed, Reason, RetryLater, TimedOut
 from shared.keys.key import BrokenKey, EncryptionKey, new_key
 from shared.messages.account import Account
 from shared.storage.claim_check import Opened, claimed_blob
@@ -82,9 +82,9 @@ class _Stored:
 
 
 class MemoryQueues(_Service):
-    """Queues in memory, on a clock of the test's choice; with `undelayed`, delayed messages are visible at once.
+    """Queues in memory, with the clock of the test; with `undelayed`, delayed messages are visible at once.
 
-    delays: by how much each notification was delayed.
+    delays: the delay of each notification.
     """
 
     def __init__(
@@ -261,7 +261,7 @@ class MemoryDocuments(_Service):
 class MemoryKeys:
     """A key store in memory that counts calls, and can be unavailable.
 
-    broken, withheld, hanging: ids of keys that cannot be read, for a lasting reason, for now, or for want of an answer.
+    broken, withheld, hanging: ids of keys that cannot be read, permanently, temporarily, or without an answer.
     """
 
     def __init__(self, *keys: EncryptionKey) -> None:
@@ -283,7 +283,7 @@ class MemoryKeys:
         if key_id in self.broken:
             raise BrokenKey(Reason.KEY_STORE, f"key {key_id}: broken")
         if key_id in self.hanging:
-            raise Unanswered(Reason.KEY_STORE, "the store does not answer")
+            raise TimedOut(Reason.KEY_STORE, "the store does not answer")
         if key_id in self.withheld:
             raise RetryLater(Reason.KEY_STORE, "the store gives nothing out")
         return self.keys.get(key_id)

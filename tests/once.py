@@ -1,4 +1,4 @@
-"""What many tests read and only one makes: made once, even if pytest-xdist spreads the tests over processes."""
+"""Test data that many tests read: created once, even if pytest-xdist distributes the tests over processes."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ Made = TypeVar("Made")
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Made]) -> Made:
-    """Return what `make` makes in a directory of its own; another process that asks for `name` gets a copy."""
+    """Return what `make` creates in a directory of its own; another process that requests `name` gets a copy."""
     if "PYTEST_XDIST_TESTRUNUID" not in os.environ:
         return make(factory.mktemp(name))
     kept = factory.getbasetemp().parent / f"{name}.made"

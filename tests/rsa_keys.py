@@ -1,7 +1,8 @@
 """A pool of RSA keys, which later tests reuse: creating a key takes a tenth of a second of a processor.
 
 All keys of one test differ. A key still referenced elsewhere (by a cache, or a server of the session) is not reused,
-and fixtures of a wider scope than a test get new keys.
+and fixtures of a wider scope than a test get new keys. A key that is read from equal PEM again is not checked again: a
+check takes a twentieth of a second.
 """
 
 import sys
@@ -9,11 +10,16 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 _make = rsa.generate_private_key
+
+read = lru_cache(maxsize=64)(serialization.load_pem_private_key)
+"""Replaces `serialization.load_pem_private_key`."""
 
 
 class RsaKeys:

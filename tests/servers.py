@@ -98,15 +98,12 @@ class Server:
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     self.connection.close()
                     return
-                self.send_response(answer.status)
-                for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
+                _send_head(self, answer)
                 for part in [answer.body[i : i + 1] for i in range(len(answer.body))] if answer.drip else [answer.body]:
                     time.sleep(answer.drip)
                     self.wfile.write(part)
 
-            do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 - the names that http.server looks for
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815 - the names that http.server looks for
 
             def handle(self) -> None:
                 try:
@@ -124,6 +121,15 @@ class Server:
                 """Log nothing."""
 
         return Handler
+
+
+def _send_head(handler: BaseHTTPRequestHandler, answer: ScriptedResponse) -> None:
+    """A scripted `Date` takes the place of the server's own."""
+    send = handler.send_response_only if "Date" in answer.headers else handler.send_response
+    send(answer.status)
+    for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
 
 
 @contextmanager

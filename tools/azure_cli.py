@@ -1,8 +1,8 @@
-"""Install azure-cli into .azure-cli/, so that tests/infra can ask its parser about every command line of ours.
+"""Install azure-cli into .azure-cli/, so that tests/infra can ask its parser about every command line of infra/.
 
     python3 tools/azure_cli.py
 
-It is big (700 MB) and of no use for anything else here, so nothing installs it unasked: without it those tests skip.
+It is large (700 MB) and used for nothing else, so it is installed only on request: without it, those tests skip.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ VERSION = "2.91.0"
 
 
 def main() -> None:
-    """Make the virtual environment anew and install the pinned version."""
+    """Recreate the virtual environment and install the pinned version."""
     print(f"installing azure-cli {VERSION} into {DIRECTORY.name}")
     venv.create(DIRECTORY, clear=True, with_pip=True)
     (DIRECTORY / ".gitignore").write_text("*\n")

@@ -1,7 +1,7 @@
-"""What a month of Graph Relay costs: for three sizes of tenant, in each profile of infra/main.bicep.
+"""The monthly cost of Graph Relay: for three sizes of tenant, in each profile of infra/main.bicep.
 
-From operation counts of the code, assumed sizes and times, and prices with their sources. Prices change and differ by
-region: pass your own with --price NAME=VALUE. `make bench ARGS=packing` measures the counts again.
+Computed from operation counts of the code, assumed sizes and times, and prices with their sources. Prices change and
+differ by region: pass your own with --price NAME=VALUE. `make bench ARGS=packing` measures the counts again.
 """
 
 import argparse
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HOURS = 730
-"""In a month."""
+"""Hours in a month."""
 
 WORKING_SECONDS = 22 * 8 * 3_600
-"""Of a month: when people write."""
+"""Working seconds in a month, when people write."""
 
 INFRA = Path(__file__).parents[1] / "infra"
 
@@ -24,9 +24,8 @@ INFRA = Path(__file__).parents[1] / "infra"
 class Price:
     """US dollars for one unit, Microsoft's page that states it, and where it was seen, with region and date.
 
-    `by`: who says so there. "Microsoft": a page of Microsoft's own; "price API": an answer of Microsoft's Retail Prices
-    API, quoted in a public repository; "quoted": Microsoft's price page, quoted by others; "computed": from another
-    price here.
+    `by`: the source. "Microsoft": a page of Microsoft; "price API": an answer of Microsoft's Retail Prices API, quoted
+    in a public repository; "quoted": Microsoft's price page, quoted by others; "computed": from another price here.
     """
 
     dollars: float
@@ -75,9 +74,9 @@ PRICES = {
 
 @dataclass(frozen=True)
 class Tenant:
-    """How much is written. Notifications: creations, edits and deletions alike.
+    """The amount of writing. Notifications: creations, edits and deletions alike.
 
-    `per_post`: notifications in a POST of Graph's: it packs more where more is written. Assumed, like the rest.
+    `per_post`: notifications per POST of Graph: it packs more of them at a higher rate. Assumed, like the rest.
     """
 
     people: int
@@ -105,12 +104,12 @@ class Profile:
 
     @property
     def behind_gateway(self) -> bool:
-        """Whether an Application Gateway stands in front."""
+        """Whether an Application Gateway is in front."""
         return self.profile == "gateway"
 
     @property
     def ready(self) -> int:
-        """Instances that are there at all times: the default of alwaysReady."""
+        """Instances that always run: the default of alwaysReady."""
         return 2 if self.behind_gateway else 1
 
 
@@ -125,11 +124,11 @@ PROFILES = (
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What was measured, or is assumed, of the app.
+    """Measured or assumed values of the app.
 
     Queue requests: 3 for a queue message (put, get, delete). Table requests: the ledger's. Seconds: of one execution.
     Records: spans and log lines of the app; the host writes none for an execution that succeeds (host.json). Each
-    record, metric and row of the firewall's log is taken for a KB.
+    record, metric and row of the firewall's log counts as a KB.
     """
 
     notifications_a_message: float = 10
@@ -156,7 +155,7 @@ RESERVED_UNITS = 10
 
 
 def month(tenant: Tenant, profile: Profile, prices: Mapping[str, float], app: Assumptions = REAL) -> dict[str, float]:
-    """Return the dollars of a month, by what they are paid for."""
+    """Return the dollars of a month by item."""
     posts = tenant.notifications / tenant.per_post
     messages = posts * math.ceil(tenant.per_post / app.notifications_a_message)
     records = posts * app.spans_a_post + messages * app.spans_a_message
@@ -177,7 +176,7 @@ def month(tenant: Tenant, profile: Profile, prices: Mapping[str, float], app: As
 
 
 def instances(posts: float, messages: float, profile: Profile, prices: Mapping[str, float], app: Assumptions) -> float:
-    """Return what the app runs on costs a month: the plan, or standing ready and each time of activity."""
+    """Return the monthly cost of compute: the plan, or always-ready instances and execution time."""
     work = posts * app.notify_seconds + messages * app.process_seconds
     if profile.plan == "dedicated":
         processors = work / WORKING_SECONDS  # a second of work is less than one of a processor
@@ -193,15 +192,15 @@ def instances(posts: float, messages: float, profile: Profile, prices: Mapping[s
 def active_seconds(executions: float, seconds: float, concurrency: int) -> float:
     """Return the seconds of a month in which instances are active.
 
-    Executions far apart are billed as a second each. Where they overlap, an instance is active all through the working
-    hours at most, and there are as many instances as the work takes.
+    Separate executions are billed as a second each. If they overlap, an instance is active throughout the working hours
+    at most, and there are as many instances as the work requires.
     """
     busy = math.ceil(executions * seconds / WORKING_SECONDS / concurrency)
     return min(executions * max(seconds, SHORTEST), busy * WORKING_SECONDS)
 
 
 def alerts(profile: str, file: str) -> int:
-    """Return how many alerts of a file of infra/ a profile has."""
+    """Return the number of alerts in a file of infra/ for a profile."""
     return sum(profile in alert["profiles"] for alert in json.loads((INFRA / file).read_text(encoding="utf-8")))
 
 
@@ -216,7 +215,7 @@ def totals(prices: Mapping[str, float]) -> list[str]:
 
 
 def sources() -> list[str]:
-    """Return the rows of docs/costs.md that say where prices come from."""
+    """Return the rows of docs/costs.md with the sources of prices."""
     return [
         f"| `{name}` | {price.dollars:f}".rstrip("0").rstrip(".")
         + f" | {price.unit} | [price page]({price.source}) | {price.seen} | {price.by} |"
@@ -225,7 +224,7 @@ def sources() -> list[str]:
 
 
 def main() -> None:
-    """Print what each total is made of."""
+    """Print the parts of each total."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--price", action="append", default=[], metavar="NAME=VALUE", help=", ".join(PRICES))
     given = dict(assignment.split("=", 1) for assignment in parser.parse_args().price)

@@ -1,4 +1,4 @@
-"""Under what the packages that are deployed may be used; works offline, from what is installed.
+"""The licences of the deployed packages; works offline, from the installed packages.
 
 python -m tools.licences
 """
@@ -14,7 +14,7 @@ from tools.pinned import Pinned, pinned
 ALLOWED = frozenset(
     {"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "MPL-2.0", "PSF-2.0", "Unlicense"}
 )
-"""SPDX ids. Permissive ones, and MPL-2.0, which asks for nothing as long as its files are not changed."""
+"""SPDX ids. Permissive ones, and MPL-2.0, which has no conditions for unchanged files."""
 
 _CALLED = {
     "MIT License": "MIT",
@@ -24,13 +24,13 @@ _CALLED = {
     "Python Software Foundation License": "PSF-2.0",
     "ISC License (ISCL)": "ISC",
 }
-"""Classifiers of PyPI, whose BSD License doesn't say which; each is as permissive as the other."""
+"""Classifiers of PyPI. Its BSD License does not name the variant; all are permissive."""
 
 _spdx = get_spdx_licensing()
 
 
 def licence(name: str) -> str | None:
-    """Return the SPDX expression for an installed package; None if it states none that can be told.
+    """Return the SPDX expression for an installed package; None if it can't be determined.
 
     Raises:
         PackageNotFoundError: it is not installed.
@@ -46,23 +46,23 @@ def licence(name: str) -> str | None:
 
 
 def is_allowed(expression: str) -> bool:
-    """Tell whether all that an expression demands is allowed; of an OR, one side is enough."""
+    """Return whether an expression is allowed; of an OR, one side suffices."""
     if " AND " not in expression:
         return any(part.strip("() ") in ALLOWED for part in expression.split(" OR "))
     return all(is_allowed(part.strip("() ")) for part in expression.split(" AND "))
 
 
 def check(packages: list[Pinned]) -> Iterator[str]:
-    """Yield a complaint for each package that can't be used, or whose licence can't be told."""
+    """Yield a complaint for each package that can't be used, or whose licence can't be determined."""
     for package in packages:
         try:
             expression = licence(package.name)
         except metadata.PackageNotFoundError:
             if package.applies:
-                yield f"{package.name}: not installed, so its licence can't be told"
+                yield f"{package.name}: not installed, so its licence can't be determined"
             continue
         if expression is None or not is_allowed(expression):
-            yield f"{package.name}: {expression or 'states no licence that can be told'}"
+            yield f"{package.name}: {expression or 'states no recognised licence'}"
 
 
 def _is_expression(text: str) -> bool:

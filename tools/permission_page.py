@@ -25,7 +25,7 @@ _HEAD = (
 
 
 def main() -> None:
-    """Replace what stands between the two marks."""
+    """Replace the text between the two marks."""
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     PAGE.write_text(before + section() + rest.partition(END)[2], encoding="utf-8")
@@ -81,9 +81,9 @@ def _row(kind: Kind, notes: list[str]) -> str:
 
 
 def _list_row(source: MemberSource) -> str:
-    read, *told = source.operations
+    read, *delta = source.operations
     filtered = ", without `$filter`" if source.filtered else ""
-    changes = f"{_operations(told)}{filtered}" if told else "none"
+    changes = f"{_operations(delta)}{filtered}" if delta else "none"
     return f"| `{source.path.replace('{}', '{id}')}` | {_names(read.accepted[:3])} | {changes} |"
 
 
@@ -92,7 +92,7 @@ def _paths(kind: Kind) -> str:
 
 
 def _operations(operations: Iterable[Operation]) -> str:
-    """Operations that take the same are one; the many that do for some are not all listed."""
+    """Merge operations with the same permissions; long lists of permissions are shortened."""
     return "; ".join(dict.fromkeys(_names(operation.accepted[:3]) for operation in operations))
 
 

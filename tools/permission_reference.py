@@ -1,4 +1,4 @@
-"""Make the facts of Microsoft's permission reference anew that tests hold our own table to.
+"""Regenerate the facts of Microsoft's permission reference, with which tests compare the app's table.
 
     python -m tools.permission_reference --devx DEVX --docs DOCS > graph_simulator/permission_reference.json
 
@@ -81,11 +81,11 @@ BY_HAND: dict[str, dict[str, Any]] = {
     },
     "virtualevent": {**_VIRTUAL_EVENTS, "application": ["VirtualEvent.Read.All"]},
 }
-"""Subscribing where the table of the page on creating has no row, or a shorter one than the page of the resource: read
-in prose, so kept by hand. By path, or by kind."""
+"""Permissions for subscribing where the table on the page on creation has no row, or a shorter one than the page of the
+resource: taken from prose, so maintained by hand. By path, or by kind."""
 
 NAMED_LIKE_THEIR_KIND = {"approvalitem": "ApprovalSolution", "healthmonitoringalert": "HealthMonitoringAlert"}
-"""Kinds whose subscriptions no page has a row for: the permissions for applications that are named so are for them."""
+"""Kinds without a row on any page: the application permissions of the same name apply."""
 
 
 SIMULATED = (
@@ -97,7 +97,7 @@ SIMULATED = (
     "teams/{}/members",
     "users/{}/chats",
 )
-"""What the simulator can be asked besides what the app asks."""
+"""Further calls that the simulator answers."""
 
 
 def main() -> None:
@@ -126,7 +126,7 @@ def main() -> None:
 
 
 def operations() -> list[str]:
-    """Return the paths that are read, `{}` for an id, lower case, sorted."""
+    """Return the paths of reads, `{}` for an id, lower case, sorted."""
     used = (operation for kind in KINDS for operation in (*kind.read, *kind.sweep, *kind.specific_sweep))
     listing = (operation for source in MEMBER_SOURCES for operation in source.operations)
     paths = {operation.path.lower() for operation in chain(used, listing)}
@@ -134,9 +134,9 @@ def operations() -> list[str]:
 
 
 def reads(permissions: dict[str, Any], path: str) -> dict[str, list[str]]:
-    """Return which permissions an application may read a path with, and which of them are marked as least.
+    """Return the permissions with which an application may read a path, and which of them are marked as least.
 
-    A mark of several methods is of the most demanding one: it counts only where nothing is marked for GET alone.
+    A mark for several methods applies to the most demanding one: it counts only if none is marked for GET alone.
     """
     wanted = "/" + path.replace("{}", "{id}")
     found: set[str] = set()
@@ -154,7 +154,7 @@ def reads(permissions: dict[str, Any], path: str) -> dict[str, list[str]]:
 
 
 def rows(page: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield the rows of a page's table on subscriptions: the path, or the resource type, and what applications take."""
+    """Yield the rows of a page's table on subscriptions: the path or resource type, and the application permissions."""
     for line in page.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if len(cells) != 4 or "](" not in cells[0]:
@@ -175,7 +175,7 @@ def target(cell: str) -> tuple[str, str]:
 
 
 def offered(permissions: dict[str, Any], resource: str) -> list[str]:
-    """Return the permissions for a resource that applications can be granted, reading before writing."""
+    """Return the application permissions for a resource, reading before writing."""
     return sorted(name for name in application(permissions) if name.partition(".")[0] == resource)
 
 

@@ -1,4 +1,4 @@
-"""The pictures in docs/pictures, taken from a run of the whole system, with its destination failing for a while.
+"""Take the pictures in docs/pictures from a run of the whole system, with its destination failing for a while.
 
 python -m tools.pictures
 
@@ -30,7 +30,7 @@ FLOWING = 45.0
 """Seconds that messages flow before the first picture; so much of the chart is filled."""
 COLUMNS = 80
 LIMIT = 120_000
-"""Milliseconds that the page may take to show something."""
+"""Milliseconds that the page may take to show an element."""
 _FONT_FACE = re.compile(r"@font-face \{\{.*?\}\}\s*", re.DOTALL)
 """In rich's template: fonts from another site, which a picture in a page does not load."""
 
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def take_all(page: Page, system: System) -> None:
-    """Take each picture: during an outage, then of a message that waited for its end."""
+    """Take each picture: during an outage, then of a message that was delayed by it."""
     outage = page.get_by_role("button", name="Destination down (503)")
     outage.click()
     trouble = page.locator("#trouble")
@@ -74,22 +74,22 @@ def take_all(page: Page, system: System) -> None:
 
 
 def position_of_the_latest(system: System) -> int:
-    """Return where the message is that waited longest for the end of the outage."""
+    """Return the position of the message with the longest delay."""
     messages = system.http.get(f"{system.feed_url}/api/messages?limit=500").raise_for_status().json()
     return int(max(messages, key=lambda message: message["lag_ms"])["position"])
 
 
 def draw(system: System, command: str) -> None:
-    """Draw what a command of the operator's shows on a terminal, as docs/pictures/COMMAND.svg."""
+    """Draw the output of an operator's command on a terminal, as docs/pictures/COMMAND.svg."""
     settings = system.directory / "local.settings.json"
     shown = subprocess.run(
         [sys.executable, "-m", "ops", "--settings", str(settings), command],
         cwd=ROOT,
         env={**os.environ, "FORCE_COLOR": "1", "COLUMNS": str(COLUMNS)},
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # what it looks at
+        stderr=subprocess.DEVNULL,  # the system that the command reads
         text=True,
-        check=False,  # what needs attention ends with 1
+        check=False,  # a result that needs attention ends with 1
     ).stdout
     with Path(os.devnull).open("w") as nowhere:
         console = Console(record=True, width=COLUMNS, file=nowhere)

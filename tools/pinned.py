@@ -1,4 +1,4 @@
-"""What requirements.txt pins: each package with its version, hashes, and who asked for it."""
+"""The pins of requirements.txt: each package with its version, hashes, and the packages that require it."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 class Pinned:
     """A package of one version. `via`: the packages that need it; `direct`: the app itself does.
 
-    `applies` tells whether it is for this Python on this system.
+    `applies`: whether it is for this Python on this system.
     """
 
     name: str
@@ -35,13 +35,13 @@ def pinned(file: Path = RUNTIME) -> list[Pinned]:
     """Read a file that `uv pip compile --generate-hashes` has written.
 
     Raises:
-        ValueError: something in it is not pinned to one version.
+        ValueError: a package is not pinned to one version.
     """
     return [_read(entry["line"], entry["why"]) for entry in _ENTRY.finditer(file.read_text())]
 
 
 def wanted(file: Path = WANTED) -> Iterator[str]:
-    """Yield the names of the packages that the app itself asks for."""
+    """Yield the names of the packages that the app itself requires."""
     for line in file.read_text().splitlines():
         if text := line.partition("#")[0].strip():
             yield canonicalize_name(Requirement(text).name)

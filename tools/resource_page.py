@@ -20,7 +20,7 @@ _HEAD = ("watch", "content", "`hydrate`", "read back by", "latency", "permission
 
 
 def main() -> None:
-    """Replace what stands between the two marks."""
+    """Replace the text between the two marks."""
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     PAGE.write_text(before + section() + rest.partition(END)[2], encoding="utf-8")
@@ -33,7 +33,7 @@ def section() -> str:
 
 
 def _alike(kind: Kind) -> list[tuple[str, ...]]:
-    """The paths of a row, apart where they are read back in different ways."""
+    """The paths of a row, separately if they are read back in different ways."""
     ways: dict[str, list[str]] = {}
     for path in kind.paths:
         ways.setdefault(_read_back(path), []).append(path)

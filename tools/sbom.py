@@ -26,7 +26,7 @@ NAME = "graph-relay"
 
 
 def bill(packages: list[Pinned]) -> Bom:
-    """Return the bill of `packages`, with who needs whom."""
+    """Return the bill of `packages`, with their dependencies."""
     made = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_URL, RUNTIME.read_text()))
     app = made.metadata.component = Component(name=NAME, type=ComponentType.APPLICATION, bom_ref=NAME)
     components = [(package, _component(package)) for package in packages]

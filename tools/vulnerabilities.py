@@ -1,8 +1,8 @@
-"""What is known against the packages that are deployed, by the database of osv.dev.
+"""Known vulnerabilities of the deployed packages, from the database of osv.dev.
 
     python -m tools.vulnerabilities
 
-Without a way to the database nothing is checked, and that is said.
+Without access to the database, it reports that nothing was checked.
 """
 
 import sys
@@ -20,7 +20,7 @@ class Unreachable(Exception):
 
 
 def known(packages: list[Pinned], database: str = DATABASE) -> list[str]:
-    """Return a line for each package that something is known against: its name, version, and the ids.
+    """Return a line for each vulnerable package: its name, version, and the ids.
 
     Raises:
         Unreachable: nothing could be checked.

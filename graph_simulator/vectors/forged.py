@@ -171,7 +171,7 @@ def _client_states(world: World) -> Iterator[Case]:
             (reject("client_state"),) * len(items),
         )
     of_channel = {"clientState": world.subscriptions["one-channel"].client_state}
-    told = [
+    of_another = [
         rich_chat_message(world, draw, **of_channel).item,
         world.item("all-chats", path_of(message(draw, world.chat)), CHAT_MESSAGE, draw, **of_channel),
     ]
@@ -179,8 +179,8 @@ def _client_states(world: World) -> Iterator[Case]:
         "client-state-of-another-subscription",
         "The clientState of another subscription of the tenant, to another resource. A rich and a basic item.",
         _STATE,
-        collection(told, [world.token()]),
-        (reject("client_state"),) * len(told),
+        collection(of_another, [world.token()]),
+        (reject("client_state"),) * len(of_another),
     )
     good, bad = rich_chat_message(world, draw), rich_chat_message(world, draw, clientState=changed)
     last = rich_chat_message(world, draw)
@@ -250,8 +250,8 @@ def _replays(world: World) -> Iterator[Case]:
         collection([first.item] * 3, [world.token()] * 2),
         once,
     )
-    told = message(draw, world.other_chat)
-    sent = [rich(world, draw, told) for _ in range(2)]
+    original = message(draw, world.other_chat)
+    sent = [rich(world, draw, original) for _ in range(2)]
     yield Case(
         "replay-encrypted-anew",
         "One version of a message, encrypted twice.",
@@ -259,8 +259,8 @@ def _replays(world: World) -> Iterator[Case]:
         collection([written.item for written in sent], [world.token()]),
         (accept(sent[0].plain), Expected("duplicate")),
     )
-    edited = {**told, "etag": "1928000000000", "lastModifiedDateTime": "2031-02-03T04:05:04Z"}
-    versions = [rich(world, draw, told), rich(world, draw, edited, changeType="updated")]
+    edited = {**original, "etag": "1928000000000", "lastModifiedDateTime": "2031-02-03T04:05:04Z"}
+    versions = [rich(world, draw, original), rich(world, draw, edited, changeType="updated")]
     yield Case(
         "replay-is-no-edit",
         "Two versions of one message: the second is news.",

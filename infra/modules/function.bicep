@@ -1,4 +1,4 @@
-// The function app and its plan: Flex Consumption, or an App Service plan. What it is told lies in settings.bicep.
+// The function app and its plan: Flex Consumption, or an App Service plan. Its settings are in settings.bicep.
 import { Tags } from '../types.bicep'
 
 param name string

@@ -22,20 +22,23 @@ SERVICES = ("blob", "queue", "table")
 
 
 class Azurite:
-    """A storage account of its own, with a random key, with its data in a directory.
+    """A storage account with a random key and its data in a directory.
 
     `stop` and `start` keep the ports, the key and the data, so that a test can make storage unavailable for a while.
+    in_memory: the directory holds only the log, and `stop` ends the data. On disk, Azurite writes all rows of all
+    tables every few seconds, which stalls it for seconds once they are some hundred megabytes.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, in_memory: bool = False) -> None:
         self.directory = directory
+        self._place = ["--inMemoryPersistence"] if in_memory else ["--location", str(directory)]
         self.ports = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
         self._key = base64.b64encode(secrets.token_bytes(64)).decode()
         self._child: Child | None = None
 
     @property
     def connection_string(self) -> str:
-        """What a storage client, or the setting AzureWebJobsStorage, takes."""
+        """The value of the setting AzureWebJobsStorage, also for storage clients."""
         endpoints = (
             f"{service.title()}Endpoint=http://127.0.0.1:{port}/{ACCOUNT}" for service, port in self.ports.items()
         )
@@ -51,7 +54,7 @@ class Azurite:
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started and not stopped since."""
+        """Whether it was started, and not stopped since."""
         return self._child is not None
 
     def start(self) -> Self:
@@ -69,7 +72,7 @@ class Azurite:
         quiet = ["--silent", "--disableTelemetry", "--skipApiVersionCheck"]
         self._child = Child(
             "azurite",
-            [str(NODE), str(PROGRAM), "--location", str(self.directory), *ports, *quiet],
+            [str(NODE), str(PROGRAM), *self._place, *ports, *quiet],
             log=self.directory / "azurite.log",
             environment={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{self._key}"},
         )
@@ -77,7 +80,7 @@ class Azurite:
         return self
 
     def stop(self) -> None:
-        """End it; it writes its data to disk first."""
+        """Stop it; it writes its data to disk first, unless it keeps them in memory."""
         self.child.stop()
         self._child = None
 

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     with (
         tempfile.TemporaryDirectory() as name,
         ended_by_a_signal(Path(name)),
-        Azurite(Path(name) / "storage") as azurite,
+        Azurite(Path(name) / "storage", in_memory=True) as azurite,
     ):
         try:
             for result in conduct(rows, Surroundings(kind, Path(name), azurite, haste), at_once):

@@ -1,1 +1,1 @@
-"""The feed: a small destination service that keeps what the relay delivers and shows it as it arrives."""
+"""The feed: a small destination service that stores the relay's events and shows them as they arrive."""

@@ -5,10 +5,10 @@ import os
 import sqlite3
 from pathlib import Path
 
-from local.feed.app import Neighbours
 from local.feed.backlog import RelayQueue
 from local.feed.relay_paths import RelayPaths
 from local.feed.server import serve
+from local.feed.services import ConnectedServices
 from shared.configuration.settings import StorageSettings
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     storage = os.environ.get("AzureWebJobsStorage")  # noqa: SIM112 - spelled as the Functions host does
     queue = os.environ.get("NOTIFICATION_QUEUE", "notifications")
     try:
-        neighbours = Neighbours(
+        services = ConnectedServices(
             relay=arguments.relay,
             trust=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE"),
             simulator=arguments.simulator,
@@ -32,7 +32,7 @@ def main() -> None:
             paths=RelayPaths(StorageSettings(queue, storage)) if storage else None,
             supervised=bool(arguments.supervisor),
         )
-        serve(os.environ.get("DESTINATION_SECRET", ""), arguments.database, arguments.port, neighbours)
+        serve(os.environ.get("DESTINATION_SECRET", ""), arguments.database, arguments.port, services)
     except (ValueError, OSError, sqlite3.OperationalError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 

@@ -1,4 +1,4 @@
-"""How many messages wait in the relay's queue, asked of Storage: the relay itself may be what is down."""
+"""The number of messages in the relay's queue, read from Storage, because the relay may be down."""
 
 from azure.core.exceptions import AzureError
 from azure.storage.queue import QueueClient
@@ -8,10 +8,10 @@ _TIME_LIMIT = 2
 
 
 class RelayQueue:
-    """The queue of one relay, looked at without touching it."""
+    """The queue of one relay, without changing it."""
 
     def __init__(self, connection: str, name: str) -> None:
-        """Raises ValueError if the connection string is none."""
+        """Raises ValueError if the connection string is invalid."""
         self._client = QueueClient.from_connection_string(
             connection, name, retry_total=0, connection_timeout=_TIME_LIMIT, read_timeout=_TIME_LIMIT
         )

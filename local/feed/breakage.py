@@ -1,4 +1,4 @@
-"""The faults that a visitor of the page can switch on, and what should happen then."""
+"""The faults that can be switched on in the page, with their expected effects."""
 
 from collections import Counter
 from typing import Any, Literal
@@ -11,9 +11,9 @@ Where = Literal["destination", "graph", "machine"]
 
 
 class Breakage(msgspec.Struct, frozen=True):
-    """One thing to break. A switch stays on until it is switched off; the others happen once.
+    """One fault. A switch stays on until it is switched off; other faults happen once.
 
-    conduct: of this feed; faults: of the Graph simulator; action: an order to the simulator, or to the run's process.
+    conduct: of this feed; faults: of the Graph simulator; action: a command to the simulator, or to the run's process.
     """
 
     name: str
@@ -120,7 +120,7 @@ _NO_FAULTS: dict[str, Any] = {"unavailable": [], "throttle": 0, "drop": 0, "dupl
 
 
 class BreakageState(msgspec.Struct, frozen=True):
-    """A breakage as the page shows it. `times`: how often it was asked for."""
+    """A fault as the page shows it. times: how often it was requested."""
 
     name: str
     where: Where
@@ -133,13 +133,13 @@ class BreakageState(msgspec.Struct, frozen=True):
 
 
 class Unavailable(Exception):
-    """There is no such breakage, or nothing here that could do it."""
+    """The fault does not exist, or nothing here can cause it."""
 
 
 class Broken:
-    """What is broken at the moment.
+    """The faults that are on.
 
-    `simulated`: a Graph simulator is known; `supervised`: a process (`make run`) reads the list and acts on it.
+    simulated: a Graph simulator is available; supervised: a process (`make run`) reads the list and acts on it.
     """
 
     def __init__(self, *, simulated: bool, supervised: bool) -> None:
@@ -148,10 +148,11 @@ class Broken:
         self._times: Counter[str] = Counter()
 
     def order(self, name: str, *, on: bool) -> Breakage:
-        """Switch a breakage on or off, or count one that happens once; of the destination, one at a time is on.
+        """Switch a fault on or off, or count one that happens once; of the destination's faults, only one is on at a
+        time.
 
         Raises:
-            Unavailable: it can't be done here.
+            Unavailable: nothing here can cause it.
         """
         breakage = _BY_NAME.get(name)
         if breakage is None or not self._available[breakage.where]:
@@ -168,15 +169,15 @@ class Broken:
         return breakage
 
     def active(self) -> list[Breakage]:
-        """Return what is switched on, the last first."""
+        """Return the faults that are on, the last first."""
         return [_BY_NAME[name] for name in reversed(self._active)]
 
     def conduct(self) -> Control:
-        """Return how the feed should behave."""
+        """Return the feed's behaviour."""
         return next((breakage.conduct for breakage in self.active() if breakage.conduct), Control())
 
     def faults(self) -> dict[str, Any]:
-        """Return the faults of the simulator, those at rest too."""
+        """Return the faults of the simulator, including those that are off."""
         faults = dict(_NO_FAULTS)
         for breakage in self.active():
             for name, value in breakage.faults.items():
@@ -184,7 +185,7 @@ class Broken:
         return faults
 
     def states(self) -> list[BreakageState]:
-        """Return all of them."""
+        """Return the states of all faults."""
         return [
             BreakageState(
                 name=breakage.name,

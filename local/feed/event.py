@@ -1,4 +1,4 @@
-"""One event of a delivered batch, as CloudEvents 1.0 shapes it."""
+"""One event of a delivered batch, in the format of CloudEvents 1.0."""
 
 import json
 import re
@@ -13,11 +13,11 @@ Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class NotEvents(Exception):
-    """The body is not a batch of events. Its message says what was expected, never what was found."""
+    """The body is not a batch of events. The message contains the expectation, never the content."""
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A CloudEvent whose `data` keeps the very JSON that came: numbers, order and repetition of keys."""
+    """A CloudEvent whose `data` keeps the original JSON: numbers, order and repetition of keys."""
 
     specversion: Literal["1.0"]
     id: Name
@@ -55,7 +55,7 @@ def _decode(body: bytes) -> list[Event]:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        # An unpaired surrogate ("\ud83d" alone) is legal JSON that msgspec declines; people's texts hold some.
+        # A lone surrogate ("\ud83d" alone) is legal JSON that msgspec rejects; texts of people contain some.
         return _from_plain(json.loads(body.decode()))
 
 
@@ -67,7 +67,7 @@ def _from_plain(batch: object) -> list[Event]:
 
 def _event_from_plain(item: dict[str, Any]) -> Event:
     data = json.dumps(item.pop("data", None), allow_nan=False).encode()
-    json.dumps(item, ensure_ascii=False).encode()  # attributes, unlike data, must be whole Unicode text
+    json.dumps(item, ensure_ascii=False).encode()  # attributes, unlike data, must be valid Unicode text
     return msgspec.convert(item | {"data": msgspec.Raw(data)}, Event)
 
 
@@ -75,5 +75,5 @@ def _on_one_line(data: msgspec.Raw) -> msgspec.Raw:
     text = bytes(data).strip()
     if not text.startswith(b"{"):
         raise NotEvents("expected data to be an object")
-    # Within JSON strings a line break is always escaped, so each one found here is mere layout.
+    # Within JSON strings, line breaks are always escaped, so each one here is only layout.
     return msgspec.Raw(text.replace(b"\r", b" ").replace(b"\n", b" "))

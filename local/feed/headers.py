@@ -1,9 +1,9 @@
-"""Headers that keep the page to itself: what it may load, and who may frame or guess at it."""
+"""Security headers: what the page may load, and that no other page may frame it."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Everything from our own origin; the icon is a data URL. Trusted Types leave a single place where text may be
+# Everything from its own origin; the icon is a data URL. Trusted Types leave a single place where text may be
 # parsed as HTML: the policy "inert" (page/body.js), whose documents run and load nothing.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -28,7 +28,7 @@ class SafeHeaders:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and its answer back with the headers."""
+        """Pass the request on, and add the headers to the response."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""Whether messages get through at this moment, and what is in the way: judged from what each part says of itself."""
+"""Whether messages currently get through, and why not: computed from the reports of each part."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,18 +11,18 @@ from local.feed.relay_metrics import RelayCounters
 from shared.paths import LastRetry
 
 RECENT = timedelta(seconds=30)
-"""For so long a retry or a refusal counts as a sign of trouble."""
+"""For this time, a retry or a refusal counts as a sign of trouble."""
 LATE = timedelta(seconds=20)
 """A message that waits longer is late; a retry after a brief failure is not."""
 
 
 class Health(msgspec.Struct, frozen=True):
-    """What waits, for how long, and why.
+    """The waiting messages, for how long they wait, and why.
 
-    queued: messages in the relay's queue, hidden ones too; pending: notifications that Graph holds, unacknowledged.
-    Both None if unknown. waiting_since: when nothing waited, or an event last came in time (ISO 8601); None if
-    nothing waits.
-    causes: names of `trouble` in page/trouble.js, each with a detail, the most telling first. ok: nothing is wrong.
+    queued: messages in the relay's queue, including hidden ones; pending: unacknowledged notifications of Graph. Both
+    None if unknown. waiting_since: when nothing waited, or an event last arrived in time (ISO 8601); None if nothing
+    waits. causes: names of `trouble` in page/trouble.js, each with a detail, the most relevant first. ok: nothing is
+    wrong.
     """
 
     ok: bool
@@ -33,14 +33,16 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class HealthHistory:
-    """Remembers just enough of what was seen to tell what has changed."""
+    """Remembers what is necessary to detect changes."""
 
     def __init__(self) -> None:
         self._empty: datetime | None = None
         self._retried: deque[tuple[datetime, dict[str, int]]] = deque()
 
     def arrived(self, at: datetime, lags: Iterable[float]) -> None:
-        """Note events by their lags in milliseconds: while some come in time, what waits is merely passing through."""
+        """Note events by their lags in milliseconds: while some arrive in time, waiting messages are only in
+        transit.
+        """
         if any(lag < LATE.total_seconds() * 1_000 for lag in lags):
             self._empty = at
 
@@ -53,10 +55,10 @@ class HealthHistory:
         refusing: Sequence[tuple[str, str]],
         retries: Sequence[LastRetry] = (),
     ) -> Health:
-        """Return how things stand.
+        """Return the health.
 
-        relay: None, no relay is known. refusing: what is broken on purpose. retries: what the app says that it waits
-        for; it tells since when, where the queue shows only what waits for nothing.
+        relay: None: no relay is known. refusing: the faults that are on. retries: the reasons for which the app's
+        messages wait, with their times; the queue only shows due messages.
         """
         waiting = (queued or 0) + (pending or 0)
         if not waiting or self._empty is None:
@@ -83,7 +85,7 @@ class HealthHistory:
         )
 
     def _newly_retried(self, now: datetime, relay: RelayCounters | None) -> list[str]:
-        """Return the reasons of recent retries, the most frequent first; counters start over with the relay."""
+        """Return the reasons of recent retries, the most frequent first; counters restart with the relay."""
         if relay is not None:
             self._retried.append((now, relay.retried))
         while len(self._retried) > 1 and self._retried[0][0] < now - RECENT:
@@ -103,7 +105,7 @@ def _by_count(entry: tuple[str, int]) -> int:
 def refusing_on_purpose(
     mode: str, status: int, hang_seconds: float, active: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """Return the causes that were ordered: this feed's own answers, and what is broken elsewhere, by title."""
+    """Return the causes that were switched on: the feed's own responses, and faults of other parts, by title."""
     causes = [("broken", title) for title in active.values()]
     if mode == "status" and not any(name.startswith("destination") for name in active):
         causes.append(("feed_answers", str(status)))

@@ -1,4 +1,4 @@
-"""Who is watching the page: each gets what changed since it last looked, in as few pieces as it can take."""
+"""The open pages: each receives the changes since its last update, in few pieces."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -10,12 +10,12 @@ from sse_starlette import ServerSentEvent
 
 from local.feed.message import Message
 
-_MOST_PENDING = 1_000  # messages; a watcher further behind reads the history again instead
+_MOST_PENDING = 1_000  # messages; a watcher that is further behind reads the history again
 _BREATH = 0.05  # seconds between two pieces: twenty a second look live and leave a slow browser time to draw
 
 
 class Watcher:
-    """One open stream. States (pace, relay) are worth sending in their latest form only; messages, all."""
+    """One open stream. Of a state (pace, relay), only the latest value is sent; of messages, all."""
 
     def __init__(self) -> None:
         self._messages: list[Message] = []
@@ -24,12 +24,12 @@ class Watcher:
         self._closed = False
 
     def close(self) -> None:
-        """End the stream once what is pending has been sent."""
+        """End the stream after the pending updates."""
         self._closed = True
         self._something.set()
 
-    def tell(self, state: str, value: Any) -> None:
-        """Replace what is pending of this state."""
+    def publish(self, state: str, value: Any) -> None:
+        """Replace the pending value of a state."""
         self._states[state] = value
         self._something.set()
 
@@ -42,7 +42,7 @@ class Watcher:
         self._something.set()
 
     async def events(self) -> AsyncIterator[ServerSentEvent]:
-        """Yield what is pending, again and again; end with what is pending when closed."""
+        """Yield pending updates repeatedly; after `close`, the last ones."""
         while True:
             await self._something.wait()
             self._something.clear()
@@ -60,7 +60,7 @@ class Watcher:
 
 
 class Hub:
-    """All watchers. Lives on the event loop."""
+    """All watchers. Used on the event loop only."""
 
     def __init__(self) -> None:
         self._watchers: set[Watcher] = set()
@@ -68,7 +68,7 @@ class Hub:
 
     @contextmanager
     def watch(self) -> Iterator[Watcher]:
-        """Enrol a watcher for as long as the block lasts."""
+        """Register a watcher for the duration of the block."""
         watcher = Watcher()
         if self._closed:
             watcher.close()
@@ -78,18 +78,18 @@ class Hub:
         finally:
             self._watchers.discard(watcher)
 
-    def tell(self, state: str, value: Any) -> None:
-        """Give every watcher a new state."""
+    def publish(self, state: str, value: Any) -> None:
+        """Publish a new state to every watcher."""
         for watcher in self._watchers:
-            watcher.tell(state, value)
+            watcher.publish(state, value)
 
     def show(self, messages: list[Message]) -> None:
-        """Give every watcher messages that are new or changed."""
+        """Publish new or changed messages to every watcher."""
         for watcher in self._watchers:
             watcher.show(messages)
 
     def close(self) -> None:
-        """End every stream, also those that are yet to come."""
+        """End every stream, including future ones."""
         self._closed = True
         for watcher in self._watchers:
             watcher.close()

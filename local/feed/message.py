@@ -1,4 +1,4 @@
-"""What the feed shows of a message, of the conversation it belongs to, and of the requests that brought it."""
+"""Messages, conversations and requests as the feed shows them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,13 +31,13 @@ class Conversation(msgspec.Struct, frozen=True):
 
     conversation: str
     name: str | None
-    people: list[str]  # who writes there, most first, three at most
+    people: list[str]  # authors, most frequent first, at most three
     messages: int
     latest: int  # position of its newest message
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """How much came, and what became of it."""
+    """Totals by result."""
 
     events: int
     duplicates: int
@@ -48,7 +48,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """A request to the feed: when it came, what its signature headers said (None: absent), and its size."""
+    """A request to the feed: its time, its signature headers (None: absent), and its size."""
 
     at: datetime
     webhook_id: str | None
@@ -71,7 +71,7 @@ class DeliveryRow(msgspec.Struct, frozen=True):
 
 
 class RefusedRequest(msgspec.Struct, frozen=True):
-    """A request that the feed refused: what it answered and why. What the request held is not kept."""
+    """A refused request: its status and reason. Its content is not stored."""
 
     number: int
     at: str

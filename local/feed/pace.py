@@ -1,4 +1,4 @@
-"""How fast events come and how late: the last five minutes, second by second."""
+"""The rate and lag of events: the last five minutes, second by second."""
 
 from array import array
 from collections.abc import Iterable, Sequence
@@ -10,11 +10,11 @@ import msgspec
 
 WINDOW = timedelta(minutes=5)
 _RATE_SECONDS = 10
-_SAMPLE = 10_000  # the newest lags are enough for a percentile, however many came
+_SAMPLE = 10_000  # the newest lags are enough for a percentile
 
 
 class Lag(msgspec.Struct, frozen=True):
-    """Milliseconds from a change to its arrival here; None while nothing came."""
+    """Milliseconds from a change to its arrival; None without events."""
 
     p50: float | None
     p99: float | None
@@ -29,7 +29,7 @@ class Second(msgspec.Struct, frozen=True):
 
 
 class Pace:
-    """Remembers the lag of each new event of the window. Not thread-safe: it lives on the event loop."""
+    """Stores the lag of each new event of the window. Not thread-safe: used on the event loop only."""
 
     def __init__(self) -> None:
         self._lags: dict[int, array[float]] = {}
@@ -42,12 +42,12 @@ class Pace:
         self._lags.setdefault(second, array("d")).extend(lags)
 
     def _second(self, at: int) -> Second:
-        """Return one second; what was stored meanwhile may still be added when the clock has passed it."""
+        """Return one second; events of a past second may still be added when they are stored."""
         lags = self._lags.get(at, array("d"))
         return Second(at, len(lags), percentiles(lags))
 
     def history(self, now: datetime, span: timedelta = WINDOW) -> list[Second]:
-        """Return those finished seconds of the window's last `span` in which something came, oldest first."""
+        """Return the finished seconds with events in the window's last `span`, oldest first."""
         last = int(now.timestamp())
         first = last - int(span.total_seconds())
         return [self._second(at) for at in sorted(self._lags) if first <= at < last]
@@ -69,7 +69,7 @@ class Pace:
 
 
 def percentiles(lags: Sequence[float]) -> Lag:
-    """Return the nearest-rank percentiles: always a lag that really occurred."""
+    """Return the nearest-rank percentiles: always a lag that occurred."""
     if not lags:
         return Lag(None, None)
     ranked = sorted(lags)

@@ -1,4 +1,4 @@
-"""What the relay says of itself: its counters, read from the functions host."""
+"""The relay's counters, read from the functions host."""
 
 from collections import Counter
 from itertools import chain
@@ -29,12 +29,12 @@ class RelayCounters(msgspec.Struct, frozen=True):
     retried: dict[str, int] = {}
 
 
-class RelayAway(Exception):
-    """The functions host did not answer, or not with metrics."""
+class RelayUnavailable(Exception):
+    """The functions host did not answer with metrics."""
 
 
 def tally(*bodies: bytes) -> RelayCounters:
-    """Return the counters in lists of measurements, adding up whatever attributes and hosts they are split by."""
+    """Return the counters in lists of measurements, summed over attributes and hosts."""
     totals: Counter[str] = Counter()
     reasons: dict[str, Counter[str]] = {"refused": Counter(), "dead_lettered": Counter(), "retried": Counter()}
     for measurement in chain.from_iterable(msgspec.json.decode(body, type=list[_Measurement]) for body in bodies):
@@ -54,9 +54,9 @@ def tally(*bodies: bytes) -> RelayCounters:
 
 
 async def read_counters(client: httpx.AsyncClient, urls: str) -> RelayCounters:
-    """Ask the functions hosts at `urls`, separated by commas. Raises RelayAway."""
+    """Ask the functions hosts at `urls`, separated by commas. Raises RelayUnavailable."""
     try:
         responses = [await client.get(url) for url in urls.split(",")]
         return tally(*(response.raise_for_status().content for response in responses))
     except (httpx.HTTPError, msgspec.MsgspecError) as error:
-        raise RelayAway from error
+        raise RelayUnavailable from error

@@ -1,4 +1,4 @@
-"""What the app noted of each notification, read from its storage as `python -m ops find` reads it."""
+"""The recorded paths of notifications, read from the app's storage as `python -m ops find` reads them."""
 
 import random
 from collections.abc import Iterable
@@ -30,13 +30,13 @@ class AppFailure(msgspec.Struct, frozen=True):
 
 
 class EventPath(msgspec.Struct, frozen=True):
-    """The steps that the app noted of the events of one message, oldest first; none if it noted nothing."""
+    """The recorded steps of the events of one message, oldest first."""
 
     steps: list[Step]
 
 
 class RelayPaths:
-    """Reads the paths of one app. While its storage is unavailable there is nothing to be read."""
+    """Reads the paths of one app. While its storage is unavailable, there are none."""
 
     def __init__(self, settings: StorageSettings) -> None:
         tables = StorageClients.of(settings).tables
@@ -44,7 +44,7 @@ class RelayPaths:
         self._ledger = Ledger(tables, _KEPT)
 
     def of_events(self, event_ids: Iterable[str]) -> EventPath:
-        """Return what is known of these events."""
+        """Return the recorded steps of events."""
         found: list[Path] = []
         with suppress(RetryLater):
             for event_id in event_ids:
@@ -59,7 +59,7 @@ class RelayPaths:
         return []
 
     def retries(self) -> list[LastRetry]:
-        """Return what notifications wait for, the last failure first."""
+        """Return why notifications wait, the last failure first."""
         with suppress(RetryLater):
             return self._paths.retries()
         return []

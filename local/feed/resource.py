@@ -1,4 +1,4 @@
-"""The little that the feed itself reads out of a resource: who wrote it, whether it is gone, what its place is."""
+"""The fields of a resource that the feed needs: its author, whether it is deleted, its conversation."""
 
 from typing import Any
 from urllib.parse import unquote
@@ -32,7 +32,7 @@ class _EventDetail(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Resource(msgspec.Struct, frozen=True, rename="camel"):
-    """A `chatMessage` (docs/graph.md, "Messages") as far as it is needed here; every field may be absent."""
+    """The necessary fields of a `chatMessage` (docs/graph.md, "Messages"); each may be absent."""
 
     sender: _Sender | None = msgspec.field(default=None, name="from")
     deleted_date_time: Any = None
@@ -47,7 +47,7 @@ class Resource(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def read_resource(event: Event) -> Resource:
-    """Return what is known of the event's resource; nothing, where its fields have meanings of another kind."""
+    """Return the fields of the event's resource; an empty resource for other kinds."""
     try:
         return msgspec.json.decode(event.data, type=Resource)
     except msgspec.MsgspecError:
@@ -55,12 +55,12 @@ def read_resource(event: Event) -> Resource:
 
 
 def is_deleted(event: Event, resource: Resource) -> bool:
-    """Tell whether the event leaves its resource deleted: Graph says so by type or by `deletedDateTime`."""
+    """Return whether the event deletes its resource: by type or by `deletedDateTime`."""
     return event.type.endswith("Deleted") or resource.deleted_date_time is not None
 
 
 def conversation_name(event: Event, resource: Resource) -> str | None:
-    """Return what the message lets us learn of its conversation's name: from a renaming, or a mention of the place."""
+    """Return the name of the conversation, from a renaming or a mention in the message."""
     detail = resource.event_detail
     if detail and (detail.chat_display_name or detail.channel_display_name):
         return detail.chat_display_name or detail.channel_display_name

@@ -1,4 +1,4 @@
-"""Running the feed: in the foreground for `python -m local.feed`, or in a thread for tests."""
+"""Runs the feed: in the foreground for `python -m local.feed`, or in a thread for tests."""
 
 import json
 import socket
@@ -14,7 +14,8 @@ import httpx
 import uvicorn
 
 from graph_simulator.listener import listening
-from local.feed.app import Feed, Neighbours, create_app
+from local.feed.app import Feed, create_app
+from local.feed.services import ConnectedServices
 from local.feed.signature import Verifier
 from local.feed.store import Store
 
@@ -31,7 +32,7 @@ class RunningFeed:
 
     @property
     def events_url(self) -> str:
-        """Where batches are delivered."""
+        """The URL for deliveries."""
         return f"{self.url}/events"
 
     def summary(self) -> dict[str, Any]:
@@ -44,7 +45,7 @@ class RunningFeed:
         return [json.loads(line) for line in self._get("/api/contents").content.splitlines()]
 
     def control(self, **conduct: Any) -> dict[str, Any]:
-        """Set the feed's conduct (`local.feed.control.Control`); without arguments, back to normal."""
+        """Set the feed's behaviour (`local.feed.control.Control`); without arguments, back to normal."""
         response = httpx.post(f"{self.url}/control", json=conduct)
         response.raise_for_status()
         answer: dict[str, Any] = response.json()
@@ -67,11 +68,11 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._feed.hub.close()
+        self._feed.live.hub.close()
         await super().shutdown(sockets)
 
 
-def serve(secrets: str, database: Path, port: int, neighbours: Neighbours) -> None:
+def serve(secrets: str, database: Path, port: int, services: ConnectedServices) -> None:
     """Run the feed on `port` until interrupted; prints one line when it is ready.
 
     Raises:
@@ -80,19 +81,19 @@ def serve(secrets: str, database: Path, port: int, neighbours: Neighbours) -> No
         sqlite3.OperationalError: the database cannot be opened.
     """
     with listening(port) as listener, closing(Store(database)) as store:
-        feed = Feed(store, Verifier(secrets), neighbours, _now)
-        with suppress(KeyboardInterrupt):  # uvicorn has ended in good order and passes the signal on
+        feed = Feed(store, Verifier(secrets), services, _now)
+        with suppress(KeyboardInterrupt):  # uvicorn has ended properly and passes the signal on
             _server(feed, lambda: print(f"feed ready at {_url(listener)}", flush=True)).run([listener])
 
 
 @contextmanager
 def running(
-    secrets: str, database: Path, relay: str | None = None, port: int = 0, neighbours: Neighbours | None = None
+    secrets: str, database: Path, relay: str | None = None, port: int = 0, services: ConnectedServices | None = None
 ) -> Iterator[RunningFeed]:
     """Run a feed in a thread while the block runs; without `port`, on a free one."""
     ready = threading.Event()
     with listening(port) as listener, closing(Store(database)) as store:
-        feed = Feed(store, Verifier(secrets), neighbours or Neighbours(relay), _now)
+        feed = Feed(store, Verifier(secrets), services or ConnectedServices(relay), _now)
         server = _server(feed, ready.set)
         thread = threading.Thread(target=server.run, args=([listener],), name="feed")
         thread.start()

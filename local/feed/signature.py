@@ -1,4 +1,4 @@
-"""Who sent this? The Standard Webhooks signature of a request, checked over its raw body."""
+"""Verifies the sender: the Standard Webhooks signature of a request, over its raw body."""
 
 from collections.abc import Mapping
 
@@ -11,11 +11,11 @@ class Unsigned(Exception):
 
 
 class BadSignature(Exception):
-    """The signature is malformed, too old or too new, or made with none of our secrets."""
+    """The signature is malformed, too old or too new, or made with another secret."""
 
 
 class Verifier:
-    """Accepts what was signed with any of its secrets: two are live while the sender changes from one to the other."""
+    """Accepts signatures by any of its secrets: two are valid during a rotation."""
 
     def __init__(self, secrets: str) -> None:
         """`secrets`: one or two `whsec_…`, separated by a comma. Raises ValueError for anything else."""
@@ -42,6 +42,6 @@ class Verifier:
 def _holds(webhook: Webhook, body: bytes, signed: dict[str, str]) -> bool:
     try:
         webhook.verify(body, signed, json_parse=False)
-    except (WebhookVerificationError, ValueError):  # ValueError, binascii.Error too: how it meets malformed headers
+    except (WebhookVerificationError, ValueError):  # ValueError, binascii.Error too: raised for malformed headers
         return False
     return True

@@ -1,4 +1,4 @@
-"""The Graph simulator's controls, as far as the page needs them: faults, orders, names, and what Graph still holds."""
+"""The Graph simulator's controls that the page needs: faults, commands, names, and unacknowledged notifications."""
 
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +24,7 @@ class _Summary(msgspec.Struct, frozen=True):
     pending: int
 
 
-class SimulatorAway(Exception):
+class SimulatorUnavailable(Exception):
     """The simulator did not answer, or refused."""
 
 
@@ -36,11 +36,11 @@ class Simulator:
         self._url = f"{url}/simulator"
 
     async def apply(self, faults: dict[str, Any]) -> None:
-        """Set faults. Raises SimulatorAway."""
+        """Set faults. Raises SimulatorUnavailable."""
         await self._post("faults", faults)
 
     async def act(self, breakage: Breakage) -> None:
-        """Do what happens once when something is broken. Raises SimulatorAway."""
+        """Execute the action of a fault that happens once. Raises SimulatorUnavailable."""
         if breakage.action == "lifecycle":
             subscriptions = msgspec.json.decode(await self._get("subscriptions"), type=list[_Subscription])
             for subscription in subscriptions[:1]:
@@ -49,11 +49,11 @@ class Simulator:
             await self._post(breakage.action, {})
 
     async def pending(self) -> int:
-        """Return the number of notifications that are not acknowledged. Raises SimulatorAway."""
+        """Return the number of notifications that are not acknowledged. Raises SimulatorUnavailable."""
         return msgspec.json.decode(await self._get("summary"), type=_Summary).pending
 
     async def names(self) -> dict[str, str]:
-        """Return the titles of chats and channels by conversation, spelled as events spell it. Raises SimulatorAway."""
+        """Return the titles of chats and channels by conversation, as events spell it. Raises SimulatorUnavailable."""
         places = msgspec.json.decode(await self._get("places"), type=list[_Place])
         return {conversation_of(place.tenant, place.path): place.title for place in places}
 
@@ -68,10 +68,12 @@ class Simulator:
             response = await self._client.request(method, f"{self._url}/{path}", json=order)
             return response.raise_for_status().content
         except httpx.HTTPError as error:
-            raise SimulatorAway(type(error).__name__) from error
+            raise SimulatorUnavailable(type(error).__name__) from error
 
 
 def conversation_of(tenant: str, path: str) -> str:
-    """Return a place's conversation as `Event.conversation` has it: `chats/19:a@b` → `/tenants/T/chats/19%3Aa%40b`."""
+    """Return a place's conversation in the form of `Event.conversation`: `chats/19:a@b` →
+    `/tenants/T/chats/19%3Aa%40b`.
+    """
     collection, _, thread = path.rpartition("/")
     return f"/tenants/{tenant}/{collection}/{quote(thread, safe='')}"

@@ -1,4 +1,4 @@
-"""What was delivered, in SQLite: every event's id once, every message in its last version."""
+"""The delivered events in SQLite: every event's id once, every message in its last version."""
 
 import os
 import re
@@ -50,7 +50,7 @@ _COLUMNS = ", ".join(Message.__struct_fields__)
 
 _NEW_EVENT = "INSERT OR IGNORE INTO events (id, arrived, lag_ms) VALUES (?, ?, ?)"
 
-# Versions compare as strings, as the sender promises; an author once known outlives an event that names none.
+# Versions compare as strings, as the sender promises; a known author is kept if a later event names none.
 _LAST_VERSION_WINS = f"""
 INSERT INTO messages ({_COLUMNS})
 VALUES (NULL, :conversation, :source, :subject, :type, :version, :time, :arrived, :lag_ms, :deleted, :partial, 1,
@@ -93,7 +93,7 @@ _NAME_UNLESS_KNOWN = "INSERT OR IGNORE INTO names VALUES (?, ?)"
 
 @dataclass(frozen=True)
 class Applied:
-    """What a batch changed: messages in their new state, and the lag in milliseconds of each event not known before."""
+    """The changes of a batch: messages in their new state, and the lag in milliseconds of each new event."""
 
     messages: list[Message]
     lags: list[float]
@@ -101,7 +101,7 @@ class Applied:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which messages are meant; what is None selects all. `text` is looked for in ids, authors, names and content."""
+    """A selection of messages; a field that is None selects all. text: searched in ids, authors, names and content."""
 
     conversation: str | None = None
     text: str | None = None
@@ -109,11 +109,11 @@ class Selection:
 
     @staticmethod
     def states() -> Sequence[str]:
-        """Return the values that `state` may have."""
+        """Return the possible values of `state`."""
         return tuple(_STATES)
 
     def condition(self) -> str:
-        """Return what SQL asks of a message `m` with its conversation's name `n`."""
+        """Return the SQL condition for a message `m` with its conversation's name `n`."""
         conditions = ["(:before IS NULL OR m.position < :before)"]
         if self.conversation:
             conditions.append("m.conversation = :conversation")
@@ -124,7 +124,7 @@ class Selection:
         return " AND ".join(conditions)
 
     def parameters(self) -> dict[str, str | None]:
-        """Return the parameters that the condition names."""
+        """Return the parameters of the condition."""
         literal = re.sub(r"([\\%_])", r"\\\1", self.text or "")
         return {"conversation": self.conversation, "text": self.text, "like": f"%{literal}%"}
 
@@ -133,13 +133,13 @@ EVERYTHING = Selection()
 
 
 class Store:
-    """The feed's memory. Any thread may call it: writers take turns, readers see the last committed state."""
+    """The database of the feed. Any thread may use it: writes are serialized, reads see the last committed state."""
 
     def __init__(self, path: Path) -> None:
-        """Raises sqlite3.OperationalError if there can be no database. Its files are for the owner alone."""
+        """Raises sqlite3.OperationalError if the database can't be opened. Only the owner may read its files."""
         self._path = path
         self._turn = threading.Lock()
-        with suppress(OSError):  # SQLite says what is wrong, and gives its other files the mode of this one
+        with suppress(OSError):  # SQLite reports errors, and gives its other files the mode of this one
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             path.chmod(0o600)
         self._writer = sqlite3.connect(path, check_same_thread=False)
@@ -150,7 +150,7 @@ class Store:
         self._writer.close()
 
     def apply(self, events: Sequence[Event], request: ReceivedRequest) -> Applied:
-        """Store a batch, wholly or (on an exception) not at all. Known ids and older versions change nothing."""
+        """Store a batch completely or, on an exception, not at all. Known ids and older versions change nothing."""
         messages: list[Message] = []
         lags: list[float] = []
         arrived = request.at
@@ -189,7 +189,7 @@ class Store:
         return [_message(row) for row in self._writer.execute(_LAST_VERSION_WINS, state).fetchall()]
 
     def refuse(self, request: ReceivedRequest, status: int, reason: str) -> None:
-        """Count a request that was refused, and remember the last of them."""
+        """Count a refused request, and store the latest ones."""
         with self._turn, self._writer:
             self._writer.execute(_COUNT, (f"refused:{reason}", 1))
             last = self._writer.execute(_REQUEST, _request_row(request, status, reason, 0)).lastrowid
@@ -205,7 +205,7 @@ class Store:
             self._writer.executemany(_NAME_UNLESS_KNOWN, list(names.items()))
 
     def tidy(self) -> None:
-        """Move what is committed from the log into the file: now and then, so that no batch has to wait for it."""
+        """Move committed changes from the log into the file: at intervals, so that no batch has to wait for it."""
         with closing(sqlite3.connect(self._path)) as tidier:
             tidier.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -282,7 +282,7 @@ class Store:
         ]
 
     def contents(self) -> Iterator[bytes]:
-        """Yield every message as a line of JSON, its data exactly as it came; many lines a piece."""
+        """Yield every message as a line of JSON with its original data; many lines per piece."""
         columns = ("source", "subject", "version", "type", "deleted", "data")
         with closing(self._reader()) as reader:
             rows = reader.execute(f"SELECT {', '.join(columns)} FROM messages ORDER BY position")
@@ -290,9 +290,9 @@ class Store:
                 yield b"".join(_line(dict(zip(columns, row, strict=True))) for row in piece)
 
     def arrivals(self, since: datetime) -> list[tuple[datetime, float]]:
-        """Return when each event since then arrived and its lag in milliseconds, oldest first."""
+        """Return the arrival of each later event and its lag in milliseconds, oldest first."""
         with closing(self._reader()) as reader:
-            # From the newest back, so that a long history is not read for the sake of its last minutes.
+            # From the newest back, so that a long history is not read for its last minutes.
             rows = reader.execute("SELECT arrived, lag_ms FROM events ORDER BY number DESC")
             recent = takewhile(lambda row: row[0] >= since.isoformat(), rows)
             return [(datetime.fromisoformat(arrived), lag_ms) for arrived, lag_ms in recent][::-1]

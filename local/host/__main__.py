@@ -1,4 +1,4 @@
-"""Run function_app.py of the present directory: `python -m local.host --port N [--certificate PEM --key PEM]`."""
+"""Run function_app.py of the current directory: `python -m local.host --port N [--certificate PEM --key PEM]`."""
 
 import argparse
 import os

@@ -1,7 +1,7 @@
-"""A folder that holds an app and nothing else, for a host to run in.
+"""A folder that contains only an app, for a host to run in.
 
-`func` reads local.settings.json of its folder and restarts whenever a Python file below the folder changes: in a clone
-those are the developer's own settings and the whole of `.venv`.
+`func` reads local.settings.json of its folder and restarts when a Python file below the folder changes: in a clone,
+these are the developer's own settings and the whole `.venv`.
 """
 
 import json
@@ -15,7 +15,7 @@ SETTINGS = {"IsEncrypted": False, "Values": {"FUNCTIONS_WORKER_RUNTIME": "python
 
 
 def app_folder(directory: Path, source: Path = ROOT) -> Path:
-    """Make `directory` a folder of links to the app in `source`, and return it."""
+    """Fill `directory` with links to the app in `source`, and return it."""
     directory.mkdir(parents=True)
     for part in PARTS:
         if (source / part).exists():

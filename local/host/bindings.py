@@ -1,6 +1,6 @@
-"""What the worker takes from azure-functions: an app's functions, the values of their triggers, their answers.
+"""The worker's use of azure-functions: an app's functions, the values of their triggers, their responses.
 
-The host itself does not import that library, which would add a fifth to the start of its process.
+The host itself does not import that library, which would add a fifth to its start.
 """
 
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ def function_of(registered: Any) -> Function:
 
 
 def trigger_of(name: str, binding: dict[str, Any]) -> HttpTrigger | QueueTrigger | TimerTrigger:
-    """Translate the trigger of the function called `name`; an HTTP route left out is the function's name."""
+    """Translate the trigger of the function called `name`; an omitted HTTP route is the function's name."""
     match binding["type"]:
         case "httpTrigger":
             methods = tuple(func.HttpMethod(method).value.upper() for method in binding.get("methods") or ())

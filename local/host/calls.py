@@ -1,4 +1,4 @@
-"""What the host and the worker exchange for an invocation: plain values."""
+"""The messages between the host and the worker for an invocation: plain values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -149,7 +149,7 @@ class Endpoint:
 
 
 def _look_at(running: "asyncio.Future[HttpAnswer | None]") -> None:
-    """Discard the result: a function whose caller disconnected runs on, and nobody reads its answer."""
+    """Discard the result: a function whose caller disconnected continues, and its answer is not used."""
     if not running.cancelled():
         running.exception()
 

@@ -70,7 +70,7 @@ def thread_count(settings: Mapping[str, str]) -> int:
     return int(text)
 
 
-class OfInvocations(logging.Filter):
+class InvocationFilter(logging.Filter):
     """Passes the records that belong to an invocation, named by its function, as the worker does."""
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -1,8 +1,8 @@
-"""What the host logs: its records have categories, whose levels host.json sets.
+"""The host's log: its records have categories, whose levels host.json sets.
 
-An invocation is three records for a queue function and two for others, and a failed invocation has the exception with
-its stack twice, as in the Functions host. A function's record reaches the host only if the record belongs to an
-invocation: the worker drops the records of a thread without the invocation's context.
+An invocation logs three records for a queue function and two for others, and a failed one logs the exception with its
+stack twice, as in the Functions host. A function's record reaches the host only if it belongs to an invocation: the
+worker drops the records of a thread without the invocation's context.
 """
 
 import logging
@@ -84,7 +84,7 @@ def root_level(levels: Mapping[str, int]) -> int:
 
 
 def level_for(category: str, levels: Mapping[str, int]) -> int:
-    """Return the level of a category: that of the longest prefix in host.json; `*` stands for anything."""
+    """Return the level of a category: that of the longest prefix in host.json; `*` matches any text."""
     fitting = [name for name in levels if name != "default" and _fits(category, name)]
     if fitting:
         return levels[max(fitting, key=len)]

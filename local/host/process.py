@@ -107,7 +107,7 @@ class HostProcess:
         return [sys.executable, "-m", "local.host", "--port", str(self.port), *tls]
 
     def _environment(self) -> dict[str, str]:
-        # Only what every process needs: no setting of the developer's environment leaks in.
+        # Only what every process needs: settings of the developer's environment must not leak in.
         needed = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
         return {**needed, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 

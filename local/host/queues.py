@@ -17,7 +17,7 @@ from local.host.calls import QueueCall
 from local.host.configuration import QueueOptions
 from local.host.functions import Function
 from local.host.log import FunctionFailed, Invocation, InvocationFailed, Undecodable
-from local.host.storage import Account, HostMustEnd, client_options, is_missing, is_server_error
+from local.host.storage import Account, HostMustEnd, client_options, is_missing, is_out_of_reach, is_server_error
 from local.host.worker import Worker
 
 log = logging.getLogger("Host.Triggers.Queue")
@@ -149,8 +149,7 @@ class QueueListener:
                 hidden = int(self._options.visibility_timeout.total_seconds())
                 await self._call(self._queue.update_message, message.id, receipt, visibility_timeout=hidden)
         except AzureError as error:
-            # 404: another host has the message by now, or has settled it.
-            if not is_missing(error):
+            if not is_out_of_reach(error):
                 raise HostMustEnd(f"{self.function.name} can't settle a message: {_named(error)}") from error
 
     async def _succeeds(self, message: QueueMessage) -> bool:
@@ -194,7 +193,9 @@ class QueueListener:
         )
 
     async def _keep_hidden(self, message: QueueMessage, done: asyncio.Event) -> str:
-        """Renew the lease at half its time until `done`; return the current pop receipt."""
+        """Renew the lease at half its time until `done`, or until the message is out of reach; return the last
+        pop receipt.
+        """
         receipt = str(message.pop_receipt)
         while True:
             with suppress(TimeoutError):
@@ -206,6 +207,9 @@ class QueueListener:
                 renewed = await self._call(update, message.id, receipt, visibility_timeout=self._lease)
                 receipt = str(renewed.pop_receipt)
             except AzureError as error:
+                if is_out_of_reach(error):
+                    await done.wait()
+                    return receipt
                 log.warning("%s can't renew a lease: %s", self.function.name, _named(error))
 
     async def _set_aside(self, message: QueueMessage) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import requests
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline.transport import RequestsTransport
+from azure.storage.queue import StorageErrorCode
 from requests.adapters import HTTPAdapter
 
 POOL = 50  # open connections: more than concurrent calls (batchSize is 32 at most)
@@ -77,3 +78,17 @@ def is_server_error(error: AzureError) -> bool:
 def is_missing(error: AzureError) -> bool:
     """Whether storage answered 404."""
     return status_of(error) == HTTPStatus.NOT_FOUND
+
+
+_OUT_OF_REACH = {
+    (HTTPStatus.BAD_REQUEST, StorageErrorCode.POP_RECEIPT_MISMATCH),
+    (HTTPStatus.CONFLICT, StorageErrorCode.QUEUE_BEING_DELETED),
+    (HTTPStatus.CONFLICT, StorageErrorCode.QUEUE_DISABLED),
+}
+
+
+def is_out_of_reach(error: AzureError) -> bool:
+    """Whether the host can do no more for a message: another host has it, or it is gone, or its queue is gone, being
+    deleted or disabled. The queue extension ignores these answers when it deletes, hides or renews.
+    """
+    return is_missing(error) or (status_of(error), getattr(error, "error_code", None)) in _OUT_OF_REACH

@@ -1,4 +1,4 @@
-"""How long this host waits where the Functions host has constants; tests shorten them."""
+"""The host's constant delays; tests shorten them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

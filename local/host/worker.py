@@ -103,16 +103,16 @@ class WorkerProcess:
         self._process.wait()
 
     async def _launch(self) -> Sequence[Function]:
-        ours, theirs = socket.socketpair()
-        with theirs:
+        worker_end, child_end = socket.socketpair()
+        with child_end:
             self._process = subprocess.Popen(
-                [*self._command, SOCKET_OPTION, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [*self._command, SOCKET_OPTION, str(child_end.fileno())],
+                pass_fds=[child_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
             )
-        self._connection = Connection(ours.detach())
+        self._connection = Connection(worker_end.detach())
         loop = asyncio.get_running_loop()
         started: asyncio.Future[Sequence[Function]] = loop.create_future()
         output = threading.Thread(

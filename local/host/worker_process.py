@@ -15,7 +15,7 @@ from typing import Any
 
 from local.host import metrics
 from local.host.calls import HttpAnswer
-from local.host.invoker import Invoker, OfInvocations, thread_count
+from local.host.invoker import InvocationFilter, Invoker, thread_count
 from local.host.log import FunctionFailed
 
 
@@ -35,13 +35,13 @@ class Sender:
                 os._exit(0)
 
 
-class ToHost(logging.Handler):
+class HostLogHandler(logging.Handler):
     """Sends the records of invocations to the host."""
 
     def __init__(self, send: Sender) -> None:
         super().__init__()
         self._send = send
-        self.addFilter(OfInvocations())
+        self.addFilter(InvocationFilter())
         self.setFormatter(logging.Formatter("%(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -57,7 +57,7 @@ def serve(descriptor: int, level: int) -> None:
     sys.path.insert(0, str(Path.cwd()))
     metrics.reader()  # before the app is imported, so that its first counts are included
     root = logging.getLogger()
-    root.handlers[:] = [ToHost(send)]
+    root.handlers[:] = [HostLogHandler(send)]
     root.setLevel(level)
     invoker = Invoker(importlib.import_module("function_app").app, thread_count(os.environ))
     send("functions", invoker.functions)

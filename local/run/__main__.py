@@ -4,7 +4,6 @@ import argparse
 import fcntl
 import os
 import shutil
-import signal
 import socket
 import sys
 import time
@@ -12,13 +11,13 @@ import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from urllib.parse import urlsplit
 
 import httpx
 from rich.console import Console
 from rich.live import Live
 
+from local import interruption
 from local.child import ChildFailed
 from local.feed.signature import Verifier
 from local.host.core_tools import NoHost
@@ -39,7 +38,7 @@ console = Console(highlight=False)
 
 
 def main(arguments: Sequence[str], directory: Path) -> int:
-    """Run until Ctrl-C, or until what was asked for has happened; return the exit code."""
+    """Run until Ctrl-C, or until all requested messages have arrived; return the exit code."""
     parser = argparse.ArgumentParser(prog="make run ARGS=", description=__doc__)
     parser.add_argument(
         "--messages", type=int, help=("number to write; then wait, compare, and end, with 0 if all arrived")
@@ -60,9 +59,7 @@ def main(arguments: Sequence[str], directory: Path) -> int:
     if asked.port and not is_free(asked.port):
         parser.error(f"--port: {asked.port} is taken")
     port = asked.port or (PAGE_PORT if is_free(PAGE_PORT) else free_ports(1)[0])
-    # A shell that starts us in the background has us ignore Ctrl-C.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    interruption.end_waits()
     try:
         with alone_in(directory):
             console.print(f"The page: http://127.0.0.1:{port}   (in a few seconds; Ctrl-C ends everything)")
@@ -86,7 +83,7 @@ def main(arguments: Sequence[str], directory: Path) -> int:
 
 
 def destination_settings(asked: argparse.Namespace) -> dict[str, str]:
-    """Return the app's settings for a consumer of the user's own; says with what it is signed."""
+    """Return the app's settings for a consumer of the user's own; print the secret that signs deliveries."""
     if asked.destination is None:
         return {}
     signed_with = asked.secret or f"whsec_{random_base64()}"
@@ -116,7 +113,7 @@ def secret(text: str) -> str:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a port of 127.0.0.1 can be listened on."""
+    """Return whether a server can listen on a port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -160,9 +157,10 @@ def open_browser(url: str) -> None:
 def watch(
     system: System, show: Callable[[Figures], None], compare_with: Callable[[System], list[str]] | None
 ) -> list[str]:
-    """Show figures until the feed holds what was written, twice in a row, or time is over; return what differs.
+    """Show figures until the feed matches the written messages twice in a row, or the time is over; return the
+    differences.
 
-    Without a comparison (the user's own destination holds the messages): until nothing waits any more.
+    Without a comparison (the user's own destination has the messages): until nothing waits any more.
     """
     wrong, right_before, last_written = ["nothing was compared yet"], False, time.monotonic()
     while time.monotonic() - last_written < PATIENCE:
@@ -179,12 +177,13 @@ def watch(
 
 
 def look(system: System) -> Figures:
-    """Wait a moment, check that all parts run, and return the figures.
+    """Wait briefly, check that all parts run, and return the figures.
 
     Raises:
         ChildFailed: a part has ended.
+        KeyboardInterrupt: the user ends the run.
     """
-    time.sleep(LOOK_EVERY)
+    interruption.pause(LOOK_EVERY)
     system.change_other_kinds()
     if system.revive():
         console.print("A functions host has ended, as it does without storage, and is started again.")
@@ -203,7 +202,7 @@ def compare(system: System) -> list[str]:
 
 
 def still_waiting(figures: Figures) -> list[str]:
-    """Return what keeps a run with the user's own destination from being over."""
+    """Return why a run with the user's own destination is not finished."""
     waiting = [] if figures.queued == 0 else [f"{figures.queued} queue messages wait"]
     return waiting + [f"{count} dead letters: {reason}" for reason, count in figures.dead_lettered.items()]
 
@@ -227,7 +226,7 @@ def verdict(wrong: list[str], *, own_destination: bool = False) -> int:
 
 @contextmanager
 def shown(title: str) -> Iterator[Callable[[Figures], None]]:
-    """Give a way to show figures: a live table on a terminal, else a line now and then."""
+    """Yield a function that shows figures: a live table on a terminal, otherwise occasional lines."""
     if not console.is_terminal:
         console.print(title, markup=False)
         printed = [0.0]
@@ -263,17 +262,11 @@ def alone_in(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def ending_undisturbed() -> Iterator[None]:
-    """Ignore a second Ctrl-C from the end of the block on: it must not leave parts running."""
+    """Ignore a second Ctrl-C after the block: it must not leave parts running."""
     try:
         yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-
-
-def interrupt(_: int, __: FrameType | None) -> None:
-    """End as Ctrl-C does."""
-    raise KeyboardInterrupt
+        interruption.ignore()
 
 
 if __name__ == "__main__":

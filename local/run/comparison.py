@@ -1,4 +1,4 @@
-"""Whether the feed holds what was written: every message, in its last state, once, and nothing else."""
+"""Compares the feed with the written messages: every message, in its last state, once, and no others."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ Key = tuple[str, str]
 
 
 def differences(written: Iterable[Line], held: Iterable[Line]) -> list[str]:
-    """Compare the simulator's messages with the feed's contents; return what is wrong, a line for each message.
+    """Compare the simulator's messages with the feed's contents; return a line for each differing message.
 
     Reports ids and names of fields only, never content.
     """
@@ -37,19 +37,19 @@ def key_of(line: Line) -> Key:
 
 
 def differing(written: Line, held: Line) -> list[str]:
-    """Return the names of the fields in which a message as held is not what was written last."""
+    """Return the names of the fields of a stored message that differ from what was last written."""
     if written["deleted"] and held["deleted"] and not _is_kept(written):
-        return []  # of what is gone for good, Graph shows an id at most
+        return []  # of a permanently deleted resource, Graph shows at most an id
     resource, data = written["resource"], held["data"] or {}
     fields = sorted(field for field in resource.keys() | data.keys() if resource.get(field) != data.get(field))
     return fields + (["deleted"] if written["deleted"] != held["deleted"] else [])
 
 
 def _is_kept(line: Line) -> bool:
-    """Whether what was deleted can still be read, as a message of Teams can."""
+    """Whether a deleted resource can still be read, as a message of Teams can."""
     return not line["resource"].keys() & {"@removed", "deleted"}
 
 
 def name(key: Key) -> str:
-    """Show which message is meant."""
+    """Return the name of a message."""
     return f"{key[1]} of tenant {key[0]}"

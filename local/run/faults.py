@@ -1,4 +1,4 @@
-"""The faults that only the process which started everything can cause: storage, the key store, the functions."""
+"""The faults that only the parent process can cause: in storage, the key store and the functions."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class MachineFaults:
 
 
 def key_store_available(directory: Path, *, available: bool) -> None:
-    """Put an empty file in the place of the keys' directory, or the directory back; file modes don't stop root."""
+    """Replace the directory of keys with an empty file, or restore it; file modes don't stop root."""
     aside = directory.with_name(f"{directory.name}-unavailable")
     if available and aside.exists():
         directory.unlink()

@@ -33,7 +33,7 @@ class Figures:
 
     @classmethod
     def of(cls, system: System) -> "Figures":
-        """Look at each part of `system`."""
+        """Read the figures of each part of `system`."""
         graph, feed, counters = system.simulator("summary"), system.feed(), system.metrics()
         return cls(
             written=graph["written"],
@@ -53,7 +53,7 @@ class Figures:
         )
 
     def rows(self) -> dict[str, str]:
-        """Return what to show, by name."""
+        """Return the figures, by name."""
         return {
             "messages written": str(self.written),
             "notifications posted": f"{self.posted}, waiting {self.pending}",
@@ -67,21 +67,21 @@ class Figures:
         }
 
     def _delivered(self) -> str:
-        """Say no more than how many, if the feed holds none of them: another destination has them."""
+        """Return only the number of messages if another destination has them."""
         events = plural(self.delivered, "event")
         if not self.messages:
             return events
         return f"{events} of {plural(self.messages, 'message')}, {plural(self.duplicates, 'duplicate')}"
 
     def table(self, title: str) -> Table:
-        """Return them for a terminal."""
+        """Return the figures for a terminal."""
         table = Table(title=title, title_justify="left", show_header=False, min_width=60)
         for name, value in self.rows().items():
             table.add_row(name, value)
         return table
 
     def line(self) -> str:
-        """Return them for a log."""
+        """Return the figures for a log."""
         return " | ".join(f"{name}: {value}" for name, value in self.rows().items())
 
 
@@ -91,7 +91,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def queue_length(system: System) -> int | None:
-    """Return how many messages the queue holds, hidden ones too; None while there is no queue."""
+    """Return the number of messages in the queue, including hidden ones; None while there is no queue."""
     try:
         return system.queue.get_queue_properties().approximate_message_count
     except AzureError:
@@ -118,6 +118,6 @@ def reasons(counted: dict[str, int]) -> str:
 
 
 def percentiles(times: Percentiles) -> str:
-    """Show percentiles; there may be no times yet."""
+    """Return the percentiles; there may be no times yet."""
     shown = (f"{name} {times[name]:.0f} ms" for name in ("p50", "p99") if times.get(name) is not None)
     return ", ".join(shown) or "no times yet"

@@ -8,11 +8,11 @@ SITE, LIST = "contoso.example.org,11111111-2222-4333-8444-555555555555,66666666-
 
 _KINDS = ("message", "event", "driveItem", "listItem")
 _AGE = 8
-"""By how many changes the end of a thing is later than its beginning."""
+"""The number of changes from the beginning to the end of a resource."""
 
 
 def declarations(tenant: str, seed: int = 0) -> list[dict[str, Any]]:
-    """Return what is declared besides Teams: of one person, whose mailbox is named by user principal name."""
+    """Return the declarations besides Teams: of one person, whose mailbox is named by user principal name."""
     world = populated(tenant, seed)
     person = world.people[0].id
     everything = ["created", "updated", "deleted"]
@@ -25,8 +25,8 @@ def declarations(tenant: str, seed: int = 0) -> list[dict[str, Any]]:
 
 
 def order(tenant: str, number: int, seed: int = 0) -> dict[str, Any]:
-    """Return the order to the simulator of one more change: a new thing, every third time an earlier one again, and
-    now and then its end. Mail stays: what deletes it unseen is found nowhere.
+    """Return the command for one more change in the simulator: a new resource, every third time an update, and
+    sometimes a deletion. Mail is not deleted: no read finds an undetected deletion of mail.
     """
     if number % 5 == 0 and number >= _AGE and (number - _AGE) % 3 and (number - _AGE) % 4:
         kind = _KINDS[(number - _AGE) % 4]

@@ -1,7 +1,7 @@
-"""Everything that runs beside each other: storage, Graph, the feed, and the functions between them.
+"""The parts of the local system: storage, Graph, the feed, and the functions.
 
-The functions run in one host, or each in a host of its own, as Flex Consumption has it. With `func` nobody has a key
-for `/admin`, unless HOST_KEY holds one: then the timer is left to its schedule.
+The functions run in one host, or each in a host of its own, as in Flex Consumption. With `func`, there is no key for
+`/admin`, unless HOST_KEY holds one: then the timer runs on its schedule only.
 """
 
 import base64
@@ -37,15 +37,15 @@ DECLARED = ("/teams/getAllMessages", "/chats/getAllMessages")
 
 
 class System:
-    """The system with fresh data, ports and secrets of its own in an empty directory; ended when the block is left.
+    """The system with its own data, ports and secrets in an empty directory; ended with the block.
 
     `settings` are added to the app's own; `page_port` is the feed's. `split`: each function in a host of its own.
-    `all_kinds`: also mail, a calendar, a drive and a list. All methods raise httpx.HTTPError if the part they
-    ask does not answer. Raises NoHost if HOST names a host that is not there.
+    `all_kinds`: also mail, a calendar, a drive and a list. All methods raise httpx.HTTPError if a part does not answer.
+    Raises NoHost if HOST names a host that does not exist.
     """
 
     least_age = 10.0
-    """Seconds that a host lives unless it can't work at all."""
+    """Seconds after which an ended host counts as having worked."""
 
     def __init__(
         self,
@@ -72,12 +72,12 @@ class System:
         self.host.settings.update({**self._app_settings(), **(settings or {})})
         self.hosts = self._split() if split else [self.host]
         self.killed: set[HostProcess] = set()
-        """Hosts that were ended on purpose: they stay so until they are to be started."""
-        # For `python -m ops --settings`, beside it. `func` overwrites such a file when somebody has broken its JSON.
+        """Hosts that were stopped on purpose: they are not restarted automatically."""
+        # For `python -m ops --settings`. `func` overwrites such a file if its JSON is malformed.
         values = json.dumps({"IsEncrypted": False, "Values": self.host.settings}, indent=2).encode()
         for name in ("local.settings.json", "local.settings.json.copy"):
             write_private(directory / name, values)
-        # Servers close a connection that is idle for five seconds; a request must not meet that moment.
+        # Servers close a connection that is idle for five seconds; no request may coincide with that.
         limits = httpx.Limits(keepalive_expiry=1)
         context = ssl.create_default_context(cafile=str(self.authority.ca))
         self.http = httpx.Client(verify=context, timeout=30, limits=limits)
@@ -88,20 +88,20 @@ class System:
 
     @property
     def children(self) -> list[Child]:
-        """All processes but the hosts: those end when storage fails, and are started again by `revive`."""
+        """All processes but the hosts: those end when storage fails, and `revive` restarts them."""
         storage = [self.azurite.child] if self.azurite.is_running else []
         return [*self._children, *storage]
 
     def simulator(self, path: str) -> Any:
-        """Ask the Graph simulator's control API."""
+        """Read from the Graph simulator's control API."""
         return self.http.get(f"{self.simulator_url}/simulator/{path}").raise_for_status().json()
 
     def tell_simulator(self, path: str, **command: object) -> None:
-        """Command the Graph simulator."""
+        """Send a command to the Graph simulator."""
         self.http.post(f"{self.simulator_url}/simulator/{path}", json=command).raise_for_status()
 
     def feed(self) -> Any:
-        """Ask the feed for its summary."""
+        """Read the feed's summary."""
         return self.http.get(f"{self.feed_url}/api/summary").raise_for_status().json()
 
     def lines(self, url: str) -> list[dict[str, Any]]:
@@ -109,18 +109,18 @@ class System:
         return [json.loads(line) for line in self.http.get(url).raise_for_status().iter_lines() if line]
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the app's counters; none of the real host, which exports them instead, and of one that is down."""
+        """Return the app's counters; none of the real host, which exports them instead, and of a stopped one."""
         found: list[dict[str, Any]] = []
         for host in self.hosts:
             try:
                 answer = self.http.get(f"{host.url}/admin/metrics", headers=host.admin_headers)
             except httpx.TransportError:
-                continue  # it is being started again
+                continue  # it is being restarted
             found += answer.json() if answer.is_success else []
         return found
 
     def revive(self) -> int:
-        """Start the hosts that have ended by themselves, since storage failed, as Azure does; return how many.
+        """Restart the hosts that have ended because storage failed, as Azure does; return their number.
 
         Raises:
             ChildFailed: one has ended soon after its start, although storage runs.
@@ -129,19 +129,19 @@ class System:
         for host in ended:
             if self.azurite.is_running and host.child.age < self.least_age:
                 raise ChildFailed(f"{host.child.name} has ended\n{host.child.tail()}")
-            host.child.kill()  # what it may have left behind
-            host.launch()  # it listens when storage is back
+            host.child.kill()  # descendants of the ended process
+            host.launch()  # it listens when storage is available again
         return len(ended)
 
     def run_timer(self) -> None:
-        """Have renew_timer run at once; where nobody has a key for that, it runs when it is due."""
-        host = self.hosts[-1]  # of one host the only one, of several that of the timer
+        """Run renew_timer at once; without a key for that, it runs when it is due."""
+        host = self.hosts[-1]  # the only host, or that of the timer
         if not isinstance(host, CoreTools) or host.key:
             run = f"{host.url}/admin/functions/renew_timer"
             self.http.post(run, json={"input": ""}, headers=host.admin_headers).raise_for_status()
 
     def subscribe(self) -> None:
-        """Have renew_timer make the declared subscriptions, and wait until Graph has them.
+        """Create the declared subscriptions with renew_timer, and wait until Graph has them.
 
         Raises:
             ChildFailed: the subscriptions are not created in time.
@@ -150,7 +150,7 @@ class System:
         self.hosts[-1].child.wait_until(lambda: self.simulator("summary")["subscriptions"] >= len(self.declared))
 
     def change_other_kinds(self) -> None:
-        """Have one more thing of another kind change, while messages are written, if they are declared."""
+        """Change one more resource of another kind while messages are written, if such kinds are declared."""
         if len(self.declared) > len(DECLARED) and self.simulator("summary")["generating"]:
             self.tell_simulator("resources", **kinds.order(self.tenant, self._changes))
             self._changes += 1
@@ -165,14 +165,14 @@ class System:
                 self._stack.enter_context(host)
             simulator.wait_until(lambda: self._answers(f"{self.simulator_url}/simulator/summary"))
             feed.wait_until(lambda: self._answers(f"{self.feed_url}/api/summary"))
-            self._stack.callback(simulator.stop, patience=1)  # first of all, so that nothing new arrives
+            self._stack.callback(simulator.stop, patience=1)  # first, so that no new messages arrive
         except BaseException:
             self._stack.close()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        # Idle HTTPS connections would have the servers wait for a goodbye.
+        # Otherwise, servers would wait for idle HTTPS connections to close.
         self.http.close()
         self.queue.close()
         self._stack.close()
@@ -189,7 +189,7 @@ class System:
         app_folder(self.directory / "app")
 
     def _split(self) -> list[HostProcess]:
-        """Return a host for each function, the one that Graph reaches first."""
+        """Return a host for each function, first the one that Graph posts to."""
         hosts = [self.host, *(self._new_host(name) for name in FUNCTIONS[1:])]
         settings = dict(self.host.settings)
         for host, name in zip(hosts, FUNCTIONS, strict=True):
@@ -208,7 +208,7 @@ class System:
             "directory": files,
             "tenant": self.tenant,
             "client-id": self.client_id,
-            # As an administrator does who grants what `ops permissions` names, and no more.
+            # Grant exactly what `ops permissions` names, as an administrator does.
             "grant": ",".join(
                 least(
                     need
@@ -269,8 +269,8 @@ class System:
             "DESTINATION_URL": f"{self.feed_url}/events",
             "DESTINATION_SECRET": f"whsec_{random_base64()}",
             "RENEW_SCHEDULE": "*/15 * * * * *",
-            # A comparison leaves out the last five minutes; so the next is due four minutes later, and what Graph drops
-            # is found within nine.
+            # A comparison leaves out the last five minutes, and the next is due four minutes later: dropped
+            # notifications are found within nine minutes.
             "SWEEP_INTERVAL_HOURS": "0.15",
         }
 
@@ -281,5 +281,5 @@ def random_base64() -> str:
 
 
 def port_of(url: str) -> str:
-    """Return the port a URL names."""
+    """Return the port in a URL."""
     return str(httpx.URL(url).port)

@@ -1,1 +1,1 @@
-"""What `doctor` looks at: each module yields findings about one side of the app."""
+"""The checks of `doctor`: each module yields results about one part of the system."""

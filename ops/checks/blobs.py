@@ -1,4 +1,4 @@
-"""What blobs hold of the settings, and what of it is in force."""
+"""The settings in blobs, and the values in force."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
@@ -11,16 +11,16 @@ from shared.relay import relay
 from shared.storage.documents import Document
 
 _NAMED = 5
-"""Entries that a finding names of each kind."""
+"""Entries of each kind that a result names."""
 
 T = TypeVar("T")
 
 Entries = Callable[[T], Mapping[str, object]]
-"""From a value to its entries, by what a person calls them."""
+"""Returns the entries of a value, by their names."""
 
 
 def blobs() -> Iterator[CheckResult]:
-    """Compare each blob with the last good copy of it, which is what the app has put in force."""
+    """Compare each blob with the last valid copy, which is in force."""
     settings = relay().settings
     if isinstance(settings.declarations, InBlob):
         yield _compare(
@@ -57,7 +57,7 @@ def _compare(source: InBlob[T], entries: Entries[T]) -> CheckResult:
 def _entries(source: InBlob[T], copy: Document | None, entries: Entries[T]) -> Mapping[str, object]:
     try:
         return {} if copy is None else entries(source.read(copy.text))
-    except InvalidValue:  # an earlier version of the app took it
+    except InvalidValue:  # an earlier version of the app read it
         return {}
 
 

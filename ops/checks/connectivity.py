@@ -20,10 +20,10 @@ from shared.subscriptions.marks import read_url
 from shared.subscriptions.subscription import Subscription
 
 TOLERATED_SKEW = 30.0
-"""Seconds by which clocks may differ: tokens and signatures allow five minutes, and latency counts here too."""
+"""Seconds by which clocks may differ: tokens and signatures allow five minutes, and latency adds to the difference."""
 
 MOST_SHOWN = 20
-"""Subscriptions, the worst first: `status` shows the others."""
+"""Shown subscriptions, the worst first: `status` shows the others."""
 
 _TIME_LIMIT = 10
 _LONGEST_ANSWER = 1 << 20
@@ -88,7 +88,7 @@ def endpoint() -> Iterator[CheckResult]:
 
 
 def destinations() -> Iterator[CheckResult]:
-    """Check each destination, and say what is wrong with entries of DESTINATIONS."""
+    """Check each destination, and report invalid entries of DESTINATIONS."""
     for complaint in relay().outboxes.settings.complaints:
         yield attention("DESTINATIONS", complaint, "see docs/destinations.md; events for it are kept meanwhile")
     for settings in relay().outboxes.settings:
@@ -97,12 +97,12 @@ def destinations() -> Iterator[CheckResult]:
 
 
 def _destination(settings: DestinationSettings) -> CheckResult:
-    """Send a signed request without events: it holds nothing that could be taken in."""
+    """Send a signed request without events: the destination has nothing to store."""
     check = "destination" if settings.name == DEFAULT else f"destination {settings.name}"
     try:
         status = relay().destinations[settings.name].ping()
     except requests.exceptions.SSLError:
-        summary = "TLS fails: its certificate is not trusted, its name is another, or it asks for a certificate of ours"
+        summary = "TLS fails: its certificate is not trusted, its name differs, or it requires a client certificate"
         todo = "fix the destination's certificate, or set DESTINATION_CA or DESTINATION_CLIENT_CERTIFICATE"
         return attention(check, summary, todo)
     except (requests.RequestException, RetryLater) as error:
@@ -144,7 +144,7 @@ def _of_status(check: str, status: int, settings: DestinationSettings) -> CheckR
 
 
 def subscriptions(known: Listed, failing: Container[str] = ()) -> Iterator[CheckResult]:
-    """Check that each declaration has a live subscription. `failing`: tenants in which the app can't sign in."""
+    """Check that each declaration has a live subscription. failing: tenants in which the app can't sign in."""
     for tenant_id, complaint in known.unavailable.items():
         if tenant_id in failing:
             yield unseen(f"subscriptions in {tenant_id}", complaint, "see the identity above")
@@ -166,10 +166,10 @@ def subscriptions(known: Listed, failing: Container[str] = ()) -> Iterator[Check
     yield from _made_with([by_id[state.id] for state in found if state.id in by_id])
 
 
-def _made_with(ours: Sequence[Subscription]) -> Iterator[CheckResult]:
-    """Say whether what subscriptions were made with is at hand: their clientState secret and their encryption key."""
+def _made_with(subscriptions_found: Sequence[Subscription]) -> Iterator[CheckResult]:
+    """Check that the clientState secret and the encryption key of each subscription are available."""
     secrets = {client_state.fingerprint(secret) for secret in relay().settings.client_state_secrets}
-    marks = ((read_url(subscription.notification_url).minted_by, subscription) for subscription in ours)
+    marks = ((read_url(subscription.notification_url).minted_by, subscription) for subscription in subscriptions_found)
     for first, others in _of_each((mark, of) for mark, of in marks if mark not in (None, *secrets)).values():
         yield attention(
             f"clientState of {first.resource}",
@@ -179,8 +179,8 @@ def _made_with(ours: Sequence[Subscription]) -> Iterator[CheckResult]:
     try:
         known = {key.key_id for key in relay().keys.all()}
     except RetryLater:
-        return  # the finding about the key store says so
-    keys = ((subscription.encryption_certificate_id, subscription) for subscription in ours)
+        return  # the result about the key store reports that
+    keys = ((subscription.encryption_certificate_id, subscription) for subscription in subscriptions_found)
     for key, (first, others) in _of_each((key, of) for key, of in keys if key and key not in known).items():
         yield attention(
             f"key of {first.resource}",
@@ -190,7 +190,7 @@ def _made_with(ours: Sequence[Subscription]) -> Iterator[CheckResult]:
 
 
 def _of_each(found: Iterable[tuple[str | None, Subscription]]) -> dict[str | None, tuple[Subscription, str]]:
-    """Return the first subscription of each mark or key, and how many others there are, in words."""
+    """Return the first subscription of each mark or key, and the number of the others, in words."""
     groups: dict[str | None, list[Subscription]] = {}
     for name, subscription in found:
         groups.setdefault(name, []).append(subscription)

@@ -32,7 +32,7 @@ from shared.resources.permissions import (
 
 _CREDENTIALS = "check GRAPH_CLIENT_ID, its secret or certificate, and the tenant's consent"
 _MOST_TRIED, _MOST_LISTED = 5, 20
-"""Teams or users that are read, until one can be; pages of their list."""
+"""Teams or users to try until one can be read; pages of their list."""
 
 CONSENT = "python -m ops permissions says how to grant it"
 
@@ -64,7 +64,7 @@ def entra() -> Iterator[CheckResult]:
 
 
 def _examples(declared: Iterable[Declaration]) -> list[Declaration]:
-    """Return declarations without those that fan out; of each of these, that of one member."""
+    """Return the declarations; for each one that fans out, that of one member."""
     examples = (
         (declaration if not declaration.sources else relay().declarations.example(declaration))
         for declaration in declared
@@ -73,10 +73,10 @@ def _examples(declared: Iterable[Declaration]) -> list[Declaration]:
 
 
 def _signing_keys() -> CheckResult:
-    """Look for a key id that does not exist: the app then fetches the keys."""
+    """Look up a key id that does not exist: the app then fetches the keys."""
     check = "signing keys"
     try:
-        relay().signing_keys.find("", utc_now())
+        relay().signing_keys.find("", "2.0", utc_now())
     except RetryLater as retry_later:
         return unreachable(
             check, str(retry_later), "check LOGIN_BASE_URL and the outbound connection to the login authority"
@@ -87,7 +87,7 @@ def _signing_keys() -> CheckResult:
 
 
 def _permissions(granted: frozenset[str] | None, tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]:
-    """By the table, what the declarations need; only what it accepts counts as granted."""
+    """Compare the needed permissions with the granted ones; only permissions that Graph accepts count."""
     check = f"permission in {tenant_id}"
     wanted, complaints = needs_of_all(declared)
     yield from (attention(check, complaint, "remove the declaration") for complaint in complaints)
@@ -105,7 +105,7 @@ def _permissions(granted: frozenset[str] | None, tenant_id: str, declared: list[
 
 
 def _reading_back(granted: frozenset[str] | None, tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]:
-    """Read what a sweep would read first, over an empty range of time; of a fan-out also one team or user."""
+    """Read what a sweep would read first, over an empty range of time; for a fan-out, also one team or user."""
     now = utc_now()
     for declaration in declared:
         check = f"reading back {declaration.resource}"
@@ -127,9 +127,10 @@ def _reading_back(granted: frozenset[str] | None, tenant_id: str, declared: list
 
 
 def _is_read(first: ReadbackPage) -> bool:
-    """Read a page; of a fan-out, one of the first teams or users too. Return whether there was anything to read.
+    """Read a page; for a fan-out, also one of the first teams or users. Return whether there was anything to read.
 
-    Graph refuses to read some, such as rooms: that says nothing of the others. Raises GraphRequestError, RetryLater.
+    Graph refuses to read some, such as rooms, which says nothing about the others. Raises GraphRequestError,
+    RetryLater.
     """
     fetched = pages.ask(first, relay().graph, lambda _: None)
     if not reads_each_of_a_list(first.resource):
@@ -148,7 +149,7 @@ def _is_read(first: ReadbackPage) -> bool:
 
 
 def _listed(fetched: FetchedPage) -> Iterator[ReadbackPage]:
-    """Yield the pages of those on a list; a page of the list may be empty, and lead to others all the same."""
+    """Yield the first pages of the entries of a list; a page of the list may be empty, and still link to others."""
     for _ in range(_MOST_LISTED):
         yield from (page for page in fetched.further if not page.link)
         further = next((page for page in fetched.further if page.link), None)
@@ -166,7 +167,7 @@ def _todo(refusal: GraphRequestError, declaration: Declaration, granted: frozens
 
 
 def _names(tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]:
-    """Resolve the aliases in declarations, and tell what `hydrate` could not read."""
+    """Resolve the aliases in declarations, and report resources that `hydrate` could not read."""
     for declaration in declared:
         kind = find(declaration.resource)
         if declaration.hydrate and kind is not None and not kind.read:
@@ -183,12 +184,12 @@ def _names(tenant_id: str, declared: list[Declaration]) -> Iterator[CheckResult]
             else:
                 yield unreachable(check, str(retry_later), "run this again")
     try:
-        unread = relay().unread.all()
+        hydration_failures = relay().hydration_failures.all()
     except RetryLater:
-        return  # the check of the storage account says so
+        return  # the check of the storage account reports that
     for declaration in declared:
-        if declaration.id in unread and declaration.hydrate:
-            summary = f"its notifications name {unread[declaration.id]}, which may not belong to it"
+        if declaration.id in hydration_failures and declaration.hydrate:
+            summary = f"its notifications name {hydration_failures[declaration.id]}, which may not belong to it"
             yield attention(f"hydrating {declaration.resource}", summary, "name it by its ids in the declaration")
 
 
@@ -202,7 +203,7 @@ class _Assignment(msgspec.Struct, rename="camel"):
 
 
 def _prerequisite(tenant_id: str) -> Iterator[CheckResult]:
-    """Without it Graph gets no token for the app, and no content comes (docs/graph.md, "Rich notifications")."""
+    """Without it, Graph gets no token for the app, and sends no content (docs/graph.md, "Rich notifications")."""
     client_id = relay().settings.client_id
     check = f"validation tokens in {tenant_id}"
     try:

@@ -1,4 +1,4 @@
-"""Whether the lists that declarations fan out over are read, and what Graph allows."""
+"""Checks of the lists that declarations fan out over, and of Graph's quotas."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from shared.relay import relay
 
 
 def fan_outs() -> Iterator[CheckResult]:
-    """Name each list, how many members it has, and what is wrong with it; and Graph's quotas that are nearly used."""
+    """Report each list, its number of members, and its problems; and Graph's quotas that are nearly exhausted."""
     try:
         states, limits = member_lists(), relay().declarations.limits()
     except RetryLater as retry_later:

@@ -6,7 +6,7 @@ import msgspec
 
 
 class Verdict(StrEnum):
-    """The verdict of a check. UNSEEN: it can't be checked from here, which is no failure."""
+    """The verdict of a check. UNSEEN: it can't be checked from here, which is not a failure."""
 
     FINE = "fine"
     ATTENTION = "attention"
@@ -24,12 +24,12 @@ class CheckResult(msgspec.Struct):
 
 
 def fine(check: str, says: str) -> CheckResult:
-    """Return that all is well."""
+    """Return the result that all is well."""
     return CheckResult(check, Verdict.FINE, says)
 
 
 def attention(check: str, says: str, todo: str = "") -> CheckResult:
-    """Return that a person has to do something."""
+    """Return a result that needs a person."""
     return CheckResult(check, Verdict.ATTENTION, says, todo)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ops.checks.result import CheckResult, attention, fine, unreachable
-from ops.queue_state import letters_state, oldest, queue_state, reasons
+from ops.queue_state import dead_letters_state, oldest, queue_state, reasons
 from ops.report import plural, span
 from shared.access import storage_access
 from shared.errors import RetryLater
@@ -18,7 +18,7 @@ _ACCESS = "check AzureWebJobsStorage and its firewall; without a key, your roles
 def storage() -> Iterator[CheckResult]:
     """Check queue, dead letters and tables. Needs the settings of storage only."""
     try:
-        queue, letters = queue_state(utc_now()), letters_state()
+        queue, letters = queue_state(utc_now()), dead_letters_state()
     except RetryLater as retry_later:
         yield unreachable("queue", str(retry_later), _ACCESS)
     else:
@@ -41,7 +41,7 @@ def storage() -> Iterator[CheckResult]:
 
 
 def _writing() -> Iterator[CheckResult]:
-    """Write to the queue, the blobs and the tables, and take it away again."""
+    """Write to the queue, the blobs and the tables, and delete what was written."""
     for access in storage_access(storage_clients(), utc_now()):
         check = f"writing to the {access.to}"
         yield fine(check, "it may") if access.error is None else unreachable(check, str(access.error), _ACCESS)

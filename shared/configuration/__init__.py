@@ -1,1 +1,1 @@
-"""The environment as one typed object, and what is declared."""
+"""The environment as one typed object, and the declarations."""

@@ -20,8 +20,8 @@ class Declaration(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fi
     `tenant_id`, lower case, is that of the app registration unless the entry names another. `consent` "resource": the
     app may watch this one team, chat or user by resource-specific consent, and needs no permission for the tenant.
 
-    With `for_each`, it is a template: there should be one for each member of a list. See `member`. `read_back`: what a
-    member missed before there was a subscription is read back, from when it was first seen.
+    With `for_each`, it is a template: each member of a list should have a subscription (see `member`). `read_back`:
+    changes of a member before its subscription are read back, from when it was first listed.
     """
 
     resource: str
@@ -44,7 +44,9 @@ class Declaration(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fi
         return (self.for_each,) if isinstance(self.for_each, str) else self.for_each
 
     def member(self, member: str, parent: str = "") -> "Declaration":
-        """Return the declaration of one member of a template, given by its id. parent: the id of the outer member."""
+        """Return the declaration of one member of a template, by the id of the member. parent: the id of the outer
+        member.
+        """
         resource = self.resource.replace(MEMBER, member).replace(PARENT, parent)
         return msgspec.structs.replace(self, resource=resource, for_each=(), read_back=False)
 
@@ -57,9 +59,9 @@ def declaration_id(tenant_id: str, resource: str) -> str:
 
 
 class Declarations:
-    """The declarations of all tenants, in the order in which they were given.
+    """The declarations of all tenants, in the given order.
 
-    What is iterated over, found and counted are subscriptions that should exist; `templates` are those that fan out.
+    Iteration, look-up and length cover the subscriptions that should exist; `templates` are declarations that fan out.
     """
 
     def __init__(self, declarations: Iterable[Declaration]) -> None:
@@ -69,16 +71,16 @@ class Declarations:
 
     @property
     def templates(self) -> tuple[Declaration, ...]:
-        """The declarations of which there is one for each member of a list."""
+        """The declarations that fan out: one subscription for each member of a list."""
         return self._templates
 
     @property
     def entries(self) -> Sequence[Declaration]:
-        """What was written down: every declaration, and every template."""
+        """The entries as written: every declaration, and every template."""
         return (*self._by_id.values(), *self._templates)
 
     def read_again(self) -> None:
-        """See that nothing is unknown here that another instance has acted upon. Raises RetryLater."""
+        """Read the declarations again, in case another instance has acted on newer ones. Raises RetryLater."""
 
     def by_id(self) -> Mapping[str, Declaration]:
         """Return the declarations by their ids."""

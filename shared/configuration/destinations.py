@@ -41,7 +41,7 @@ class Mode(StrEnum):
 
 
 class Identity(StrEnum):
-    """Whose token DESTINATION_SCOPE asks for: the app registration's, or the managed identity's."""
+    """Whose token is requested for DESTINATION_SCOPE: the app registration's, or the managed identity's."""
 
     APP = "app"
     MANAGED = "managed"
@@ -49,10 +49,10 @@ class Identity(StrEnum):
 
 @dataclass(frozen=True)
 class EventFilter:
-    """Which events a destination receives; what is empty selects all.
+    """The events that a destination receives; an empty field selects all.
 
-    resources: the beginnings of subjects, such as `chats` or `teams/*/channels`; `*` stands for one segment.
-    types: types of events; `*` stands for any characters. tenants: tenant ids, lower case.
+    resources: the beginnings of subjects, such as `chats` or `teams/*/channels`; `*` matches one segment. types: types
+    of events; `*` matches any characters. tenants: tenant ids, lower case.
     """
 
     resources: tuple[str, ...] = ()
@@ -81,8 +81,8 @@ def _beginning(resource: str) -> re.Pattern[str]:
 class DestinationSettings:
     """One destination. docs/destinations.md explains each field.
 
-    max_rate: events a second, per instance; None: no limit. invalid: what is wrong with the entry, if anything; its
-    events are then kept until it is corrected.
+    max_rate: events a second, per instance; None: no limit. invalid: the complaint about the entry, if any; its events
+    are then kept until it is corrected.
     """
 
     name: str = DEFAULT
@@ -158,13 +158,13 @@ FIELDS = (
         "clientCertificate", "client_certificate", "DESTINATION_CLIENT_CERTIFICATE", values.path_of_certificate_and_key
     ),
 )
-"""What DESTINATIONS and the settings of the default destination have in common."""
+"""The fields that DESTINATIONS and the settings of the default destination share."""
 
 MISSING_SECRET = f"missing; {values.DESTINATION_SECRETS}, unless a scope or a header proves to it who sends"
 
 
 def unproven(read: Mapping[str, Any]) -> bool:
-    """Whether nothing proves to the destination who sends: no secret, no scope, no header."""
+    """Whether nothing authenticates the sender to the destination: no secret, no scope, no header."""
     return not read.get("secrets") and not read.get("scope") and not read.get("headers")
 
 
@@ -198,7 +198,7 @@ KNOWN = {"name", *_FILTERS, *(field.name for field in FIELDS)}
 
 @dataclass(frozen=True)
 class Destinations:
-    """All destinations, by name, in order; and what is wrong with entries of DESTINATIONS, with their number."""
+    """All destinations, by name, in order; and complaints about entries of DESTINATIONS, with their number."""
 
     by_name: Mapping[str, DestinationSettings]
     complaints: tuple[str, ...] = ()
@@ -277,7 +277,7 @@ def _read_entry(name: str, entry: Mapping[str, Any], environ: Mapping[str, str])
             selected[key] = parse(_strings(key, entry.get(key)))
         except InvalidValue as error:
             wrong.append(str(error))
-    whole = len(selected) == len(_FILTERS)  # with part of a filter, events would be missed
+    whole = len(selected) == len(_FILTERS)  # part of a filter would lose events
     return DestinationSettings(
         name=name, filter=EventFilter(**selected) if whole else EventFilter(), invalid="; ".join(wrong), **read
     )

@@ -1,4 +1,4 @@
-"""Whether a declaration that fans out over the members of a list (`forEach`) makes sense."""
+"""Validation of declarations that fan out over the members of a list (`forEach`)."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from shared.configuration.values import InvalidValue
 from shared.resources.member_sources import MemberSource, find_source, shown
 
 MEMBER, PARENT = "{id}", "{parent}"
-"""What stands in a template for the id of a member, and for that of the member of the outer list."""
+"""Placeholders in a template: the id of a member, and that of the member of the outer list."""
 
 
 def check_fan_out(resource: str, sources: Sequence[str], *, read_back: bool) -> None:
@@ -37,7 +37,9 @@ def _kind(source: str) -> MemberSource:
 
 
 def _check_place(name: str, path: str, place: str, kind: MemberSource) -> None:
-    """See that an id of a kind of member stands once, as a segment of its own, behind a collection of such ids."""
+    """Check that the placeholder is a whole segment, occurs once, and follows a collection of the kind of the
+    members.
+    """
     parts = path.partition("?")[0].strip("/").split("/")
     expected = " or ".join(f"{collection}/{place}" for collection in kind.within)
     if path.count(place) != 1 or place not in parts[1:]:

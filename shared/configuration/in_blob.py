@@ -24,7 +24,7 @@ class BlobAddress:
 
 @dataclass(frozen=True)
 class InBlob(Generic[T]):
-    """The value of a setting is in a blob. `read` turns the blob's text into it, and raises InvalidValue."""
+    """A setting whose value is in a blob. `read` parses the blob's text, or raises InvalidValue."""
 
     setting: str
     address: str
@@ -32,7 +32,7 @@ class InBlob(Generic[T]):
 
 
 def blob_address(text: str) -> BlobAddress | None:
-    """Return the address of a blob that `text` is; None if it is no URL: then it is the value itself, or a path.
+    """Return the URL of a blob; None if `text` is not a URL: then it is the value itself, or a path.
 
     http:// only to this machine. Raises InvalidValue for a URL that can't be a blob's.
     """

@@ -29,7 +29,7 @@ class _Field:
         return all(self._accepts_term(term) for term in text.split(","))
 
     def values(self, text: str) -> set[int]:
-        """Return the values that an accepted text stands for."""
+        """Return the values of an accepted text."""
         return {value for term in text.split(",") for value in self._term(term)}
 
     def _term(self, term: str) -> range:
@@ -70,7 +70,7 @@ def is_schedule(text: str) -> bool:
 
 
 _HORIZON = 8 * 366
-"""Days that are looked at: longer than lies between two 29 Februaries."""
+"""Days to search: more than between two 29 Februaries."""
 
 
 def longest_pause(schedule: str, today: date) -> timedelta:

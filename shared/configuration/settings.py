@@ -37,7 +37,7 @@ STORAGE = "AzureWebJobsStorage"
 
 
 IN_A_BLOB = "DESTINATION_"
-"""How the settings begin that the blob of DESTINATIONS may name."""
+"""Prefix of the settings that the blob of DESTINATIONS may refer to."""
 
 
 class SettingsError(Exception):
@@ -64,7 +64,7 @@ class StorageSettings:
 
 @dataclass(frozen=True)
 class Source:
-    """Where an attribute of Settings comes from: the setting's name, its parser, and the default if it is empty."""
+    """The source of an attribute of Settings: the setting's name, its parser, and the default if it is empty."""
 
     name: str
     parse: Callable[[str], Any]
@@ -182,7 +182,7 @@ class _Reader:
             return Declarations(())
 
     def destinations(self) -> Destinations | InBlob[Destinations]:
-        """Read the default destination and those of DESTINATIONS. One of them has to be usable."""
+        """Read the default destination and those of DESTINATIONS. At least one must be usable."""
         entries = self.value(Source("DESTINATIONS", read_entries, ()))
         without_default = bool(entries) and not self._text("DESTINATION_URL")
         default = None if without_default else self._default_destination()
@@ -239,9 +239,10 @@ class _Reader:
 
 
 def _further_destinations(default: DestinationSettings | None, environ: Mapping[str, str], text: str) -> Destinations:
-    """Return all destinations, those in the text of a blob included. Raises InvalidValue if one of them is wrong.
+    """Return all destinations, including those in the text of a blob. Raises InvalidValue if one is invalid.
 
-    Who may write the blob must not learn other settings: it could name them for the headers of a destination.
+    Write access to the blob must not disclose other settings, which could be referred to in the headers of a
+    destination.
     """
     entries = decode_entries(text)
     for name in re.findall(r"%([A-Za-z0-9_]+)%", text):

@@ -20,7 +20,7 @@ APP_ROOT = Path(__file__).parents[2]
 """Paths in settings are relative to this directory."""
 
 KEY_VAULT_REFERENCE = "@Microsoft.KeyVault("
-"""What a setting begins with that Azure was to replace by a secret of a vault, and has not."""
+"""The beginning of a setting that Azure should have replaced with a secret of a vault, but has not."""
 
 UNRESOLVED = (
     "Azure has not resolved the Key Vault reference: the app's role on the vault is not effective yet, or the secret "
@@ -43,7 +43,7 @@ class InvalidValue(Exception):
 
 @dataclass(frozen=True)
 class Cloud:
-    """The addresses of Graph and its login authority in one of Microsoft's clouds (docs/graph.md, "Clouds")."""
+    """The URLs of Graph and its login authority in one of Microsoft's clouds (docs/graph.md, "Clouds")."""
 
     graph: str
     login: str
@@ -187,7 +187,7 @@ def key_store(text: str) -> str:
 
 
 def certificate_and_key(path: str) -> str:
-    """The text of a PEM file, named relative to the app; the key has to be the certificate's."""
+    """The text of a PEM file, named relative to the app; the key and certificate must match."""
     expected = "expected the path of a readable PEM file that holds a private key, unencrypted, and its certificate"
     return _pem(path, expected, lambda context, file: context.load_cert_chain(file, password=_no_password))
 
@@ -216,7 +216,7 @@ def _pem(path: str, expected: str, load: Callable[[ssl.SSLContext, Path], None])
 
 
 def _no_password() -> str:
-    """Answer for a key that asks for a password: OpenSSL would ask the terminal."""
+    """The password callback: without it, OpenSSL would ask on the terminal."""
     raise ValueError("the key is encrypted")
 
 
@@ -261,7 +261,7 @@ def count(text: str) -> int:
 
 
 def switch(text: str) -> bool:
-    """Something that is on or off."""
+    """A switch: on or off."""
     if text not in ("on", "off"):
         raise InvalidValue("expected on or off")
     return text == "on"

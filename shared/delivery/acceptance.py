@@ -1,4 +1,4 @@
-"""When a destination last accepted something, for all instances: what tells a bad event from a bad endpoint."""
+"""When each destination last accepted an event, for all instances: this tells a bad event from a bad endpoint."""
 
 import logging
 import threading
@@ -13,18 +13,18 @@ from shared.storage.tables import Tables
 _log = logging.getLogger("graph_relay.acceptance")
 
 WRITE_INTERVAL = timedelta(seconds=10)
-"""So that a busy destination costs six writes a minute and process."""
+"""A busy destination costs six writes per minute and process."""
 
 GIVE_UP_INTERVAL = timedelta(hours=6)
-"""Between two events that are given up without an acceptance in between. A receiver that rejects everything for a day
-costs four dead letters; a few bad events of a quiet tenant wait for hours, not until their horizon.
-"""
+"""Minimum time between two events that are given up without an acceptance in between. A receiver that rejects
+everything for a day causes four dead letters; bad events of a quiet tenant wait for hours instead of until their
+horizon."""
 
 
 class Acceptance:
-    """What is known of one destination's acceptances; one object serves all threads. Never raises RetryLater.
+    """The acceptances of one destination; one object serves all threads. Never raises RetryLater.
 
-    Without tables, this process alone knows it.
+    Without tables, it covers only this process.
     """
 
     def __init__(self, clock: Callable[[], datetime], tables: Tables | None = None, destination: str = DEFAULT) -> None:
@@ -36,7 +36,7 @@ class Acceptance:
         self._giving_up = threading.Lock()
 
     def note(self) -> None:
-        """Note that the destination has accepted something now."""
+        """Note that the destination has accepted an event now."""
         now = self._clock()
         self._accepted.learn(now)
         with self._lock:
@@ -49,19 +49,19 @@ class Acceptance:
             _log.debug("When the destination last accepted an event is not stored: %s", retry_later)
 
     def last(self, wanted: datetime) -> datetime | None:
-        """Return when the destination accepted something last, as far as is known.
+        """Return the last known time at which the destination accepted an event.
 
-        The table is read only if no acceptance since `wanted` is known here.
+        Reads the table only if this process knows no acceptance since `wanted`.
         """
         known = self._accepted.at
         return known if known is not None and known >= wanted else self._accepted.read()
 
     def may_give_up(self) -> bool:
-        """Tell whether one event may be given up without proof: once after each acceptance, and then every six hours
-        (GIVE_UP_INTERVAL), for each destination; never, if it has accepted nothing yet.
+        """Return whether one event may be given up without proof: once after each acceptance, then every six hours
+        (GIVE_UP_INTERVAL), for each destination; never before its first acceptance.
 
-        The answer True counts as that once. Instances that ask in the same moment may each be told so. While one thread
-        asks the tables, the answer for the others is False: they must not wait for storage that hangs.
+        True uses up that permission. Several instances that ask at the same time may each get it. While one thread asks
+        the tables, the others get False, so that they do not wait for storage that hangs.
         """
         if not self._giving_up.acquire(blocking=False):
             return False
@@ -74,7 +74,7 @@ class Acceptance:
             self._giving_up.release()
 
     def _is_first_to_give_up(self) -> bool:
-        """Tell whether it is time to give up an event, and note that one is given up now. Raises RetryLater."""
+        """Return whether an event may be given up now, and store that. Raises RetryLater."""
         accepted, given_up, now = self._accepted.read(), self._given_up.read(), self._clock()
         if accepted is None:
             return False
@@ -86,26 +86,26 @@ class Acceptance:
 
 
 class _Latest:
-    """The latest of several times (UTC), noted here or by another instance; an older one never takes its place.
+    """The latest time (UTC) stored by any instance; never replaced by an earlier one.
 
-    at: what is known here. No storage request is made under the lock.
+    at: the value in this process. No storage request is made under the lock.
     """
 
     def __init__(self, times: Times | None, name: str) -> None:
-        """times: where it is stored; None: nowhere."""
+        """times: the stored values; None: in memory only."""
         self._times = times
         self._name = name
         self._lock = threading.Lock()
         self.at: datetime | None = None
 
     def learn(self, at: datetime | None) -> datetime | None:
-        """Take note of a time; return the latest."""
+        """Note a time; return the latest."""
         with self._lock:
             self.at = max(filter(None, (at, self.at)), default=None)
             return self.at
 
     def read(self) -> datetime | None:
-        """Return the latest time; while storage is unavailable, what is known here."""
+        """Return the latest time; while storage is unavailable, the one in this process."""
         try:
             return self.learn(None if self._times is None else self._times.get(self._name))
         except RetryLater as retry_later:

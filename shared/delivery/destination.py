@@ -17,8 +17,8 @@ from shared.circuit_breaker import CircuitBreaker
 from shared.configuration.destinations import DestinationSettings, Identity, Mode
 from shared.delivery.acceptance import Acceptance
 from shared.delivery.event import Event
-from shared.delivery.request import Encoded, RequestFormat, message_id, signature_headers
-from shared.errors import Isolable, NotAttempted, Reason, RetryLater, Unanswered
+from shared.delivery.request import EncodedEvent, RequestFormat, message_id, signature_headers
+from shared.errors import Isolable, NotAttempted, Reason, RetryLater, TimedOut
 from shared.graph.entra import EntraClient, ManagedIdentity
 from shared.http_client import read_bounded, retry_after
 
@@ -27,32 +27,29 @@ _MAX_RESPONSE_BYTES = 65_536
 _DRAIN_TIME_LIMIT = timedelta(seconds=2)  # a new connection costs less than waiting for a slow body
 _RETRY_AFTER_GONE = timedelta(minutes=10)
 _LONGEST_DELAY = timedelta(hours=1)
-"""Longer than elsewhere: the backlog of a destination that is away for a day is offered again and again, at the expense
-of the other destinations.
-"""
+"""Longer than for other dependencies: the backlog of a destination that is unavailable for a day is retried repeatedly,
+at the expense of other destinations."""
 
 LONGEST_WAIT = timedelta(hours=1)
-"""What is believed of the destination's Retry-After."""
+"""Upper limit for the destination's Retry-After."""
 
 _EVENT_STATUSES = frozenset({400, 409, 413, 422})
-"""4xx that may be about one event of a batch."""
+"""4xx that may concern one event of a batch."""
 
 _AVAILABILITY_STATUSES = frozenset({401, 404, 405, 407, 408, 423, 424, 425, 429})
-"""4xx about the destination's state or our credentials. Of all others one event may be the cause: a firewall answers
-403 or 406 to what it finds in a message, and a gateway 431 to a header of binary mode.
-"""
+"""4xx about the destination's state or the app's credentials. Any other may be caused by one event: a firewall answers
+403 or 406 to the content of a message, and a gateway 431 to a header in binary mode."""
 
 _MAYBE_TOO_LARGE = frozenset({403, 410})
-"""Service Bus and Event Grid namespaces answer 403 to what is too large and 410 to an unknown topic: whether a smaller
-request is accepted shows which it is.
-"""
+"""Service Bus and Event Grid namespaces answer 403 to a request that is too large, and 410 to an unknown topic: a
+smaller request shows which it is."""
 
 _ALONE = 3
-"""Events that fail alone, with none accepted, before the destination is what fails."""
+"""Events that fail alone without an acceptance until the destination itself counts as failing."""
 
 _GIVEN_UP_AFTER = timedelta(minutes=15)
-"""Between two rejections of an event with no other event accepted: the tenth attempt, about 40 minutes after the first.
-"""
+"""Time between two rejections of an event without an acceptance of others: the tenth attempt, about 40 minutes after
+the first."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +61,14 @@ class Rejected:
 
 
 class Pacing(Protocol):
-    """Keeps the requests of one delivery within a rate."""
+    """Keeps the requests of one delivery within a rate limit."""
 
     @property
     def most_events(self) -> int | None:
-        """How many events one request may hold; None: as many as the destination takes."""
+        """The most events in one request; None: no limit."""
 
     def wait(self, events: int) -> None:
-        """Wait until a request with so many events may be sent. Raises NotAttempted if that takes too long."""
+        """Wait until a request with this number of events may be sent. Raises NotAttempted if that takes too long."""
 
 
 class _Unpaced:
@@ -95,8 +92,8 @@ class Destination:
         request_format: RequestFormat | None = None,
         acceptance: Acceptance | None = None,
     ) -> None:
-        """`authorization` returns an access token to send along, if the destination requires one. acceptance: what all
-        instances know of what the destination accepts; None: this object alone knows.
+        """authorization: returns an access token for the request, if the destination requires one. acceptance: the
+        acceptances known to all instances; None: only to this object.
         """
         self._url = url
         self._webhooks = [Webhook(secret) for secret in secrets]
@@ -118,10 +115,10 @@ class Destination:
         """Deliver `events` in as few requests as the destination's limits and responses allow.
 
         A rejected batch is halved until each offending event is alone; with `isolate_errors`, so is a batch whose
-        answer may concern one event. An event counts as rejected only if the destination accepts others: in this
+        response may concern one event. An event counts as rejected only if the destination accepts others: in this
         delivery, or since the last attempt to deliver it (`tried`, by event id); see also `_given_up`. pace: keeps the
-        requests within a rate; what it or the invocation has no time for is not sent, and the rest is judged. Never
-        raises: the result holds the undelivered events.
+        requests within a rate limit; events without time left are not sent, and the others are judged. Never raises:
+        the result holds the undelivered events.
         """
         if not events:
             return Delivery()
@@ -131,12 +128,12 @@ class Destination:
         )
         failure: RetryLater | None = None
         try:
-            # Whoever writes a message that the destination fails on must not keep it from the others.
+            # A message on which the destination fails must not delay others.
             with self._breaker.attempt(ignoring=Reason.DESTINATION_ERROR if isolate_errors else None):
                 attempt.send_all(self._format.batches(events, pace.most_events))
                 self._judge(attempt, tried)
                 if attempt.postponed is not None and not attempt.delivered:
-                    raise attempt.postponed  # it says nothing of the destination
+                    raise attempt.postponed  # it says nothing about the destination
         except NotAttempted as postponed:
             failure = attempt.error or postponed
         except RetryLater as retry_later:
@@ -148,10 +145,10 @@ class Destination:
         self._breaker.check()
 
     def ping(self) -> int:
-        """Send a signed request without events, and return the status of the response, whatever it is.
+        """Send a signed request without events, and return the status of the response, whichever it is.
 
-        In batch mode it is an empty batch. A single event can't be empty, so the other modes ask for the options that
-        a receiver of CloudEvents has (CloudEvents webhook specification 1.0, 4.1).
+        In batch mode, it is an empty batch. A single event can't be empty, so the other modes send OPTIONS, which
+        receivers of CloudEvents support (CloudEvents webhook specification 1.0, 4.1).
 
         Raises:
             requests.RequestException: there is no response.
@@ -163,7 +160,7 @@ class Destination:
         return self._exchange("OPTIONS", b"", headers, f"msg_{uuid.uuid4().hex}")[0]
 
     def _judge(self, attempt: "_Attempt", tried: Mapping[str, datetime]) -> None:
-        """Raise RetryLater if everything fails: then nothing shows that the events are at fault."""
+        """Raise RetryLater if every request fails: then nothing shows that the events are at fault."""
         if given_up := self._given_up(attempt.unproven, tried):
             attempt.unproven = [rejection for rejection in attempt.unproven if rejection is not given_up]
         if attempt.unproven:
@@ -172,22 +169,22 @@ class Destination:
             raise attempt.error
 
     def _given_up(self, unproven: Sequence[Rejected], tried: Mapping[str, datetime]) -> Rejected | None:
-        """Return the event that is given up although nothing shows that it is at fault; None if there is none.
+        """Return the event to give up although nothing shows that it is at fault; None if there is none.
 
-        In a quiet tenant it would otherwise wait until the horizon for another event. A receiver that rejects
-        everything must not lose it all by this: one event at a time is given up (Acceptance.may_give_up).
+        In a quiet tenant, it would otherwise wait for another event until its horizon. One event at a time is given up
+        (Acceptance.may_give_up), so that a receiver that rejects everything does not lose all events.
         """
         long_ago = self._clock() - _GIVEN_UP_AFTER
         waited = [rejection for rejection in unproven if tried.get(rejection.event.id, self._clock()) <= long_ago]
         return waited[0] if waited and self._acceptance.may_give_up() else None
 
     def _accepted_since(self, events: Sequence[Event], tried: Mapping[str, datetime]) -> set[str]:
-        """Return the ids of those events since whose last attempt the destination has accepted something."""
+        """Return the ids of events after whose last attempt the destination has accepted an event."""
         before = {event.id: tried[event.id] for event in events if event.id in tried}
         accepted = self._acceptance.last(max(before.values())) if before else None
         return {event_id for event_id, at in before.items() if accepted is not None and at <= accepted}
 
-    def _post(self, pace: Pacing, batch: Sequence[Encoded]) -> tuple[int, timedelta | None]:
+    def _post(self, pace: Pacing, batch: Sequence[EncodedEvent]) -> tuple[int, timedelta | None]:
         """Return the status and the requested delay. Raises RetryLater if there is no answer."""
         deadline.check()
         pace.wait(len(batch))
@@ -195,7 +192,7 @@ class Destination:
         try:
             status, delay = self._exchange("POST", body, headers, message_id(batch))
         except requests.RequestException as error:
-            kind = Unanswered if isinstance(error, requests.Timeout) else RetryLater
+            kind = TimedOut if isinstance(error, requests.Timeout) else RetryLater
             raise kind(Reason.DESTINATION, f"the destination does not answer ({type(error).__name__})") from None
         if 200 <= status < 300:
             self._acceptance.note()
@@ -218,13 +215,13 @@ class Destination:
 
 @dataclass
 class _Attempt:
-    """One delivery, in several requests if need be: what became of each event so far.
+    """One delivery, in several requests if necessary, with the result of each event so far.
 
-    works: returns the ids of those events since whose last attempt the destination has accepted something. failing:
-    events that fail alone. error: the answer to those. postponed: why the rest was not sent.
+    works: returns the ids of events after whose last attempt the destination has accepted an event. failing: events
+    that fail alone. error: the response to those. postponed: why the rest was not sent.
     """
 
-    post: Callable[[Sequence[Encoded]], tuple[int, timedelta | None]]
+    post: Callable[[Sequence[EncodedEvent]], tuple[int, timedelta | None]]
     isolate_errors: bool
     works: Callable[[Sequence[Event]], set[str]]
     delivered: list[Event] = field(default_factory=list)
@@ -233,7 +230,7 @@ class _Attempt:
     error: RetryLater | None = None
     postponed: NotAttempted | None = None
 
-    def send_all(self, batches: Iterable[Sequence[Encoded]]) -> None:
+    def send_all(self, batches: Iterable[Sequence[EncodedEvent]]) -> None:
         """Send batches while there is time. Raises RetryLater if the destination accepts nothing now."""
         try:
             for batch in batches:
@@ -241,8 +238,10 @@ class _Attempt:
         except NotAttempted as failure:
             self.postponed = failure
 
-    def send(self, batch: Sequence[Encoded], *, halved: bool = False) -> None:
-        """Send events in one request, or in halves if the answer asks for it. Raises RetryLater for all else."""
+    def send(self, batch: Sequence[EncodedEvent], *, halved: bool = False) -> None:
+        """Send events in one request, or in halves if the response calls for it. Raises RetryLater for other
+        failures.
+        """
         status, delay = self.post(batch)
         alone = len(batch) == 1
         if 200 <= status < 300:
@@ -261,7 +260,7 @@ class _Attempt:
             else:
                 raise failure
 
-    def _send_halves(self, batch: Sequence[Encoded], *, halved: bool) -> None:
+    def _send_halves(self, batch: Sequence[EncodedEvent], *, halved: bool) -> None:
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
             self.send(half, halved=halved)
@@ -276,9 +275,10 @@ class _Attempt:
 
     @cached_property
     def unproven(self) -> list[Rejected]:
-        """The rejected events of which nothing shows that they are at fault themselves.
+        """The rejected events that are not proven to be at fault.
 
-        Decided once, when nothing more is sent: what other instances know may change or become unknown meanwhile.
+        Computed once, after the last request: the knowledge of other instances may change or become unavailable
+        meanwhile.
         """
         if self.delivered:
             return []
@@ -286,7 +286,7 @@ class _Attempt:
         return [rejection for rejection in self.rejected if rejection.event.id not in proven]
 
     def result(self, events: Sequence[Event], failure: RetryLater | None) -> "Delivery":
-        """Return what became of `events`."""
+        """Return the result for `events`."""
         unproven = {rejection.event.id for rejection in self.unproven}
         rejected = [rejection for rejection in self.rejected if rejection.event.id not in unproven]
         settled = {event.id for event in self.delivered} | {rejection.event.id for rejection in rejected}
@@ -296,7 +296,7 @@ class _Attempt:
 
 
 def _failure(status: int, delay: timedelta | None) -> RetryLater:
-    """Return why nothing of a request can be delivered now."""
+    """Return the failure of a whole request."""
     if status == 410:
         detail = "the destination answers 410 Gone: delivery is stopped, the queue keeps the events"
         return Isolable(Reason.DESTINATION_GONE, detail, retry_after=delay or _RETRY_AFTER_GONE)
@@ -312,18 +312,18 @@ def _failure(status: int, delay: timedelta | None) -> RetryLater:
 
 
 def _unproven(status: int, *, is_complete: bool) -> RetryLater:
-    """Return why rejected events are kept. is_complete: whether all of the delivery was sent.
+    """Return why rejected events are kept. is_complete: whether the whole delivery was sent.
 
-    Otherwise the cause may be that those at fault are in front: later attempts separate them from the rest.
+    Otherwise the first events may be the offending ones: later attempts separate them from the rest.
     """
     detail = f"the destination answers {status} and has accepted nothing since: no event is known to be at fault"
     return (RetryLater if is_complete else Isolable)(Reason.DESTINATION_REJECTS, detail)
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """The result for each event: it is in exactly one of the three; `failure` says why some are undelivered.
+    """The result: each event is in exactly one of the three lists; `failure` says why some are undelivered.
 
-    Raises ValueError if it does not: they would be enqueued by nobody.
+    Raises ValueError if undelivered events have no failure: nobody would enqueue them.
     """
 
     delivered: tuple[Event, ...] = ()
@@ -337,7 +337,7 @@ class Delivery(msgspec.Struct, frozen=True):
             raise ValueError("undelivered events need a failure")
 
     def joined(self, other: "Delivery") -> "Delivery":
-        """Return the result for the events of both; the first failure counts."""
+        """Return the joined result of two deliveries; the first failure counts."""
         return Delivery(
             self.delivered + other.delivered,
             self.rejected + other.rejected,

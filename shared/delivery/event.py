@@ -51,13 +51,13 @@ def event_of_content(content: bytes, notification: Notification, tenant: str, re
 
 
 def event_read_back(content: bytes, place: str, tenant: str, read: datetime) -> Event:
-    """Return the event of a resource that was read back, UTF-8 JSON: the event of the pushed one, except for the kind
-    of change.
+    """Return the event of a resource that was read back, UTF-8 JSON: the same event as after a push, except for the
+    type of change.
 
-    place: the path of the resource, or of what lists it. read: when Graph was asked. Many resources do not say when
-    they changed: what a request returned is newer than what was pushed before it, and older than what was pushed since.
+    place: the path of the resource, or of the list that contains it. read: when Graph was asked. Many resources have no
+    modification time: a read counts as newer than pushes before it, and older than pushes after it.
 
-    Raises Undeliverable if `content` is not a resource, or does not say which one.
+    Raises Undeliverable if `content` is not a resource with an identity.
     """
     resource = read_resource(content)
     identity = resource.identity_in(place) if resource.id else None
@@ -97,7 +97,7 @@ def event_without_content(notification: Notification, tenant: str, received: dat
 
 
 def named_by(notification: Notification) -> str:
-    """Return how a notification names what changed: some put the path of the item into `@odata.id` alone."""
+    """Return the path of the changed resource in a notification: sometimes only `@odata.id` has it."""
     named = notification.resource or ""
     if identify(named).type is not None:
         return named
@@ -140,6 +140,6 @@ def _type(kind: str, change: str) -> str:
 
 
 def _kind(identity: Identity, notification: Notification) -> str:
-    """What the path says it is; else `@odata.type`."""
+    """Return the kind by the path; otherwise by `@odata.type`."""
     kind = identity.kind or read_resource_data(notification).odata_type.rpartition(".")[2].lstrip("#") or "Resource"
     return kind[:1].upper() + kind[1:]

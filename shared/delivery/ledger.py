@@ -1,10 +1,10 @@
-"""The versions that were delivered or rejected: a row holds those of one second that were recorded together.
+"""The versions that were delivered or rejected: a row holds versions of one second that were recorded together.
 
 The time of the change selects the table (its week) and the partition (its second). So one request looks up a batch of
-pushed events and one records it, no partition grows large, and dropping a table removes a whole week.
+pushed events and one records it, partitions stay small, and dropping a table removes a whole week.
 
-An outage of the ledger delays or duplicates events and never loses one: an event that can't be looked up counts as
-not delivered.
+An outage of the ledger delays or duplicates events and never loses one: an event that can't be looked up counts as not
+delivered.
 """
 
 import hashlib
@@ -41,13 +41,13 @@ _THREADS = 16
 _WEEK = timedelta(days=7)
 
 _IN_USE = timedelta(days=7)
-"""How long an old week is kept after something was recorded in it: longer than a backfill takes."""
+"""How long an old week stays after the last write: longer than a backfill takes."""
 
 _NOTED_EVERY = timedelta(hours=1)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 Place = tuple[str, str]
-"""A table, and a partition of it."""
+"""A table and a partition in it."""
 
 _TABLE = re.compile(r"ledger(\d{8})")
 _ROW_OF_ONE = re.compile(r"[0-9a-f]{64}")
@@ -81,16 +81,16 @@ class Ledger:
         return [event for event in events if self._digest(event.id) not in delivered]
 
     def record(self, events: Iterable[Event], details: Mapping[str, bytes] | None = None) -> None:
-        """Remember that `events` have been delivered. Never raises RetryLater: at worst one is delivered again.
+        """Record that `events` have been delivered. Never raises RetryLater: at worst one is delivered again.
 
-        details: JSON to keep beside an event, by its id.
+        details: JSON to store with an event, by its id.
         """
         places = [(place, _rows(self._digests(ids), details or {})) for place, ids in _by_place(events).items()]
         self._keep({table for (table, _), _ in places})
         self._all(self._record, places)
 
     def details(self, event_id: str) -> bytes | None:
-        """Return the details of an event, by its id alone: the version in it says where they are. Raises RetryLater."""
+        """Return the details of an event by its id, which contains the time of the version. Raises RetryLater."""
         time = _time_in(event_id)
         rows = self._tables.partition(_table(time), _partition(time)) if time else ()
         wanted = self._digest(event_id)
@@ -104,7 +104,7 @@ class Ledger:
                     yield from (kept for _, kept in _details_in(row))
 
     def drop_expired(self, now: datetime) -> None:
-        """Drop the tables of weeks that ended before the retention period, and in which nothing was recorded lately.
+        """Drop the tables of weeks that ended before the retention period, unless they were written recently.
 
         Raises RetryLater.
         """
@@ -120,7 +120,7 @@ class Ledger:
         return bool(week) and _begin(table) < now - self._retention - _WEEK
 
     def _keep(self, tables: Iterable[str]) -> None:
-        """Note that old weeks are written to: a backfill looks for what it has delivered in them."""
+        """Note that old weeks are in use: a backfill looks up its deliveries there."""
         now = self._clock()
         for table in tables:
             if self._is_expired(table, now) and now - self._noted.get(table, _LONG_AGO) > _NOTED_EVERY:
@@ -130,7 +130,7 @@ class Ledger:
 
     def _all(self, call: Callable[[A], T], arguments: Sequence[A]) -> list[T]:
         """A pushed batch touches one or two partitions; a read-back page touches up to one per event."""
-        if len(arguments) < 2:  # handing it to a thread costs more than it takes
+        if len(arguments) < 2:  # a thread would cost more than the call
             return [call(argument) for argument in arguments]
         return list(self._pool.map(call, arguments))
 
@@ -172,7 +172,7 @@ def _by_place(events: Iterable[Event]) -> dict[Place, dict[str, None]]:
 def _rows(digests: Mapping[str, bytes], details: Mapping[str, bytes]) -> dict[str, Row]:
     """Return the rows for events of one partition, given the digest of each by its id.
 
-    Recorded once more, the same events make the same rows.
+    Recording the same events again produces the same rows.
     """
     return dict(_row({event_id: digests[event_id] for event_id in ids}, details) for ids in _groups(digests, details))
 
@@ -207,7 +207,7 @@ def _digests_in(row: Row) -> list[bytes]:
 
 
 def _details_in(row: Row) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the digest and the details of each event of a row that has some."""
+    """Yield the digest and the details of each event in a row that has details."""
     digests = _digests_in(row)
     if _ROW_OF_ONE.fullmatch(str(row["RowKey"])):
         kept = [msgspec.Raw(str(row.get("path", "null")).encode())]
@@ -230,7 +230,9 @@ def _table(time: datetime) -> str:
 
 
 def _time_in(event_id: str) -> datetime | None:
-    """Return the time that begins the version in an event's id, `…@MICROSECONDS.…`; see shared/delivery/version.py."""
+    """Return the time at the beginning of the version in an event's id, `…@MICROSECONDS.…`; see
+    shared/delivery/version.py.
+    """
     version = re.fullmatch(r"(\d{18})\..*", event_id.rpartition("@")[2])
     if version is None:
         return None
@@ -240,6 +242,6 @@ def _time_in(event_id: str) -> datetime | None:
 
 
 def _partition(time: datetime) -> str:
-    """The second, after two hash digits that spread neighbouring seconds over Storage's servers."""
+    """The partition of a second: two hash digits distribute neighbouring seconds over Storage's servers."""
     second = f"{time:%Y%m%dT%H%M%S}"
     return f"{hashlib.sha256(second.encode()).hexdigest()[:2]}-{second}"

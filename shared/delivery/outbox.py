@@ -10,8 +10,8 @@ from typing import Protocol
 from shared import telemetry
 from shared.configuration.destinations import EventFilter
 from shared.delivery.destination import Delivery, Pacing
+from shared.delivery.dispatcher import Dispatcher, Group, Limits, Part
 from shared.delivery.event import Event
-from shared.delivery.lane import Group, Lane, Limits, Part
 from shared.delivery.ledger import Ledger
 from shared.errors import NotAttempted, Reason
 from shared.threads import ContextThreadPool
@@ -23,14 +23,14 @@ _THREADS = 64
 _CORRECTED_WITHIN = timedelta(minutes=5)
 
 Delivered = tuple[Sequence[Event], Delivery]
-"""The events that a destination receives, and what became of them. Those in neither part were delivered before."""
+"""The events that a destination receives, and their delivery. Events that the delivery omits were delivered before."""
 
 Details = Callable[[str], Mapping[str, bytes]]
 """Returns JSON that the ledger of a destination keeps, by event id."""
 
 
 class Deliverer(Protocol):
-    """A destination, or what stands for one."""
+    """A destination, or a substitute for one that is misconfigured."""
 
     def deliver(
         self,
@@ -46,7 +46,7 @@ class Deliverer(Protocol):
         """Raise NotAttempted if a delivery would not be attempted now."""
 
 
-class Misconfigured:
+class MisconfiguredDestination:
     """Keeps the events of a destination whose entry is invalid, until it is corrected."""
 
     def __init__(self, complaint: str) -> None:
@@ -80,18 +80,20 @@ class Outbox:
         destination: Deliverer,
         ledger: Ledger,
         selection: EventFilter | None = None,
-        lane: Lane | None = None,
+        dispatcher: Dispatcher | None = None,
     ) -> None:
-        """`selection` tells which events the destination receives; None: all. `lane` is the way to it."""
+        """selection: the events that the destination receives; None: all. dispatcher: of requests to the
+        destination.
+        """
         self._destination = destination
         self._selection = selection
-        self._lane = lane or Lane(Limits(), lambda: datetime.now(UTC))
+        self._dispatcher = dispatcher or Dispatcher(Limits(), lambda: datetime.now(UTC))
         self.ledger = ledger
 
     def check(self) -> None:
         """Raise NotAttempted if a delivery would not be attempted now."""
         self._destination.check()
-        self._lane.check()
+        self._dispatcher.check()
 
     def selected(self, events: Iterable[Event]) -> list[Event]:
         """Return those of `events` that the destination receives."""
@@ -107,14 +109,15 @@ class Outbox:
         isolate_errors: bool = False,
         tried: Mapping[str, datetime] | None = None,
         details: Mapping[str, bytes] | None = None,
-        accompanied: bool = False,
+        others_expected: bool = False,
     ) -> Delivery:
-        """Deliver events and record those that the destination accepted, together with what else is being delivered.
+        """Deliver events, and record those that the destination accepted. Concurrent deliveries share requests.
         Never raises.
 
         Events in the ledger, and those that are being delivered, are skipped and not part of the result. redeliver:
-        deliver what is in the ledger too. isolate_errors, tried: see Destination.deliver. details: JSON that the ledger
-        keeps, by event id; with them, the trace names the events too. accompanied: whether others are about to deliver.
+        also deliver events that are in the ledger. isolate_errors, tried: see Destination.deliver. details: JSON that
+        the ledger keeps, by event id; with them, the trace names the events too. others_expected: whether other
+        invocations are about to deliver.
         """
         part = Part(
             events,
@@ -122,10 +125,10 @@ class Outbox:
             details or {},
             redeliver=redeliver,
             isolate_errors=isolate_errors,
-            accompanied=accompanied,
+            others_expected=others_expected,
         )
         with telemetry.span("deliver") as span:
-            delivery = self._lane.deliver(part, self._deliver)
+            delivery = self._dispatcher.deliver(part, self._deliver)
             if details is not None:
                 span.set_attribute("graph_relay.event_ids", _ids(delivery)[:_MOST_IDS])
         telemetry.DELIVERED.add(len(delivery.delivered), {"destination": self.ledger.destination})
@@ -136,7 +139,7 @@ class Outbox:
         pending = events if group.redeliver else self.ledger.undelivered(events)
         if not pending:
             return Delivery()
-        with self._lane.asking() as pace:
+        with self._dispatcher.measured() as pace:
             delivery = self._destination.deliver(
                 pending, isolate_errors=group.isolate_errors, tried=group.tried, pace=pace
             )
@@ -167,7 +170,7 @@ class Outboxes:
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
-        """Tell that the caller is about to deliver: others wait a moment for its company."""
+        """Announce that the caller is about to deliver: concurrent deliveries wait briefly, to share its request."""
         with self._counting:
             self._preparing += 1
         try:
@@ -181,7 +184,7 @@ class Outboxes:
         return self._outboxes
 
     def knows(self, destination: str, since: datetime | None = None) -> bool:
-        """Tell whether there is such a destination. since: when another instance knew it; None: a moment ago."""
+        """Return whether the destination exists. since: when another instance knew it; None: a moment ago."""
         return destination in self.by_name()
 
     def __getitem__(self, destination: str) -> Outbox:
@@ -200,9 +203,9 @@ class Outboxes:
     ) -> dict[str, Delivered]:
         """Deliver events to every destination that receives some of them, at the same time.
 
-        Return for each, by its name, the events that it receives, and what became of them. only: the one destination
-        to deliver to, although it may have been taken out since the caller looked. without: destinations to leave out.
-        For the others, see Outbox.deliver. Raises NotAttempted, see `by_name`.
+        Return the events that each destination receives, and their delivery, by the destination's name. only: the one
+        destination to deliver to, even if it was removed a moment ago. without: destinations to leave out. For the
+        other arguments, see Outbox.deliver. Raises NotAttempted, see `by_name`.
         """
         outboxes = {only: self[only]} if only else self.by_name()
         targets = [
@@ -219,7 +222,7 @@ class Outboxes:
                 isolate_errors=isolate_errors,
                 tried=tried,
                 details=details(name) if details is not None else None,
-                accompanied=self._preparing > 0,
+                others_expected=self._preparing > 0,
             )
 
         if len(targets) < 2:  # handing it to a thread costs time

@@ -23,8 +23,8 @@ _UNENCODED = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """An event and its JSON, in UTF-8: of the whole event, or in binary mode of its data."""
+class EncodedEvent:
+    """An event and its JSON in UTF-8: the whole event or, in binary mode, its data."""
 
     event: Event
     body: bytes
@@ -34,7 +34,7 @@ class Encoded:
 class RequestFormat:
     """The form of requests. max_events, max_bytes: of one request; a single larger event is sent alone.
 
-    headers: those that every request carries besides.
+    headers: additional headers of every request.
     """
 
     mode: Mode = Mode.BATCH
@@ -42,10 +42,12 @@ class RequestFormat:
     max_bytes: int = 1_000_000
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    def batches(self, events: Sequence[Event], most_events: int | None = None) -> Iterator[list[Encoded]]:
-        """Yield the events of each request, in their order; at most `most_events`, if the destination takes as many."""
+    def batches(self, events: Sequence[Event], most_events: int | None = None) -> Iterator[list[EncodedEvent]]:
+        """Yield the events of each request in order; at most `most_events`, and no more than the destination
+        accepts.
+        """
         most = min(self.max_events, most_events or self.max_events) if self.mode is Mode.BATCH else 1
-        batch: list[Encoded] = []
+        batch: list[EncodedEvent] = []
         size = 2
         for event in events:
             encoded = self._encoded(event)
@@ -57,14 +59,14 @@ class RequestFormat:
         if batch:
             yield batch
 
-    def body(self, batch: Sequence[Encoded]) -> bytes:
+    def body(self, batch: Sequence[EncodedEvent]) -> bytes:
         """Return the body of a request; without events, that of an empty batch."""
         if self.mode is Mode.BATCH:
             return b"[" + b",".join(encoded.body for encoded in batch) + b"]"
         return batch[0].body
 
-    def content_headers(self, batch: Sequence[Encoded]) -> dict[str, str]:
-        """Return the headers that say what the body is, and those that every request carries."""
+    def content_headers(self, batch: Sequence[EncodedEvent]) -> dict[str, str]:
+        """Return the headers that describe the body, and the additional ones."""
         match self.mode:
             case Mode.BATCH:
                 own = {"Content-Type": BATCH}
@@ -75,8 +77,8 @@ class RequestFormat:
         replaced = {name.lower() for name in self.headers}
         return {name: value for name, value in own.items() if name.lower() not in replaced} | dict(self.headers)
 
-    def _encoded(self, event: Event) -> Encoded:
-        return Encoded(event, bytes(event.data) if self.mode is Mode.BINARY else encode(event))
+    def _encoded(self, event: Event) -> EncodedEvent:
+        return EncodedEvent(event, bytes(event.data) if self.mode is Mode.BINARY else encode(event))
 
 
 def encode(event: Event) -> bytes:
@@ -86,7 +88,9 @@ def encode(event: Event) -> bytes:
 
 
 def partition_key(event: Event) -> str:
-    """Return what keeps an order in a partitioned log: a message's chat or channel, otherwise the resource itself."""
+    """Return the key that keeps the order in a partitioned log: a message's chat or channel, otherwise the resource
+    itself.
+    """
     parts = event.subject.split("/")
     if len(parts) >= 4 and parts[0] == "chats" and parts[2] == "messages":
         return "/".join(parts[:2])
@@ -95,7 +99,7 @@ def partition_key(event: Event) -> str:
     return event.subject
 
 
-def message_id(batch: Sequence[Encoded]) -> str:
+def message_id(batch: Sequence[EncodedEvent]) -> str:
     """Return the webhook-id of a request: the same for every attempt to deliver the same events."""
     digest = hashlib.sha256("\n".join(encoded.event.id for encoded in batch).encode())
     return f"msg_{digest.hexdigest()[:32]}"

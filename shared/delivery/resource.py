@@ -54,28 +54,28 @@ class Resource(msgspec.Struct, rename="camel"):
         return self.etag or self.e_tag or self.odata_etag
 
     def identity_in(self, place: str) -> Identity | None:
-        """Return the identity of what a path names, or of an entry of what it lists; None if it can't be told.
+        """Return the identity of what a path names, or of an entry of what it lists; None if the path does not say.
 
         A resource says itself what its id is, a Teams message also where it is: a path may say less, or otherwise.
         """
         named = identify(place)
         if named.kind in ("", "ChatMessage") and (own := self._message()):
-            return own
+            return named if named.parts == own else identify(encoded(own))
         if named.type is None:
             return identify_entry(place, self.id)
         return identify(encoded((*named.parts[:-1], self.id))) if self.id else named
 
-    def _message(self) -> Identity | None:
-        """Return the identity of a Teams message by its own fields; None if they do not name its chat or channel."""
+    def _message(self) -> tuple[str, ...] | None:
+        """Return the raw path of a Teams message by its own fields; None if they do not name its chat or channel."""
         channel = self.channel_identity
         if not self.id:
             return None
         if self.chat_id:
-            return identify(encoded(("chats", self.chat_id, "messages", self.id)))
+            return "chats", self.chat_id, "messages", self.id
         if channel and channel.team_id and channel.channel_id:
             root = ("teams", channel.team_id, "channels", channel.channel_id, "messages")
             replies = (*root, self.reply_to_id, "replies") if self.reply_to_id else root
-            return identify(encoded((*replies, self.id)))
+            return *replies, self.id
         return None
 
 

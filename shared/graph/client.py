@@ -12,7 +12,7 @@ import requests
 
 from shared import deadline
 from shared.circuit_breaker import CircuitBreaker
-from shared.errors import Reason, RelayError, RetryLater, Unanswered
+from shared.errors import Reason, RelayError, RetryLater, TimedOut
 from shared.graph.entra import EntraClient, granted_permissions
 from shared.graph.json_repair import repaired
 from shared.graph.limits import limited_with
@@ -25,7 +25,7 @@ _DEFAULT_RETRY_AFTER = timedelta(seconds=20)  # for a 429 without Retry-After: t
 _RETRYABLE_STATUSES = (408, 412, 423, 429)
 
 LONGEST_WAIT = timedelta(minutes=10)
-"""What is believed of Graph's Retry-After: its windows last seconds (docs/graph.md, "Limits")."""
+"""Upper limit for Graph's Retry-After: its windows last seconds (docs/graph.md, "Limits")."""
 
 Json = dict[str, Any]
 
@@ -39,10 +39,10 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What Graph says about a request that failed, for a person and for Microsoft's support.
+    """Graph's description of a failed request, for the operator and for Microsoft's support.
 
-    `message` is Graph's own; it speaks of our request and holds no content of a resource. `inner_code` is the more
-    precise code that some services add. `request_id` and `date` are what support asks for first.
+    `message` is Graph's text about the request, without content of a resource. `inner_code` is the more precise code
+    that some services add. Support asks for `request_id` and `date` first.
     """
 
     status: int
@@ -53,16 +53,16 @@ class Answer(msgspec.Struct, frozen=True):
     date: str = ""
 
     def __str__(self) -> str:
-        """Return one line: status, code, message, and by what Microsoft finds the request."""
+        """Return one line: status, code, message, and the identifiers for Microsoft's support."""
         said = ": ".join(filter(None, (f"{self.status} {self.inner_code or self.code}".rstrip(), self.message)))
         found_by = ", ".join(filter(None, (self.request_id and f"request-id {self.request_id}", self.date)))
         return f"{said} ({found_by})" if found_by else said
 
 
 class GraphRequestError(RelayError):
-    """Graph has answered, and asking the same again won't help. `status` tells what to do (docs/graph.md, "Errors").
+    """Graph has refused a request; repeating it is useless. For the meaning of `status`, see docs/graph.md, "Errors".
 
-    `granted` are the permissions of the token that got a 403; None if it does not say.
+    granted: the permissions of the token that got a 403; None if unknown.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class GraphRequestError(RelayError):
 
     @property
     def is_about_mailbox(self) -> bool:
-        """Whether a 404 speaks of the mailbox: what was asked for in it may well be there."""
+        """Whether a 404 is about the mailbox: the requested item may still exist."""
         return any(code.lower().startswith(_MAILBOX_CODES) for code in (self.code, self.inner_code) if code)
 
 
@@ -106,7 +106,7 @@ class GraphClient:
 
         Raises:
             GraphRequestError: Graph refuses the request.
-            RetryLater: Graph or the login authority is unavailable, or throttles the app. NotAttempted: so it was a
+            RetryLater: Graph or the login authority is unavailable, or throttles the app. NotAttempted: that happened a
                 moment ago, or the invocation's time is over.
         """
         return _json(self._call(tenant_id, "GET", path))
@@ -114,7 +114,8 @@ class GraphClient:
     def get_raw(self, tenant_id: str, path: str) -> bytes:
         """Read a resource as `get` does; return the JSON byte for byte.
 
-        Raises as `get`; RetryLater also for what is no object: a gateway answered, and the resource is still there.
+        Raises as `get`; RetryLater also if the answer is not an object: then a gateway answered, and the resource still
+        exists.
         """
         text = self._call(tenant_id, "GET", path)
         if not text.lstrip().startswith(b"{"):
@@ -207,7 +208,7 @@ class GraphClient:
                 self._session, method, url, timeout=_TIME_LIMIT, limit=_MAX_RESPONSE_BYTES, headers=headers, json=body
             )
         except requests.Timeout as error:
-            raise Unanswered(Reason.GRAPH, f"Graph does not answer ({type(error).__name__})") from None
+            raise TimedOut(Reason.GRAPH, f"Graph does not answer ({type(error).__name__})") from None
         except requests.RequestException as error:
             raise RetryLater(Reason.GRAPH, f"Graph does not answer ({type(error).__name__})") from None
 
@@ -222,7 +223,7 @@ class GraphClient:
             raise RetryLater(Reason.GRAPH_THROTTLED, f"Graph throttles {limit[1]}", retry_after=delay)
 
     def _note_throttling(self, limit: tuple[str, str], delay: timedelta) -> None:
-        """If several threads are throttled, the latest end applies. What is over is forgotten."""
+        """If several threads are throttled, the latest end applies. Past ends are deleted."""
         with self._lock:
             now = self._clock()
             until = max(self._not_before.get(limit, now), now + delay)
@@ -243,7 +244,7 @@ def _answer(response: Response) -> Answer:
 
 
 def _line(text: object, longest: int) -> str:
-    """Bound a text of Graph's, and keep it on its line: it is logged and shown."""
+    """Shorten a text of Graph to one line: it is logged and shown."""
     return line(str(text or "")[:longest])
 
 
@@ -260,16 +261,16 @@ def address(graph_url: str, path: str) -> str:
     if not path.startswith("https://"):
         return f"{graph_url}/v1.0/{path.lstrip('/')}"
     try:
-        ours, theirs = urlsplit(graph_url), urlsplit(path)
+        expected, given = urlsplit(graph_url), urlsplit(path)
     except ValueError:
         raise RetryLater(Reason.GRAPH, "Graph returned an invalid link") from None
-    if (ours.scheme, ours.netloc.lower()) != (theirs.scheme, theirs.netloc.lower()):
+    if (expected.scheme, expected.netloc.lower()) != (given.scheme, given.netloc.lower()):
         raise RetryLater(Reason.GRAPH, "Graph returned a link to another host")
     return path
 
 
 def _member(document: Json, name: str) -> Json:
-    """Return an object within an object; an empty one if it is not there."""
+    """Return the object in a member; an empty one if it is missing."""
     member = document.get(name)
     return member if isinstance(member, dict) else {}
 

@@ -17,7 +17,7 @@ def mint(secret: bytes, tenant_id: str, declaration_id: str, random_bytes: Calla
     return f"{stem}.{_mac(secret, stem, tenant_id)}"
 
 
-def is_ours(client_state: str | None, tenant_id: str, secrets: Sequence[bytes]) -> bool:
+def is_authentic(client_state: str | None, tenant_id: str, secrets: Sequence[bytes]) -> bool:
     """Return whether this app minted `client_state` for this tenant with one of `secrets`.
 
     Takes the same time whichever part is wrong and whichever secret matches.

@@ -68,7 +68,7 @@ class CredentialExpiry:
 
 
 def _warnings(registration: _Registration, now: datetime) -> Iterator[str]:
-    """Expired credentials are skipped: if ours had expired, the call to Graph would have failed."""
+    """Expired credentials are skipped: if the app's own had expired, the call to Graph would have failed."""
     kinds = (("secret", registration.password_credentials), ("certificate", registration.key_credentials))
     for kind, credentials in kinds:
         for credential in credentials:

@@ -17,7 +17,7 @@ from msal.exceptions import MsalError
 
 from shared import deadline, http_client
 from shared.circuit_breaker import CircuitBreaker
-from shared.errors import Reason, RetryLater, Unanswered
+from shared.errors import Reason, RetryLater, TimedOut
 from shared.threads import held
 
 _TIME_LIMIT = 10
@@ -59,7 +59,7 @@ class EntraClient:
         session: requests.Session | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`session`: one of `shared.http_client`, which is made if there is none."""
+        """session: one of `shared.http_client`; None: a new one."""
         self._login_url = login_url
         self._client_id = client_id
         self._credential = credential
@@ -71,8 +71,8 @@ class EntraClient:
     def token(self, tenant_id: str, scope: str) -> str:
         """Return an access token for `scope` in a tenant. MSAL caches it until shortly before it expires.
 
-        Raises RetryLater, saying why Entra ID issues none. NotAttempted: it did not answer a moment ago, or the
-        invocation's time is over.
+        Raises RetryLater with the reason of Entra ID; NotAttempted: it did not answer a moment ago, or the invocation's
+        time is over.
         """
         deadline.check()
         with self._breakers[tenant_id, scope].attempt():
@@ -90,7 +90,7 @@ class EntraClient:
             response: dict[str, Any] = self._application(tenant_id).acquire_token_for_client([scope])
         except (requests.RequestException, MsalError, ValueError, LookupError, AttributeError, TypeError) as error:
             # MSAL does not validate the metadata and raises these when it is malformed.
-            kind = Unanswered if isinstance(error, requests.Timeout) else RetryLater
+            kind = TimedOut if isinstance(error, requests.Timeout) else RetryLater
             raise kind(Reason.LOGIN, f"the login authority does not answer ({type(error).__name__})") from None
         return response
 
@@ -109,9 +109,9 @@ class EntraClient:
 
 
 def granted_permissions(token: str) -> frozenset[str] | None:
-    """Return the application permissions that an access token carries, its roles; None if it does not say.
+    """Return the application permissions (roles) of an access token; None if unknown.
 
-    The token is Graph's to read and may be opaque to us. Nothing is verified: this is for advice alone.
+    Only Graph needs to understand the token. It is not verified: the result is for advice alone.
     """
     try:
         roles = jwt.decode(token, options={"verify_signature": False}).get("roles", [])
@@ -177,7 +177,7 @@ class ManagedIdentity:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What MSAL reads of a response."""
+    """The part of a response that MSAL reads."""
 
     status_code: int
     headers: Mapping[str, str]
@@ -189,8 +189,8 @@ class _Answer:
 
 
 class _BoundedHttp:
-    """MSAL's HTTP client over a session of ours: its own sets no limit to the time that a response drips in, nor to any
-    time when it requests a managed identity's token.
+    """MSAL's HTTP client over a session of `shared.http_client`: MSAL's own does not limit the time of a slowly sent
+    response, nor any time of a request for a managed identity's token.
     """
 
     def __init__(self, session: requests.Session) -> None:

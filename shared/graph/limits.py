@@ -1,4 +1,6 @@
-"""What Graph limits together: a 429 of one says nothing about the others (docs/graph.md, "Limits")."""
+"""Groups of requests under one limit of Graph: a 429 of one group says nothing about others (docs/graph.md,
+"Limits").
+"""
 
 import re
 from urllib.parse import urlsplit
@@ -24,7 +26,7 @@ _LIMITS = tuple(
 
 
 def limited_with(method: str, url: str) -> str:
-    """Return a name for what a request is counted with: a kind of call, or a chat, a channel, a mailbox, a drive."""
+    """Return the name of a request's group: a kind of call, or a chat, a channel, a mailbox, a drive."""
     path = "/".join(part.lower() for part in segments(urlsplit(url).path)).partition("v1.0/")[2]
     name, found = next((name, found) for name, pattern in _LIMITS if (found := pattern.match(path)))
     return f"{name.format(*found.groups())}{'' if method == 'GET' else ', written'}"

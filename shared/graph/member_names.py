@@ -9,10 +9,10 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def in_known_case(text: bytes | msgspec.Raw, known: tuple[str, ...]) -> bytes | msgspec.Raw:
-    """Return a JSON object with the members that are known under the names as we write them; others stay.
+    """Return a JSON object with its known members renamed to their usual case; others stay.
 
-    A member that is there under its own name is the one that counts. What is no object is returned as it is, and so is
-    an object in which every name is right: nothing is written again.
+    A member in the usual case has precedence. A text that is not an object is returned unchanged, as is an object whose
+    names are all usual.
     """
     try:
         members = _members.decode(text)

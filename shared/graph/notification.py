@@ -52,7 +52,7 @@ class Collection(msgspec.Struct, frozen=True, rename="camel"):
 
 
 Short = Annotated[str, msgspec.Meta(max_length=255)]
-"""Ids, a clientState, the name of an event: Graph's are at most 128 characters. Bounded, since each is copied."""
+"""Ids, a clientState, the name of an event: Graph's are at most 128 characters. Limited, since each is copied."""
 
 Path = Annotated[str, msgspec.Meta(max_length=4096)]
 """The path of a resource."""
@@ -62,7 +62,7 @@ Printable = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[ -~]*\Z")]
 """ASCII without control characters."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""What no attribute of a CloudEvent may hold."""
+"""Characters that attributes of a CloudEvent must not contain."""
 
 _TYPE = re.compile(r"(#?[A-Za-z][\w.]*)?", re.ASCII)
 
@@ -108,7 +108,7 @@ class EncryptedContent(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ResourceData(msgspec.Struct, frozen=True):
-    """The fields of `resourceData` that every kind of resource has. Graph encrypts nothing of it."""
+    """The fields of `resourceData` that every kind of resource has. Graph does not encrypt them."""
 
     odata_type: Short = msgspec.field(name="@odata.type", default="")
     odata_id: Path = msgspec.field(name="@odata.id", default="")
@@ -174,18 +174,18 @@ def read_notification(item: msgspec.Raw) -> Notification:
 
 
 def read_client_state(item: msgspec.Raw) -> str | None:
-    """Return the clientState of an item that was accepted, reading no more of it than that. Raises Refused."""
+    """Return the clientState of an accepted item, parsing nothing else. Raises Refused."""
     with suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         found = _client_state.decode(item).client_state
         if found is not None:
             return found
-    return read_notification(item).client_state  # its name is written in another case
+    return read_notification(item).client_state  # the name is in another case
 
 
 def _with_known_change(notification: Notification) -> Notification:
     """Return the notification with its change type in lower case; Graph varies it.
 
-    Another type says nothing. Content tells itself what it is; without content, nothing is left to believe.
+    An unknown type is ignored if there is content, which shows the change; otherwise the notification is refused.
     """
     change_type = (notification.change_type or "").lower()
     if change_type == notification.change_type and change_type in CHANGE_TYPES:
@@ -205,7 +205,7 @@ def read_encrypted_content(notification: Notification) -> EncryptedContent:
 
 
 def read_resource_data(notification: Notification) -> ResourceData:
-    """Read `resourceData`; a malformed one reads as empty, as does a type that is no name, and an id with control
+    """Read `resourceData`; a malformed one reads as empty, as do a type that is not a name, and an id with control
     characters.
     """
     try:
@@ -219,7 +219,7 @@ def read_resource_data(notification: Notification) -> ResourceData:
 
 
 def _has_control(path: str) -> bool:
-    """Whether a path has control characters, percent-encoded ones included: it names nothing."""
+    """Whether a path has control characters, percent-encoded ones included."""
     return bool(_CONTROL.search(path) or _CONTROL.search(unquote(path)))
 
 

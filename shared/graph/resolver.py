@@ -1,6 +1,6 @@
-"""The ids behind the aliases in declarations: a user's principal name, the drive of a user, a group or a site.
+"""Resolves aliases in declarations to ids: a user's principal name, the drive of a user, a group or a site.
 
-Graph names what changed by ids alone (docs/graph.md, "Resource strings"). An alias is asked for once in a process.
+Graph's notifications contain only ids (docs/graph.md, "Resource strings"). Each alias is resolved once per process.
 """
 
 import threading
@@ -13,7 +13,7 @@ from shared.resources.path import encoded, has_dot_segments, segments
 from shared.resources.permissions import names_by_principal
 
 _REPEAT_AFTER = timedelta(minutes=10)
-"""How long a refusal is remembered: every notification of a declaration would ask again."""
+"""How long a refusal is cached: otherwise every notification of a declaration would ask again."""
 
 
 class Resolver:
@@ -29,7 +29,7 @@ class Resolver:
     def resolved(self, tenant_id: str, resource: str) -> str:
         """Return a path without aliases, its query unchanged; the same path if it has none.
 
-        Raises RetryLater: Graph is unavailable, or refuses; the message says what a person should do.
+        Raises RetryLater: Graph is unavailable, or refuses; the message contains advice.
         """
         path, mark, query = resource.partition("?")
         parts = segments(path)
@@ -68,7 +68,7 @@ ADVICE = "Name it in the declaration by its id, or grant the permission to read 
 
 
 def alias_in(parts: tuple[str, ...]) -> tuple[int, str] | None:
-    """Return how many parts of a path are an alias, and the collection of what they stand for; None if none are."""
+    """Return how many parts of a path form an alias, and the collection of the resolved id; None without an alias."""
     words = tuple(part.lower() for part in parts)
     if len(words) > 3 and words[0] in ("users", "groups", "sites") and words[2:4] == ("drive", "root"):
         return 3, "drives"

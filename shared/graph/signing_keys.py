@@ -65,33 +65,36 @@ class SigningKeys:
         self._fetched: _Fetched | None = None
         self._last_attempt: datetime | None = None
 
-    def find(self, kid: str, received: datetime) -> SigningKey:
-        """Return the key named `kid`, for a token that arrived at `received`.
+    def find(self, kid: str, version: str, received: datetime) -> SigningKey:
+        """Return the key named `kid`, for a token of a version (`1.0`, `2.0`) that arrived at `received`.
+
+        Each version has its own list of keys: one list may be older than a rotation, the other newer.
 
         Raises:
-            Refused: the authority was asked after the token arrived and has no such key.
+            Refused: the authority was asked after the token arrived and has no such key for this version.
             Undeliverable: the same, but the token is so old that its key may have been withdrawn since.
             RetryLater: the authority is unavailable, or was asked too recently.
         """
-        key = self._cached(kid)
+        key = self._cached(kid, version)
         if key:
             return key
         with held(self._fetching, Reason.SIGNING_KEYS):
-            key = self._cached(kid)  # another thread may have fetched meanwhile
+            key = self._cached(kid, version)  # another thread may have fetched meanwhile
             if key:
                 return key
             if not self._fetched or self._fetched.at <= received or self._is_expired(self._fetched):
                 self._refetch()
-        key = self._cached(kid)
+        key = self._cached(kid, version)
         if key:
             return key
         if self._clock() - received > UNKNOWN_KEY_REFUSED_WITHIN:
             raise Undeliverable(Reason.TOKEN_KEY, "the login authority no longer publishes the key of this old token")
         raise Refused(Reason.TOKEN_KEY)
 
-    def _cached(self, kid: str) -> SigningKey | None:
+    def _cached(self, kid: str, version: str) -> SigningKey | None:
         fetched = self._fetched
-        return fetched.keys.get(kid) if fetched and not self._is_expired(fetched) else None
+        key = fetched.keys.get(kid) if fetched and not self._is_expired(fetched) else None
+        return key if key and version in key.issuers else None
 
     def _is_expired(self, fetched: _Fetched) -> bool:
         return self._clock() - fetched.at > MAX_KEY_AGE
@@ -109,7 +112,9 @@ class SigningKeys:
         try:
             keys = self._read_keys()
         except RetryLater:
-            self._last_attempt = self._clock()  # from the end of it: while it hangs, the next would try at once
+            self._last_attempt = (
+                self._clock()
+            )  # from its end: while the authority hangs, the next call would try at once
             raise
         self._fetched = _Fetched(now, keys)
 

@@ -9,7 +9,7 @@ import binascii
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import jwt
 import msgspec
@@ -18,12 +18,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from shared.configuration.values import GUID
 from shared.errors import Reason, Refused
 
+T = TypeVar("T")
+
 PUBLISHER = "0bf30f3b-4a52-48df-9a82-234910c4a086"
 """Microsoft Graph Change Tracking, the only publisher of these tokens."""
 
 CLOCK_SKEW = timedelta(minutes=5)
 RESENT_WITHIN = timedelta(hours=4)
-"""How long Graph sends again what it could not deliver, with the first tokens (docs/graph.md, "Retries")."""
+"""How long Graph resends undelivered notifications with the first tokens (docs/graph.md, "Retries")."""
 MAX_LIFETIME = timedelta(days=7)
 """Documented examples are valid for 8 and 24 hours."""
 
@@ -45,14 +47,22 @@ class SigningKey:
     issuers: dict[str, str]
 
 
-FindKey = Callable[[str], SigningKey]
-"""Returns the key of a `kid`. Raises Refused if there is none, RetryLater while the keys are unavailable."""
+FindKey = Callable[[str, str], SigningKey]
+"""Returns the key of a `kid` for tokens of a version. Raises Refused if there is none, RetryLater while the keys are
+unavailable.
+"""
 
 
-class _UnverifiedClaims(msgspec.Struct):
+class _UnverifiedTenant(msgspec.Struct):
     """The tenant in an unverified token."""
 
     tid: str
+
+
+class _UnverifiedVersion(msgspec.Struct):
+    """The version of an unverified token."""
+
+    ver: str
 
 
 def claimed_tenant(token: str) -> str | None:
@@ -60,42 +70,47 @@ def claimed_tenant(token: str) -> str | None:
 
     Cheap: for selecting tokens before they are checked.
     """
+    claims = _unverified(token, _UnverifiedTenant)
+    tenant = claims.tid.lower() if claims else ""
+    return tenant if GUID.fullmatch(tenant) else None
+
+
+def _unverified(token: str, kind: type[T]) -> T | None:
     parts = token.split(".")
     if len(token) > _MAX_LENGTH or len(parts) != 3 or not token.isascii():
         return None
     try:
-        claims = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        tenant = msgspec.json.decode(claims, type=_UnverifiedClaims).tid.lower()
+        return msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)), type=kind)
     except (binascii.Error, ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return None
-    return tenant if GUID.fullmatch(tenant) else None
 
 
 @dataclass(frozen=True)
-class Genuine:
-    """What is known of a token that Graph issued for one audience, and the key that shows it.
+class VerifiedToken:
+    """A token that Graph issued for one audience, and the key that verified it.
 
-    not_before, expires: seconds since 1970.
+    version: `1.0` or `2.0`. not_before, expires: seconds since 1970.
     """
 
     kid: str
+    version: str
     key: SigningKey
     not_before: int
     expires: int
 
     def check_lifetime(self, received: datetime) -> None:
-        """Raise Refused unless the token was good when it arrived (UTC)."""
-        # After an outage of ours Graph sends for hours what it sent first: a token may have run out meanwhile.
+        """Raise Refused unless the token was valid when it arrived (UTC)."""
+        # After an outage of the app, Graph resends for hours with the first token, which may have expired meanwhile.
         now, skew, resent = int(received.timestamp()), CLOCK_SKEW // _SECOND, RESENT_WITHIN // _SECOND
         lasts = self.expires - self.not_before
         if not self.not_before - skew <= now < self.expires + skew + resent or lasts > MAX_LIFETIME.total_seconds():
             raise Refused(Reason.TOKEN_LIFETIME)
 
 
-def genuine(token: str, find_key: FindKey, audience: str) -> Genuine:
+def genuine(token: str, find_key: FindKey, audience: str) -> VerifiedToken:
     """Check that Graph issued `token` for the tenant that it claims; everything but the time.
 
-    `audience` is our client id.
+    `audience` is the app's client id.
 
     Raises:
         Refused: with the reason of the first check that failed.
@@ -103,8 +118,10 @@ def genuine(token: str, find_key: FindKey, audience: str) -> Genuine:
     """
     if claimed_tenant(token) is None:
         raise Refused(Reason.TOKEN_MALFORMED)
-    kid = _kid(token)
-    signing_key = find_key(kid)
+    kid, claimed = _kid(token), _unverified(token, _UnverifiedVersion)
+    if claimed is None or claimed.ver not in _PUBLISHER_CLAIM:
+        raise Refused(Reason.TOKEN_ISSUER)
+    signing_key = find_key(kid, claimed.ver)
     claims = _verified(token, signing_key.key)
     tenant = str(claims["tid"]).lower()
     _check_issuer(claims, tenant, signing_key)
@@ -113,7 +130,7 @@ def genuine(token: str, find_key: FindKey, audience: str) -> Genuine:
     not_before, expires = claims.get("nbf"), claims.get("exp")
     if type(not_before) is not int or type(expires) is not int:  # genuine times are integers; true and 1e400 are not
         raise Refused(Reason.TOKEN_LIFETIME)
-    return Genuine(kid, signing_key, not_before, expires)
+    return VerifiedToken(kid, claimed.ver, signing_key, not_before, expires)
 
 
 def _kid(token: str) -> str:

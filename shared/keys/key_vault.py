@@ -24,7 +24,7 @@ from azure.keyvault.certificates import (
 from azure.keyvault.secrets import KeyVaultSecretIdentifier, SecretClient
 
 from shared import http_client
-from shared.errors import Reason, RetryLater, Unanswered
+from shared.errors import Reason, RetryLater, TimedOut
 from shared.keys.key import KEY_BITS, BrokenKey, EncryptionKey, read_pem, read_pkcs12
 
 NAME = "graph-relay-encryption"
@@ -41,8 +41,8 @@ _RETRIES: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.5}
 class KeyVault:
     """A key store. The id of a key is the version of the certificate; a retired version is disabled.
 
-    verify_resource: a vault may only request tokens for its own domain. Otherwise a wrong URL could obtain a token
-    that is valid elsewhere. transport: how the vault is reached; left out, over a session of its own.
+    verify_resource: a vault may only request tokens for its own domain. Otherwise a wrong URL could obtain a token that
+    is valid elsewhere. transport: sends the requests; None: a session of its own.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class KeyVault:
     def get(self, key_id: str) -> EncryptionKey | None:
         """The key with that version, or None. Raises RetryLater.
 
-        The private key is the secret that the certificate names as its own: a vault may number them apart.
+        The certificate names the secret with its private key: their versions may differ.
         """
         with _translated():
             try:
@@ -92,7 +92,7 @@ class KeyVault:
         return read_pem(key_id, text.encode())
 
     def create(self, now: datetime) -> EncryptionKey:
-        """Have the vault make a new version. Raises RetryLater, also while the newest version cannot be read."""
+        """Create a new version in the vault. Raises RetryLater, also while the newest version cannot be read."""
         self._refuse_while_unreadable()
         policy = CertificatePolicy(
             issuer_name=WellKnownIssuerNames.self,
@@ -115,7 +115,7 @@ class KeyVault:
         return key
 
     def _refuse_while_unreadable(self) -> None:
-        """Raise RetryLater if the newest version cannot be read: each run would make one more that is like it."""
+        """Raise RetryLater if the newest version cannot be read: otherwise each run would create another one."""
         with _translated():
             try:
                 versions = list(self._certificates.list_properties_of_certificate_versions(NAME))
@@ -147,8 +147,8 @@ class KeyVault:
 
 
 def credential(client_id: str | None) -> TokenCredential:
-    """Return the credential for the vault: in Azure the managed identity (`client_id`: of a user-assigned one); on a
-    developer's machine the person who is signed in to Azure's tools.
+    """Return the credential for the vault: in Azure the managed identity (`client_id`: of a user-assigned one), on a
+    developer's machine that of the user signed in to Azure's tools.
     """
     if "IDENTITY_ENDPOINT" in os.environ:
         return ManagedIdentityCredential(client_id=client_id, transport=_transport(), **_RETRIES)
@@ -156,17 +156,19 @@ def credential(client_id: str | None) -> TokenCredential:
 
 
 def _transport() -> RequestsTransport:
-    """Return a transport over a session of ours: the SDK's own waits five minutes, and longer for headers that drip."""
+    """Return a transport over a session of `shared.http_client`: the SDK's own waits five minutes, and longer for
+    slowly sent headers.
+    """
     return RequestsTransport(session=http_client.session(), session_owner=False, **_TIME_LIMIT)
 
 
 def _is_disabled(error: HttpResponseError) -> bool:
-    """What is disabled is refused like a missing role, but for the code within."""
+    """Whether a version is disabled: only the inner code distinguishes that from a missing role."""
     return error.status_code == 403 and _code(error) in ("SecretDisabled", "CertificateDisabled")
 
 
 def _code(error: HttpResponseError) -> str:
-    """The more precise code within an error; else its own; "" if the answer has none."""
+    """Return the more precise inner code of an error, or else its code; "" if there is none."""
     if error.error is None:
         return ""
     inner = error.error.innererror or {}
@@ -193,13 +195,13 @@ _NEXT_STEPS = {
     "CertificateExpired": "the certificate has expired: disable that version, and the app creates another",
     "Throttled": "too many requests for the vault: others use it too, or the app restarts often",
 }
-"""What a person should do, by Key Vault's own code (/azure/key-vault/general/rest-error-codes)."""
+"""Advice by the codes of Key Vault (/azure/key-vault/general/rest-error-codes)."""
 
 _LONGEST_MESSAGE = 300
 
 
 def _refusal(error: HttpResponseError) -> str:
-    """What Key Vault answered, for a person and for Microsoft's support, and the next step."""
+    """Return Key Vault's answer, for the operator and for Microsoft's support, and the next step."""
     code = _code(error)
     step = _NEXT_STEPS.get(code, "docs/permissions.md lists the roles of the app")
     message = " ".join((error.error.message if error.error and error.error.message else "").split())
@@ -215,8 +217,8 @@ def _translated() -> Iterator[None]:
         yield
     except HttpResponseError as error:
         raise RetryLater(Reason.KEY_STORE, _refusal(error)) from None
-    except ValueError:  # of the SDK's, for a vault that requests tokens for another domain
+    except ValueError:  # raised by the SDK, for a vault that requests tokens for another domain
         raise RetryLater(Reason.KEY_STORE, "the server at KEY_STORE is not a vault of this name") from None
     except AzureError as error:
         detail = f"Key Vault does not answer ({type(error).__name__}); check KEY_STORE and the network of the app"
-        raise Unanswered(Reason.KEY_STORE, detail) from None
+        raise TimedOut(Reason.KEY_STORE, detail) from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from shared import deadline
-from shared.errors import NotAttempted, Reason, RetryLater, Unanswered, Undeliverable
+from shared.errors import NotAttempted, Reason, RetryLater, TimedOut, Undeliverable
 from shared.keys.key import BrokenKey, EncryptionKey, newest_valid
 from shared.keys.store import KeyStore
 from shared.threads import held
@@ -85,9 +85,9 @@ class KeyRing:
     def current(self, *, recent: bool = False) -> EncryptionKey:
         """Return the key for new subscriptions: the newest valid one. Create one if there is none.
 
-        While the store is unavailable, return the newest cached key. recent: what the store held within the last
-        REFRESH_INTERVAL will do. Raises RetryLater if none is cached, or if the store does not return some key, which
-        may be the newest.
+        While the store is unavailable, return the newest cached key. recent: a cache younger than REFRESH_INTERVAL
+        suffices. Raises RetryLater if no key is cached, or if the store does not return some key, which may be the
+        newest.
         """
         unavailable: RetryLater | None = None
         try:
@@ -102,7 +102,7 @@ class KeyRing:
         return self.create()
 
     def current_if_any(self) -> EncryptionKey | None:
-        """Return the key for new subscriptions, as it recently was; None, logged, while there is none."""
+        """Return the key for new subscriptions, possibly cached; None, logged, while there is none."""
         try:
             return self.current(recent=True)
         except RetryLater as retry_later:
@@ -165,8 +165,8 @@ class KeyRing:
             except RetryLater as error:
                 unavailable = error
                 _log.warning("%s", error)
-                if isinstance(error, Unanswered | NotAttempted):
-                    break  # the others would wait as long
+                if isinstance(error, TimedOut | NotAttempted):
+                    break  # otherwise each would wait as long
             else:
                 keys |= {key_id: key} if key is not None else {}
         return Snapshot(now, keys, unavailable, broken)

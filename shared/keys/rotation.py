@@ -1,4 +1,4 @@
-"""Rotation of the encryption key: creates a new key in time, and retires old keys that nothing needs any more.
+"""Rotation of the encryption key: creates a new key in time, and retires old keys that are no longer needed.
 
 The only state is when a key was first seen as the current one, and as unused by any subscription. If a run is
 interrupted, the next run completes it; another run then has nothing to do.

@@ -25,8 +25,8 @@ class KeyStore(Protocol):
 
 
 class DeferredKeyStore:
-    """A key store that is made when it is first used: importing a vault's SDK takes 0.3 s, and the first 202 after a
-    cold start needs no key.
+    """A key store that is created on first use: importing a vault's SDK takes 0.3 s, and the first 202 after a cold
+    start needs no key.
     """
 
     def __init__(self, make: Callable[[], KeyStore]) -> None:

@@ -1,1 +1,1 @@
-"""What waits on the queue: envelopes, dead letters, retry decisions."""
+"""The content of queue messages: envelopes, dead letters, retry decisions."""

@@ -1,12 +1,12 @@
-"""The account of every hour of receipt, which must close: what was queued has been handled, or waits on the queue.
+"""The account of every hour of receipt, which must close: each queued notification is handled, or waits on the queue.
 
-Queue triggers have been seen to settle messages without calling the function, and to log nothing
-(azure-functions-host#11879). So each message that is enqueued is entered, and each that is finished, by the hour in
-which Graph's POST arrived. If fewer messages lie on the queue than are open, some are gone.
+Queue triggers have been seen to remove messages without calling the function, and without a log line
+(azure-functions-host#11879). So every enqueued and every finished message is recorded, by the hour in which Graph's
+POST arrived. If the queue holds fewer messages than are unfinished, some are lost.
 
-Each process overwrites rows of its own. An entry of what is finished is written before the host deletes the message: a
-crash can leave an entry twice, which hides as many open items in that hour, and leaves none out. Only a process that
-ends while the tables are unavailable takes entries with it: that is a false alarm, and a comparison that finds nothing.
+Each process writes its own rows. A finished message is recorded before the host deletes it: a crash can cause a second
+record, which hides as many unfinished items of that hour. Records are lost only if a process ends while the tables are
+unavailable: that causes a false alarm, and a comparison that finds nothing.
 """
 
 import json
@@ -31,24 +31,24 @@ from shared.threads import ThrottledWriter
 _log = logging.getLogger("graph_relay.account")
 
 SETTLING_TIME = timedelta(minutes=15)
-"""An hour is looked at this long after its end: by then every process has entered what it queued."""
+"""An hour is checked this long after its end: by then, every process has stored its counts."""
 
 WRITE_INTERVAL = timedelta(seconds=5)
-"""How often a process enters what it has queued, at most: Graph waits for the 202, and must not wait for this."""
+"""Minimum time between two writes of a process: Graph waits for the 202, and must not wait for this."""
 
 OUTCOMES = ("delivered", "duplicates", "refused", "dead_lettered", "acted_upon", "unselected")
-"""How items end; with several destinations, once at each of them."""
+"""How items end; with several destinations, once per destination."""
 
 _PARTITION, _REPORTED = "account", "account-reported"
 _MOST_DECLARATIONS = 400
-"""Declarations that one row names: a column holds 32,000 characters. Beyond, any may be concerned."""
+"""Declarations named in one row: a column holds 32,000 characters. Beyond that, any declaration may be affected."""
 ANY = "*"
 """Stands for all declarations."""
 
 
 @dataclass
 class _Tally:
-    """One process's entries for one hour, see Hour. `key`: of its row."""
+    """The counts of one process for one hour, see Hour. key: of its row."""
 
     key: str
     messages: int = 0
@@ -67,10 +67,10 @@ class _Tally:
 
 @dataclass
 class Hour:
-    """The entries of all processes for one hour of receipt.
+    """The counts of all processes for one hour of receipt.
 
-    messages, items: enqueued less finished. declarations: the items by declaration id. queued: items accepted in it.
-    outcomes: how items ended.
+    messages, items: enqueued less finished. declarations: the items by declaration id. queued: items accepted in the
+    hour. outcomes: how items ended.
     """
 
     messages: int = 0
@@ -80,20 +80,20 @@ class Hour:
 
     @property
     def items(self) -> int:
-        """Items that were enqueued and are not finished; negative if some were finished twice."""
+        """Unfinished items; negative if some were finished twice."""
         return sum(self.declarations.values())
 
 
 @dataclass(frozen=True)
 class Shortfall:
-    """Items that were queued and never finished, and no longer wait: by hour of receipt; and the declarations (ids)."""
+    """Lost items (queued, not finished, not waiting) by hour of receipt, and the affected declarations (ids)."""
 
     items: Mapping[datetime, int]
     declarations: frozenset[str]
 
 
 class Account:
-    """Enters what is queued and what is finished; one object serves all threads. Entering never raises."""
+    """Records queued and finished items; one object serves all threads. Recording never raises."""
 
     def __init__(self, tables: Tables, clock: Callable[[], datetime], random_bytes: Callable[[int], bytes]) -> None:
         self._tables = tables
@@ -106,29 +106,29 @@ class Account:
         self._soon = ThrottledWriter[None](lambda _: self.flush(), 1, WRITE_INTERVAL)
 
     def received(self, envelopes: Iterable[Envelope]) -> None:
-        """Enter envelopes that were enqueued on receipt. They are written soon, in another thread."""
+        """Record envelopes that were enqueued on receipt. Another thread writes them soon."""
         for envelope in envelopes:
             self._enter(envelope, +1, queued=True)
         self._soon.add([None])
 
     def enqueued(self, envelope: Envelope) -> None:
-        """Enter an envelope that was enqueued again."""
+        """Record an envelope that was enqueued again."""
         self._enter(envelope, +1)
 
     def finished(self, *envelopes: Envelope) -> None:
-        """Enter that the envelopes of a message are finished, and write; call it before the message is deleted."""
+        """Record that the envelopes of a message are finished, and write; call it before the message is deleted."""
         for envelope in envelopes:
             self._enter(envelope, -1)
         self.flush()
 
     def ended(self, envelope: Envelope, **items: int) -> None:
-        """Enter how many of an envelope's items ended in which of OUTCOMES."""
+        """Record the number of an envelope's items that ended in each of OUTCOMES."""
         if _entered_items(envelope) is not None:
             with self._lock:
                 self._tally(envelope).outcomes.update(items)
 
     def flush(self) -> None:
-        """Write what was entered. Threads that come together share one write."""
+        """Write the counts. Concurrent threads share one write."""
         with self._lock:
             wanted = self._entries
         with self._writing:
@@ -150,7 +150,7 @@ class Account:
             self._forget()
 
     def hours(self) -> dict[datetime, Hour]:
-        """Return the entries of each hour of receipt. Raises RetryLater."""
+        """Return the counts of each hour of receipt. Raises RetryLater."""
         hours: dict[datetime, Hour] = defaultdict(Hour)
         for row in self._tables.partition(STATE, _PARTITION):
             hour = hours[_hour_in(row)]
@@ -161,11 +161,10 @@ class Account:
         return dict(hours)
 
     def shortfall(self, waiting: int, longest_queued: timedelta) -> Shortfall | None:
-        """Return what is gone and was not reported before; None if the account closes.
+        """Return the losses that were not reported before; None if the account closes.
 
-        waiting: messages on the queue, hidden ones too, never too low; each may hold MOST_ENVELOPES envelopes.
-        longest_queued: how long one can stay there.
-        Call `report` once it is acted upon. Raises RetryLater.
+        waiting: messages on the queue, including hidden ones, never too low; each may hold MOST_ENVELOPES envelopes.
+        longest_queued: the longest time on the queue. Call `report` after acting on the result. Raises RetryLater.
         """
         now = self._clock()
         reported = {_hour_in(row): row for row in self._tables.partition(STATE, _REPORTED)}
@@ -184,14 +183,14 @@ class Account:
         return Shortfall(items, frozenset(concerned))
 
     def report(self, shortfall: Shortfall) -> None:
-        """Remember that a shortfall was acted upon. Raises RetryLater."""
+        """Store that a shortfall was handled. Raises RetryLater."""
         hours = self.hours()
         for at in shortfall.items:
             row: Row = {"items": hours[at].items, "messages": max(hours[at].messages, 0)}
             self._tables.put(STATE, _REPORTED, _name(at), row)
 
     def drop_expired(self, kept: timedelta) -> None:
-        """Delete the rows of hours before that period, some at a time. Raises RetryLater."""
+        """Delete the rows of hours before the period, some at a time. Raises RetryLater."""
         for partition in (_PARTITION, _REPORTED):
             old = [row for row in self._tables.partition(STATE, partition) if self._clock() - _hour_in(row) > kept]
             for row in old[:TRANSACTION_LIMIT]:
@@ -210,7 +209,7 @@ class Account:
                 tally.open[name] += sign * number
 
     def _tally(self, envelope: Envelope) -> _Tally:
-        """Return the tally that an envelope belongs to, to be changed; the lock is held."""
+        """Return the tally of an envelope, to be changed; the caller holds the lock."""
         hour = envelope.received.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
         tally = self._tallies.get(hour)
         if tally is None:
@@ -220,14 +219,16 @@ class Account:
         return tally
 
     def _forget(self) -> None:
-        """Forget the written tallies of hours gone by: further entries for them make another row."""
+        """Drop the written tallies of past hours: later counts for them go into another row."""
         with self._lock:
             recent = self._clock() - timedelta(hours=2)
             self._tallies = {at: tally for at, tally in self._tallies.items() if at >= recent or not tally.is_written}
 
 
 def _entered_items(envelope: Envelope) -> Sequence[msgspec.Raw] | None:
-    """Return the items to enter; None for pages read back and replayed dead letters, which are no receipts."""
+    """Return the items to record; None for read-back pages and replayed dead letters, which were not received from
+    Graph.
+    """
     return None if isinstance(envelope, ReadbackPage) or envelope.replayed is not None else envelope.items
 
 

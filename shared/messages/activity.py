@@ -1,4 +1,4 @@
-"""Whether the queue trigger works. On plans that scale to zero it has been seen to stop waking up, most of all with an
+"""Whether the queue trigger works. On plans that scale to zero, triggers have been seen not to wake up, mostly with an
 identity-based connection, until somebody opened the portal (azure-functions-host#10508, #11186).
 """
 
@@ -17,7 +17,7 @@ from shared.storage.tables import Tables
 _log = logging.getLogger("graph_relay.activity")
 
 SLEEPING_AFTER = timedelta(minutes=2)
-"""A message that has been due for so long, while no invocation has worked for as long, has no one to work on it."""
+"""If a message has been due, and no invocation has run, for this time, the trigger counts as asleep."""
 
 WRITE_INTERVAL = timedelta(seconds=30)
 
@@ -25,7 +25,7 @@ _NAME = "process_queue"
 
 
 class QueueActivity:
-    """Notes when the queue trigger worked last; one object serves all threads."""
+    """Stores when the queue trigger last ran; one object serves all threads."""
 
     def __init__(self, tables: Tables, clock: Callable[[], datetime]) -> None:
         self._times = Times(tables, "activity", "last")
@@ -34,7 +34,9 @@ class QueueActivity:
         self._noted: datetime | None = None
 
     def note(self) -> None:
-        """Note an invocation of the queue trigger, now. Never raises: at worst the timer helps where it need not."""
+        """Note an invocation of the queue trigger. Never raises: at worst the timer processes messages
+        unnecessarily.
+        """
         now = self._clock()
         with self._lock:
             if self._noted is not None and now - self._noted < WRITE_INTERVAL:
@@ -46,7 +48,7 @@ class QueueActivity:
             _log.debug("When process_queue last ran is not stored: %s", retry_later)
 
     def is_asleep(self, queues: Queues, claims: ClaimCheck) -> bool:
-        """Return whether messages are due that nobody works on. Raises RetryLater."""
+        """Return whether messages are due while the trigger does not run. Raises RetryLater."""
         latest = self._clock() - SLEEPING_AFTER
         due = any(_due(message, claims) <= latest for message in queues.peek(Queue.NOTIFICATIONS))
         if not due:
@@ -56,9 +58,11 @@ class QueueActivity:
 
 
 def _due(message: QueuedMessage, claims: ClaimCheck) -> datetime:
-    """Return since when a visible message is due: it was enqueued to be tried at a time, or at once."""
+    """Return when a visible message became due: at its retry time, or when it was enqueued."""
     try:
-        history = attempts(read(parts(claims.open(message.text).text)[0]))  # what shares a message was never tried
+        history = attempts(
+            read(parts(claims.open(message.text).text)[0])
+        )  # envelopes that share a message were never tried
     except (Undeliverable, AlreadyProcessed):
         return message.enqueued
     planned = history[-1].retry_at if history else None

@@ -1,9 +1,9 @@
-"""Decides what of a queue message is believed.
+"""Verifies envelopes from the queue before the app trusts them.
 
-An authentic envelope is believed: only this app can have written it. Any other was written by a version that did not
-authenticate, or by somebody who can write to the queue. It is judged as a stranger's POST is, and no later than an
-envelope of that age can be on the queue: every clientState and every validation token is checked again, and what
-earlier attempts, links or traces are said to have been is dropped.
+An authentic envelope is trusted: only this app can have written it. Any other comes from a version without
+authentication, or from somebody with write access to the queue. It is verified like an anonymous POST, and refused if
+it is older than an envelope on the queue can be: every clientState and validation token is checked again, and claims
+about earlier attempts, links and traces are dropped.
 """
 
 import logging
@@ -27,21 +27,21 @@ from shared.resources.path import segments
 _log = logging.getLogger("graph_relay.admission")
 
 CLOCK_SKEW = timedelta(minutes=5)
-"""How far in the future another instance's time of receipt may be."""
+"""Maximum difference by which another instance's time of receipt may be in the future."""
 
 _LONGEST_RANGE = timedelta(days=400)
-"""How far before the request a page is believed to reach."""
+"""Maximum range of an unauthenticated page, back from its request."""
 
 _FAN_OUTS = {
     "teams/getallmessages": "teams/[^/]+/channels/getallmessages",
     "chats/getallmessages": "users/[^/]+/chats/getallmessages",
 }
-"""How what is declared for a whole tenant is read back: the same of each team, or of each user."""
+"""How a tenant-wide declaration is read back: the same for each team, or for each user."""
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """What is believed of an envelope, which may have no items, and whether this app wrote all of it."""
+    """The trusted part of an envelope, possibly without items, and whether this app wrote all of it."""
 
     envelope: Envelope
     authentic: bool
@@ -49,7 +49,7 @@ class Admitted:
 
 @dataclass(frozen=True)
 class Admission:
-    """longest_queued: how long a message can stay on the queue."""
+    """longest_queued: the longest time that a message can stay on the queue."""
 
     keys: EnvelopeKeys
     recipient: ExpectedRecipient
@@ -62,11 +62,11 @@ class Admission:
         return self.keys.is_authentic(text)
 
     def read(self, text: str) -> Admitted:
-        """Return what is believed of the envelope in the text of a queue message.
+        """Return the trusted part of the envelope in the text of a queue message.
 
         Raises:
             Undeliverable: it is not an envelope.
-            Refused: it is not authentic, and too old, or not about anything that is declared.
+            Refused: it is not authentic, and too old or not about a declared resource.
         """
         envelope = read(text)
         if self.is_authentic(text):
@@ -81,9 +81,9 @@ class Admission:
         return Admitted(self.recheck(envelope), authentic=False)
 
     def recheck(self, envelope: Envelope) -> Envelope:
-        """Return what is left of an envelope that anybody may have written; its time of receipt is believed.
+        """Return the trusted part of an envelope without a valid MAC. Its time of receipt is trusted.
 
-        Items without a clientState of ours are counted and dropped. Raises Refused, see `read`.
+        Items without a valid clientState are counted and dropped. Raises Refused, see `read`.
         """
         if isinstance(envelope, ReadbackPage):
             return self._recheck_page(envelope)
@@ -95,7 +95,7 @@ class Admission:
         return ChangeBatch(envelope.received, _texts(found.changes), envelope.tokens)
 
     def replayed(self, envelope: Envelope, *, authentic: bool) -> Envelope:
-        """Return what to enqueue of the envelope of a dead letter. Raises Refused if nothing of it is proven."""
+        """Return the envelope of a dead letter to enqueue. Raises Refused if nothing in it is verified."""
         believed = envelope if authentic else self.recheck(envelope)
         if not size(believed):
             raise Refused(Reason.UNAUTHENTICATED, "the dead letter has no MAC, and its clientState is not this app's")
@@ -119,7 +119,7 @@ def _texts(items: list[Sealed]) -> tuple[msgspec.Raw, ...]:
 
 
 def _reads(declaration: Declaration, page: ReadbackPage) -> bool:
-    """Whether a page is one that reading a declaration back leads to."""
+    """Whether reading back a declaration can lead to a page."""
     if declaration_id(page.tenant_id, page.resource) == declaration.id:
         return True
     declared, named = ([part.lower() for part in segments(path)] for path in (declaration.resource, page.resource))

@@ -1,8 +1,8 @@
 """Authenticates queue messages: write access to a queue alone forges nothing.
 
 Every envelope and dead letter ends in a member `mac`, an HMAC-SHA256 over the text before it. Its key is derived from
-CLIENT_STATE_SECRET with HKDF (RFC 5869), so that it needs no setting of its own, and knowing one of both keys tells
-nothing of the other. An earlier version of the app ignores the member.
+CLIENT_STATE_SECRET with HKDF (RFC 5869), so that it needs no setting of its own, and neither key discloses the other.
+Earlier versions of the app ignore the member.
 """
 
 import base64
@@ -27,9 +27,9 @@ ENVELOPE_LIMIT = MESSAGE_LIMIT - MAC_LENGTH
 
 
 class EnvelopeKeys:
-    """The keys that authenticate envelopes. The first one writes; each of them reads, so that secrets can be changed.
+    """The keys that authenticate envelopes. The first one signs, all verify, so that secrets can be replaced.
 
-    secrets: those of CLIENT_STATE_SECRET, the current one first.
+    secrets: the values of CLIENT_STATE_SECRET, the current one first.
     """
 
     def __init__(self, secrets: Sequence[bytes]) -> None:

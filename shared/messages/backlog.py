@@ -36,7 +36,7 @@ def report(queues: Queues, now: datetime) -> None:
 
 
 def _received(message: QueuedMessage) -> datetime:
-    """The enqueueing time stands in for a claim, which is not opened for this, and for a foreign message."""
+    """Return the time of receipt; the enqueueing time for a claim, which is not opened here, or a foreign message."""
     try:
         return min(read(part).received for part in parts(message.text))
     except Undeliverable:

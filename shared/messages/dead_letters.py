@@ -87,11 +87,12 @@ class DeadLetters:
         """Enqueue the envelope again as a first attempt, then delete the dead letter. A crash in between duplicates it;
         the destination recognizes duplicates by the event id.
 
-        sender: authenticates what it sends. A letter that is not authentic is judged first, as a stranger's POST is.
+        sender: authenticates what it sends. A dead letter that is not authentic is verified like an anonymous POST
+        first.
 
         Raises:
             Undeliverable: it has no envelope to replay.
-            Refused: nothing in it is proven.
+            Refused: nothing in it is verified.
         """
         if not letter.envelopes:
             raise Undeliverable(Reason.MALFORMED, "the dead letter has no envelope to replay")

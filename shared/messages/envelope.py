@@ -16,16 +16,16 @@ from shared.errors import Reason, Undeliverable
 T = TypeVar("T")
 
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
-"""A time with its offset: another could not be compared."""
+"""A time with its UTC offset: without one, times can't be compared."""
 
 LONGEST_HISTORY = 8
-"""Failed attempts that an envelope remembers, the last ones."""
+"""Failed attempts stored in an envelope; the latest ones."""
 
 
 class FailedAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an attempt failed on, and when the next is due; None if it was the last. `detail` names no content.
+    """A failed attempt and the time of the next one (None: it was the last). `detail` never contains content.
 
-    event: the id of the event that the destination rejected, if it was that. asked: whether a destination was asked.
+    event: the id of the event that the destination rejected, if it did. asked: whether a destination was called.
     """
 
     at: Time
@@ -76,15 +76,14 @@ class ReadbackPage(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"
     """A page to read back from Graph; holds no content.
 
     received: when it was requested (UTC). resource: a path that `shared.readback.pages` supports. since, until: the
-    range of last changes, exclusive. link: Graph's link to the page; "" for the first page.
-    declaration: the id of what it is read for; "": for nobody, and all of it is wanted. full: whether the delta query
-    lists everything, and what did not change in the range has to be left out. among_many: whether it is one user or
-    team among all. number: how many pages came before it. destination: the only one that the page, and what follows it,
-    is read for; "" for all. passed: a digest of one of the links before it, by which a circle of links is noticed.
-    listed: of a single resource, when a list showed it: that Graph does not have it is not believed at once. removed:
-    whether Graph has called it removed, or lists it no more: it may only have left its place, so it is told if it is
-    gone, and otherwise not. restarted: when the list began again, whose links were refused. without: destinations that
-    have fallen behind, for which it is read separately.
+    range of last changes, exclusive. link: Graph's link to the page; "" for the first page. declaration: the id of the
+    declaration; "": none, and every resource is delivered. full: whether the delta query lists everything, so that
+    resources that did not change in the range are skipped. among_many: whether it is one user or team of many. number:
+    how many pages came before. destination: the only destination; "" for all. passed: a digest of an earlier link,
+    which detects loops. listed: for a single resource, when a list contained it: then one 404 is not trusted. removed:
+    whether Graph reported it as removed, or omits it: it may only have moved, so it is delivered only if it is gone.
+    restarted: when the list began again after its links were refused. without: destinations with a backlog of their
+    own, for which the page is read separately.
     """
 
     received: Time
@@ -109,8 +108,13 @@ class ReadbackPage(msgspec.Struct, frozen=True, tag_field="kind", tag="readback"
     without: tuple[str, ...] = ()
 
     @property
+    def begins(self) -> bool:
+        """Whether it belongs to the first delta query of a declaration: its range is empty."""
+        return self.since >= self.until
+
+    @property
     def asked(self) -> datetime:
-        """When the list that the page belongs to was asked for."""
+        """When the list of the page was requested."""
         return self.restarted or self.received
 
 
@@ -146,9 +150,10 @@ def singles(envelope: Envelope) -> Iterator[Envelope]:
 
 
 def failed(envelope: Envelope, attempt: FailedAttempt) -> Envelope:
-    """Return an envelope that remembers one more attempt.
+    """Return an envelope with one more failed attempt.
 
-    Of equal ones in a row that asked no destination the last is kept: they must not displace the others.
+    Of equal consecutive attempts that called no destination, only the last is kept, so that they do not displace the
+    others.
     """
     before = attempts(envelope)
     if before and before[-1].detail == attempt.detail and not (before[-1].asked or attempt.asked):
@@ -157,12 +162,12 @@ def failed(envelope: Envelope, attempt: FailedAttempt) -> Envelope:
 
 
 def attempts(envelope: Envelope) -> tuple[FailedAttempt, ...]:
-    """Return the failed attempts that an envelope remembers, oldest first."""
+    """Return the failed attempts stored in an envelope, oldest first."""
     return () if isinstance(envelope.history, msgspec.UnsetType) else envelope.history
 
 
 def tried_before(event_ids: Iterable[str], envelope: Envelope) -> dict[str, datetime]:
-    """Return when the destination of an envelope last failed on its events, by event id; empty if it was not tried."""
+    """Return when a destination last failed on the events of an envelope, by event id; empty if it was not tried."""
     if isinstance(envelope, LifecycleBatch) or not envelope.destination:
         return {}
     asked = [attempt.at for attempt in attempts(envelope) if attempt.asked]
@@ -170,7 +175,7 @@ def tried_before(event_ids: Iterable[str], envelope: Envelope) -> dict[str, date
 
 
 def enqueued(envelope: ChangeBatch) -> datetime:
-    """Return when an envelope was enqueued last: on receipt, after its last failed attempt, or when it was replayed."""
+    """Return when an envelope was last enqueued: on receipt, after its last failed attempt, or on replay."""
     return max((envelope.replayed or envelope.received, *(attempt.at for attempt in attempts(envelope))))
 
 

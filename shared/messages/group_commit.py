@@ -1,7 +1,7 @@
-"""Group commit: one queue message stores the envelopes of several requests that come at the same time.
+"""Group commit: one queue message stores the envelopes of several concurrent requests.
 
-A put into the queue is most of what an answer to Graph costs. Requests that arrive while puts are under way share the
-next one; a request that arrives while none is under way starts one, and waits for nobody.
+Most of the cost of an answer to Graph is the put into the queue. Requests that arrive during puts share the next one; a
+request that arrives without a put in progress starts one immediately.
 """
 
 import threading
@@ -19,10 +19,10 @@ from shared.storage.queues import MESSAGE_LIMIT, Queue, Sender
 from shared.threads import ContextThreadPool
 
 MOST_PUTS = 2
-"""Puts under way at once. With more of them, each stores less."""
+"""Concurrent puts. With more of them, each stores less."""
 
 MOST_ENVELOPES = 16
-"""Envelopes that share a queue message. More of them would hardly cost less each."""
+"""Envelopes that share a queue message. More would hardly reduce the cost of each."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class _Request:
 
     @property
     def size(self) -> int:
-        """The bytes that they take in a message with others."""
+        """The bytes of the texts in a shared message."""
         return sum(len(text) + 1 for text in self.texts)
 
 
 class GroupCommit:
     """Enqueues the texts of concurrent requests together; one object serves all threads.
 
-    Texts that fill a message by themselves are sent by themselves: their size costs no other request any time. Of a
-    request with several, the last one may leave room for others.
+    Texts that fill a message are sent separately, so that their size does not delay other requests. Of a request with
+    several texts, the last one may share a message.
     """
 
     def __init__(self, sender: Sender, limit: int = MESSAGE_LIMIT) -> None:
@@ -54,7 +54,7 @@ class GroupCommit:
         self._puts = 0
 
     def send(self, text: str, queue: Queue = Queue.NOTIFICATIONS, *, delay: timedelta = timedelta(0)) -> None:
-        """See Sender: what a caller delays, or sends elsewhere, is sent by itself."""
+        """See Sender: a text with a delay, or for another queue, is sent separately."""
         self._sender.send(text, queue, delay=delay)
 
     def send_all(self, texts: Sequence[str], *, within: timedelta) -> None:
@@ -73,7 +73,7 @@ class GroupCommit:
             self._wait(request, ends - time.monotonic())
 
     def _split(self, texts: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-        """Return the texts that are sent by themselves, and those that share a message."""
+        """Return the texts to send separately, and those to share a message."""
         if _Request(texts).size <= self._space and len(texts) <= MOST_ENVELOPES:
             return (), texts
         has_room = len(texts) > 1 and _Request(texts[-1:]).size <= self._space // 2
@@ -93,7 +93,7 @@ class GroupCommit:
         try:
             request.stored.result(max(seconds, 0))
         except TimeoutError:
-            request.stored.cancel()  # if its put has not begun, it never does: the sender sends it again
+            request.stored.cancel()  # a put that has not begun never does: the sender resends
             raise RetryLater(Reason.STORAGE, "the queue did not answer in time") from None
 
     def _put_groups(self) -> None:
@@ -111,7 +111,7 @@ class GroupCommit:
                     request.stored.set_result(None)
 
     def _next_group(self) -> list[_Request]:
-        """Return the requests of the next put, in the order of their arrival; none ends this series of puts."""
+        """Return the requests of the next put, in the order of their arrival; empty at the end of the series."""
         group: list[_Request] = []
         space, places = self._space, MOST_ENVELOPES
         with self._lock:

@@ -24,10 +24,10 @@ TOKEN_LIMIT = MESSAGE_LIMIT // 2
 a limit one POST could fill storage."""
 
 EXAMPLES = 20
-"""Refused items of a collection that are returned, for their paths; a stranger's POST may have a million."""
+"""Returned refused items of a collection, for their paths: an anonymous POST may have a million."""
 
 RefusedItems = list[tuple[notification.Notification | None, Reason]]
-"""Refused items, and why; None: it could not be read."""
+"""Refused items with their reasons; None: the item is unreadable."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ExpectedRecipient:
 
 @dataclass
 class SortedItems:
-    """The accepted items of a collection, ready to be packed; of the refused ones the counts and the first few."""
+    """The accepted items of a collection, ready to be packed; the counts and first examples of the refused ones."""
 
     changes: list[Sealed] = field(default_factory=list)
     lifecycle: list[Sealed] = field(default_factory=list)
@@ -55,9 +55,9 @@ class SortedItems:
 
 @dataclass(frozen=True)
 class Channel:
-    """How notifications come: the name of its spans, and how long storing may take.
+    """A delivery channel: the name of its spans, and the time limit for storing.
 
-    There is a span only if an item is accepted: each is exported and paid for, and anybody can have one refused.
+    A span exists only if an item is accepted: each is exported and paid for, and anybody can cause refusals.
     """
 
     name: str
@@ -65,8 +65,8 @@ class Channel:
 
 
 EvidenceFor = Callable[[Collection[str]], Evidence]
-"""From the tenants (lower case) of the accepted items to their evidence. Called only if an item is accepted: tokens in
-a stranger's POST must cost nothing."""
+"""Returns the evidence for the tenants (lower case) of the accepted items. Called only if an item is accepted: tokens
+in an anonymous POST must cost nothing."""
 
 
 def ingest(
@@ -80,9 +80,9 @@ def ingest(
 ) -> SortedItems:
     """Store the accepted items, and count the refused ones by reason; return both.
 
-    account: where the queued items are entered.
+    account: records the queued items.
 
-    Raises RetryLater if not all are durable in time: the sender then sends them again.
+    Raises RetryLater if not all are durable in time: the sender then resends them.
     """
     sorted_items = sort_items(items, recipient)
     if sorted_items.accepted:
@@ -90,7 +90,7 @@ def ingest(
             envelopes = _envelopes(sorted_items, evidence_for, received)
             queues.send_all([write(envelope) for envelope in envelopes], within=channel.time_limit)
         account.received(envelopes)
-    # Count only after storing: items that were not stored are sent again.
+    # count only after storing: items that were not stored are sent again
     telemetry.RECEIVED.add(len(items))
     for reason, count in sorted_items.refused.items():
         telemetry.REFUSED.add(count, {"reason": reason})
@@ -109,14 +109,14 @@ def _envelopes(sorted_items: SortedItems, evidence_for: EvidenceFor, received: d
 
 
 def sort_items(items: Iterable[msgspec.Raw], recipient: ExpectedRecipient) -> SortedItems:
-    """Accept the items with a clientState of ours; refuse the others."""
+    """Accept the items with a valid clientState; refuse the others."""
     sorted_items = SortedItems()
     for item in items:
         read = None
         try:
             read = notification.read_notification(item)
             tenant = read.tenant(recipient.tenant_id)
-            if not client_state.is_ours(read.client_state, tenant, recipient.client_state_secrets):
+            if not client_state.is_authentic(read.client_state, tenant, recipient.client_state_secrets):
                 raise Refused(Reason.CLIENT_STATE)
         except Refused as refused:
             sorted_items.refused[refused.reason] += 1

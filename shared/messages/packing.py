@@ -28,7 +28,7 @@ def sealed(item: msgspec.Raw, tenant: str) -> Sealed:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What proves change items: validation tokens, by tenant, or a channel on which only Graph can send.
+    """The proof of change items: validation tokens by tenant, or a channel on which only Graph can send.
 
     tokens: None if Graph sent `null`. A trusted channel has no tokens.
     """

@@ -25,7 +25,7 @@ _TEAMS = "teams?$select=id&$top=100"
 _USERS = "users?$select=id,assignedPlans&$top=100"
 _USERS_WITHOUT_PLANS = "users?$select=id&$top=100"
 _TEAMS_SERVICE = "teamspaceapi"
-"""The service of every plan of Teams, in `assignedPlans`."""
+"""The service of every Teams plan in `assignedPlans`."""
 
 
 class _Plan(msgspec.Struct, rename="camel"):
@@ -41,7 +41,9 @@ class _Entry(msgspec.Struct, rename="camel"):
 
     @property
     def may_have_chats(self) -> bool:
-        """Whether it has Teams; guests, rooms and unlicensed accounts have not, and Graph refuses to read theirs."""
+        """Whether the user has Teams. Guests, rooms and unlicensed accounts do not, and Graph refuses to read their
+        chats.
+        """
         return self.assigned_plans is None or any(
             (plan.service or "").lower() == _TEAMS_SERVICE and plan.capability_status in ("Enabled", "Warning")
             for plan in self.assigned_plans
@@ -64,15 +66,15 @@ class _Thread(msgspec.Struct):
 
 
 def reader(resource: str) -> Reader | None:
-    """Return what reads a resource by time; None if Graph does not filter it so."""
+    """Return the reader of a resource by time; None if Graph has no such filter for it."""
     path = "/".join(part.lower() for part in segments(resource))
     if "$filter" in options(resource) and re.fullmatch(_FILTERED_FOLDER, path):
-        return _changed_entries  # a delta query does not take that filter
+        return _changed_entries  # a delta query does not accept that filter
     return next((reader for pattern, reader in _READERS if re.fullmatch(pattern, path)), None)
 
 
 def reads_each_of_a_list(resource: str) -> bool:
-    """Whether what is read first is a list of teams or users, each of whom is then read by itself."""
+    """Whether the first read is a list of teams or users, each of which is then read separately."""
     return reader(resource) in (_each_team, _each_user)
 
 
@@ -81,7 +83,7 @@ def _each_team(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
 
 
 def _each_user(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
-    """Those with a plan of Teams, if Graph shows the plans: that takes more than listing users does."""
+    """Users with a Teams plan, if Graph shows the plans: that requires more permissions than listing users."""
     try:
         return _fan_out(readback, graph, _USERS, _USER_CHATS)
     except GraphRequestError as refusal:
@@ -125,7 +127,9 @@ def _channel(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
 
 
 def _channel_changes(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
-    """Root messages and their replies. Only a lower bound is taken; a link to more replies leads to replies alone."""
+    """Root messages and their replies. Graph accepts only a lower bound; a link to more replies leads only to
+    replies.
+    """
     since = quote(f"lastModifiedDateTime gt {odata(readback.since)}")
     path = f"{encoded(segments(readback.resource))}?$top={PAGE_SIZE}&$expand=replies&$filter={since}"
     page = graph.get_page(readback.tenant_id, readback.link or path)
@@ -140,14 +144,14 @@ def _channel_changes(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
 
 
 def _without_replies(message: msgspec.Raw) -> msgspec.Raw:
-    """A root message as it is pushed, its replies being messages of their own."""
+    """A root message as it is pushed: without its replies, which are messages of their own."""
     members = msgspec.json.decode(message, type=dict[str, msgspec.Raw])
     kept = {name: value for name, value in members.items() if not name.startswith("replies@")}
     return msgspec.Raw(msgspec.json.encode({**kept, "replies": []}))
 
 
 def _changed_entries(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
-    """What Outlook lists by the time of its last change, as the declaration filters and selects it. Deletions are not
+    """Outlook items by the time of their last change, as the declaration filters and selects them. Deletions are not
     listed.
     """
     since, until = (odata(timestamp) for timestamp in (readback.since, readback.until))
@@ -159,10 +163,10 @@ def _changed_entries(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
 
 
 def _changed_events(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
-    """Of a declaration also those that are gone, by a delta query: that goes on from the link of the last one."""
+    """Also removed items, by a delta query that continues from the stored link."""
     page = _changed_entries(readback, graph)
     view = view_of(readback.resource)
-    is_filtered = "$filter" in options(readback.resource)  # which the delta query of a view does not take
+    is_filtered = "$filter" in options(readback.resource)  # the delta query of a view does not accept them
     if readback.link or not readback.declaration or view is None or is_filtered:
         return page
     deletions = msgspec.structs.replace(readback, resource=with_query(view, selection(readback.resource)), attempt=0)

@@ -1,6 +1,6 @@
-"""How far each declaration has been compared with Graph: all earlier changes are delivered.
+"""The time up to which each declaration has been compared with Graph: all earlier changes are delivered.
 
-A gap needs no bounds of its own: it lies after the checkpoint.
+A gap needs no bounds of its own: it is after the checkpoint.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ _DELTA = "delta"
 class Checkpoint:
     """Compared up to `until` (UTC). `due`: a gap is suspected, so compare now instead of at the next sweep.
 
-    hurried: when the last comparison began that a suspected gap caused.
+    hurried: when the last comparison because of a suspected gap began.
     """
 
     until: datetime
@@ -28,14 +28,14 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class DeltaLink:
-    """Where the next delta query goes on. asked: when the one was asked for that ended here; None in rows of 0.1."""
+    """The start of the next delta query. asked: when the query began that returned the link; None in rows of 0.1."""
 
     link: str
     asked: datetime | None = None
 
 
 class Checkpoints:
-    """The checkpoints of all declarations, by their ids. Every method raises RetryLater if storage is unavailable."""
+    """The checkpoints of all declarations, by id. Every method raises RetryLater if storage is unavailable."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -43,7 +43,7 @@ class Checkpoints:
 
     def all(self) -> dict[str, Checkpoint]:
         """Return the checkpoint of each declaration; a new declaration has none."""
-        suspected = self._gaps.all()  # read first: a gap noted between the two reads is found next time
+        suspected = self._gaps.all()  # read first: a gap stored between the two reads is found next time
         rows = {str(row["RowKey"]): row for row in self._tables.partition(STATE, _PROGRESS)}
         return {
             name: Checkpoint(
@@ -81,9 +81,16 @@ class Checkpoints:
         row = self._tables.get(STATE, _DELTA, declaration_id)
         return DeltaLink(str(row["link"]), time_in(row, "asked") if "asked" in row else None) if row else None
 
+    def save_first_delta_link(self, declaration_id: str, link: str, asked: datetime) -> None:
+        """Store the link of a query that begins at the present, unless there is one: what changed after that one is
+        still to be delivered. Of two concurrent callers, each has obtained its link before the other finds none.
+        """
+        if self.delta_link(declaration_id) is None:
+            self.save_delta_link(declaration_id, link, asked)
+
     def save_delta_link(self, declaration_id: str, link: str, asked: datetime) -> None:
-        """Store the delta link of a query that was asked for at a time; call it after everything before it is
-        delivered. Only Graph receives it.
+        """Store the delta link of a query that began at a time; call it after everything before it is delivered. Only
+        Graph receives the link.
         """
         self._tables.put(STATE, _DELTA, declaration_id, {"link": link, "asked": asked.isoformat()})
 

@@ -1,4 +1,6 @@
-"""A declaration applied to what is read back: the destination receives what a push would have brought, and no more."""
+"""Applies a declaration to what is read back: the destination receives the same events as after a push, and no
+others.
+"""
 
 from datetime import datetime
 from urllib.parse import parse_qsl, quote
@@ -11,10 +13,10 @@ from shared.delivery.resource import Resource, read_resource, time_of
 from shared.resources.identity import identify, kinds_in
 
 PINGED = frozenset({"DriveItem", "ListItem"})
-"""Kinds of which Graph only says that something has changed (docs/graph.md, "Notifications")."""
+"""Kinds whose notifications only say that something has changed (docs/graph.md, "Notifications")."""
 
 _FILTERED_BY_GRAPH = frozenset({"Message", "Event", "Contact"})
-"""Kinds whose list takes the `$filter` of a subscription beside a range of time."""
+"""Kinds whose list accepts the `$filter` of a subscription together with a time range."""
 
 
 _DIRECTORY = frozenset({"User", "Group"})
@@ -27,9 +29,9 @@ def options(resource: str) -> dict[str, str]:
 
 
 def selection(resource: str) -> str:
-    """Return the query by which Graph shows of one resource, or of a list, what a declaration selects; "" for all.
+    """Return the query that selects the declared properties of a resource or a list; "" for all.
 
-    resource: what is declared, or a resource in it with the same query. Teams takes no selection.
+    resource: the declared one, or one within it with the same query. Teams accepts no selection.
     """
     kinds = kinds_in(resource) or {identify(resource).kind}
     given = options(resource)
@@ -38,12 +40,12 @@ def selection(resource: str) -> str:
 
 
 def is_pinged(declaration: Declaration) -> bool:
-    """Whether notifications of a declaration name nothing that changed: its changes have to be asked for."""
+    """Whether the notifications of a declaration do not name the changed resource: the app has to query the changes."""
     return bool(PINGED & kinds_in(declaration.resource))
 
 
 def unfaithful(declaration: Declaration) -> str | None:
-    """Return why what is read back would not be what the declaration asks for, as a sentence; None if it would."""
+    """Return why read-back can't match the declaration, as a sentence; None if it can."""
     given = options(declaration.resource)
     if "$search" in given:
         return "$search can't be applied to what is read back: declare the resource without it"
@@ -53,31 +55,31 @@ def unfaithful(declaration: Declaration) -> str | None:
 
 
 def as_declared(event: Event, declaration: Declaration, since: datetime) -> Event | None:
-    """Return the event as a notification would have brought it; None if none would have come.
+    """Return the event that a notification would have caused; None if there would have been none.
 
-    since: the beginning of the range that was read back; what was created in it may be told as a creation.
+    since: the beginning of the range that was read back; a resource created within it may become a `created` event.
     """
-    told = event.type[-len("updated") :].lower()
+    change_type = event.type[-len("updated") :].lower()
     resource = read_resource(bytes(event.data))
-    possible = _removals(resource, event.subject) if told == "deleted" else _changes(resource, since)
+    possible = _removals(resource, event.subject) if change_type == "deleted" else _changes(resource, since)
     wanted = possible if is_pinged(declaration) else possible.intersection(declaration.change_types)
     if not wanted:
         return None
-    if told not in wanted:
+    if change_type not in wanted:
         change = min(wanted)
-        event = msgspec.structs.replace(event, type=f"{event.type[: -len(told)]}{change.capitalize()}")
+        event = msgspec.structs.replace(event, type=f"{event.type[: -len(change_type)]}{change.capitalize()}")
     shows = declaration.include_resource_data or declaration.hydrate or is_pinged(declaration)
     return event if shows else _bare(event)
 
 
 def _removals(resource: Resource, subject: str) -> set[str]:
-    """Of the directory, a notification calls a soft deletion an update (docs/graph.md, "Notifications")."""
+    """For the directory, a notification reports a soft deletion as an update (docs/graph.md, "Notifications")."""
     is_soft = resource.removed is not None and resource.removed.get("reason") == "changed"
     return {"deleted", "updated"} if is_soft and identify(subject).kind in _DIRECTORY else {"deleted"}
 
 
 def _changes(resource: Resource, since: datetime) -> set[str]:
-    """The changes that a resource may have gone through since a time: it shows the last alone."""
+    """The possible changes of a resource since a time: Graph shows only the last state."""
     created = time_of(resource.created_date_time)
     if created is not None and created < since:
         return {"updated"}
@@ -85,7 +87,7 @@ def _changes(resource: Resource, since: datetime) -> set[str]:
 
 
 def _bare(event: Event) -> Event:
-    """What a notification without content says."""
+    """The event of a notification without content."""
     said = {
         "@odata.type": f"#Microsoft.Graph.{identify(event.subject).kind}",
         "@odata.id": event.subject,

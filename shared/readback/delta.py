@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from urllib.parse import quote
 
 import msgspec
@@ -30,7 +30,7 @@ _EXPIRED_LINK_STATUSES = (410, 400, 404)
 """The status of a link that Graph no longer accepts (docs/graph.md, "Delta queries")."""
 
 _VIEW_BEFORE, _VIEW_AFTER = timedelta(days=31), timedelta(days=3 * 366)
-"""The range of a calendar view. Graph carries it on in its links: it stays while the link lives."""
+"""The range of a calendar view. Graph keeps it in its links: it is fixed as long as the link is valid."""
 
 
 class _Dated(msgspec.Struct, rename="camel"):
@@ -43,61 +43,75 @@ class _RemovedEntry(msgspec.Struct):
 
 
 def delta(readback: ReadbackPage, graph: GraphClient, delta_link: DeltaLinks) -> FetchedPage:
-    """Read the changes since the last query. The very first query, with an empty range, only obtains the link, and of
-    the directory also what there is.
+    """Read the changes since the last query. The first query, with an empty range, only obtains the link, the current
+    entries of the directory, and elsewhere what changed after the beginning of the range.
 
-    Where Graph forgot the link, or there was none, everything is listed, and what says that it did not change in the
-    range is left out.
+    If there is no link, or Graph has expired it, everything is listed, and entries that did not change in the range are
+    skipped.
     """
-    begins = readback.since >= readback.until
-    if begins and readback.full and not readback.link:
-        return _changes_in(_listed(readback, graph), readback, begins)
+    if readback.begins and readback.full and not readback.link:
+        return _changes_in(_listed(readback, graph), readback)
     known = None if readback.link else delta_link(owner_of(readback))
-    if known and begins:
-        return FetchedPage()  # the link exists already; the changes after it are still to be delivered
+    if known and readback.begins:
+        # The changes after that link are still to be delivered.
+        return FetchedPage(further=[] if says_when(readback.resource) else [_current_entries(readback)])
     if not known and not readback.link:
-        return _first(readback, graph, begins)
+        return _first(readback, graph)
     if known:
-        readback = msgspec.structs.replace(readback, full=False)  # it began again, and goes on from the stored link
+        readback = msgspec.structs.replace(readback, full=False)  # it began again, and continues from the stored link
     try:
         page = graph.get_page(readback.tenant_id, known.link if known else readback.link)
     except GraphRequestError as refusal:
         if readback.link or refusal.status not in _EXPIRED_LINK_STATUSES:
-            raise  # of a further page: it goes on from the stored link
+            raise  # of a further page: the query continues from the stored link
         _log.warning(
             "The delta link of %s, from %s, has expired. Everything is listed again; deletions since then are not"
             " found: %s",
             *(readback.resource, known.asked if known else None, refusal),
         )
         page, readback = _listed(readback, graph), _resync(readback, known)
-    return _changes_in(page, readback, begins)
+    return _changes_in(page, readback)
 
 
 def _resync(readback: ReadbackPage, known: DeltaLink | None) -> ReadbackPage:
-    """What changed since the link is listed no other way: not only what the range holds, which a ping makes short."""
+    """Deliver all changes since the link, even outside the range, which a ping makes short: they are listed nowhere
+    else.
+    """
     asked = known.asked - OVERLAP if known and known.asked else readback.since
     return msgspec.structs.replace(readback, full=True, since=min(readback.since, asked))
 
 
-def _first(readback: ReadbackPage, graph: GraphClient, begins: bool) -> FetchedPage:
-    """Begin: from now on, where Graph offers it and nothing else can be told; else with everything."""
-    start = latest(readback.resource)
-    if start and (begins or not says_when(readback.resource)):
-        if not begins:
-            _log.warning("%s has no delta link yet: changes before now can't be read back", readback.resource)
-        page = graph.get_page(readback.tenant_id, f"{delta_path(readback.resource)}?{_query(readback.resource, start)}")
-        further = following(readback, page.next_link)
-        if begins and not says_when(readback.resource):
-            further.append(msgspec.structs.replace(readback, full=True, attempt=0))
-        return FetchedPage([], further, page.delta_link or "")
-    return _changes_in(_listed(readback, graph), msgspec.structs.replace(readback, full=True), begins)
+def from_now_on(tenant_id: str, resource: str, graph: GraphClient) -> Page:
+    """Return the empty first page, with the link, of a delta query that begins now; Graph must offer that (`latest`).
+
+    Raises RetryLater, GraphRequestError.
+    """
+    return graph.get_page(tenant_id, f"{delta_path(resource)}?{_query(resource, latest(resource))}")
+
+
+def _first(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
+    """Begin with a list of everything; in the directory, whose entries do not say when they changed, at the present."""
+    if says_when(readback.resource):
+        return _changes_in(_listed(readback, graph), msgspec.structs.replace(readback, full=True))
+    if not readback.begins:
+        _log.warning("%s has no delta link yet: changes before now can't be read back", readback.resource)
+    page = from_now_on(readback.tenant_id, readback.resource, graph)
+    further = following(readback, page.next_link)
+    return FetchedPage(
+        [], [*further, *([_current_entries(readback)] if readback.begins else [])], page.delta_link or ""
+    )
+
+
+def _current_entries(readback: ReadbackPage) -> ReadbackPage:
+    """Return the page that lists the directory, whose entries are later compared with this list."""
+    return msgspec.structs.replace(readback, full=True, attempt=0)
 
 
 def removed_alone(changes: FetchedPage, readback: ReadbackPage, collection: str) -> FetchedPage:
-    """Return pages that read what is called removed, each by itself, from the collection that has it if it lives.
+    """Return pages that read each removed entry separately, from the collection in which it would still exist.
 
-    Of a calendar view nothing else is kept: what an event has is read by time. Occurrences of a series, of which no
-    notification came, are entries too.
+    Other entries of a calendar view are skipped: events are read by time, and occurrences of a series cause no
+    notification.
     """
     kept: list[msgspec.Raw] = []
     unsure: list[ReadbackPage] = []
@@ -111,42 +125,47 @@ def removed_alone(changes: FetchedPage, readback: ReadbackPage, collection: str)
 
 
 def removed_page(readback: ReadbackPage, collection: str, entry_id: str) -> ReadbackPage:
-    """Return what reads one resource that Graph has called removed, or lists no more: it is told if it is gone."""
+    """Return a page that reads one resource that Graph reports as removed, or omits: if it is gone, it becomes a
+    deletion.
+    """
     path = with_query(encoded((*segments(collection), entry_id)), "$select=id")
     return msgspec.structs.replace(readback, resource=path, link="", attempt=0, number=0, full=False, removed=True)
 
 
 def _listed(readback: ReadbackPage, graph: GraphClient) -> Page:
-    ranged = is_ranged(readback.resource)  # which takes no selection
+    ranged = is_ranged(readback.resource)  # which accepts no selection
     query = "&".join(_view_range(readback)) if ranged else _query(readback.resource)
     return graph.get_page(readback.tenant_id, with_query(delta_path(readback.resource) or "", query))
 
 
-def _changes_in(page: Page, readback: ReadbackPage, begins: bool) -> FetchedPage:
-    resources, further, link = [] if begins else page.value, following(readback, page.next_link), page.delta_link or ""
+def _changes_in(page: Page, readback: ReadbackPage) -> FetchedPage:
+    resources, further, link = page.value, following(readback, page.next_link), page.delta_link or ""
     if not says_when(readback.resource):
-        # A list that only says what there is ends later than the link that it began with.
+        # The list is newer than the link that the query began with.
         ends = readback.full and page.next_link is None
-        link = "" if begins else link
+        resources, link = ([], "") if readback.begins else (resources, link)
         return FetchedPage(resources, further, link, states=page.value, is_list=readback.full, ends=ends)
     if readback.full:
-        resources = [entry for entry in resources if _may_have_changed(entry, readback.since)]
+        resources = [entry for entry in resources if _may_have_changed(entry, readback)]
     return FetchedPage(resources, further, link)
 
 
-def _may_have_changed(entry: msgspec.Raw, since: datetime) -> bool:
+def _may_have_changed(entry: msgspec.Raw, readback: ReadbackPage) -> bool:
+    """Whether an entry of a list changed since the beginning of the range. If the declaration leaves out when, it
+    counts as changed, but not in the first list: that would deliver everything there is.
+    """
     changed = time_of(decoded(entry, _Dated).last_modified_date_time)
-    return changed is None or changed >= since
+    return not readback.begins if changed is None else changed >= readback.since
 
 
 def _query(resource: str, *more: str) -> str:
-    """What a declared resource selects goes into the first query; Graph carries it on in its links."""
+    """The selection is part of the first query; Graph keeps it in its links."""
     selected = options(resource).get("$select")
     return "&".join((*more, *((f"$select={quote(selected, safe=',')}",) if selected else ())))
 
 
 def _view_range(readback: ReadbackPage) -> tuple[str, str]:
-    """The range of dates of a new round. Changes outside it come as removals (/graph/api/event-delta, "Response")."""
+    """The date range of a new round. Changes outside it appear as removals (/graph/api/event-delta, "Response")."""
     begin, end = odata(readback.until - _VIEW_BEFORE), odata(readback.until + _VIEW_AFTER)
     return f"startDateTime={begin}", f"endDateTime={end}"
 

@@ -1,8 +1,8 @@
-"""What the users and groups of a tenant were like when they were listed or changed last.
+"""The state of the users and groups of a tenant when they were last listed or changed.
 
-They do not say when they changed. Where Graph has forgotten a delta link and lists everybody again (docs/graph.md,
-"Delta queries"), only these rows tell who changed meanwhile, and who is gone. A row holds digests and no property: the
-entries of a delta query show some properties of a resource, a list shows them all.
+They have no modification time. If Graph has expired a delta link and lists everything again (docs/graph.md, "Delta
+queries"), only these rows show which entries have changed or are gone. A row holds digests, no values: an entry of a
+delta query has some properties of a resource, a list has all.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ from shared.storage.tables import Row, Tables
 _TABLE = "directory"
 _DIGEST_BYTES = 6
 _UNKNOWN = ""
-"""Of a property that a delta query told a change of, and not its value: `members@delta`."""
+"""The digest of a property whose changes, not value, are in a delta query: `members@delta`."""
 
 Digests = dict[str, str]
 
 
 class _Entry(NamedTuple):
-    """An entry of a delta query, parsed once. digests: of the properties that have a value. shown: the names of all."""
+    """A parsed entry of a delta query. digests: of properties with a value. shown: the names of all properties."""
 
     id: str
     is_gone: bool
@@ -41,15 +41,15 @@ class DirectoryStates:
         self._tables = tables
 
     def changed(self, declaration_id: str, listed: Iterable[msgspec.Raw]) -> list[msgspec.Raw]:
-        """Return the entries of a list of everything that are not as they were known to be.
+        """Return the entries of a complete list that differ from the stored state.
 
-        A list names some that are gone (/graph/delta-query-overview, "Resource representation"): of interest only if
-        they were known.
+        A list may contain removed entries (/graph/delta-query-overview, "Resource representation"): they are returned
+        only if they were stored.
         """
         return [entry for entry in listed if self._differs(declaration_id, _read(entry))]
 
     def note(self, declaration_id: str, entries: Iterable[msgspec.Raw], asked: datetime, *, is_list: bool) -> None:
-        """Remember entries of a list of everything, or of changes. asked: when the query was begun that showed them."""
+        """Store entries of a complete list or of changes. asked: when the query began."""
         rows: dict[str, Row] = {}
         for entry in map(_read, entries):
             if not entry.id:
@@ -68,7 +68,7 @@ class DirectoryStates:
         self._tables.put_all(_TABLE, declaration_id, rows)
 
     def missing(self, declaration_id: str, asked: datetime) -> list[str]:
-        """Return the ids that are known and not in the list of everything that was asked for then, and is complete."""
+        """Return the stored ids that a complete list, begun at `asked`, omits."""
         return [
             str(row["id"])
             for row in self._tables.partition(_TABLE, declaration_id, columns=("RowKey", "id", "seen"))
@@ -76,7 +76,7 @@ class DirectoryStates:
         ]
 
     def forget(self, declaration_id: str, entry_ids: Iterable[str]) -> None:
-        """Remove what is known of some."""
+        """Delete the state of some entries."""
         for entry_id in entry_ids:
             self._tables.remove(_TABLE, declaration_id, _key(entry_id))
 
@@ -88,12 +88,12 @@ class DirectoryStates:
         row = self._tables.get(_TABLE, declaration_id, _key(entry_id))
         try:
             return None if row is None else msgspec.json.decode(str(row.get("digests")), type=Digests)
-        except msgspec.DecodeError:  # somebody else wrote it: what it is of counts as changed
+        except msgspec.DecodeError:  # in an unknown form: the entry counts as changed
             return {}
 
 
 def _is_older(row: Row, asked: datetime) -> bool:
-    """Whether what a row is of was not seen since a time. Of an unreadable row too: Graph is asked for it by its id."""
+    """Whether an entry was not seen since a time. True for an unreadable row: the entry is then read by its id."""
     try:
         return time_in(row, "seen") < asked
     except RetryLater:
@@ -101,14 +101,16 @@ def _is_older(row: Row, asked: datetime) -> bool:
 
 
 def _merged(known: Digests, entry: _Entry) -> Digests:
-    """What is known, with the properties that an entry of a delta query shows."""
+    """The stored digests, updated with the properties of an entry."""
     kept = {name: digest for name, digest in known.items() if name not in entry.shown}
-    told = {name: _UNKNOWN for name in entry.shown if _is_told(name)}
-    return kept | entry.digests | told
+    without_values = {name: _UNKNOWN for name in entry.shown if _is_property_change(name)}
+    return kept | entry.digests | without_values
 
 
 def _read(entry: msgspec.Raw) -> _Entry:
-    """Parse an entry. A list leaves out what a delta query shows as null; what is no resource has no id."""
+    """Parse an entry. A list omits properties that a delta query shows as null. An entry that is not a resource has no
+    id.
+    """
     try:
         resource, members = read_resource(bytes(entry)), msgspec.json.decode(entry, type=dict[str, msgspec.Raw])
     except (Undeliverable, ValueError, RecursionError):
@@ -116,21 +118,21 @@ def _read(entry: msgspec.Raw) -> _Entry:
     digests = {
         name: _digest(resource.id, name, value)
         for name, value in members.items()
-        if bytes(value) != b"null" and ("@" not in name or _is_told(name))
+        if bytes(value) != b"null" and ("@" not in name or _is_property_change(name))
     }
     return _Entry(resource.id, resource.is_gone, digests, frozenset(members))
 
 
 def _digest(entry_id: str, name: str, value: msgspec.Raw) -> str:
-    """Members come in any order. A group of more than one page of them comes several times, and counts as changed."""
+    """Members come in any order. A group with several pages of members appears several times, and counts as changed."""
     text = bytes(value)
-    if _is_told(name) and text.startswith(b"["):
+    if _is_property_change(name) and text.startswith(b"["):
         text = b",".join(sorted(map(bytes, msgspec.json.decode(text, type=list[msgspec.Raw]))))
     return hashlib.sha256(f"{entry_id}\n{name}\n".encode() + text).digest()[:_DIGEST_BYTES].hex()
 
 
-def _is_told(name: str) -> bool:
-    """Whether a member tells changes of a property, and not its value."""
+def _is_property_change(name: str) -> bool:
+    """Whether a member lists changes to a property instead of its value."""
     return name.endswith("@delta")
 
 

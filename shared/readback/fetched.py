@@ -1,4 +1,4 @@
-"""What was fetched of a page to read back, and the page that follows it."""
+"""The content of a read-back page, and the page that follows it."""
 
 import hashlib
 import logging
@@ -18,17 +18,17 @@ _log = logging.getLogger("graph_relay.backfill")
 _LINK_DIGITS = 16
 
 _MOST_PAGES = 20_000
-"""Of one list: more is no progress (docs/graph.md, "Reading back")."""
+"""Of one list: more pages count as a loop (docs/graph.md, "Reading back")."""
 
 
 @dataclass(frozen=True)
 class FetchedPage:
-    """The content of one page: resources, as Graph sent them, and the pages to read next.
+    """The content of one page: resources as Graph sent them, and the pages to read next.
 
-    link: the delta link for the next query; to be stored after all resources are delivered.
-    unsure: pages that read what may be gone, each by itself, once every replica knows it.
-    states: entries that do not say when they changed, to be remembered (`DirectoryStates`). is_list: whether they are
-    of a list of everything, and the resources those among them that may have changed. ends: whether that list ends.
+    link: the delta link for the next query; to be stored after all resources are delivered. unsure: pages that read
+    possibly removed resources separately, after all replicas know. states: entries without a modification time, to be
+    stored (`DirectoryStates`). is_list: whether they are of a complete list; then `resources` are those that may have
+    changed. ends: whether that list ends.
     """
 
     resources: list[msgspec.Raw] = field(default_factory=list)
@@ -43,7 +43,7 @@ class FetchedPage:
 def following(readback: ReadbackPage, link: str | None) -> list[ReadbackPage]:
     """Return the page that follows, none at the end.
 
-    Raises RetryLater if there is no progress: Graph was seen to link to the same page.
+    Raises RetryLater if the link leads back to an earlier page, as Graph was seen to do.
     """
     if not link:
         return []
@@ -51,13 +51,13 @@ def following(readback: ReadbackPage, link: str | None) -> list[ReadbackPage]:
     if link == readback.link or digest == readback.passed or readback.number >= _MOST_PAGES:
         raise RetryLater(Reason.GRAPH, "Graph's link to the next page leads nowhere: it is read again later")
     number = readback.number + 1
-    # The link of each power of two is kept: a circle of any length meets it again (Brent).
+    # The link of each power of two is kept: a loop of any length reaches it again (Brent).
     passed = digest if number & (number - 1) == 0 else readback.passed
     return [msgspec.structs.replace(readback, link=link, attempt=0, number=number, passed=passed)]
 
 
 def decoded(entry: msgspec.Raw, kind: type[T]) -> T:
-    """Return an entry of a page; a malformed one reads as empty, and does not affect the rest of the page."""
+    """Decode an entry of a page; a malformed one reads as empty, and does not affect the rest of the page."""
     try:
         return msgspec.json.decode(entry, type=kind)
     except (msgspec.DecodeError, RecursionError):
@@ -66,5 +66,5 @@ def decoded(entry: msgspec.Raw, kind: type[T]) -> T:
 
 
 def odata(timestamp: datetime) -> str:
-    """Return a time as Graph takes it in filters: UTC, to the millisecond."""
+    """Return a time in the format of Graph's filters: UTC, to the millisecond."""
     return timestamp.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

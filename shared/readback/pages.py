@@ -1,7 +1,7 @@
 """Reads back a time range of a resource, page by page (docs/graph.md, "Reading back").
 
-Each page is a queue message, so reading can resume, spreads over instances, and stores no plaintext. `by_time` reads
-lists that Graph filters by time, `delta` what is told by delta queries; a single resource is read by itself.
+Each page is a queue message, so reading can resume, is spread over instances, and stores no plaintext. `by_time` reads
+lists that Graph filters by time, `delta` reads delta queries; a single resource is read directly.
 """
 
 import logging
@@ -29,10 +29,10 @@ _log = logging.getLogger("graph_relay.backfill")
 
 
 def read_by(declaration: Declaration) -> str:
-    """Return the path by which what a declaration missed is read back.
+    """Return the path that is read back for a declaration.
 
-    All messages of a team take a permission for the tenant; with consent for one team, the channel's own changes are
-    asked for (/graph/api/chatmessage-delta).
+    Reading all messages of a team needs a permission for the tenant; with consent for one team, the delta query of each
+    channel is read (/graph/api/chatmessage-delta).
     """
     parts = segments(declaration.resource)
     if declaration.consent == "resource" and re.fullmatch(CHANNEL, "/".join(parts).lower()):
@@ -41,34 +41,34 @@ def read_by(declaration: Declaration) -> str:
 
 
 def page_of(declaration: Declaration, since: datetime, until: datetime, now: datetime) -> ReadbackPage:
-    """Return the first page of what a declaration may have missed."""
+    """Return the first page to read back for a declaration."""
     return ReadbackPage(now, declaration.tenant_id, read_by(declaration), since, until, declaration=declaration.id)
 
 
 def unreadable(declaration: Declaration) -> str | None:
-    """Return why missed changes of a declaration can't be read back, as a sentence; None if they can."""
+    """Return why changes of a declaration can't be read back, as a sentence; None if they can."""
     if not can_read(declaration.resource):
         return "Graph does not list what changed there"
     return unfaithful(declaration)
 
 
 def can_read(resource: str) -> bool:
-    """Whether missed changes of a declared resource can be read back."""
+    """Whether changes of a declared resource can be read back."""
     return reader(resource) is not None or delta_path(resource) is not None
 
 
 def is_page(resource: str) -> bool:
-    """Whether others may be in what is read, or behind it: a single resource holds up none."""
+    """Whether a read returns a page of several resources. A single resource delays no others."""
     return identify(resource).type is None
 
 
 def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: DeltaLinks) -> FetchedPage:
     """Read one page.
 
-    One user or team among all whom Graph refuses for good is skipped and counted.
+    A user or team among many that Graph refuses permanently is skipped and counted.
 
     Raises:
-        RetryLater: Graph is unavailable, throttles, or refuses: an administrator may grant consent again. Or a link
+        RetryLater: Graph is unavailable, throttles, or refuses (an administrator may grant consent again), or a link
             leads nowhere.
         Undeliverable: there is no reader for that path.
     """
@@ -91,7 +91,7 @@ def fetch_page(readback: ReadbackPage, graph: GraphClient, delta_link: DeltaLink
 
 
 def ask(readback: ReadbackPage, graph: GraphClient, delta_link: DeltaLinks) -> FetchedPage:
-    """Read one page as `fetch_page` does; what Graph refuses raises GraphRequestError, also where there is nothing."""
+    """Read one page as `fetch_page` does; every refusal of Graph raises GraphRequestError."""
     by_time = reader(readback.resource)
     if by_time is not None:
         return by_time(readback, graph)
@@ -102,7 +102,7 @@ def ask(readback: ReadbackPage, graph: GraphClient, delta_link: DeltaLinks) -> F
 
 
 def _is_for_good(resource: str, refusal: GraphRequestError) -> bool:
-    """Whether a refusal is of this user or team alone: consent of the tenant would not change it."""
+    """Whether a refusal concerns only this user or team: consent of the tenant would not change it."""
     if refusal.status == 404:
         return refusal.is_about_mailbox
     kind = find(resource)
@@ -112,7 +112,7 @@ def _is_for_good(resource: str, refusal: GraphRequestError) -> bool:
 
 
 def _one_item(readback: ReadbackPage, graph: GraphClient) -> FetchedPage:
-    """One resource alone; a deleted one reads as it does in a delta query (docs/graph.md, "Delta queries")."""
+    """A single resource; a deleted one looks as in a delta query (docs/graph.md, "Delta queries")."""
     path = _path_of_item(readback.resource)
     if path is None:
         raise Undeliverable(Reason.READBACK_UNKNOWN, "this resource can't be read back")

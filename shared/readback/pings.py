@@ -13,21 +13,21 @@ from shared.storage.state import Times
 from shared.storage.tables import Tables
 
 SETTLING_TIME = timedelta(seconds=5)
-"""From a notification to the query: a change may not be listed at once."""
+"""Delay from the notification to the query: Graph may list a change late."""
 
 APART = timedelta(minutes=1)
-"""Least time between two queries of one declaration."""
+"""Minimum time between two queries of one declaration."""
 
 
 @dataclass(frozen=True)
 class Ping:
-    """A notification that names nothing that changed, of this declaration."""
+    """A notification of this declaration that does not name the changed resource."""
 
     declaration: Declaration
 
 
 class Pings:
-    """Starts the delta queries; one object serves all threads, and several instances share their times."""
+    """Starts the delta queries; one object serves all threads, and instances share the times."""
 
     def __init__(self, tables: Tables, queues: Sender, clock: Callable[[], datetime]) -> None:
         self._due = Times(tables, "pings", "due")
@@ -35,7 +35,7 @@ class Pings:
         self._clock = clock
 
     def note(self, declaration: Declaration) -> None:
-        """Have the changes of a declaration read, unless that is still to come: it will find this change too.
+        """Schedule a query of the changes of a declaration, unless one is pending: that one includes this change.
 
         Raises RetryLater if storage is unavailable.
         """
@@ -44,6 +44,6 @@ class Pings:
         if last is not None and last >= now + SETTLING_TIME:
             return
         due = max(now + SETTLING_TIME, last + APART) if last is not None else now + SETTLING_TIME
-        # First the query, then the note of it: a crash in between costs a second query, not a change.
+        # Enqueue first, then store the time: a crash in between costs a second query, not a change.
         self._queues.send(write(page_of(declaration, now - OVERLAP, due, now)), delay=due - now)
         self._due.set(declaration.id, due)

@@ -1,4 +1,4 @@
-"""Starts comparisons of what Graph lists with what was delivered: at intervals, and at once if a gap is suspected."""
+"""Starts comparisons of Graph's lists with the delivered events: at intervals, and at once if a gap is suspected."""
 
 import logging
 from collections.abc import Container, Iterable
@@ -10,6 +10,7 @@ from shared.configuration.declaration import Declaration
 from shared.log_lines import log_first
 from shared.messages.envelope import write
 from shared.readback.checkpoints import Checkpoint, Checkpoints
+from shared.readback.declared import is_pinged
 from shared.readback.delta import OVERLAP
 from shared.readback.pages import page_of, unreadable
 from shared.resources.delta_query import keeps_link
@@ -21,11 +22,11 @@ SETTLING_TIME = timedelta(minutes=5)
 """The last minutes are left to the next sweep: Graph lists some changes late, and a notification may be in transit."""
 
 LINK_REFRESH = timedelta(days=1)
-"""An unused delta link becomes invalid: those of the directory after 7 days (docs/graph.md, "Delta queries")."""
+"""An unused delta link expires: those of the directory after 7 days (docs/graph.md, "Delta queries")."""
 
 HURRY_INTERVAL = timedelta(minutes=10)
-"""Least time between two comparisons of a declaration for suspected gaps: a clientState is all that vouches for the
-notification of one, and reading may take a request for each user of the tenant."""
+"""Minimum time between two comparisons of a declaration because of suspected gaps: only a clientState proves such a
+notification, and a comparison may take a request for each user of the tenant."""
 
 PUSHED_WITHIN = timedelta(hours=4)
 """How long Graph tries to deliver (docs/graph.md, "Retries"): older changes will not be pushed any more."""
@@ -46,12 +47,12 @@ class Sweep:
     def start(self, declarations: Iterable[Declaration], failing: Container[str], now: datetime) -> int:
         """Start the comparisons that are due and return their number.
 
-        Those of suspected gaps come first, then what was compared longest ago; when the time of the invocation is over,
-        the rest waits for the next one.
+        Suspected gaps come first, then the longest uncompared declarations. If the time of the invocation is over, the
+        rest waits for the next one.
 
         failing: the ids of declarations without a subscription; they are skipped while the gap still grows. An
-        interrupted comparison starts again: events read twice are delivered once. What can't be read back is compared
-        never, and nothing is recorded of it. Raises RetryLater.
+        interrupted comparison starts again: events read twice are delivered once. Declarations that can't be read back
+        are never compared, and have no checkpoint. Raises RetryLater.
         """
         checkpoints, started, moved = self.checkpoints.all(), 0, dict[str, Checkpoint]()
         readable = [declaration for declaration in declarations if not unreadable(declaration)]
@@ -81,7 +82,7 @@ class Sweep:
         return started
 
     def begin(self, declarations: Iterable[Declaration], now: datetime) -> None:
-        """Have what changes from now on compared, whatever was compared before: there is no subscription yet. Raises
+        """Compare changes from now on, regardless of earlier comparisons: there is no subscription yet. Raises
         RetryLater.
         """
         readable = [declaration for declaration in declarations if not unreadable(declaration)]
@@ -108,9 +109,14 @@ class Sweep:
             self.checkpoints.suspect_gaps(readable, now)
 
     def _begin(self, declaration: Declaration, now: datetime) -> None:
-        """Obtain the delta link to start from: an empty range delivers nothing."""
-        if keeps_link(declaration.resource):
-            self._enqueue(declaration, now, now, now)
+        """Enqueue the first delta query. The subscription may be a moment older: what changed since then is included,
+        as in the first comparison of what has no delta query.
+
+        Drives and lists have a link before they have a subscription (`FirstLinks`). Without it, their first query lists
+        what changed: a link obtained now would omit what earlier notifications were about.
+        """
+        if keeps_link(declaration.resource) and not is_pinged(declaration):
+            self._enqueue(declaration, now - OVERLAP, now - OVERLAP, now)
 
     def _is_due(self, declaration: Declaration, checkpoint: Checkpoint, now: datetime) -> bool:
         if checkpoint.due and (checkpoint.hurried is None or now - checkpoint.hurried >= HURRY_INTERVAL):

@@ -1,6 +1,6 @@
 """The one table of what Graph offers to applications: every kind of resource that can be subscribed to.
 
-For each: where it lies, how long a subscription lives, and which application permissions each operation of ours takes.
+For each: where it lies, how long a subscription lives, and which permissions each operation of the app takes.
 Whoever asks for a permission, checks one or advises one reads this table (see `shared/resources/permissions.py`).
 
 Sources: the pages named beside each row, and for reads Microsoft's permission reference, the file
@@ -48,7 +48,7 @@ _REFERENCE = Source("https://learn.microsoft.com/graph/permissions-reference", "
 
 @dataclass(frozen=True)
 class Operation:
-    """A GET of ours: a path below `/v1.0/`, `{}` for an id, and what Graph accepts for it, the least first.
+    """A GET of the app: a path below `/v1.0/`, `{}` for an id, and what Graph accepts for it, the least first.
 
     `specific` are the resource-specific permissions that do as well, each for one team, chat or user.
     """
@@ -123,7 +123,7 @@ EMBEDDED = (
 )
 ONE_TEAM = "Microsoft marks the resource-specific permission as least, which is for one team or chat alone."
 
-# --- What Graph accepts for the reads of ours.
+# --- What Graph accepts for the reads of the app.
 
 _GROUPS = ("Group.Read.All", "Group.ReadWrite.All")
 _DIRECTORY = ("Directory.Read.All", "Directory.ReadWrite.All")

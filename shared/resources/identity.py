@@ -71,7 +71,7 @@ def identify_entry(place: str, entry_id: str) -> Identity | None:
 
 
 def belongs(declared: str, item: Identity) -> bool | None:
-    """Return whether a resource is of what is declared, by its whole path; None if that can't be told.
+    """Return whether a resource is of what is declared, by its whole path; None if the path does not say.
 
     A user principal name tells nothing about a GUID: resolve it first (`shared/graph/resolver.py`).
     """
@@ -88,7 +88,7 @@ def kinds_in(declared: str) -> frozenset[str]:
 
 
 def read_path(item: Identity, declared: str = "") -> str | None:
-    """Return the path by which Graph is asked for a resource of what is declared; None if it can't be told.
+    """Return the path by which Graph is asked for a resource of what is declared; None if neither says.
 
     A mail of a declared folder is read in that folder: it may have been moved out of it. A transcript is read below
     the organizer of its meeting: whom the path or the declaration names, or else the id of the meeting.
@@ -186,6 +186,8 @@ def _canonical_part(number: int, parts: tuple[str, ...]) -> str:
 
 def _without_detours(parts: tuple[str, ...]) -> tuple[str, ...]:
     """Drop the folders above a folder, and the group of a calendar: the last one alone has an id of its own."""
+    if not any(part.lower() in ("childfolders", "calendargroups") for part in parts):
+        return parts
     kept: list[str] = []
     for part in parts:
         kept.append(part)

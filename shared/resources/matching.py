@@ -6,16 +6,15 @@ own token only if this is true.
 
 from dataclasses import replace
 
-from shared.resources.identity import belongs, identify, kinds_in
+from shared.resources.identity import Identity, belongs, identify, kinds_in
 
 
-def is_certainly_elsewhere(declared: str, named: str) -> bool:
-    """Return whether a subscription to `declared` can't have sent a notification of `named`.
+def is_certainly_elsewhere(declared: str, item: Identity) -> bool:
+    """Return whether a subscription to `declared` can't have sent a notification of `item`.
 
     True only for a Teams message: if `declared` is of other kinds, or the chat or channel differs. Which user some
     paths begin with is not documented.
     """
-    item = identify(named)
     kinds = kinds_in(declared)
     if item.kind not in _NEVER_RENAMED or not kinds:
         return False

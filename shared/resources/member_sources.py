@@ -70,7 +70,7 @@ class MemberSource:
     Attributes:
         path: where it lies.
         within: the collections in whose paths an id of it may stand: `users` for `users/{id}/messages`.
-        operations: the reads of ours; the first lists it.
+        operations: the reads of the app; the first lists it.
         query: of the list.
         type: the `@odata.type` of the entries that count, lower case; "": all.
         filtered: whether a `$filter` may narrow it; it then has no delta query.

@@ -58,7 +58,7 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True)
 class Need:
-    """One operation of ours: any one of `accepted` will do, the first is the least.
+    """One operation of the app: any one of `accepted` will do, the first is the least.
 
     `specific` are the resource-specific permissions that do as well; `by_resource`: the declaration relies on them, and
     nothing has to be granted for the whole tenant. `path` is below `/v1.0/`, with `{}` for an id.
@@ -232,7 +232,7 @@ def remedy_of_reading(path: str, granted: Collection[str] | None) -> str:
 
 
 def is_policy_refusal(resource: str, inner_code: str, message: str, granted: Collection[str] | None) -> bool:
-    """Whether a 403 on reading a resource back is for want of a policy or switch of the tenant, not of a permission.
+    """Whether a 403 on a read-back means that a policy or switch of the tenant is missing, not a permission.
 
     Graph says so by a code (/graph/api/calltranscript-get) or in its message
     (/graph/cloud-communication-online-meeting-application-access-policy, "Errors"). Elsewhere it is certain where the

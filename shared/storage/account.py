@@ -17,7 +17,7 @@ from azure.core.pipeline.transport import RequestsTransport
 from shared import http_client
 from shared.configuration.settings import SettingsError, StorageSettings
 from shared.configuration.values import CONNECTION_STRING
-from shared.errors import Reason, RetryLater, Unanswered
+from shared.errors import Reason, RetryLater, TimedOut
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class TimeLimits:
         }
 
     def transport(self) -> RequestsTransport:
-        """Return what sends the requests: the SDK's own keeps ten connections, fewer than there are threads, and does
-        not keep them alive.
+        """Return the transport: the SDK's own keeps ten connections, fewer than there are threads, without
+        keep-alive.
         """
         return RequestsTransport(
             session=http_client.session(), session_owner=False, connection_timeout=self.connect, read_timeout=self.read
@@ -56,17 +56,16 @@ class TimeLimits:
 ACKNOWLEDGE_LIMITS = TimeLimits(connect=1.0, read=2.2, retries=1, backoff=0)
 """For requests that Graph waits for. One immediate retry: a pooled connection may have been closed meanwhile.
 
-The read timeout uses all of Graph's time limit: storage still executes an abandoned request, and once more for the
-retry and for each re-send of Graph, which would keep a slow queue slow.
+The read timeout uses all of Graph's time limit: storage still executes an abandoned request, its retry and each resend
+of Graph, which would keep a slow queue slow.
 """
 
 BACKGROUND_LIMITS = TimeLimits(connect=5, read=20, retries=2, backoff=2)
-"""For background work: queue processing, the timer, and ops. A request that hangs takes 80 seconds in all."""
+"""For background work: queue processing, the timer, and ops. A hanging request takes 80 seconds in all."""
 
 
 def identity_credential(settings: StorageSettings, *, other_account: bool = False) -> TokenCredential:
-    """Return the credential if there is no connection string: the managed identity in Azure; locally, the
-    person who has run `az login`.
+    """Return the credential without a connection string: the managed identity in Azure; locally, that of `az login`.
 
     other_account: for a blob that may be in another account than the app's.
     """
@@ -100,5 +99,5 @@ def translated(what: str = "the storage account") -> Iterator[None]:
             detail = f"{what} refuses the app's credentials, or its firewall blocks this address ({error.status_code})"
         raise RetryLater(Reason.STORAGE, detail) from None
     except AzureError as error:
-        kind = Unanswered if isinstance(error, ServiceRequestTimeoutError | ServiceResponseTimeoutError) else RetryLater
+        kind = TimedOut if isinstance(error, ServiceRequestTimeoutError | ServiceResponseTimeoutError) else RetryLater
         raise kind(Reason.STORAGE, f"{what} does not answer ({type(error).__name__})") from None

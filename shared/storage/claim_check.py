@@ -61,7 +61,7 @@ class ClaimCheck(Protocol):
 def claimed_blob(message: str) -> str | None:
     """Return the name of the blob that a queue message references; None if it holds its text itself.
 
-    Raises Undeliverable for a reference to anything but a blob of ours: the name becomes part of a URL.
+    Raises Undeliverable for a reference to anything but a blob of this app: the name becomes part of a URL.
     """
     if not message.startswith(_PREFIX):
         return None

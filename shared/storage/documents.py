@@ -16,19 +16,19 @@ from shared.errors import Reason, RetryLater
 from shared.storage.account import TimeLimits, identity_credential, settings_checked, translated
 
 LIMITS = TimeLimits(connect=5, read=10, retries=1, backoff=1)
-"""Work goes on with the value that is in force: nothing has to wait for long."""
+"""The value in force stays in use: nothing has to wait for long."""
 
 LARGEST = 16 << 20
-"""Bytes of a blob. The copy of it that is kept, compressed, is limited to less: some 30,000 declarations (Copies)."""
+"""Bytes of a blob. The stored copy, compressed, is limited to less: some 30,000 declarations (StoredCopies)."""
 
 
 DIVIDE = "divide it among several apps, or replace many declarations by one with forEach"
-"""What to do about a text that is too large."""
+"""The advice for a text that is too large."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """The text of a blob, its version, and when that was written."""
+    """The text of a blob, its ETag, and when it was written."""
 
     text: str
     etag: str
@@ -36,12 +36,12 @@ class Document:
 
 
 class Documents(Protocol):
-    """Reads blobs, wherever they are."""
+    """Reads blobs in any storage account."""
 
     def read(self, address: str, known: str = "") -> Document | None:
         """Return a blob; None if it still has the ETag `known`.
 
-        Raises RetryLater if it can't be read, InvalidValue if it is no text or too large.
+        Raises RetryLater if it can't be read, InvalidValue if it is not text or too large.
         """
 
 
@@ -82,7 +82,7 @@ class BlobDocuments:
         return Document(text, str(download.properties.etag), download.properties.last_modified)
 
     def _client(self, address: str) -> BlobClient:
-        """Return a client, made once for each blob: another would have to connect, and to get a token."""
+        """Return a client, created once for each blob: another would have to connect, and to get a token."""
         client = self._clients.get(address)
         if client is None:
             made = BlobClient.from_blob_url(address, credential=self._credential(address), **LIMITS.options())
@@ -90,7 +90,7 @@ class BlobDocuments:
         return client
 
     def _credential(self, address: str) -> TokenCredential:
-        """Return the account's own key for a blob in the app's account; otherwise the app's identity."""
+        """Return the account's key for a blob in the app's account; otherwise the app's identity."""
         if self._settings.connection_string:
             with settings_checked():
                 service = BlobServiceClient.from_connection_string(self._settings.connection_string)

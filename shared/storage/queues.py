@@ -24,8 +24,13 @@ MESSAGE_LIMIT = 65_536
 BATCH_SIZE = 32
 """Maximum number of messages that one request can peek at or receive."""
 
+PROBE = '{"kind": "probe"}'
+"""The text of a message that only tries the queue. If the process dies before it deletes the message, or the queue
+carries out a request that it does not answer, the message is visible in the last second before it expires.
+"""
+
 _UNSEEN = 60
-"""Seconds for which a message that only tries the queue is hidden; a second later it expires."""
+"""Seconds for which this message is hidden."""
 
 _UNKNOWN = datetime.min.replace(tzinfo=UTC)
 
@@ -72,7 +77,7 @@ class Sender(Protocol):
 
 
 class Queues(Sender, Protocol):
-    """What this app does with queues. Every method raises RetryLater if storage is unavailable.
+    """The queue operations of this app. Every method raises RetryLater if storage is unavailable.
 
     A received message belongs to its receiver until the visibility timeout ends.
     """
@@ -84,16 +89,16 @@ class Queues(Sender, Protocol):
         """Return the first visible messages, at most `number` and 32, without hiding them."""
 
     def release(self, message: QueuedMessage) -> None:
-        """Make a received message visible again; a message that another receiver holds by now is left."""
+        """Make a received message visible again; no effect if another receiver holds the message by now."""
 
     def delete(self, message: QueuedMessage) -> None:
-        """Delete a received message; a message that another receiver holds by now is left."""
+        """Delete a received message; no effect if another receiver holds the message by now."""
 
     def length(self, queue: Queue = Queue.NOTIFICATIONS) -> int:
         """Return the approximate number of messages, including hidden ones; never too low."""
 
     def try_write(self) -> None:
-        """Enqueue a notification that nobody sees, and delete it: whether this identity may."""
+        """Enqueue a hidden notification, and delete it: shows whether the identity may."""
 
     def create_missing(self) -> None:
         """Create the queues and the container of claim checks if they do not exist."""
@@ -182,7 +187,7 @@ class AzureQueues:
         client = self._clients[Queue.NOTIFICATIONS]
         with translated():
             _create(client)
-            sent = client.send_message("{}", visibility_timeout=_UNSEEN, time_to_live=_UNSEEN + 1)
+            sent = client.send_message(PROBE, visibility_timeout=_UNSEEN, time_to_live=_UNSEEN + 1)
             client.delete_message(sent.id, sent.pop_receipt)
 
     def create_missing(self) -> None:

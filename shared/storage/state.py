@@ -12,7 +12,7 @@ STATE = "state"
 
 
 def time_in(row: Row, column: str) -> datetime:
-    """Return the time (UTC) in a column of a row. Raises RetryLater if there is none: somebody else wrote the row."""
+    """Return the time (UTC) in a column of a row. Raises RetryLater if there is none: the row is malformed."""
     try:
         return datetime.fromisoformat(str(row[column])).astimezone(UTC)
     except (KeyError, ValueError, OverflowError):
@@ -20,7 +20,7 @@ def time_in(row: Row, column: str) -> datetime:
 
 
 def number_in(row: Row, column: str) -> float:
-    """Return the number in a column of a row, 0 if there is none. Raises RetryLater if it is something else."""
+    """Return the number in a column of a row, 0 if there is none. Raises RetryLater for another value."""
     try:
         number = float(str(row.get(column, 0)))
     except ValueError:

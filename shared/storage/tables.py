@@ -23,7 +23,7 @@ TRANSACTION_LIMIT = 100
 
 
 class Tables(Protocol):
-    """What this app does with tables. Every method raises RetryLater if storage is unavailable.
+    """The table operations of this app. Every method raises RetryLater if storage is unavailable.
 
     A missing table reads as empty and is created by the first write.
     """
@@ -141,12 +141,12 @@ class AzureTables:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Each envelope asks the tables several times in turn: while they hang, one caller waits and not all."""
+        """Each envelope reads several tables in turn: while they hang, one caller waits, not all."""
         with self._breaker.attempt(), translated("the storage account's table service"):
             yield
 
     def _table(self, table: str) -> TableClient:
-        """Return a client, made once for each table: one for each call would cost more than the call itself."""
+        """Return a client, created once for each table: one for each call would cost more than the call itself."""
         client = self._clients.get(table)
         if client is None:
             client = self._clients.setdefault(table, self._service.get_table_client(self._prefix + table))

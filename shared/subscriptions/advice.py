@@ -1,4 +1,4 @@
-"""What a person should do about each failure to keep a subscription."""
+"""The advice to operators for each failure to maintain a subscription."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from shared.configuration.declaration import Declaration
 from shared.errors import Reason, RelayError, RetryLater
 from shared.graph.client import GraphRequestError
 from shared.resources.permissions import Purpose, missing, needs_of_all, remedy
-from shared.subscriptions.client import Occupied, is_about_endpoint
+from shared.subscriptions.client import SubscriptionConflict, is_about_endpoint
 
 _REFUSED = "Fix the declaration, or what the message names; Graph refuses the same request again."
 _BY_STATUS = {
@@ -20,13 +20,10 @@ _ENDPOINT = "Correct NOTIFICATION_URL, or the proxy in front of it. Until then, 
 
 
 def advice(error: RelayError, resource: str, consent: str = "tenant") -> str:
-    """Return what a person should do about what failed for the subscription to a resource.
-
-    consent: the declaration's.
-    """
+    """Return the advice for a failure with the subscription to a resource. consent: the field of the declaration."""
     match error:
         case RetryLater(reason=Reason.GRAPH_THROTTLED):
-            return "Graph limits our calls; a later run retries."
+            return "Graph throttles the app; a later run retries."
         case RetryLater():
             return "The next run retries."
         case GraphRequestError(status=403, granted=granted):
@@ -37,7 +34,7 @@ def advice(error: RelayError, resource: str, consent: str = "tenant") -> str:
 
 
 def _advice_on_refusal(refusal: GraphRequestError) -> str:
-    if isinstance(refusal, Occupied):
+    if isinstance(refusal, SubscriptionConflict):
         return _OCCUPIED
     if is_about_endpoint(refusal):
         return _ENDPOINT
@@ -45,7 +42,7 @@ def _advice_on_refusal(refusal: GraphRequestError) -> str:
 
 
 def advice_on_tenant(error: RelayError, declarations: Iterable[Declaration]) -> str:
-    """Return what a person should do about a tenant whose subscriptions can't be listed."""
+    """Return the advice for a tenant whose subscriptions can't be listed."""
     if isinstance(error, GraphRequestError) and error.status == 403:
         wanted, _ = needs_of_all(declarations)
         needed = ", ".join(missing(wanted, error.granted or ()))

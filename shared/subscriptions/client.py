@@ -1,4 +1,4 @@
-"""The subscriptions of our app at Graph: list, create, renew, re-key, replace, remove."""
+"""The app's subscriptions at Graph: list, create, renew, re-key, replace, remove."""
 
 import logging
 import re
@@ -14,7 +14,7 @@ from shared.configuration.declaration import Declaration
 from shared.errors import NotAttempted, Reason, Refused, RelayError, RetryLater
 from shared.graph import client_state
 from shared.graph.client import GraphClient, GraphRequestError, Json, Page
-from shared.graph.pace import LISTS, READS, WRITES, CallPace
+from shared.graph.rate_limits import LISTS, READS, WRITES, CallRateLimiter
 from shared.keys.key import EncryptionKey
 from shared.resources.catalog import SHORTEST_LIFETIME, longest_lifetime
 from shared.subscriptions.marks import read_url
@@ -25,15 +25,16 @@ from shared.subscriptions.subscription import Action, DesiredState, Outcome, Ste
 _log = logging.getLogger("graph_relay.subscriptions")
 
 DEBOUNCE = timedelta(minutes=10)
-"""Least time between two renewals of a subscription that Graph asks for (docs/graph.md, "Lifecycle notifications")."""
+"""Minimum time between two renewals of a subscription on request of Graph (docs/graph.md, "Lifecycle notifications").
+"""
 
 _MOST_WRITES = 6
-"""Of a replacement: refused beside the old one, a stand-in, two deletions, the new one, a new URL for the old one."""
+"""Writes of one replacement: the refused creation beside the old subscription, a stand-in, two deletions, the new
+subscription, a new URL for the old one."""
 
 _TO_RECREATE = timedelta(seconds=30)
-"""Time that has to be left before a subscription is deleted for which there is no stand-in: the answer to the deletion
-may take so long, and then the creation still has to begin.
-"""
+"""Time that must be left to delete a subscription without a stand-in: the deletion may take this long, and the creation
+must still begin."""
 
 _MOST_PAGES = 10_000
 
@@ -42,17 +43,17 @@ _FIRST_PAGE = "subscriptions"
 _OF_ENDPOINT = re.compile(
     r"validation request|\bnotification ?endpoint\b|\bnotification ?url\b(?! is required)", re.IGNORECASE
 )
-"""Graph also names `notificationUrl` as required where a PATCH changes nothing: that is no fault of our endpoint."""
+"""Graph also names `notificationUrl` as required if a PATCH changes nothing: then the endpoint is not at fault."""
 _OF_EXPIRATION = re.compile(r"expir", re.IGNORECASE)
 _OF_QUOTA = re.compile(r"limit|quota|maximum", re.IGNORECASE)
 
 Wait = Callable[[timedelta | None], bool]
-"""Waits for as long as it is told and returns True; returns False at once if it may not."""
+"""Waits for the given time and returns True; returns False at once if the wait budget is exhausted."""
 
 
 @dataclass
 class Listing:
-    """A list of the subscriptions in a tenant, as far as it was read. link: to the next page; None: it is complete."""
+    """The pages of a tenant's list of subscriptions read so far. link: to the next page; None: the list is complete."""
 
     began: datetime
     found: list[Subscription] = field(default_factory=list)
@@ -61,11 +62,11 @@ class Listing:
 
     @property
     def pages(self) -> int:
-        """How many pages were read."""
+        """The number of pages read."""
         return len(self.followed)
 
     def add(self, page: Page) -> None:
-        """Add what the page shows to which the link leads."""
+        """Add the page that the link leads to."""
         for entry in page.value:
             try:
                 self.found.append(msgspec.json.decode(entry, type=Subscription))
@@ -76,12 +77,12 @@ class Listing:
         self.link = page.next_link
 
     def begin_again(self, now: datetime) -> None:
-        """Forget what was read."""
+        """Discard the pages read."""
         self.began, self.found, self.link, self.followed = now, [], _FIRST_PAGE, set()
 
 
-class Occupied(GraphRequestError):
-    """Graph has a subscription for the resource and the change types already, which is not to be touched."""
+class SubscriptionConflict(GraphRequestError):
+    """Graph already has a subscription for the resource and change types, which the app must not change."""
 
     def __init__(self, refusal: GraphRequestError, holder: Subscription, whose: str) -> None:
         host = urlsplit(holder.notification_url).hostname or "an event hub"
@@ -90,29 +91,37 @@ class Occupied(GraphRequestError):
 
 
 class SubscriptionsClient:
-    """The subscriptions of our app at Graph, within a share of Graph's limits; one object serves all threads."""
+    """The app's subscriptions at Graph, within a share of Graph's limits; one object serves all threads."""
 
-    def __init__(self, graph: GraphClient, clock: Callable[[], datetime], random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        graph: GraphClient,
+        clock: Callable[[], datetime],
+        random_bytes: Callable[[int], bytes],
+        before_creation: Callable[[Declaration], object],
+    ) -> None:
+        """before_creation: called with a declaration before it gets a subscription; if it raises, there is none."""
         self._graph = graph
         self._clock = clock
         self._random_bytes = random_bytes
-        self._pace = CallPace(clock)
+        self._before_creation = before_creation
+        self._pace = CallRateLimiter(clock)
 
     def now(self) -> datetime:
-        """Return the time by this client's clock, UTC."""
+        """Return this client's time, UTC."""
         return self._clock()
 
     def list(self, tenant_id: str, wait: Wait = lambda _: False) -> list[Subscription]:
-        """Return all of the app's in a tenant; call it once per run. Raises as `read_on`."""
+        """Return all subscriptions of the app in a tenant; call it once per run. Raises as `read_on`."""
         listing = Listing(self._clock())
         self.read_on(tenant_id, listing, wait)
         return listing.found
 
     def read_on(self, tenant_id: str, listing: Listing, wait: Wait) -> None:
-        """Read a list from where it was left to its end. Raises RetryLater, GraphRequestError.
+        """Continue reading a list to its end. Raises RetryLater, GraphRequestError.
 
-        Where Graph or our own pace asks for a pause between two pages, it waits and goes on from there. What was read
-        stays in `listing`, unless its link leads nowhere: then the next call begins at the first page.
+        If Graph or the app's own rate limit demands a pause between two pages, wait and continue. `listing` keeps the
+        pages read, unless Graph refuses its link: then the next call begins at the first page.
         """
         while listing.link is not None:
             if listing.link in listing.followed or listing.pages == _MOST_PAGES:
@@ -139,7 +148,7 @@ class SubscriptionsClient:
                     raise
 
     def get(self, tenant_id: str, subscription_id: str, wait: Wait = lambda _: False) -> Subscription | None:
-        """Return a subscription, wherever the list may have left it; None if it is gone.
+        """Return a subscription by its id, whether or not the list shows it; None if it no longer exists.
 
         Raises RetryLater, GraphRequestError.
         """
@@ -156,7 +165,7 @@ class SubscriptionsClient:
                 return None
 
     def carry_out(self, step: Step, desired: DesiredState) -> Outcome:
-        """Do one step. Never raises RelayError: one failing subscription must not stop the others."""
+        """Carry out one step. Never raises RelayError: one failing subscription must not stop the others."""
         try:
             self._pace.take(WRITES, step.tenant_id, _MOST_WRITES if step.action is Action.REPLACE else 1)
             return Outcome(step, self._do(step, desired))
@@ -168,9 +177,9 @@ class SubscriptionsClient:
         (DEBOUNCE).
 
         Raises:
-            Refused: the subscription is of something else than what is declared.
-            GraphRequestError: Graph refuses; 404: it is gone.
-            RetryLater: Graph is unavailable, or has no room for another call.
+            Refused: the subscription is to another resource than the declared one.
+            GraphRequestError: Graph refuses; 404: the subscription no longer exists.
+            RetryLater: Graph is unavailable, or its limits allow no further call.
         """
         self._pace.take(READS, tenant_id)
         found = self._read(self._graph.get(tenant_id, f"subscriptions/{subscription_id}"))
@@ -180,9 +189,10 @@ class SubscriptionsClient:
         return None if found.expiration_date_time > self._clock() + life - DEBOUNCE else found
 
     def reauthorize(self, subscription: Subscription, declaration: Declaration) -> Subscription:
-        """Renew, and thereby re-authorize; return Graph's answer. Raises GraphRequestError, RetryLater.
+        """Renew, which also re-authorizes; return Graph's answer. Raises GraphRequestError, RetryLater.
 
-        Its certificate stays: a storm of these must not wait for the key store, and a run of the timer re-keys it.
+        The certificate stays: a burst of these calls must not depend on the key store. A timer run re-keys the
+        subscription.
         """
         path = f"subscriptions/{subscription.id}"
         self._pace.take(WRITES, declaration.tenant_id)
@@ -194,6 +204,7 @@ class SubscriptionsClient:
                 self._remove(step, old)
                 return None
             case Step(Action.CREATE, _, Declaration() as declaration):
+                self._before_creation(declaration)
                 return self._create(step.tenant_id, declaration, desired)
             case Step(
                 action=Action.REPLACE, declaration=Declaration() as declaration, subscription=Subscription() as old
@@ -204,7 +215,7 @@ class SubscriptionsClient:
         raise AssertionError(step)
 
     def _remove(self, step: Step, old: Subscription) -> None:
-        """Delete one; if another is to serve in its place, only where Graph, asked by id, has that."""
+        """Delete a subscription. If a step names a successor, delete only if Graph returns the successor by its id."""
         if step.instead is not None:
             self._graph.get(step.tenant_id, f"subscriptions/{step.instead}")
         self._graph.delete(step.tenant_id, f"subscriptions/{old.id}")
@@ -212,14 +223,14 @@ class SubscriptionsClient:
     def _replace(
         self, tenant_id: str, old: Subscription, declaration: Declaration, desired: DesiredState
     ) -> Subscription:
-        """Create the successor, then delete the old one.
+        """Create the successor, then delete the old subscription.
 
-        Graph takes one subscription for a resource and its change types. Then a stand-in with other change types serves
-        while the old one makes room. Where there is no room for a stand-in either (Teams takes one for a resource), the
-        old one is given our present URL, so that Graph validates the endpoint, before it makes room, if there is time
-        for both.
+        Graph allows one subscription per resource and change types. If it refuses the successor, a stand-in with other
+        change types is subscribed while the old one is deleted. If Graph allows no stand-in either (Teams allows one
+        per resource), the old subscription gets the current URL, so that Graph validates the endpoint before the
+        deletion, provided that there is time for both.
         """
-        _certificate(declaration, desired.key)  # what can't be recreated must not be deleted
+        _certificate(declaration, desired.key)  # never delete what can't be created again
         made = self._beside(tenant_id, declaration, desired)
         if made is not None:
             self._graph.delete(tenant_id, f"subscriptions/{old.id}")
@@ -236,7 +247,7 @@ class SubscriptionsClient:
         return made
 
     def _beside(self, tenant_id: str, declaration: Declaration, desired: DesiredState) -> Subscription | None:
-        """Create a subscription beside the one there is; None if Graph has no room for two. Raises as `_create`."""
+        """Create a second subscription; None if Graph allows only one. Raises as `_create`."""
         try:
             return self._create(tenant_id, declaration, desired)
         except GraphRequestError as refusal:
@@ -245,7 +256,7 @@ class SubscriptionsClient:
             return None
 
     def _stand_in(self, tenant_id: str, declaration: Declaration, desired: DesiredState) -> Subscription | None:
-        """Create a subscription with other change types, which Graph tells apart; None if it takes none."""
+        """Create a subscription with other change types; None if Graph allows none."""
         for toggled in ("deleted", "updated"):
             types = set(declaration.change_types) ^ {toggled}
             if types:
@@ -254,17 +265,17 @@ class SubscriptionsClient:
                     return self._beside(tenant_id, other, desired)
                 except GraphRequestError as refusal:
                     if refusal.status != 400 or is_about_endpoint(refusal):
-                        raise  # else the resource has no such changes
+                        raise  # otherwise the resource has no such changes
         return None
 
     def _redirect(self, tenant_id: str, old: Subscription, declaration: Declaration, desired: DesiredState) -> None:
-        """Give a subscription our present URL: Graph validates it first. Its clientState stays, and so that mark."""
+        """Give a subscription the current URL, which Graph validates first. Its clientState, and so that mark, stay."""
         url = desired.url_for(declaration, read_url(old.notification_url).minted_by)
         try:
             self._graph.patch(tenant_id, f"subscriptions/{old.id}", {"notificationUrl": url})
         except GraphRequestError as refusal:
             if not renews_with_more(declaration, refusal):
-                raise  # else Graph takes no change of it, and it expires anyway
+                raise  # otherwise Graph refuses the change; the subscription expires anyway
 
     def _create(self, tenant_id: str, declaration: Declaration, desired: DesiredState) -> Subscription:
         body: Json = {
@@ -285,13 +296,15 @@ class SubscriptionsClient:
     def _patch(
         self, tenant_id: str, old: Subscription, declaration: Declaration, desired: DesiredState
     ) -> Subscription:
-        """Renew; a certificate is refused without a new expiry, so it goes along (docs/graph.md, "Certificates")."""
+        """Renew. Graph accepts a certificate only with a new expiry (docs/graph.md, "Certificates")."""
         body = _certificate(declaration, desired.key) if carries_another_key(old, declaration, desired) else {}
         path = f"subscriptions/{old.id}"
         return _with_key(self._granted(declaration, lambda life: self._graph.patch(tenant_id, path, body | life)), body)
 
     def _granted(self, declaration: Declaration, ask: Callable[[Json], Json]) -> Subscription:
-        """Ask for the longest life, or if Graph refuses that, one that no resource refuses: our table may be old."""
+        """Request the longest lifetime; if Graph refuses it, one that every resource allows: the table may be
+        outdated.
+        """
         longest = longest_lifetime(declaration.resource, rich=declaration.include_resource_data)
         try:
             return self._read(ask(self._until(longest)))
@@ -312,30 +325,30 @@ class SubscriptionsClient:
 
 
 def is_about_endpoint(refusal: RelayError | None) -> bool:
-    """Whether Graph could not validate our endpoint (docs/graph.md, "Handshake"): every creation fails alike then."""
+    """Whether Graph could not validate the endpoint (docs/graph.md, "Handshake"): then every creation fails."""
     return isinstance(refusal, GraphRequestError) and refusal.status == 400 and bool(_OF_ENDPOINT.search(str(refusal)))
 
 
 def _is_over_quota(refusal: GraphRequestError) -> bool:
-    """Whether a 403 names a limit. Another one may be of a permission that was withdrawn: nothing is deleted then."""
+    """Whether a 403 is about a quota. Another 403 may be about a withdrawn permission: then nothing is deleted."""
     return refusal.status == 403 and bool(_OF_QUOTA.search(refusal.message))
 
 
 def _with_key(answer: Subscription, given: Json) -> Subscription:
-    """Return Graph's answer with the key that it was given, where the answer does not show one."""
+    """Return Graph's answer with the given key, if the answer does not show one."""
     if answer.encryption_certificate_id or "encryptionCertificateId" not in given:
         return answer
     return msgspec.structs.replace(answer, encryption_certificate_id=str(given["encryptionCertificateId"]))
 
 
 def _check_time() -> None:
-    """Raises NotAttempted where what is deleted might not be created again in the time that is left."""
+    """Raises NotAttempted if the time left may not suffice for a deletion and the creation after it."""
     if deadline.left() < _TO_RECREATE:
         raise NotAttempted(Reason.POSTPONED, "there is no time to delete the subscription and to create it again")
 
 
 def _certificate(declaration: Declaration, key: EncryptionKey | None) -> Json:
-    """Raises RetryLater if one is needed and there is none just now."""
+    """Raises RetryLater if a key is needed and none is available."""
     if not declaration.include_resource_data:
         return {}
     if key is None:

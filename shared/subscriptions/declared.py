@@ -1,4 +1,4 @@
-"""The declarations in force, of which a blob may hold the list, and which may fan out over the members of lists."""
+"""The declarations in force: a blob may hold their list, and they may fan out over the members of lists."""
 
 import logging
 import re
@@ -18,16 +18,16 @@ from shared.subscriptions.membership import Membership
 _log = logging.getLogger("graph_relay.members")
 
 READ_AGAIN_AFTER = timedelta(minutes=1)
-"""How old the knowledge of all members may be; one that is not known yet is looked up by itself."""
+"""How old the cached members may be; an unknown member is looked up immediately."""
 
 _REMEMBERED = 16_384
-"""Members that are remembered, each looked up by itself."""
+"""Cached members that were looked up individually."""
 
 
 @dataclass(frozen=True)
 class _Expansion:
-    """The declarations with those of all members. unlisted: resources of templates whose lists were never read: what is
-    subscribed to may belong to one. versions: of the members, as they were read.
+    """The declarations, including those of all members. unlisted: resources of templates whose lists were never read;
+    existing subscriptions may belong to them. versions: of the members, as read.
     """
 
     base: Declarations
@@ -39,7 +39,7 @@ class _Expansion:
 
 
 class DeclarationsInForce(Declarations):
-    """As they are now. Every method raises RetryLater while they can't be read at all."""
+    """The current declarations. Every method raises RetryLater while they can't be read at all."""
 
     def __init__(
         self,
@@ -73,9 +73,9 @@ class DeclarationsInForce(Declarations):
         return self._expanded().by_id
 
     def get(self, declaration_id: str, tenant_id: str) -> Declaration | None:
-        """See Declarations. Knows those of members that left some time ago, too: their last items are on their way.
+        """See Declarations. Also knows members that left recently, because their last items may still arrive.
 
-        What is unknown here may be known to another instance: the table of members, then the blob are looked at.
+        Another instance may know a declaration that is unknown here: look at the table of members, then at the blob.
         """
         base = self._in_force.get()
         found = base.get(declaration_id, tenant_id) or self._of_member(base, declaration_id, tenant_id)
@@ -87,7 +87,7 @@ class DeclarationsInForce(Declarations):
         return newer.get(declaration_id, tenant_id) or self._of_member(newer, declaration_id, tenant_id)
 
     def refresh(self) -> None:
-        """Bring the members of all lists up to date: for the timer. Raises RetryLater if storage is unavailable."""
+        """Update the members of all lists, for the timer. Raises RetryLater if storage is unavailable."""
         self._membership.update(self.templates)
         self.read_again()
         for sentence in self.limits():
@@ -104,24 +104,24 @@ class DeclarationsInForce(Declarations):
         return any(not resource or pattern.fullmatch(resource.strip("/")) for pattern in self._expanded().unlisted)
 
     def count(self, template: Declaration) -> int:
-        """Return how many members of a template there should be subscriptions for."""
+        """Return how many subscriptions the members of a template need."""
         return self._expanded().counts.get(template.id, 0)
 
     def example(self, template: Declaration) -> Declaration | None:
-        """Return the declaration of one member of a template; None if it has none."""
+        """Return the declaration of one member of a template; None if it has no members."""
         members = self._members.of(template)
         return next((template.member(member.id, member.parent) for member in members if member.left is None), None)
 
     def limits(self) -> list[str]:
-        """Return which of Graph's quotas are used up, or nearly, as sentences."""
+        """Return a sentence for each quota of Graph that is exhausted or nearly so."""
         allowance = self._expanded().allowance
-        told = []
+        problems = []
         for quota, used in allowance.nearly_used().items():
             others = ", which other apps share" if quota.shared else ""
             sentence = f"Graph allows {quota.most} subscriptions for {quota.name}{others}; {used} are declared"
             beyond = allowance.beyond.get(quota, 0)
-            told.append(f"{sentence}, and {beyond} more are left out" if beyond else sentence)
-        return told
+            problems.append(f"{sentence}, and {beyond} more are left out" if beyond else sentence)
+        return problems
 
     def _of_member(self, base: Declarations, declaration_id: str, tenant_id: str) -> Declaration | None:
         templates = [template for template in base.templates if template.tenant_id == tenant_id]
@@ -142,7 +142,7 @@ class DeclarationsInForce(Declarations):
         return None
 
     def _expanded(self) -> _Expansion:
-        """Return what is known of the members, and at times see whether that has changed; one thread at a time."""
+        """Return the members, and check at intervals whether they have changed; one thread at a time."""
         base, known = self._in_force.get(), self._expansion
         usable = known is not None and known.base is base
         if usable and known is not None and not self._is_due(base):
@@ -162,7 +162,9 @@ class DeclarationsInForce(Declarations):
         return bool(base.templates) and (self._looked is None or self._clock() - self._looked >= READ_AGAIN_AFTER)
 
     def _update(self, base: Declarations) -> _Expansion:
-        """Read the members if they have changed. The lock is held. Raises RetryLater if storage is unavailable."""
+        """Read the members if they have changed. The caller holds the lock. Raises RetryLater if storage is
+        unavailable.
+        """
         states = {template.id: self._membership.state(template) for template in base.templates}
         versions = {name: f"{state.version} {state.listed is None}" for name, state in states.items()}
         known = self._expansion

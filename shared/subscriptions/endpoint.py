@@ -1,4 +1,6 @@
-"""A handshake with our own endpoint, as Graph does it when a subscription is created (docs/graph.md, "Handshake")."""
+"""A handshake with the app's own endpoint, as Graph performs it on creation of a subscription (docs/graph.md,
+"Handshake").
+"""
 
 import secrets
 import time
@@ -13,10 +15,10 @@ _DOUBTFUL_SECONDS = 2.5
 
 
 def probe(notification_url: str, session: requests.Session) -> str | None:
-    """Return None if the endpoint echoes a validation token as Graph wants it, else what is wrong, for a person.
+    """Return None if the endpoint echoes a validation token as Graph requires, else a description of the fault.
 
-    The endpoint may be reachable for Graph and not for us, behind an allow-list: a complaint is a hint, no verdict.
-    An event hub shakes no hands: nothing is wrong with it.
+    Behind an allow-list, Graph may reach the endpoint although the app does not: a complaint is a hint, not a verdict.
+    An event hub needs no handshake: returns None.
     """
     if event_hub(notification_url):
         return None

@@ -1,10 +1,10 @@
-"""Which subscriptions are ours, and what Graph may not show of them: as it has listed, created or renewed them.
+"""The stored subscriptions of the app: those that Graph has listed, created or renewed.
 
-A lifecycle notification carries no validation token: a clientState vouches for it, and that names a declaration, not a
-subscription. Who has captured one could name any id. What is not here is not acted upon.
+A lifecycle notification carries no validation token. Its clientState names a declaration, not a subscription, so
+whoever has captured a clientState could name any id. The app acts only on ids that are stored here.
 
-Graph's list may be empty or out of date for days, and may hide properties (docs/graph.md, "Subscriptions"): what is
-here is asked for by its id before anything is created in its place.
+Graph's list may be empty or outdated for days, and may hide properties (docs/graph.md, "Subscriptions"): the app
+requests stored subscriptions by id before it creates others in their place.
 """
 
 import logging
@@ -19,21 +19,21 @@ from shared.storage.tables import Row, Tables
 _log = logging.getLogger("graph_relay.subscriptions")
 
 REMEMBERED = timedelta(days=1)
-"""How long a subscription is remembered after it is gone: lifecycle notifications of it may still be on their way."""
+"""How long a deleted subscription stays stored: its last lifecycle notifications may still arrive."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """A subscription of ours: the declaration that it serves, the key it was given ("": none), when it expires.
+class KnownSubscription:
+    """A subscription of the app: the declaration that it serves, its key id ("": none), its expiry.
 
-    cures: the fault for which it replaced another one ("": none). times: how many replacements for that fault led to
-    it. made: when the last of them was done. since: when it was noted first; None: an earlier version did.
+    replaced_for: the fault because of which it replaced another one ("": none). times: the number of replacements for
+    that fault. made: the time of the last one. since: when it was first stored; None: by an earlier version.
     """
 
     declaration: str
     expires: datetime
     key: str = ""
-    cures: str = ""
+    replaced_for: str = ""
     times: int = 0
     made: datetime | None = None
     since: datetime | None = None
@@ -41,28 +41,28 @@ class Known:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was known of a tenant's subscriptions when it was read, and what was noted with it since.
+    """The stored subscriptions of a tenant at one time, with later additions of this run.
 
-    rows: as stored, also of those that are gone, by their ids, lower case. known: those that are not gone.
+    rows: as stored, including deleted ones, by id, lower case. known: those that are not deleted.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
-    known: dict[str, Known] = field(default_factory=dict)
+    known: dict[str, KnownSubscription] = field(default_factory=dict)
 
 
 class KnownSubscriptions:
-    """The subscriptions of all tenants. Every method raises RetryLater if storage is unavailable."""
+    """The stored subscriptions of all tenants. Every method raises RetryLater if storage is unavailable."""
 
     def __init__(self, tables: Tables, clock: Callable[[], datetime]) -> None:
         self._tables = tables
         self._clock = clock
 
-    def all(self, tenant_id: str) -> dict[str, Known]:
-        """Return those of a tenant that are not gone, by their ids, lower case."""
+    def all(self, tenant_id: str) -> dict[str, KnownSubscription]:
+        """Return the subscriptions of a tenant that are not deleted, by id, lower case."""
         return self.snapshot(tenant_id).known
 
     def snapshot(self, tenant_id: str) -> Snapshot:
-        """Return what is known now. A row that somebody else wrote is left out, which is logged."""
+        """Return the stored subscriptions. Rows in an unknown form are skipped and logged."""
         rows = {str(row["RowKey"]): row for row in self._tables.partition(STATE, _partition(tenant_id))}
         known = {}
         for name, row in rows.items():
@@ -74,18 +74,19 @@ class KnownSubscriptions:
                     _log.warning("The stored row of a subscription is ignored: %s", unreadable)
         return Snapshot(rows, known)
 
-    def add(self, tenant_id: str, known: Mapping[str, Known], snapshot: Snapshot | None = None) -> None:
-        """Remember subscriptions beside those that are known."""
+    def add(self, tenant_id: str, known: Mapping[str, KnownSubscription], snapshot: Snapshot | None = None) -> None:
+        """Store further subscriptions."""
         rows = {name.lower(): _row(noted) for name, noted in known.items()}
         if rows:
             self._tables.put_all(STATE, _partition(tenant_id), rows)
         if snapshot is not None:
             snapshot.rows.update(rows)
 
-    def note(self, tenant_id: str, known: Mapping[str, Known], snapshot: Snapshot | None = None) -> None:
-        """Remember all the subscriptions of a tenant by their ids, and for a day those that were known before.
+    def note(self, tenant_id: str, known: Mapping[str, KnownSubscription], snapshot: Snapshot | None = None) -> None:
+        """Store all subscriptions of a tenant by id; those no longer among them count as deleted, and stay for a day.
 
-        snapshot: what was known when it was found out which there are: what was noted by others since is not gone.
+        snapshot: the stored subscriptions when the search began: rows that other instances have added since do not
+        count as deleted.
         """
         partition, now = _partition(tenant_id), self._clock()
         noted = (snapshot or self.snapshot(tenant_id)).rows
@@ -99,14 +100,14 @@ class KnownSubscriptions:
         if changed:
             self._tables.put_all(STATE, partition, changed)
 
-    def lose(self, tenant_id: str, subscription_id: str) -> None:
-        """Remember that a subscription is gone."""
+    def mark_deleted(self, tenant_id: str, subscription_id: str) -> None:
+        """Store that a subscription is deleted."""
         row = self._tables.get(STATE, _partition(tenant_id), subscription_id.lower())
         if row is not None and "gone" not in row:
             self._tables.put(STATE, _partition(tenant_id), subscription_id.lower(), _gone(row, self._clock()))
 
     def declaration_of(self, tenant_id: str, subscription_id: str) -> str | None:
-        """Return the id of the declaration that a subscription, a GUID in any case, serves; None if it is not known."""
+        """Return the id of the declaration that a subscription (GUID, any case) serves; None if it is not stored."""
         row = self._tables.get(STATE, _partition(tenant_id), subscription_id.lower())
         return None if row is None else str(row.get("declaration", ""))
 
@@ -124,24 +125,24 @@ def _gone(row: Row, now: datetime) -> Row:
 
 
 def _is_over(row: Row, now: datetime) -> bool:
-    """Whether a subscription is gone for so long that nothing of it is on its way."""
+    """Whether a subscription was deleted so long ago that no notification of it can still arrive."""
     try:
         return now - time_in(row, "gone") > REMEMBERED
-    except RetryLater:  # somebody else wrote it
+    except RetryLater:  # in an unknown form
         return True
 
 
-def _row(known: Known) -> Row:
+def _row(known: KnownSubscription) -> Row:
     row: Row = {"declaration": known.declaration, "expires": known.expires.isoformat(), "key": known.key}
     if known.since is not None:
         row = {**row, "since": known.since.isoformat()}
-    if known.cures and known.made is not None:
-        row = {**row, "cures": known.cures, "times": known.times, "made": known.made.isoformat()}
+    if known.replaced_for and known.made is not None:
+        row = {**row, "cures": known.replaced_for, "times": known.times, "made": known.made.isoformat()}
     return row
 
 
-def _known(row: Row) -> Known:
-    return Known(
+def _known(row: Row) -> KnownSubscription:
+    return KnownSubscription(
         str(row.get("declaration", "")),
         time_in(row, "expires"),
         str(row.get("key", "")),

@@ -1,8 +1,8 @@
-"""What the notification URL of a subscription says about it. Graph shows it with every subscription.
+"""Query parameters in the notification URL, by which the app recognises its subscriptions.
 
-Graph may show the resource, the letter case of the host and the encoding of the query otherwise than they were given
-(docs/graph.md, "Subscriptions"). Our own query parameters come back whole: by them a subscription is recognised. The
-URL of an event hub has no room for any.
+Graph shows the URL with every subscription, and may change the spelling of the resource, the letter case of the host
+and the encoding of the query (docs/graph.md, "Subscriptions"). The values of the parameters stay intact. The URL of an
+event hub can't carry parameters.
 """
 
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from shared.configuration.values import event_hub
 
 MINTED_BY = "clientStateId"
-"""Names the secret that minted the clientState, by its fingerprint."""
+"""Identifies the secret of the clientState, by its fingerprint."""
 
 SERVES = "declarationId"
-"""Names the declaration that the subscription serves, by its id."""
+"""Identifies the declaration that the subscription serves, by its id."""
 
 ID_TYPE = "idType"
-"""Says which ids a subscription to Outlook gives (/graph/outlook-immutable-id)."""
+"""States which ids a subscription to Outlook delivers (/graph/outlook-immutable-id)."""
 
 _MARKS = (MINTED_BY, SERVES, ID_TYPE)
 
 Endpoint = tuple[str, ...]
-"""A URL without our marks, in one spelling."""
+"""A URL without the app's parameters, normalized."""
 
 
 @dataclass(frozen=True)
 class MarkedUrl:
-    """A notification URL, read. A mark that is not there is None."""
+    """A parsed notification URL. An absent parameter is None."""
 
     endpoint: Endpoint
     minted_by: str | None = None
@@ -36,9 +36,9 @@ class MarkedUrl:
     id_type: str | None = None
 
 
-@lru_cache(maxsize=32_768)  # called several times for each subscription in each run
+@lru_cache(maxsize=32_768)  # called several times per subscription and run
 def read_url(url: str) -> MarkedUrl:
-    """Return what a notification URL says; any text is one."""
+    """Parse a notification URL; accepts any text."""
     if event_hub(url):
         return MarkedUrl((url.lower(),))
     try:
@@ -53,7 +53,7 @@ def read_url(url: str) -> MarkedUrl:
 
 
 def marked(url: str, *, minted_by: str, serves: str, id_type: str | None) -> str:
-    """Return the URL with marks; that of an event hub as it is."""
+    """Return the URL with the parameters; that of an event hub unchanged."""
     if event_hub(url):
         return url
     marks = urlencode({

@@ -1,7 +1,7 @@
-"""The members that declarations fan out over, as every instance reads them: rows of a table, written by the timer.
+"""The members that declarations fan out over: rows of a table, written by the timer and read by every instance.
 
-A row has a MAC: who can write to the table must not add anybody to what is watched. What has left stays for a while, so
-that its last notifications are delivered.
+A row has a MAC, so that write access to the table does not extend what is watched. A row stays for a while after the
+member has left, so that its last notifications are delivered.
 """
 
 import base64
@@ -21,15 +21,15 @@ from shared.storage.tables import Row, Tables
 TABLE = "members"
 
 _ID = re.compile(r"[A-Za-z0-9!@:._,=~-]{1,200}")
-"""Ids that can stand in a path as they are: GUIDs, ids of channels (19:…@thread.tacv2) and of drives (b!…)."""
+"""Ids that need no encoding in a path: GUIDs, ids of channels (19:…@thread.tacv2) and of drives (b!…)."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A member of a template's list. joined: when it was first seen there.
+    """A member of a template's list. joined: when it was first listed.
 
-    missing: since when Graph does not list it, which is not believed yet. left: since when it is believed. outdated:
-    whether its row carries the MAC of a secret that is being retired.
+    missing: since when Graph's list omits it, not yet confirmed. left: when the omission was confirmed. outdated:
+    whether the MAC of its row is by a secret that is being retired.
     """
 
     id: str
@@ -41,32 +41,32 @@ class Member:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells members of one template apart."""
+        """The key of a member within a template."""
         return self.parent, self.id
 
 
 def is_usable(member_id: str) -> bool:
-    """Whether an id can stand in the path of a resource."""
+    """Whether an id can be part of a resource path."""
     return _ID.fullmatch(member_id) is not None and member_id not in (".", "..")
 
 
 class Members:
-    """The rows. Every method raises RetryLater if storage is unavailable."""
+    """The rows of members. Every method raises RetryLater if storage is unavailable."""
 
     def __init__(self, tables: Tables, secrets: Sequence[bytes]) -> None:
-        """secrets: those of CLIENT_STATE_SECRET, the current one first."""
+        """secrets: the values of CLIENT_STATE_SECRET, the current one first."""
         self._tables = tables
         self._keys = [
             HKDF(SHA256(), length=32, salt=None, info=b"graph_relay member").derive(secret) for secret in secrets
         ]
 
     def of(self, template: Declaration) -> list[Member]:
-        """Return the members of a template, those that left included."""
+        """Return the members of a template, including those that have left."""
         rows = self._tables.partition(TABLE, template.id)
         return [member for row in rows if (member := self._read(template, row)) is not None]
 
     def find(self, template: Declaration, declaration_id: str) -> Member | None:
-        """Return the member of a template whose declaration has that id; None if there is none."""
+        """Return the member of a template whose declaration has the id; None if there is none."""
         row = self._tables.get(TABLE, template.id, declaration_id)
         return None if row is None else self._read(template, row)
 
@@ -77,16 +77,16 @@ class Members:
             self._tables.put_all(TABLE, template.id, rows)
 
     def remove(self, template: Declaration, member: Member) -> None:
-        """Forget a member."""
+        """Delete a member."""
         self._tables.remove(TABLE, template.id, template.member(member.id, member.parent).id)
 
     def forget(self, template_id: str) -> None:
-        """Forget all members of a template, by its id."""
+        """Delete all members of a template, by its id."""
         for row in list(self._tables.partition(TABLE, template_id, ["RowKey"])):
             self._tables.remove(TABLE, template_id, str(row["RowKey"]))
 
     def _read(self, template: Declaration, row: Row) -> Member | None:
-        """Return the member in a row; None if this app did not write it."""
+        """Return the member in a row; None if the app did not write the row."""
         found = Member(
             str(row.get("member", "")),
             str(row.get("parent", "")),

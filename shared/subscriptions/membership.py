@@ -1,7 +1,7 @@
-"""Keeps the members of templates true: who joined is declared at once, who left only once Graph has confirmed it.
+"""Updates the members of templates: new members are declared at once, others removed only after confirmation.
 
-Graph has shown empty and outdated lists for days (docs/graph.md, "Subscriptions"). So nobody is believed to have left
-until two looks agree, and what would end many of the subscriptions of a list is not believed for a day.
+Graph has shown empty and outdated lists for days (docs/graph.md, "Subscriptions"). So two readings must agree that a
+member has left; if many members of a list are missing, the app waits for a day.
 """
 
 import logging
@@ -20,7 +20,7 @@ from shared.storage.tables import Row, Tables
 from shared.subscriptions.members import Member, Members
 from shared.subscriptions.sources import (
     Key,
-    Round,
+    MemberChanges,
     begin_delta,
     changes,
     has_delta,
@@ -32,37 +32,36 @@ from shared.threads import ContextThreadPool
 _log = logging.getLogger("graph_relay.members")
 
 LIST_AGAIN_AFTER = timedelta(minutes=15)
-"""How old a list may be where Graph tells no changes; inner lists, of which there may be thousands, an hour."""
+"""Maximum age of a list without delta query. Inner lists, of which there may be thousands: an hour."""
 INNER_AGAIN_AFTER = timedelta(hours=1)
 LIST_ALL_AFTER = timedelta(days=1)
-"""How old a list may be where Graph tells its changes."""
+"""Maximum age of a list with delta query."""
 
 CONFIRMED_AFTER = timedelta(minutes=10)
 """How long a member must have been missing."""
 MANY_CONFIRMED_AFTER = timedelta(days=1)
-"""How long, where many of a list are missing at once."""
+"""The same, if many members of a list are missing."""
 _FEW = 3
-"""So many may always leave together, unless they are all."""
+"""This many members may always leave together, unless they are all."""
 _MANY = 0.1
-"""Share of a list: a list that Graph cuts short shows the others."""
+"""Share of a list above which missing members count as many: Graph may have truncated the list."""
 
 _AT_ONCE = 8
-"""Inner lists that are read at the same time."""
+"""Inner lists that are read concurrently."""
 
 _TIME = timedelta(minutes=1)
-"""Of one run, for all lists: the subscriptions that exist come first. What is left goes on in the next run."""
+"""Time per run for all lists: existing subscriptions have priority. The next run continues."""
 
 _PARTITION = "sources"
 
 
 @dataclass(frozen=True)
 class SourceState:
-    """What is known of the list of a template.
+    """The state of the list of a template.
 
-    listed: when all of it was last read; None: never. link: from which its changes are told, "" if they are not.
-    problem: why it was not read the last time, "" if it was. count: members that are subscribed for. missing: members
-    that Graph does not list, which is not believed yet. version: changes with the members. tried: when a run last got
-    to it.
+    listed: when it was last read completely; None: never. link: of its delta query; "": none. problem: why the last
+    reading failed; "": it did not. count: members with a subscription. missing: members that Graph's list omits, not
+    yet confirmed. version: changes with the members. tried: when a run last processed it.
     """
 
     listed: datetime | None = None
@@ -75,19 +74,19 @@ class SourceState:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What one look at a template's list has found. covers: whether it tells of the members of an outer member."""
+class _Listing:
+    """One reading of a template's list. covers: whether the reading includes the members of an outer member."""
 
     found: frozenset[Key]
     covers: Callable[[str], bool]
 
     def misses(self, member: Member) -> bool:
-        """Whether a member is not on the list; of what was not read, nothing is known."""
+        """Whether the reading omits a member; False for lists that were not read."""
         return member.key not in self.found and self.covers(member.parent)
 
 
 class Membership:
-    """Brings the rows of members up to date. The timer alone does so; one object serves all threads."""
+    """Updates the rows of members. Only the timer uses it; one object serves all threads."""
 
     def __init__(
         self,
@@ -99,8 +98,8 @@ class Membership:
         remembered: timedelta,
         joined: Callable[[Sequence[Declaration], datetime], object],
     ) -> None:
-        """remembered: how long who has left stays known. joined: called with the declarations of who joined, where they
-        ask to be read back, and of who comes back; there is no subscription yet.
+        """remembered: how long the rows of former members stay. joined: called with the declarations of new members
+        that are to be read back, and of returning members, before they have a subscription.
         """
         self._graph = graph
         self._tables = tables
@@ -111,7 +110,7 @@ class Membership:
         self._joined = joined
 
     def state(self, template: Declaration) -> SourceState:
-        """Return what is known of the list of a template. Raises RetryLater if storage is unavailable."""
+        """Return the state of the list of a template. Raises RetryLater if storage is unavailable."""
         row = self._tables.get(STATE, _PARTITION, template.id)
         if row is None:
             return SourceState()
@@ -126,7 +125,7 @@ class Membership:
         )
 
     def update(self, templates: Sequence[Declaration]) -> None:
-        """Look at each list that is due, and at what Graph tells of its changes. One list costs the others nothing.
+        """Read each list that is due, and the delta queries. A failing list does not affect the others.
 
         Raises RetryLater if storage is unavailable.
         """
@@ -153,12 +152,12 @@ class Membership:
         state = replace(state, tried=self._clock())
         now, before, known = self._clock(), state, {member.key: member.left for member in members.values()}
         try:
-            came, somebody_left, state = self._told(template, state)
-            members |= self._join(template, members, came, now)
-            if somebody_left or _is_due(template, state, members.values(), now):
-                look, is_whole = self._look(template, now)
-                members |= self._join(template, members, look.found, now)
-                members |= self._leave(template, members, look, now)
+            joined, any_left, state = self._delta_changes(template, state)
+            members |= self._join(template, members, joined, now)
+            if any_left or _is_due(template, state, members.values(), now):
+                listing, is_whole = self._read_lists(template, now)
+                members |= self._join(template, members, listing.found, now)
+                members |= self._leave(template, members, listing, now)
                 state = replace(state, listed=now if is_whole else state.listed)
             state = replace(state, problem="")
         except NotAttempted as error:
@@ -174,23 +173,23 @@ class Membership:
             state = replace(state, version=state.version + 1)
         self._save(template, state, kept)
 
-    def _told(self, template: Declaration, state: SourceState) -> tuple[frozenset[Key], bool, SourceState]:
-        """Return who came by what Graph tells of changes, whether anybody left, and the state with the next link.
+    def _delta_changes(self, template: Declaration, state: SourceState) -> tuple[frozenset[Key], bool, SourceState]:
+        """Return the members that the delta query adds, whether any left, and the state with the next link.
 
-        Where there is no link yet, or none that Graph accepts, the list is due: it is read after the link begins.
+        Without a valid link, the list is due: it is read after a new delta query has begun.
         """
         if not has_delta(template):
             return frozenset(), False, state
-        told = changes(template, state.link, self._graph) if state.link else Round()
-        if told.link:
-            return told.came, told.somebody_left, replace(state, link=told.link)
+        delta = changes(template, state.link, self._graph) if state.link else MemberChanges()
+        if delta.link:
+            return delta.joined, delta.any_left, replace(state, link=delta.link)
         return frozenset(), True, replace(state, link=begin_delta(template, self._graph))
 
-    def _look(self, template: Declaration, now: datetime) -> tuple[_Look, bool]:
-        """Return what is on the list now, and whether all of it is known. Raises RetryLater, GraphRequestError."""
+    def _read_lists(self, template: Declaration, now: datetime) -> tuple[_Listing, bool]:
+        """Return what the list contains, and whether all of it is known. Raises RetryLater, GraphRequestError."""
         outer = outer_members(template, self._graph)
         if len(template.sources) < 2:
-            return _Look(frozenset(("", member) for member in outer), lambda _: True), True
+            return _Listing(frozenset(("", member) for member in outer), lambda _: True), True
         times = Times(self._tables, _inner(template.id), "listed").all()
         due = [
             outer_member
@@ -202,10 +201,10 @@ class Membership:
         if rows:
             self._tables.put_all(STATE, _inner(template.id), rows)
         found = frozenset((parent, member) for parent, members in read.items() for member in members)
-        return _Look(found, lambda parent: parent in read or parent not in outer), outer <= {*times, *read}
+        return _Listing(found, lambda parent: parent in read or parent not in outer), outer <= {*times, *read}
 
     def _read_inner(self, template: Declaration, parents: Sequence[str]) -> dict[str, frozenset[str]]:
-        """Return what is on the inner lists that Graph gives out, as far as the time goes."""
+        """Return the contents of the inner lists that Graph returns within the time."""
         read: dict[str, frozenset[str]] = {}
 
         def members_of(parent: str) -> frozenset[str] | RelayError:
@@ -231,7 +230,7 @@ class Membership:
     def _join(
         self, template: Declaration, members: Mapping[Key, Member], found: Iterable[Key], now: datetime
     ) -> dict[Key, Member]:
-        """Return who is on the list and was not, stored. What happened while somebody was away is not read back."""
+        """Return new members, stored. Changes during an absence are not read back."""
         new = [
             Member(member, parent, now)
             for parent, member in found
@@ -246,14 +245,14 @@ class Membership:
         return {member.key: member for member in new}
 
     def _leave(
-        self, template: Declaration, members: Mapping[Key, Member], look: _Look, now: datetime
+        self, template: Declaration, members: Mapping[Key, Member], listing: _Listing, now: datetime
     ) -> dict[Key, Member]:
-        """Return those whom the look shows to be missing, to be there again, or to have left; stored.
+        """Return the members that are newly missing, found again, or confirmed to have left; stored.
 
-        Where fewer are missing than on a look that was not believed, two later ones have to agree.
+        If fewer members are missing than in an earlier reading with many missing, two further readings must agree.
         """
         present = [member for member in members.values() if member.left is None]
-        absent = [member for member in present if look.misses(member)]
+        absent = [member for member in present if listing.misses(member)]
         many = _are_many(len(absent), len(present))
         if not many and _are_many(sum(member.missing is not None for member in present), len(present)):
             absent = [replace(member, missing=None) for member in absent]
@@ -261,7 +260,7 @@ class Membership:
         changed = [
             replace(member, missing=None)
             for member in present
-            if member.missing is not None and member.key in look.found
+            if member.missing is not None and member.key in listing.found
         ]
         new = [replace(member, missing=now) for member in absent if member.missing is None]
         left = [
@@ -280,7 +279,7 @@ class Membership:
         return {member.key: member for member in (*changed, *new, *left)}
 
     def _forget(self, template: Declaration, members: dict[Key, Member], now: datetime) -> list[Member]:
-        """Forget who left long ago; return the others."""
+        """Delete members that left long ago; return the others."""
         kept = []
         for member in members.values():
             if member.left is not None and now - member.left > self._remembered:
@@ -309,7 +308,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def _are_many(absent: int, present: int) -> bool:
-    """Whether so many of a list are missing that the list is rather wrong."""
+    """Whether so many members are missing that the list is probably wrong."""
     return absent == present or absent > max(_FEW, present * _MANY)
 
 
@@ -330,7 +329,7 @@ def _named(template: Declaration) -> str:
 
 
 def _problem(template: Declaration, error: RelayError) -> str:
-    """Return what keeps a list from being read, and what a person should do about it."""
+    """Return why a list can't be read, with advice."""
     if not isinstance(error, GraphRequestError) or error.status != 403:
         return str(error)
     lacking = missing(member_needs_of(template.sources), error.granted or ())

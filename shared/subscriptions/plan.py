@@ -1,7 +1,7 @@
-"""What has to be done so that every declaration has a live subscription of ours: decided from values alone.
+"""The steps that give every declaration a live subscription: computed from values alone, without I/O.
 
-The URL of a subscription shows which clientState secret minted it and which declaration it serves, its certificate id
-which key it uses. What Graph does not show is unknown, and no fault.
+The URL of a subscription shows the clientState secret and the declaration, its certificate id shows the key. A property
+that Graph does not show is unknown, and not a fault.
 """
 
 import hashlib
@@ -14,28 +14,36 @@ from shared.configuration.values import event_hub
 from shared.graph.client import GraphRequestError
 from shared.resources.catalog import find, longest_lifetime, template_segments
 from shared.resources.renewal import RUNS_IN_A_LIFE
-from shared.subscriptions.known import Known
+from shared.subscriptions.known import KnownSubscription
 from shared.subscriptions.marks import read_url
-from shared.subscriptions.recognition import NOTHING_KNOWN, take_inventory
-from shared.subscriptions.subscription import Action, DesiredState, Outcome, Refusal, Step, Subscription, id_type_of
+from shared.subscriptions.recognition import NOTHING_KNOWN, classify
+from shared.subscriptions.subscription import (
+    Action,
+    DesiredState,
+    FailedCreation,
+    Outcome,
+    Step,
+    Subscription,
+    id_type_of,
+)
 
 RENEW_AT = 0.45
-"""Share of its life that is left when a subscription is renewed (docs/graph.md, "Renewal": half to a third)."""
+"""Share of the lifetime left at renewal (docs/graph.md, "Renewal": half to a third)."""
 RENEW_SPREAD = 0.1
-"""Share by which that varies from one to the next, so that a thousand do not renew at once."""
+"""Variation of that share, so that a thousand subscriptions do not renew at once."""
 EARLIEST = 0.8
-"""Share of its life that is left when a subscription is renewed at the earliest, where the timer runs seldom."""
+"""Largest share of the lifetime left at renewal, if the timer runs seldom."""
 
 LEAST_URGENT = timedelta(minutes=15)
-"""What expires within two runs of the timer, or this time, is seen to before anything else."""
+"""Subscriptions that expire within two timer runs, or within this time, come first."""
 
-NEVER_REFUSED: Mapping[str, Refusal] = {}
+NEVER_REFUSED: Mapping[str, FailedCreation] = {}
 
 _NOT_CHANGED, _REFUSES_TO_CHANGE = "Graph has not changed its certificate", "Graph refuses to change its certificate"
 _CERTIFICATE_STAYS = (_NOT_CHANGED, _REFUSES_TO_CHANGE)
 
-FIRST_PATIENCE, LONGEST_PATIENCE = timedelta(hours=1), timedelta(days=1)
-"""How long a replacement waits whose fault the last one did not cure; it doubles each time."""
+FIRST_POSTPONEMENT, LONGEST_POSTPONEMENT = timedelta(hours=1), timedelta(days=1)
+"""How long a replacement is postponed if the last one did not fix the same fault; it doubles each time."""
 
 
 def plan(
@@ -44,32 +52,32 @@ def plan(
     desired: DesiredState,
     tenant_id: str,
     now: datetime,
-    known: Mapping[str, Known] = NOTHING_KNOWN,
-    refusals: Mapping[str, Refusal] = NEVER_REFUSED,
+    known: Mapping[str, KnownSubscription] = NOTHING_KNOWN,
+    refusals: Mapping[str, FailedCreation] = NEVER_REFUSED,
 ) -> list[Step]:
-    """Return what makes the subscriptions of one tenant match `declarations`, the most urgent first.
+    """Return the steps that make the subscriptions of one tenant match `declarations`, the most urgent first.
 
-    What is not ours is left alone. Of the subscriptions that serve one declaration, the best is kept. What nothing
-    declares goes last: by then, what takes its place is there. `known`: our subscriptions of before, by their ids.
-    `refusals`: creations that failed before, by the ids of their declarations.
+    Foreign subscriptions are never changed. If several subscriptions serve one declaration, the best is kept. Removals
+    of undeclared subscriptions come last, after their possible successors. known: the stored subscriptions by id.
+    refusals: failed creations by the id of the declaration.
     """
     declared = {declaration.id: declaration for declaration in declarations}
-    ours = take_inventory(actual, desired, known, tenant_id).ours
+    own = classify(actual, desired, known, tenant_id).own
     surplus, steps, undeclared = [], [], []
     for name, declaration in declared.items():
-        best = _best(declaration, ours.get(name, ()), desired)
+        best = _best(declaration, own.get(name, ()), desired)
         surplus += [
             Step(Action.REMOVE, tenant_id, None, other, "another one serves its declaration", best.id)
-            for other in ours.get(name, ())
+            for other in own.get(name, ())
             if best is not None and other.id != best.id
         ]
         step = step_for(declaration, best, desired, tenant_id, now, known)
         if step is not None:
             steps.append(step)
-    for name in ours.keys() - declared.keys():
+    for name in own.keys() - declared.keys():
         undeclared += [
             Step(Action.REMOVE, tenant_id, None, subscription, "it is not declared")
-            for subscription in ours[name]
+            for subscription in own[name]
             if not desired.may_belong(subscription.resource)
         ]
     soon = max(2 * desired.pause, LEAST_URGENT)
@@ -77,10 +85,10 @@ def plan(
 
 
 def _by_urgency(
-    steps: list[Step], surplus: list[Step], refusals: Mapping[str, Refusal], now: datetime, soon: timedelta
+    steps: list[Step], surplus: list[Step], refusals: Mapping[str, FailedCreation], now: datetime, soon: timedelta
 ) -> list[Step]:
-    """What expires soon; what makes Graph refuse another; what is missing and was never asked for; what has the least
-    time left; then what failed to be created before, first what was asked for longest ago.
+    """Order: subscriptions that expire soon; surplus ones that make Graph refuse others; new ones; those with the least
+    time left; failed creations, the longest ago first.
     """
 
     def rank(step: Step) -> tuple[int, datetime]:
@@ -100,20 +108,22 @@ def serving(
     actual: Iterable[Subscription],
     desired: DesiredState,
     tenant_id: str,
-    known: Mapping[str, Known] = NOTHING_KNOWN,
+    known: Mapping[str, KnownSubscription] = NOTHING_KNOWN,
 ) -> dict[str, Subscription]:
-    """Return the subscription at our endpoint that serves each declaration at present, by the declaration's id."""
-    inventory = take_inventory(actual, desired, known, tenant_id)
+    """Return the subscription at the app's endpoint that serves each declaration now, by the id of the declaration."""
+    classified = classify(actual, desired, known, tenant_id)
     found = {}
     for declaration in declarations:
-        best = _best(declaration, inventory.ours.get(declaration.id, ()), desired)
+        best = _best(declaration, classified.own.get(declaration.id, ()), desired)
         if best is not None and read_url(best.notification_url).endpoint == desired.endpoint:
             found[declaration.id] = best
     return found
 
 
 def _best(declaration: Declaration, candidates: Sequence[Subscription], desired: DesiredState) -> Subscription | None:
-    """The one without fault; else the one with our present URL, with the change types; and with the longest life."""
+    """Prefer a subscription without fault, then with the current URL, then with the change types, then with the longest
+    life.
+    """
     if len(candidates) == 1:
         return candidates[0]
     return max(
@@ -134,28 +144,28 @@ def step_for(
     desired: DesiredState,
     tenant_id: str,
     now: datetime,
-    known: Mapping[str, Known] = NOTHING_KNOWN,
+    known: Mapping[str, KnownSubscription] = NOTHING_KNOWN,
 ) -> Step | None:
-    """Return what the subscription of a declaration needs; None: nothing."""
+    """Return the step for the subscription of a declaration; None: nothing to do."""
     if subscription is None:
         return Step(Action.CREATE, tenant_id, declaration, None, "there is no subscription")
     fault = fault_of(subscription, declaration, desired)
-    if fault and now >= held_back_until(subscription, fault, desired, known, now):
+    if fault and now >= postponed_until(subscription, fault, desired, known, now):
         return Step(Action.REPLACE, tenant_id, declaration, subscription, fault)
-    return care(declaration, subscription, desired, tenant_id, now, known)
+    return maintenance_step(declaration, subscription, desired, tenant_id, now, known)
 
 
-def care(
+def maintenance_step(
     declaration: Declaration,
     subscription: Subscription,
     desired: DesiredState,
     tenant_id: str,
     now: datetime,
-    known: Mapping[str, Known] = NOTHING_KNOWN,
+    known: Mapping[str, KnownSubscription] = NOTHING_KNOWN,
 ) -> Step | None:
-    """Return what keeps a subscription alive as it is, whatever is wrong with it; None: nothing has to be done."""
+    """Return the step that keeps a subscription alive despite any fault; None: nothing to do."""
     if carries_another_key(subscription, declaration, desired) and not any(
-        now < held_back_until(subscription, fault, desired, known, now) for fault in _CERTIFICATE_STAYS
+        now < postponed_until(subscription, fault, desired, known, now) for fault in _CERTIFICATE_STAYS
     ):
         return Step(Action.REKEY, tenant_id, declaration, subscription, "it carries another encryption certificate")
     if subscription.expiration_date_time - now <= _renewal_point(subscription, declaration, desired.pause):
@@ -163,51 +173,56 @@ def care(
     return None
 
 
-def held_back_until(
-    subscription: Subscription, fault: str, desired: DesiredState, known: Mapping[str, Known], now: datetime
+def postponed_until(
+    subscription: Subscription, fault: str, desired: DesiredState, known: Mapping[str, KnownSubscription], now: datetime
 ) -> datetime:
-    """Return until when a fault is borne that the last replacement was to cure, and did not; `now` for any other."""
+    """Return when a fault may be fixed again that the last replacement did not fix; `now` for any other fault."""
     before = known.get(subscription.id.lower())
-    if before is None or before.made is None or desired.recreate or before.cures != cure(fault, desired):
+    if (
+        before is None
+        or before.made is None
+        or desired.recreate
+        or before.replaced_for != replacement_cause(fault, desired)
+    ):
         return now
-    return before.made + min(FIRST_PATIENCE * int(2 ** min(before.times - 1, 10)), LONGEST_PATIENCE)
+    return before.made + min(FIRST_POSTPONEMENT * int(2 ** min(before.times - 1, 10)), LONGEST_POSTPONEMENT)
 
 
-def held_back(
+def postponed_replacements(
     declarations: Iterable[Declaration],
     actual: Iterable[Subscription],
     desired: DesiredState,
     tenant_id: str,
     now: datetime,
-    known: Mapping[str, Known],
+    known: Mapping[str, KnownSubscription],
 ) -> list[Step]:
-    """Return the replacements that wait, since the last one did not cure the fault that Graph still shows."""
-    if not any(memory.cures for memory in known.values()):
+    """Return the postponed replacements: Graph still shows the fault that the last one should have fixed."""
+    if not any(memory.replaced_for for memory in known.values()):
         return []
-    ours, waiting = take_inventory(actual, desired, known, tenant_id).ours, []
+    own, waiting = classify(actual, desired, known, tenant_id).own, []
     for declaration in declarations:
-        best = _best(declaration, ours.get(declaration.id, ()), desired)
+        best = _best(declaration, own.get(declaration.id, ()), desired)
         fault = fault_of(best, declaration, desired) if best else None
-        if best and fault and held_back_until(best, fault, desired, known, now) > now:
+        if best and fault and postponed_until(best, fault, desired, known, now) > now:
             waiting.append(Step(Action.REPLACE, tenant_id, declaration, best, fault))
     return waiting
 
 
-def cure(fault: str, desired: DesiredState) -> str:
-    """Return what names a fault together with what was to cure it: another URL or secret is another cure."""
+def replacement_cause(fault: str, desired: DesiredState) -> str:
+    """Return a key for a fault and the wanted endpoint and secret: a change of these permits another replacement."""
     wanted = "\n".join((*desired.endpoint, desired.fingerprint))
     return f"{hashlib.sha256(wanted.encode()).hexdigest()[:8]}: {fault}"
 
 
 def carries_another_key(subscription: Subscription, declaration: Declaration, desired: DesiredState) -> bool:
-    """Tell whether a subscription has to be given the current certificate."""
+    """Return whether a subscription needs the current certificate."""
     if not declaration.include_resource_data or desired.key is None:
         return False
     return subscription.encryption_certificate_id != desired.key.key_id
 
 
 def fault_of(subscription: Subscription, declaration: Declaration, desired: DesiredState) -> str | None:
-    """Return what is wrong with a subscription that no PATCH can fix; None if nothing is known to be."""
+    """Return a fault that no PATCH can fix; None if there is none."""
     shown = subscription.include_resource_data
     lifecycle = subscription.lifecycle_notification_url
     faults = (
@@ -237,18 +252,18 @@ def _fault_of_url(subscription: Subscription, declaration: Declaration, desired:
 
 
 def renewal_period(declaration: Declaration) -> timedelta:
-    """Return after how much of its life a subscription is renewed, at the latest."""
+    """Return the largest part of its lifetime after which a subscription is renewed."""
     life = longest_lifetime(declaration.resource, rich=declaration.include_resource_data)
     return life * (1 - RENEW_AT + RENEW_SPREAD / 2)
 
 
 def _renewal_point(subscription: Subscription, declaration: Declaration, pause: timedelta) -> timedelta:
-    """Return with how much of its life left a subscription is renewed: earlier where the timer runs seldom."""
+    """Return the time left at which a subscription is renewed: more if the timer runs seldom."""
     chance = hashlib.sha256(subscription.id.encode()).digest()[0] / 255
     life = longest_lifetime(declaration.resource, rich=declaration.include_resource_data)
     usual = life * (RENEW_AT + RENEW_SPREAD * (chance - 0.5))
     if pause >= life:
-        return usual  # no run comes in time, whatever is done now: `doctor` says so
+        return usual  # no run comes in time; `doctor` reports that
     return max(usual, min(pause * RUNS_IN_A_LIFE, life * EARLIEST))
 
 
@@ -258,28 +273,28 @@ def change_types(subscription: Subscription) -> set[str]:
 
 
 def needs_handshake(step: Step, desired: DesiredState) -> bool:
-    """Whether Graph validates our endpoint in a step. That of an event hub is never validated."""
+    """Whether Graph validates the endpoint in a step. It never validates an event hub."""
     return step.opens_a_gap and not event_hub(desired.notification_url)
 
 
-Place = tuple[tuple[str, ...], frozenset[str]]
-"""What tells subscriptions apart for Graph: a resource and the change types."""
+UniquenessKey = tuple[tuple[str, ...], frozenset[str]]
+"""The key under which Graph considers subscriptions duplicates: a resource and the change types."""
 
 
-def place(resource: str, types: Iterable[str]) -> Place:
-    """Return what tells subscriptions apart for Graph, in one spelling of the path; a user has a name beside an id."""
+def uniqueness_key(resource: str, types: Iterable[str]) -> UniquenessKey:
+    """Return the key, with the path normalized. A user in it may still be an id or a name."""
     return template_segments(resource), frozenset(types)
 
 
-def may_be_same(declaration: Declaration, subscription: Subscription) -> bool:
-    """Whether a subscription may be of what is declared, in another spelling: a user has an id and a name."""
+def may_be_same_subscription(declaration: Declaration, subscription: Subscription) -> bool:
+    """Whether a subscription may be to the declared resource in another spelling: a user has an id and a name."""
     return change_types(subscription) in (set(declaration.change_types), {""}) and (
         find(declaration.resource) == find(subscription.resource)
     )
 
 
 def follow_up(outcome: Outcome, desired: DesiredState) -> Step | None:
-    """Return what has to be done instead where a PATCH could not do it: then nothing less than a new one will."""
+    """Return the follow-up step if a PATCH failed: a new subscription."""
     step, refusal = outcome.step, outcome.error
     if step.action not in (Action.RENEW, Action.REKEY):
         return None
@@ -305,8 +320,8 @@ def _why_replace(outcome: Outcome, desired: DesiredState) -> str | None:
 
 
 def renews_with_more(declaration: Declaration | None, refusal: GraphRequestError) -> bool:
-    """Whether Graph refuses a renewal although the token has what creating takes, of a kind for which Microsoft's page
-    on renewing wants more. A new subscription does in its place.
+    """Whether Graph refuses a renewal although the token has the permission for creation: for some kinds, Microsoft's
+    page on renewal requires more. A new subscription replaces the old one.
     """
     kind = find(declaration.resource) if declaration else None
     if refusal.status != 403 or kind is None or kind.renew is None or refusal.granted is None:

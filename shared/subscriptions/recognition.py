@@ -1,7 +1,8 @@
-"""Which of the subscriptions that Graph shows are ours, and which declaration each one serves.
+"""Tells the app's subscriptions from foreign ones, and which declaration each one serves.
 
-One app registration may have several deployments, and other products: what is neither at our endpoint nor known from
-before is not ours, and is never touched. Our secret's mark alone proves nothing: two deployments may share the secret.
+One app registration may have several deployments, and be used by other products. A subscription that neither is at the
+app's endpoint nor is stored is foreign, and never changed. The mark of the secret alone proves nothing: two deployments
+may share the secret.
 """
 
 from collections import defaultdict
@@ -11,40 +12,40 @@ from dataclasses import dataclass, field
 import msgspec
 
 from shared.configuration.declaration import Declaration, declaration_id
-from shared.subscriptions.known import Known
+from shared.subscriptions.known import KnownSubscription
 from shared.subscriptions.marks import read_url
 from shared.subscriptions.subscription import DesiredState, Subscription
 
-NOTHING_KNOWN: Mapping[str, Known] = {}
+NOTHING_KNOWN: Mapping[str, KnownSubscription] = {}
 
 
 @dataclass(frozen=True)
-class Inventory:
-    """The subscriptions of a tenant: ours by the id of the declaration that each serves, and the rest."""
+class ClassifiedSubscriptions:
+    """The subscriptions of a tenant: the app's own by the id of the declaration that each serves, and foreign ones."""
 
-    ours: Mapping[str, Sequence[Subscription]] = field(default_factory=dict)
+    own: Mapping[str, Sequence[Subscription]] = field(default_factory=dict)
     foreign: Sequence[Subscription] = ()
 
 
-def take_inventory(
-    subscriptions: Iterable[Subscription], desired: DesiredState, known: Mapping[str, Known], tenant_id: str
-) -> Inventory:
-    """Tell our subscriptions from the rest. known: those of before, by their ids, lower case."""
-    ours: dict[str, list[Subscription]] = defaultdict(list)
+def classify(
+    subscriptions: Iterable[Subscription], desired: DesiredState, known: Mapping[str, KnownSubscription], tenant_id: str
+) -> ClassifiedSubscriptions:
+    """Separate the app's subscriptions from foreign ones. known: the stored subscriptions by id, lower case."""
+    own: dict[str, list[Subscription]] = defaultdict(list)
     foreign: list[Subscription] = []
     for subscription in subscriptions:
         declaration = served_declaration(subscription, desired, known, tenant_id)
         if declaration is None:
             foreign.append(subscription)
         else:
-            ours[declaration].append(subscription)
-    return Inventory(ours, foreign)
+            own[declaration].append(subscription)
+    return ClassifiedSubscriptions(own, foreign)
 
 
 def served_declaration(
-    subscription: Subscription, desired: DesiredState, known: Mapping[str, Known], tenant_id: str
+    subscription: Subscription, desired: DesiredState, known: Mapping[str, KnownSubscription], tenant_id: str
 ) -> str | None:
-    """Return the id of the declaration that a subscription serves, or served; None if it is not ours."""
+    """Return the id of the declaration that a subscription serves or served; None if it is foreign."""
     url, before = read_url(subscription.notification_url), known.get(subscription.id.lower())
     if url.endpoint != desired.endpoint and before is None:
         return None
@@ -54,10 +55,10 @@ def served_declaration(
 
 
 def only_marked(
-    subscriptions: Iterable[Subscription], desired: DesiredState, known: Mapping[str, Known]
+    subscriptions: Iterable[Subscription], desired: DesiredState, known: Mapping[str, KnownSubscription]
 ) -> list[Subscription]:
-    """Return those with a mark of one of our secrets that are not ours: of a deployment with the same secret, or ours
-    from a time of which nothing is known any more.
+    """Return foreign subscriptions with a mark of the app's secrets: of a deployment with the same secret, or of this
+    one, but no longer stored.
     """
     return [
         subscription
@@ -68,20 +69,20 @@ def only_marked(
     ]
 
 
-def completed(subscription: Subscription, known: Mapping[str, Known]) -> Subscription:
-    """Return the subscription with the key it was given, where Graph does not show one."""
+def completed(subscription: Subscription, known: Mapping[str, KnownSubscription]) -> Subscription:
+    """Return the subscription with the stored key id if Graph shows none."""
     before = known.get(subscription.id.lower())
     if subscription.encryption_certificate_id or before is None or not before.key:
         return subscription
     return msgspec.structs.replace(subscription, encryption_certificate_id=before.key)
 
 
-def remembered(
-    subscription_id: str, known: Known, declaration: Declaration | None, desired: DesiredState
+def expected_subscription(
+    subscription_id: str, known: KnownSubscription, declaration: Declaration | None, desired: DesiredState
 ) -> Subscription:
-    """Return a subscription that Graph does not show, as it must be: nothing about it is known to be wrong.
+    """Return a stored subscription that Graph does not show, with the properties that it should have.
 
-    declaration: None if it is declared no more.
+    declaration: None if it is no longer declared.
     """
     return Subscription(
         id=subscription_id,
@@ -95,6 +96,8 @@ def remembered(
 
 
 def is_of(subscription: Subscription, declaration: Declaration) -> bool:
-    """Tell whether a subscription is of what is declared: by our mark, since Graph may respell the resource."""
+    """Return whether a subscription is to the declared resource: by its mark, since Graph may change the resource's
+    spelling.
+    """
     serves = read_url(subscription.notification_url).serves
     return (serves or declaration_id(declaration.tenant_id, subscription.resource)) == declaration.id

@@ -1,4 +1,4 @@
-"""The subscriptions of each tenant, made what they are declared to be."""
+"""Reconciles the subscriptions of each tenant with the declarations."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,61 +10,61 @@ from shared import deadline, telemetry
 from shared.configuration.declaration import Declaration, Declarations
 from shared.deadline import time_limit
 from shared.errors import NotAttempted, Reason, RelayError, RetryLater
-from shared.graph.pace import LISTS, SHARE, WINDOW
+from shared.graph.rate_limits import LISTS, SHARE, WINDOW
 from shared.log_lines import log_first
 from shared.subscriptions.client import Listing, SubscriptionsClient
-from shared.subscriptions.known import Known, KnownSubscriptions, Snapshot
-from shared.subscriptions.plan import held_back, plan, serving, step_for
-from shared.subscriptions.recognition import only_marked, remembered
-from shared.subscriptions.refusals import Refusals, StillRefused, report_waiting
-from shared.subscriptions.remembering import remembered_after
-from shared.subscriptions.results import Reconciled, Unlisted, alive_after
-from shared.subscriptions.subscription import Action, DesiredState, Outcome, Refusal, Step, Subscription
-from shared.subscriptions.survey import Survey
-from shared.subscriptions.tenants import Tenants
+from shared.subscriptions.execution import BeforeGap, RunContext, StepExecutor, report, resource_of
+from shared.subscriptions.failed_creations import CreationPostponed, FailedCreations, report_waiting
+from shared.subscriptions.finder import SubscriptionFinder
+from shared.subscriptions.former_tenants import FormerTenants
+from shared.subscriptions.known import KnownSubscription, KnownSubscriptions, Snapshot
+from shared.subscriptions.known_after import known_after
+from shared.subscriptions.plan import plan, postponed_replacements, serving, step_for
+from shared.subscriptions.recognition import expected_subscription, only_marked
+from shared.subscriptions.results import ListingFailed, Reconciled, alive_after
+from shared.subscriptions.subscription import Action, DesiredState, FailedCreation, Outcome, Step, Subscription
 from shared.subscriptions.wait_budget import WaitBudget
-from shared.subscriptions.work import BeforeGap, Round, Work, report, resource_of
 from shared.subscriptions.workers import Workers
 
 _log = logging.getLogger("graph_relay.subscriptions")
 
 
 LONG_LIST = 20
-"""A list of more pages, of more than two thousand subscriptions, is not asked for in each run of the timer."""
+"""A list of more pages (more than two thousand subscriptions) is not read in every timer run."""
 
 GOOD_FOR_EACH_PAGE = 9 * WINDOW / (LISTS.in_tenant * SHARE)
-"""How long such a list is good: nine times as long as its pages take at our pace."""
+"""How long such a list stays valid: nine times as long as reading its pages takes within the rate limit."""
 
 LIST_TIME = 0.5
-"""Share of the time left that a list has before what is known is renewed. After that, it has the rest."""
+"""Share of the time left for reading a list before stored subscriptions are renewed. Then the list gets the rest."""
 
 PAGES_KEPT = timedelta(hours=1)
-"""How long a list that could not be read to its end in one run goes on from its link in the next ones."""
+"""How long later runs continue an unfinished list from its link."""
 
 
 Note = Callable[[Sequence[Outcome]], None]
-"""Notes what became of steps."""
+"""Stores the outcomes of steps."""
 
 
 @dataclass(frozen=True)
-class _Surveyed:
-    """What a tenant had when it was listed, and what became of it since."""
+class _LastList:
+    """The subscriptions of a tenant when they were listed, with later changes."""
 
     alive: list[Subscription]
     good_until: datetime
 
 
 class Reconciler:
-    """Reconciles tenants, one after the other; one object serves all threads."""
+    """Reconciles tenants one after the other; one object serves all threads."""
 
     def __init__(
         self,
         home: str,
         declarations: Declarations,
         client: SubscriptionsClient,
-        tenants: Tenants,
+        tenants: FormerTenants,
         known: KnownSubscriptions,
-        refusals: Refusals,
+        refusals: FailedCreations,
         clock: Callable[[], datetime],
     ) -> None:
         self._home = home
@@ -76,14 +76,14 @@ class Reconciler:
         self._clock = clock
         self.workers = Workers()
         self._visited: dict[str, datetime] = {}
-        self._surveys: dict[str, _Surveyed] = {}
+        self._last_lists: dict[str, _LastList] = {}
         self._listings: dict[str, Listing] = {}
 
     def tenants(self) -> dict[str, Declarations]:
-        """Return the declarations of each tenant to visit, first the one that had its turn longest ago: a run may have
-        no time for all. A tenant that is declared no more has none.
+        """Return the declarations of each tenant, the least recently visited first, because a run may lack the time for
+        all. Former tenants have no declarations.
 
-        Where storage is unavailable, that is logged, and the tenants of before wait for the next run.
+        If storage is unavailable, this is logged, and former tenants wait for the next run.
         """
         declared = self._declarations.by_tenant(self._home)
         try:
@@ -97,23 +97,23 @@ class Reconciler:
 
     def every_tenant(
         self, desired: DesiredState, before_gap: BeforeGap, wait_budget: WaitBudget
-    ) -> Iterator[tuple[str, Declarations, Reconciled | Unlisted]]:
-        """Reconcile each tenant in turn, and yield what became of it. One tenant's failure costs the others nothing.
+    ) -> Iterator[tuple[str, Declarations, Reconciled | ListingFailed]]:
+        """Reconcile each tenant in turn, and yield the result. A failing tenant does not affect the others.
 
-        A tenant has had its turn if it was the first, so that all the time was its own, or if the time was enough for
-        it: so every tenant comes first in one of as many runs as there are tenants. Once Graph could not validate our
-        endpoint, nothing that needs it is tried in the tenants after.
+        A tenant counts as visited if it was the first, with all the time of the run, or if the time sufficed. So each
+        of n tenants comes first in one of n runs. Once Graph could not validate the endpoint, steps that need that are
+        skipped in the remaining tenants.
         """
-        run = Round(desired, before_gap, wait_budget)
+        run = RunContext(desired, before_gap, wait_budget)
         for place, (tenant_id, declarations) in enumerate(self.tenants().items()):
             began = self._clock()
             try:
-                result: Reconciled | Unlisted = self._visit(tenant_id, run)
+                result: Reconciled | ListingFailed = self._visit(tenant_id, run)
             except RelayError as error:
-                result = Unlisted(error)
+                result = ListingFailed(error)
             except Exception as error:
                 _log.exception("The subscriptions of tenant %s are left as they are", tenant_id)
-                result = Unlisted(RetryLater(Reason.GRAPH, f"an unexpected {type(error).__name__}, see the log"))
+                result = ListingFailed(RetryLater(Reason.GRAPH, f"an unexpected {type(error).__name__}, see the log"))
             if place == 0 or not result.is_cut_short:
                 self._visited[tenant_id] = began
             yield tenant_id, declarations, result
@@ -121,16 +121,16 @@ class Reconciler:
     def tenant(
         self, tenant_id: str, desired: DesiredState, before_gap: BeforeGap, wait_budget: WaitBudget
     ) -> Reconciled:
-        """Reconcile one tenant by what Graph lists now. One failing subscription doesn't stop the others.
+        """Reconcile one tenant with Graph's current list. A failing subscription does not stop the others.
 
-        Where Graph names a time to wait, the run waits as long as `wait_budget` allows.
+        If Graph demands a delay, the run waits within `wait_budget`.
 
-        Raises RetryLater, GraphRequestError if the subscriptions can't be listed. Where Graph is unavailable for that,
-        those that are known are renewed by their ids before.
+        Raises RetryLater, GraphRequestError if the subscriptions can't be listed. If Graph is unavailable for listing,
+        stored subscriptions are renewed by id first.
         """
-        return self._visit(tenant_id, Round(desired, before_gap, wait_budget), by_last_list=False)
+        return self._visit(tenant_id, RunContext(desired, before_gap, wait_budget), by_last_list=False)
 
-    def _visit(self, tenant_id: str, run: Round, *, by_last_list: bool = True) -> Reconciled:
+    def _visit(self, tenant_id: str, run: RunContext, *, by_last_list: bool = True) -> Reconciled:
         declarations, desired, snapshot = self._declarations.of_tenant(tenant_id), run.desired, self._recall(tenant_id)
         known, refusals = snapshot.known, self._refusals.all(tenant_id)
 
@@ -142,24 +142,24 @@ class Reconciler:
         declarations, desired = self._declared_now(tenant_id, desired)
         now = self._clock()
         _warn_of_marked(tenant_id, only_marked(found, desired, known))
-        _warn_of_futile(held_back(declarations, found, desired, tenant_id, now, known))
+        _warn_of_futile(postponed_replacements(declarations, found, desired, tenant_id, now, known))
         steps = plan(declarations, found, desired, tenant_id, now, known, refusals)
         waiting = [] if desired.insists else _waiting(steps, refusals, now)
         later = {outcome.step for outcome in waiting}
-        work = Work(self._client, self.workers, run, declarations, found, known)
-        outcomes = work.do([step for step in steps if step not in later], note)
+        executor = StepExecutor(self._client, self.workers, run, declarations, found, known)
+        outcomes = executor.carry_out([step for step in steps if step not in later], note)
         report(outcomes)
         report_waiting(tenant_id, waiting)
         alive = alive_after(found, outcomes)
         self._note_known(tenant_id, alive, outcomes, snapshot, desired)
         self._refusals.forget_others(tenant_id, refusals, declarations)
-        self._surveys[tenant_id] = replace(self._surveys[tenant_id], alive=alive)
+        self._last_lists[tenant_id] = replace(self._last_lists[tenant_id], alive=alive)
         return Reconciled(found, [*outcomes, *waiting], serving(declarations, alive, desired, tenant_id, known))
 
     def _declared_now(self, tenant_id: str, desired: DesiredState) -> tuple[Declarations, DesiredState]:
-        """Read the declarations after the list: by newer ones, another instance may have created what is on it.
+        """Read the declarations after the list: another instance may have created listed subscriptions from newer ones.
 
-        Where they can't be read again, nothing is removed for being undeclared.
+        If they can't be read again, no undeclared subscription is removed.
         """
         try:
             self._declarations.read_again()
@@ -172,61 +172,70 @@ class Reconciler:
         self,
         tenant_id: str,
         declarations: Declarations,
-        known: Mapping[str, Known],
-        run: Round,
+        known: Mapping[str, KnownSubscription],
+        run: RunContext,
         note: Note,
         *,
         by_last_list: bool,
     ) -> list[Subscription]:
-        """Return the subscriptions of a tenant, by a list of now, or by the last one, if listing takes long: else a run
-        would have no time for anything else.
+        """Return the subscriptions of a tenant by the current list, or by the last one if listing takes so long that a
+        run would have no time for other work.
 
-        A list that can't be read to its end in half of the time waits while what is known is renewed, and then has the
-        rest. The next run goes on from its link.
+        If a list can't be read within half of the time, stored subscriptions are renewed first; then the list gets the
+        rest. The next run continues from its link.
         """
-        survey = Survey(self._client, self.workers, run, tenant_id, declarations, known)
-        last = self._surveys.get(tenant_id)
+        finder = SubscriptionFinder(self._client, self.workers, run, tenant_id, declarations, known)
+        last = self._last_lists.get(tenant_id)
         if by_last_list and last is not None and self._clock() < last.good_until:
-            return survey.as_known(last.alive)
+            return finder.as_known(last.alive)
         listing = self._listing(tenant_id) if by_last_list else Listing(self._clock())
         try:
             with _share_of_the_time(LIST_TIME, self._clock):
-                found = survey.listed(listing)
+                found = finder.listed(listing)
         except RetryLater as retry_later:
             self._renew_known(tenant_id, declarations, known, run, note)
             if not _goes_on(retry_later, run):
                 raise
-            noted = self._recall(tenant_id).known  # pages of before do not show what was renewed or re-keyed meanwhile
-            found = Survey(self._client, self.workers, run, tenant_id, declarations, noted).listed(listing)
+            noted = self._recall(tenant_id).known  # earlier pages do not show what was renewed or re-keyed meanwhile
+            found = SubscriptionFinder(self._client, self.workers, run, tenant_id, declarations, noted).listed(listing)
         self._listings.pop(tenant_id, None)
         good_for = listing.pages * GOOD_FOR_EACH_PAGE if listing.pages > LONG_LIST else timedelta(0)
-        self._surveys[tenant_id] = _Surveyed(found, self._clock() + good_for)
+        self._last_lists[tenant_id] = _LastList(found, self._clock() + good_for)
         return found
 
     def _listing(self, tenant_id: str) -> Listing:
-        """Return the list that the last run has begun to read, or a new one."""
+        """Return the list that an earlier run has begun to read, or a new one."""
         begun = self._listings.get(tenant_id)
         if begun is None or self._clock() - begun.began > PAGES_KEPT:
             begun = self._listings[tenant_id] = Listing(self._clock())
         return begun
 
     def _renew_known(
-        self, tenant_id: str, declarations: Declarations, known: Mapping[str, Known], run: Round, note: Note
+        self,
+        tenant_id: str,
+        declarations: Declarations,
+        known: Mapping[str, KnownSubscription],
+        run: RunContext,
+        note: Note,
     ) -> None:
-        """Renew what is known and has to be, without the list. What is not known waits for it."""
+        """Renew the stored subscriptions that are due, without a list. The others wait for the list."""
         steps, now = list[Step](), self._clock()
         for name, memory in known.items():
             declaration = declarations.get(memory.declaration, tenant_id)
             if declaration is not None and memory.expires > now:
                 step = step_for(
-                    declaration, remembered(name, memory, declaration, run.desired), run.desired, tenant_id, now
+                    declaration,
+                    expected_subscription(name, memory, declaration, run.desired),
+                    run.desired,
+                    tenant_id,
+                    now,
                 )
                 if step is not None and step.action in (Action.RENEW, Action.REKEY):
                     steps.append(step)
         if not steps:
             return
         steps.sort(key=lambda step: step.subscription.expiration_date_time if step.subscription else now)
-        report(Work(self._client, self.workers, run, declarations, (), known).do(steps, note))
+        report(StepExecutor(self._client, self.workers, run, declarations, (), known).carry_out(steps, note))
 
     def _recall(self, tenant_id: str) -> Snapshot:
         try:
@@ -238,14 +247,10 @@ class Reconciler:
     def _note_made(
         self, tenant_id: str, outcomes: Sequence[Outcome], snapshot: Snapshot, desired: DesiredState
     ) -> None:
-        """Note what was made or renewed at once: a run may end before its end."""
-        try:
-            noted = remembered_after((), outcomes, snapshot.known, desired, tenant_id, self._clock())
+        """Store new and renewed subscriptions at once: the process may end during the run."""
+        with _stored_later(tenant_id):
+            noted = known_after((), outcomes, snapshot.known, desired, tenant_id, self._clock())
             self._known.add(tenant_id, noted, snapshot)
-        except RetryLater as retry_later:
-            _log.warning(
-                "Storing the subscriptions of tenant %s failed; the next run retries: %s", tenant_id, retry_later
-            )
 
     def _note_known(
         self,
@@ -255,14 +260,10 @@ class Reconciler:
         snapshot: Snapshot,
         desired: DesiredState,
     ) -> None:
-        """Where storage is unavailable, the next run notes them; lifecycle notifications of new ones wait for it."""
-        try:
-            noted = remembered_after(alive, outcomes, snapshot.known, desired, tenant_id, self._clock())
+        """If storage is unavailable, the next run stores them; lifecycle notifications of new ones wait for it."""
+        with _stored_later(tenant_id):
+            noted = known_after(alive, outcomes, snapshot.known, desired, tenant_id, self._clock())
             self._known.note(tenant_id, noted, snapshot)
-        except RetryLater as retry_later:
-            _log.warning(
-                "Storing the subscriptions of tenant %s failed; the next run retries: %s", tenant_id, retry_later
-            )
 
     def replace(
         self, declaration: Declaration, subscription: Subscription, desired: DesiredState, before_gap: BeforeGap
@@ -270,58 +271,67 @@ class Reconciler:
         """Replace a subscription that Graph refuses to renew; count and log it. Never raises RelayError."""
         explanation = "Graph refuses to renew it with the permission that created it"
         step = Step(Action.REPLACE, declaration.tenant_id, declaration, subscription, explanation)
-        run = Round(desired, before_gap, WaitBudget.none())
-        work = Work(self._client, self.workers, run, self._declarations, [subscription], {})
-        outcome, *others = work.do(
+        run = RunContext(desired, before_gap, WaitBudget.none())
+        executor = StepExecutor(self._client, self.workers, run, self._declarations, [subscription], {})
+        outcome, *others = executor.carry_out(
             [step], lambda done: self._note_made(declaration.tenant_id, done, Snapshot(), desired)
         )
         report([outcome, *others])
         if outcome.error is None:
-            self._lose(declaration.tenant_id, subscription.id)
+            self._mark_deleted(declaration.tenant_id, subscription.id)
         return outcome
 
     def restore(
         self, declaration: Declaration, subscription_id: str, desired: DesiredState, before_gap: BeforeGap
     ) -> Outcome | None:
-        """Create a subscription in place of one that is gone, without listing the others; None if it lives.
+        """Create a subscription in place of a deleted one, without listing the others; None if it still exists.
 
-        Where Graph has another one of ours already, that serves. Raises RetryLater, GraphRequestError if Graph can't be
-        asked whether it is gone.
+        If Graph already has another one of the app, that one is used. Raises RetryLater, GraphRequestError if Graph
+        can't be asked whether the subscription exists.
         """
         tenant_id = declaration.tenant_id
         if self._client.get(tenant_id, subscription_id) is not None:
             return None
-        self._lose(tenant_id, subscription_id)
+        self._mark_deleted(tenant_id, subscription_id)
         step = Step(Action.CREATE, tenant_id, declaration, None, "Graph has removed it")
-        run = Round(desired, before_gap, WaitBudget.none())
-        work = Work(self._client, self.workers, run, self._declarations.of_tenant(tenant_id), (), {})
-        (outcome,) = work.do([step], lambda done: self._note_made(tenant_id, done, Snapshot(), desired))
+        run = RunContext(desired, before_gap, WaitBudget.none())
+        executor = StepExecutor(self._client, self.workers, run, self._declarations.of_tenant(tenant_id), (), {})
+        (outcome,) = executor.carry_out([step], lambda done: self._note_made(tenant_id, done, Snapshot(), desired))
         report([outcome])
         return outcome
 
-    def _lose(self, tenant_id: str, subscription_id: str) -> None:
-        """Note that a subscription is gone, for lists of before that show it."""
+    def _mark_deleted(self, tenant_id: str, subscription_id: str) -> None:
+        """Store that a subscription is deleted, although earlier lists show it."""
         try:
-            self._known.lose(tenant_id, subscription_id)
+            self._known.mark_deleted(tenant_id, subscription_id)
         except RetryLater as retry_later:
             _log.warning("Storing that a subscription is gone failed; the next list shows it: %s", retry_later)
 
     def forget(self, tenant_id: str) -> None:
-        """Visit a tenant no more, since nothing of ours is left there. Our own is always visited. Raises RetryLater."""
+        """Stop visiting a former tenant without subscriptions of the app. The home tenant stays. Raises RetryLater."""
         if tenant_id != self._home:
             self._tenants.forget(tenant_id)
 
 
 @contextmanager
 def _share_of_the_time(share: float, clock: Callable[[], datetime]) -> Iterator[None]:
-    """Allow a share of the time that is left; without a limit, there is none."""
+    """Limit to a share of the time left; without a time limit, no limit."""
     left = deadline.left()
     with nullcontext() if left == timedelta.max else time_limit(left * share, clock):
         yield
 
 
-def _goes_on(error: RetryLater, run: Round) -> bool:
-    """Whether a list that was not read to its end goes on now: what ended was its share of the time."""
+@contextmanager
+def _stored_later(tenant_id: str) -> Iterator[None]:
+    """Log that storage is unavailable: the next run stores the subscriptions."""
+    try:
+        yield
+    except RetryLater as retry_later:
+        _log.warning("Storing the subscriptions of tenant %s failed; the next run retries: %s", tenant_id, retry_later)
+
+
+def _goes_on(error: RetryLater, run: RunContext) -> bool:
+    """Whether an unfinished list continues in this run: only its share of the time was over."""
     if deadline.left() <= timedelta(0):
         return False
     pause = error.retry_after
@@ -330,10 +340,10 @@ def _goes_on(error: RetryLater, run: Round) -> bool:
     )
 
 
-def _waiting(steps: Iterable[Step], refusals: Mapping[str, Refusal], now: datetime) -> list[Outcome]:
-    """Return the creations that Graph has refused and is not asked for again yet."""
+def _waiting(steps: Iterable[Step], refusals: Mapping[str, FailedCreation], now: datetime) -> list[Outcome]:
+    """Return the failed creations that are not due for a retry yet."""
     return [
-        Outcome(step, error=StillRefused(refusal), attempted=False)
+        Outcome(step, error=CreationPostponed(refusal), attempted=False)
         for step in steps
         if step.action is Action.CREATE
         and step.declaration is not None
@@ -343,7 +353,7 @@ def _waiting(steps: Iterable[Step], refusals: Mapping[str, Refusal], now: dateti
 
 
 def _warn_of_futile(steps: Sequence[Step]) -> None:
-    """Say what replacing did not cure: it is borne for a while, since each time changes are missed."""
+    """Warn of faults that a replacement did not fix. Further ones are postponed, because each one may miss changes."""
     for step in steps:
         telemetry.RECONCILED.add(1, {"action": step.action, "outcome": "futile"})
     message = (

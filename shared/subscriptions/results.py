@@ -1,4 +1,4 @@
-"""What became of a tenant's subscriptions in one run."""
+"""The results of a run in one tenant."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,9 @@ _log = logging.getLogger("graph_relay.subscriptions")
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What there was in a tenant before, what became of each step, and what serves each declaration (id) since."""
+    """The subscriptions found, the outcome of each step, and the subscription that serves each declaration (id)
+    afterwards.
+    """
 
     found: list[Subscription]
     outcomes: list[Outcome]
@@ -23,7 +25,7 @@ class Reconciled:
 
     @property
     def failing(self) -> set[str]:
-        """The ids of the declarations that have no subscription as they should."""
+        """The ids of the declarations without a proper subscription."""
         return {
             outcome.step.declaration.id
             for outcome in self.outcomes
@@ -32,7 +34,7 @@ class Reconciled:
 
     @property
     def alive(self) -> list[Subscription]:
-        """The subscriptions there are after the run, and those there were before: in doubt, one is alive."""
+        """The subscriptions after the run. In case of doubt, a subscription counts as alive."""
         return alive_after(self.found, self.outcomes)
 
     @property
@@ -42,29 +44,29 @@ class Reconciled:
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether the time was over before everything was done."""
+        """Whether the time ran out."""
         return any(is_out_of_time(outcome.error) for outcome in self.outcomes)
 
 
 @dataclass(frozen=True)
-class Unlisted:
-    """A tenant whose subscriptions could not be listed, and why."""
+class ListingFailed:
+    """A tenant whose subscriptions could not be listed, and the error."""
 
     error: RelayError
 
     @property
     def refuses(self) -> bool:
-        """Whether the tenant itself refuses: consent is missing, or was withdrawn."""
+        """Whether the tenant refuses: consent is missing or was withdrawn."""
         return self.error.reason in (Reason.GRAPH_REFUSED, Reason.LOGIN)
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether the time was over before everything was listed."""
+        """Whether the time ran out."""
         return is_out_of_time(self.error)
 
 
 def is_out_of_time(error: RelayError | None) -> bool:
-    """A pause that Graph's limits ask for may not fit into the time either."""
+    """A delay that Graph's limits demand may exceed the time, too."""
     return isinstance(error, NotAttempted) or (error is not None and error.reason is Reason.GRAPH_THROTTLED)
 
 
@@ -77,8 +79,8 @@ def alive_after(found: Sequence[Subscription], outcomes: Sequence[Outcome]) -> l
     return [*before, *now_there.values()]
 
 
-def report_unlisted(tenant_id: str, declarations: Iterable[Declaration], error: RelayError) -> None:
-    """Count a tenant whose subscriptions can't be listed, and log what a person should do about it."""
+def report_listing_failure(tenant_id: str, declarations: Iterable[Declaration], error: RelayError) -> None:
+    """Count a tenant whose subscriptions can't be listed, and log the advice."""
     telemetry.RECONCILED.add(1, {"action": "list", "outcome": error.reason})
     _log.error(
         "The subscriptions of tenant %s are left as they are: %s. %s",

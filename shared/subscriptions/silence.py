@@ -1,9 +1,10 @@
-"""When each declaration was last seen in a notification, and whether its silence is unusual (docs/graph.md, "Gaps").
+"""The last notification of each declaration, and whether its silence is unusual (docs/graph.md, "Gaps").
 
-Subscriptions of Teams have been seen to fall silent with nothing announced. For each hour of the week it is remembered
-in which of the last weeks something came. After three hours in each of which something usually comes, silence is
-unusual: also for a tenant that sleeps at night and over the weekend. Beside that, the longest silence so far decides,
-halved every two weeks, so that one long holiday does not raise the threshold permanently.
+Subscriptions of Teams have been seen to stop sending without any announcement. The app stores for each hour of the week
+in which of the last weeks a notification came. Silence is unusual after three hours in which notifications usually
+come, even for a tenant without activity at night and on weekends. In addition, silence is unusual if it exceeds several
+times the longest silence so far. That is halved every two weeks, so that one long holiday does not raise the threshold
+permanently.
 """
 
 import logging
@@ -18,15 +19,15 @@ from shared.errors import RetryLater
 from shared.log_lines import log_first
 from shared.storage.state import STATE, number_in, time_in
 from shared.storage.tables import Row, Tables
-from shared.subscriptions.habit import KNOWN_WEEKS, MISSED_HOURS, Habit
+from shared.subscriptions.weekly_pattern import KNOWN_WEEKS, MISSED_HOURS, WeeklyPattern
 
 _log = logging.getLogger("graph_relay.silence")
 
 WRITE_INTERVAL = timedelta(minutes=1)
-"""So that a busy subscription costs one write a minute and process."""
+"""A busy subscription costs one write per minute and process."""
 
 SILENCE_FACTOR = 3
-"""How many times the longest silence so far is unusual."""
+"""Silence is unusual beyond the longest silence times this factor."""
 
 SHORTEST_ALARMING_SILENCE = timedelta(hours=1)
 
@@ -39,15 +40,15 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Source:
-    """The subscription that a notification came from, and the key that its content names; "" if it had none."""
+    """The subscription that sent a notification, and the key id of its content; "" without content."""
 
     subscription_id: str
     key_id: str = ""
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """The last notification of a declaration, by its id: where it came from, and when (UTC)."""
+class LastNotification:
+    """The last notification of a declaration (id): its source and time (UTC)."""
 
     declaration: str
     source: Source
@@ -55,7 +56,7 @@ class Sighting:
 
 
 class LastSeen:
-    """Notes when declarations were last seen, by their ids; one object serves all threads."""
+    """Stores when declarations last received a notification; one object serves all threads."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -63,7 +64,7 @@ class LastSeen:
         self._noted: dict[tuple[str, Source], datetime] = {}
 
     def note(self, sources: Mapping[str, Source], received: datetime) -> None:
-        """Note that notifications arrived, by the id of the declaration that each came for.
+        """Store that notifications arrived, by the id of the declaration.
 
         Never raises RetryLater: this is a gauge, not a promise.
         """
@@ -88,14 +89,16 @@ class LastSeen:
         return fresh
 
     def _rows(self, names: Collection[str]) -> dict[str, Row]:
-        """Return the rows of declarations: one request for each of a few, one for all of many."""
+        """Return the rows of declarations: few are read one by one, many with one query."""
         if len(names) <= _FEW:
             found = {name: self._tables.get(STATE, _PARTITION, name) for name in names}
             return {name: row for name, row in found.items() if row is not None}
         return {str(row["RowKey"]): row for row in self._tables.partition(STATE, _PARTITION)}
 
     def report(self, declarations: Declarations, now: datetime) -> list[Declaration]:
-        """Gauge the silence of each declaration, warn of unusual ones and return them. Raises RetryLater."""
+        """Record the silence of each declaration as a gauge, warn of unusual silence and return those declarations.
+        Raises RetryLater.
+        """
         unusual, hours = [], list[float]()
         declared = {declaration.id: declaration for declaration in declarations}
         for row in self._tables.partition(STATE, _PARTITION):
@@ -116,16 +119,16 @@ class LastSeen:
         log_first(_log, logging.WARNING, message, rows)
         return unusual
 
-    def all(self) -> list[Sighting]:
-        """Return the last sighting of each declaration. Raises RetryLater."""
+    def all(self) -> list[LastNotification]:
+        """Return the last notification of each declaration. Raises RetryLater."""
         return [
-            Sighting(str(row["RowKey"]), _source(row), time_in(row, "last"))
+            LastNotification(str(row["RowKey"]), _source(row), time_in(row, "last"))
             for row in self._tables.partition(STATE, _PARTITION)
         ]
 
 
 def _row(source: Source, known: Row | None, received: datetime) -> Row | None:
-    """Return the row after a notification from `source`; None if a later one is known."""
+    """Return the row after a notification from `source`; None if a later one is stored."""
     longest = timedelta(0)
     if known is not None:
         last = time_in(known, "last")
@@ -133,7 +136,7 @@ def _row(source: Source, known: Row | None, received: datetime) -> Row | None:
             return None
         longest = max(_longest(known, received), received - last)
     return {
-        "habit": Habit.of(known).with_hour(received).text,
+        "habit": WeeklyPattern.of(known).with_hour(received).text,
         "last": received.isoformat(),
         "longest": longest.total_seconds(),
         "subscription": source.subscription_id,
@@ -142,10 +145,10 @@ def _row(source: Source, known: Row | None, received: datetime) -> Row | None:
 
 
 def is_unusual(row: Row, now: datetime) -> bool:
-    """Whether a declaration has been silent for longer than it usually is at this time."""
+    """Whether the silence of a declaration is unusual at this time."""
     last = time_in(row, "last")
-    habit = Habit.of(row)
-    if habit.weeks(now) >= KNOWN_WEEKS and habit.missed(last, now) >= MISSED_HOURS:
+    pattern = WeeklyPattern.of(row)
+    if pattern.weeks(now) >= KNOWN_WEEKS and pattern.missed(last, now) >= MISSED_HOURS:
         return True
     return now - last > SILENCE_FACTOR * max(_longest(row, now), SHORTEST_ALARMING_SILENCE)
 
@@ -155,6 +158,6 @@ def _source(row: Row) -> Source:
 
 
 def _longest(row: Row, now: datetime) -> timedelta:
-    """Return the longest silence, faded."""
+    """Return the longest silence, halved with time."""
     faded: float = 0.5 ** ((now - time_in(row, "last")) / HALF_LIFE)
     return timedelta(seconds=number_in(row, "longest")) * faded

@@ -1,4 +1,4 @@
-"""What Graph lists of the members that a template fans out over: lists, and changes where there is a delta query."""
+"""Reads the members that a template fans out over: complete lists, and changes where there is a delta query."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ _LINK_IS_OUTDATED = (400, 404, 410)
 """The status of a delta link that Graph no longer accepts (docs/graph.md, "Delta queries")."""
 
 _MOST_PAGES = 2_000
-"""Of one list: more is no progress."""
+"""Of one list: more pages count as a loop."""
 
 Key = tuple[str, str]
-"""The id of the outer member, "" if there is no outer list, and that of the member."""
+"""The id of the outer member ("" without an outer list), and of the member."""
 
 
 class _Entry(msgspec.Struct):
@@ -31,30 +31,30 @@ class _Entry(msgspec.Struct):
 
 
 @dataclass(frozen=True)
-class Round:
-    """What a delta query told: who came, whether anybody left, and the link to go on from.
+class MemberChanges:
+    """The result of a delta query: new members, whether any left, and the next link.
 
-    link: "" if the query has to begin again, since Graph no longer accepts the link.
+    link: "" if the query must begin again, since Graph no longer accepts the link.
     """
 
-    came: frozenset[Key] = frozenset()
-    somebody_left: bool = False
+    joined: frozenset[Key] = frozenset()
+    any_left: bool = False
     link: str = ""
 
 
 def has_delta(template: Declaration) -> bool:
-    """Whether Graph tells the changes of a template's list: of one list, that no filter narrows."""
+    """Whether a template's list has a delta query: a single list without a filter."""
     (source, *inner) = template.sources
     return not inner and "?" not in source and _kind(source).delta != ""
 
 
 def outer_members(template: Declaration, graph: GraphClient) -> frozenset[str]:
-    """Return the ids on the list of a template, or on its outer list. Raises RetryLater, GraphRequestError."""
+    """Return the ids in the (outer) list of a template. Raises RetryLater, GraphRequestError."""
     return frozenset(_listed(template.sources[0], template.tenant_id, graph))
 
 
 def inner_members(template: Declaration, parent: str, graph: GraphClient) -> frozenset[str]:
-    """Return the ids on the inner list of one outer member: none if that has been deleted since.
+    """Return the ids in the inner list of one outer member: none if the outer member was deleted.
 
     Raises RetryLater, GraphRequestError.
     """
@@ -67,7 +67,7 @@ def inner_members(template: Declaration, parent: str, graph: GraphClient) -> fro
 
 
 def begin_delta(template: Declaration, graph: GraphClient) -> str:
-    """Return the link from which the changes of a template's list are told: those from now on.
+    """Begin a delta query, and return its link: later changes follow from it.
 
     Raises RetryLater, GraphRequestError.
     """
@@ -76,34 +76,34 @@ def begin_delta(template: Declaration, graph: GraphClient) -> str:
     return _follow(_kind(source).delta.format(*ids), template, graph).link
 
 
-def changes(template: Declaration, link: str, graph: GraphClient) -> Round:
-    """Return what changed since a link was given out. Raises RetryLater, GraphRequestError."""
+def changes(template: Declaration, link: str, graph: GraphClient) -> MemberChanges:
+    """Return the changes since a link was issued. Raises RetryLater, GraphRequestError."""
     try:
         return _follow(link, template, graph)
     except GraphRequestError as refusal:
         if refusal.status in _LINK_IS_OUTDATED:
-            return Round()
+            return MemberChanges()
         raise
 
 
-def _follow(link: str, template: Declaration, graph: GraphClient) -> Round:
+def _follow(link: str, template: Declaration, graph: GraphClient) -> MemberChanges:
     kind = _kind(template.sources[0])
-    came: set[Key] = set()
+    joined: set[Key] = set()
     left = False
     for page in _pages(link, template.sources[0], template.tenant_id, graph):
         for entry in _entries(page, template.sources[0]):
-            ours = entry.members if "members" in kind.path else [entry]
-            left |= any(change.removed is not None for change in ours) or entry.removed is not None
-            came -= {("", change.id) for change in ours if change.removed is not None}
-            came |= {
-                ("", change.id) for change in ours if change.removed is None and _counts(change, kind)
-            } - _gone_again(ours)
+            members = entry.members if "members" in kind.path else [entry]
+            left |= any(change.removed is not None for change in members) or entry.removed is not None
+            joined -= {("", change.id) for change in members if change.removed is not None}
+            joined |= {
+                ("", change.id) for change in members if change.removed is None and _counts(change, kind)
+            } - _gone_again(members)
         link = page.delta_link or ""
-    return Round(frozenset(came), left, link)
+    return MemberChanges(frozenset(joined), left, link)
 
 
 def _gone_again(entries: list[_Entry]) -> set[Key]:
-    """Return who has left by the last entry about them."""
+    """Return the members whose last entry is a removal."""
     last = {entry.id: entry for entry in entries}
     return {("", name) for name, entry in last.items() if entry.removed is not None}
 
@@ -131,7 +131,7 @@ def _pages(link: str, source: str, tenant_id: str, graph: GraphClient) -> Iterat
 
 
 def _entries(page: Page, source: str) -> list[_Entry]:
-    """Return the entries of a page. Raises RetryLater if one can't be read: who it is must not count as missing."""
+    """Return the entries of a page. Raises RetryLater if one is unreadable: its member must not count as missing."""
     try:
         return [msgspec.json.decode(entry, type=_Entry) for entry in page.value]
     except (msgspec.DecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""A subscription as Graph lists it, what can be done about one, and what every subscription of ours carries."""
+"""A subscription as Graph lists it, the steps that change one, and the desired state of all."""
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ _IMMUTABLE_IDS = frozenset({"Message", "Event", "Contact"})
 class Subscription(msgspec.Struct, frozen=True, rename="camel"):
     """A subscription as Graph lists it: without its clientState and certificate.
 
-    What is null or "" is unknown, and no difference from what was given (docs/graph.md, "Subscriptions").
-    The id, a GUID, stands in paths and is a key in a table: no text is read as one that cannot.
+    A property that is null or "" is unknown, and does not differ from the given one (docs/graph.md, "Subscriptions").
+    The id, a GUID, becomes part of paths and of table keys: other texts are rejected.
     """
 
     id: Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z_-]{1,128}\Z")]
@@ -37,7 +37,7 @@ class Subscription(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Action(StrEnum):
-    """What is done about a subscription."""
+    """The kinds of steps."""
 
     CREATE = "create"
     RENEW = "renew"
@@ -48,9 +48,9 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do. `declaration` is None for a removal, `subscription` for a creation.
+    """One step. `declaration` is None for a removal, `subscription` for a creation.
 
-    instead: the id of the subscription that serves in place of one that is removed; it has to live.
+    instead: the id of the successor of a removed subscription; it must exist.
     """
 
     action: Action
@@ -62,7 +62,7 @@ class Step:
 
     @property
     def opens_a_gap(self) -> bool:
-        """Whether changes may be missed before it, or by it."""
+        """Whether changes may be missed before or during the step."""
         return self.action in (Action.CREATE, Action.REPLACE)
 
 
@@ -72,33 +72,34 @@ def _never(_: str) -> bool:
 
 @dataclass(frozen=True)
 class DesiredState:
-    """What every subscription of ours carries at present."""
+    """The desired properties of every subscription."""
 
     notification_url: str
     client_state_secret: bytes
     key: EncryptionKey | None
-    """None while the key store is away: what needs a certificate waits, and the rest goes on."""
+    """None while the key store is unavailable: steps that need a certificate wait."""
     recreate: bool = False
-    """Whether even those without fault are to be replaced."""
+    """Whether to replace subscriptions without a fault, too."""
     lagging: Container[str] = ()
-    """The ids, lower case, of those whose items go on naming another key, although they show the present one."""
+    """The ids, lower case, of subscriptions that show the current key while their items name another one."""
     silent: Container[str] = ()
-    """The ids, lower case, of those that Graph shows and that bring nothing any more."""
+    """The ids, lower case, of subscriptions that exist and send nothing."""
     pause: timedelta = timedelta(0)
-    """The longest time between two runs of the timer: what would not live until the next but one is renewed."""
+    """The longest time between two timer runs: a subscription that would expire before the next but one is renewed."""
     former_secrets: tuple[bytes, ...] = ()
-    """Secrets of before that still prove an item."""
+    """Former secrets whose clientStates are still valid."""
     take_over: bool = False
-    """Whether a subscription that is not ours is replaced if Graph refuses ours for its sake."""
+    """Whether a foreign subscription is replaced if Graph refuses the app's own because of it."""
     insists: bool = False
-    """Whether creations that Graph has refused a while ago are tried now, and not later each time."""
+    """Whether refused creations are retried now, without their growing delays."""
     may_belong: Callable[[str], bool] = _never
-    """Whether a subscription to a resource may belong to a declaration that is not known yet: it is not removed."""
+    """Whether a subscription to a resource may belong to a declaration that is not known yet: then it is not removed.
+    """
 
     def url_for(self, declaration: Declaration, minted_by: str | None = None) -> str:
         """Return the notification URL of the subscription of a declaration.
 
-        minted_by: the fingerprint of the secret that minted its clientState; None: the current one.
+        minted_by: the fingerprint of the secret of its clientState; None: the current one.
         """
         return marked(
             self.notification_url,
@@ -109,7 +110,7 @@ class DesiredState:
 
     @cached_property
     def endpoint(self) -> Endpoint:
-        """NOTIFICATION_URL, in one spelling."""
+        """NOTIFICATION_URL, normalized."""
         return read_url(self.notification_url).endpoint
 
     @cached_property
@@ -119,18 +120,18 @@ class DesiredState:
 
     @cached_property
     def fingerprints(self) -> frozenset[str]:
-        """The fingerprints of all our secrets."""
+        """The fingerprints of all secrets."""
         return frozenset(map(client_state.fingerprint, (self.client_state_secret, *self.former_secrets)))
 
 
 def id_type_of(resource: str) -> str | None:
-    """Return the ids that a subscription to a resource is to give, as its URL says; None: the only ones there are."""
+    """Return the type of ids that the URL of a subscription states; None: the resource has only one."""
     return "immutable" if kinds_in(resource) & _IMMUTABLE_IDS else None
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """A creation that has failed: when it did last, how many times, and until when it is not asked for again."""
+class FailedCreation:
+    """A failed creation: the time of the last attempt, the number of attempts, and the time of the next."""
 
     last: datetime
     times: int
@@ -139,9 +140,9 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step: `subscription` is Graph's answer, `error` what went wrong.
+    """The outcome of a step: `subscription` is Graph's answer, `error` the failure.
 
-    attempted: whether Graph was asked at all in this run.
+    attempted: whether this run called Graph.
     """
 
     step: Step

@@ -1,4 +1,4 @@
-"""How long one run may wait in all where Graph asks for it."""
+"""The total time that one run may spend waiting on Graph's request."""
 
 import threading
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from shared import deadline
 
 @dataclass
 class WaitBudget:
-    """Time that may be spent on waiting, in all; `sleep` spends it. Threads that are told to wait wait together."""
+    """The remaining waiting time; `sleep` spends it. Threads wait concurrently."""
 
     left: timedelta
     sleep: Callable[[timedelta], object]
@@ -19,14 +19,14 @@ class WaitBudget:
 
     @classmethod
     def none(cls) -> "WaitBudget":
-        """Return a budget of no time at all."""
+        """Return an empty budget."""
         return cls(timedelta(0), lambda _: None)
 
     def wait(self, time: timedelta | None) -> bool:
-        """Wait for the requested time and return True; return False at once if it is unknown, exceeds the budget, or
-        goes beyond the invocation's time.
+        """Wait for the requested time and return True; return False at once if it is None, exceeds the budget, or
+        exceeds the invocation's time.
 
-        A wait of another thread, which was under way when this one began, counts for it: the caller asks Graph again.
+        A wait of another thread that was in progress when this one began counts too: the caller retries its call.
         """
         before = self._waits
         if time is None or time > self.left or time > deadline.left():

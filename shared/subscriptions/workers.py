@@ -1,4 +1,4 @@
-"""Several calls to Graph at once, within the time of the run that makes them."""
+"""Concurrent calls to Graph, within the time of the run."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -9,14 +9,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AT_ONCE = 16
-"""Steps at once: a creation takes a second or two with its handshakes, and Graph takes 25 a second in a tenant."""
+"""Concurrent steps: a creation takes one or two seconds with its handshakes, and Graph allows 25 a second per tenant.
+"""
 
 
 class Workers:
-    """Applies functions to many arguments; the pool is made when there is more than one."""
+    """Applies a function to several arguments; creates the pool for the first pair of arguments."""
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
-        """at_once: 1 does one after the other in the calling thread."""
+        """at_once: 1 runs the calls one by one in the calling thread."""
         self._at_once = at_once
 
     def map(self, do: Callable[[T], R], arguments: Iterable[T]) -> list[R]:

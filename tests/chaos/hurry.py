@@ -8,12 +8,12 @@ from types import ModuleType
 
 from process_queue import hydration, lifecycle, readback
 from shared import circuit_breaker
-from shared.delivery import destination, lane
+from shared.delivery import destination, dispatcher
 from shared.graph import client, resolver, signing_keys
 from shared.keys import ring
 from shared.messages import retry
 from shared.readback import delta, pings, sweep
-from shared.subscriptions import once
+from shared.subscriptions import single_flight
 
 HURRY_SETTING = "CHAOS_HURRY"
 SHORTEST_READ = 3.0  # seconds, the shortest time limit of the destination: a busy machine needs some
@@ -24,9 +24,9 @@ WAITS: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
     (delta, ("OVERLAP",)),
     (destination, ("_RETRY_AFTER_GONE", "_GIVEN_UP_AFTER", "_LONGEST_DELAY")),
     (hydration, ("SETTLES_WITHIN", "ASK_AGAIN")),
-    (lane, ("_SHORTEST_RETURN", "_LONGEST_RETURN")),
+    (dispatcher, ("_SHORTEST_RETRY", "_LONGEST_RETRY")),
     (lifecycle, ("DEBOUNCE", "UNKNOWN_FOR")),
-    (once, ("REFUSAL_LASTS",)),
+    (single_flight, ("REPEATS_REFUSAL_FOR",)),
     (pings, ("SETTLING_TIME", "APART", "OVERLAP")),
     (readback, ("_RESTART_AFTER", "SETTLES_WITHIN", "ASK_AGAIN")),
     (resolver, ("_REPEAT_AFTER",)),

@@ -86,7 +86,7 @@ class Others:
         self._feeds = ExitStack()
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return their entries of DESTINATIONS. The slow one takes so few events that it falls behind."""
+        """Return their entries of DESTINATIONS. The slow one accepts so few events per request that it falls behind."""
         secret = "%DESTINATION_SECRET%"
         return [
             {"name": SLOW, "url": f"{self.slow.url}/events", "secret": secret, "maxRequests": 1, "maxEvents": 2},

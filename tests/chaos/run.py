@@ -200,7 +200,7 @@ class Run:
                 )
 
     def _sweep(self) -> None:
-        """Have the app compare what Graph lists with what was delivered, up to now, as for a suspected gap."""
+        """Make the app compare Graph's lists with the delivered events up to now, as for a suspected gap."""
         system = self._system
         checkpoints = Checkpoints(tables(self._storage))
         asked = now()
@@ -234,7 +234,7 @@ class Run:
         return sorted(differences(written, (line for line in held if key_of(line) not in unknown)))
 
     def _is_in_no_list(self, line: dict[str, Any]) -> bool:
-        """Whether a resource was deleted of which only a delta query tells: a list without a link does not name it
+        """Whether a resource was deleted that only a delta query reports: a list without a link does not name it
         (docs/configuration.md, "What can be read back").
         """
         return line["deleted"] and FORGOTTEN in self._struck and line["path"].startswith(("drives/", "sites/"))

@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class ChaosSettings:
     renew_every: int = 4
     sweep_every: float = 400
     stubborn: int = 200
-    """One event in so many is answered 400 until `relent`."""
+    """One event in this number is answered 400 until `relent`."""
     others: bool = False
     """Whether a slow and a dead destination receive every event too."""
     other_kinds: bool = True
@@ -79,6 +80,8 @@ class ChaosSystem(System):
         self.conduct = self.struck.conduct
         self._ports = gateway, road
         self._trust = ssl.create_default_context(cafile=str(self.authority.ca))
+        self._numbers: dict[str, int] = {}
+        self._numbering = threading.Lock()
         self._around = ExitStack()
         self.road: TcpProxy
         self.storage_runs = True
@@ -119,7 +122,7 @@ class ChaosSystem(System):
         self.host.child.wait_until(lambda: self.simulator("summary")["subscriptions"] >= len(self.declared))
 
     def change_other_kinds(self) -> None:
-        """Have one more thing of another kind change."""
+        """Change one more resource of another kind."""
         self.tell_simulator("resources", **kinds.order(self.tenant, self._changes, self.chaos.seed))
         self._changes += 1
 
@@ -213,8 +216,10 @@ class ChaosSystem(System):
             found.conduct.refuse(chosen)
 
     def _is_stubborn(self, version: str) -> bool:
-        moment = int(version.rpartition(".")[2])  # the etag: milliseconds of the change
-        return (moment + self.chaos.seed) % self.chaos.stubborn == 0
+        """Whether to reject a version. Its number decides, in order of arrival: by chance, a short run had none."""
+        with self._numbering:
+            number = self._numbers.setdefault(version, len(self._numbers) + self.chaos.seed)
+        return number % self.chaos.stubborn == 0
 
 
 def now() -> datetime:

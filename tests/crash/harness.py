@@ -1,7 +1,7 @@
 """Runs a scenario once to count its operations, then again for each window, and checks the promises after recovery."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -36,14 +36,19 @@ def windows(operations: list[Operation]) -> Iterator[Window]:
             yield Window(number, fault)
 
 
-def explore(scenario: Scenario, most: int | None = None) -> Result:
-    """Run a scenario without a fault, and in each of its windows; in at most `most` windows, spread evenly."""
+def explore(
+    scenario: Scenario, most: int | None = None, among: Callable[[Operation, str], bool] = lambda *_: True
+) -> Result:
+    """Run a scenario without a fault, and in each of its windows, or those of `among`; in at most `most` windows,
+    spread evenly.
+    """
     with quietly() as logged:
         operations, broken = _tried(scenario, None, logged)
         result = Result(scenario.name, len(operations))
         if broken:
             result.violations["no fault"] = broken
-        for window in spread(list(windows(operations)), most):
+        chosen = [window for window in windows(operations) if among(operations[window.number], window.fault)]
+        for window in spread(chosen, most):
             result.windows += 1
             _, broken = _tried(scenario, window, logged)
             if broken:

@@ -11,7 +11,7 @@ import requests
 import urllib3
 
 from shared.circuit_breaker import CircuitBreaker
-from shared.errors import Reason, RetryLater, Unanswered
+from shared.errors import Reason, RetryLater, TimedOut
 from shared.storage.queues import MESSAGE_LIMIT, Queue
 from tests.builders import Clock
 from tests.in_process import HANGS, InProcess
@@ -173,7 +173,7 @@ class _Watched:
             do()
         if fault == HANGING:
             self._operations.clock.now += STORAGE_TIME
-            raise Unanswered(Reason.STORAGE, f"{self._dependency} hangs")
+            raise TimedOut(Reason.STORAGE, f"{self._dependency} hangs")
         raise RetryLater(Reason.STORAGE, f"{self._dependency} is unavailable")
 
 
@@ -263,5 +263,5 @@ class WatchedKeys(_Watched):
     def _fail(self, fault: str, do: Callable[[], Any]) -> Any:
         if fault == HANGING:
             self._operations.clock.now += timedelta(seconds=76)
-            raise Unanswered(Reason.KEY_STORE, "the key store hangs")
+            raise TimedOut(Reason.KEY_STORE, "the key store hangs")
         raise RetryLater(Reason.KEY_STORE, "the key store is unavailable")

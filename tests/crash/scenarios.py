@@ -136,7 +136,7 @@ def member(number: int, **change: object) -> dict[str, object]:
 
 
 def members_come_and_go() -> World:
-    """One joins a group over which a declaration fans out, and one leaves."""
+    """One member joins a group over which a declaration fans out, and one leaves."""
     template = Declaration(
         "/users/{id}/messages", EVERY, tenant_id=TENANT, for_each=f"/groups/{GROUP}/members", read_back=True
     )
@@ -166,6 +166,12 @@ def rotating() -> World:
     world = World()
     world.keys = KeysInMemory([made_key("enc-0", world.clock() - ALMOST_DUE)])
     return due_soon(world)
+
+
+def rotating_where_certificates_are_refused() -> World:
+    world = rotating()
+    world.graph.refuses_certificates = True
+    return world
 
 
 def rotating_in_a_directory() -> World:
@@ -208,7 +214,9 @@ def replaced() -> World:
 
 
 def another_url() -> World:
-    """The lifecycle URL can't be changed by a PATCH: what Graph validates at the new one replaces what there is."""
+    """The lifecycle URL can't be changed by a PATCH: a subscription whose new URL Graph validates replaces the old
+    one.
+    """
     world = subscribed()
     world.configure(NOTIFICATION_URL=f"{RELAY}?code=2")
     return world
@@ -296,6 +304,7 @@ SCENARIOS = (
     Scenario("members of a list come and go", members_come_and_go, tick_and_work),
     Scenario("renewal", expiring, tick_and_work),
     Scenario("rotation and re-key", rotating, tick_and_work),
+    Scenario("rotation that replaces subscriptions", rotating_where_certificates_are_refused, tick_and_work),
     Scenario("rotation with a directory", rotating_in_a_directory, tick_and_work),
     Scenario("rotation with Key Vault", rotating_in_a_vault, tick_and_work),
     Scenario("replacement", replaced, tick_and_work),

@@ -33,7 +33,7 @@ def error(status: int, code: str) -> ScriptedResponse:
 class Graph:
     """Subscriptions, chat messages, users and a group.
 
-    membership: who joined and left it. unserved: resources whose last subscription was deleted.
+    membership: changes of the group. unserved: resources whose last subscription was deleted.
     """
 
     clock: Clock
@@ -43,6 +43,8 @@ class Graph:
     membership: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 2
     unserved: list[str] = field(default_factory=list)
+    refuses_certificates: bool = False
+    """Whether a PATCH with a certificate is refused: Microsoft's pages disagree (docs/graph.md, "Certificates")."""
 
     def answer(self, request: RecordedRequest) -> ScriptedResponse:
         if not request.headers.get("authorization", "").startswith("Bearer "):
@@ -70,7 +72,10 @@ class Graph:
                 self.unserved.append(held["resource"])
             return ScriptedResponse(204)
         if request.method == "PATCH":
-            held |= json.loads(request.body)
+            wanted = json.loads(request.body)
+            if self.refuses_certificates and "encryptionCertificate" in wanted:
+                return error(400, "InvalidRequest")
+            held |= wanted
         return in_json(self._shown(held))
 
     def _create(self, wanted: dict[str, Any]) -> ScriptedResponse:
@@ -117,8 +122,8 @@ class Graph:
         if path == f"groups/{GROUP}/members":
             last = {change["id"]: change for change in self.membership}
             return in_json({"value": [change for change in last.values() if "@removed" not in change]})
-        told = [{"id": GROUP, "members@delta": [change]} for change in self.membership]
-        return self._page(told, f"{GRAPH}/v1.0/groups/delta", query, delta=True)
+        groups = [{"id": GROUP, "members@delta": [change]} for change in self.membership]
+        return self._page(groups, f"{GRAPH}/v1.0/groups/delta", query, delta=True)
 
     def _page(self, entries: list[dict[str, Any]], url: str, query: dict[str, str], *, delta: bool) -> ScriptedResponse:
         if "$deltatoken" in query:
@@ -189,7 +194,9 @@ _made: dict[tuple[str, datetime], EncryptionKey] = {}
 
 
 def made_key(key_id: str, now: datetime) -> EncryptionKey:
-    """Return a key of that name and age, from a cache: creating one is slow, and hundreds of runs use the same."""
+    """Return a key with that name and age, from a cache: creating one is slow, and hundreds of runs use the same
+    keys.
+    """
     if (key_id, now) not in _made:
         _made[key_id, now] = new_key(key_id, now, timedelta(days=365))
     return _made[key_id, now]

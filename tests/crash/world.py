@@ -14,8 +14,8 @@ import msgspec
 
 from notify_http.receive import receive
 from process_queue.handler import MessageHandler
+from renew_timer.drain import drain
 from renew_timer.run import RenewalRun
-from renew_timer.work_off import work_off
 from shared import http_client
 from shared.configuration.declaration import Declaration
 from shared.configuration.settings import Settings
@@ -58,8 +58,7 @@ FUNCTION_TIMEOUT = timedelta(minutes=10)
 
 TICK, _LATER_TICK = timedelta(minutes=5), timedelta(minutes=20)
 _EVENTFUL = timedelta(hours=6)
-"""How long the timer runs each TICK. Whatever still waits then waits for days, and hundreds of runs would change
-nothing."""
+"""How long the timer runs every TICK. Later, messages wait for days, and hundreds of runs would change nothing."""
 
 _LEASE = timedelta(minutes=10)  # of a message whose host ended
 _RETRY = timedelta(seconds=30)  # host.json: visibilityTimeout
@@ -83,9 +82,9 @@ class World:
     """The state that persists when a process dies.
 
     expected: the ids of the messages that must be delivered or dead-lettered. dead: those that may be dead-lettered.
-    key_store: creates the key store of a process, over `keys`. most_keys: how many keys may remain.
-    watched: the resources that have to be subscribed to in the end; empty: those that are declared.
-    says_when_it_changed: whether a resource has one id per version.
+    key_store: creates the key store of a process, over `keys`. most_keys: how many keys may remain. watched: the
+    resources that must have a subscription at the end; empty: the declared ones. says_when_it_changed: whether a
+    resource has one id per version.
     """
 
     declarations: list[Declaration] = field(default_factory=lambda: [declared(CHATS)])
@@ -207,10 +206,10 @@ class World:
         self._timed(process.tick)
 
     def settle(self, process: "Process", longest: timedelta = timedelta(hours=80)) -> None:
-        """Let the host and Graph continue until no work is left, or `longest` has passed.
+        """Run the host and Graph until no work is left, or `longest` has passed.
 
         That is beyond the horizon of 72 hours: then an event that a destination rejects becomes a dead letter even if
-        the destination accepts nothing else meanwhile.
+        the destination accepts no other event meanwhile.
         """
         end = self.clock() + longest
         quiet = 0
@@ -296,7 +295,7 @@ class World:
             *([f"lost: {sorted(lost)}"] if lost else []),
             *([f"dead-lettered without need: {sorted(wrongly_dead)}"] if wrongly_dead else []),
             *([f"never acknowledged: {unanswered}"] if unanswered else []),
-            *([f"{waiting} messages wait for ever"] if waiting else []),
+            *([f"{waiting} messages wait without end"] if waiting else []),
         ]
 
     def _under_two_ids(self) -> list[str]:
@@ -368,16 +367,16 @@ class Process:
         return receive(content, relay.recipient, relay.acknowledging, relay.clock(), relay.paths, relay.account).status
 
     def handle(self, text: str) -> None:
-        """Do what process_queue does."""
+        """Run process_queue."""
         self.relay.activity.note()
         MessageHandler(self.relay).handle_message(text)
 
     def tick(self) -> None:
-        """Do what renew_timer does."""
+        """Run renew_timer."""
         budget = WaitBudget(timedelta(minutes=3), self._wait)
         with suppress(RelayError):
             RenewalRun(self.relay, budget)()
-            work_off(self.relay, MessageHandler(self.relay).handle_message)
+            drain(self.relay, MessageHandler(self.relay).handle_message)
 
     def _wait(self, time: timedelta) -> None:
         self._clock.now += time

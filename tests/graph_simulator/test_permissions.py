@@ -7,7 +7,7 @@ import pytest
 
 from graph_simulator.permissions import place, reference
 from graph_simulator.server import GraphServer
-from graph_simulator.watchable import KINDS, Watched, understand
+from graph_simulator.watchable import KINDS, WatchedResource, parse_resource
 from tests.graph_simulator.client import GraphClient
 
 BASIC = {"includeResourceData": None, "encryptionCertificate": None, "encryptionCertificateId": None}
@@ -107,8 +107,8 @@ def test_an_unknown_permission_cannot_be_granted(app: GraphClient) -> None:
 def test_every_kind_has_its_facts() -> None:
     for kind in KINDS:
         for path in kind.paths:
-            watched = understand(path.replace("{}", "1"))
-            assert isinstance(watched, Watched)
+            watched = parse_resource(path.replace("{}", "1"))
+            assert isinstance(watched, WatchedResource)
             assert watched.kind is kind
     assert all(facts["accepted"] for facts in reference()["operations"].values())
 

@@ -14,7 +14,7 @@ from knack.events import EVENT_INVOKER_POST_PARSE_ARGS
 
 
 class Parsed(BaseException):
-    """The line is valid; stop here."""
+    """The line is valid: stop before running it."""
 
 
 def stop(*_args, **_kwargs):

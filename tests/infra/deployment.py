@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import ssl
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -26,23 +28,34 @@ SECRET_ID = "whsec_" + "A" * 43 + "="
 CLIENT_STATE = "B" * 43 + "="
 """Not a secret either: the value of client-state-secret in the vault."""
 
-_AZ = """
-import json, os, sys
-from pathlib import Path
-arguments = sys.argv[1:]
-files = [Path(one[1:]).read_text() for one in arguments if one.startswith("@")]
-with open(os.environ["AZ_RECORD"], "a") as record:
-    record.write(json.dumps({"arguments": arguments, "files": files}) + "\\n")
-answers = json.loads(Path(os.environ["AZ_ANSWERS"]).read_text())
-line = " ".join(arguments)
-answer = next((text for start, text in answers if line.startswith(start)), "")
-if isinstance(answer, list):  # one after the other, and the last one from then on
-    turn = Path(os.environ["AZ_RECORD"]).read_text().count(json.dumps(arguments)) - 1
-    answer = answer[min(turn, len(answer) - 1)]
-if answer is None or answer.startswith("ERROR"):
-    sys.exit(answer or "no such thing")
-print(answer)
+_AZ = r"""#!/bin/bash
+files=()
+for argument; do
+  if [[ $argument == @* ]]; then mapfile -d '' -O "${#files[@]}" files <"${argument:1}"; fi
+done
+printf '%s\0' "$#" "$@" "${#files[@]}" "${files[@]}" >>"$AZ_RECORD"
+
+answer() { # the only one, or one after the other, and the last one from then on
+  local turns before=-1 turn
+  if (($# > 1)); then
+    printf '%s\0' "$line" >>"$AZ_RECORD.turns"
+    mapfile -d '' turns <"$AZ_RECORD.turns"
+    for turn in "${turns[@]}"; do if [[ $turn == "$line" ]]; then ((before += 1)); fi; done
+    shift $((before < $# ? before : $# - 1))
+  fi
+  if [[ $1 == ERROR* ]]; then fail "$1"; fi
+  printf '%s\n' "$1"
+}
+
+fail() { printf '%s\n' "$1" >&2; exit 1; }
+
+line="$*"
+case "$line" in
+%s
+*) answer '' ;;
+esac
 """
+"""A shell script: Python takes ten times as long to start, and a deployment runs `az` fifty times."""
 
 _SLEEP = """#!/bin/sh
 exit 0
@@ -83,7 +96,7 @@ Answer = str | None | list[str]
 World = list[tuple[str, Answer]]
 
 OPEN, CLOSED = "OPEN/api/notifications", "CLOSED/api/notifications"
-"""Addresses of the app, where `deploy` starts a server: one echoes a handshake, one refuses everybody."""
+"""URLs of the app, where `deploy` starts a server: one echoes a handshake, one refuses all requests."""
 
 SITE = "/subscriptions/s/resourceGroups/relay/providers/Microsoft.Web/sites/relay-app"
 _OUTPUT = "deployment group list --resource-group relay --output tsv --query sort_by([?properties.outputs.appName], "
@@ -268,6 +281,26 @@ def parameters(**changed: Any) -> dict[str, Any]:
     return example  # type: ignore[no-any-return]
 
 
+def _branch(beginning: str, answer: Answer) -> str:
+    """Return the line of the stand-in for commands with this beginning."""
+    does = "fail 'no such thing'" if answer is None else shlex.join(["answer", *_texts(answer)])
+    return f"{shlex.quote(beginning)}*) {does} ;;"
+
+
+def _texts(answer: str | list[str]) -> list[str]:
+    return [answer] if isinstance(answer, str) else answer
+
+
+def _recorded(record: str) -> tuple[list[list[str]], list[str]]:
+    """Return the commands of a record, and the files that were given to them."""
+    commands, files = [], list[str]()
+    words = iter(record.split("\0")[:-1])
+    for number in words:
+        commands.append(list(islice(words, int(number))))
+        files += islice(words, int(next(words)))
+    return commands, files
+
+
 def deploy(
     directory: Path,
     *arguments: str,
@@ -282,18 +315,19 @@ def deploy(
     `answer` is typed at its prompt; `given` is the file of parameters.
     """
     directory.mkdir(exist_ok=True)
-    az, record, answers = directory / "az", directory / "record", directory / "answers"
-    az.write_text(f"#!{sys.executable} -IS{_AZ}")  # without `site`: the command starts in a tenth of the time
-    az.chmod(0o755)
+    az, record = directory / "az", directory / "record"
     (directory / "sleep").write_text(_SLEEP)
     (directory / "sleep").chmod(0o755)
     if not (directory / "python3").exists():  # this interpreter itself: a version manager's takes five times as long
         (directory / "python3").symlink_to(Path(sys.executable).resolve())
     record.write_text("")
+    record.with_name("record.turns").unlink(missing_ok=True)
     address, authority = _endpoint()
     (directory / "authority.pem").write_text(authority)
     served = {"OPEN/": f"{address}/open/", "CLOSED/": f"{address}/closed/"}
-    answers.write_text(re.sub("OPEN/|CLOSED/", lambda place: served[place[0]], json.dumps(world)))
+    answers = "\n".join(_branch(beginning, answer) for beginning, answer in world)
+    az.write_text(_AZ.replace("%s\n*)", re.sub("OPEN/|CLOSED/", lambda place: served[place[0]], answers) + "\n*)"))
+    az.chmod(0o755)
     command = [re.sub("OPEN/|CLOSED/", lambda place: served[place[0]], word) for word in command]
     subscriptions = directory / "subscriptions.json"
     subscriptions.write_text(json.dumps(DECLARED))
@@ -306,7 +340,6 @@ def deploy(
             **os.environ,
             "PATH": f"{directory}:{os.environ['PATH']}",
             "AZ_RECORD": str(record),
-            "AZ_ANSWERS": str(answers),
             "DEPLOY_PACKAGE": str(directory / "graph-relay.zip"),
             "TMPDIR": str(directory),
             "SSL_CERT_FILE": str(directory / "authority.pem"),
@@ -317,8 +350,6 @@ def deploy(
         text=True,
         check=False,
     )
-    lines = [json.loads(line) for line in record.read_text().splitlines()]
-    commands = [line["arguments"] for line in lines]
-    files_given = [file for line in lines for file in line["files"]]
+    commands, files_given = _recorded(record.read_text())
     left = "".join(path.read_text() for path in directory.glob("tmp.*"))
     return Run(done.returncode, done.stdout + done.stderr, commands, files_given, left)

@@ -301,16 +301,14 @@ STRANGERS: dict[str, tuple[tuple[str, str], str]] = {
          json.dumps([{"name": "deploy", "issuer": "https://token.actions.githubusercontent.com"}])),
         "it has the federated credential deploy of https://token.actions.githubusercontent.com",
     ),
-    "not to be looked at": ((f"ad app show --id {APPLICATION}", "ERROR: does not exist"), "could not be looked at"),
+    "not to be looked at": ((f"ad app show --id {APPLICATION}", "ERROR: does not exist"), "could not be checked"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("stranger", "mode"), [*((stranger, ("--connect",)) for stranger in STRANGERS), ("name", ()), ("secret", ())]
 )
-def test_a_tagged_registration_that_is_not_ours_gets_no_consent(
-    stranger: str, mode: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_a_tagged_foreign_registration_gets_no_consent(stranger: str, mode: tuple[str, ...], tmp_path: Path) -> None:
     answer, says = STRANGERS[stranger]
     run = deploy(tmp_path, *mode, "--known-holders", world=[answer, *DEPLOYED])
     assert run.code != 0
@@ -330,7 +328,7 @@ CERTIFICATE = (f"ad app show --id {APPLICATION}", registration(keyCredentials=[{
     [
         (OTHER_OWNER, "colleague@example.org is an owner, and can add a secret at any time"),
         (OWNER_OF_PRINCIPAL, "their app is an owner"),
-        (CERTIFICATE, "somebody holds its certificate operator"),
+        (CERTIFICATE, "somebody has its certificate operator"),
     ],
 )
 def test_who_else_holds_the_registration_is_named_and_asked_about(
@@ -349,12 +347,12 @@ def test_holders_that_are_known_are_let_pass(tmp_path: Path) -> None:
     assert (typed.code, said.code) == (0, 0), typed.said + said.said
 
 
-def test_destroy_leaves_a_registration_alone_that_is_not_ours(tmp_path: Path) -> None:
+def test_destroy_does_not_delete_a_foreign_registration(tmp_path: Path) -> None:
     run = deploy(tmp_path, "--destroy", world=[STRANGERS["name"][0], *DEPLOYED], answer="relay\n")
     assert run.code == 0, run.said
     assert run.ran("group", "delete")
     assert run.ran("ad", "app", "delete") == []
-    assert f"The app registration {APPLICATION} is left alone" in run.said
+    assert f"The app registration {APPLICATION} will not be deleted" in run.said
 
 
 def test_references_that_wait_are_refreshed_and_the_app_started_again(tmp_path: Path) -> None:

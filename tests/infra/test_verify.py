@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from infra.verify import RENEW_SCHEDULE, ROLES, STORAGE, VAULT, Seen, in_blob, lives, obstacles_of, table
+from infra.verify import (
+    RENEW_SCHEDULE,
+    ROLES,
+    STORAGE,
+    VAULT,
+    CheckResult,
+    lives,
+    obstacles,
+    subscriptions_in_blob,
+    table,
+)
 from shared.access import key_access, storage_access
 from shared.configuration import values
 from shared.keys.directory import KeyDirectory
@@ -91,14 +101,14 @@ def test_a_deployment_that_is_well_is_seen_to_be(well: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "saw", "step"),
+    ("what", "observed", "step"),
     [
         (
             "one app",
-            "relay-app-before is there too",
+            "relay-app-before also exists and processes the same queue",
             "az functionapp delete --resource-group relay --name relay-app-before",
         ),
-        ("functions", "notify_http", "process_queue, renew_timer not there: the remote build failed"),
+        ("functions", "notify_http", "process_queue, renew_timer missing: the remote build failed"),
         ("host", "Error host.json is invalid", "Diagnose and solve problems"),
         ("settings from the vault", "DESTINATION_SECRET: Key Vault reference was", "infra/resolve.py relay relay-app"),
         ("roles", "not assigned: Key Vault Secrets User, Monitoring", "User Access Administrator"),
@@ -106,14 +116,14 @@ def test_a_deployment_that_is_well_is_seen_to_be(well: Run) -> None:
         ("handshake", "not echoed: 403", "doctor"),
         ("storage, by the app", "no access to: queue, tables; log: Invalid settings", "docs/permissions.md"),
         ("vault, by the app", "no access to: keys; log: Invalid settings", "docs/permissions.md"),
-        ("subscription dry run", "the app's setting SUBSCRIPTIONS is not what the file declares", "infra/deploy.sh"),
-        ("subscriptions", "not there: /teams/getAllMessages", "reconcile-failed.md"),
+        ("subscription dry run", "the app's setting SUBSCRIPTIONS differs from the file", "infra/deploy.sh"),
+        ("subscriptions", "missing: /teams/getAllMessages", "reconcile-failed.md"),
     ],
 )
-def test_each_miss_says_what_was_seen_and_what_to_do(what: str, saw: str, step: str, broken: Run) -> None:
+def test_each_miss_says_what_was_seen_and_what_to_do(what: str, observed: str, step: str, broken: Run) -> None:
     mark, said = row(broken, what)
     assert mark == "MISS"
-    assert saw in said
+    assert observed in said
     assert step in said
     assert broken.code == 1
 
@@ -132,7 +142,7 @@ def test_each_miss_says_what_was_seen_and_what_to_do(what: str, saw: str, step: 
 def test_the_dry_run_names_what_would_keep_a_subscription_from_living(
     declared: dict[str, Any], pause: int, says: str | None
 ) -> None:
-    found = list(obstacles_of({"changeTypes": ["created"], **declared}, timedelta(minutes=pause)))
+    found = list(obstacles({"changeTypes": ["created"], **declared}, timedelta(minutes=pause)))
     assert [words for words in found if says is None or says not in words] == []
     assert bool(found) is bool(says)
 
@@ -140,7 +150,7 @@ def test_the_dry_run_names_what_would_keep_a_subscription_from_living(
 def test_the_dry_run_says_what_graph_is_asked_for(well: Run) -> None:
     mark, said = row(well, "subscription dry run")
     asked = [f"{declaration['resource']} (created; without content; 72 h)" for declaration in DECLARED]
-    assert (mark, said.strip()) == ("ok", f"2 to ask Graph for: {'; '.join(asked)}")
+    assert (mark, said.strip()) == ("ok", f"2 to request from Graph: {'; '.join(asked)}")
 
 
 def test_an_app_of_which_nothing_is_heard_is_a_miss(tmp_path: Path) -> None:
@@ -152,7 +162,7 @@ def test_an_app_of_which_nothing_is_heard_is_a_miss(tmp_path: Path) -> None:
 def test_what_azure_does_not_say_is_a_miss_and_stops_no_other_row(tmp_path: Path) -> None:
     run = verify(tmp_path, ("role assignment list", "ERROR: AuthorizationFailed"))
     assert run.code == 1
-    assert "Azure did not say: ERROR: AuthorizationFailed" in row(run, "roles")[1]
+    assert "Azure did not answer: ERROR: AuthorizationFailed" in row(run, "roles")[1]
     assert row(run, "subscriptions")[0] == "ok"
 
 
@@ -178,7 +188,7 @@ def test_it_looks_for_the_roles_that_are_assigned() -> None:
 
 
 def test_the_table_has_a_step_under_each_miss() -> None:
-    assert table([Seen("host", "Running"), Seen("roles", "none", "assign them")]).splitlines() == [
+    assert table([CheckResult("host", "Running"), CheckResult("roles", "none", "assign them")]).splitlines() == [
         "ok    host   Running",
         "MISS  roles  none",
         "             → assign them",
@@ -193,6 +203,8 @@ def test_of_a_declaration_that_fans_out_one_member_shows_that_it_works() -> None
 
 
 def test_declarations_in_a_blob_are_not_compared_with_the_file() -> None:
-    assert in_blob({"SUBSCRIPTIONS": "https://config.blob.core.windows.net/relay-settings/subscriptions.json"})
-    assert not in_blob({"SUBSCRIPTIONS": "[]"})
-    assert not in_blob({})
+    assert subscriptions_in_blob(
+        {"SUBSCRIPTIONS": "https://config.blob.core.windows.net/relay-settings/subscriptions.json"}
+    )
+    assert not subscriptions_in_blob({"SUBSCRIPTIONS": "[]"})
+    assert not subscriptions_in_blob({})

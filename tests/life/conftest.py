@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from shared.storage.clients import StorageClients
 from tests.builders import destination_secret, environment
 from tests.life.instance import Inbox, Instance
 from tests.life.watched_graph import WatchedGraph, watched_graph
+from tests.memory import MemoryAccount
 from tests.servers import ScriptedResponse, Server, serving
 
 CHATS, TEAMS = "/chats/getAllMessages", "/teams/getAllMessages"
@@ -63,8 +65,8 @@ class AppEnvironment:
     inbox: Inbox
     session: requests.Session
     environ: dict[str, str]
-    storage: StorageClients | None = None
-    """The storage account of all instances; without it, that of the settings."""
+    storage: StorageClients
+    """The storage account of all instances."""
     instances: list[Instance] = field(default_factory=list)
 
     def instance(self, *declarations: dict[str, Any], **settings: str) -> Instance:
@@ -91,30 +93,57 @@ class AppEnvironment:
         return all_there
 
 
-@pytest.fixture
-def world(
+@contextmanager
+def app_environment(
     graph: WatchedGraph,
     authority: Authority,
     session: requests.Session,
-    storage_settings: StorageSettings,
-    tmp_path: Path,
+    directory: Path,
+    storage: StorageClients,
+    **settings: str,
 ) -> Iterator[AppEnvironment]:
+    """Run the endpoint and the destination of an app that stores in `storage`."""
     secret = destination_secret()
     inbox = Inbox(secret)
     with serving(lambda _: ScriptedResponse(503), authority) as endpoint, serving(inbox.answer) as destination:
         environ = environment(
-            AzureWebJobsStorage=storage_settings.connection_string,
-            NOTIFICATION_QUEUE=storage_settings.queue,
             GRAPH_TENANT_ID=graph.registration.tenant,
             GRAPH_CLIENT_ID=graph.registration.client_id,
             GRAPH_CLIENT_SECRET=graph.registration.client_secret,
             GRAPH_BASE_URL=graph.url,
             LOGIN_BASE_URL=graph.url,
             NOTIFICATION_URL=f"{endpoint.url}/api/notifications",
-            KEY_STORE=f"file:{tmp_path / 'keys'}",
+            KEY_STORE=f"file:{directory / 'keys'}",
             DESTINATION_URL=f"{destination.url}/events",
             DESTINATION_SECRET=secret,
             SWEEP_INTERVAL_HOURS="0",
             SUBSCRIPTIONS=json.dumps([declared(CHATS)]),
+            **settings,
         )
-        yield AppEnvironment(graph, endpoint, inbox, session, environ)
+        yield AppEnvironment(graph, endpoint, inbox, session, environ, storage)
+
+
+@pytest.fixture
+def world(
+    graph: WatchedGraph, authority: Authority, session: requests.Session, tmp_path: Path
+) -> Iterator[AppEnvironment]:
+    """Storage is in memory, tested like Azure's (tests/shared/storage): days of runs ask it for a lot."""
+    with app_environment(graph, authority, session, tmp_path, MemoryAccount().clients()) as made:
+        yield made
+
+
+@pytest.fixture
+def azure_world(
+    graph: WatchedGraph,
+    authority: Authority,
+    session: requests.Session,
+    storage_settings: StorageSettings,
+    tmp_path: Path,
+) -> Iterator[AppEnvironment]:
+    """Storage is Azurite, for what several processes or instances do at once."""
+    account = {
+        "AzureWebJobsStorage": storage_settings.connection_string,
+        "NOTIFICATION_QUEUE": storage_settings.queue,
+    }
+    with app_environment(graph, authority, session, tmp_path, StorageClients.of(storage_settings), **account) as made:
+        yield made

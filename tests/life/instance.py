@@ -9,8 +9,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import requests
-from azure.core.exceptions import ResourceNotFoundError
-from azure.storage.queue import QueueClient
 from standardwebhooks import Webhook
 
 from graph_simulator.authority import write_private
@@ -55,8 +53,7 @@ class Instance:
         self.settings = Settings.from_environment(environ)
         self.clock = clock
         self.key_store = store(Path(self.settings.key_store.removeprefix("file:")))
-        self.storage_settings = storage_settings(environ)
-        self.storage = storage or StorageClients.of(self.storage_settings)
+        self.storage = storage or StorageClients.of(storage_settings(environ))
         self.relay = Relay(self.settings, self.storage, clock=clock, session=session, key_store=self.key_store)
 
     def tick(self) -> None:
@@ -88,17 +85,13 @@ class Instance:
         """Work until a condition holds; fail after a generous time."""
         eventually(lambda: condition() or (self.work() and condition()))
 
-    def queue(self, suffix: str = "") -> QueueClient:
-        storage = self.storage_settings
-        return QueueClient.from_connection_string(storage.connection_string, storage.queue + suffix)
+    def queued(self) -> int:
+        """Return how many notifications wait, hidden ones included."""
+        return self.storage.queues.length()
 
     def dead_letters(self) -> int:
-        """The number of dead letters."""
-        with self.queue("-dead-letters") as queue:
-            try:
-                return queue.get_queue_properties().approximate_message_count or 0
-            except ResourceNotFoundError:
-                return 0
+        """Return the number of dead letters."""
+        return self.storage.queues.length(Queue.DEAD_LETTERS)
 
 
 class Inbox:

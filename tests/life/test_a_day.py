@@ -1,13 +1,10 @@
-"""Half a day of subscriptions with a lifetime of six hours; storage is in memory, since 73 runs ask it for a lot."""
+"""Half a day of subscriptions with a lifetime of six hours."""
 
 from datetime import timedelta
 
 import pytest
 
-from shared.configuration.settings import StorageSettings, storage_settings
-from tests.builders import environment
 from tests.life.conftest import CHATS, TEAMS, AppEnvironment, declared
-from tests.memory import MemoryAccount
 
 TICK = timedelta(minutes=10)
 HOURS = 12
@@ -19,14 +16,8 @@ SHIFTS = [
 """The shortest maximum lifetime among the resources that an app may subscribe to: six hours."""
 
 
-@pytest.fixture(name="storage_settings")
-def unused_storage_settings() -> StorageSettings:
-    return storage_settings(environment())
-
-
 @pytest.mark.parametrize("asked", [True, False], ids=["asked to re-authorize", "by the timer alone"])
 def test_over_half_a_day_there_is_no_moment_without_a_live_subscription(world: AppEnvironment, asked: bool) -> None:
-    world.storage = MemoryAccount().clients()
     declarations = [*SHIFTS, declared(CHATS), declared(TEAMS)]
     app = world.instance(*declarations)
     app.tick()

@@ -43,10 +43,8 @@ def all_acted_upon(world: AppEnvironment, app: Instance) -> None:
     """Wait until the app has answered Graph, and the queue is empty."""
 
     def done() -> bool:
-        if world.graph.get("summary")["pending"]:
-            return False
-        with app.queue() as queue:  # only now: a post pending a moment ago may just have been enqueued
-            return queue.get_queue_properties().approximate_message_count == 0
+        # The queue after Graph: a post pending a moment ago may just have been enqueued.
+        return not world.graph.get("summary")["pending"] and not app.queued()
 
     app.work_until(done)
 
@@ -140,7 +138,7 @@ def post(app: Instance, item: dict[str, object]) -> int:
 
 @pytest.mark.parametrize("event", ["reauthorizationRequired", "subscriptionRemoved", "missed", "subscriptionTired"])
 def test_an_event_for_a_subscription_that_is_unknown_does_no_harm(world: AppEnvironment, event: str) -> None:
-    """Formerly ours, by its clientState, and gone since: at most the declared resources are checked once more."""
+    """Its clientState is one of the app's, and it is gone: at most the declared resources are checked once more."""
     app = subscribed(world)
     tenant, secret = app.settings.tenant_id, app.settings.client_state_secrets[0]
     state = client_state.mint(secret, tenant, CHATS, bytes)

@@ -9,6 +9,7 @@ import pytest
 
 from local.child import Child
 from local.host.process import ROOT
+from shared.storage.queues import Queue
 from tests.life.conftest import CHATS, TEAMS, AppEnvironment, declared, in_thread
 from tests.life.instance import Instance, bring
 from tests.waiting import LIMIT
@@ -56,7 +57,7 @@ def test_a_key_is_replaced_in_time_and_retired_after_the_overlap(world: AppEnvir
     for _ in range(3):
         world.graph.advance(hours=1)
         # A message may need the key, even a challenge to reauthorize: while one waits, the key stays.
-        app.work_until(lambda: app.relay.storage.queues.length() == 0)
+        app.work_until(lambda: app.queued() == 0)
         app.tick()
     assert app.key_store.ids() == [new]
     assert in_use(world) == {new}
@@ -89,14 +90,16 @@ def test_an_old_key_stays_while_messages_wait_on_the_queue(world: AppEnvironment
     [old] = in_use(world)
     world.graph.post("messages", count=3)
     app.work_until(lambda: world.graph.get("summary")["pending"] == 0)
-    with app.queue() as queue:
-        queue.send_message("waiting", visibility_timeout=3600)
-        early(world, app)
-        for _ in range(6):
-            world.graph.advance(hours=3)
-            app.tick()
-        assert old in app.key_store.ids()
-        queue.clear_messages()
+    early(world, app)
+    queues = app.storage.queues
+    queues.send("waiting")
+    for _ in range(6):
+        world.graph.advance(hours=3)
+        app.tick()
+    assert old in app.key_store.ids()
+    while messages := queues.receive(Queue.NOTIFICATIONS, timedelta(minutes=1)):
+        for message in messages:
+            queues.delete(message)
     app.tick()
     assert old not in app.key_store.ids()
 
@@ -163,8 +166,9 @@ def test_other_certificates_of_ours_do_not_keep_a_subscription_from_being_renewe
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_the_next_run_completes_a_run_that_was_killed_around_retiring_a_key(
-    world: AppEnvironment, tmp_path: Path, when: str
+    azure_world: AppEnvironment, tmp_path: Path, when: str
 ) -> None:
+    world = azure_world
     app = world.instance(declared(CHATS), declared(TEAMS), KEY_OVERLAP_HOURS="8")
     bring(keys(app), "old", world.graph.clock() - timedelta(days=10))
     app.tick()

@@ -79,7 +79,7 @@ class RotationHarness:
         """Wait until the feed holds every written message, byte for byte; then let the overlap pass."""
         eventually(lambda: not self.graph.get("summary")["generating"])
         eventually(lambda: self.graph.get("summary")["pending"] == 0)
-        eventually(self._nothing_waits)
+        eventually(lambda: not self.app.queued())
         eventually(lambda: not differences(self.graph.messages(), self.feed.contents()))
         assert self.app.dead_letters() == 0
         assert self.feed.summary()["refused"] == {}
@@ -93,10 +93,6 @@ class RotationHarness:
     def _is_retired(self, new: str) -> bool:
         self.app.tick()
         return self.app.key_store.ids() == [new]
-
-    def _nothing_waits(self) -> bool:
-        with self.app.queue() as queue:
-            return queue.get_queue_properties().approximate_message_count == 0
 
 
 @pytest.fixture
@@ -158,12 +154,13 @@ def test_a_rotation_whose_process_is_killed_again_and_again_is_completed_by_the_
 
 @pytest.mark.parametrize(
     ("method", "number", "done_first"),
-    [("DELETE", 1, False), ("DELETE", 1, True), ("POST", 1, False), ("POST", 1, True), ("PATCH", 3, True)],
-    ids=["none removed", "one removed", "none tried beside", "one refused beside", "one at the present URL"],
+    [("DELETE", 1, True), ("PATCH", 3, True)],
+    ids=["one removed", "one at the present URL"],
 )
 def test_a_killed_rotation_that_replaces_subscriptions_is_completed_and_the_gap_read_back(
     flow: RotationHarness, method: str, number: int, done_first: bool
 ) -> None:
+    """With real processes at two calls; tests/crash dies in each of them, before and after Graph carries it out."""
     flow.graph.watch.certificates = "are refused"
     flow.begin()
     flow.kill_at(method, number, done_first=done_first)

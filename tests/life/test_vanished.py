@@ -105,8 +105,9 @@ def test_an_undeclared_subscription_is_removed_and_a_foreign_one_stays(world: Ap
     ]
 
 
-def test_two_runs_at_once_do_no_harm(world: AppEnvironment) -> None:
+def test_two_runs_at_once_do_no_harm(azure_world: AppEnvironment) -> None:
     """Two instances, at every stage of a subscription's life: creation, renewal, a new key, loss."""
+    world = azure_world
     first, second = world.instance(declared(CHATS), declared(TEAMS)), world.instance()
 
     def both() -> None:

@@ -99,8 +99,10 @@ class RequestLog:
                     await hold.wait()
                 headers = {name.lower(): value for name, value in message["headers"]}
                 wait = headers.get(b"retry-after")
-                told = timedelta(seconds=int(wait)) if wait is not None else None
-                self.calls.append(Call(at, method, scope["path"].removeprefix("/v1.0/"), message["status"], told))
+                retry_after = timedelta(seconds=int(wait)) if wait is not None else None
+                self.calls.append(
+                    Call(at, method, scope["path"].removeprefix("/v1.0/"), message["status"], retry_after)
+                )
             await send(message)
 
         await self._app(scope, receive, answer)

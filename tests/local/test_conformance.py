@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from local.azurite import Azurite
+from local.child import ChildFailed
 from local.conformance.__main__ import AT_ONCE, HASTE, conduct, main, report, tried
 from local.conformance.rows import ROWS
 from local.conformance.table import Result, Row, Verdict, chosen, markdown, verdict
@@ -138,13 +139,17 @@ def test_no_rows_at_once_are_refused(number: str, capsys: pytest.CaptureFixture[
     assert "expected a whole number greater than 0" in capsys.readouterr().err
 
 
-def test_a_host_that_fails_to_start_is_reported(
-    func: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+class Impatient(CoreTools):
+    """Does not wait for a host that starts slowly."""
+
+    patience = 0.1
+
+
+def test_a_host_that_fails_to_start_is_reported(func: Callable[..., Path], tmp_path: Path, azurite: Azurite) -> None:
     func(FAKE_FUNC="hangs")
-    monkeypatch.setattr(HostProcess, "patience", 0.1)
-    assert main(["handshake"]) == 1
-    assert "The host does not come up: functions host was not ready within 0 s" in capsys.readouterr().err
+    rows = chosen(ROWS, ["handshake"], long=False)
+    with pytest.raises(ChildFailed, match="functions host was not ready within 0 s"):
+        list(conduct(rows, Surroundings(Impatient, tmp_path, azurite, 1), 1))
 
 
 def test_a_func_that_ends_at_once_is_reported_with_its_output(

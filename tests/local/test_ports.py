@@ -47,8 +47,8 @@ def test_processes_that_live_at_the_same_time_get_no_port_of_each_other() -> Non
         for _ in range(3)
     ]
     try:
-        told = [set(map(int, other.stdout.readline().split())) for other in others if other.stdout]
+        parts = [set(map(int, other.stdout.readline().split())) for other in others if other.stdout]
     finally:
         for other in others:
             other.communicate("\n")
-    assert len(set.union(set(free_ports(50)), *told)) == 200
+    assert len(set.union(set(free_ports(50)), *parts)) == 200

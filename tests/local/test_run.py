@@ -133,29 +133,29 @@ def read_until(process: subprocess.Popen[str], wanted: Callable[[str], object], 
 
 
 @pytest.mark.process
-def test_all_messages_arrive_in_their_last_version_exactly_once(tmp_path: Path) -> None:
-    with started(tmp_path, "--messages", "60", "--rate", "30") as process:
+def test_all_messages_arrive_exactly_once_and_another_run_can_follow_and_be_interrupted(tmp_path: Path) -> None:
+    directory, record = tmp_path / "run", tmp_path / "record"
+    # With `func`, and with each function in a host of its own; then as `make run` does it.
+    func = {"HOST": "func", "FUNC": str(write_program(tmp_path, FAKE_FUNC_RECORD=str(record))), **OWN_PYTHON}
+    with started(directory, "--messages", "40", "--rate", "40", "--split", **func) as process:
+        read_until(process, lambda line: line.startswith("The page"))
+        with started(directory) as second:
+            refused, _ = second.communicate(timeout=LIMIT)
+        assert second.returncode != 0
+        assert "Another run" in refused
         output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, output
-    assert "Every message is there" in output
-
-
-@pytest.mark.process
-def test_it_ends_cleanly_at_once_and_can_be_started_again(tmp_path: Path) -> None:
-    record = tmp_path / "record"
-    func = {"HOST": "func", "FUNC": str(write_program(tmp_path, FAKE_FUNC_RECORD=str(record))), **OWN_PYTHON}
-    # With `func`, and with each function in a host of its own, messages arrive as well.
-    for host, arguments, wanted in (({}, (), "messages written"), (func, ("--split",), "delivered: [1-9]")):
-        with started(tmp_path / "run", "--rate", "5", *arguments, **host) as process:
-            read_until(process, re.compile(wanted).search)
-            process.send_signal(signal.SIGINT)
-            output, _ = process.communicate(timeout=LIMIT)
-        assert process.returncode == 0, output
-        assert "Traceback" not in output
+    assert "Every message is there, in its last version, exactly once" in output
+    with started(directory, "--rate", "5") as process:
+        read_until(process, re.compile("delivered: [1-9]").search)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
     hosts = [json.loads(line) for line in record.read_text().splitlines()]
     assert len(hosts) == 3
     assert all("--enableAuth" in host["arguments"] for host in hosts)
-    assert {host["directory"] for host in hosts} == {str(tmp_path / "run/app")}
+    assert {host["directory"] for host in hosts} == {str(directory / "app")}
     assert not any(alive(host["pid"]) for host in hosts)
 
 
@@ -190,16 +190,6 @@ def test_a_fault_run_with_func_has_a_timer_per_host_and_waits_for_leases(
     assert len({host.settings[HOST_ID_SETTING] for host in system.hosts}) == 2
     assert PATIENCE > LEASE
     system.run_timer()  # it has no known key: it runs by its schedule only
-
-
-@pytest.mark.process
-def test_a_second_run_in_the_same_directory_says_that_there_is_one(tmp_path: Path) -> None:
-    with started(tmp_path) as first:
-        read_until(first, lambda line: line.startswith("The page"))
-        with started(tmp_path) as second:
-            output, _ = second.communicate(timeout=LIMIT)
-        assert second.returncode != 0
-        assert "Another run" in output
 
 
 @pytest.mark.parametrize("arguments", [["--messages", "0"], ["--rate", "-1"], ["--rate", "soon"]])

@@ -76,7 +76,7 @@ def test_lifecycle_items_come_this_way_too(hub: Hub) -> None:
     assert isinstance(envelope, LifecycleBatch)
 
 
-def test_what_is_not_ours_is_not_proven_by_its_channel(hub: Hub) -> None:
+def test_the_channel_does_not_prove_a_foreign_item(hub: Hub) -> None:
     (envelope,) = hub.hand_over(body(rich(message("1"), clientState="a guess"), rich(message("2"))))
     assert len(envelope.items) == 1
 

@@ -1,7 +1,6 @@
 """The answers to POSTs, and what is stored before each answer, on a real Azurite."""
 
 import json
-from datetime import timedelta
 
 import msgspec
 import pytest
@@ -15,7 +14,7 @@ from notify_http.receive import LARGEST_BODY, Answer, receive
 from shared.configuration.settings import StorageSettings
 from shared.graph.notification import MAX_TOKENS
 from shared.messages.envelope import ChangeBatch, ItemBatch, LifecycleBatch, read
-from shared.messages.ingest import Channel, ExpectedRecipient
+from shared.messages.ingest import ExpectedRecipient
 from shared.storage.account import TimeLimits
 from tests.accounts import claims, queues
 from tests.builders import (
@@ -34,6 +33,7 @@ from tests.builders import (
 )
 from tests.memory import account_of_items
 from tests.token_cases import Mint
+from tests.waiting import eventually
 
 RECIPIENT = ExpectedRecipient(TENANT, [client_state_secret(), client_state_secret("retiring")])
 MEGABYTE = 1 << 20
@@ -86,7 +86,7 @@ def without_storage(tmp_path_factory: pytest.TempPathFactory) -> Endpoint:
     return endpoint
 
 
-def test_what_is_ours_is_durable_before_it_is_acknowledged(endpoint: Endpoint) -> None:
+def test_items_are_durable_before_the_202(endpoint: Endpoint) -> None:
     assert endpoint.post(body(rich(id="1"), lifecycle(id="2"), change(id="3"))) == Answer(202)
     changes, lifecycles = sorted(endpoint.queued(), key=lambda envelope: isinstance(envelope, LifecycleBatch))
     assert isinstance(changes, ChangeBatch)
@@ -133,7 +133,7 @@ def test_the_secret_that_is_being_retired_is_still_accepted(endpoint: Endpoint) 
     assert endpoint.ids() == ["1"]
 
 
-def test_an_item_of_another_tenant_is_ours_if_its_clientstate_was_minted_for_it(endpoint: Endpoint) -> None:
+def test_an_item_of_another_tenant_is_accepted_with_its_clientstate(endpoint: Endpoint) -> None:
     endpoint.post(body(change(id="1", tenantId=OTHER_TENANT), change(id="2", tenantId=OTHER_TENANT.upper())))
     assert endpoint.ids() == ["1", "2"]
 
@@ -178,14 +178,12 @@ def test_that_graph_got_no_token_is_remembered(endpoint: Endpoint) -> None:
     assert [envelope.tokens for envelope in endpoint.queued()] == [None]
 
 
-def test_a_thousand_items_and_four_megabytes_work(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    # On a machine of any speed.
-    monkeypatch.setattr("notify_http.receive.HTTP", Channel("notify_http", timedelta(minutes=1)))
+def test_a_thousand_items_and_four_megabytes_work(endpoint: Endpoint) -> None:
     items = [change(id=str(number), filler="x" * 4000) for number in range(1000)]
     text = body(*items)
     assert len(text) > 4 * MEGABYTE
-    assert endpoint.post(text) == Answer(202)
-    assert sorted(endpoint.ids(), key=int) == [str(number) for number in range(1000)]
+    eventually(lambda: endpoint.post(text) == Answer(202))  # Graph sends it again if the queue is too slow
+    assert set(endpoint.ids()) == {str(number) for number in range(1000)}
 
 
 def test_an_item_too_long_for_a_queue_message_is_stored(endpoint: Endpoint) -> None:
@@ -254,7 +252,7 @@ def test_any_json_is_answered_without_storage_and_without_a_5xx(
 @given(items, json_values)
 @example({}, [["a"] * 3, None, {"b": 7}])
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_an_item_of_ours_with_any_other_content_is_stored_or_malformed(
+def test_an_authentic_item_with_any_other_content_is_stored_or_malformed(
     endpoint: Endpoint, item: dict[str, object], tokens: object
 ) -> None:
     item = {**item, "tenantId": TENANT, "clientState": minted(resource=RESOURCE)}
@@ -264,7 +262,7 @@ def test_an_item_of_ours_with_any_other_content_is_stored_or_malformed(
 
 
 @pytest.mark.parametrize("depth", [900, 950, 990, 1000, 1010, 5000])
-def test_deep_tokens_beside_an_item_of_ours_are_answered(endpoint: Endpoint, depth: int) -> None:
+def test_deep_tokens_beside_an_authentic_item_are_answered(endpoint: Endpoint, depth: int) -> None:
     text = body(change(id="1"), tokens=0).replace(
         b'"validationTokens":0', b'"validationTokens":' + b"[" * depth + b"]" * depth
     )

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from click.testing import CliRunner, Result
 from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer, Registration
 from graph_simulator.server import running as running_graph
+from local.azurite import Azurite
 from local.feed.server import RunningFeed
 from local.feed.server import running as running_feed
 from ops.cli import ops
@@ -126,28 +128,25 @@ def keys(tmp_path: Path) -> Path:
     return tmp_path / "keys"
 
 
-@pytest.fixture
-def storage_operator(storage_settings: StorageSettings, trusted: Path) -> Iterator[Operator]:
-    """An operator whose settings reach storage only: no server listens at the other addresses."""
-    yield Operator(
+def operator_of_storage(settings: StorageSettings, trusted: Path) -> Operator:
+    """Return an operator whose settings reach storage only: no server listens at the other addresses."""
+    return Operator(
         environment(
-            AzureWebJobsStorage=storage_settings.connection_string,
-            NOTIFICATION_QUEUE=storage_settings.queue,
+            AzureWebJobsStorage=settings.connection_string,
+            NOTIFICATION_QUEUE=settings.queue,
             REQUESTS_CA_BUNDLE=str(trusted),
             SUBSCRIPTIONS='[{"resource": "/chats/getAllMessages", "changeTypes": ["created", "updated", "deleted"], '
             '"includeResourceData": true}]',
         )
     )
-    relay.forget()
 
 
-@pytest.fixture
-def operator(
-    storage_operator: Operator, graph: GraphServer, endpoint: Server, feed: RunningFeed, secret: str, keys: Path
+def operator_of_system(
+    storage: Operator, graph: GraphServer, endpoint: Server, feed: RunningFeed, secret: str, keys: Path
 ) -> Operator:
-    """An operator whose settings name a whole system."""
+    """Return an operator whose settings name a whole system."""
     return Operator(
-        storage_operator.environment
+        storage.environment
         | {
             "GRAPH_BASE_URL": graph.url,
             "LOGIN_BASE_URL": graph.url,
@@ -158,3 +157,33 @@ def operator(
             "KEY_STORE": f"file:{keys}",
         }
     )
+
+
+@pytest.fixture
+def storage_operator(storage_settings: StorageSettings, trusted: Path) -> Iterator[Operator]:
+    yield operator_of_storage(storage_settings, trusted)
+    relay.forget()
+
+
+@pytest.fixture
+def operator(
+    storage_operator: Operator, graph: GraphServer, endpoint: Server, feed: RunningFeed, secret: str, keys: Path
+) -> Operator:
+    return operator_of_system(storage_operator, graph, endpoint, feed, secret, keys)
+
+
+@pytest.fixture(scope="module")
+def unchanged(azurite: Azurite, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """An operator of a healthy system that tests share: they change copies of its settings, and nothing else."""
+    directory, secret = tmp_path_factory.mktemp("system"), destination_secret()
+    storage = operator_of_storage(
+        StorageSettings(f"q-{uuid.uuid4().hex[:12]}", azurite.connection_string), authority.ca
+    )
+    with (
+        running_graph(authority, Registration(TENANT, CLIENT_ID, destination_secret())) as graph,
+        serving(complete_handshake, authority) as endpoint,
+        running_feed(secret, directory / "feed.db") as feed,
+    ):
+        operator = operator_of_system(storage, graph, endpoint, feed, secret, directory / "keys")
+        operator.json("reconcile")
+        yield operator

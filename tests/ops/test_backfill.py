@@ -15,13 +15,13 @@ SINCE, UNTIL = "2026-11-20T10:00+01:00", "2026-11-21"
 
 
 def test_a_backfill_is_queued_for_the_app_to_do(operator: Operator, storage: StorageClients) -> None:
-    told = operator.json("backfill", "--resource", "/chats/a/messages", "--since", SINCE, "--until", UNTIL)
+    report = operator.json("backfill", "--resource", "/chats/a/messages", "--since", SINCE, "--until", UNTIL)
     (asked,) = queued(storage)
     assert isinstance(asked, ReadbackPage)
     assert (asked.tenant_id, asked.resource, asked.link) == (builders.TENANT, "/chats/a/messages", "")
     assert asked.since == datetime(2026, 11, 20, 9, tzinfo=UTC)
     assert asked.until == datetime(2026, 11, 21, tzinfo=UTC)
-    assert datetime.fromisoformat(told["since"]) == asked.since
+    assert datetime.fromisoformat(report["since"]) == asked.since
 
 
 def test_without_an_end_the_range_ends_now(operator: Operator, storage: StorageClients) -> None:

@@ -49,12 +49,12 @@ def test_an_empty_queue_lists_no_dead_letters(storage_operator: Operator) -> Non
 
 
 def test_every_letter_is_listed_once_and_left_where_it_is(storage_operator: Operator, storage: StorageClients) -> None:
-    for number in range(70):
+    for number in range(40):
         give_up(storage, numbered(number))
-    wanted = {builders.chat_path(str(number)) for number in range(70)}
+    wanted = {builders.chat_path(str(number)) for number in range(40)}
     for _ in range(2):
         found = letters(storage_operator)
-        assert len(found) == 70
+        assert len(found) == 40
         assert resources(found) == wanted
 
 
@@ -203,10 +203,10 @@ def test_show_prints_outer_fields_and_nothing_encrypted_or_secret(
     shown = storage_operator("dead-letters", "show", letter["id"][:12])
     assert shown.exit_code == 0
     assert "docs/runbook/dead-letters.md" in shown.stdout
-    (told,) = storage_operator.json("dead-letters", "show", letter["id"][:12])["letters"]
-    assert told["items"][0]["resource"] == item["resource"]
-    assert told["items"][0]["encryption_certificate_id"] == item["encryptedContent"]["encryptionCertificateId"]
-    assert told["validation_tokens"] == 1
+    (report,) = storage_operator.json("dead-letters", "show", letter["id"][:12])["letters"]
+    assert report["items"][0]["resource"] == item["resource"]
+    assert report["items"][0]["encryption_certificate_id"] == item["encryptedContent"]["encryptionCertificateId"]
+    assert report["validation_tokens"] == 1
     sealed = item["encryptedContent"]
     secret = [TEXT, item["clientState"], "signature", *(sealed[name] for name in ("data", "dataKey", "dataSignature"))]
     for output in (shown.output, storage_operator("dead-letters", "show", "--json", letter["id"]).output):
@@ -219,9 +219,9 @@ def test_showing_a_page_to_be_read_hides_its_link(storage_operator: Operator, st
     )
     give_up(storage, page, Reason.GRAPH)
     (letter,) = letters(storage_operator)
-    told = storage_operator.json("dead-letters", "show", letter["id"])["letters"][0]
-    assert (told["kind"], told["resource"], told["is_first_page"]) == ("readback", "/chats/a/messages", False)
-    assert "skiptoken" not in json.dumps(told)
+    report = storage_operator.json("dead-letters", "show", letter["id"])["letters"][0]
+    assert (report["kind"], report["resource"], report["is_first_page"]) == ("readback", "/chats/a/messages", False)
+    assert "skiptoken" not in json.dumps(report)
 
 
 def test_a_dead_letter_cannot_control_the_terminal(storage_operator: Operator, storage: StorageClients) -> None:
@@ -241,8 +241,8 @@ def test_a_dead_letter_cannot_control_the_terminal(storage_operator: Operator, s
 def test_an_id_that_no_letter_has_needs_attention(storage_operator: Operator, storage: StorageClients) -> None:
     give_up(storage, numbered(1))
     for command in (("show",), ("replay",), ("drop", "--yes")):
-        told = storage_operator.json("dead-letters", *command, "no-such-id", ends=1)
-        assert told["missing"] == ["no-such-id"]
+        report = storage_operator.json("dead-letters", *command, "no-such-id", ends=1)
+        assert report["missing"] == ["no-such-id"]
     assert len(letters(storage_operator)) == 1
 
 
@@ -301,9 +301,9 @@ def test_without_storage_the_command_ends_with_3(storage_operator: Operator) -> 
             "AzureWebJobsStorage": _nowhere(storage_operator.environment["AzureWebJobsStorage"]),
         }
     )
-    told = away.json("dead-letters", "list", ends=3)
-    assert told["complaints"]
-    assert "AccountKey" not in json.dumps(told)
+    report = away.json("dead-letters", "list", ends=3)
+    assert report["complaints"]
+    assert "AccountKey" not in json.dumps(report)
 
 
 def _nowhere(connection_string: str) -> str:

@@ -19,7 +19,7 @@ from ops.checks.connectivity import subscriptions
 from ops.checks.result import Verdict
 from ops.subscription_state import Listed
 from shared import relay
-from shared.configuration.settings import Settings, StorageSettings
+from shared.configuration.settings import Settings
 from shared.graph.validation_token import PUBLISHER
 from shared.relay import Relay
 from shared.storage.clients import StorageClients
@@ -48,44 +48,37 @@ def healthy(operator: Operator) -> Operator:
     return operator
 
 
-def test_a_healthy_system_is_fine_except_for_what_the_simulator_does_not_show(healthy: Operator) -> None:
+def test_a_healthy_system_is_fine_except_for_what_the_simulator_does_not_show_and_its_destination_takes_nothing_in(
+    healthy: Operator, feed: RunningFeed
+) -> None:
     found = diagnosed(healthy, 0)
     assert with_verdict(found, "unseen") == {"permission", "validation tokens"}
     assert with_verdict(found, "fine") == set(found) - {"permission", "validation tokens"}
     assert {"settings", "queue", "dead letters", "tables", "key store", "clock", "signing keys", "identity", "endpoint",
             "destination", "subscription to /chats/getAllMessages"} <= set(found)  # fmt: skip
-
-
-def test_the_destination_takes_nothing_in(healthy: Operator, feed: RunningFeed) -> None:
-    diagnosed(healthy, 0)
     summary = feed.summary()
     assert (summary["events"], summary["refused"]) == (0, {})
 
 
-def test_looking_makes_no_key(operator: Operator, keys: Path) -> None:
-    assert diagnosed(operator, 1)["key store"]["verdict"] == "attention"
-    assert not keys.exists()
-
-
-def test_everything_that_is_not_fine_says_what_to_do(operator: Operator) -> None:
+def test_everything_that_is_not_fine_says_what_to_do_and_looking_makes_no_key(operator: Operator, keys: Path) -> None:
     found = diagnosed(operator, 1)
+    assert found["key store"]["verdict"] == "attention"
+    assert not keys.exists()
     assert [result for result in found.values() if result["verdict"] == "attention" and not result["todo"]] == []
     table = operator("doctor").stdout
     assert "rotate-keys" in table
 
 
-def test_invalid_settings_are_named_without_values_and_storage_is_still_checked(
-    healthy: Operator,
-) -> None:
-    wrong = Operator(healthy.environment | {"CLIENT_STATE_SECRET": "hunter2", "KEY_STORE": ""})
+def test_invalid_settings_are_named_without_values_and_storage_is_still_checked(unchanged: Operator) -> None:
+    wrong = Operator(unchanged.environment | {"CLIENT_STATE_SECRET": "hunter2", "KEY_STORE": ""})
     result = wrong("doctor", "--json")
     assert result.exit_code == 2
     assert "hunter2" not in result.output
     assert all(name in result.stdout for name in ("CLIENT_STATE_SECRET", "KEY_STORE", '"queue"', '"tables"'))
 
 
-def test_a_timer_too_rare_for_a_short_lifetime_is_reported_with_a_remedy(healthy: Operator) -> None:
-    hourly = healthy.environment | {
+def test_a_timer_too_rare_for_a_short_lifetime_is_reported_with_a_remedy(unchanged: Operator) -> None:
+    hourly = unchanged.environment | {
         "RENEW_SCHEDULE": "0 0 * * * *",
         "SUBSCRIPTIONS": '[{"resource": "/unheard/of", "changeTypes": ["updated"]}]',
     }
@@ -94,16 +87,14 @@ def test_a_timer_too_rare_for_a_short_lifetime_is_reported_with_a_remedy(healthy
     assert "Set RENEW_SCHEDULE so that it runs at least every 29 minutes" in found["todo"]
 
 
-def test_a_subscription_made_with_another_secret_or_key_needs_attention(
-    healthy: Operator, keys: Path, tmp_path: Path
-) -> None:
+def test_a_subscription_made_with_another_secret_or_key_needs_attention(unchanged: Operator, tmp_path: Path) -> None:
     other = base64.b64encode(b"z" * 32).decode()
-    found = diagnosed(Operator(healthy.environment | {"CLIENT_STATE_SECRET": other}), 1)
+    found = diagnosed(Operator(unchanged.environment | {"CLIENT_STATE_SECRET": other}), 1)
     assert "created with another CLIENT_STATE_SECRET" in found["clientState of /chats/getAllMessages"]["says"]
     elsewhere = tmp_path / "elsewhere"
-    found = diagnosed(Operator(healthy.environment | {"KEY_STORE": f"file:{elsewhere}"}), 1)
+    found = diagnosed(Operator(unchanged.environment | {"KEY_STORE": f"file:{elsewhere}"}), 1)
     assert "which is not in the key store" in found["key of /chats/getAllMessages"]["says"]
-    assert not any(check.startswith(("key of", "clientState of")) for check in diagnosed(healthy, 0))
+    assert not any(check.startswith(("key of", "clientState of")) for check in diagnosed(unchanged, 0))
 
 
 def test_each_secret_and_key_of_many_subscriptions_is_looked_at(tmp_path: Path) -> None:
@@ -127,10 +118,10 @@ def test_each_secret_and_key_of_many_subscriptions_is_looked_at(tmp_path: Path) 
         ]
         found = list(subscriptions(Listed({builders.TENANT: held}, {builders.TENANT: {}})))
     relay.forget()
-    told = {result.check: result.says for result in found if result.verdict is Verdict.ATTENTION}
-    assert "like 1 more, was created with another CLIENT_STATE_SECRET" in told["clientState of /users/23/messages"]
-    assert "names the key lost, which is not in the key store" in told["key of /users/24/messages"]
-    assert len(told) == 2
+    report = {result.check: result.says for result in found if result.verdict is Verdict.ATTENTION}
+    assert "like 1 more, was created with another CLIENT_STATE_SECRET" in report["clientState of /users/23/messages"]
+    assert "names the key lost, which is not in the key store" in report["key of /users/24/messages"]
+    assert len(report) == 2
 
 
 def test_a_permission_to_list_is_not_one_to_read(operator: Operator, graph: GraphServer) -> None:
@@ -140,8 +131,8 @@ def test_a_permission_to_list_is_not_one_to_read(operator: Operator, graph: Grap
     assert "Chat.Read.All" in found["todo"]
 
 
-def test_a_secret_that_entra_refuses_needs_attention(healthy: Operator) -> None:
-    found = diagnosed(Operator(healthy.environment | {"GRAPH_CLIENT_SECRET": "another"}), 1)
+def test_a_secret_that_entra_refuses_needs_attention(unchanged: Operator) -> None:
+    found = diagnosed(Operator(unchanged.environment | {"GRAPH_CLIENT_SECRET": "another"}), 1)
     assert found["identity"]["verdict"] == "attention"
     assert "GRAPH_CLIENT_SECRET" in found["identity"]["says"]
 
@@ -189,22 +180,22 @@ def test_an_event_hub_has_no_handshake_and_is_judged_by_its_subscriptions(operat
         (503, "unreachable", 3),
     ],
 )
-def test_what_the_destination_answers_is_judged(healthy: Operator, status: int, verdict: str, ends: int) -> None:
+def test_what_the_destination_answers_is_judged(unchanged: Operator, status: int, verdict: str, ends: int) -> None:
     with serving(lambda _: ScriptedResponse(status)) as destination:
-        found = diagnosed(Operator(healthy.environment | {"DESTINATION_URL": destination.url}), ends)
+        found = diagnosed(Operator(unchanged.environment | {"DESTINATION_URL": destination.url}), ends)
         assert found["destination"]["verdict"] == verdict
         (asked,) = destination.asked
     assert asked.body == b"[]"
     assert asked.headers["webhook-signature"].startswith("v1,")
 
 
-def test_a_wrong_destination_secret_is_found_out_by_the_feed(healthy: Operator) -> None:
-    wrong = Operator(healthy.environment | {"DESTINATION_SECRET": builders.destination_secret()})
+def test_a_wrong_destination_secret_is_found_out_by_the_feed(unchanged: Operator) -> None:
+    wrong = Operator(unchanged.environment | {"DESTINATION_SECRET": builders.destination_secret()})
     assert diagnosed(wrong, 1)["destination"]["verdict"] == "attention"
 
 
-def test_an_unavailable_destination_is_reported_as_unreachable(healthy: Operator) -> None:
-    away = Operator(healthy.environment | {"DESTINATION_URL": "http://127.0.0.1:9/events"})
+def test_an_unavailable_destination_is_reported_as_unreachable(unchanged: Operator) -> None:
+    away = Operator(unchanged.environment | {"DESTINATION_URL": "http://127.0.0.1:9/events"})
     assert diagnosed(away, 3)["destination"]["verdict"] == "unreachable"
 
 
@@ -219,19 +210,19 @@ def test_a_key_whose_file_is_open_to_others_is_named(healthy: Operator, keys: Pa
     file.with_name("brought.pem").chmod(0o644)
     found = diagnosed(healthy, 1)["key store"]
     assert "there is no valid key" not in found["says"]
-    told = healthy("doctor", "--json").stdout
-    assert "chmod 600" in told
+    report = healthy("doctor", "--json").stdout
+    assert "chmod 600" in report
 
 
 @pytest.mark.parametrize(("ahead", "verdict"), [(0, "fine"), (-300, "attention"), (300, "attention")])
 def test_a_clock_that_differs_from_graphs_needs_attention(
-    storage_operator: Operator, authority: Authority, monkeypatch: pytest.MonkeyPatch, ahead: int, verdict: str
+    storage_operator: Operator, authority: Authority, ahead: int, verdict: str
 ) -> None:
-    def date(_: object) -> str:
-        return formatdate(datetime.now(UTC).timestamp() + ahead, usegmt=True)
+    def refuse(_: RecordedRequest) -> ScriptedResponse:
+        date = formatdate(datetime.now(UTC).timestamp() + ahead, usegmt=True)
+        return ScriptedResponse(401, headers={"Date": date})
 
-    with serving(lambda _: ScriptedResponse(401), authority) as graph:
-        monkeypatch.setattr(graph._http.RequestHandlerClass, "date_time_string", date)
+    with serving(refuse, authority) as graph:
         urls = {"GRAPH_BASE_URL": graph.url, "LOGIN_BASE_URL": graph.url, "NOTIFICATION_URL": graph.url}
         away = {"DESTINATION_URL": "http://127.0.0.1:9/"}
         assert diagnosed(Operator(storage_operator.environment | urls | away), 3)["clock"]["verdict"] == verdict
@@ -356,9 +347,9 @@ def test_without_its_prerequisite_no_validation_tokens_come(
     assert todo in found["todo"]
 
 
-def test_unavailable_storage_hides_no_other_result(healthy: Operator, storage_settings: StorageSettings) -> None:
-    nowhere = storage_settings.connection_string.replace("http://127.0.0.1:", "http://127.0.0.2:")
-    found = diagnosed(Operator(healthy.environment | {"AzureWebJobsStorage": nowhere}), 3)
+def test_unavailable_storage_hides_no_other_result(unchanged: Operator) -> None:
+    nowhere = unchanged.environment["AzureWebJobsStorage"].replace("http://127.0.0.1:", "http://127.0.0.2:")
+    found = diagnosed(Operator(unchanged.environment | {"AzureWebJobsStorage": nowhere}), 3)
     assert with_verdict(found, "unreachable") == {"queue", "tables"}
     assert found["destination"]["verdict"] == "fine"
 
@@ -437,10 +428,10 @@ def test_lists_that_declarations_fan_out_over_are_named_with_their_members(
     assert "it can't be read" in diagnosed(operator, 1)[check]["says"]
 
 
-def test_declarations_that_can_not_be_read_at_all_hide_nothing_else(healthy: Operator) -> None:
-    with BlobServiceClient.from_connection_string(healthy.environment["AzureWebJobsStorage"]) as service:
+def test_declarations_that_can_not_be_read_at_all_hide_nothing_else(unchanged: Operator) -> None:
+    with BlobServiceClient.from_connection_string(unchanged.environment["AzureWebJobsStorage"]) as service:
         blob = service.get_blob_client("nothing", "subscriptions.json").url
-    found = diagnosed(Operator(healthy.environment | {"SUBSCRIPTIONS": blob}), 3)
+    found = diagnosed(Operator(unchanged.environment | {"SUBSCRIPTIONS": blob}), 3)
     assert found["queue"]["verdict"] == "fine"
     assert found["endpoint"]["verdict"] == "fine"
     assert found["declarations and destinations"]["verdict"] == "unreachable"

@@ -1,9 +1,11 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
+from ops.environment import load_settings
 from tests.ops.conftest import Operator, run
 
 
@@ -22,13 +24,18 @@ def test_settings_are_read_from_a_file(file: Path, storage_operator: Operator) -
 
 
 def test_the_environment_goes_before_the_file_that_is_there_by_default(
-    file: Path, storage_operator: Operator, monkeypatch: pytest.MonkeyPatch
+    file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file.write_text(json.dumps({"Values": {**storage_operator.environment, "NOTIFICATION_QUEUE": "Not A Name"}}))
-    monkeypatch.setattr("ops.environment.DEFAULT", file)
-    assert run("dead-letters", "list", environment={}).exit_code == 2
-    right = {"NOTIFICATION_QUEUE": storage_operator.environment["NOTIFICATION_QUEUE"]}
-    assert run("dead-letters", "list", environment=right).exit_code == 0
+    file.write_text(json.dumps({"Values": {"IN_BOTH": "of the file", "IN_THE_FILE": "of the file"}}))
+    monkeypatch.setattr(os, "environ", {"IN_BOTH": "of the environment"})
+    load_settings(None, file)
+    assert os.environ == {"IN_BOTH": "of the environment", "IN_THE_FILE": "of the file"}
+
+
+def test_without_a_file_by_default_the_environment_stays(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"SOME": "setting"})
+    load_settings(None, file)
+    assert os.environ == {"SOME": "setting"}
 
 
 def test_a_file_that_is_named_goes_before_the_environment(file: Path, storage_operator: Operator) -> None:

@@ -50,11 +50,11 @@ def test_a_rotation_gives_every_rich_subscription_a_new_key_and_keeps_the_old_on
     (before,) = keys.glob("*.pem")
     while operator.json("status")["keys"][0]["age_seconds"] < 1:
         time.sleep(0.05)  # certificates begin at a whole second: of two from the same second, neither is newer
-    told = operator.json("rotate-keys")
-    assert [step["action"] for step in told["steps"]] == ["rekey"]
+    report = operator.json("rotate-keys")
+    assert [step["action"] for step in report["steps"]] == ["rekey"]
     status = operator.json("status")
     assert [(key["id"], key["current"], key["subscriptions"]) for key in status["keys"]] == [
-        (told["new_key"], True, 1),
+        (report["new_key"], True, 1),
         (before.stem, False, 0),
     ]
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rich.console import Console, Group
 
 from ops.counters import Counted
-from ops.queue_state import LettersState, QueueState
-from ops.report import PlainFormatter, Report, Sheet, show, span, table
+from ops.queue_state import DeadLettersState, QueueState
+from ops.report import PlainFormatter, Report, ReportTable, show, span, table
 from ops.status import KeyState, Status, SweepState
 from ops.subscription_state import SubscriptionState
 from ops.time_argument import Moment, Span
@@ -51,7 +51,7 @@ HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eAll is well.\nAll is well.\r\x00"
 class Hostile(Report):
     words: str
 
-    def shown(self) -> Iterable[str | Sheet]:
+    def shown(self) -> Iterable[str | ReportTable]:
         yield f"Attention: {self.words}"
         yield table(self.words, (self.words, "Name"), [(self.words, None)])
 
@@ -115,7 +115,7 @@ def test_the_status_of_a_small_system_fits_a_terminal_of_80_by_24() -> None:
         ],
         keys=[KeyState("enc-20261126-032333-582729-ac3d33ab", True, 894, 63_072_000, 2, None)],
         queue=QueueState(5, 77),
-        dead_letters=LettersState(0, {}, 0),
+        dead_letters=DeadLettersState(0, {}, 0),
         sweeps=[SweepState(TENANT, f"/{name}/getAllMessages", NOW, False) for name in ("teams", "chats")],
         member_lists=[],
         lag_seconds=0.2,

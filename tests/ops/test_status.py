@@ -23,11 +23,11 @@ DECLARED = declaration_id(builders.TENANT, builders.RESOURCE)
 
 
 def test_a_system_that_was_never_run_lacks_its_subscription_and_its_key(operator: Operator) -> None:
-    told = operator.json("status", ends=1)
-    assert [subscription["attention"] for subscription in told["subscriptions"]] == ["there is no subscription"]
-    assert told["keys"] == []
-    assert len(told["attention"]) == 2
-    assert told["unreachable"] == []
+    report = operator.json("status", ends=1)
+    assert [subscription["attention"] for subscription in report["subscriptions"]] == ["there is no subscription"]
+    assert report["keys"] == []
+    assert len(report["attention"]) == 2
+    assert report["unreachable"] == []
 
 
 def test_looking_changes_nothing(
@@ -42,15 +42,15 @@ def test_looking_changes_nothing(
 
 def test_after_a_reconciliation_all_is_well(operator: Operator) -> None:
     operator.json("reconcile")
-    told = operator.json("status")
-    (subscription,), (key,) = told["subscriptions"], told["keys"]
+    report = operator.json("status")
+    (subscription,), (key,) = report["subscriptions"], report["keys"]
     assert subscription["id"]
     assert subscription["expires_in_seconds"] > 3600
     assert subscription["todo"] is None
     assert subscription["key"] == key["id"]
     assert (key["current"], key["subscriptions"], key["unnamed_seconds"]) == (True, 1, None)
-    assert told["queue"] == {"messages": 0, "oldest_seconds": None}
-    assert told["dead_letters"] == {"count": 0, "by_reason": {}, "looked_at": 0}
+    assert report["queue"] == {"messages": 0, "oldest_seconds": None}
+    assert report["dead_letters"] == {"count": 0, "by_reason": {}, "looked_at": 0}
     assert "All is well." in operator("status").stdout
 
 
@@ -62,8 +62,8 @@ def test_a_key_that_graph_does_not_show_is_counted_by_what_the_app_remembers(
     held = graph.simulator.subscriptions.find(subscription["id"])
     assert held.recipient is not None
     held.recipient = replace(held.recipient, certificate_id="")
-    told = operator.json("status")
-    assert (told["keys"][0]["subscriptions"], told["subscriptions"][0]["key"]) == (1, subscription["key"])
+    report = operator.json("status")
+    assert (report["keys"][0]["subscriptions"], report["subscriptions"][0]["key"]) == (1, subscription["key"])
 
 
 def test_a_subscription_that_is_about_to_expire_unrenewed_needs_attention(
@@ -72,17 +72,17 @@ def test_a_subscription_that_is_about_to_expire_unrenewed_needs_attention(
     operator.json("reconcile")
     (subscription,) = operator.json("status")["subscriptions"]
     graph.simulator.subscriptions.find(subscription["id"]).expires = datetime.now(UTC) + timedelta(minutes=5)
-    told = operator.json("status", ends=1)
-    assert told["subscriptions"][0]["todo"].startswith("renew")
-    assert "renew_timer" in told["subscriptions"][0]["attention"]
+    report = operator.json("status", ends=1)
+    assert report["subscriptions"][0]["todo"].startswith("renew")
+    assert "renew_timer" in report["subscriptions"][0]["attention"]
 
 
 def test_what_nothing_declares_any_more_is_shown_with_its_removal(operator: Operator) -> None:
     operator.json("reconcile")
     other = builders.environment()["SUBSCRIPTIONS"].replace("chats", "teams")
-    told = Operator(operator.environment | {"SUBSCRIPTIONS": other}).json("status", ends=1)
+    report = Operator(operator.environment | {"SUBSCRIPTIONS": other}).json("status", ends=1)
     removed = [
-        subscription for subscription in told["subscriptions"] if (subscription["todo"] or "").startswith("remove")
+        subscription for subscription in report["subscriptions"] if (subscription["todo"] or "").startswith("remove")
     ]
     assert [subscription["resource"].strip("/") for subscription in removed] == ["chats/getAllMessages"]
 
@@ -93,17 +93,17 @@ def test_an_unavailable_graph_hides_no_other_result(
     operator.json("reconcile")
     give_up(storage, builders.changes(builders.change()))
     graph.post("faults", unavailable=["graph"])
-    told = operator.json("status", ends=3)
-    assert len(told["unreachable"]) == 1
-    assert told["dead_letters"]["count"] == 1
-    assert [(key["id"], key["subscriptions"]) for key in told["keys"]] == [(told["keys"][0]["id"], None)]
-    assert [subscription["resource"] for subscription in told["subscriptions"]] == [builders.RESOURCE]
+    report = operator.json("status", ends=3)
+    assert len(report["unreachable"]) == 1
+    assert report["dead_letters"]["count"] == 1
+    assert [(key["id"], key["subscriptions"]) for key in report["keys"]] == [(report["keys"][0]["id"], None)]
+    assert [subscription["resource"] for subscription in report["subscriptions"]] == [builders.RESOURCE]
 
 
 def test_a_graph_that_refuses_needs_attention(operator: Operator, graph: GraphServer) -> None:
     graph.post("consent", tenant=builders.TENANT, granted=False)
-    told = operator.json("status", ends=1)
-    assert any("403" in sentence for sentence in told["attention"])
+    report = operator.json("status", ends=1)
+    assert any("403" in sentence for sentence in report["attention"])
 
 
 def test_dead_letters_are_counted_by_reason_those_of_the_host_too(
@@ -113,8 +113,8 @@ def test_dead_letters_are_counted_by_reason_those_of_the_host_too(
     for _ in range(2):
         give_up(storage, builders.changes(builders.change()))
     poison(storage_settings, write(builders.changes(builders.change())))
-    told = operator.json("status", ends=1)
-    assert told["dead_letters"] == {"count": 3, "by_reason": {"key_unknown": 2, "poison": 1}, "looked_at": 3}
+    report = operator.json("status", ends=1)
+    assert report["dead_letters"] == {"count": 3, "by_reason": {"key_unknown": 2, "poison": 1}, "looked_at": 3}
     assert len(storage.queues.peek(Queue.DEAD_LETTERS)) == 2
     assert "2 key_unknown, 1 poison" in operator("status").stdout
 
@@ -127,10 +127,10 @@ def test_the_queue_is_as_old_as_the_oldest_receipt_that_can_be_read(
     recently = builders.changes(builders.change())
     storage.queues.send(write(type(recently)(datetime.now(UTC) - timedelta(minutes=30), recently.items)))
     storage.queues.send(text)
-    told = operator.json("status", ends=1)
-    assert told["queue"]["messages"] == 2
-    assert 1_800 <= told["queue"]["oldest_seconds"] < 3_600
-    assert any("process_queue" in sentence for sentence in told["attention"])
+    report = operator.json("status", ends=1)
+    assert report["queue"]["messages"] == 2
+    assert 1_800 <= report["queue"]["oldest_seconds"] < 3_600
+    assert any("process_queue" in sentence for sentence in report["attention"])
 
 
 def test_a_resource_that_cannot_be_read_back_is_never_compared(operator: Operator, storage: StorageClients) -> None:
@@ -148,15 +148,15 @@ def test_silence_and_sweeps_are_shown_from_what_the_app_remembers(operator: Oper
     now, checkpoints = datetime.now(UTC), Checkpoints(storage.tables)
     LastSeen(storage.tables).note({DECLARED: Source("s")}, now - timedelta(hours=2))
     checkpoints.save(DECLARED, now - timedelta(hours=3), now)
-    told = operator.json("status")
-    assert 7_200 <= told["subscriptions"][0]["silent_seconds"] < 9_000
-    (sweep,) = told["sweeps"]
+    report = operator.json("status")
+    assert 7_200 <= report["subscriptions"][0]["silent_seconds"] < 9_000
+    (sweep,) = report["sweeps"]
     assert datetime.fromisoformat(sweep["compared_until"]) == now - timedelta(hours=3)
     checkpoints.save(DECLARED, now - timedelta(days=3), now - timedelta(days=3))
     checkpoints.suspect_gap(DECLARED, now)
-    told = operator.json("status", ends=1)
-    assert told["sweeps"][0]["due"] is True
-    assert any("not compared" in sentence for sentence in told["attention"])
+    report = operator.json("status", ends=1)
+    assert report["sweeps"][0]["due"] is True
+    assert any("not compared" in sentence for sentence in report["attention"])
 
 
 def test_the_lag_is_shown_where_the_host_has_it(operator: Operator, endpoint: Server) -> None:
@@ -185,10 +185,10 @@ def test_of_many_subscriptions_the_worst_are_shown_and_all_are_counted(operator:
     assert len(reconciled["steps"]) == 20
     for subscription in list(graph.simulator.subscriptions)[:2]:
         graph.simulator.subscriptions.remove(subscription.id)
-    told = elsewhere.json("status", ends=1)
-    assert told["subscriptions_by_state"] == {"fine": 28, "missing": 2}
-    assert [state["state"] for state in told["subscriptions"]] == ["missing"] * 2 + ["fine"] * 18
-    assert (told["sweeps_in_all"], len(told["sweeps"])) == (30, 20)
+    report = elsewhere.json("status", ends=1)
+    assert report["subscriptions_by_state"] == {"fine": 28, "missing": 2}
+    assert [state["state"] for state in report["subscriptions"]] == ["missing"] * 2 + ["fine"] * 18
+    assert (report["sweeps_in_all"], len(report["sweeps"])) == (30, 20)
     assert "30 subscriptions: 28 fine, 2 missing" in elsewhere("status").stdout
 
 

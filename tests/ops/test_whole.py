@@ -61,12 +61,12 @@ def test_an_operator_reconciles_waits_backfills_and_rotates_keys(system: System,
     eventually(lambda: is_whole(system))
 
     # Then the keys are rotated, and content that is encrypted to the new key arrives.
-    told = beside.json("rotate-keys")
-    assert {(step["action"], step["error"]) for step in told["steps"]} == {("rekey", None)}
+    report = beside.json("rotate-keys")
+    assert {(step["action"], step["error"]) for step in report["steps"]} == {("rekey", None)}
     system.tell_simulator("messages", count=3)
     eventually(lambda: system.simulator("summary")["pending"] == 0 and is_whole(system))
     eventually(lambda: shown(beside)["lag_seconds"] is not None)
     process = beside.start("status", "--json")
     output, errors = process.communicate(timeout=LIMIT)
     assert process.returncode in (0, 1), errors  # 1 while the latest failure of a delivery is recent
-    assert {key["id"]: key["subscriptions"] for key in json.loads(output)["keys"]}[told["new_key"]] == 2
+    assert {key["id"]: key["subscriptions"] for key in json.loads(output)["keys"]}[report["new_key"]] == 2

@@ -25,7 +25,7 @@ from shared.messages.envelope import (
     read_dead_letter,
     write,
 )
-from shared.outgoing import INVOCATIONS
+from shared.outboxes_in_force import INVOCATIONS
 from shared.paths import read_path
 from shared.storage.queues import Queue
 from tests.builders import NOW, Clock, changes, destination_secret, message, rich
@@ -308,10 +308,10 @@ def test_with_one_dead_and_one_slow_the_third_receives_everything_and_each_accou
     for number in range(envelopes):
         items = (item(str(2 * number)), item(str(2 * number + 1)))
         system.account.queues.send(write(changes(*items, tokens=[TOKEN])))
-    work_off(system, invocations, complete.is_set)
+    drain(system, invocations, complete.is_set)
     assert complete.is_set()
     system.servers[DEFAULT].script = lambda _: DONE
-    work_off(system, invocations, lambda: False)
+    drain(system, invocations, lambda: False)
     for name in NAMES:
         assert set(system.received(name)) == expected
         known = Ledger(system.account.tables, timedelta(days=60), name)
@@ -320,7 +320,7 @@ def test_with_one_dead_and_one_slow_the_third_receives_everything_and_each_accou
     assert system.account.queues.texts(Queue.DEAD_LETTERS) == []
 
 
-def work_off(system: System, invocations: int, finished: Callable[[], bool]) -> None:
+def drain(system: System, invocations: int, finished: Callable[[], bool]) -> None:
     """Handle the queue with several invocations at once, as the host does, until it is empty or `finished`."""
 
     def invocation() -> None:

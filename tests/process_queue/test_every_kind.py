@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -60,9 +60,10 @@ class Whole:
         made: dict[str, Any] = self.graph.post("resources", kind=kind, **order)
         return made
 
-    def tick(self) -> None:
-        """Run `renew_timer` once, and handle the messages that it enqueues."""
+    def tick(self, meanwhile: Callable[["Whole"], object] = lambda _: None) -> None:
+        """Run `renew_timer` once, and handle the messages that it enqueues after what happens `meanwhile`."""
         RenewalRun(self.app, WaitBudget.none())()
+        meanwhile(self)
         self.settle()
 
     def settle(self, **time: float) -> None:
@@ -83,7 +84,7 @@ class Whole:
         self.app.sweep.start(self.app.declarations, (), self.clock())
         self.settle()
 
-    def told(self) -> list[tuple[str, str]]:
+    def delivered(self) -> list[tuple[str, str]]:
         return [(event["type"].removeprefix("Microsoft.Graph."), event["subject"]) for event in self.events]
 
     def dead(self) -> list[str]:
@@ -92,9 +93,13 @@ class Whole:
 
 @contextmanager
 def declared(
-    directory: Path, authority: Authority, session: requests.Session, make: Callable[[Whole], list[dict[str, Any]]]
+    directory: Path,
+    authority: Authority,
+    session: requests.Session,
+    make: Callable[[Whole], list[dict[str, Any]]],
+    meanwhile: Callable[[Whole], object],
 ) -> Iterator[Whole]:
-    """Run the app with declarations for the tenant's content, subscribed."""
+    """Run the app with declarations for the tenant's content, subscribed. See `Whole.tick`."""
     clock = Clock(NOW)
     registration = Registration(str(uuid.uuid4()), str(uuid.uuid4()), uuid.uuid4().hex)
     with running(authority, registration, clock=clock) as graph:
@@ -132,11 +137,16 @@ def declared(
                 session=session,
                 key_store=KeyDirectory(directory / "keys"),
             )
-            whole.tick()
+            whole.tick(meanwhile)
             yield whole
 
 
-Start = Callable[[Callable[[Whole], list[dict[str, Any]]]], Whole]
+class Start(Protocol):
+    """Starts the app with declarations, subscribed; see `Whole.tick`."""
+
+    def __call__(
+        self, make: Callable[[Whole], list[dict[str, Any]]], meanwhile: Callable[[Whole], object] = lambda _: None
+    ) -> Whole: ...
 
 
 @pytest.fixture
@@ -146,8 +156,10 @@ def start(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.ca))
     opened: list[Any] = []
 
-    def starting(make: Callable[[Whole], list[dict[str, Any]]]) -> Whole:
-        opened.append(declared(tmp_path, authority, session, make))
+    def starting(
+        make: Callable[[Whole], list[dict[str, Any]]], meanwhile: Callable[[Whole], object] = lambda _: None
+    ) -> Whole:
+        opened.append(declared(tmp_path, authority, session, make, meanwhile))
         whole: Whole = opened[0].__enter__()
         return whole
 
@@ -217,8 +229,74 @@ def test_files_and_list_items_arrive_within_a_minute_and_the_ping_is_no_event(
     whole.settle()
     whole.settle(minutes=1)
     assert [kind[:1].upper() + kind[1:] + change for change in ("Created", "Deleted")] == [
-        name for name, _ in whole.told()
+        name for name, _ in whole.delivered()
     ]
+
+
+@pytest.mark.parametrize(
+    ("resource", "kind", "owner"),
+    [
+        ("/drives/b1/root", "driveItem", "drives/b1"),
+        ("/sites/h,1,2/lists/l", "listItem", "sites/h,1,2/lists/l"),
+    ],
+)
+def test_what_changes_in_a_drive_or_list_before_its_first_query_arrives(
+    start: Start, resource: str, kind: str, owner: str
+) -> None:
+    """The subscription exists, and the first query waits in the queue."""
+    from_before: list[str] = []
+
+    def make(whole: Whole) -> list[dict[str, Any]]:
+        from_before.extend(whole.hold(kind, owner=owner, fields={"name": name})["id"] for name in ("kept", "deleted"))
+        whole.clock.advance(days=1)
+        return declaring(resource, ["updated"])(whole)
+
+    def meanwhile(whole: Whole) -> None:
+        whole.clock.advance(seconds=1)
+        whole.hold(kind, owner=owner, id="new", fields={"name": "new"})
+        whole.hold(kind, id=from_before[1], delete=True)
+
+    whole = start(make, meanwhile)
+    whole.settle(minutes=2)
+    changed = [(event["type"].rpartition(kind[1:])[2], event["data"]["id"]) for event in whole.events]
+    assert sorted(changed) == [("Created", "new"), ("Deleted", from_before[1])]
+
+
+@pytest.mark.parametrize(
+    ("resource", "kind", "owner", "container"),
+    [
+        ("/users/{id}/mailFolders/inbox/messages", "message", "users/{id}", "inbox"),
+        ("/users/{id}/contactFolders/f/contacts", "contact", "users/{id}", "f"),
+        ("/users/{id}/todo/lists/l/tasks", "todoTask", "users/{id}", "l"),
+        ("/users/{id}/messages", "message", "users/{id}", "inbox"),
+        ("/groups", "group", None, None),
+        ("/users", "user", None, None),
+    ],
+)
+def test_a_notification_missed_before_the_first_query_is_read_back(
+    start: Start, resource: str, kind: str, owner: str | None, container: str | None
+) -> None:
+    def one(whole: Whole) -> str:
+        placed = {"owner": owner.format(**whole.person), "container": container} if owner else {}
+        made: str = whole.hold(kind, fields={"displayName": "a"}, **placed)["id"]
+        return made
+
+    made: list[str] = []
+
+    def make(whole: Whole) -> list[dict[str, Any]]:
+        one(whole)
+        whole.clock.advance(days=1)
+        return declaring(resource, ["updated", "deleted"] if owner is None else None, hydrate=True)(whole)
+
+    def meanwhile(whole: Whole) -> None:
+        whole.clock.advance(seconds=1)
+        whole.graph.post("faults", drop=1)
+        made.append(one(whole))
+
+    whole = start(make, meanwhile)
+    whole.settle(minutes=15)
+    whole.sweep()
+    assert [event["data"]["id"] for event in whole.events] == made
 
 
 def test_a_missed_notification_of_a_mailbox_is_read_back(start: Start) -> None:
@@ -242,7 +320,7 @@ def test_a_mail_that_a_rule_moves_is_not_deleted(start: Start) -> None:
     whole.hold("message", owner=owner, container="archive", id=made["id"])
     whole.settle()
     whole.sweep()
-    assert {subject for _, subject in whole.told()} == {f"{owner}/messages/{made['id']}"}
+    assert {subject for _, subject in whole.delivered()} == {f"{owner}/messages/{made['id']}"}
     assert {event["data"]["parentFolderId"] for event in whole.events} == {"inbox", "archive"}
 
 
@@ -273,7 +351,7 @@ def test_what_is_moved_out_of_a_folder_is_not_deleted(
     whole.settle(minutes=6)
     name = kind.title()
     expected = [(f"{name}Deleted", f"{owner}/{kind}s/{deleted}")]
-    assert sorted(whole.told()) == sorted(expected + [(f"{name}Updated", f"{owner}/{kind}s/{moved}")] * both)
+    assert sorted(whole.delivered()) == sorted(expected + [(f"{name}Updated", f"{owner}/{kind}s/{moved}")] * both)
     assert whole.dead() == []
 
 
@@ -296,7 +374,7 @@ def test_a_notification_of_what_has_left_the_declared_folder_is_no_deletion(star
     receive(json.dumps({"value": [item]}).encode(), app.recipient, app.acknowledging, whole.clock(), None, app.account)
     for _ in range(3):
         whole.settle(minutes=3)
-    assert whole.told() == []
+    assert whole.delivered() == []
     assert (whole.account.queues.length(), whole.dead()) == (0, [])
 
 
@@ -307,7 +385,7 @@ def test_a_replica_that_lags_makes_no_deletion_and_hides_none(start: Start) -> N
     whole.settle()
     assert whole.events == []
     whole.settle(seconds=60)
-    assert [name for name, _ in whole.told()] == ["MessageCreated"]
+    assert [name for name, _ in whole.delivered()] == ["MessageCreated"]
     whole.hold(
         "message", id=made["id"], owner=f"users/{whole.person['id']}", container="inbox", fields={"subject": "b"}
     )
@@ -319,7 +397,20 @@ def test_a_replica_that_lags_makes_no_deletion_and_hides_none(start: Start) -> N
     whole.settle()
     assert len(whole.events) == 2
     whole.settle(seconds=60)
-    assert [name for name, _ in whole.told()] == ["MessageCreated", "MessageUpdated", "MessageDeleted"]
+    assert [name for name, _ in whole.delivered()] == ["MessageCreated", "MessageUpdated", "MessageDeleted"]
+
+
+def test_a_replica_that_lags_costs_no_content_of_a_message_deleted_at_once(start: Start) -> None:
+    whole = start(declaring("/chats/getAllMessages", ["deleted"], hydrate=True))
+    whole.graph.post("faults", lagging=1, lag_seconds=30)
+    whole.graph.post("messages", count=1)
+    (written,) = whole.graph.messages()
+    whole.graph.post("messages", delete=written["path"])
+    whole.settle()
+    assert whole.events == []
+    whole.settle(seconds=60)
+    (event,) = whole.events
+    assert (event["data"]["id"], event["data"]["from"]) == (written["resource"]["id"], written["resource"]["from"])
 
 
 def test_guests_and_rooms_do_not_affect_a_sweep_of_all_chats(start: Start) -> None:
@@ -350,7 +441,7 @@ def test_the_directory_begins_from_now_on_and_is_read_back(start: Start) -> None
     made = whole.hold("group", fields={"displayName": "a"})
     whole.settle()
     whole.sweep()
-    assert whole.told() == [("GroupUpdated", f"groups/{made['id']}")]
+    assert whole.delivered() == [("GroupUpdated", f"groups/{made['id']}")]
 
 
 @pytest.mark.parametrize(
@@ -385,7 +476,7 @@ def test_an_unseen_deletion_is_found_and_a_moved_event_is_not_deleted(
     whole.settle(minutes=6)
     whole.sweep()
     whole.settle(minutes=6)
-    assert sorted(whole.told()) == [
+    assert sorted(whole.delivered()) == [
         ("EventDeleted", f"{owner}/events/{cancelled}"),
         ("EventUpdated", f"{owner}/events/{moved}"),
     ]
@@ -407,7 +498,7 @@ def test_after_a_resync_of_the_directory_only_changes_and_deletions_are_delivere
     ids = [whole.hold(kind, fields={"displayName": f"number {number}"})["id"] for number in range(6)]
     whole.settle(minutes=15)
     whole.sweep()
-    assert sorted(whole.told()) == sorted((f"{kind.title()}Updated", f"{subject}/{item_id}") for item_id in ids)
+    assert sorted(whole.delivered()) == sorted((f"{kind.title()}Updated", f"{subject}/{item_id}") for item_id in ids)
     whole.hold(kind, id=ids[0], fields={"displayName": "renamed", "jobTitle": None})
     whole.settle(minutes=15)
     whole.sweep()
@@ -420,15 +511,15 @@ def test_after_a_resync_of_the_directory_only_changes_and_deletions_are_delivere
     whole.sweep()
     whole.settle(minutes=6)
     expected = [("Updated", ids[1]), ("Deleted", from_before[0]), ("Updated", from_before[1]), ("Updated", new)]
-    assert sorted(whole.told()) == sorted(
-        (f"{kind.title()}{told}", f"{subject}/{item_id}") for told, item_id in expected
+    assert sorted(whole.delivered()) == sorted(
+        (f"{kind.title()}{change}", f"{subject}/{item_id}") for change, item_id in expected
     )
     whole.graph.post("faults", forget_links=True)
     whole.sweep()
     whole.graph.post("faults", forget_links=False)
     whole.sweep()
     whole.settle(minutes=6)
-    assert len(whole.told()) == len(expected)
+    assert len(whole.delivered()) == len(expected)
     whole.graph.post("faults", forget_links=True, short_lists=True)
     whole.sweep()  # whom Graph leaves out of a list is not gone
     whole.graph.post("faults", forget_links=False, short_lists=False)
@@ -436,5 +527,5 @@ def test_after_a_resync_of_the_directory_only_changes_and_deletions_are_delivere
     whole.graph.post("faults", forget_links=True)
     whole.sweep()
     whole.settle(minutes=6)
-    assert len(whole.told()) == len(expected)
+    assert len(whole.delivered()) == len(expected)
     assert whole.dead() == []

@@ -16,7 +16,7 @@ from shared.errors import AlreadyProcessed, Reason, RetryLater, Undeliverable
 from shared.graph.client_state import mint
 from shared.messages.envelope import ItemBatch, ReadbackPage, together, write
 from shared.relay import forget, relay, utc_now
-from shared.storage.queues import MESSAGE_LIMIT, Queue
+from shared.storage.queues import MESSAGE_LIMIT, PROBE, Queue
 from tests.accounts import claims, queues
 from tests.builders import (
     NOW,
@@ -165,6 +165,12 @@ def test_an_unknown_message_is_left_to_the_host(host: Host, text: str) -> None:
     with pytest.raises(Undeliverable) as strange:
         host.offer(text)
     assert strange.value.reason is Reason.MALFORMED
+    assert (host.queues.length(Queue.NOTIFICATIONS), host.dead(), host.delivered) == (0, 0, [])
+
+
+def test_what_a_check_of_access_left_on_the_queue_is_ignored(host: Host) -> None:
+    """The process died between the two requests of the check."""
+    host.offer(PROBE)
     assert (host.queues.length(Queue.NOTIFICATIONS), host.dead(), host.delivered) == (0, 0, [])
 
 

@@ -1,8 +1,10 @@
 """Items without content: their own data, or the resource that a scripted Graph returns."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 import pytest
@@ -15,7 +17,7 @@ from shared.delivery.event import Event, event_of_content
 from shared.errors import Reason, Refused, RetryLater
 from shared.graph.client import GraphClient
 from shared.graph.notification import read_notification
-from tests.builders import NOW, TENANT, Clock, change, chat_path, message, minted, raw
+from tests.builders import NOW, TENANT, Clock, change, channel_path, chat_path, message, minted, raw
 from tests.process_queue.verification import hydration
 from tests.servers import ScriptedResponse, Server, in_json, serving
 from tests.shared.graph.test_client import Bearer, WithRoles
@@ -126,6 +128,29 @@ def test_an_answer_that_agrees_is_believed_at_once(
     assert items.event(changeType=change_type)
 
 
+@pytest.mark.parametrize(
+    ("age", "believed"),
+    [(timedelta(seconds=1), False), (SETTLES_WITHIN - timedelta(seconds=1), False), (SETTLES_WITHIN, True)],
+)
+@pytest.mark.parametrize("path", [chat_path, partial(channel_path, root="1700000000000")])
+def test_a_deleted_message_may_be_too_new_for_a_replica(
+    items: HydratedItems, path: Callable[[str], str], age: timedelta, believed: bool
+) -> None:
+    """Graph still returns it, with the time of its deletion."""
+    items.declared = "/chats/getAllMessages" if path is chat_path else "/teams/getAllMessages"
+    items.server.script = lambda _: in_json({"error": {"code": "NotFound", "message": "not yet"}}, 404)
+    items.later = timedelta(0)
+    with nullcontext() if believed else pytest.raises(RetryLater, match="soon after its creation"):
+        items.event(path(str(int((NOW - age).timestamp() * 1_000))), changeType="deleted")
+
+
+@pytest.mark.parametrize("message_id", ["9" * 300, "AAMkAD", "-1"])
+def test_an_id_that_is_no_time_says_nothing_about_age(items: HydratedItems, message_id: str) -> None:
+    items.server.script = lambda _: in_json({"error": {"code": "NotFound", "message": "gone"}}, 404)
+    items.later = timedelta(0)
+    assert items.event(chat_path(message_id), changeType="deleted").partial
+
+
 @pytest.mark.parametrize("code", ["MailboxNotEnabledForRESTAPI", "ErrorNonExistentMailbox", "ErrorInvalidUser"])
 def test_a_404_that_speaks_of_the_mailbox_is_no_deletion(items: HydratedItems, code: str) -> None:
     items.server.script = lambda _: in_json({"error": {"code": code, "message": "inactive"}}, 404)
@@ -193,8 +218,8 @@ TRANSCRIPT = "communications/onlineMeetings('m1')/transcripts('t1')"
 def transcript(server: Server, session: requests.Session, roles: list[str]) -> Event:
     """Return the event of a transcript that Graph refuses to give to a token with these roles."""
     declared = Declaration(TRANSCRIPTS, ("created",), tenant_id=TENANT, hydrate=True)
-    told = {"@odata.type": "#Microsoft.Graph.callTranscript", "id": "t1", "@odata.id": TRANSCRIPT}
-    written = change(TRANSCRIPT, clientState=minted(TENANT, TRANSCRIPTS), tenantId=TENANT, resourceData=told)
+    data = {"@odata.type": "#Microsoft.Graph.callTranscript", "id": "t1", "@odata.id": TRANSCRIPT}
+    written = change(TRANSCRIPT, clientState=minted(TENANT, TRANSCRIPTS), tenantId=TENANT, resourceData=data)
     graph = GraphClient(server.url, WithRoles(*roles), session, Clock())
     return hydration(graph).event(read_notification(raw(written)), declared, TENANT, NOW)
 

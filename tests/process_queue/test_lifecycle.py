@@ -15,7 +15,7 @@ from graph_simulator.authority import Authority
 from process_queue.handler import MessageHandler
 from process_queue.lifecycle import LISTED_AT_ONCE
 from shared.configuration.declaration import Declaration, Declarations
-from shared.subscriptions.known import Known
+from shared.subscriptions.known import KnownSubscription
 from shared.subscriptions.subscription import Subscription
 from tests.builders import (
     NOTIFICATION_URL,
@@ -64,7 +64,7 @@ class ScriptedGraph:
         self._checkpoints = relay.checkpoints
         self._checkpoints.save(declaration().id, NOW, NOW)
         self.known = relay.known_subscriptions
-        known = Known(declaration().id, SERVED.expiration_date_time)
+        known = KnownSubscription(declaration().id, SERVED.expiration_date_time)
         self.known.note(TENANT, dict.fromkeys((FIRST, SECOND), known))
         self.messages = MessageHandler(relay)
         self.handler = self.messages.lifecycle
@@ -159,7 +159,7 @@ def test_an_invented_subscription_waits_to_be_known_and_is_refused_without_a_cal
 
 
 def test_a_subscription_of_another_declaration_of_the_tenant_is_refused_at_once(scripted: ScriptedGraph) -> None:
-    scripted.known.note(TENANT, {FIRST: Known(OTHER.id, SERVED.expiration_date_time)})
+    scripted.known.note(TENANT, {FIRST: KnownSubscription(OTHER.id, SERVED.expiration_date_time)})
     assert scripted.act(FIRST, lifecycleEvent="missed") == []
     assert scripted.asked() == []
     assert not scripted.gap_suspected()
@@ -201,7 +201,7 @@ def test_another_tenants_item_and_an_unreadable_one_change_nothing(scripted: Scr
     assert scripted.asked() == []
 
 
-def test_the_account_tells_refused_items_from_those_that_were_acted_upon(scripted: ScriptedGraph) -> None:
+def test_the_account_distinguishes_refused_items_from_handled_ones(scripted: ScriptedGraph) -> None:
     malformed, served = lifecycle(subscriptionId="x"), lifecycle(subscriptionId=FIRST)
     scripted.messages.handle([lifecycle_items("no object", malformed, served)])
     scripted.account.flush()

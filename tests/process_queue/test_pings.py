@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from process_queue.changes import judge
+from process_queue.changes import verify_batch
 from shared.configuration.declaration import Declaration
 from shared.messages.envelope import ReadbackPage, read
 from shared.readback.pings import APART, SETTLING_TIME, Pings
@@ -43,7 +43,7 @@ def test_a_ping_is_no_event_and_asks_for_the_changes(resource: str, hydrate: boo
         resourceData={"@odata.type": "#Microsoft.Graph.DriveItem"},
     )
     envelope = changes(item, item)
-    outcome = judge(envelope, verifier(declarations=[declaration]).batch(envelope))
+    outcome = verify_batch(envelope, verifier(declarations=[declaration]).batch(envelope))
     assert (outcome.events, outcome.refused) == ({}, [])
     assert outcome.pinged == {declaration: 2}
 

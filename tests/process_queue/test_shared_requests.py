@@ -18,7 +18,7 @@ from tests.process_queue.readback_harness import asked_for
 from tests.process_queue.test_changes import item, names_of
 from tests.process_queue.verification import TOKEN
 from tests.servers import RecordedRequest, ScriptedResponse, in_json
-from tests.shared.delivery.test_lane import until
+from tests.shared.delivery.test_dispatcher import until
 
 GRAPH, DESTINATION = "https://graph.example", "https://destination.example"
 
@@ -39,8 +39,8 @@ class Meeting:
         session.mount(DESTINATION, self.destination)
         relay = start_app(self.account.clients(), clock, session, GRAPH_BASE_URL=GRAPH, DESTINATION_URL=DESTINATION)
         self.handler = MessageHandler(relay)
-        self.lane = relay.outboxes.by_name()["default"]._lane
-        self.lane._company = 3600  # what waits for company waits until the first request is answered
+        self.dispatcher = relay.outboxes.by_name()["default"]._dispatcher
+        self.dispatcher._batching_delay = 3600  # groups wait until the first request is answered
         self.clock, self.relay = clock, relay
 
     def _take(self, request: RecordedRequest) -> ScriptedResponse:
@@ -54,7 +54,7 @@ class Meeting:
 
     def waiting(self) -> int:
         """Return the bytes of all parts that wait for the first request."""
-        return sum(group.size for group in list(self.lane._waiting.values()))
+        return sum(group.size for group in list(self.dispatcher._waiting.values()))
 
 
 @pytest.mark.parametrize("status", [503, 400])

@@ -9,8 +9,8 @@ import pytest
 from process_queue.changes import READ_TIME
 from process_queue.handler import MESSAGE_TIME, MessageHandler
 from process_queue.verify import READS_AT_ONCE
+from renew_timer.drain import WORK_TIME
 from renew_timer.run import LONGEST_RUN
-from renew_timer.work_off import WORK_TIME
 from shared import deadline
 from shared.configuration.declaration import Declaration, Declarations
 from shared.deadline import time_limit
@@ -19,7 +19,7 @@ from shared.messages.envelope import ChangeBatch, LifecycleBatch, read
 from shared.messages.group_commit import MOST_ENVELOPES
 from shared.storage.account import BACKGROUND_LIMITS
 from shared.storage.queues import Queue
-from shared.subscriptions.known import Known
+from shared.subscriptions.known import KnownSubscription
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import (
     NOW,
@@ -150,7 +150,7 @@ def test_a_destination_that_rejects_slowly_is_abandoned_at_the_deadline(app: Vir
 def test_while_graph_hangs_many_lifecycle_items_wait_for_one_answer(app: VirtualTime) -> None:
     app.graph.script = lambda _: HANGS
     names = [f"3f1c0a52-7a3e-4d0e-9f0e-{number:012x}" for number in range(ITEMS)]
-    app.relay.known_subscriptions.note(TENANT, dict.fromkeys(names, Known(HYDRATED.id, NOW)))
+    app.relay.known_subscriptions.note(TENANT, dict.fromkeys(names, KnownSubscription(HYDRATED.id, NOW)))
     app.clock.advance(seconds=1)
     outcome = app.handler.lifecycle.handle(lifecycle_items(*[lifecycle(subscriptionId=name) for name in names]))
     assert len(app.graph.asked) == 1
@@ -167,7 +167,7 @@ def test_the_envelopes_of_a_message_share_the_time_of_its_invocation(app: Virtua
     app.graph.script = lambda _: in_json({"error": {"code": "ServiceUnavailable", "message": "slow"}}, 404)
     app.graph.takes = 25
     names = [f"3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b{number:02x}" for number in range(MOST_ENVELOPES)]
-    app.relay.known_subscriptions.note(TENANT, dict.fromkeys(names, Known(HYDRATED.id, NOW)))
+    app.relay.known_subscriptions.note(TENANT, dict.fromkeys(names, KnownSubscription(HYDRATED.id, NOW)))
     app.clock.advance(seconds=1)
     began = app.clock.now
     app.handler.handle([lifecycle_items(lifecycle(subscriptionId=name)) for name in names])

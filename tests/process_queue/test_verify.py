@@ -175,7 +175,7 @@ def test_what_an_earlier_attempt_proved_stays_proven_when_keys_have_rotated() ->
     assert batch.verified_tenants == (TENANT,)
 
     class Rotated(AuthorityKeys):
-        def find(self, kid: str, received: datetime) -> SigningKey:
+        def find(self, kid: str, version: str, received: datetime) -> SigningKey:
             raise Refused(Reason.TOKEN_KEY)
 
     later = msgspec.structs.replace(earlier, proven=batch.verified_tenants)
@@ -189,6 +189,12 @@ def test_a_client_state_is_good_only_for_its_own_declaration() -> None:
     with pytest.raises(Refused) as refused:
         verifier(declarations=[declaration(), teams]).batch(envelope).event(envelope.items[0])
     assert refused.value.reason is Reason.CLIENT_STATE
+
+
+def test_a_client_state_is_good_only_for_what_the_content_says_it_is() -> None:
+    """The path names a declared chat; the content is a message of a channel."""
+    channel = message(chatId=None, channelIdentity={"teamId": OTHER_TENANT, "channelId": "19:b@thread.tacv2"})
+    assert verdict(rich(channel), TOKEN) is Reason.CLIENT_STATE
 
 
 def test_no_reason_holds_what_was_sent() -> None:

@@ -10,7 +10,7 @@ from process_queue.verify import Verifier
 from shared.configuration.declaration import Declaration, Declarations
 from shared.errors import Reason, Refused, RetryLater, Undeliverable
 from shared.graph.client import GraphClient
-from shared.graph.pace import Pace
+from shared.graph.rate_limits import ReadRateLimiter
 from shared.graph.resolver import Resolver
 from shared.graph.validation_token import SigningKey
 from shared.keys.key import EncryptionKey
@@ -30,7 +30,7 @@ class AuthorityKeys:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def find(self, kid: str, received: datetime) -> SigningKey:
+    def find(self, kid: str, version: str, received: datetime) -> SigningKey:
         self.asked.append(kid)
         if kid == "away":
             raise RetryLater(Reason.SIGNING_KEYS)
@@ -52,7 +52,7 @@ class OurKeys:
 
 def hydration(graph: GraphClient, clock: Clock | None = None) -> Hydration:
     clock = clock or Clock()
-    return Hydration(graph, clock, Resolver(graph, clock), Pace(clock))
+    return Hydration(graph, clock, Resolver(graph, clock), ReadRateLimiter(clock))
 
 
 def unreachable_graph() -> GraphClient:

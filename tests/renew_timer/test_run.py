@@ -24,7 +24,7 @@ from shared.errors import Reason, RetryLater
 from shared.relay import Relay
 from shared.storage.queues import Queue
 from shared.storage.state import STATE
-from shared.subscriptions.results import Reconciled, Unlisted
+from shared.subscriptions.results import ListingFailed, Reconciled
 from shared.subscriptions.wait_budget import WaitBudget
 from tests.builders import OTHER_TENANT, RESOURCE, TENANT, Clock, body, change, declaration, environment, minted, raw
 from tests.in_process import HANGS, InProcess
@@ -354,7 +354,7 @@ def test_an_unexpected_error_in_one_tenant_does_not_affect_the_others(
     desired = tenants.relay.desired_state(tenants.relay.keys.current())
     results = {tenant: result for tenant, _, result in tenants.relay.reconciler.every_tenant(
         desired, fails, WaitBudget.none())}  # fmt: skip
-    assert isinstance(results[TENANT], Unlisted)
+    assert isinstance(results[TENANT], ListingFailed)
     assert isinstance(results[OTHER_TENANT], Reconciled)
     assert tenants.live() == {TENANT: 0, OTHER_TENANT: 1}
     assert "ValueError: unforeseen" in caplog.text

@@ -1,4 +1,4 @@
-"""The simulated Graph of the world, with what it counts and how it fails."""
+"""The simulated Graph of the world, with counts of its calls and injected failures."""
 
 import asyncio
 import time
@@ -13,14 +13,14 @@ from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 import httpx
 import msgspec
 
-from graph_simulator.app import GraphFace
+from graph_simulator.app import GraphInterface
 from graph_simulator.batch import ApiRequest
 from graph_simulator.calls import Calls
 from graph_simulator.faults import Faults
 from graph_simulator.login import Caller
 from graph_simulator.refusal import Refusal
 from graph_simulator.simulator import Simulator
-from shared.graph.pace import WINDOW
+from shared.graph.rate_limits import WINDOW
 from tests.builders import Clock
 from tests.in_process import InProcess
 from tests.servers import RecordedRequest, ScriptedResponse, in_json
@@ -30,13 +30,13 @@ GRAPH = "https://graph.scale.example"
 ENDPOINT = "https://relay.scale.example"
 
 SECONDS = {"POST": 1.5, "PATCH": 0.4, "DELETE": 0.4, "GET": 0.4}
-"""Of a call. A creation takes longer: Graph does two handshakes."""
+"""Duration of a call. A creation takes longer: Graph performs two handshakes."""
 
 PAGE_SECONDS = 0.4
-"""Of a page of a list."""
+"""Duration of a page of a list."""
 
 LIST, MEMBERS = "list", "members"
-"""What pages of lists are counted as: of subscriptions, and of members."""
+"""The kinds under which pages of lists are counted: of subscriptions, and of members."""
 
 
 class Killed(BaseException):
@@ -45,9 +45,9 @@ class Killed(BaseException):
 
 @dataclass
 class Taken:
-    """Calls by kind: a method, or the kind of a list. most_writes, most_lists: within 20 s, of one tenant.
+    """Calls by kind: a method, or the kind of a list. most_writes, most_lists: within 20 s, in one tenant.
 
-    most_over_all: writes within 20 s, of all tenants. refused: calls that were answered 429.
+    most_over_all: writes within 20 s, in all tenants. refused: calls that were answered 429.
     """
 
     calls: Counter[str] = field(default_factory=Counter)
@@ -57,7 +57,7 @@ class Taken:
     refused: int = 0
 
     def add_calls(self, others: "Taken") -> None:
-        """Count what others have counted."""
+        """Add other counts."""
         self.calls += others.calls
         self.most_writes = max(self.most_writes, others.most_writes)
         self.most_over_all = max(self.most_over_all, others.most_over_all)
@@ -66,7 +66,7 @@ class Taken:
 
 
 class Handshakes(httpx.AsyncClient):
-    """Answers Graph's handshakes as the app's endpoint would, with a status of the test's choice: there are tens of
+    """Answers Graph's handshakes in place of the app's endpoint, with a status set by the test: there are tens of
     thousands of them.
     """
 
@@ -82,9 +82,8 @@ class Handshakes(httpx.AsyncClient):
 class Graph:
     """Graph, Entra and the app's endpoint.
 
-    at_once: by how much the time of a call is divided. kill_at: after so many calls the process dies, before Graph has
-    done what the next one asks for, or after it (`kill_after`). refuse: how a call with a method and a body, or the
-    resource of the subscription that it names, is answered instead.
+    at_once: divides the duration of a call. kill_at: the call in which the process dies, before Graph executes it, or
+    after (`kill_after`). refuse: the answer to a call with a method and a body, or to the resource of its subscription.
     """
 
     def __init__(self, clock: Clock, tenant: str, client_id: str, client_secret: str, at_once: int) -> None:
@@ -105,23 +104,23 @@ class Graph:
         )
         self._clock = clock
         self._at_once = at_once
-        self._face = GraphFace(self.simulator, Calls())
+        self._face = GraphInterface(self.simulator, Calls())
         self._loop = asyncio.new_event_loop()
         self._thread = ThreadPoolExecutor(1)
         self._recent: dict[tuple[str, str], deque[datetime]] = {}
         self._note_unserved()
 
     def connection(self) -> InProcess:
-        """Return what a process of the app sends its requests to."""
+        """Return the session of a process of the app."""
         transport = InProcess(lambda request: self._timed(request, transport), self._clock)
         return transport
 
     def fails(self, **faults: Any) -> None:
-        """Have the simulator fail in this way, and in no other."""
+        """Make the simulator fail in this way only."""
         self.simulator.faults = msgspec.structs.replace(Faults(), **faults)
 
     def _note_unserved(self) -> None:
-        """Note each resource whose last subscription is deleted."""
+        """Record each resource whose last subscription is deleted."""
         subscriptions = self.simulator.subscriptions
         remove = subscriptions.remove
 
@@ -134,7 +133,7 @@ class Graph:
         subscriptions.remove = removing  # type: ignore[method-assign]
 
     def _timed(self, request: RecordedRequest, transport: InProcess) -> ScriptedResponse:
-        """Answer, and note which share of the CPU time was not the app's."""
+        """Answer, and record the CPU time that was not the app's."""
         began = time.thread_time()
         try:
             transport.takes = 0.0
@@ -178,14 +177,14 @@ class Graph:
             taken.most_over_all = max(taken.most_over_all, self._within("writes", ""))
 
     def _tenant_of(self, request: RecordedRequest) -> str:
-        """Return the tenant that a call is about; "" if its token has expired: the simulator refuses it."""
+        """Return the tenant of a call; "" if its token has expired: then the simulator refuses it."""
         try:
             return self.simulator.login.caller(request.headers.get("authorization")).tenant
         except Refusal:
             return ""
 
     def _within(self, what: str, tenant: str) -> int:
-        """Count a call, and return how many there were within the window of Graph's limits."""
+        """Count a call, and return the number of calls within the window of Graph's limits."""
         now, recent = self._clock(), self._recent.setdefault((what, tenant), deque())
         recent.append(now)
         while recent[0] <= now - WINDOW:
@@ -193,7 +192,7 @@ class Graph:
         return len(recent)
 
     def _fault(self, request: RecordedRequest, kind: str) -> ScriptedResponse | None:
-        """Return how a call fails; None if it does not."""
+        """Return the failure of a call; None if there is none."""
         if kind == LIST and self.taken.calls[LIST] == self.throttled_page:
             self.throttled_page = 0
             return ScriptedResponse(429, headers={"Retry-After": "7"})
@@ -207,7 +206,7 @@ class Graph:
         return None
 
     def _asked_of_simulator(self, request: RecordedRequest, path: str, query: str) -> ScriptedResponse:
-        # in a thread of its own: a browser of another test may run a loop in this one
+        # in a separate thread: a browser of another test may run a loop in this one
         call = ApiRequest(request.method, unquote(path), query, request.headers, request.body)
         status, body, headers, cpu = self._thread.submit(self._answered, call).result()
         self.cpu += cpu

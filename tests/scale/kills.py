@@ -1,4 +1,4 @@
-"""A process that dies in each call to Graph that a change of a few subscriptions takes: before Graph acts, or after."""
+"""A process that dies in each call to Graph during changes of a few subscriptions: before Graph acts, or after."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from tests.scale.phases import ALL_ARE_DUE
 from tests.scale.world import Scale, mailboxes
 
 MOST_RUNS = 12
-"""After the death, until all is as it should be: what was refused waits for two runs."""
+"""Runs after the death until the state must be correct: refused creations wait for two runs."""
 
 
 def _is_due(world: Scale) -> None:
@@ -27,7 +27,7 @@ def _another_url(world: Scale) -> None:
 
 
 def _others(world: Scale) -> None:
-    """One is declared no more, another one is."""
+    """One declaration is removed, another one is added."""
     number = len(world.relay.declarations)
     world.declare(mailboxes(number + 1)[1:])
 
@@ -44,8 +44,8 @@ CHANGES: dict[str, Callable[[Scale], object]] = {
 
 @dataclass(frozen=True)
 class Death:
-    """Where a process died: in which call of a change; done: whether Graph did what was asked. broken: what did not
-    hold, in words.
+    """The death of a process: in which call of a change; done: whether Graph had executed it. broken: the broken
+    promises, in words.
     """
 
     change: str
@@ -55,7 +55,7 @@ class Death:
 
 
 def deaths(change: str, number: int) -> Iterator[Death]:
-    """Yield what became of each death, one in each call, until the change takes no more calls."""
+    """Yield the result of a death in each call, until the change makes no more calls."""
     call, is_over = 0, False
     while not is_over:
         for done in (False, True):
@@ -74,7 +74,7 @@ def _changed(change: str, number: int) -> Scale:
 
 
 def _dies(world: Scale, call: int, done: bool) -> bool:
-    """Run, and return whether there was such a call, in which the process died; another one goes on."""
+    """Run, and return whether the process died in that call; then another process continues."""
     world.graph.kill_at, world.graph.kill_after = world.graph.calls + call, done
     try:
         world.run()

@@ -1,4 +1,4 @@
-"""What happens to many subscriptions, phase by phase: what each takes, and what must hold in it."""
+"""Phases of the life of many subscriptions: the cost of each, and the promises that must hold in it."""
 
 import base64
 from abc import ABC, abstractmethod
@@ -7,32 +7,32 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from shared.configuration.declaration import Declaration
-from shared.graph.pace import LISTS, WRITES
+from shared.graph.rate_limits import LISTS, WRITES
 from tests.builders import OTHER_TENANT, TENANT, client_state_secret
 from tests.scale.graph import ENDPOINT, LIST, MEMBERS, Killed
 from tests.scale.world import GROUP, TICK, Figures, Scale, everybody_in, mailboxes, user
 
 OVERLAP = timedelta(hours=24)
-"""KEY_OVERLAP_HOURS, by default: a new key is in use everywhere within this time."""
+"""KEY_OVERLAP_HOURS, the default: a new key must be in use everywhere within this time."""
 
 ALL_ARE_DUE = timedelta(hours=16)
-"""After this time without a run, as after an outage of the host, every subscription of mail is due, and lives."""
+"""After this time without a run, as after an outage of the host, every subscription to mail is due and still alive."""
 
 HOUR = timedelta(hours=1)
 
 KILLS = 12
-"""Calls to Graph in which the process dies, spread over the run."""
+"""Deaths of the process per run, distributed over its calls to Graph."""
 
 ROOMS = 20
-"""One of so many members has no mailbox."""
+"""One member in this number has no mailbox."""
 
 LONGER_THAN_A_RUN = timedelta(minutes=4, seconds=30)
-"""How long the slow list takes."""
+"""Duration of reading the slow list."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A phase that is over. broken: what did not hold, in words."""
+    """The result of a phase. broken: the broken promises, in words."""
 
     name: str
     figures: Figures
@@ -40,7 +40,7 @@ class Phase:
 
 
 class Course(ABC):
-    """A world that is led through phases, one after the other. quiet_calls: those of a run with nothing to do."""
+    """A world that passes through phases, one after the other. quiet_calls: those of a run without work."""
 
     quiet_calls = frozenset({LIST})
 
@@ -49,13 +49,13 @@ class Course(ABC):
         self.graph = world.graph
 
     def phases(self) -> Iterator[Phase]:
-        """Yield each phase when it is over."""
+        """Yield the result of each phase."""
         for name, do in self._plan():
             yield self._phase(name, do)
 
     @abstractmethod
     def _plan(self) -> Sequence[tuple[str, Callable[[], object]]]:
-        """Return the phases in their order, by their names."""
+        """Return the phases in order, by name."""
 
     def _phase(self, name: str, do: Callable[[], object]) -> Phase:
         self.graph.unserved.clear()
@@ -95,7 +95,7 @@ class Course(ABC):
         assert self.world.clock() - began < OVERLAP, "the overlap is over"
 
     def _all_are_renewed(self) -> None:
-        """Without a run for a long time, all are due: each is renewed, once, and none expires."""
+        """After a long time without a run, all subscriptions are due: each is renewed once, and none expires."""
         self.world.clock.now += ALL_ARE_DUE
         expires = {held.id: held.expires for held in self.world.subscriptions()}
         with self.world.measured() as figures:
@@ -110,7 +110,7 @@ class Course(ABC):
 
 
 class Cared(Course):
-    """Mailboxes that are declared one by one, cared for whatever Graph does."""
+    """Mailboxes that are declared separately: their subscriptions survive every failure of Graph."""
 
     def __init__(self, number: int) -> None:
         super().__init__(Scale(mailboxes(number)))
@@ -139,7 +139,7 @@ class Cared(Course):
         self.graph.fails()
 
     def _stale_list(self) -> None:
-        """The list lacks what is created while it is stale."""
+        """A stale list omits the subscriptions that are created meanwhile."""
         self.world.run()
         self.graph.fails(listing="stale")
         self.world.declare(mailboxes(self._number + self._number // 10))
@@ -153,7 +153,7 @@ class Cared(Course):
         self._until_complete()
 
     def _slow_list(self) -> None:
-        """Listing takes longer than a run; all are due, and one is missing."""
+        """Listing takes longer than a run; all subscriptions are due, and one is missing."""
         simulator = self.graph.simulator
         usual, simulator.subscriptions_at_once = simulator.subscriptions_at_once, min(self._number // 10, 100)
         pages = self._number / simulator.subscriptions_at_once
@@ -192,7 +192,7 @@ class Cared(Course):
 
 
 class Replaced(Course):
-    """Mailboxes that are declared one by one, whose subscriptions are replaced: no PATCH can change them."""
+    """Mailboxes that are declared separately, whose subscriptions are replaced: no PATCH can change them."""
 
     def __init__(self, number: int) -> None:
         super().__init__(Scale(mailboxes(number)))
@@ -216,7 +216,7 @@ class Replaced(Course):
         self._until_complete()
 
     def _killed(self) -> None:
-        """Die in another call each time, the first ones of a run and some in the middle of it."""
+        """Die in another call each time: in the first ones of a run, and in some later ones."""
         self.world.declare(NOTIFICATION_URL=f"{ENDPOINT}/api/notifications?code=3")
         for kill in range(KILLS):
             self.graph.kill_at = self.graph.calls + kill * max(self._number // KILLS, 1) // 3 + kill
@@ -230,9 +230,9 @@ class Replaced(Course):
 
 
 class Members(Course):
-    """Mailboxes of everybody on a list, some of whom have none. The list changes, and is wrong at times."""
+    """Mailboxes of all members of a list, some without a mailbox. The list changes, and is wrong at times."""
 
-    quiet_calls = frozenset({LIST, MEMBERS, "POST"})  # what Graph has refused is asked for again
+    quiet_calls = frozenset({LIST, MEMBERS, "POST"})  # Graph's refusals are retried
 
     def __init__(self, number: int, source: str = f"/groups/{GROUP}/members") -> None:
         super().__init__(Scale([everybody_in(source)]))
@@ -256,7 +256,7 @@ class Members(Course):
         self._until_served()
 
     def _until_served(self) -> None:
-        """Run until those who are members now, and have mailboxes, have subscriptions, and nobody else."""
+        """Run until exactly the current members with a mailbox have subscriptions."""
         people = self.graph.simulator.tenant(TENANT).world.people
         wanted = {person.id for person in people} - self.graph.without_mailbox
         self.world.run_until(lambda: {resource.split("/")[2] for resource in self.world.resources()} == wanted)
@@ -268,7 +268,7 @@ class Members(Course):
         self._until_served()
 
     def _vanish(self) -> None:
-        """Graph forgets some members, and lists them again before anybody believes it."""
+        """Graph omits some members, and lists them again before they count as having left."""
         before, who = self.world.ids(), range(self._some, self._some * 2)
         self.world.leave(who)
         self.world.run()
@@ -276,7 +276,7 @@ class Members(Course):
         self._nothing_changes(before)
 
     def _nobody(self) -> None:
-        """One leaves, and the list, which is looked at therefore, has nobody on it."""
+        """One member leaves; the list, which is read because of that, is empty."""
         before, there = self.world.ids(), self.graph.simulator.tenant(TENANT)
         self.world.leave([self._number])
         there.groups.lists_nobody, listed = True, list(there.world.people)
@@ -293,7 +293,7 @@ class Members(Course):
 
 
 class TwoTenants(Course):
-    """A large tenant and a small one: neither waits for the other."""
+    """A large tenant and a small one: neither delays the other."""
 
     def __init__(self, number: int) -> None:
         self._small: list[Declaration] = mailboxes(max(number // 100, 2), OTHER_TENANT)
@@ -311,4 +311,4 @@ class TwoTenants(Course):
 
 
 COURSES: tuple[Callable[[int], Course], ...] = (Cared, Replaced, Members, TwoTenants)
-"""Each takes how many subscriptions there are."""
+"""Takes the number of subscriptions."""

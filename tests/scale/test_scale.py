@@ -23,7 +23,7 @@ def test_nothing_is_lost_and_no_limit_exceeded_whatever_happens_to_many_subscrip
     assert {phase.name: phase.broken for phase in course(12).phases() if phase.broken} == {}
 
 
-def test_members_of_a_list_of_which_graph_tells_no_changes() -> None:
+def test_members_of_a_list_without_delta_query() -> None:
     phases = Members(12, "/users?$filter=accountEnabled eq true").phases()
     assert {phase.name: phase.broken for phase in phases if phase.broken} == {}
 
@@ -99,7 +99,7 @@ def desired(world: Scale, *, take_over: bool = False) -> DesiredState:
     return replace(world.relay.desired_state(world.relay.keys.current()), take_over=take_over)
 
 
-def test_another_deployments_subscription_is_named_left_alone_and_taken_over_when_told(
+def test_another_deployments_subscription_is_reported_and_taken_over_only_on_request(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     world = Scale(mailboxes(3))
@@ -123,7 +123,7 @@ def test_a_subscription_that_brings_nothing_is_replaced_once_and_by_itself() -> 
     (dead, *_) = world.relay.declarations
     world.clock.advance(hours=2)
     changes = [world.clock() - timedelta(minutes=20 + minute) for minute in range(5)]
-    world.relay.recoveries.note(dead.id, changes)
+    world.relay.recovered_changes.note(dead.id, changes)
     for _ in range(3):
         world.run()
     after = {held.id for held in world.subscriptions()}
@@ -164,7 +164,7 @@ def test_of_many_subscriptions_one_that_graph_has_removed_is_restored_without_a_
 
 
 def test_what_was_given_a_new_key_while_the_list_went_on_is_not_given_it_again() -> None:
-    """The list takes more than its share, so its first pages show the key of before."""
+    """The list takes more than its share, so its first pages show the former key."""
     world = Scale(mailboxes(100))
     world.graph.simulator.subscriptions_at_once = 1
     world.run_until(world.is_complete)

@@ -1,8 +1,8 @@
 """The app and a simulated Graph in one process, on one virtual clock: days of ten thousand subscriptions in a minute.
 
-The app's own modules and the simulator's own rules and limits; between them a call that takes virtual time and no
-socket. Without threads, calls come one after the other, each taking the time of a call divided by those that the app
-makes at once.
+The app's own modules and the simulator's own rules and limits; a call between them takes virtual time and uses no
+socket. Without threads, calls run one after the other, each with the duration of a call divided by the app's
+concurrency.
 """
 
 import time
@@ -30,19 +30,19 @@ from tests.memory import MemoryAccount
 from tests.scale.graph import ENDPOINT, GRAPH, Graph, Taken
 
 TICK = timedelta(minutes=5)
-"""Between two runs."""
+"""Time between two runs."""
 
 GROUP = "1a2b3c4d-0a0b-4c0d-8e0f-00000000000a"
-"""A group of users, in each tenant."""
+"""The id of the group of users in each tenant."""
 
 INBOX = "/users/{id}/mailFolders('inbox')/messages?$select=subject"
 
 
 @dataclass
 class Figures(Taken):
-    """What one or several runs took: virtual time, and CPU seconds of the app without the simulator.
+    """The cost of one or several runs: virtual time, and CPU seconds of the app without the simulator.
 
-    most_cpu: of the run that took most of it.
+    most_cpu: of the most expensive run.
     """
 
     runs: int = 0
@@ -52,13 +52,13 @@ class Figures(Taken):
     most_cpu: float = 0.0
 
     def add_run(self, took: timedelta, cpu: float) -> None:
-        """Count a run."""
+        """Add a run."""
         self.runs += 1
         self.cpu += cpu
         self.longest_run, self.most_cpu = max(self.longest_run, took), max(self.most_cpu, cpu)
 
     def add(self, others: "Figures") -> None:
-        """Count what others have counted."""
+        """Add other costs."""
         self.runs += others.runs
         self.cpu += others.cpu
         self.longest_run = max(self.longest_run, others.longest_run)
@@ -67,12 +67,12 @@ class Figures(Taken):
 
 
 def user(number: int, tenant: str = TENANT) -> str:
-    """Return the id of a user: another one in each tenant."""
+    """Return the id of a user: a different one in each tenant."""
     return f"{tenant[:-12]}{tenant[-1]}{number:011x}"
 
 
 def mailboxes(number: int, tenant: str = TENANT) -> list[Declaration]:
-    """Return declarations of the inboxes of so many users, written one by one."""
+    """Return declarations of the inboxes of a number of users, one each."""
     return [
         Declaration(INBOX.replace("{id}", user(person, tenant)), ("created", "updated"), True, tenant)
         for person in range(number)
@@ -80,14 +80,14 @@ def mailboxes(number: int, tenant: str = TENANT) -> list[Declaration]:
 
 
 def everybody_in(source: str, tenant: str = TENANT) -> Declaration:
-    """Return the declaration of the inboxes of everybody on a list."""
+    """Return the declaration of the inboxes of all members of a list."""
     return Declaration(INBOX, ("created", "updated"), True, tenant, for_each=source)
 
 
 class Scale:
     """A deployment that declares subscriptions in Graph's tenants.
 
-    threads: whether calls are made at once, as in production; what is measured then varies.
+    threads: whether calls are concurrent, as in production; then the measurements vary.
     """
 
     def __init__(self, declarations: Sequence[Declaration], *, threads: bool = False) -> None:
@@ -106,7 +106,7 @@ class Scale:
 
     @property
     def secret(self) -> str:
-        """CLIENT_STATE_SECRET, the present one."""
+        """CLIENT_STATE_SECRET, the current value."""
         return self._environment["CLIENT_STATE_SECRET"].partition(",")[0]
 
     @property
@@ -115,7 +115,7 @@ class Scale:
         return self._environment["NOTIFICATION_URL"]
 
     def declare(self, declarations: Sequence[Declaration] | None = None, **settings: str) -> None:
-        """Start a process with other declarations or other settings."""
+        """Start a process with other declarations or settings."""
         if declarations is not None:
             settings["SUBSCRIPTIONS"] = msgspec.json.encode(declarations).decode()
         self._environment |= settings
@@ -123,7 +123,7 @@ class Scale:
         self.start()
 
     def start(self) -> None:
-        """Start a process: of the one before, nothing is left but what it stored."""
+        """Start a process: only stored state of the earlier one remains."""
         session, transport = requests.Session(), self.graph.connection()
         session.adapters.clear()
         for url in (GRAPH, ENDPOINT):
@@ -147,31 +147,31 @@ class Scale:
             there.groups.change(GROUP, user(number, tenant))
 
     def leave(self, numbers: Iterable[int], tenant: str = TENANT) -> None:
-        """Take users out of a tenant and of its group."""
+        """Remove users from a tenant and its group."""
         there, gone = self.graph.simulator.tenant(tenant), {user(number, tenant) for number in numbers}
         there.world.people[:] = [person for person in there.world.people if person.id not in gone]
         for name in sorted(gone):
             there.groups.change(GROUP, name, removed=True)
 
     def rotate(self) -> None:
-        """Put a new key into the key store, and start a process."""
+        """Add a new key to the key store, and start a process."""
         key = made_key(f"enc-{len(self.keys.keys) + 1}", self.clock())
         self.keys.keys[key.key_id] = key
         self.start()
 
     def run(self) -> None:
-        """Do one run of the timer, and wait until it is time for the next one."""
+        """Run the timer once, and wait until the next run is due."""
         began, cpu, in_graph = self.clock(), time.process_time(), self.graph.cpu
         budget = WaitBudget(LONGEST_RUN, lambda wait: self.clock.advance(seconds=wait.total_seconds()))
         try:
             RenewalRun(self.relay, budget)()
         finally:
             self._figures.add_run(self.clock() - began, time.process_time() - cpu - (self.graph.cpu - in_graph))
-            self.account.queues.take()  # comparisons are not what is measured
+            self.account.queues.take()  # comparisons are not measured
             self.clock.now = max(began + TICK, self.clock())
 
     def run_until(self, condition: Callable[[], bool], most: int = 100) -> None:
-        """Run until something has come true."""
+        """Run until a condition is true."""
         for _ in range(most):
             if condition():
                 return
@@ -180,7 +180,7 @@ class Scale:
 
     @contextmanager
     def measured(self) -> Iterator[Figures]:
-        """Count what happens within; what is measured around it counts that too."""
+        """Measure the cost of a block; the enclosing measurement includes it."""
         outer, figures, began = self._figures, Figures(), self.clock()
         self._figures = self.graph.taken = figures
         try:
@@ -191,24 +191,24 @@ class Scale:
             self._figures = self.graph.taken = outer
 
     def subscriptions(self) -> Sequence[Subscription]:
-        """Return what Graph has."""
+        """Return Graph's subscriptions."""
         return list(self.graph.simulator.subscriptions)
 
     def ids(self) -> set[str]:
-        """Return the ids of what Graph has."""
+        """Return the ids of Graph's subscriptions."""
         return {held.id for held in self.subscriptions()}
 
     def resources(self, tenant: str = TENANT) -> set[str]:
-        """Return the resources that Graph has subscriptions to in a tenant."""
+        """Return the resources with subscriptions in a tenant."""
         return {held.resource for held in self.subscriptions() if held.owner.tenant == tenant}
 
     def declared(self) -> list[Declaration]:
-        """Return the declarations for which Graph does not refuse a subscription."""
+        """Return the declarations that Graph does not refuse."""
         rooms = self.graph.without_mailbox
         return [each for each in self.relay.declarations if each.resource.split("/")[2] not in rooms]
 
     def is_complete(self) -> bool:
-        """Whether each declaration has one subscription, at our URL, made with our secret, with our key."""
+        """Whether each declaration has one subscription, with the current URL, secret and key."""
         declared, found = self.declared(), self.subscriptions()
         if len(found) != len(declared):
             return False

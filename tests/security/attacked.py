@@ -66,7 +66,7 @@ class AttackedRelay:
         return handled
 
     def settle(self) -> None:
-        """Handle the messages of the next ten minutes: an answer of Graph that contradicts an item is not believed at
+        """Handle the messages of the next ten minutes: an answer of Graph that contradicts an item is not trusted at
         once.
         """
         for _ in range(20):

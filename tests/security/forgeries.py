@@ -243,7 +243,7 @@ UNKNOWN_KEYS: Sequence[Forgery] = (
         _set(encryptionCertificateId="enc-nobody", encryptionCertificateThumbprint="0" * 40),
     ),
 )
-"""An unknown key may be newer than the last look; only a process that has not looked yet decides at once."""
+"""An unknown key may be newer than the last read of the store; only a process without one decides at once."""
 
 TOKENS: Sequence[Forgery] = (
     *(forged_token(case) for case in REFUSED if case.reason is not Reason.TOKEN_KEY),

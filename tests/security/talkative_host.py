@@ -43,7 +43,7 @@ class TalkativeHost(HostProcess):
         return {**super()._environment(), **levels}
 
 
-def every_record(_: invoker.OfInvocations, record: logging.LogRecord) -> bool:
+def every_record(_: invoker.InvocationFilter, record: logging.LogRecord) -> bool:
     """Pass a record, with or without an invocation."""
     record.__dict__["function"] = invoker.invocation.get()
     return True
@@ -52,7 +52,7 @@ def every_record(_: invoker.OfInvocations, record: logging.LogRecord) -> bool:
 if __name__ == "__main__":  # of the host, and of its worker
     for name in QUIETED:
         logging.getLogger(name).setLevel(logging.DEBUG)
-    invoker.OfInvocations.filter = every_record  # type: ignore[assignment, method-assign]
+    invoker.InvocationFilter.filter = every_record  # type: ignore[assignment, method-assign]
     traces = TracerProvider()
     traces.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
     trace.set_tracer_provider(traces)

@@ -10,8 +10,8 @@ import requests
 
 from graph_simulator.authority import Authority
 from shared.configuration.declaration import declaration_id
-from shared.graph.pace import BURST
-from shared.subscriptions.known import Known
+from shared.graph.rate_limits import BURST
+from shared.subscriptions.known import KnownSubscription
 from tests.builders import CHAT, NOW, TENANT, change, chat_path, lifecycle, message, minted
 from tests.security.attacked import AttackedRelay, attacked
 from tests.servers import ScriptedResponse, in_json
@@ -70,7 +70,7 @@ def test_a_resource_that_graph_refuses_is_not_delivered(app: AttackedRelay, refu
     assert app.waiting() == 1
 
 
-def test_what_a_policy_withholds_from_us_is_not_told(app: AttackedRelay) -> None:
+def test_a_resource_withheld_by_a_policy_is_not_delivered(app: AttackedRelay) -> None:
     said = {"code": "Forbidden", "message": "No application access policy found for this app."}
     app.resources[MESSAGE] = in_json({"error": said}, 403)
     app.post(change(chat_path(), resourceData=INVENTED))
@@ -79,7 +79,7 @@ def test_what_a_policy_withholds_from_us_is_not_told(app: AttackedRelay) -> None
 
 
 @pytest.mark.parametrize("path", ["things('1')", "chats", "chats('a')/things('1')"])
-def test_what_has_no_place_in_the_declaration_is_not_told(app: AttackedRelay, path: str) -> None:
+def test_changes_outside_the_declaration_are_not_delivered(app: AttackedRelay, path: str) -> None:
     app.post(change(path, resourceData=INVENTED))
     app.settle()
     assert (app.events, app.waiting()) == ([], 0)
@@ -184,7 +184,7 @@ OURS = "3f1c0a52-7a3e-4d0e-9f0e-0c6a4f2d9b11"
 
 def known(app: AttackedRelay, resource: str = CHATS) -> None:
     """Let Graph's list contain a subscription of the app."""
-    served = Known(declaration_id(TENANT, resource), NOW + timedelta(hours=1))
+    served = KnownSubscription(declaration_id(TENANT, resource), NOW + timedelta(hours=1))
     app.relay.known_subscriptions.note(TENANT, {OURS: served})
 
 
@@ -218,7 +218,7 @@ def test_a_thousand_invented_subscriptions_cost_no_call(app: AttackedRelay, even
     assert (app.asked(), app.waiting(), app.dead()) == ([], 0, [])
 
 
-def test_one_subscription_of_ours_is_asked_for_once_in_ten_minutes(app: AttackedRelay) -> None:
+def test_a_subscription_is_requested_once_in_ten_minutes(app: AttackedRelay) -> None:
     known(app)
     for _ in range(10):
         app.post(*(lifecycle(subscriptionId=OURS) for _ in range(10)))

@@ -9,6 +9,7 @@ import pytest
 from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer
 from local.azurite import Azurite
+from shared.resources.identity import identify
 from shared.resources.matching import is_certainly_elsewhere, is_certainly_within
 from shared.resources.path import has_dot_segments, segments
 from tests.builders import (
@@ -96,7 +97,7 @@ def test_dots_that_do_not_climb_are_let_through(path: str) -> None:
     ],
 )
 def test_whatever_may_be_genuine_is_not_certainly_elsewhere(declared: str, named: str) -> None:
-    assert not is_certainly_elsewhere(declared, named)
+    assert not is_certainly_elsewhere(declared, identify(named))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_whatever_may_be_genuine_is_not_certainly_elsewhere(declared: str, named
     ],
 )
 def test_what_contradicts_the_declaration_is_certainly_elsewhere(declared: str, named: str) -> None:
-    assert is_certainly_elsewhere(declared, named)
+    assert is_certainly_elsewhere(declared, identify(named))
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -26,55 +26,110 @@ from tests.security.harness import (
     staged,
     until,
 )
-from tests.token_cases import ACCEPTED, TokenCase
+from tests.security.test_abuse import strangers
+from tests.token_cases import ACCEPTED
+
+TOGETHER = 8
+"""Forgeries posted one after the other before their outcomes are waited for. They have equal outcomes: the outcome of
+one cannot stand for that of another.
+"""
+
+Post = tuple[Sequence[Any], Sequence[str]]
+"""Items, and the tokens that come with them."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A host, and what its first items made it do."""
+
+    harness: SecurityHarness
+    first_ends: Counter[str]
+    fetches: int
+    """Of signing keys, for these items."""
 
 
 @pytest.fixture(scope="module")
-def harness(
+def started(
     tmp_path_factory: pytest.TempPathFactory, azurite: Azurite, authority: Authority, simulator: GraphServer
-) -> Iterator[SecurityHarness]:
-    with staged(tmp_path_factory.mktemp("stage"), azurite, authority, simulator) as running:
-        yield running
-
-
-def assert_ends(
-    harness: SecurityHarness, items: Sequence[Any], tokens: Sequence[str], ends: Counter[str], delivered: int = 0
-) -> None:
-    """Post `items` around a genuine item; the genuine item is delivered, and each other has its outcome in `ends`."""
-    neighbour = harness.item(NEIGHBOUR)
-    before = harness.ends()
-    expected = ends + Counter({"delivered": 1 + delivered})
-    answer = harness.post(body(*items[:1], neighbour, *items[1:], tokens=[*tokens, harness.token(NEIGHBOUR)]))
-    assert (answer.status_code, answer.content) == (202, b"")
-    until(lambda: harness.ends() - before == expected)
-    assert harness.ends() - before == expected
-    assert message_id(neighbour) in harness.delivered()
-
-
-@pytest.mark.parametrize("forgery", FORGERIES, ids=lambda forgery: forgery.name)
-def test_a_forgery_is_counted_and_its_neighbour_arrives(harness: SecurityHarness, forgery: Forgery) -> None:
-    items, tokens = forgery.made(harness)
-    assert_ends(harness, items, tokens, forgery.ends, forgery.delivered)
-    if not forgery.delivered:
-        assert not {message_id(item) for item in items if "resource" in item} & harness.delivered()
-
-
-def test_keys_that_nobody_has_are_looked_for_once_and_end_in_their_reasons(
-    tmp_path: Path, azurite: Azurite, authority: Authority, simulator: GraphServer
-) -> None:
-    """In a process that has asked the authority and the key store after these items came: earlier ones would wait."""
-    with staged(tmp_path, azurite, authority, simulator) as harness:
+) -> Iterator[Started]:
+    """A host that began with the items whose keys nobody has: it had not asked the authority and the key store yet.
+    Later ones of them would wait.
+    """
+    with staged(tmp_path_factory.mktemp("stage"), azurite, authority, simulator) as harness:
         items: list[Any] = []
         tokens: list[str] = []
-        ends: Counter[str] = Counter()
         for number, forgery in enumerate(AT_ONCE_ONLY):
             made, brought = forgery.made(replace(harness, home=f"c7d1e2f3-0a0b-4c0d-8e0f-0000000001{number:02}"))
             items += made
             tokens += brought
-            ends += forgery.ends
-        before = fetched_keys(simulator)
-        assert_ends(harness, items, tokens, ends)
-        assert fetched_keys(simulator) - before == 2  # one set for each version of tokens
+        before, fetched = harness.ends(), fetched_keys(simulator)
+        post(harness, (items, tokens))
+        until(lambda: (harness.ends() - before).total() >= expected_at_first().total())
+        yield Started(harness, harness.ends() - before, fetched_keys(simulator) - fetched)
+
+
+@pytest.fixture
+def harness(started: Started) -> SecurityHarness:
+    return started.harness
+
+
+def post(harness: SecurityHarness, sent: Post) -> str:
+    """Post the items around a genuine item; return the id of its message."""
+    items, tokens = sent
+    neighbour = harness.item(NEIGHBOUR)
+    answer = harness.post(body(*items[:1], neighbour, *items[1:], tokens=[*tokens, harness.token(NEIGHBOUR)]))
+    assert (answer.status_code, answer.content) == (202, b"")
+    return message_id(neighbour)
+
+
+def assert_end(harness: SecurityHarness, posts: Sequence[Post], ends: Counter[str]) -> None:
+    """Post the items, each time around a genuine item; the genuine items are delivered, and all others end so."""
+    before = harness.ends()
+    expected = ends + Counter({"delivered": len(posts)})
+    neighbours = {post(harness, sent) for sent in posts}
+    until(lambda: harness.ends() - before == expected)
+    assert harness.ends() - before == expected
+    assert neighbours <= harness.delivered()
+
+
+def alike() -> list[Any]:
+    """Return the forgeries in groups of equal outcomes, each as a parameter of a test."""
+
+    def outcome(forgery: Forgery) -> str:
+        words = [f"{number} {end}" for end, number in sorted(forgery.ends.items())]
+        return ", ".join([*words, f"{forgery.delivered} delivered"])
+
+    groups = {name: list(group) for name, group in groupby(sorted(FORGERIES, key=outcome), outcome)}
+    return [
+        pytest.param(group[first : first + TOGETHER], id=f"{name} ({first})")
+        for name, group in groups.items()
+        for first in range(0, len(group), TOGETHER)
+    ]
+
+
+@pytest.mark.parametrize("forgeries", alike())
+def test_forgeries_are_counted_and_their_neighbours_arrive(
+    harness: SecurityHarness, forgeries: Sequence[Forgery]
+) -> None:
+    posts = [forgery.made(harness) for forgery in forgeries]
+    ends = sum((forgery.ends + Counter({"delivered": forgery.delivered}) for forgery in forgeries), Counter[str]())
+    assert_end(harness, posts, ends)
+    forged = {
+        message_id(item)
+        for forgery, (items, _) in zip(forgeries, posts, strict=True)
+        for item in items
+        if "resource" in item and not forgery.delivered
+    }
+    assert not forged & harness.delivered()
+
+
+def expected_at_first() -> Counter[str]:
+    return sum((forgery.ends for forgery in AT_ONCE_ONLY), Counter({"delivered": 1}))
+
+
+def test_keys_that_nobody_has_are_looked_for_once_and_end_in_their_reasons(started: Started) -> None:
+    assert started.first_ends == expected_at_first()
+    assert started.fetches == 2  # one set for each version of tokens
 
 
 def fetched_keys(simulator: GraphServer) -> int:
@@ -105,31 +160,47 @@ def test_five_megabytes_that_are_no_json_are_given_up_and_a_neighbour_arrives(ha
     assert message_id(huge) not in harness.delivered()
 
 
-@pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case.name)
-def test_what_is_odd_and_genuine_arrives(harness: SecurityHarness, case: TokenCase) -> None:
-    assert_ends(harness, [harness.item()], [case.token(harness.mint())], Counter(), delivered=1)
+def test_a_flood_of_strangers_causes_no_request_and_no_log_line(harness: SecurityHarness) -> None:
+    """tests/security/test_abuse.py has the cost of each kind of junk."""
+    assert_end(harness, [([harness.item()], [harness.token()])], Counter({"delivered": 1}))
+    before, asked, said = harness.ends(), harness.graph.get("calls"), harness.host.log.read_bytes()
+    for _ in range(20):
+        assert harness.post(body(*strangers(40), tokens=[harness.token()] * 40)).status_code == 202
+    refused = harness.ends() - before
+    assert (refused["refused client_state"], refused["refused malformed"]) == (20 * 32, 20 * 8)
+    assert harness.graph.get("calls") == asked
+    assert harness.host.log.read_bytes() == said
+
+
+def test_what_is_odd_and_genuine_arrives(harness: SecurityHarness) -> None:
+    posts = [([harness.item()], [case.token(harness.mint())]) for case in ACCEPTED]
+    assert_end(harness, posts, Counter({"delivered": len(ACCEPTED)}))
 
 
 SPELLINGS = ("{}", "/{}", "users('5d')/{}")
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
-def test_a_message_of_the_chat_that_was_declared_arrives_however_its_path_is_spelled(
-    harness: SecurityHarness, spelling: str
-) -> None:
-    for path in (f"chats('{ONE_CHAT}')/messages('1')", f"Chats/{ONE_CHAT.upper().replace('@', '%40')}/messages/1"):
-        item = harness.item_of(message(fresh_id(), chatId=ONE_CHAT), declared=IN_ONE_CHAT)
-        assert_ends(harness, [{**item, "resource": spelling.format(path)}], [harness.token()], Counter(), delivered=1)
+def test_a_message_of_the_chat_that_was_declared_arrives_however_its_path_is_spelled(harness: SecurityHarness) -> None:
+    paths = (f"chats('{ONE_CHAT}')/messages('1')", f"Chats/{ONE_CHAT.upper().replace('@', '%40')}/messages/1")
+    assert_spelled(harness, paths, IN_ONE_CHAT, chatId=ONE_CHAT)
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_message_of_the_channel_that_was_declared_arrives_however_its_path_is_spelled(
-    harness: SecurityHarness, spelling: str
+    harness: SecurityHarness,
 ) -> None:
-    place = {"teamId": TEAM.upper(), "channelId": ONE_CHANNEL}
-    for path in (
+    paths = (
         f"teams('{TEAM}')/channels('{ONE_CHANNEL}')/messages('1')/replies('2')",
         f"Teams/{TEAM.upper()}/channels/{ONE_CHANNEL}/messages/1",
-    ):
-        item = harness.item_of(message(fresh_id(), chatId=None, channelIdentity=place), declared=IN_ONE_CHANNEL)
-        assert_ends(harness, [{**item, "resource": spelling.format(path)}], [harness.token()], Counter(), delivered=1)
+    )
+    place = {"teamId": TEAM.upper(), "channelId": ONE_CHANNEL}
+    assert_spelled(harness, paths, IN_ONE_CHANNEL, chatId=None, channelIdentity=place)
+
+
+def assert_spelled(harness: SecurityHarness, paths: Sequence[str], declared: str, **place: Any) -> None:
+    """Post a message of the place under each path, in each spelling; all are delivered."""
+    resources = [spelling.format(path) for spelling in SPELLINGS for path in paths]
+    items = [
+        {**harness.item_of(message(fresh_id(), **place), declared=declared), "resource": resource}
+        for resource in resources
+    ]
+    assert_end(harness, [([item], [harness.token()]) for item in items], Counter({"delivered": len(items)}))

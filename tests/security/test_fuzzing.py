@@ -28,7 +28,7 @@ def test_every_target_has_seeds_and_the_fuzzer_runs_it() -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 @given(data=st.data())
-@settings(max_examples=200)
+@settings(max_examples=4 * settings().max_examples)
 def test_nothing_breaks_a_promise(name: str, data: st.DataObject) -> None:
     text = data.draw(st.binary(max_size=2000) | st.sampled_from([seed.read_bytes() for seed in KEPT[name]]))
     for _ in range(data.draw(st.integers(0, 4))):

@@ -65,7 +65,7 @@ def test_no_text_of_a_message_is_anywhere_but_at_the_destination(written: Writte
     assert written.found(written.texts, written.places) == []
 
 
-def test_no_secret_of_ours_is_anywhere(written: Written) -> None:
+def test_no_secret_of_the_app_is_anywhere(written: Written) -> None:
     assert written.found(written.keys, written.places) == []
 
 

@@ -111,8 +111,8 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> Compared:
 def test_a_clientstate_is_compared_whole_with_the_proof_of_each_secret(compared: Compared, place: int) -> None:
     for state in (minted(), minted(secret=SECRETS[1])):
         compared.lengths.clear()
-        assert client_state.is_ours(state, TENANT, SECRETS)
-        client_state.is_ours(
+        assert client_state.is_authentic(state, TENANT, SECRETS)
+        client_state.is_authentic(
             f"{state[:place]}{'-' if state[place] != '-' else '_'}{state[place + 1 :]}", TENANT, SECRETS
         )
         assert len(compared.lengths) == 2 * len(SECRETS)

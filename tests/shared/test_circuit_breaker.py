@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.circuit_breaker import FAILURE_THRESHOLD, FIRST_PAUSE, LONGEST_PAUSE, CircuitBreaker
-from shared.errors import NotAttempted, Reason, RetryLater, Unanswered
+from shared.errors import NotAttempted, Reason, RetryLater, TimedOut
 from tests.builders import Clock
 
 
@@ -112,8 +112,8 @@ def test_the_longest_retry_after_of_concurrent_attempts_counts() -> None:
 
 def test_one_attempt_that_used_up_its_time_limit_stops_the_others() -> None:
     breaker = CircuitBreaker(Reason.GRAPH, Clock())
-    with pytest.raises(Unanswered), breaker.attempt():
-        raise Unanswered(Reason.GRAPH)
+    with pytest.raises(TimedOut), breaker.attempt():
+        raise TimedOut(Reason.GRAPH)
     assert not tried(breaker, fails=False)
 
 

@@ -114,9 +114,9 @@ def test_the_console_exports_spans_only_on_request(authority: Authority) -> None
 
 
 def test_the_console_exports_metrics_only_on_request(authority: Authority) -> None:
-    told = run(authority, OTEL_METRICS_EXPORTER="console").stdout
-    assert told.count("graph_relay.key_age_seconds") == 1
-    assert {key for line in told.splitlines() if line for key in json.loads(line)} == {"resource_metrics"}
+    output = run(authority, OTEL_METRICS_EXPORTER="console").stdout
+    assert output.count("graph_relay.key_age_seconds") == 1
+    assert {key for line in output.splitlines() if line for key in json.loads(line)} == {"resource_metrics"}
 
 
 def test_the_console_exports_beside_application_insights(authority: Authority, ingestion: Server) -> None:

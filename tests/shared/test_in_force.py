@@ -9,7 +9,7 @@ import pytest
 from shared.configuration.in_blob import InBlob, blob_address
 from shared.configuration.values import InvalidValue
 from shared.errors import RetryLater
-from shared.in_force import READ_AGAIN_AFTER, Copies, InForce
+from shared.in_force import READ_AGAIN_AFTER, InForce, StoredCopies
 from shared.storage.documents import Document
 from shared.storage.state import STATE
 from tests.builders import Clock, client_state_secret
@@ -36,7 +36,7 @@ class Instances:
         self.account = MemoryAccount(self.clock)
 
     def start(self, *, secret: bytes | None = None, keeps: bool = True) -> InForce[list[int]]:
-        copies = Copies(self.account.tables, [secret or client_state_secret()], keeps=keeps)
+        copies = StoredCopies(self.account.tables, [secret or client_state_secret()], keeps=keeps)
         return InForce(InBlob("NUMBERS", ADDRESS, numbers), self.account.documents, copies, self.clock)
 
     def write(self, text: str) -> None:
@@ -54,7 +54,9 @@ def instances() -> Instances:
 
 def test_a_value_in_the_setting_itself_needs_no_blob(instances: Instances) -> None:
     instances.account.documents.available = instances.account.tables.available = False
-    in_force = InForce([1], instances.account.documents, Copies(instances.account.tables, [b"s"]), instances.clock)
+    in_force = InForce(
+        [1], instances.account.documents, StoredCopies(instances.account.tables, [b"s"]), instances.clock
+    )
     assert in_force.get() == in_force.refresh() == [1]
 
 
@@ -143,7 +145,7 @@ def test_an_older_copy_replaces_nothing(instances: Instances) -> None:
     instances.write("1")
     in_force = instances.start()
     in_force.get()
-    copies = Copies(instances.account.tables, [client_state_secret()])
+    copies = StoredCopies(instances.account.tables, [client_state_secret()])
     copies.keep("NUMBERS", ADDRESS, Document("0", "old", instances.clock() - timedelta(hours=1)))
     instances.account.documents.available = False
     assert in_force.refresh() == [1]

@@ -18,7 +18,7 @@ APP = ("shared", "notify_http", "notify_event_hub", "process_queue", "renew_time
 invocation = ContextVar("invocation", default="none")
 
 
-def test_a_task_has_the_context_of_whoever_submitted_it() -> None:
+def test_a_task_has_the_context_of_its_submitter() -> None:
     with ContextThreadPool(1) as pool:
         for name in ("first", "second"):
             invocation.set(name)
@@ -26,11 +26,11 @@ def test_a_task_has_the_context_of_whoever_submitted_it() -> None:
             assert list(pool.map(lambda _: invocation.get(), range(2))) == [name, name]
 
 
-@pytest.mark.parametrize("room", APP)
-def test_the_app_has_no_other_pool(room: str) -> None:
+@pytest.mark.parametrize("package", APP)
+def test_the_app_has_no_other_pool(package: str) -> None:
     made = {
         f"{path.relative_to(ROOT)}:{node.lineno}"
-        for path in (ROOT / room).rglob("*.py")
+        for path in (ROOT / package).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("ThreadPoolExecutor")
     }

@@ -20,8 +20,8 @@ class Held:
 
 
 ALLOWANCES = {"memory": (1.15, 20.0), "threads": (1.1, 8.0), "descriptors": (1.1, 24.0), "sockets": (1.1, 24.0)}
-"""The allowed growth between the settled run and its end, as a factor and an addition. The pools
-fill up slowly: a session keeps up to 32 connections to a host, a pool starts a thread for each new task."""
+"""The allowed growth between the settled run and its end, as a factor and an addition. The pools fill up slowly: a
+session keeps up to 32 connections to a host, a pool starts a thread for each new task."""
 
 
 def held_by(roots: Iterable[int]) -> Held:

@@ -7,10 +7,10 @@ from bench.report import machine, plot, table
 
 HELD = at_most("requests & more, a notification", 0.15, 0.2, "0.15")
 BROKEN = at_least("opening <bare>", 0.5, 0.9, "0.50", " times")
-TOLD = Figure("lag", "p99 1.0 s")
+NOTED = Figure("lag", "p99 1.0 s")
 
 
-def test_a_limit_holds_up_to_its_value_and_tells_the_share_that_is_used() -> None:
+def test_a_limit_holds_up_to_its_value_and_shows_the_used_share() -> None:
     assert (HELD.limit, HELD.holds, round(HELD.share or 0, 2)) == ("≤ 0.2", True, 0.75)
     assert (BROKEN.limit, BROKEN.holds, round(BROKEN.share or 0, 2)) == ("≥ 0.9 times", False, 1.8)
     assert at_most("", 2, 2, "").holds
@@ -19,7 +19,7 @@ def test_a_limit_holds_up_to_its_value_and_tells_the_share_that_is_used() -> Non
 
 
 def test_the_table_has_a_row_for_each_figure() -> None:
-    assert table([HELD, BROKEN, TOLD]).splitlines()[2:] == [
+    assert table([HELD, BROKEN, NOTED]).splitlines()[2:] == [
         "| requests & more, a notification | 0.15 | ≤ 0.2 | holds |",
         "| opening <bare> | 0.50 | ≥ 0.9 times | **does not hold** |",
         "| lag | p99 1.0 s |  |  |",

@@ -23,7 +23,6 @@ from notify_http.receive import receive
 from process_queue.verify import Verifier
 from shared import http_client
 from shared.configuration.declaration import Declaration, Declarations
-from shared.configuration.settings import StorageSettings
 from shared.delivery.event import Event
 from shared.errors import Reason, Refused, RelayError
 from shared.graph.client import GraphClient
@@ -37,7 +36,6 @@ from shared.messages.ingest import ExpectedRecipient, sort_items, validation_tok
 from shared.messages.packing import Sealed, pack_changes
 from shared.readback.pings import Ping
 from shared.storage.queues import Queues
-from tests.accounts import queues
 from tests.builders import Clock
 from tests.memory import account_of_items
 from tests.process_queue.verification import READERS, hydration
@@ -215,7 +213,7 @@ class LoginAdapter(HTTPAdapter):
 
 
 @contextmanager
-def running_app(vectors: Vectors, storage: StorageSettings, authority: Authority, directory: Path) -> Iterator[App]:
+def running_app(vectors: Vectors, queues: Queues, authority: Authority, directory: Path) -> Iterator[App]:
     """Assemble the app from the content of a set."""
     manifest = vectors.manifest
     login = manifest["login"]["authority"]
@@ -245,7 +243,7 @@ def running_app(vectors: Vectors, storage: StorageSettings, authority: Authority
             READERS,
         )
         recipient = ExpectedRecipient(tenant, [base64.b64decode(manifest["clientStateSecret"])])
-        yield App(vectors, clock, queues(storage), recipient, account_of_items(), verifier)
+        yield App(vectors, clock, queues, recipient, account_of_items(), verifier)
 
 
 def declaration(given: dict[str, Any]) -> Declaration:

@@ -53,12 +53,12 @@ def test_the_manifest_names_every_file_and_no_other(vectors: Vectors) -> None:
 
 
 def test_each_verdict_has_a_published_source(vectors: Vectors) -> None:
-    strays = {
+    without_source = {
         case["name"]
         for case in vectors.manifest["cases"]
         if not case["rule"]["text"] or case["rule"]["source"].partition("#")[0] not in pages()
     }
-    assert strays == set()
+    assert without_source == set()
 
 
 def pages() -> set[str]:

@@ -306,9 +306,11 @@ def _rate(trial: Trial) -> str:
 
 
 ROWS = (
-    Row("body-breaks-off", "H1", "a body of 1,000 bytes ends after nine", "1 failed invocation", _breaks_off),
+    Row(
+        "body-breaks-off", "H1", "the connection closes after 9 of 1,000 body bytes", "1 failed invocation", _breaks_off
+    ),
     Row("body-too-long", "H1", "a body of 150 MB is announced", "500, 1 failed invocation", _too_long),
-    Row("body-too-slow", "H1", "one byte of a body, then nothing", "500, 1 failed invocation", _too_slow),
+    Row("body-too-slow", "H1", "a body stops after one byte", "500, 1 failed invocation", _too_slow),
     Row("caller-leaves", "H1", "the caller closes while the function runs", "1 failed invocation", _leaves),
     Row("body-chunked", "H5", "a body is sent in chunks", "200, 0 bytes, Transfer-Encoding: chunked", _chunked),
     Row("answer-chunked", "H14", "a function answers text", "Transfer-Encoding: chunked", _answer_chunked),
@@ -322,16 +324,14 @@ ROWS = (
     Row("homepage", "H14", "`GET /`", "200, text/html", _homepage, unlike="a short page, not one of 149 KB"),
     Row("homepage-disabled", "H14", "`GET /` with `AzureWebJobsDisableHomepage`", "204", _no_homepage),
     Row("headers-too-long", "H14", "33 KB of headers", "431", _long_headers),
-    Row("address-too-long", "H14", "an address of more than 8 KB", "414", _long_address),
-    Row("query-not-utf8", "H14", "`%FF` in a parameter, and half of a character", "%FFö%e2%82", _not_utf8),
+    Row("address-too-long", "H14", "a URL of more than 8 KB", "414", _long_address),
+    Row("query-not-utf8", "H14", "`%FF` and an incomplete character in a parameter", "%FFö%e2%82", _not_utf8),
     Row("query-twice", "agrees", "a parameter is given twice", "1,2", _twice),
-    Row("wrong-method", "agrees", "a method that the function does not take", "404", _wrong_method),
-    Row("no-route", "agrees", "a path of no function", "404", _unknown),
-    Row("path-respelled", "agrees", "other case, and a slash at the end", "reached", _respelled),
+    Row("wrong-method", "agrees", "a method that the function does not accept", "404", _wrong_method),
+    Row("no-route", "agrees", "a path without a function", "404", _unknown),
+    Row("path-respelled", "agrees", "a path in another case, with a trailing slash", "reached", _respelled),
     Row("function-fails", "H1", "an HTTP function raises", "500, 0 bytes, 1 failed invocation", _fails),
-    Row(
-        "failure-logged", "H13", "what is logged of an exception", "logged with its message and stack", _message_logged
-    ),
+    Row("failure-logged", "H13", "the log of an exception", "logged with its message and stack", _message_logged),
     Row(
         "log-of-threads",
         "H4",
@@ -342,7 +342,7 @@ ROWS = (
     Row(
         "library-logged",
         "H8",
-        "a library logs at INFO, nobody having set the level of its logger",
+        "a library logs at INFO with a logger without a level",
         "logged",
         _library_logged,
     ),
@@ -353,22 +353,22 @@ ROWS = (
         "the named one runs the functions",
         _python,
     ),
-    Row("printed", "H10", "a function prints, `default` being Warning", "not shown", _printed),
-    Row("printed-shown", "H10", "the same, `Host.Function.Console` being Information", "shown", _printed_where_asked),
+    Row("printed", "H10", "a function prints; `default` is Warning", "not shown", _printed),
+    Row("printed-shown", "H10", "the same; `Host.Function.Console` is Information", "shown", _printed_where_asked),
     Row("admin-key", "H14", "`/admin` without the master key and with it", "without 401, with 200", _admin_without_key),
     Row("admin-timer", "agrees", "a timer's function is run through `/admin`", "202, the function runs", _admin_timer),
-    Row("threads", "agrees", "40 calls, PYTHON_THREADPOOL_THREAD_COUNT being 32", "32 at once", _threads),
+    Row("threads", "agrees", "40 calls; PYTHON_THREADPOOL_THREAD_COUNT is 32", "32 at once", _threads),
     Row(
         "overload",
         "H20",
-        "600 connections, at most 32 requests at once and 64 outstanding",
+        "600 connections; at most 32 concurrent and 64 outstanding requests",
         "200 or 429, none later than 3 s",
         _overload,
     ),
     Row(
         "insights-malformed",
         "H18",
-        "APPLICATIONINSIGHTS_CONNECTION_STRING is no connection string",
+        "APPLICATIONINSIGHTS_CONNECTION_STRING is malformed",
         "503 to everything",
         _malformed_insights,
     ),

@@ -25,12 +25,12 @@ def _terminated(trial: Trial, seconds: float) -> str:
             refused = "HTTP refuses" if not host.events("end", text) or seconds > GRACE else "HTTP refuses late"
             stopping.result()
         done = host.events("end", text)
-        return f"{refused}, {'the work is done' if done else 'it is cut off'}, {_message(host)}"
+        return f"{refused}, {'the function finishes' if done else 'the function is aborted'}, {_message(host)}"
 
 
 def _message(host: TriedHost) -> str:
     if not host.left():
-        return "the message is gone"
+        return "the message is deleted"
     return "the message can be seen" if host.queue.peek_messages() else "the message stays hidden"
 
 
@@ -58,8 +58,9 @@ def _killed_comes_again(trial: Trial) -> str:
         host.process.start()
         eventually(lambda: len(host.events("begin", "sleep 20 again")) > 1, "it comes again", within=700)
         waited = time.monotonic() - began
-        return f"it comes again after {'ten minutes' if 580 < waited < 620 else f'{waited:.0f} s'}, as number " + str(
-            host.events("begin", "sleep 20 again")[1]["count"]
+        return (
+            f"delivered again after {'ten minutes' if 580 < waited < 620 else f'{waited:.0f} s'}, with dequeueCount "
+            + str(host.events("begin", "sleep 20 again")[1]["count"])
         )
 
 
@@ -78,7 +79,9 @@ def _worker_dies_with_message(trial: Trial) -> str:
         eventually(lambda: host.events("end", "die once"), "it comes again")
         first, second = host.events("begin", "die once")
         waited = second["at"] - first["at"] > 2
-        return f"it comes again {'after' if waited else 'before'} visibilityTimeout, as number {second['count']}"
+        return (
+            f"delivered again {'after' if waited else 'before'} visibilityTimeout, with dequeueCount {second['count']}"
+        )
 
 
 def _times_out(trial: Trial) -> str:
@@ -97,7 +100,7 @@ def _times_out(trial: Trial) -> str:
         after = host.post("/api/echo").json()["pid"]
         restarted = "the worker is restarted" if after != before else "the worker goes on"
         failed = f"{host.failures('slow')} failed invocations"
-        return f"{restarted}, {failed}, what else ran hangs until {'its own time-out' if own else 'the restart'}"
+        return f"{restarted}, {failed}, other invocations hang until {'their own timeouts' if own else 'the restart'}"
 
 
 def _two_workers(trial: Trial) -> str:
@@ -116,26 +119,26 @@ ROWS = (
     Row(
         "sigterm-3s",
         "H15",
-        "SIGTERM while a message needs 3 s",
-        "HTTP refuses, the work is done, the message is gone",
+        "SIGTERM while a message takes 3 s",
+        "HTTP refuses, the function finishes, the message is deleted",
         lambda trial: _terminated(trial, 3),
         unlike=SHORTENED,
     ),
     Row(
         "sigterm-15s",
         "H15",
-        "SIGTERM while a message needs 15 s",
-        "HTTP refuses, it is cut off, the message stays hidden",
+        "SIGTERM while a message takes 15 s",
+        "HTTP refuses, the function is aborted, the message stays hidden",
         lambda trial: _terminated(trial, 15),
         unlike=SHORTENED,
     ),
-    Row("atexit", "H3", "what `atexit` of the worker has to do when the host ends", "does not run", _atexit),
-    Row("host-killed", "H15", "the host is killed while a message is at work", "the message stays hidden", _killed),
+    Row("atexit", "H3", "an `atexit` handler of the worker, when the host ends", "does not run", _atexit),
+    Row("host-killed", "H15", "the host is killed while it processes a message", "the message stays hidden", _killed),
     Row(
         "host-killed-lease",
         "H15",
         "the same, and the host is started again",
-        "it comes again after ten minutes, as number 2",
+        "delivered again after ten minutes, with dequeueCount 2",
         _killed_comes_again,
         long=True,
         unlike="the same; LOCAL_HOST_LEASE_SECONDS shortens the lease for tests",
@@ -146,15 +149,15 @@ ROWS = (
     Row(
         "worker-dies-at-work",
         "H16",
-        "the worker process dies while a message is at work",
-        "it comes again after visibilityTimeout, as number 2",
+        "the worker process dies while it processes a message",
+        "delivered again after visibilityTimeout, with dequeueCount 2",
         _worker_dies_with_message,
     ),
     Row(
         "time-out",
         "H9",
         "two calls overrun functionTimeout",
-        "the worker is restarted, 2 failed invocations, what else ran hangs until its own time-out",
+        "the worker is restarted, 2 failed invocations, other invocations hang until their own timeouts",
         _times_out,
     ),
     Row("two-workers", "H21", "FUNCTIONS_WORKER_PROCESS_COUNT is 2", "2 processes take turns", _two_workers),

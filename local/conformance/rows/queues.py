@@ -62,7 +62,9 @@ def _hidden(trial: Trial) -> str:
         eventually(lambda: len(host.events("begin", "fail hidden")) > 1, "a second try")
         first, second = host.events("begin", "fail hidden")[:2]
         waited = second["at"] - first["at"] > 2  # Azurite counts whole seconds
-        return f"tried again {'after' if waited else 'before'} visibilityTimeout, as number {second['count']}"
+        return (
+            f"delivered again {'after' if waited else 'before'} visibilityTimeout, with dequeueCount {second['count']}"
+        )
 
 
 def _poison(trial: Trial) -> str:
@@ -88,7 +90,7 @@ def _missing(trial: Trial) -> str:
     with trial.host(queue=False) as host:
         eventually(lambda: len(host.proxy.times(Operation.POLL)) > 2, "it polls")
         host.queue.create_queue()  # which would fail if the host had created the queue
-        return "waits until somebody creates it" if host.works() else "no message is taken"
+        return "waits until it is created" if host.works() else "no message is taken"
 
 
 def _lines(trial: Trial) -> str:
@@ -142,7 +144,7 @@ ROWS = (
         "hidden-after-failure",
         "agrees",
         "a message fails",
-        "tried again after visibilityTimeout, as number 2",
+        "delivered again after visibilityTimeout, with dequeueCount 2",
         _hidden,
     ),
     Row(
@@ -153,18 +155,18 @@ ROWS = (
         _poison,
     ),
     Row("not-base64", "H14", "messageEncoding base64, text that is not", "poison queue after 0 tries", _not_base64),
-    Row("queue-missing", "H2", "there is no queue", "waits until somebody creates it", _missing),
+    Row("queue-missing", "H2", "there is no queue", "waits until it is created", _missing),
     Row(
         "log-lines",
         "H7",
-        "log records a message, `Function` being Information",
+        "log records per message; `Function` is Information",
         "3 lines",
         _lines,
     ),
     Row(
         "log-lines-quiet",
         "H7",
-        "the same, `Function` being Warning and `Function.*.User` Information",
+        "the same; `Function` is Warning, `Function.*.User` is Information",
         "0 lines",
         _lines_where_quiet,
     ),

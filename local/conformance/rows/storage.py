@@ -134,7 +134,7 @@ ROWS = (
     Row(
         "storage-away",
         "H2, L7",
-        "nobody listens any more where the queue was",
+        "the queue endpoint stops listening",
         "the host ends",
         _away,
         unlike=SHORTENED,
@@ -142,7 +142,7 @@ ROWS = (
     Row(
         "storage-away-at-start",
         "H2, L7",
-        "nobody listens where storage should be, at start",
+        "no storage endpoint listens at start",
         "nothing listens, the process ends",
         _away_at_start,
         unlike=SHORTENED,

@@ -52,7 +52,7 @@ ROWS = (
     Row(
         "schedule-both-days",
         "H11",
-        "day of the month is tomorrow's, day of the week today's",
+        "tomorrow's day of the month and today's day of the week",
         "0 runs, others run",
         lambda trial: _schedules(trial, "both days"),
     ),
@@ -69,10 +69,10 @@ ROWS = (
     Row(
         "schedule-backwards",
         "H11",
-        "a range written backwards, as 50-10",
+        "a reversed range such as 50-10",
         "the range between",
         lambda trial: _schedules(trial, "backwards"),
     ),
     Row("timer-missed", "agrees", "a host is down while its timer is due", "it runs at start, past due", _missed),
-    Row("timer-of-two-hosts", "agrees", "two hosts of one app have a timer", "one runs it", _one_of_two),
+    Row("timer-of-two-hosts", "agrees", "two hosts of one app share a timer", "one runs it", _one_of_two),
 )

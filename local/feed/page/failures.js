@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { clock, fine } from "./format.js";
-import { OURS, RELAYS, inWords } from "./panel.js";
+import { FEED_REASONS, RELAYS, inWords } from "./panel.js";
 
 const MOST_LISTED = 100; // failures of each kind
 
@@ -64,7 +64,7 @@ const refusedHere = ({ at, status, reason, webhook_id: id, signed_at: signed, by
   id: `${at} ${reason}`,
   at,
   by: "this feed",
-  title: inWords(OURS, reason),
+  title: inWords(FEED_REASONS, reason),
   facts: [["When", fine(at)], ["By", "this feed"], ["Answer", status], ["Reason", reason], ["webhook-id", id], ["Signed at", signed], ["Bytes", bytes]],
   advice: reason === "rehearsed" ? "The relay keeps the batch and tries again." : "Nothing of this request was kept.",
 });

@@ -34,7 +34,7 @@ export function clock(iso) {
   return today ? CLOCK.format(time) : `${DAY.format(time)}, ${CLOCK.format(time)}`;
 }
 
-/** To the millisecond: the steps of one second are to be told apart. */
+/** To the millisecond: several steps may happen within one second. */
 export const fine = (iso) => `${clock(iso)}.${String(new Date(iso).getMilliseconds()).padStart(3, "0")}`;
 
 export function initials(name) {

@@ -6,7 +6,7 @@ import { count, sentence } from "./format.js";
 /** The app's reasons in words; one that is not here is shown by its name. */
 export const RELAYS = {
   malformed: "Not shaped like a notification",
-  client_state: "The clientState is not ours",
+  client_state: "The clientState is not the app's",
   token_missing: "No validation token",
   tokens_null: "Graph got no token for the app",
   token_malformed: "The token is malformed",
@@ -36,7 +36,7 @@ export const RELAYS = {
   destination_error: "The destination answered with an error",
   destination_gone: "The destination answers 410 Gone",
 };
-export const OURS = {
+export const FEED_REASONS = {
   unsigned: "No signature headers",
   signature: "The signature is invalid",
   not_events: "Not a batch of events",
@@ -71,7 +71,7 @@ export class Panel {
       ...(this.#relay ? [reasons("By the relay", this.#relay.refused, "alarm", RELAYS),
         reasons("Dead-lettered by the relay", this.#relay.dead_lettered, "alarm", RELAYS),
         reasons("Tried again", this.#relay.retried, "calm", RELAYS)] : []),
-      reasons("By this feed", refused, "alarm", OURS));
+      reasons("By this feed", refused, "alarm", FEED_REASONS));
   }
 }
 

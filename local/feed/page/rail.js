@@ -8,7 +8,8 @@ const MOST_LISTED = 80; // of each kind, those with the newest messages
 
 export class Rail {
   #nav = document.getElementById("rail");
-  #places = new Map(); // conversation → {conversation, name, people, messages, unseen}
+  #places = new Map(); // conversation → {conversation, name, people, messages}
+  #unseen = new Map(); // conversation, which may not be in #places yet → new messages since it was last looked at
   #items = new Map(); // conversation, or null for everything → {button, count, unseen}
   #chosen = null;
   #choose;
@@ -32,20 +33,18 @@ export class Rail {
 
   /** Show this list, as `GET /api/conversations` gives it. */
   fill(conversations) {
-    const unseen = new Map([...this.#places].map(([key, place]) => [key, place.unseen]));
-    this.#places = new Map(conversations.map((place) =>
-      [place.conversation, { ...place, unseen: unseen.get(place.conversation) ?? 0 }]));
+    this.#places = new Map(conversations.map((place) => [place.conversation, place]));
     this.#draw();
   }
 
   /** Count new messages; those of a place nobody is looking at stay marked until it is chosen. */
   note(messages, live) {
     for (const { conversation, revisions } of messages) {
+      const seen = live && (this.#chosen === null || this.#chosen === conversation);
+      if (!seen && revisions === 1) this.#unseen.set(conversation, (this.#unseen.get(conversation) ?? 0) + 1);
       const place = this.#places.get(conversation);
       if (!place) continue;
       if (revisions === 1) place.messages += 1;
-      const seen = live && (this.#chosen === null || this.#chosen === conversation);
-      if (!seen && revisions === 1) place.unseen += 1;
       this.#refresh(conversation);
       pulse(this.#items.get(conversation)?.button);
     }
@@ -54,7 +53,8 @@ export class Rail {
 
   choose(conversation) {
     this.#chosen = conversation;
-    for (const [key, place] of this.#places) if (conversation === null || key === conversation) place.unseen = 0;
+    if (conversation === null) this.#unseen.clear();
+    else this.#unseen.delete(conversation);
     for (const [key, { button }] of this.#items) button.setAttribute("aria-current", String(key === conversation));
     for (const key of this.#items.keys()) this.#refresh(key);
   }
@@ -96,9 +96,9 @@ export class Rail {
     const item = this.#items.get(key);
     if (!item) return;
     const places = key === null ? [...this.#places.values()] : [this.#places.get(key)];
-    const unseen = places.reduce((sum, place) => sum + place.unseen, 0);
+    const unseen = this.#unseen.get(key);
     item.total.textContent = count(places.reduce((sum, place) => sum + place.messages, 0));
-    item.unseen.textContent = key !== null && unseen ? `${count(unseen)} new` : "";
+    item.unseen.textContent = unseen ? `${count(unseen)} new` : "";
   }
 }
 

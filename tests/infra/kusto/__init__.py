@@ -1,4 +1,4 @@
-"""Microsoft's language service for Kusto, which checks our queries.
+"""Microsoft's language service for Kusto, which checks the queries.
 
 `make test` installs it into .kusto/ from package.json and package-lock.json in this directory.
 """
@@ -25,7 +25,7 @@ TABLES = {
     "AGWFirewallLogs": "(TimeGenerated: datetime, Action: string, ClientIp: string, Hostname: string, "
     "RequestUri: string, RuleId: string, Message: string)",
 }
-"""The tables of a Log Analytics workspace that our queries use, with the columns that Microsoft documents."""
+"""The tables of a Log Analytics workspace that the queries use, with the columns that Microsoft documents."""
 
 
 def complaints(queries: Sequence[str]) -> list[list[str]]:

@@ -61,7 +61,18 @@ def tab(browser: Browser) -> Page:
 
 
 @pytest.fixture
-def page(tab: Page, feed: RunningFeed) -> Iterator[Page]:
+def blank(tab: Page) -> Iterator[Page]:
+    """The page of all tests, in its usual size and colours, empty before and after the test. Nothing moves by itself:
+    each frame of a movement that no test looks at takes processor time.
+    """
+    tab.set_viewport_size({"width": 1440, "height": 900})
+    tab.emulate_media(color_scheme="null", reduced_motion="reduce")
+    yield tab
+    tab.goto("about:blank")  # ends what the page still asks of its feed, which is about to stop
+
+
+@pytest.fixture
+def page(blank: Page, feed: RunningFeed) -> Iterator[Page]:
     """The feed's page, open; a request to another origin, or an error in the page, fails the test.
 
     Each feed has a port of its own, hence an origin: nothing that the page has stored is left.
@@ -80,17 +91,14 @@ def page(tab: Page, feed: RunningFeed) -> Iterator[Page]:
         errors.append(f"a dialog: {dialog.message}")
         dialog.dismiss()
 
-    tab.set_viewport_size({"width": 1440, "height": 900})
-    tab.emulate_media(color_scheme="null", reduced_motion="null")
-    tab.on("request", asked)
-    tab.on("pageerror", failed)
-    tab.on("dialog", noticed)
-    tab.goto(feed.url)
-    yield tab
-    tab.goto("about:blank")  # ends what the page still asks of its feed, which is about to stop
-    tab.remove_listener("request", asked)
-    tab.remove_listener("pageerror", failed)
-    tab.remove_listener("dialog", noticed)
+    blank.on("request", asked)
+    blank.on("pageerror", failed)
+    blank.on("dialog", noticed)
+    blank.goto(feed.url)
+    yield blank
+    blank.remove_listener("request", asked)
+    blank.remove_listener("pageerror", failed)
+    blank.remove_listener("dialog", noticed)
     assert foreign == []
     assert errors == []
 

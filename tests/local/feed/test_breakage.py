@@ -10,9 +10,9 @@ import pytest
 
 from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer
-from local.feed.app import Neighbours
 from local.feed.breakage import BREAKAGES
 from local.feed.server import RunningFeed, running
+from local.feed.services import ConnectedServices
 from local.feed.simulator import conversation_of
 from local.run.faults import key_store_available
 from tests.local.feed.sender import Sender, channel_message, event
@@ -21,8 +21,8 @@ from tests.waiting import LIMIT
 
 @pytest.fixture
 def feed(secret: str, tmp_path: Path, authority: Authority, simulator: GraphServer) -> Iterator[RunningFeed]:
-    neighbours = Neighbours(trust=str(authority.ca), simulator=simulator.url, supervised=True)
-    with running(secret, tmp_path / "feed.db", neighbours=neighbours) as feed:
+    services = ConnectedServices(trust=str(authority.ca), simulator=simulator.url, supervised=True)
+    with running(secret, tmp_path / "feed.db", services=services) as feed:
         yield feed
 
 

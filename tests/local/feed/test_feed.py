@@ -115,10 +115,10 @@ def test_the_stream_has_messages_as_they_arrive_and_the_pace(feed: RunningFeed, 
         events = server_sent(stream)
         assert [next(events)[0] for _ in range(3)] == ["history", "pace", "relay"]
         sender.send(event(chat_message("news")))
-        told = next(value for name, value in events if name == "messages")
-        assert [message["data"]["body"]["content"] for message in told] == ["news"]
+        messages = next(value for name, value in events if name == "messages")
+        assert [message["data"]["body"]["content"] for message in messages] == ["news"]
         [second] = next(value["seconds"] for name, value in events if name == "pace" and value["seconds"])
-        assert (second["events"], second["lag_ms"]["p50"]) == (1, told[0]["lag_ms"])
+        assert (second["events"], second["lag_ms"]["p50"]) == (1, messages[0]["lag_ms"])
 
 
 def test_messages_and_the_pace_outlive_a_restart(secret: str, tmp_path: Path) -> None:

@@ -28,9 +28,9 @@ def sent(watcher: Watcher) -> list[tuple[str, Any]]:
 def test_waiting_messages_are_sent_together_and_only_the_latest_state() -> None:
     watcher = Watcher()
     watcher.show([message(1)])
-    watcher.tell("pace", 1)
+    watcher.publish("pace", 1)
     watcher.show([message(2), message(3)])
-    watcher.tell("pace", 2)
+    watcher.publish("pace", 2)
     (pace, value), (messages, shown) = sent(watcher)
     assert (pace, value, messages) == ("pace", 2, "messages")
     assert [message["position"] for message in shown] == [1, 2, 3]

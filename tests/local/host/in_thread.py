@@ -1,4 +1,4 @@
-"""A host in a thread of this process, which also runs the functions: for apps that are made of closures."""
+"""A host in a thread of this process, which also runs the functions: for apps made of closures."""
 
 import asyncio
 import os

@@ -17,8 +17,11 @@ from azure.storage.queue import QueueClient
 from local.azurite import Azurite
 from local.host.queues import polling_delays
 from local.host.waits import LEASE_SETTING
+from shared.configuration.settings import StorageSettings
 from tests.local.host.conftest import Settings, queue_app
 from tests.local.host.in_thread import running
+from tests.rerouted import all_but_deletion, rerouted
+from tests.servers import ScriptedResponse, serving
 from tests.waiting import LIMIT, eventually
 
 HostJson = Callable[..., Path]
@@ -141,6 +144,45 @@ def test_a_function_may_take_longer_than_the_lease(queue: QueueClient, settings:
     with running(queue_app(call), {**settings, LEASE_SETTING: "4"}, host_json=host_json()):
         eventually(lambda: is_empty(queue))
     assert calls == [1]
+
+
+@pytest.mark.parametrize("lasts", [0, 3], ids=["until-it-settles", "until-it-renews-the-lease"])
+def test_a_message_that_another_host_has_taken_over_is_left_to_it(
+    lasts: int, queue: QueueClient, settings: Settings, host_json: HostJson
+) -> None:
+    bodies: list[bytes] = []
+
+    def call(message: func.QueueMessage) -> None:
+        bodies.append(message.get_body())
+        if message.get_body() == b"taken":
+            queue.update_message(str(message.id), message.pop_receipt, visibility_timeout=600)
+            time.sleep(lasts)
+
+    queue.create_queue()
+    queue.send_message("taken")
+    with running(queue_app(call), {**settings, LEASE_SETTING: "4"}, host_json=host_json(batchSize=1)):
+        eventually(lambda: bodies == [b"taken"])
+        queue.send_message("next")
+        eventually(lambda: bodies == [b"taken", b"next"])
+        eventually(lambda: queue.get_queue_properties().approximate_message_count == 1)
+
+
+@pytest.mark.parametrize("code", ["QueueBeingDeleted", "QueueDisabled"])
+def test_a_message_that_no_host_can_delete_now_does_not_end_the_host(
+    code: str, queue: QueueClient, settings: Settings, host_json: HostJson
+) -> None:
+    bodies: list[bytes] = []
+    account = StorageSettings("any", settings["AzureWebJobsStorage"])
+    refusal = ScriptedResponse(409, headers={"x-ms-error-code": code})
+    queue.create_queue()
+    queue.send_message("first")
+    with serving(all_but_deletion(account, "Queue", refusal)) as server:
+        away = {"AzureWebJobsStorage": rerouted(account, "Queue", server.url).connection_string}
+        with running(queue_app(lambda m: bodies.append(m.get_body())), settings | away, host_json=host_json()):
+            eventually(lambda: bodies == [b"first"])
+            eventually(lambda: any(asked.method == "DELETE" for asked in server.asked))
+            queue.send_message("second")
+            eventually(lambda: bodies == [b"first", b"second"])
 
 
 def test_what_runs_when_the_host_is_asked_to_end_is_finished(

@@ -104,9 +104,9 @@ def test_an_invalid_entry_is_named_with_its_field_and_leaves_the_others_working(
     change: dict[str, Any], complaint: str
 ) -> None:
     settings = read(entry(**change), entry(name="fine"))
-    (told,) = destinations_of(settings).complaints
-    assert told.startswith(f"destination 1 (search): {complaint}")
-    assert "hunter2" not in told.replace("'hunter2': no field", "")
+    (reported,) = destinations_of(settings).complaints
+    assert reported.startswith(f"destination 1 (search): {complaint}")
+    assert "hunter2" not in reported.replace("'hunter2': no field", "")
     valid = [destination.name for destination in destinations_of(settings) if not destination.invalid]
     assert valid == [DEFAULT, "fine"]
     assert destinations_of(settings).by_name["search"].invalid  # its events are kept
@@ -138,9 +138,9 @@ def test_certificates_that_tls_cannot_use_are_a_fault_of_their_entry(tmp_path: P
     pem = tmp_path / "some.pem"
     pem.write_bytes(text)
     settings = read(entry(**{field: str(pem)}), entry(name="fine"))
-    (told,) = destinations_of(settings).complaints
-    assert told.startswith(f"destination 1 (search): {field}: expected the path of a readable PEM file")
-    assert str(tmp_path) not in told
+    (complaint,) = destinations_of(settings).complaints
+    assert complaint.startswith(f"destination 1 (search): {field}: expected the path of a readable PEM file")
+    assert str(tmp_path) not in complaint
     assert [destination.name for destination in destinations_of(settings) if not destination.invalid] == [
         DEFAULT,
         "fine",
@@ -150,21 +150,21 @@ def test_certificates_that_tls_cannot_use_are_a_fault_of_their_entry(tmp_path: P
 @pytest.mark.parametrize("name", [None, "", "Search", "a b", 7, DEFAULT])
 def test_an_entry_without_a_unique_name_is_left_out_and_reported(name: Any) -> None:
     settings = read(entry(name=name))
-    (told,) = destinations_of(settings).complaints
-    assert told.startswith("destination 1: name: ")
+    (complaint,) = destinations_of(settings).complaints
+    assert complaint.startswith("destination 1: name: ")
     assert list(destinations_of(settings).by_name) == [DEFAULT]
 
 
 def test_if_no_destination_is_usable_the_app_does_not_start() -> None:
     broken = json.dumps([entry(url="nowhere")])
-    (told,) = complaints(DESTINATIONS=broken, DESTINATION_URL=None)
-    assert told.startswith("DESTINATIONS: destination 1 (search): url: expected")
+    (complaint,) = complaints(DESTINATIONS=broken, DESTINATION_URL=None)
+    assert complaint.startswith("DESTINATIONS: destination 1 (search): url: expected")
 
 
 @pytest.mark.parametrize("text", ["nowhere.json", "[1]", "[" * 10_000, "\0"])
 def test_a_value_other_than_a_list_of_destinations_is_reported(text: str) -> None:
-    (told,) = complaints(DESTINATIONS=text)
-    assert told.startswith("DESTINATIONS: expected a JSON list")
+    (complaint,) = complaints(DESTINATIONS=text)
+    assert complaint.startswith("DESTINATIONS: expected a JSON list")
 
 
 def test_the_list_may_be_in_a_file(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_every_list_is_taken(resource: str, lists: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("resource", "lists", "told"),
+    ("resource", "lists", "complaint"),
     [
         (INBOX, "/groups/1/owners", "forEach: '/groups/1/owners' is none of /groups/{id}/members"),
         (INBOX, "/users?$search=x", "forEach: '/users?$search=x' is none of"),
@@ -80,10 +80,10 @@ def test_every_list_is_taken(resource: str, lists: object) -> None:
         (INBOX, 7, "forEach"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_entry_and_field(resource: str, lists: object, told: str) -> None:
+def test_what_makes_no_sense_is_refused_with_entry_and_field(resource: str, lists: object, complaint: str) -> None:
     with pytest.raises(InvalidValue) as refused:
         declared(("/users/{id}/messages", GROUP), (resource, lists))
-    assert told in str(refused.value)
+    assert complaint in str(refused.value)
     assert "declaration 2" in str(refused.value) or "$[1]" in str(refused.value)
 
 

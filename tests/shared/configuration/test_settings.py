@@ -103,8 +103,8 @@ def test_an_unresolved_reference_of_azure_is_reported_as_such(name: str) -> None
 
 def test_all_mistakes_are_reported_at_once() -> None:
     everything = (*REQUIRED, *OPTIONAL)
-    told = complaints(**dict.fromkeys(everything, WRONG))
-    assert sorted(complaint.partition(":")[0] for complaint in told) == sorted(everything)
+    reported = complaints(**dict.fromkeys(everything, WRONG))
+    assert sorted(complaint.partition(":")[0] for complaint in reported) == sorted(everything)
 
 
 def test_an_empty_environment_names_every_required_setting() -> None:
@@ -217,9 +217,9 @@ OF_THE_HOME_TENANT = json.dumps({"resource": "/chats", "changeTypes": ["deleted"
     ],
 )
 def test_a_wrong_declaration_is_reported_by_its_place(declared: str, complaint: str) -> None:
-    (told,) = complaints(SUBSCRIPTIONS=f"[{declared}]")
-    assert told.startswith("SUBSCRIPTIONS: ")
-    assert complaint in told
+    (reported,) = complaints(SUBSCRIPTIONS=f"[{declared}]")
+    assert reported.startswith("SUBSCRIPTIONS: ")
+    assert complaint in reported
 
 
 def test_declarations_may_be_in_a_file(tmp_path: Path) -> None:

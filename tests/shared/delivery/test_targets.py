@@ -112,7 +112,7 @@ def test_requests_stay_below_the_limit_of_event_grid(ready: Ready) -> None:
 
 
 @pytest.mark.parametrize("ready", ["event-grid-topic", "event-grid-namespace"], indirect=True)
-def test_a_lower_limit_than_ours_is_found_by_halving(ready: Ready) -> None:
+def test_a_lower_limit_of_the_destination_is_found_by_halving(ready: Ready) -> None:
     ready.target.limit = 500_000
     events = large(4, 200_000)
     assert ready.destination().deliver(events).delivered == tuple(events)

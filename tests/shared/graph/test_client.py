@@ -181,11 +181,11 @@ def test_of_several_waits_the_one_that_ends_last_counts(
     """Both threads have sent a request before either was answered."""
     both_ask = threading.Barrier(2)
     wait_budget = iter(("400", "1"))
-    told = threading.Lock()
+    raised = threading.Lock()
 
     def script(_: RecordedRequest) -> ScriptedResponse:
         both_ask.wait(10)
-        with told:
+        with raised:
             return ScriptedResponse(status, headers={"Retry-After": next(wait_budget)})
 
     server.script = script
@@ -327,9 +327,9 @@ def test_an_error_has_graphs_message_and_request_id(graph: GraphClient, server: 
     said = in_json({"error": {"code": "Over\x1b", "message": "x" * 9_999, "innerError": {"request-id": "r-1"}}}, status)
     headers = {**said.headers, "Date": "Mon, 03 Feb 2031 04:05:06 GMT", "Retry-After": "1"}
     server.script = lambda _: ScriptedResponse(said.status, said.body, headers)
-    with pytest.raises((GraphRequestError, RetryLater)) as told:
+    with pytest.raises((GraphRequestError, RetryLater)) as raised:
         graph.get(TENANT, "users/1")
-    text = str(told.value)
+    text = str(raised.value)
     assert f"{status} Over�: xxx" in text
     assert "request-id r-1" in text
     assert "2031" in text

@@ -7,7 +7,7 @@ import pytest
 
 from graph_simulator.authority import Authority
 from graph_simulator.server import GraphServer
-from shared.errors import NotAttempted, Reason, RetryLater, Unanswered
+from shared.errors import NotAttempted, Reason, RetryLater, TimedOut
 from shared.graph.entra import AppCredential, EntraClient
 from shared.keys.key import write_pem
 from tests.builders import CLIENT_ID, OTHER_TENANT, TENANT, Clock, encryption_key, pem_of, rsa_key
@@ -129,7 +129,7 @@ def test_while_the_authority_gives_no_answer_one_caller_waits_for_it() -> None:
             entra.token(TENANT, "scope")
         except RetryLater as failure:
             failures.append(type(failure))
-    assert failures == [Unanswered] + [NotAttempted] * 19
+    assert failures == [TimedOut] + [NotAttempted] * 19
     assert len(login.asked) == 1
-    with pytest.raises(Unanswered):
+    with pytest.raises(TimedOut):
         entra.token(OTHER_TENANT, "scope")  # another tenant's authority may answer

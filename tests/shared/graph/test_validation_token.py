@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import Reason, Refused, RetryLater
-from shared.graph.known_tokens import KnownTokens
+from shared.graph.token_cache import TokenCache
 from shared.graph.validation_token import SigningKey, claimed_tenant
 from tests.builders import CLIENT_ID, NOW, OTHER_TENANT, TENANT, rsa_key
 from tests.token_cases import ACCEPTED, ISSUERS, REFUSED, TOKEN_CASES, Mint, TokenCase, replaced
@@ -18,7 +18,7 @@ def mint() -> Mint:
     return Mint(rsa_key("authority"))
 
 
-def find(kid: str) -> SigningKey:
+def find(kid: str, _: str) -> SigningKey:
     if kid != "authority-1":
         raise Refused(Reason.TOKEN_KEY)
     return SigningKey(rsa_key("authority").public_key(), ISSUERS)
@@ -27,14 +27,14 @@ def find(kid: str) -> SigningKey:
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case.name)
 def test_a_genuine_token_proves_its_tenant(case: TokenCase) -> None:
     token = case.token(mint())
-    KnownTokens().check(token, find, CLIENT_ID, NOW)
+    TokenCache().check(token, find, CLIENT_ID, NOW)
     assert claimed_tenant(token) == TENANT
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
 def test_a_token_that_is_not_genuine_is_refused_with_its_reason(case: TokenCase) -> None:
     with pytest.raises(Refused) as refused:
-        KnownTokens().check(case.token(mint()), find, CLIENT_ID, NOW)
+        TokenCache().check(case.token(mint()), find, CLIENT_ID, NOW)
     assert refused.value.reason is case.reason
 
 
@@ -44,9 +44,9 @@ def test_each_case_has_a_name_of_its_own() -> None:
 
 def test_a_token_that_expired_in_the_queue_is_judged_as_of_its_receipt() -> None:
     token = mint().token(exp=mint().moment(60))
-    KnownTokens().check(token, find, CLIENT_ID, NOW)
+    TokenCache().check(token, find, CLIENT_ID, NOW)
     with pytest.raises(Refused):
-        KnownTokens().check(token, find, CLIENT_ID, NOW + timedelta(hours=5))
+        TokenCache().check(token, find, CLIENT_ID, NOW + timedelta(hours=5))
 
 
 @pytest.mark.parametrize(("seconds", "good"), [(-4 * 3600 - 299, True), (-4 * 3600 - 300, False)])
@@ -61,17 +61,17 @@ def test_the_skew_at_the_beginning_of_a_life_is_five_minutes(seconds: int, good:
 
 def test_a_key_speaks_only_for_the_versions_whose_metadata_list_it() -> None:
     first_only = SigningKey(rsa_key("authority").public_key(), {"1.0": ISSUERS["1.0"]})
-    KnownTokens().check(mint().token("1.0"), lambda _: first_only, CLIENT_ID, NOW)
+    TokenCache().check(mint().token("1.0"), lambda *_: first_only, CLIENT_ID, NOW)
     with pytest.raises(Refused, match=Reason.TOKEN_ISSUER):
-        KnownTokens().check(mint().token("2.0"), lambda _: first_only, CLIENT_ID, NOW)
+        TokenCache().check(mint().token("2.0"), lambda *_: first_only, CLIENT_ID, NOW)
 
 
 def test_a_token_is_retried_while_the_keys_are_unavailable() -> None:
-    def unavailable(_: str) -> SigningKey:
+    def unavailable(_: str, __: str) -> SigningKey:
         raise RetryLater(Reason.SIGNING_KEYS)
 
     with pytest.raises(RetryLater):
-        KnownTokens().check(mint().token(), unavailable, CLIENT_ID, NOW)
+        TokenCache().check(mint().token(), unavailable, CLIENT_ID, NOW)
 
 
 def test_the_claimed_tenant_is_known_before_anything_is_proven() -> None:
@@ -107,7 +107,7 @@ def test_signed_claims_of_any_type_end_in_a_verdict(changes: dict[str, object]) 
 
 def proven(token: str) -> bool:
     try:
-        KnownTokens().check(token, find, CLIENT_ID, NOW)
+        TokenCache().check(token, find, CLIENT_ID, NOW)
     except Refused:
         return False
     return True

@@ -60,10 +60,10 @@ def test_each_refusal_has_a_code_a_request_id_and_a_next_step(
 ) -> None:
     server, store = vault
     server.script = refusing(status, code, inner)
-    with pytest.raises(RetryLater) as told:
+    with pytest.raises(RetryLater) as raised:
         store.ids()
-    text = str(told.value)
-    assert told.value.reason is Reason.KEY_STORE
+    text = str(raised.value)
+    assert raised.value.reason is Reason.KEY_STORE
     assert f"{status} {inner or code}: Caller is not authorized. Action: read (request id r-1)" in text
     assert step in text
     assert "\n" not in text

@@ -225,9 +225,9 @@ def test_a_hanging_store_delays_one_caller_only(monkeypatch: pytest.MonkeyPatch)
 
     class Hanging(MemoryKeys):
         def ids(self) -> list[str]:
-            with pytest.raises(NotAttempted) as told:  # by another invocation, meanwhile
+            with pytest.raises(NotAttempted) as raised:  # by another invocation, meanwhile
                 ring.find("one", "", LONG_AGO)
-            refused.append(told.value.reason)
+            refused.append(raised.value.reason)
             return super().ids()
 
     ring = KeyRing(Hanging(encryption_key("one")), Clock())

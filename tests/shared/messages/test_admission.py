@@ -62,7 +62,7 @@ def test_tokens_that_graph_did_not_get_stay_so(null: tuple[str, ...] | None) -> 
     assert envelope.tokens == null
 
 
-def test_without_a_mac_each_item_needs_a_clientstate_of_ours() -> None:
+def test_without_a_mac_each_item_needs_an_authentic_clientstate() -> None:
     genuine, stranger = change(), change(clientState=minted(OTHER_TENANT))
     envelope = believed(changes(genuine, FORGED, stranger, 7, lifecycle()))
     assert isinstance(envelope, ChangeBatch)

@@ -198,7 +198,7 @@ def test_an_unforeseen_error_reaches_the_request_and_the_next_one_is_served(requ
     assert requests.stored() == [texts(1)]
 
 
-def test_everything_that_was_stored_is_there_once_whoever_came_when() -> None:
+def test_every_stored_text_is_there_once_in_any_order_of_arrival() -> None:
     queues = MemoryQueues()
     commit = GroupCommit(queues, limit=200)
     sent = [[f'{{"n":"{number}.{text}"}}' for text in range(number % 4)] for number in range(300)]

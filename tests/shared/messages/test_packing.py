@@ -1,6 +1,7 @@
 """Items packed into envelopes: none lost, none added, each with the evidence of its own tenants only."""
 
 import json
+from collections.abc import Sequence
 from itertools import pairwise
 
 import msgspec
@@ -48,64 +49,45 @@ def tenants_of(held: list[Sealed]) -> list[str]:
 
 
 @given(posts, evidences, limits)
-def test_packing_loses_nothing_adds_nothing_and_keeps_the_order(post: Post, evidence: Evidence, limit: int) -> None:
-    held = [bytes(item) for envelope, _ in packed(post, evidence, limit) for item in envelope.items]
-    assert [json.loads(item) for item in held] == [item for item, _ in post]
+def test_packed_items_are_whole_in_few_envelopes_with_the_evidence_of_their_own_tenants(
+    post: Post, evidence: Evidence, limit: int
+) -> None:
+    """One test for all properties: to draw a POST takes longer than to look at its envelopes."""
+    envelopes = packed(post, evidence, limit)
+    changes = [change_batch for change_batch, _ in envelopes]
     lifecycle = pack_lifecycle(to_be_packed(post), NOW, TRACE, limit)
-    assert [bytes(item) for envelope in lifecycle for item in envelope.items] == held
-
-
-@given(posts, evidences, limits)
-def test_only_an_envelope_of_a_single_item_exceeds_the_limit(post: Post, evidence: Evidence, limit: int) -> None:
-    lifecycle = pack_lifecycle(to_be_packed(post), NOW, TRACE, limit)
-    for envelope in [*lifecycle, *(envelope for envelope, _ in packed(post, evidence, limit))]:
+    assert_whole(post, changes)
+    assert_whole(post, lifecycle)
+    for envelope in (*changes, *lifecycle):
+        assert (envelope.received, envelope.trace, envelope.attempt, envelope.replayed) == (NOW, TRACE, 0, None)
         assert envelope.items
         assert len(write(envelope)) <= limit or len(envelope.items) == 1
-
-
-@given(posts, tokens, limits)
-def test_an_envelope_has_the_tokens_of_exactly_its_items_tenants(
-    post: Post, tokens: dict[str, list[str]], limit: int
-) -> None:
-    for envelope, held in packed(post, Evidence(tokens, channel_is_proof=False), limit):
-        assert envelope.tokens == tuple(token for tenant in tenants_of(held) for token in tokens.get(tenant, ()))
-        assert envelope.proven == ()
-
-
-@given(posts, limits)
-def test_on_a_channel_that_is_proof_an_envelope_names_exactly_its_items_tenants(post: Post, limit: int) -> None:
-    for envelope, held in packed(post, CHANNEL, limit):
-        assert envelope.proven == tuple(tenants_of(held))
-        assert envelope.tokens == ()
-
-
-@given(posts)
-def test_that_graph_got_no_token_is_kept_in_every_envelope(post: Post) -> None:
-    assert all(envelope.tokens is None for envelope, _ in packed(post, Evidence(None, channel_is_proof=False), 500))
-
-
-@given(posts, evidences, limits)
-def test_each_envelope_says_when_its_items_came_and_in_which_trace(post: Post, evidence: Evidence, limit: int) -> None:
-    lifecycle = pack_lifecycle(to_be_packed(post), NOW, TRACE, limit)
-    for envelope in [*lifecycle, *(envelope for envelope, _ in packed(post, evidence, limit))]:
-        assert (envelope.received, envelope.trace, envelope.attempt, envelope.replayed) == (NOW, TRACE, 0, None)
-
-
-@given(posts, evidences, limits)
-def test_no_two_neighbours_would_have_fitted_into_one(post: Post, evidence: Evidence, limit: int) -> None:
-    envelopes = packed(post, evidence, limit)
-    for (_, envelope), (_, following) in pairwise(envelopes):
-        (both,) = pack_changes([*envelope, following[0]], evidence, NOW, TRACE, NO_LIMIT)
+    for change_batch, held in envelopes:
+        assert_evidence(change_batch, held, evidence)
+    for (_, before), (_, following) in pairwise(envelopes):
+        (both,) = pack_changes([*before, following[0]], evidence, NOW, TRACE, NO_LIMIT)
         assert len(write(both)) > limit - 2  # the estimate counts one comma more, of items and of tokens
 
 
-@given(posts, evidences)
-def test_the_weight_of_evidence_is_what_it_adds_to_an_envelope(post: Post, evidence: Evidence) -> None:
-    for envelope, held in packed(post, evidence, NO_LIMIT):
-        bare = msgspec.structs.replace(envelope, tokens=envelope.tokens and (), proven=())
-        added = len(write(envelope)) - len(write(bare))
-        weight = sum(evidence.weight(tenant) for tenant in tenants_of(held))
-        assert added == (weight - 1 if weight else 0)  # the last one has no comma
+def assert_whole(post: Post, envelopes: Sequence[ChangeBatch | LifecycleBatch]) -> None:
+    """Nothing is lost, nothing is added, and the order is kept."""
+    assert [json.loads(bytes(item)) for envelope in envelopes for item in envelope.items] == [item for item, _ in post]
+
+
+def assert_evidence(envelope: ChangeBatch, held: list[Sealed], evidence: Evidence) -> None:
+    """An envelope has the evidence of exactly its items' tenants, and grows by its weight."""
+    tenants = tenants_of(held)
+    if evidence.channel_is_proof:
+        assert (envelope.tokens, envelope.proven) == ((), tuple(tenants))
+    elif evidence.tokens is None:
+        assert (envelope.tokens, envelope.proven) == (None, ())
+    else:
+        wanted = tuple(token for tenant in tenants for token in evidence.tokens.get(tenant, ()))
+        assert (envelope.tokens, envelope.proven) == (wanted, ())
+    bare = msgspec.structs.replace(envelope, tokens=envelope.tokens and (), proven=())
+    added = len(write(envelope)) - len(write(bare))
+    weight = sum(evidence.weight(tenant) for tenant in tenants)
+    assert added == (weight - 1 if weight else 0)  # the last one has no comma
 
 
 def test_a_queue_message_is_the_one_that_earlier_versions_wrote() -> None:

@@ -66,7 +66,7 @@ def test_members_come_in_any_order(states: DirectoryStates) -> None:
     assert changed(states, {"id": "g", "members@delta": [second]}) == ["g"]
 
 
-def test_of_those_who_are_gone_a_list_tells_only_who_was_known(states: DirectoryStates) -> None:
+def test_of_deleted_entries_a_list_returns_only_known_ones(states: DirectoryStates) -> None:
     gone = [{"id": name, "@removed": {"reason": "changed"}} for name in ("u/1", "never known")]
     assert changed(states, *gone) == ["u/1"]
     states.note("d", raw(*gone), NOW, is_list=True)

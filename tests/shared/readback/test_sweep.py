@@ -138,13 +138,21 @@ def test_a_gap_suspected_only_after_the_subscription_is_back_is_read_from_its_be
     assert ranges(queues) == [(NOW - OVERLAP, NOW + DAY)]
 
 
-def test_what_has_delta_queries_begins_with_one_that_delivers_nothing(sweep: Sweep, queues: ObservedQueues) -> None:
+def test_what_has_delta_queries_begins_with_one_of_an_empty_range(sweep: Sweep, queues: ObservedQueues) -> None:
     users = declaration("/users")
     sweep.start([users], set(), NOW)
-    assert ranges(queues) == [(NOW, NOW)]
+    assert ranges(queues) == [(NOW - OVERLAP, NOW - OVERLAP)]
     sweep.start([users], set(), NOW + DAY)
     ((since, until),) = ranges(queues)
     assert since < until
+
+
+def test_a_drive_has_its_link_before_its_subscription(sweep: Sweep, queues: ObservedQueues) -> None:
+    drive = declaration("/drives/b!1/root", rich=False, types="updated")
+    sweep.start([drive], set(), NOW)
+    assert ranges(queues) == []
+    sweep.start([drive], set(), NOW + DAY)
+    assert ranges(queues) == [(NOW - OVERLAP, NOW + DAY - SETTLING_TIME)]
 
 
 def test_a_resource_that_cannot_be_read_back_is_logged_once_and_affects_no_other(

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.resources.identity import identify
 from shared.resources.matching import is_certainly_elsewhere, is_certainly_within
 from tests.builders import CHANNEL, CHAT, RESOURCE, TEAM, channel_path, chat_path
 
@@ -47,7 +48,7 @@ paths = st.sampled_from([*DECLARED, *NAMED]) | st.text(max_size=40)
 )
 def test_what_a_subscription_is_about_is_within_it(declared: str, named: str) -> None:
     assert is_certainly_within(declared, named)
-    assert not is_certainly_elsewhere(declared, named)
+    assert not is_certainly_elsewhere(declared, identify(named))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_what_a_subscription_is_about_is_within_it(declared: str, named: str) ->
     ],
 )
 def test_a_message_of_another_place_is_elsewhere(declared: str, named: str) -> None:
-    assert is_certainly_elsewhere(declared, named)
+    assert is_certainly_elsewhere(declared, identify(named))
     assert not is_certainly_within(declared, named)
 
 
@@ -79,9 +80,9 @@ def test_a_message_of_another_place_is_elsewhere(declared: str, named: str) -> N
 )
 def test_in_doubt_a_notification_is_neither_rejected_nor_read_with_our_token(declared: str, named: str) -> None:
     assert not is_certainly_within(declared, named)
-    assert not is_certainly_elsewhere(declared, named)
+    assert not is_certainly_elsewhere(declared, identify(named))
 
 
 @given(paths, paths)
 def test_nothing_is_both_within_and_elsewhere(declared: str, named: str) -> None:
-    assert not (is_certainly_within(declared, named) and is_certainly_elsewhere(declared, named))
+    assert not (is_certainly_within(declared, named) and is_certainly_elsewhere(declared, identify(named)))

@@ -174,9 +174,9 @@ def test_what_is_granted_and_not_needed_is_named() -> None:
 def test_a_403_names_the_permission_that_is_missing_and_no_other() -> None:
     resource = "/chats/getAllMessages"
     assert "Chat.Read.All" in remedy(resource, [Purpose.SUBSCRIBE], {"User.ReadBasic.All"})
-    told = remedy(resource, [Purpose.LIST, Purpose.SWEEP], {"Chat.Read.All"})
-    assert "Grant the application permission User.ReadBasic.All," in told
-    assert "Chat.Read.All" not in told
+    remedy_text = remedy(resource, [Purpose.LIST, Purpose.SWEEP], {"Chat.Read.All"})
+    assert "Grant the application permission User.ReadBasic.All," in remedy_text
+    assert "Chat.Read.All" not in remedy_text
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.subscribe], ids=lambda kind: kind.paths[0])
@@ -184,8 +184,8 @@ def test_a_403_names_the_permission_that_is_missing_and_no_other() -> None:
 def test_a_403_never_advises_a_permission_that_the_token_has(kind: object, purpose: Purpose) -> None:
     resource = kind.paths[0].replace("{}", "1")  # type: ignore[attr-defined]
     wanted = [need for need in needs(resource, hydrate=True) if need.purpose is purpose]
-    told = remedy(resource, [purpose], least(wanted))
-    assert "Grant " not in told
+    remedy_text = remedy(resource, [purpose], least(wanted))
+    assert "Grant " not in remedy_text
 
 
 def test_a_403_despite_the_permission_names_the_policy_the_licence_or_the_app() -> None:
@@ -211,14 +211,14 @@ def test_a_403_on_renewing_names_what_the_page_on_renewing_wants() -> None:
 
 
 def test_a_token_without_roles_is_not_reported_as_lacking_one() -> None:
-    told = remedy("/users/1/messages", [Purpose.SUBSCRIBE], None)
-    assert told.startswith("See that the tenant has granted Mail.Read")
+    remedy_text = remedy("/users/1/messages", [Purpose.SUBSCRIBE], None)
+    assert remedy_text.startswith("See that the tenant has granted Mail.Read")
 
 
 def test_with_consent_for_the_resource_a_403_names_the_app_to_install() -> None:
-    told = remedy("/teams/1/channels/2/messages", [Purpose.SUBSCRIBE], set(), "resource")
-    assert "ChannelMessage.Read.Group" in told
-    assert "ChannelMessage.Read.All" not in told
+    remedy_text = remedy("/teams/1/channels/2/messages", [Purpose.SUBSCRIBE], set(), "resource")
+    assert "ChannelMessage.Read.Group" in remedy_text
+    assert "ChannelMessage.Read.All" not in remedy_text
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_with_consent_for_the_resource_a_403_names_the_app_to_install() -> None:
     ],
 )
 def test_a_403_on_reading_back_names_what_is_missing(path: str, granted: set[str] | None, says: str) -> None:
-    told = remedy_of_reading(path, granted)
-    assert says in told
-    assert bool(told) is bool(says)
-    assert [name for name in granted or () if f"permission {name}" in told] == []
+    remedy_text = remedy_of_reading(path, granted)
+    assert says in remedy_text
+    assert bool(remedy_text) is bool(says)
+    assert [name for name in granted or () if f"permission {name}" in remedy_text] == []

@@ -6,6 +6,7 @@ import secrets
 import socket
 from datetime import timedelta
 from pathlib import Path
+from xml.sax.saxutils import unescape
 
 import pytest
 from azure.storage.queue import QueueClient
@@ -16,7 +17,7 @@ from shared.configuration.settings import storage_settings as settings_of
 from shared.errors import AlreadyProcessed, Reason, RetryLater
 from shared.storage.account import ACKNOWLEDGE_LIMITS, TimeLimits
 from shared.storage.claim_check import ClaimCheck, Opened
-from shared.storage.queues import BATCH_SIZE, MESSAGE_LIMIT, Queue, Queues
+from shared.storage.queues import BATCH_SIZE, MESSAGE_LIMIT, PROBE, Queue, Queues
 from tests import accounts
 from tests.builders import environment
 from tests.rerouted import refuses, rerouted
@@ -25,6 +26,15 @@ from tests.shared.storage.stored import blobs
 from tests.waiting import LIMIT
 
 LONG = "x" * (MESSAGE_LIMIT + 1)
+
+TAKEN = b"""<?xml version="1.0" encoding="utf-8"?>
+<QueueMessagesList><QueueMessage>
+<MessageId>1</MessageId><PopReceipt>r</PopReceipt>
+<InsertionTime>Thu, 26 Nov 2026 12:00:00 GMT</InsertionTime>
+<ExpirationTime>Thu, 26 Nov 2026 12:01:01 GMT</ExpirationTime>
+<TimeNextVisible>Thu, 26 Nov 2026 12:01:00 GMT</TimeNextVisible>
+</QueueMessage></QueueMessagesList>"""
+"""Azure's answer to a message that it has queued."""
 
 
 def received(queues: Queues, queue: Queue = Queue.NOTIFICATIONS) -> list[str]:
@@ -57,6 +67,20 @@ def test_whether_one_may_write_is_tried_without_a_trace(queues: Queues) -> None:
 def test_a_queue_without_write_access_is_reported(storage_settings: StorageSettings) -> None:
     with serving(refuses) as server, pytest.raises(RetryLater):
         accounts.queues(rerouted(storage_settings, "Queue", server.url)).try_write()
+
+
+def test_what_a_check_of_access_leaves_has_the_text_that_the_app_ignores(storage_settings: StorageSettings) -> None:
+    """The queue takes the message, and the process can't delete it."""
+
+    def take(request: RecordedRequest) -> ScriptedResponse:
+        if request.method != "POST":
+            return ScriptedResponse(201 if request.method == "PUT" else 503)
+        return ScriptedResponse(201, TAKEN, {"Content-Type": "application/xml"})
+
+    with serving(take) as server, pytest.raises(RetryLater):
+        accounts.queues(rerouted(storage_settings, "Queue", server.url)).try_write()
+    (sent,) = [request for request in server.asked if request.method == "POST"]
+    assert unescape(sent.body.decode()).count(f"<MessageText>{PROBE}</MessageText>") == 1
 
 
 def test_what_could_not_be_queued_leaves_no_blob(storage_settings: StorageSettings) -> None:
@@ -213,7 +237,7 @@ def test_while_storage_is_stopped_every_call_says_so_and_names_no_account(stoppe
         assert "relay" not in str(retry_later.value)
 
 
-def test_an_account_key_that_is_not_ours_is_storage_that_is_unavailable(azurite: Azurite) -> None:
+def test_a_wrong_account_key_counts_as_unavailable_storage(azurite: Azurite) -> None:
     key = azurite.connection_string.partition("AccountKey=")[2].partition(";")[0]
     foreign = base64.b64encode(secrets.token_bytes(64)).decode()
     settings = StorageSettings("q-foreign", azurite.connection_string.replace(key, foreign))

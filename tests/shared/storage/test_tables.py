@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.configuration.settings import StorageSettings
-from shared.errors import NotAttempted, Reason, RetryLater, Unanswered
+from shared.errors import NotAttempted, Reason, RetryLater, TimedOut
 from shared.storage.account import TimeLimits
 from shared.storage.tables import TRANSACTION_LIMIT, AzureTables, Row, Tables
 from tests import accounts
@@ -154,5 +154,5 @@ def test_while_the_tables_hang_one_caller_waits_for_them() -> None:
             except RetryLater as failure:
                 failures.append(type(failure))
         hangs.set()
-        assert failures == [Unanswered] + [NotAttempted] * 19
+        assert failures == [TimedOut] + [NotAttempted] * 19
         assert len(server.asked) == 1

@@ -1,4 +1,4 @@
-"""Graph with lists of members, in the process, and instances of the app beside it."""
+"""Graph with lists of members, within the process, and instances of the app."""
 
 import json
 from collections.abc import Iterable
@@ -35,8 +35,8 @@ def person(number: int) -> str:
 
 @dataclass
 class MemberLists:
-    """`lists`: by path below /v1.0/, what Graph lists there, or how it answers instead. `changes`: those that the next
-    delta query of the group tells; None: Graph no longer accepts the link.
+    """lists: by path below /v1.0/, the content of Graph's list, or its answer instead. changes: the result of the
+    group's next delta query; None: Graph no longer accepts the link.
     """
 
     settings: dict[str, str]
@@ -55,7 +55,7 @@ class MemberLists:
 
     @staticmethod
     def with_templates(directory: Path, *entries: dict[str, Any], **settings: str) -> "MemberLists":
-        """Return Graph and an app that declares these entries."""
+        """Return Graph and an app with these declarations."""
         whole = [{"changeTypes": ["created"], **entry} for entry in entries]
         own = {
             "SUBSCRIPTIONS": json.dumps(whole),
@@ -80,15 +80,15 @@ class MemberLists:
         )
 
     def put(self, path: str, members: Iterable[str], type_: str = USER) -> None:
-        """Have Graph list these."""
+        """Set the content of Graph's list."""
         self.lists[path] = [{"@odata.type": type_, "id": member_id} for member_id in members]
 
     def group(self, *numbers: int) -> None:
-        """Have Graph list these users as members of the group."""
+        """Set the users that Graph lists as members of the group."""
         self.put(f"groups/{GROUP}/members", map(person, numbers))
 
     def refresh(self, minutes: float = 0) -> list[str]:
-        """Do what the timer does first, after some minutes; return the declared resources."""
+        """Run the first step of the timer after some minutes; return the declared resources."""
         self.clock.advance(minutes=minutes)
         self.app.declarations.refresh()
         return sorted(declaration.resource for declaration in self.app.declarations)
@@ -99,11 +99,11 @@ class MemberLists:
         RenewalRun(self.app, WaitBudget.none())()
 
     def watched(self) -> list[str]:
-        """Return the resources that Graph has subscriptions to."""
+        """Return the resources with subscriptions at Graph."""
         return sorted(subscription["resource"] for subscription in self.subscriptions.values())
 
     def asked(self) -> list[str]:
-        """Return what Graph was asked for since the last time, as paths, without those of subscriptions."""
+        """Return the paths of Graph's requests since the last call, without those of subscriptions."""
         paths = [
             request.path.removeprefix("/v1.0/") for request in self.graph.asked if request.path.startswith("/v1.0/")
         ]

@@ -1,4 +1,6 @@
-"""Graph with several tenants, in the process and on a virtual clock, and the app that keeps its subscriptions there."""
+"""Graph with several tenants, within the process and on a virtual clock, and the app that maintains subscriptions
+there.
+"""
 
 import json
 import re
@@ -17,7 +19,7 @@ from shared.configuration.declaration import Declaration
 from shared.configuration.settings import Settings
 from shared.deadline import time_limit
 from shared.relay import Relay
-from shared.subscriptions.results import Reconciled, Unlisted
+from shared.subscriptions.results import ListingFailed, Reconciled
 from shared.subscriptions.wait_budget import WaitBudget
 from shared.subscriptions.workers import Workers
 from tests.builders import TENANT, Clock, environment
@@ -29,10 +31,10 @@ from tests.stand_ins.entra import entra
 
 URL = "https://graph.example"
 OUR_SHARE = timedelta(minutes=3)
-"""Of a run, for subscriptions."""
+"""Time of a run for subscriptions."""
 
 Refuse = Callable[[str, dict[str, Any]], ScriptedResponse | None]
-"""Takes the method and the body, or what is held of the subscription; None lets Graph do what it is asked."""
+"""Takes the method and the body, or the existing subscription; None: Graph executes the request."""
 
 
 def refused(status: int, code: str, message: str = "no") -> ScriptedResponse:
@@ -45,7 +47,7 @@ DEAD_ENDPOINT = refused(400, "ValidationError", "Subscription validation request
 
 
 class TenantsInMemory:
-    """Graph takes one subscription for a resource and its change types, however they are spelled.
+    """Graph allows one subscription for a resource and its change types, in any spelling.
 
     held: by tenant and id. takes: virtual seconds of a call, by method, or "LIST". asked: the calls, as method, tenant
     and id. unserved: the resources whose last subscription was deleted.
@@ -79,7 +81,7 @@ class TenantsInMemory:
         return self.app
 
     def rotate(self) -> None:
-        """Put a new key into the key store, and start a process."""
+        """Add a new key to the key store, and start a process."""
         made = made_key(f"enc-{len(self.keys.keys) + 1}", self.clock())
         self.keys.keys[made.key_id] = made
         self.app = self.instance()
@@ -109,8 +111,8 @@ class TenantsInMemory:
         app: Relay | None = None,
         *,
         insists: bool = False,
-    ) -> dict[str, Reconciled | Unlisted]:
-        """Reconcile every tenant, after some minutes, within a time limit; return what became of each."""
+    ) -> dict[str, Reconciled | ListingFailed]:
+        """Reconcile every tenant after some minutes, within a time limit; return the result of each."""
         app = app or self.app
         self.clock.advance(minutes=minutes)
         desired = replace(app.desired_state(app.keys.current()), insists=insists)
@@ -124,13 +126,13 @@ class TenantsInMemory:
         return WaitBudget(timedelta(minutes=5), lambda wait: self.clock.advance(seconds=wait.total_seconds()))
 
     def calls(self, method: str) -> list[str]:
-        """Return what was asked with a method since the last time that anything was asked for here."""
+        """Return the requests with a method since the last call of this function."""
         found = [call for call in self.asked if call.split()[0] == method]
         self.asked.clear()
         return found
 
     def alive(self, tenant_id: str = TENANT) -> list[dict[str, Any]]:
-        """Return what Graph holds."""
+        """Return Graph's subscriptions."""
         now = self.clock()
         held = self.held.setdefault(tenant_id, {})
         for name in [name for name, each in held.items() if datetime.fromisoformat(each["expirationDateTime"]) <= now]:
@@ -138,7 +140,7 @@ class TenantsInMemory:
         return list(held.values())
 
     def resources(self, tenant_id: str = TENANT) -> list[str]:
-        """Return the resources that Graph has subscriptions to."""
+        """Return the resources with subscriptions at Graph."""
         return sorted(held["resource"] for held in self.alive(tenant_id))
 
     def _answer(self, request: RecordedRequest) -> ScriptedResponse:
@@ -198,6 +200,8 @@ class TenantsInMemory:
 
 
 def _same(held: dict[str, Any]) -> tuple[str, frozenset[str]]:
-    """Return what tells subscriptions apart for Graph. A user principal name ada@… is the user with the id ada."""
+    """Return the key under which Graph considers subscriptions duplicates. The user principal name ada@… belongs to the
+    id ada.
+    """
     resource = re.sub(r"\('([^']*)'\)", r"/\1", held["resource"].strip("/").lower())
     return re.sub(r"@[^/]*", "", resource), frozenset(held["changeType"].split(","))

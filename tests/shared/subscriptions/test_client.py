@@ -48,7 +48,7 @@ def clock(simulator: GraphServer) -> Clock:
 def subscriptions(simulator: GraphServer, session: requests.Session, clock: Clock) -> Iterator[SubscriptionsClient]:
     """The app's subscriptions at a Graph without any yet."""
     identity = EntraClient(simulator.url, CLIENT_ID, AppCredential(secret=simulator.registration.client_secret))
-    made = SubscriptionsClient(GraphClient(simulator.url, identity, session, clock), clock, token_bytes)
+    made = SubscriptionsClient(GraphClient(simulator.url, identity, session, clock), clock, token_bytes, lambda _: None)
     yield made
     for left_over in made.list(TENANT):
         simulator.delete(f"subscriptions/{left_over.id}")
@@ -182,8 +182,8 @@ def test_a_refused_renewal_for_want_of_the_permission_replaces_nothing(
     refused = GraphRequestError(403, "Forbidden", "no", granted=frozenset({"Mail.Read"}))
     outcome = Outcome(Step(Action.RENEW, TENANT, wanted, old, "a test"), error=refused)
     assert follow_up(outcome, mine) is None
-    told = advice(refused, wanted.resource)
-    assert "Grant the application permission Files.Read.All" in told
+    advised = advice(refused, wanted.resource)
+    assert "Grant the application permission Files.Read.All" in advised
 
 
 def test_advice_on_a_403_follows_the_table() -> None:
@@ -270,7 +270,9 @@ def test_a_lifetime_that_graph_refuses_is_requested_as_one_hour(
     wanted, mine = declaration(), desired()
     dying = subscription("1", wanted, mine, expiration_date_time=NOW)
     with serving(grudging, authority) as server:
-        subscriptions = SubscriptionsClient(GraphClient(server.url, Bearer(), session, Clock()), Clock(), token_bytes)
+        subscriptions = SubscriptionsClient(
+            GraphClient(server.url, Bearer(), session, Clock()), Clock(), token_bytes, lambda _: None
+        )
         for found in ([], [dying]):
             (step,) = plan([wanted], found, mine, TENANT, NOW)
             outcome = subscriptions.carry_out(step, mine)

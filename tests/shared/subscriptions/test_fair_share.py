@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.configuration.declaration import Declaration
-from shared.subscriptions.refusals import StillRefused
+from shared.subscriptions.failed_creations import CreationPostponed
 from shared.subscriptions.results import Reconciled
 from shared.subscriptions.workers import Workers
 from tests.builders import OTHER_TENANT, TENANT, declaration
@@ -58,7 +58,7 @@ def test_what_graph_refuses_keeps_nothing_else_from_being_created_or_renewed() -
     assert {held["encryptionCertificateId"] for held in world.alive() if "encryptionCertificateId" in held} == {"enc-2"}
 
 
-def test_a_refused_creation_is_asked_for_later_each_time_and_at_once_when_told() -> None:
+def test_a_refused_creation_is_retried_at_growing_intervals_and_at_once_on_request() -> None:
     (room,) = mail(1)
     world = TenantsInMemory(room)
     world.refuse = rooms_have_no_mailbox
@@ -73,7 +73,7 @@ def test_a_refused_creation_is_asked_for_later_each_time_and_at_once_when_told()
     assert 5 < len(tried) < 10
     assert isinstance(result, Reconciled)
     (outcome,) = result.outcomes
-    assert isinstance(outcome.error, StillRefused)
+    assert isinstance(outcome.error, CreationPostponed)
     assert "`python -m ops reconcile` requests it now" in str(outcome.error)
     world.refuse = lambda *_: None
     world.reconcile(minutes=5)

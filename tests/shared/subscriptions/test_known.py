@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from shared.storage.state import STATE
-from shared.subscriptions.known import Known, KnownSubscriptions
+from shared.subscriptions.known import KnownSubscription, KnownSubscriptions
 from tests.builders import NOW, OTHER_TENANT, TENANT, Clock, declaration
 from tests.memory import MemoryTables
 
@@ -15,19 +15,19 @@ LATER = NOW + timedelta(hours=1)
 def test_listed_subscriptions_are_known_and_removed_ones_forgotten_after_a_day() -> None:
     clock = Clock()
     known = KnownSubscriptions(MemoryTables(), clock)
-    known.note(TENANT, {FIRST.upper(): Known(CHATS, LATER), SECOND: Known(CHANNELS, LATER)})
+    known.note(TENANT, {FIRST.upper(): KnownSubscription(CHATS, LATER), SECOND: KnownSubscription(CHANNELS, LATER)})
     assert known.declaration_of(TENANT, FIRST) == CHATS
     assert known.declaration_of(TENANT, SECOND.upper()) == CHANNELS
     for hours, remembered in ((0, CHATS), (23, CHATS), (2, None)):
         clock.advance(hours=hours)
-        known.note(TENANT, {SECOND: Known(CHANNELS, LATER)})
+        known.note(TENANT, {SECOND: KnownSubscription(CHANNELS, LATER)})
         assert known.declaration_of(TENANT, FIRST) == remembered
         assert list(known.all(TENANT)) == [SECOND]
 
 
 def test_each_tenant_has_its_own() -> None:
     known = KnownSubscriptions(MemoryTables(), Clock())
-    known.note(TENANT, {FIRST: Known(CHATS, LATER)})
+    known.note(TENANT, {FIRST: KnownSubscription(CHATS, LATER)})
     known.note(OTHER_TENANT, {})
     assert known.declaration_of(TENANT, FIRST) == CHATS
     assert known.declaration_of(OTHER_TENANT, FIRST) is None
@@ -35,17 +35,21 @@ def test_each_tenant_has_its_own() -> None:
 
 def test_what_did_not_change_is_not_written_again() -> None:
     tables = MemoryTables()
-    KnownSubscriptions(tables, Clock()).note(TENANT, {FIRST: Known(CHATS, LATER, "enc-1", "a fault", 2, NOW)})
+    KnownSubscriptions(tables, Clock()).note(
+        TENANT, {FIRST: KnownSubscription(CHATS, LATER, "enc-1", "a fault", 2, NOW)}
+    )
     tables.put_all = None  # type: ignore[method-assign, assignment]
-    KnownSubscriptions(tables, Clock()).note(TENANT, {FIRST: Known(CHATS, LATER, "enc-1", "a fault", 2, NOW)})
+    KnownSubscriptions(tables, Clock()).note(
+        TENANT, {FIRST: KnownSubscription(CHATS, LATER, "enc-1", "a fault", 2, NOW)}
+    )
 
 
 def test_all_that_is_noted_is_read_again_and_what_is_added_replaces_nothing_else() -> None:
     known = KnownSubscriptions(MemoryTables(), Clock())
-    full = {FIRST: Known(CHATS, LATER, "enc-1", "a fault", 2, NOW)}
+    full = {FIRST: KnownSubscription(CHATS, LATER, "enc-1", "a fault", 2, NOW)}
     known.note(TENANT, full)
-    known.add(TENANT, {SECOND: Known(CHANNELS, LATER)})
-    assert known.all(TENANT) == full | {SECOND: Known(CHANNELS, LATER)}
+    known.add(TENANT, {SECOND: KnownSubscription(CHANNELS, LATER)})
+    assert known.all(TENANT) == full | {SECOND: KnownSubscription(CHANNELS, LATER)}
 
 
 def test_rows_of_version_0_2_vouch_for_lifecycle_notifications_alone() -> None:

@@ -9,7 +9,7 @@ import pytest
 from shared.configuration.declaration import Declaration
 from shared.subscriptions.known import REMEMBERED
 from shared.subscriptions.reconcile import LONG_LIST
-from shared.subscriptions.results import Reconciled, Unlisted
+from shared.subscriptions.results import ListingFailed, Reconciled
 from tests.builders import TENANT, declaration
 from tests.servers import ScriptedResponse
 from tests.shared.subscriptions.tenants_in_memory import NOT_FOUND, TenantsInMemory
@@ -55,7 +55,7 @@ def test_a_list_goes_on_where_the_last_run_has_left_it(slow: TenantsInMemory) ->
 def test_where_the_link_leads_nowhere_the_list_begins_at_its_first_page(slow: TenantsInMemory) -> None:
     slow.reconcile()
     slow.refuse = lambda method, held: NOT_FOUND if method == "LIST" else None
-    assert isinstance(slow.reconcile(minutes=5)[TENANT], Unlisted)
+    assert isinstance(slow.reconcile(minutes=5)[TENANT], ListingFailed)
     slow.refuse = lambda *_: None
     for _ in range(3):
         slow.reconcile(minutes=5)
@@ -107,7 +107,7 @@ def test_waiting_makes_no_list_a_long_one() -> None:
     assert lists(world) == 1
 
 
-def test_no_kept_list_hides_what_graph_has_removed_from_who_is_told_of_it(kept: TenantsInMemory) -> None:
+def test_no_stored_list_hides_a_subscription_that_graph_reports_as_removed(kept: TenantsInMemory) -> None:
     (gone, *_) = kept.alive()
     del kept.held[TENANT][gone["id"]]
     app = kept.app
@@ -163,8 +163,8 @@ def test_a_subscription_that_is_lost_is_remembered_for_a_day() -> None:
     world.run()
     known = world.app.known_subscriptions
     (name, memory), *_ = known.all(TENANT).items()
-    known.lose(TENANT, name.upper())
-    known.lose(TENANT, "unknown")
+    known.mark_deleted(TENANT, name.upper())
+    known.mark_deleted(TENANT, "unknown")
     assert known.all(TENANT) == {}
     assert known.declaration_of(TENANT, name) == memory.declaration
     world.clock.now += REMEMBERED + timedelta(seconds=1)

@@ -14,9 +14,9 @@ from shared.configuration.declaration import Declaration, declaration_id
 from shared.keys.key import EncryptionKey
 from shared.resources.catalog import longest_lifetime
 from shared.resources.renewal import too_rare
-from shared.subscriptions.known import Known
+from shared.subscriptions.known import KnownSubscription
 from shared.subscriptions.marks import marked
-from shared.subscriptions.plan import cure, held_back, plan, serving
+from shared.subscriptions.plan import plan, postponed_replacements, replacement_cause, serving
 from shared.subscriptions.recognition import completed
 from shared.subscriptions.subscription import Action, DesiredState, Step, Subscription
 from tests.builders import (
@@ -140,7 +140,7 @@ subscriptions = st.lists(
 
 @given(declared, subscriptions)
 def test_carrying_the_plan_out_leaves_nothing_to_be_done(wanted: list[Declaration], held: list[Subscription]) -> None:
-    """Except where a subscription that is not ours takes the place."""
+    """Except where a foreign subscription conflicts."""
     model = Model(NOW, {subscription.id: subscription for subscription in held})
     for step in plan(wanted, held, desired(), TENANT, NOW):
         model.carry_out(step, desired())
@@ -149,7 +149,7 @@ def test_carrying_the_plan_out_leaves_nothing_to_be_done(wanted: list[Declaratio
 
 
 @given(declared, subscriptions)
-def test_what_is_not_ours_is_left_alone(wanted: list[Declaration], held: list[Subscription]) -> None:
+def test_foreign_subscriptions_are_not_changed(wanted: list[Declaration], held: list[Subscription]) -> None:
     """Another deployment's, or another product's: also where it is in the way."""
     for step in plan(wanted, held, desired(), TENANT, NOW):
         assert step.subscription is None or step.subscription.notification_url.startswith(NOTIFICATION_URL)
@@ -214,11 +214,11 @@ def test_no_gap_opens_between_two_runs_of_the_timer_however_seldom_it_runs(
 
 @pytest.mark.parametrize(("minutes", "says"), [(20, None), (29, None), (31, "one run that fails"), (60, "it expires")])
 def test_a_schedule_that_is_too_rare_is_reported_with_a_remedy(minutes: int, says: str | None) -> None:
-    told = too_rare("/unheard/of", rich=False, pause=timedelta(minutes=minutes))
-    assert (told is None) is (says is None)
-    if told and says:
-        assert says in told
-        assert "Set RENEW_SCHEDULE so that it runs at least every 29 minutes" in told
+    warning = too_rare("/unheard/of", rich=False, pause=timedelta(minutes=minutes))
+    assert (warning is None) is (says is None)
+    if warning and says:
+        assert says in warning
+        assert "Set RENEW_SCHEDULE so that it runs at least every 29 minutes" in warning
 
 
 def only_step(wanted: Declaration, *held: Subscription, mine: DesiredState | None = None) -> Step:
@@ -347,7 +347,7 @@ def test_what_graph_respells_or_does_not_show_is_no_fault(changes: dict[str, obj
 @pytest.mark.parametrize("shown", [None, ""])
 def test_a_key_that_graph_does_not_show_is_the_one_that_was_given(shown: str | None) -> None:
     held = respelled(encryption_certificate_id=shown)
-    known = {"1": Known(MAILBOX.id, held.expiration_date_time, "enc-1")}
+    known = {"1": KnownSubscription(MAILBOX.id, held.expiration_date_time, "enc-1")}
     assert plan([MAILBOX], [completed(held, known)], desired(), TENANT, NOW, known) == []
     (step,) = plan([MAILBOX], [held], desired(), TENANT, NOW)
     assert step.action is Action.REKEY  # nothing is known: it is given the key once, and that is noted
@@ -358,7 +358,7 @@ def test_a_subscription_at_another_url_belongs_to_this_deployment_only_if_it_is_
     old = subscription("1", declaration(), desired("https://old.example.org/api/notifications", secret))
     assert only_step(declaration(), old).action is Action.CREATE
     assert plan([], [old], desired(), TENANT, NOW) == []
-    known = {"1": Known(declaration().id, NOW + timedelta(days=1))}
+    known = {"1": KnownSubscription(declaration().id, NOW + timedelta(days=1))}
     (step,) = plan([declaration()], [old], desired(), TENANT, NOW, known)
     assert (step.action, step.subscription) == (Action.REPLACE, old)
     (step,) = plan([], [old], desired(), TENANT, NOW, known)
@@ -369,12 +369,15 @@ def test_a_replacement_that_cured_nothing_is_repeated_later_each_time() -> None:
     held = subscription("1", declaration(), desired(), change_type="created")
     fault = "its change types differ"
     for times, hours in ((1, 1), (2, 2), (3, 4), (9, 24)):
-        known = {"1": Known(declaration().id, NOW, "enc-1", cure(fault, desired()), times, NOW)}
+        known = {
+            "1": KnownSubscription(declaration().id, NOW, "enc-1", replacement_cause(fault, desired()), times, NOW)
+        }
         almost = NOW + timedelta(hours=hours) - timedelta(seconds=1)
         assert plan([declaration()], [held], desired(), TENANT, almost, known) == []
-        assert [step.explanation for step in held_back([declaration()], [held], desired(), TENANT, almost, known)] == [
-            fault
-        ]
+        assert [
+            step.explanation
+            for step in postponed_replacements([declaration()], [held], desired(), TENANT, almost, known)
+        ] == [fault]
         due = plan([declaration()], [held], desired(), TENANT, NOW + timedelta(hours=hours), known)
         assert [step.action for step in due] == [Action.REPLACE]
     dying = msgspec.structs.replace(held, expiration_date_time=NOW + timedelta(minutes=30))

@@ -17,12 +17,12 @@ from shared.configuration.settings import StorageSettings
 from shared.errors import Reason, RetryLater
 from shared.graph.client import GraphClient
 from shared.subscriptions.client import SubscriptionsClient
+from shared.subscriptions.failed_creations import FailedCreations
+from shared.subscriptions.former_tenants import FormerTenants
 from shared.subscriptions.known import KnownSubscriptions
 from shared.subscriptions.reconcile import Reconciler
-from shared.subscriptions.refusals import Refusals
-from shared.subscriptions.results import Reconciled, Unlisted
+from shared.subscriptions.results import ListingFailed, Reconciled
 from shared.subscriptions.subscription import Action, DesiredState
-from shared.subscriptions.tenants import Tenants
 from shared.subscriptions.wait_budget import WaitBudget
 from tests import accounts
 from tests.builders import (
@@ -63,21 +63,21 @@ def held(declaration: Declaration) -> dict[str, Any]:
 class ScriptedTenant:
     """A Graph with scripted answers to each method, in turn."""
 
-    def __init__(self, graph: Server, session: requests.Session, tenants: Tenants) -> None:
+    def __init__(self, graph: Server, session: requests.Session, tenants: FormerTenants) -> None:
         self.clock = Clock(NOW)
         self.answers: dict[str, list[ScriptedResponse]] = {"GET": [in_json({"value": [held(LIVES)]})]}
         self._graph = graph
         self.known = KnownSubscriptions(MemoryTables(), lambda: NOW)
         graph.script = self._answer
         client = GraphClient(graph.url, Bearer(), session, self.clock)
-        subscriptions = SubscriptionsClient(client, self.clock, random.Random(1).randbytes)
+        subscriptions = SubscriptionsClient(client, self.clock, random.Random(1).randbytes, lambda _: None)
         self.reconciler = Reconciler(
             TENANT,
             Declarations([LIVES, MISSING]),
             subscriptions,
             tenants,
             self.known,
-            Refusals(MemoryTables()),
+            FailedCreations(MemoryTables()),
             self.clock,
         )
 
@@ -97,12 +97,12 @@ class ScriptedTenant:
 
 
 @pytest.fixture
-def tenants(storage_settings: StorageSettings) -> Tenants:
-    return Tenants(accounts.tables(storage_settings))
+def tenants(storage_settings: StorageSettings) -> FormerTenants:
+    return FormerTenants(accounts.tables(storage_settings))
 
 
 @pytest.fixture
-def scripted(authority: Authority, session: requests.Session, tenants: Tenants) -> Iterator[ScriptedTenant]:
+def scripted(authority: Authority, session: requests.Session, tenants: FormerTenants) -> Iterator[ScriptedTenant]:
     with serving(lambda _: ScriptedResponse(), authority) as graph:
         yield ScriptedTenant(graph, session, tenants)
 
@@ -142,7 +142,7 @@ def test_a_renewal_is_repeated_after_the_time_that_graph_asks_for(scripted: Scri
     assert scripted.clock() >= NOW + timedelta(seconds=2)
 
 
-def test_a_former_tenant_is_visited_until_it_is_forgotten(scripted: ScriptedTenant, tenants: Tenants) -> None:
+def test_a_former_tenant_is_visited_until_it_is_forgotten(scripted: ScriptedTenant, tenants: FormerTenants) -> None:
     tenants.former([OTHER_TENANT], NOW)
     visited = {tenant: list(declared) for tenant, declared in scripted.reconciler.tenants().items()}
     assert visited == {TENANT: [LIVES, MISSING], OTHER_TENANT: []}
@@ -152,7 +152,7 @@ def test_a_former_tenant_is_visited_until_it_is_forgotten(scripted: ScriptedTena
 
 
 def test_a_tenant_whose_subscriptions_cannot_be_listed_affects_no_other(
-    scripted: ScriptedTenant, tenants: Tenants
+    scripted: ScriptedTenant, tenants: FormerTenants
 ) -> None:
     tenants.former([OTHER_TENANT], NOW)
     scripted.answers["GET"] = [ScriptedResponse(403), in_json({"value": []})]
@@ -161,7 +161,7 @@ def test_a_tenant_whose_subscriptions_cannot_be_listed_affects_no_other(
         for tenant, _, result in scripted.reconciler.every_tenant(OURS, lambda _: None, scripted.wait_budget())
     }
     assert list(results) == [TENANT, OTHER_TENANT]
-    assert isinstance(results[TENANT], Unlisted)
+    assert isinstance(results[TENANT], ListingFailed)
     other = results[OTHER_TENANT]
     assert isinstance(other, Reconciled)
     assert other.is_clean
@@ -175,6 +175,6 @@ def test_declared_tenants_are_visited_while_former_ones_cannot_be_looked_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with serving(refuses) as table, serving(lambda _: ScriptedResponse(), authority) as graph:
-        tenants = Tenants(accounts.tables(rerouted(storage_settings, "Table", table.url)))
+        tenants = FormerTenants(accounts.tables(rerouted(storage_settings, "Table", table.url)))
         assert list(ScriptedTenant(graph, session, tenants).reconciler.tenants()) == [TENANT]
     assert "Looking up former tenants failed; the next run retries" in caplog.text

@@ -17,8 +17,8 @@ from shared.subscriptions.silence import (
     SHORTEST_ALARMING_SILENCE,
     SILENCE_FACTOR,
     WRITE_INTERVAL,
+    LastNotification,
     LastSeen,
-    Sighting,
     Source,
 )
 from tests import accounts
@@ -54,7 +54,7 @@ def seen_at(tables: Tables, *moments: datetime, name: str = CHATS.id) -> None:
 
 
 def last(last_seen: LastSeen) -> dict[str, datetime]:
-    return {sighting.declaration: sighting.last for sighting in last_seen.all()}
+    return {notification.declaration: notification.last for notification in last_seen.all()}
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_another_subscription_or_key_is_noted_at_once(tables: CountingTables) ->
     other = Source(SOURCE.subscription_id, "new key")
     last_seen.note({"d": SOURCE}, NOW)
     last_seen.note({"d": other}, NOW + MOMENT)
-    assert last_seen.all() == [Sighting("d", other, NOW + MOMENT)]
+    assert last_seen.all() == [LastNotification("d", other, NOW + MOMENT)]
 
 
 def test_each_declaration_is_noted_by_itself(tables: CountingTables) -> None:
