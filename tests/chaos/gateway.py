@@ -4,8 +4,10 @@ import asyncio
 import socket
 import ssl
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
 from itertools import cycle
 
 import httpx
@@ -52,16 +54,14 @@ class Gateway:
         body = await request.body()
         items = self._notifications.look(body)
         await asyncio.to_thread(self._before, items)
+        began = time.monotonic()
         answer = await self._pass_on(request, body)
-        if answer is None:
-            return Response(status_code=502)
-        if answer.is_success:
-            self._notifications.acknowledged(items)
+        self._notifications.answered(answer.status_code, items, time.monotonic() - began)
         headers = {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers}
         return Response(answer.content, answer.status_code, headers)
 
-    async def _pass_on(self, request: Request, body: bytes) -> httpx.Response | None:
-        """Return a host's answer; None if no host is available, or one disconnected."""
+    async def _pass_on(self, request: Request, body: bytes) -> httpx.Response:
+        """Return a host's answer; 502 if no host is available, or one disconnected."""
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         headers = {"Content-Type": request.headers.get("content-type", "")}
         for _ in self._hosts:
@@ -71,8 +71,8 @@ class Gateway:
             except httpx.ConnectError:
                 continue
             except httpx.TransportError:
-                return None
-        return None
+                break
+        return httpx.Response(HTTPStatus.BAD_GATEWAY)
 
 
 @contextmanager

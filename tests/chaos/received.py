@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 import msgspec
 
@@ -20,6 +21,7 @@ from shared.keys.directory import KeyDirectory
 from shared.keys.key import EncryptionKey
 from shared.readback.declared import PINGED
 from shared.resources.identity import identify, kinds_in
+from shared.storage.account import ACKNOWLEDGE_LIMITS
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,16 @@ class Received:
 
 
 class NotificationLog:
-    """Parses collections; `keys` is the app's own key store, `tenant` its home. One object serves all threads."""
+    """Parses collections; `keys` is the app's own key store, `tenant` its home. One object serves all threads.
+
+    refused_bodies: POSTs that a host answered 4xx. uncertain: items in POSTs that a host may have stored more or less
+    often than once: it answered 5xx, or disconnected, or answered so late that it may have repeated the put.
+    """
 
     def __init__(self, keys: KeyDirectory, tenant: str) -> None:
         self.received = Received()
+        self.refused_bodies = 0
+        self.uncertain = 0
         self._key_store = keys
         self._tenant = tenant
         self._keys: dict[str, EncryptionKey] = {}
@@ -72,15 +80,23 @@ class NotificationLog:
             return []
         return [self.recognise(item) for item in collection.value]
 
-    def acknowledged(self, items: list[Seen]) -> None:
-        """Record that these items were acknowledged."""
+    def answered(self, status: int, items: list[Seen], seconds: float) -> None:
+        """Record a host's answer, after `seconds`, to the POST with these items."""
         with self._lock:
-            for seen in items:
-                self.received.versions.update([seen.version] if seen.version else [])
-                self.received.bare.update([seen.bare] if seen.bare else [])
-                self.received.pings.update([seen.ping] if seen.ping else [])
-                self.received.lifecycle.update([seen.lifecycle] if seen.lifecycle else [])
-                self.received.forgeries.update([seen.forgery] if seen.forgery else [])
+            if status >= HTTPStatus.INTERNAL_SERVER_ERROR or seconds >= ACKNOWLEDGE_LIMITS.read:
+                self.uncertain += max(len(items), 1)  # a body that is no collection is one refusal
+            if status < HTTPStatus.BAD_REQUEST:
+                self._acknowledged(items)
+            elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                self.refused_bodies += 1
+
+    def _acknowledged(self, items: list[Seen]) -> None:
+        for seen in items:
+            self.received.versions.update([seen.version] if seen.version else [])
+            self.received.bare.update([seen.bare] if seen.bare else [])
+            self.received.pings.update([seen.ping] if seen.ping else [])
+            self.received.lifecycle.update([seen.lifecycle] if seen.lifecycle else [])
+            self.received.forgeries.update([seen.forgery] if seen.forgery else [])
 
     def recognise(self, item: msgspec.Raw) -> Seen:
         """Return what one item represents. A forgery is marked, is not a notification, or cannot be decrypted."""

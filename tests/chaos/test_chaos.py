@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from local.host.waits import LEASE
 from shared.configuration.destinations import DEFAULT
 from tests.chaos.faults import FAULTS, GENTLE_FAULTS, LASTING
 from tests.chaos.receivers import DEAD, SLOW
@@ -48,17 +49,14 @@ def test_a_slow_and_a_dead_destination_delay_no_other_and_each_account_closes(tm
 
 @pytest.mark.timeout(900)
 def test_the_counters_add_up_to_the_unit_while_no_process_dies(tmp_path: Path) -> None:
-    chaos = ChaosSettings(seed=12, hosts=2, hurry=40, stubborn=30, other_kinds=False)
+    # Neither a lease that ends nor a slow machine may have a message handled twice.
+    chaos = ChaosSettings(seed=12, hosts=2, hurry=40, lease=LEASE, stubborn=30, other_kinds=False)
     with ChaosSystem(tmp_path / "run", chaos) as system:
         outcome = Run(system, MESSAGES // 2, RATE, print, GENTLE_FAULTS, {**LASTING, "drop": 0.0, "bare": 0.0}).play()
-        graph = system.simulator("summary")
     assert outcome.wrong == []
-    if "503" in graph["answers"] or "503" in graph["hostile_answers"]:
-        pytest.skip("storage was too slow for the app to answer in time: the items of such a POST are received again")
-    counted = outcome.counted
-    assert counted["received"] == outcome.at_rest.received
-    refused_bodies = graph["hostile_answers"].get("400", 0)  # each is counted as one refusal, its items not as received
-    unanswered = sum(count for answer, count in graph["hostile_answers"].items() if not answer.isdecimal())
+    counted, log = outcome.counted, system.notifications
     ended = sum(counted[name] for name in ("delivered", "duplicates", "refused", "dead_lettered"))
-    beyond = ended - counted["received"] - counted["recovered"] - refused_bodies
-    assert 0 <= beyond <= unanswered, graph["hostile_answers"]  # what was answered too late may have been refused
+    beyond = ended - counted["received"] - counted["recovered"] - log.refused_bodies  # each is counted as one refusal
+    unacknowledged = counted["received"] - outcome.at_rest.received
+    assert 0 <= unacknowledged <= log.uncertain
+    assert 0 <= unacknowledged + beyond <= 2 * log.uncertain  # a put is tried twice
