@@ -7,6 +7,7 @@ import gc
 import os
 import platform
 import secrets
+import socket
 import subprocess
 import uuid
 from collections.abc import Iterator, Sequence
@@ -46,8 +47,8 @@ gc.disable()  # until all tests are collected: what a collection makes, it keeps
 PROCESSES = {"azurite", "browser"}
 """The fixtures that start a process."""
 
-SERVERS = {"authority"}
-"""The fixtures of tests that start servers in this process: each server has a certificate of the authority."""
+SERVERS = {"authority", "feed"}
+"""The fixtures of tests that start servers in this process: Graph's have a certificate of the authority."""
 
 LONGEST_NAME = 40
 """Characters of a parameter in the name of a test; a secret of 32 bytes has more in Base64."""
@@ -116,10 +117,12 @@ def _time_limit(item: pytest.Item) -> float:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Enforce the mark: a test without it, which `make check` runs, starts no process."""
+    """Enforce the marks: a test without them, which `make check` runs, starts neither a process nor a server."""
     with rsa_keys.keys.of_a_test(), pytest.MonkeyPatch.context() as patch:
         if not item.get_closest_marker("process"):
-            patch.setattr(subprocess.Popen, "__init__", _refuse)
+            patch.setattr(subprocess.Popen, "__init__", _refuse_process)
+            if not item.get_closest_marker("server"):
+                patch.setattr(socket.socket, "listen", _refuse_server)
         return (yield)
 
 
@@ -130,8 +133,12 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Iterator[None
         return (yield)
 
 
-def _refuse(*_: object, **__: object) -> None:
+def _refuse_process(*_: object, **__: object) -> None:
     pytest.fail("this test starts a process: give it pytest.mark.process")
+
+
+def _refuse_server(*_: object, **__: object) -> None:
+    pytest.fail("this test starts a server: give it pytest.mark.server")
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,7 @@ def greeting(authority: Authority, host: str, port: int) -> bytes:
         return tls.recv(5)
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
 def test_a_client_that_trusts_the_authority_accepts_the_server_by_each_of_its_names(tmp_path: Path, host: str) -> None:
     authority = Authority.create(tmp_path)
@@ -59,6 +60,7 @@ def test_a_client_that_trusts_the_authority_accepts_the_server_by_each_of_its_na
         raise
 
 
+@pytest.mark.server
 def test_a_client_that_trusts_another_authority_refuses_the_server(tmp_path: Path) -> None:
     ours, other = Authority.create(tmp_path / "ours"), Authority.create(tmp_path / "other")
     with server(ours, "127.0.0.1") as port, pytest.raises(ssl.SSLCertVerificationError):

@@ -10,6 +10,8 @@ from tests.builders import destination_secret, environment
 from tests.ops.conftest import Operator
 from tests.servers import ScriptedResponse, Server, serving
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def server() -> Iterator[Server]:

@@ -122,6 +122,7 @@ def test_the_bill_of_materials_lists_each_package_with_its_hashes_and_who_needs_
 SOME = [Pinned(name, "1.0", (), (), direct=True, applies=True) for name in ("one", "other")]
 
 
+@pytest.mark.server
 def test_a_known_vulnerability_of_a_package_is_reported() -> None:
     found = {"results": [{}, {"vulns": [{"id": "GHSA-1"}, {"id": "PYSEC-2"}]}]}
     with serving(lambda _: in_json(found)) as database:
@@ -129,6 +130,7 @@ def test_a_known_vulnerability_of_a_package_is_reported() -> None:
         assert json.loads(database.asked[0].body)["queries"][0]["package"] == {"ecosystem": "PyPI", "name": "one"}
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     "answer",
     [

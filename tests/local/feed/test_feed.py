@@ -13,6 +13,8 @@ from tests.local.feed.relay import relay_that_says
 from tests.local.feed.sender import Sender, channel_message, chat_message, event
 from tests.waiting import LIMIT
 
+pytestmark = pytest.mark.server
+
 
 def test_a_signed_batch_is_answered_204_and_kept(feed: RunningFeed, sender: Sender) -> None:
     resource = chat_message("naïve ☕ \u2028 text", nested={"numbers": [1.5, -0, 10**20], "none": None})

@@ -81,6 +81,7 @@ def test_the_functions_are_listed_with_their_triggers(host_json: Callable[..., P
     assert line.strip() == "answer: POST http://host/api/things/{id}"
 
 
+@pytest.mark.server
 def test_one_function_without_its_setting_does_not_stop_the_others(host_json: Callable[..., Path]) -> None:
     app = http_app(lambda _: "yes")
 
@@ -104,6 +105,7 @@ def test_a_trigger_that_is_not_known_is_refused_by_name() -> None:
         functions_of(app.get_functions())
 
 
+@pytest.mark.server
 def test_the_apps_counters_are_shown(host_json: Callable[..., Path]) -> None:
     meter = metrics.get_meter("test")
     counter = meter.create_counter("test.counted")
@@ -122,6 +124,7 @@ def test_the_apps_counters_are_shown(host_json: Callable[..., Path]) -> None:
     assert {"name": "test.seconds", "attributes": {}, "count": 2, "sum": 0.5} in shown
 
 
+@pytest.mark.server
 def test_settings_are_in_the_environment_only_meanwhile(
     host_json: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,6 +18,8 @@ from tests.local.host.conftest import http_app
 from tests.local.host.in_thread import running
 from tests.waiting import LIMIT
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def serve(host_json: Callable[..., Path]) -> Callable[..., Any]:

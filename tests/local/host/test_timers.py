@@ -51,6 +51,7 @@ def test_anything_else_is_no_schedule(schedule: str) -> None:
         schedule_of(schedule)
 
 
+@pytest.mark.server
 def test_it_runs_again_and_again_on_the_schedule_a_setting_names(host_json: HostJson) -> None:
     seen: list[func.TimerRequest] = []
     settings = {"SCHEDULE": "* * * * * *"}
@@ -59,12 +60,14 @@ def test_it_runs_again_and_again_on_the_schedule_a_setting_names(host_json: Host
     assert not seen[0].past_due
 
 
+@pytest.mark.server
 def test_it_runs_at_start_only_if_it_says_so(host_json: HostJson) -> None:
     seen: list[func.TimerRequest] = []
     with running(timer_app(seen.append, NEVER, at_start=True), {}, host_json=host_json()):
         eventually(lambda: seen)
 
 
+@pytest.mark.server
 def test_it_can_be_run_by_hand(host_json: HostJson) -> None:
     seen: list[func.TimerRequest] = []
     with running(timer_app(seen.append, NEVER), {}, host_json=host_json()) as url:
@@ -74,6 +77,7 @@ def test_it_can_be_run_by_hand(host_json: HostJson) -> None:
     assert len(seen) == 1
 
 
+@pytest.mark.server
 def test_a_run_never_overlaps_another_and_a_failure_ends_nothing(host_json: HostJson) -> None:
     running_now = threading.Lock()
     outcomes: list[bool] = []

@@ -21,6 +21,7 @@ def timers(port: int) -> list[str]:
     return [row[5].partition(":")[0] for row in rows if int(row[2].rpartition(":")[2], 16) == port and row[3] == "01"]
 
 
+@pytest.mark.server
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the timers of its connections")
 def test_the_connections_of_the_apps_identity_are_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     def token(_: RecordedRequest) -> ScriptedResponse:

@@ -208,6 +208,7 @@ def test_while_storage_is_stopped_the_acknowledging_queues_say_so_within_their_l
     assert retry_later.value.reason is Reason.STORAGE
 
 
+@pytest.mark.server
 def test_a_storage_that_does_not_answer_is_unavailable_when_the_time_is_over() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts connections, and never answers
         port = silent.getsockname()[1]

@@ -135,6 +135,7 @@ def test_every_queue_that_the_settings_allow_has_tables(storage_settings: Storag
     assert own(tables.get("ledger20310127", "p", "k")) == {"a": 1}
 
 
+@pytest.mark.server
 def test_while_the_tables_hang_one_caller_waits_for_them() -> None:
     """An envelope reads the tables several times in turn, and its invocation must end."""
     hangs = threading.Event()
